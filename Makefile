@@ -1,0 +1,64 @@
+# python3 (3.11 or newer) and make are enough; whatever else is needed goes into .venv.
+#
+#   make demo         train, analyse, compress and verify a small network into demo/
+#   make test         lint, then the test suite
+#   make lint         style, types and import contracts
+#   make wheel-test   build the wheel and run the suite against it, in an environment of its own
+#   make bench        the benchmarks
+#   make install      reinstall, e.g. after a change of entry points
+#   make clean        remove everything that make made
+
+PYTHON ?= python3
+WORKERS ?= 2
+PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test lint wheel-test bench install clean
+.DELETE_ON_ERROR:
+
+demo: .venv/installed
+	.venv/bin/frivkit demo -o demo
+
+test: lint
+	.venv/bin/python -m pytest -n $(WORKERS)
+
+lint: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+# PYTHONSAFEPATH keeps the checkout off sys.path, also in the processes that tests start; the suite
+# itself checks that every module comes from the wheel when FRIVKIT_EXPECT=wheel.
+wheel-test: .venv/installed .venv-wheel/installed
+	rm -rf build/wheel
+	.venv/bin/python -m build --wheel --no-isolation --outdir build/wheel
+	.venv-wheel/bin/python -m pip uninstall --quiet --yes frivkit
+	.venv-wheel/bin/python $(PIP) build/wheel/frivkit-*.whl
+	PYTHONSAFEPATH=1 FRIVKIT_EXPECT=wheel .venv-wheel/bin/python -m pytest -n $(WORKERS)
+
+bench: .venv/installed
+	.venv/bin/python $(PIP) --group bench
+	.venv/bin/python -m benchmarks
+
+install:
+	rm -f .venv/installed
+	$(MAKE) .venv/installed
+
+clean:
+	rm -rf .venv .venv-wheel build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# The build backend is installed first and used without isolation: pip would otherwise fetch a
+# second one, unpinned, at each build.
+.venv/installed: pyproject.toml constraints.txt
+	@echo "installing frivkit and its tools into .venv (some minutes the first time)"
+	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP) pip hatchling
+	.venv/bin/python $(PIP) --no-build-isolation --editable . --group dev
+	@touch $@
+
+.venv-wheel/installed: pyproject.toml constraints.txt
+	@echo "installing the test tools into .venv-wheel"
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python $(PIP) pip
+	.venv-wheel/bin/python $(PIP) --group dev
+	@touch $@

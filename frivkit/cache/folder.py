@@ -1,0 +1,157 @@
+"""The files of a cache folder: their names, and which of them may go.
+
+Whatever has another name than those below, or is no regular file, belongs to somebody else and is
+never touched.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from frivkit.cache.entry import reason
+from frivkit.errors import CacheError
+
+_ENTRY = re.compile(r"[0-9a-f]{64}\.h5")
+_LOCK = re.compile(r"\.[0-9a-f]{64}\.lock")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.tmp-(?P<pid>\d+)-(?P<host>[0-9a-f]{8})[0-9a-f]{24}")
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_DAY = 86_400.0
+
+
+class Removed(NamedTuple):
+    """How many entries were removed, and the bytes they took."""
+
+    files: int
+    bytes: int
+
+
+def entry_path(root: Path, digest: str) -> Path:
+    """Name the finished file of a key's digest."""
+    return root / f"{digest}.h5"
+
+
+def temporary_path(root: Path, digest: str) -> Path:
+    """Name a file for this process to write, as no other process does."""
+    return root / f".{digest}.tmp-{os.getpid()}-{_HOST}{secrets.token_hex(12)}"
+
+
+def entries(root: Path) -> list[tuple[Path, os.stat_result]]:
+    """List the finished files, those used longest ago first.
+
+    Raises:
+        CacheError: the folder cannot be read.
+    """
+    files = []
+    try:
+        for item in _listing(root):
+            if _ENTRY.fullmatch(item.name):
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                    files.append((Path(item.path), item.stat(follow_symlinks=False)))
+    except OSError as error:
+        raise CacheError(f"cannot read the cache in {root}: {reason(error)}") from error
+    return sorted(files, key=lambda file: (file[1].st_mtime_ns, file[0]))
+
+
+def remove(files: Iterable[tuple[Path, os.stat_result]]) -> Removed:
+    """Remove finished files; one that is gone already does not count.
+
+    Raises:
+        CacheError: a file cannot be removed; all others are.
+    """
+    removed, failures = Removed(0, 0), []
+    for path, info in files:
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            failures.append(f"{path} ({reason(error)})")
+        else:
+            removed = Removed(removed.files + 1, removed.bytes + info.st_size)
+    if failures:
+        others = f" and {len(failures) - 1} more" if failures[1:] else ""
+        raise CacheError(f"cannot remove cache file {failures[0]}{others}; check who owns it")
+    return removed
+
+
+def sweep(root: Path) -> None:
+    """Remove what processes that were killed left behind; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        for item in _listing(root):
+            if (made := _TEMPORARY.fullmatch(item.name)) is not None:
+                with contextlib.suppress(OSError):
+                    if not _may_be_written(made, item.stat(follow_symlinks=False).st_mtime):
+                        Path(item.path).unlink()
+            elif _LOCK.fullmatch(item.name):
+                _remove_lock(Path(item.path))
+
+
+@contextlib.contextmanager
+def locked(root: Path, digest: str, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a key's digest; where there can be no lock, hold nothing.
+
+    Without a lock the work may be done twice, and is still right.
+
+    Args:
+        root: The folder, made if it is not there.
+        digest: Of the key.
+        waiting: Called once if another process holds the lock.
+    """
+    from filelock import FileLock, Timeout
+
+    path = root / f".{digest}.lock"
+    with contextlib.ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            try:
+                stack.enter_context(lock.acquire(timeout=0))
+            except Timeout:
+                waiting()
+                stack.enter_context(lock.acquire())
+            stack.callback(_unlink, path)  # while it is held: then nobody is shut out by it
+        except (OSError, NotImplementedError):
+            pass
+        yield
+
+
+def _listing(root: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(root) as found:
+            return [item for item in found if item.is_file(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _remove_lock(path: Path) -> None:
+    from filelock import FileLock, Timeout
+
+    with contextlib.suppress(OSError, Timeout), FileLock(path, timeout=0):
+        _unlink(path)
+
+
+def _may_be_written(made: re.Match[str], modified: float) -> bool:
+    """Say whether the process that made a temporary file may still be writing it."""
+    if time.time() - modified > _DAY:
+        return False
+    if made["host"] != _HOST or os.name != "posix":
+        return True  # only here, and only on POSIX, can a process be asked for without harm
+    try:
+        os.kill(int(made["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's process
+        return True
+    return True

@@ -1,0 +1,142 @@
+"""``frivkit cache``: see, shrink and empty the cache."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from frivkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from frivkit.cache import Cache, Removed, Stored
+
+SCHEMA = "frivkit.cache/1"
+_FIELDS = ("what", "model", "data", "site", "selector", "extra", "frivkit")
+_HEADINGS = ("WHAT", "MODEL", "DATA", "SITE", "SIZE", "LAST USED (UTC)")
+
+
+def _size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    from frivkit.cache import parse_size
+
+    try:
+        return None if text is None else parse_size(text)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+directory_option = click.option(
+    "--cache",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="The cache folder (default: FRIVKIT_CACHE_DIR, else the user's cache folder).",
+)
+
+
+@click.group("cache")
+def command() -> None:
+    """See, shrink or empty the cache of computed results."""
+
+
+@command.command("ls")
+@directory_option
+@click.option(
+    "--json",
+    "json_file",
+    type=click.File("w", encoding="utf-8", lazy=True),
+    metavar="FILE|-",
+    help="Write JSON to FILE, or to standard output and nothing else.",
+)
+def list_entries(directory: Path | None, json_file: IO[str] | None) -> None:
+    """List what is kept, the last used first."""
+    cache = _open(directory)
+    entries = cache.entries()
+    if json_file is not None:
+        document = _document(cache, entries)
+        json_file.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    if json_file is None or json_file.name != "-":
+        click.echo(_table(cache, entries))
+
+
+@command.command("prune")
+@directory_option
+@click.option(
+    "--size",
+    callback=_size,
+    metavar="SIZE",
+    help="Keep at most this much, such as 500MB (default: FRIVKIT_CACHE_LIMIT, else 8GiB).",
+)
+def prune(directory: Path | None, size: int | None) -> None:
+    """Remove the entries used longest ago, until the rest takes no more than a size."""
+    cache = _open(directory)
+    click.echo(_removed(cache, cache.prune(cache.limit if size is None else size)))
+
+
+@command.command("clear")
+@directory_option
+def clear(directory: Path | None) -> None:
+    """Remove all entries, and no other file."""
+    cache = _open(directory)
+    click.echo(_removed(cache, cache.clear()))
+
+
+def _open(directory: Path | None) -> "Cache":
+    from frivkit.cache import Cache
+
+    return Cache.open_default(directory, warn=lambda message: click.echo(message, err=True))
+
+
+def _removed(cache: "Cache", removed: "Removed") -> str:
+    from frivkit.cache import format_size
+
+    files = "1 file" if removed.files == 1 else f"{removed.files} files"
+    return f"removed {files}, {format_size(removed.bytes)}, from {cache.root}"
+
+
+def _used(entry: "Stored") -> datetime:
+    return datetime.fromtimestamp(entry.last_used, UTC)
+
+
+def _document(cache: "Cache", entries: "list[Stored]") -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "directory": str(cache.root),
+        "bytes": sum(entry.bytes for entry in entries),
+        "limit": cache.limit,
+        "entries": [
+            {
+                "file": entry.path.name,
+                "bytes": entry.bytes,
+                "last_used": _used(entry).isoformat(timespec="seconds"),
+            }
+            | {name: entry.fields.get(name) for name in _FIELDS}
+            for entry in entries
+        ],
+    }
+
+
+def _table(cache: "Cache", entries: "list[Stored]") -> str:
+    from frivkit.cache import format_size
+
+    rows = [_HEADINGS]
+    for entry in entries:
+        what, model, data, site = (
+            _plain(entry.fields.get(name, "?")) for name in ("what", "model", "data", "site")
+        )
+        used = f"{_used(entry):%Y-%m-%d %H:%M}"
+        rows.append((what, model[:8], data[:8], site or "-", format_size(entry.bytes), used))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    total = format_size(sum(entry.bytes for entry in entries))
+    footer = f"{len(entries)} in {cache.root}: {total} of {format_size(cache.limit)}"
+    return "\n".join([*lines, footer] if entries else [footer])
+
+
+def _plain(text: object) -> str:
+    """Give text without control characters: a tensor's name is whatever its author wrote."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))

@@ -1,0 +1,77 @@
+"""``frivkit demo``: from nothing to an analysed network in under a minute."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from frivkit.cli.shared import Common, model_options, write_json, write_text
+
+
+@click.command("demo")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("frivkit-demo"),
+    show_default=True,
+    help="Where the files go.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@model_options
+def command(*, common: Common, folder: Path, seed: int) -> None:
+    """Train a small network on digits, inspect it and analyse it.
+
+    Needs no network and no files: the digits come with scikit-learn.
+    """
+    from frivkit.pipeline import analyze, inspect_model
+    from frivkit.provenance import Clock
+    from frivkit.report.document import analysis_document, inspection_document
+    from frivkit.report.html import analysis_page
+    from frivkit.report.terminal import analysis_text, inspection_text
+    from frivkit.train import train
+
+    clock = Clock.start()
+    folder.mkdir(parents=True, exist_ok=True)
+    model = folder / "digits-cnn.onnx"
+    _step(f"frivkit train cnn --data digits -o {model}")
+    trained = train("cnn", "digits", model, seed=seed)
+    click.echo(
+        f"a convolutional network with {trained.parameters:,} weights; "
+        f"{trained.accuracy:.1%} of {trained.test.examples} test digits right"
+    )
+    _step(f"frivkit inspect {model}")
+    request = common.request(model, seed=seed)
+    click.echo(inspection_text(inspection_document(*inspect_model(request), clock)))
+    _step(f"frivkit analyze {model} --metric prunability")
+    progress = common.progress()
+    try:
+        analysis = analyze(request, cache=common.cache(), progress=progress)
+    finally:
+        progress.finish()
+    document = analysis_document(analysis, clock)
+    click.echo(analysis_text(document))
+    write_json(document, str(folder / "analysis.json"))
+    write_text(folder / "analysis.html", analysis_page(document))
+    click.echo(f"\n{learned(document)}")
+    click.echo(f"The files are in {folder}: {model.name}, analysis.json and analysis.html.")
+
+
+def learned(document: dict[str, Any]) -> str:
+    """Say in two sentences what an analysis with prunability found."""
+    layers = [m for m in document["measurements"] if m["scope"] == "layer"]
+    network = next(m for m in document["measurements"] if m["scope"] == "network")
+    most = max(layers, key=lambda m: m["value"])
+    least = min(layers, key=lambda m: m["value"])
+    kept = 1 - network["detail"]["tolerance"]
+    return (
+        f"Switch off {network['value']:.0%} of this network's units at random, in all layers at "
+        f"once, and {kept:.0%} of its answers stay the same.\n"
+        f"Layer {most['layer']} needs its units least ({most['value']:.0%} can go) and "
+        f"{least['layer']} needs them most ({least['value']:.0%})."
+    )
+
+
+def _step(command_line: str) -> None:
+    click.echo(f"\n$ {command_line}\n")

@@ -1,0 +1,102 @@
+"""``frivkit doctor``: check this installation."""
+
+import os
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from frivkit.cli.shared import write_json
+
+OK, NOTE, BAD = "ok", "note", "bad"
+
+
+@click.command("doctor")
+@click.option(
+    "--cache",
+    "cache_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the cache.",
+)
+@click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def command(*, cache_dir: Path | None, json_to: str | None, debug: bool) -> int:
+    """Check this installation and say what is wrong with it; exit code 1 if anything is."""
+    del debug  # read where errors become messages
+    found = [*_packages(), *_runtime(), *_plugins(), *_cache(cache_dir)]
+    if json_to:
+        checks = [{"state": state, "what": what} for state, what in found]
+        write_json({"schema": "frivkit.doctor/1", "checks": checks}, json_to)
+    if json_to != "-":
+        for state, what in found:
+            click.echo(f"{state:<5}{what}")
+    return 1 if any(state == BAD for state, _ in found) else 0
+
+
+Checks = Iterator[tuple[str, str]]
+
+
+def _packages() -> Checks:
+    from frivkit.provenance import package_versions
+
+    for name, found in package_versions().items():
+        yield OK, f"{name} {found}"
+    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    if len(both) == 2:
+        yield (
+            BAD,
+            "onnxruntime and onnxruntime-gpu are both installed and share their files: "
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them",
+        )
+    elif not both:
+        yield BAD, "neither onnxruntime nor onnxruntime-gpu is installed: pip install frivkit again"
+    if not _installed("torch"):
+        yield NOTE, "torch is not installed: 'frivkit train' cannot work"
+
+
+def _runtime() -> Checks:
+    try:
+        from frivkit.engine.selftest import run_once
+    except Exception as error:  # a broken onnxruntime raises anything, or lacks its parts
+        yield BAD, f"onnxruntime cannot be imported: {' '.join(str(error).split())[:200]}"
+        return
+    for device in ("cpu", "cuda"):
+        problem = run_once(device)
+        if problem is None:
+            yield OK, f"device {device} runs a model"
+        else:
+            yield (BAD if device == "cpu" else NOTE), f"device {device}: {problem}"
+    yield OK, f"{os.cpu_count()} processors"
+
+
+def _plugins() -> Checks:
+    from frivkit.registry import installed
+
+    for plugin in installed().plugins:
+        if plugin.error:
+            yield BAD, f"plugin {plugin.name} ({plugin.distribution}): {plugin.error}"
+        else:
+            yield OK, f"plugin {plugin.name} ({plugin.distribution} {plugin.version})"
+
+
+def _cache(directory: Path | None) -> Checks:
+    from frivkit.cache import Cache, format_size
+
+    cache = Cache.open_default(directory)
+    root = cache.root
+    if root is None:
+        return
+    held = sum(stored.bytes for stored in cache.entries())
+    existing = next(path for path in [root, *root.parents] if path.exists())
+    writable = os.access(existing, os.W_OK) and existing.is_dir()
+    state = f"cache {root}: {format_size(held)} of {format_size(cache.limit)}"
+    yield (OK, state) if writable else (BAD, f"{state}, but it cannot be written to")
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True

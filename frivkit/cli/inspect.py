@@ -1,0 +1,27 @@
+"""``frivkit inspect``: what of a model is analysed, what is not, and why."""
+
+from pathlib import Path
+
+import click
+
+from frivkit.cli.shared import Common, model_options, write_json
+
+
+@click.command("inspect")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
+@model_options
+def command(*, common: Common, model: Path, json_to: str | None) -> None:
+    """Show the sites, couplings, weights and costs of MODEL, and what is skipped and why."""
+    from frivkit.pipeline import inspect_model
+    from frivkit.provenance import Clock
+    from frivkit.report.document import inspection_document
+    from frivkit.report.terminal import inspection_text
+
+    clock = Clock.start()
+    found, survey = inspect_model(common.request(model))
+    document = inspection_document(found, survey, clock)
+    if json_to != "-":
+        click.echo(inspection_text(document))
+    if json_to:
+        write_json(document, json_to)

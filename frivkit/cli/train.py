@@ -1,0 +1,119 @@
+"""``frivkit train``: train a small network and write it as ONNX."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class _Bar:
+    """Shows progress on standard error."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._bar: Any = None
+
+    def start(self, what: str, steps: int) -> None:
+        """Begin a task."""
+        self.finish()
+        self._bar = click.progressbar(
+            length=steps, label=what, file=sys.stderr, hidden=not self._shown
+        )
+        self._bar.__enter__()
+
+    def advance(self, steps: int = 1) -> None:
+        """Say that steps are done."""
+        self._bar.update(steps)
+
+    def finish(self) -> None:
+        """End the task, if there is one."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+
+@click.command("train")
+@click.argument("architecture", metavar="ARCH")
+@click.option(
+    "--data",
+    metavar="SPEC",
+    required=True,
+    help="Data to train on: its split train, tested on its split test.",
+)
+@click.option("--test-data", metavar="SPEC", help="Data to test on, where --data has no splits.")
+@click.option(
+    "--validation-data", metavar="SPEC", help="Data by which the best epoch is chosen [the last]."
+)
+@click.option(
+    "--width", type=float, default=1.0, show_default=True, help="Factor on the layers' sizes."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Decides the initial weights and the order of the examples.",
+)
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the architecture or the trainer, such as epochs=10; may be repeated.",
+)
+@click.option("--trainer", default="sgd", show_default=True, metavar="NAME", help="How to train.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="MODEL.onnx",
+    help="File to write.",
+)
+@click.option("--no-progress", is_flag=True, help="Show no progress.")
+@click.option("-q", "--quiet", is_flag=True, help="Write nothing but the result and errors.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error arose.")
+def command(
+    *,
+    architecture: str,
+    data: str,
+    test_data: str | None,
+    validation_data: str | None,
+    width: float,
+    seed: int,
+    options: tuple[str, ...],
+    trainer: str,
+    output: Path,
+    no_progress: bool,
+    quiet: bool,
+) -> None:
+    """Train the network ARCH and write it as an ONNX file that carries its test data's spec."""
+    from frivkit.options import split_pairs
+    from frivkit.train import train
+
+    bar = _Bar(shown=not (quiet or no_progress) and sys.stderr.isatty())
+    try:
+        trained = train(
+            architecture,
+            data,
+            output,
+            test_data=test_data,
+            validation_data=validation_data,
+            width=width,
+            seed=seed,
+            options=split_pairs(options),
+            trainer=trainer,
+            progress=bar,
+        )
+    finally:
+        bar.finish()
+    for warning in () if quiet else trained.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    epochs = f"{trained.record.epochs} epoch{'s' if trained.record.epochs != 1 else ''}"
+    click.echo(
+        f"{output}: {architecture}, {trained.parameters:,} trainable parameters, trained for "
+        f"{epochs} in {trained.seconds:.1f} s\n"
+        f"accuracy {trained.accuracy:.1%} on {trained.test.examples:,} examples of "
+        f"{trained.test.spec}"
+    )

@@ -1,0 +1,191 @@
+"""The data spec: one line of text that says which examples are read, and how."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Never
+from urllib.parse import quote, unquote
+
+from frivkit.errors import UsageError, unknown_name
+
+SHARED_KEYS = ("n", "scale", "mean", "std", "size", "crop", "layout", "channels", "dtype")
+"""The keys that every source has; ``split`` is each source's own."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.ASCII)
+_WHOLE = re.compile(r"[0-9]{1,20}", re.ASCII)
+_SIZES = re.compile(r"[0-9]{1,9}(x[0-9]{1,9})*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    r"""What ``NAME[:PATH][?key=value&...]`` says.
+
+    The path is taken as it stands: it may hold ``:``, ``%`` and spaces.  The options begin after
+    the last ``?``, so a path that holds one itself needs a closing ``?``.  Values, not paths, are
+    percent-decoded as in a URL; ``+`` is a plus.
+
+    Attributes:
+        name: The source: lower-case letters, digits, ``-`` and ``_``.
+        path: What follows the first colon, never empty; None where there is no colon.
+        options: Values by key, decoded; not to be changed.
+
+    Raises:
+        UsageError: the name, the path or a key is malformed.
+
+    Example:
+        >>> spec = DataSpec.parse(r"npz:C:\data\train.npz?scale=1/255&n=10")
+        >>> spec.path, spec.options["scale"]
+        ('C:\\data\\train.npz', '1/255')
+        >>> str(spec)
+        'npz:C:\\data\\train.npz?n=10&scale=1/255'
+    """
+
+    name: str
+    path: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(
+                f"data spec: {self.name!r} is not the name of a source; "
+                "write NAME[:PATH][?key=value&...], such as npz:data.npz?n=100"
+            )
+        if self.path == "":
+            raise UsageError(
+                f"data spec {self.name}: nothing follows the colon; write a path or leave it out"
+            )
+        for key in self.options:
+            if not _NAME.fullmatch(key):
+                raise UsageError(f"data spec {self.name}: {key!r} cannot be a key")
+
+    @classmethod
+    def parse(cls, text: str) -> "DataSpec":
+        """Read a spec.
+
+        Raises:
+            UsageError: it is malformed; the message says where.
+        """
+        source, _, query = text.rpartition("?") if "?" in text else (text, "", "")
+        name, colon, path = source.partition(":")
+        options: dict[str, str] = {}
+        for part in query.split("&") if query else ():
+            key, equals, value = part.partition("=")
+            if not (key and equals):
+                raise UsageError(f"data spec {text!r}: {part!r} is not of the form key=value")
+            if key in options:
+                raise UsageError(f"data spec {text!r}: {key!r} is given twice; give it once")
+            options[key] = unquote(value, errors="surrogateescape")
+        return cls(name, path if colon else None, options)
+
+    def __str__(self) -> str:
+        text = self.name if self.path is None else f"{self.name}:{self.path}"
+        pairs = [f"{key}={_quoted(value)}" for key, value in sorted(self.options.items())]
+        return f"{text}?{'&'.join(pairs)}" if pairs or "?" in text else text
+
+    def with_options(self, **changed: object) -> "DataSpec":
+        """Give a copy in which the options named hold other values.
+
+        Example:
+            >>> str(DataSpec("digits").with_options(split="test", n=10))
+            'digits?n=10&split=test'
+        """
+        texts = {key: str(value) for key, value in changed.items()}
+        return replace(self, options={**self.options, **texts})
+
+    def check_keys(self, *own: str) -> None:
+        """Refuse every key that is neither shared nor one of ``own``.
+
+        Raises:
+            UsageError: the message holds the nearest keys.
+        """
+        for key in self.options:
+            if key not in (*SHARED_KEYS, *own):
+                raise unknown_name(f"key of data source {self.name}", key, (*SHARED_KEYS, *own))
+
+    def needed_path(self, what: str) -> str:
+        """Give the path, which the source cannot do without.
+
+        Raises:
+            UsageError: there is none; ``what`` says what it should be.
+        """
+        if self.path is None:
+            raise UsageError(f"data source {self.name} reads {what}; write {self.name}:PATH")
+        return self.path
+
+    def refuse_path(self) -> None:
+        """Refuse a path, for a source that reads none.
+
+        Raises:
+            UsageError: there is one.
+        """
+        if self.path is not None:
+            raise UsageError(
+                f"data source {self.name} takes no path, but got {self.path!r}; leave it out"
+            )
+
+    def choice(self, key: str, known: Sequence[str], default: str) -> str:
+        """Give the value of ``key``, one of ``known``.
+
+        Raises:
+            UsageError: it is another; the message lists those known.
+        """
+        value = self.options.get(key, default)
+        return value if value in known else self._refuse(key, f"one of {', '.join(known)}")
+
+    def whole(self, key: str, default: int, least: int = 0, most: int = 2**63 - 1) -> int:
+        """Give the value of ``key``, a whole number from ``least`` to ``most``.
+
+        Raises:
+            UsageError: it is no such number.
+        """
+        text = self.options.get(key, str(default))
+        if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
+            self._refuse(key, f"a whole number from {least} to {most}")
+        return int(text)
+
+    def sizes(self, key: str) -> tuple[int, ...] | None:
+        """Give the sizes that ``key`` joins with ``x``, each at least 1; None without the key.
+
+        Raises:
+            UsageError: it is not of that form.
+        """
+        text = self.options.get(key)
+        if text is None:
+            return None
+        sizes = tuple(map(int, text.split("x"))) if _SIZES.fullmatch(text) else (0,)
+        return sizes if min(sizes) > 0 else self._refuse(key, "sizes such as 32x32")
+
+    def numbers(self, key: str) -> tuple[float, ...] | None:
+        """Give the finite numbers or fractions that ``key`` lists; None without the key.
+
+        Raises:
+            UsageError: it is not of that form.
+
+        Example:
+            >>> DataSpec("digits", None, {"scale": "1/16"}).numbers("scale")
+            (0.0625,)
+        """
+        text = self.options.get(key)
+        if text is None:
+            return None
+        try:
+            found = tuple(_number(part) for part in text.split(","))
+        except (ValueError, ZeroDivisionError):
+            found = (math.nan,)
+        if not all(map(math.isfinite, found)):
+            self._refuse(key, "a finite number or a fraction such as 1/255")
+        return found
+
+    def _refuse(self, key: str, wanted: str) -> Never:
+        value = self.options.get(key)
+        raise UsageError(f"data source {self.name}: {key}={value} is not {wanted}")
+
+
+def _number(text: str) -> float:
+    over, bar, under = text.partition("/")
+    return float(over) / float(under) if bar else float(over)
+
+
+def _quoted(value: str) -> str:
+    return quote(value, safe="/,:+*@!()", errors="surrogateescape")

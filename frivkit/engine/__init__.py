@@ -1,0 +1,1 @@
+"""The engine: runs graphs in ONNX Runtime, batch by batch, within a memory bound."""

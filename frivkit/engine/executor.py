@@ -1,0 +1,70 @@
+"""Loops over examples: each batch is read once, its entry is computed once, every mask is run."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.cache import Entry, Writer
+from frivkit.data import Dataset
+from frivkit.engine.labels import labels_of
+from frivkit.engine.runs import Feeds, Intact, Path
+from frivkit.masks import Mask
+from frivkit.progress import Progress
+from frivkit.units import UnitSelector
+
+
+def run_intact(intact: Intact, data: Dataset, progress: Progress) -> Iterator[NDArray[Any]]:
+    """Give the outputs of the intact network batch by batch."""
+    progress.start("intact network", data.examples)
+    for batch in data.batches(intact.batch):
+        yield intact.run(batch.inputs)
+        progress.advance(len(next(iter(batch.inputs.values()))))
+    progress.finish()
+
+
+def run_masks(
+    path: Path,
+    data: Dataset,
+    masks: Sequence[Mask],
+    selector: UnitSelector,
+    *,
+    threshold: float,
+    what: str,
+    progress: Progress,
+    kept: Entry | None = None,
+    keep: Writer | None = None,
+) -> NDArray[np.int32]:
+    """Give labels under every mask, shape (masks, n, positions).
+
+    Args:
+        path: The way through the model.
+        data: The examples.
+        masks: What to ablate, one run of a batch each.
+        selector: How the masks' flags are read.
+        threshold: See :func:`frivkit.engine.labels.labels_of`.
+        what: What is being done, for the progress display.
+        progress: Where steps are reported.
+        kept: Entries of an earlier run, read back instead of computed.
+        keep: Where to put the entries that are computed.
+    """
+    found: NDArray[np.int32] | None = None
+    progress.start(what, len(masks) * data.examples)
+    for first in range(0, data.examples, path.batch):
+        last = min(first + path.batch, data.examples)
+        if kept is not None:
+            entry: Feeds = {name: kept.read(name, first, last) for name in path.entries}
+        else:
+            entry = path.prepare(data.read(first, last).inputs)
+        if keep is not None:
+            for name, array in entry.items():
+                keep.append(name, array)
+        for i, mask in enumerate(masks):
+            labels = labels_of(path.run(entry, mask, selector), threshold)
+            if found is None:
+                found = np.empty((len(masks), data.examples, labels.shape[1]), np.int32)
+            found[i, first:last] = labels
+            progress.advance(last - first)
+    progress.finish()
+    return np.empty((len(masks), 0, 1), np.int32) if found is None else found

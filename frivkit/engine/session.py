@@ -1,0 +1,97 @@
+"""ONNX Runtime sessions.  Nothing else in frivkit touches ONNX Runtime."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from frivkit.errors import DeviceError, ModelError
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+LARGEST_INLINE = 1_800_000_000
+"""Bytes of weights above which a graph goes to ONNX Runtime by file (protobuf ends at 2 GB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where sessions run: ``"cpu"`` or ``"cuda"``, and how many threads one run may use."""
+
+    name: str = "cpu"
+    threads: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """What results may depend on: runtime version and execution provider."""
+        return f"onnxruntime {ort.__version__} {PROVIDERS.get(self.name, self.name)}"
+
+
+class Session:
+    """One graph, ready to run.
+
+    Raises:
+        DeviceError: the device asked for is not there; ONNX Runtime would silently take the CPU.
+        ModelError: ONNX Runtime cannot load the graph.
+    """
+
+    def __init__(self, model: ir.Model, device: Device) -> None:
+        if device.name not in PROVIDERS:
+            raise DeviceError(f"no device is named {device.name!r}; known: {', '.join(PROVIDERS)}")
+        provider = PROVIDERS[device.name]
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # what goes wrong is raised; nothing is printed
+        if device.threads is not None:
+            options.intra_op_num_threads = device.threads
+        if provider not in ort.get_available_providers():
+            raise DeviceError(
+                f"device {device.name!r} was asked for; this onnxruntime has no {provider}"
+            )
+        ort.set_default_logger_severity(4)
+        try:
+            self._session = self._open(model, options, provider)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise ModelError(f"ONNX Runtime cannot load the model: {_one_line(error)}") from error
+        found = self._session.get_providers()[0]
+        if found != provider:
+            raise DeviceError(
+                f"device {device.name!r} was asked for, ONNX Runtime runs on {found}: "
+                "see 'frivkit doctor', or use --device cpu"
+            )
+
+    @staticmethod
+    def _open(model: ir.Model, options: Any, provider: str) -> Any:
+        size = sum(
+            value.const_value.nbytes
+            for value in model.graph.initializers.values()
+            if value.const_value is not None
+        )
+        arguments = {"sess_options": options, "providers": [provider], "enable_fallback": 0}
+        if size < LARGEST_INLINE:
+            return ort.InferenceSession(ir.to_proto(model).SerializeToString(), **arguments)
+        with tempfile.TemporaryDirectory(prefix="frivkit-") as folder:
+            path = Path(folder) / "model.onnx"
+            ir.save(model, path, external_data="weights")
+            return ort.InferenceSession(str(path), **arguments)
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """Run the graph.
+
+        Args:
+            feeds: An array for each input.
+            outputs: Names of the outputs wanted.
+
+        Raises:
+            ModelError: ONNX Runtime fails, for example for want of memory.
+        """
+        try:
+            return list(self._session.run(list(outputs), dict(feeds)))
+        except Exception as error:
+            raise ModelError(f"ONNX Runtime cannot run the model: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,56 @@
+"""The errors a user can meet.
+
+Each message is one line and says what was asked, what was found and what to do.  The command line
+turns a :class:`FrivkitError` into that line and the exit code of its class; anything else that
+escapes is a bug.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class FrivkitError(Exception):
+    """The work could not be done (exit code 1)."""
+
+    exit_code = 1
+
+
+class ModelError(FrivkitError):
+    """A model file cannot be read, run or analysed."""
+
+
+class DataError(FrivkitError):
+    """A data source cannot be read, or does not fit the model."""
+
+
+class CacheError(FrivkitError):
+    """A cache file cannot be used."""
+
+
+class PluginError(FrivkitError):
+    """A plugin that was asked for is missing a piece or failed to load."""
+
+
+class UsageError(FrivkitError):
+    """The command line, a data spec or an option is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class DeviceError(FrivkitError):
+    """A device or engine that was asked for is not there (exit code 3)."""
+
+    exit_code = 3
+
+
+def unknown_name(kind: str, asked: str, known: Iterable[str]) -> UsageError:
+    """Give the error for a name that nothing offers, with the nearest known names first.
+
+    Example:
+        >>> str(unknown_name("metric", "prunabilty", ["prunability", "redundancy"]))
+        "no metric is named 'prunabilty'; did you mean prunability? known: prunability, redundancy"
+    """
+    names = sorted(known)
+    near = get_close_matches(asked, names, n=3, cutoff=0.5)
+    hint = f" did you mean {' or '.join(near)}?" if near else ""
+    return UsageError(f"no {kind} is named {asked!r};{hint} known: {', '.join(names) or 'none'}")

@@ -1,0 +1,73 @@
+"""Couplings: sites whose units cannot all leave on their own."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One site in a junction: its unit ``i`` lies at unit position ``offset + i``."""
+
+    site: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """A tensor in which units of several sites meet.
+
+    In a ``"sum"``, a ``"product"`` or a ``"depthwise"`` convolution, and for ``"shared"`` weights,
+    units at one position leave together.  In a ``"concat"`` the parts lie side by side and each
+    unit may leave alone, but whoever narrows a part moves the positions of the parts behind it.
+    """
+
+    tensor: str
+    kind: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Coupling:
+    """Sites connected by junctions."""
+
+    name: str
+    sites: tuple[str, ...]
+    junctions: tuple[Junction, ...]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of its junctions, each once."""
+        return tuple(dict.fromkeys(junction.kind for junction in self.junctions))
+
+
+def couple(sites: Sequence[str], junctions: Iterable[Junction]) -> tuple[Coupling, ...]:
+    """Gather the sites that junctions connect, in the order of the graph.
+
+    Example:
+        >>> sum_ = Junction("add", "sum", (Part("a", 0), Part("b", 0)))
+        >>> [c.sites for c in couple(["a", "b", "c"], [sum_])]
+        [('a', 'b')]
+    """
+    root = {name: name for name in sites}
+
+    def find(name: str) -> str:
+        while root[name] != name:
+            name = root[name]
+        return name
+
+    kept = []
+    for junction in junctions:
+        kept.append(junction)
+        first, *others = (find(part.site) for part in junction.parts)
+        for other in others:
+            root[find(other)] = find(first)
+    groups: dict[str, list[str]] = {}
+    for name in sites:
+        groups.setdefault(find(name), []).append(name)
+    joined: dict[str, list[Junction]] = {}
+    for junction in kept:
+        joined.setdefault(find(junction.parts[0].site), []).append(junction)
+    return tuple(
+        Coupling(f"coupling {i}", tuple(groups[key]), tuple(joined[key]))
+        for i, key in enumerate((key for key in groups if key in joined), start=1)
+    )

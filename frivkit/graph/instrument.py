@@ -1,0 +1,149 @@
+"""Copies of a model with masks and taps: masks are inputs, so one session serves every mask."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from frivkit.graph.model import Model, is_constant
+from frivkit.graph.sites import Site
+
+MASK = "frivkit.mask/"
+"""Prefix of the names of the mask inputs; the tensor's name follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instrumented:
+    """A graph to run, and the inputs it takes.
+
+    Attributes:
+        ir: A graph of its own; weights are shared with the model it came from.
+        inputs: Names of the tensors that must be fed, masks excepted.
+        masks: The mask input of each masked site, by the site's name.
+        outputs: Names of the tensors it gives.
+    """
+
+    ir: ir.Model
+    inputs: tuple[str, ...]
+    masks: dict[str, str]
+    outputs: tuple[str, ...]
+
+
+def masked_whole(model: Model, sites: Iterable[Site], output: str) -> Instrumented:
+    """Give the whole model with a mask behind every site of ``sites``."""
+    graph = model.graph.clone()
+    values = _by_name(graph)
+    _only_outputs(graph, [values[output]])
+    masks = {site.name: _insert_mask(graph, values[site.name], site) for site in sites}
+    inputs = tuple(value.name or "" for value in graph.inputs if not value.is_initializer())
+    fed = tuple(name for name in inputs if not name.startswith(MASK))
+    return Instrumented(_wrap(model, graph), fed, masks, (output,))
+
+
+def tapped(model: Model, tensors: Sequence[str]) -> Instrumented:
+    """Give the part of the model that computes ``tensors``, without what lies behind them."""
+    inputs = [value for value in model.graph.inputs if not value.is_initializer()]
+    values = _by_name(model.graph)
+    needed = _ancestors([values[name] for name in tensors])
+    fed = [value for value in inputs if id(value) in needed]
+    graph = ir.convenience.extract(model.graph, fed, [values[name] for name in tensors])
+    names = tuple(value.name or "" for value in fed)
+    return Instrumented(_wrap(model, graph), names, {}, tuple(tensors))
+
+
+def suffix(model: Model, site: Site, output: str) -> Instrumented:
+    """Give what lies behind a site, with a mask on it.
+
+    Its inputs are the site's own tensor and every other tensor that enters the part of the graph
+    that depends on the site (the other branch of a residual sum, a skip connection).
+    """
+    values = _by_name(model.graph)
+    tensor = values[site.name]
+    behind = _descendants(model.graph, tensor)
+    needed = _ancestors([values[output]], stop=behind)
+    others = [v for v in needed.values() if id(v) not in behind and not is_constant(v)]
+    entries = [tensor, *(value for value in others if value is not tensor)]
+    graph = ir.convenience.extract(model.graph, entries, [values[output]])
+    names = tuple(value.name or "" for value in entries)
+    masks = {site.name: _insert_mask(graph, _by_name(graph)[site.name], site)}
+    return Instrumented(_wrap(model, graph), names, masks, (output,))
+
+
+def _insert_mask(graph: ir.Graph, value: ir.Value, site: Site) -> str:
+    """Multiply a tensor by a new input and let every reader read the product."""
+    name = f"{MASK}{site.name}"
+    sizes = ["frivkit.MB", *(f"{name}/{axis}" for axis in range(1, len(site.shape) + 1))]
+    mask = ir.Value(
+        name=name, shape=ir.Shape(sizes), type=ir.TensorType(value.dtype or ir.DataType.FLOAT)
+    )
+    masked = ir.Value(name=f"{name}/masked", shape=value.shape, type=value.type)
+    readers = [(use.node, use.idx) for use in value.uses()]
+    node = ir.Node("", "Mul", [value, mask], outputs=[masked], name=f"{name}/Mul")
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(graph[0], node)
+    else:
+        graph.insert_after(producer, node)
+    for reader, index in readers:
+        reader.replace_input_with(index, masked)
+    graph.inputs.append(mask)
+    return name
+
+
+def _wrap(model: Model, graph: ir.Graph) -> ir.Model:
+    graph.opset_imports.update(model.ir.opset_imports)
+    return ir.Model(graph, ir_version=model.ir.ir_version)
+
+
+def _by_name(graph: ir.Graph) -> dict[str, ir.Value]:
+    values = {value.name or "": value for value in graph.inputs}
+    values |= {value.name or "": value for node in graph for value in node.outputs}
+    return values
+
+
+def _only_outputs(graph: ir.Graph, wanted: Sequence[ir.Value]) -> None:
+    graph.outputs[:] = list(wanted)
+
+
+def _descendants(graph: ir.Graph, start: ir.Value) -> set[int]:
+    reached = {id(start)}
+    for node in graph:
+        read = [value for value in _inputs_of(node) if id(value) in reached]
+        if read:
+            reached.update(id(value) for value in node.outputs)
+    reached.discard(id(start))
+    return reached
+
+
+def _ancestors(targets: Iterable[ir.Value], stop: set[int] | None = None) -> dict[int, ir.Value]:
+    """Give what targets are computed from; with ``stop``, look only behind values in it."""
+    seen: dict[int, ir.Value] = {}
+    pending = list(targets)
+    while pending:
+        value = pending.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        node = value.producer()
+        if node is not None and (stop is None or id(value) in stop):
+            pending.extend(_inputs_of(node))
+    return seen
+
+
+def _inputs_of(node: ir.Node) -> list[ir.Value]:
+    """Give what a node reads, the values its If or Loop bodies take from outside included."""
+    found = [value for value in node.inputs if value is not None]
+    for attr in node.attributes.values():
+        bodies = (
+            [attr.as_graph()]
+            if attr.type == ir.AttributeType.GRAPH
+            else list(attr.as_graphs())
+            if attr.type == ir.AttributeType.GRAPHS
+            else []
+        )
+        for body in bodies:
+            inner = {id(v) for n in body for v in n.outputs} | {id(v) for v in body.inputs}
+            inner |= {id(v) for v in body.initializers.values()}
+            read = [v for n in body for v in _inputs_of(n)] + list(body.outputs)
+            found.extend(v for v in read if id(v) not in inner)
+    return found

@@ -1,0 +1,159 @@
+"""A model: an ONNX graph in memory, where it came from, and what goes in and comes out."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+
+import onnx_ir as ir
+from onnx_ir import Graph
+from onnx_ir import Model as OnnxModel
+
+from frivkit.data import TensorSpec
+from frivkit.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network, whatever file it was read from.
+
+    Attributes:
+        ir: The graph.  It is shared and never edited; whoever wants to edit clones it.
+        path: The file, for messages and provenance.
+        format: The provider that read it, for example ``"onnx"``.
+        sha256: Digest of the file and of every file of external data it points to.
+        inputs: What each input wants, without the batch axis.
+        batch: The batch size the file insists on, or None when any will do.
+        metadata: Key-value pairs that the file carries.
+    """
+
+    ir: OnnxModel
+    path: Path
+    format: str
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    batch: int | None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        """The main graph."""
+        return self.ir.graph
+
+    def output(self, name: str | None = None) -> str:
+        """Give the name of the output whose labels are compared.
+
+        Args:
+            name: The one a user asked for; None takes the only one, or the first.
+
+        Raises:
+            ModelError: the model has no output of that name.
+        """
+        names = [value.name or "" for value in self.graph.outputs]
+        if name is None:
+            return names[0]
+        if name not in names:
+            raise ModelError(f"{self.path.name} has no output {name!r}; it has {', '.join(names)}")
+        return name
+
+    @property
+    def parameters(self) -> int:
+        """The number of floating-point weights, counted once however often they are used."""
+        return sum(
+            prod(tensor.shape.numpy())
+            for tensor in {id(t): t for t in _constants(self.graph)}.values()
+            if tensor.dtype.is_floating_point()
+        )
+
+
+Provider = Callable[[Path, Mapping[str, str]], Model]
+"""A model provider: reads a file under options (``trust``, ``input_shape``), gives a Model."""
+
+
+def _constants(graph: ir.Graph) -> Iterator[ir.TensorProtocol]:
+    for value in graph.initializers.values():
+        if value.const_value is not None:
+            yield value.const_value
+    for node in graph:
+        for output in node.outputs:
+            tensor = constant_tensor(output)
+            if node.op_type == "Constant" and tensor is not None and len(tensor.shape) > 0:
+                yield tensor
+
+
+def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """Give the tensor behind a value that is an initializer or a Constant node's output."""
+    if value is None:
+        return None
+    if value.is_graph_input() and not value.is_initializer():
+        return None
+    if value.const_value is not None:
+        return value.const_value
+    return ir.convenience.get_const_tensor(value)
+
+
+def is_constant(value: ir.Value) -> bool:
+    """Tell whether a value is the same in every run: a weight, or computed from weights alone."""
+    pending, seen = [value], set()
+    while pending:
+        current = pending.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        if current.is_initializer() or current.const_value is not None:
+            continue
+        node = current.producer()
+        if node is None or any(attr.type in _GRAPHS for attr in node.attributes.values()):
+            return False
+        if node.op_type in ("RandomNormal", "RandomUniform"):
+            return False
+        pending.extend(v for v in node.inputs if v is not None)
+    return True
+
+
+_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int | None]:
+    """Read a graph's inputs as specs of one example, and the batch size it insists on.
+
+    Args:
+        graph: The main graph; initializers that are also listed as inputs are no inputs.
+        name: The model's name, for messages.
+
+    Raises:
+        ModelError: an input has no shape, no batch axis, or a type that is no tensor.
+    """
+    specs, batches = [], set()
+    for value in graph.inputs:
+        if value.is_initializer():
+            continue
+        if value.dtype is None or value.shape is None:
+            raise ModelError(f"input {value.name!r} of {name} has no shape: give --input-shape")
+        if len(value.shape) == 0:
+            raise ModelError(f"input {value.name!r} of {name} has no batch axis to put examples on")
+        sizes = [size if isinstance(size, int) and size > 0 else None for size in value.shape]
+        batches.add(sizes[0])
+        dtype = value.dtype.numpy().name
+        specs.append(TensorSpec(value.name or "", dtype, tuple(sizes[1:])))
+    if not specs:
+        raise ModelError(f"{name} has no inputs: there is nothing to run it on")
+    fixed = {batch for batch in batches if batch is not None}
+    if len(fixed) > 1:
+        raise ModelError(f"inputs of {name} have different fixed batch sizes {sorted(fixed)}")
+    return tuple(specs), next(iter(fixed), None)
+
+
+def digest(path: Path, model: ir.Model) -> str:
+    """Give the sha256 of a model file followed by its external data files in name order."""
+    external = {
+        Path(tensor.path)
+        for tensor in _constants(model.graph)
+        if isinstance(tensor, ir.ExternalTensor)
+    }
+    total = hashlib.sha256()
+    for part in [path, *sorted(external)]:
+        with part.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()

@@ -1,0 +1,58 @@
+"""Names for nodes and layers that a user can read and type, whatever tool wrote the file."""
+
+import re
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+_WEIGHT = re.compile(r"^(?P<layer>.+?)[./](?:weight|kernel|W)(?::0)?$")
+
+
+def node_label(node: ir.Node) -> str:
+    """Give a node's name, or its operator and output where the file leaves it unnamed."""
+    if node.name:
+        return node.name
+    output = node.outputs[0].name if node.outputs else ""
+    return f"{node.op_type}({output})"
+
+
+def layer_names(writers: Iterable[ir.Node]) -> dict[int, str]:
+    """Name the layers that weighted nodes write, each once.
+
+    A weight called ``features.0.weight`` names its layer ``features.0``; else the node's name is
+    taken without the operator at its end (``/features/features.0/Conv`` becomes ``features.0``);
+    else the operator and a number (``Conv_3``).
+
+    Returns:
+        The name of each node's layer by ``id(node)``.
+    """
+    names: dict[int, str] = {}
+    taken: dict[str, int] = {}
+    unnamed: dict[str, int] = {}
+    for node in writers:
+        name = _from_weight(node) or _from_path(node)
+        if not name:
+            unnamed[node.op_type] = unnamed.get(node.op_type, -1) + 1
+            name = f"{node.op_type}_{unnamed[node.op_type]}"
+        taken[name] = taken.get(name, 0) + 1
+        names[id(node)] = name if taken[name] == 1 else f"{name}#{taken[name]}"
+    return names
+
+
+def _from_weight(node: ir.Node) -> str | None:
+    for value in node.inputs[1:2]:
+        found = _WEIGHT.match(value.name or "") if value is not None else None
+        if found:
+            return found["layer"]
+    return None
+
+
+def _from_path(node: ir.Node) -> str | None:
+    parts: list[str] = []
+    for part in (node.name or "").strip("/").split("/"):
+        if parts and part.startswith(f"{parts[-1]}."):  # "features/features.0" says it twice
+            parts.pop()
+        parts.append(part)
+    if len(parts) > 1 and re.fullmatch(rf"{node.op_type}(_\d+)?", parts[-1]):
+        parts.pop()
+    return ".".join(parts) or None

@@ -1,0 +1,118 @@
+"""Rules for operators that act on each entry alone, or on two tensors entry by entry."""
+
+from dataclasses import replace
+from functools import partial
+
+import onnx_ir as ir
+
+from frivkit.graph.layout import (
+    Effect,
+    Ends,
+    Joins,
+    Keeps,
+    Layout,
+    Rule,
+    others_constant,
+    rank_of,
+    shape_of,
+)
+
+NONLINEAR = frozenset(
+    [
+        "Relu",
+        "LeakyRelu",
+        "PRelu",
+        "Elu",
+        "Selu",
+        "Celu",
+        "ThresholdedRelu",
+        "Sigmoid",
+        "HardSigmoid",
+        "Tanh",
+        "HardSwish",
+        "Swish",
+        "Gelu",
+        "FastGelu",
+        "BiasGelu",
+        "QuickGelu",
+        "Mish",
+        "Softplus",
+        "Softsign",
+        "Clip",
+        "Abs",
+        "Exp",
+        "Log",
+        "Sqrt",
+        "Reciprocal",
+        "Erf",
+        "Sin",
+        "Cos",
+        "Tan",
+        "Sinh",
+        "Cosh",
+        "Asinh",
+        "Acosh",
+        "Atanh",
+        "Asin",
+        "Acos",
+        "Atan",
+        "Sign",
+        "Ceil",
+        "Floor",
+        "Round",
+        "Pow",
+        "Shrink",
+        "Not",
+        "IsNaN",
+        "IsInf",
+        "Max",
+        "Min",
+        "Mod",
+        "Greater",
+        "GreaterOrEqual",
+        "Less",
+        "LessOrEqual",
+        "Equal",
+        "Where",
+        "And",
+        "Or",
+        "Xor",
+    ]
+)
+LINEAR = frozenset(
+    ["Identity", "Cast", "CastLike", "Dropout", "Neg", "Add", "Sub", "Mul", "Div", "Sum", "Mean"]
+)
+ELEMENTWISE = NONLINEAR | LINEAR
+
+
+def _elementwise(node: ir.Node, index: int, layout: Layout, *, nonlinear: bool) -> Effect:
+    moved = _broadcast(node, index, layout)
+    if moved is None:
+        return Ends("its other operand changes the axis that units lie on")
+    if others_constant(node, index):
+        return Keeps(moved, nonlinear=nonlinear)
+    if node.op_type in ("Add", "Sub", "Sum", "Mean"):
+        return Joins(moved, "sum")
+    if node.op_type in ("Mul", "Div") or nonlinear:
+        return Joins(moved, "product")
+    return Ends(f"{node.op_type} of two computed tensors")
+
+
+def _broadcast(node: ir.Node, index: int, layout: Layout) -> Layout | None:
+    """Follow the axis through numpy broadcasting, which aligns shapes at the back."""
+    before, after = rank_of(node.inputs[index]), rank_of(node.outputs[0])
+    if len([value for value in node.inputs if value is not None]) == 1 or before is None:
+        return layout
+    if after is None:
+        return None
+    axis = layout.axis + after - before
+    shape = shape_of(node.outputs[0])
+    if shape is None or (shape[axis] is not None and shape[axis] != layout.size):
+        return None
+    return replace(layout, axis=axis)
+
+
+RULES: dict[str, Rule] = {
+    **{op: partial(_elementwise, nonlinear=True) for op in NONLINEAR},
+    **{op: partial(_elementwise, nonlinear=False) for op in LINEAR},
+}

@@ -1,0 +1,136 @@
+"""Find the weighted nodes of a graph: those that write units, and those we leave out and why."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import onnx_ir as ir
+
+from frivkit.graph.layout import Layout, attribute, rank_of, shape_of
+from frivkit.graph.model import constant_tensor, is_constant
+from frivkit.graph.names import node_label
+from frivkit.graph.rules import STANDARD
+from frivkit.graph.rules.weighted import MIXING
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A weighted node whose units are not analysed."""
+
+    node: str
+    op: str
+    reason: str
+    key: int = 0
+
+    @classmethod
+    def of(cls, node: ir.Node, reason: str) -> Self:
+        """Say that ``node`` is skipped for ``reason``."""
+        return cls(node_label(node), node.op_type, reason, id(node))
+
+    def position(self, order: dict[int, int]) -> int:
+        """Give the node's place in the graph."""
+        return order.get(self.key, len(order))
+
+
+def find_writers(graph: ir.Graph) -> tuple[list[tuple[ir.Node, Layout]], list[Skip]]:
+    """Give the nodes that write units with the layout of their output, and those skipped.
+
+    Conv, ConvTranspose, Gemm and MatMul write units when their weight is a constant with one axis
+    for its units.  Any other node with a floating-point constant of two or more axes is skipped
+    with a reason, so that no weights of the file go unmentioned.
+    """
+    written, skipped = [], []
+    for node in graph:
+        if node.op_type in _WRITERS and node.domain in STANDARD:
+            layout = _WRITERS[node.op_type](node)
+            if isinstance(layout, Layout):
+                written.append((node, layout))
+            elif layout:
+                skipped.append(Skip.of(node, layout))
+        else:
+            reason = _weights_not_read(node)
+            if reason:
+                skipped.append(Skip.of(node, reason))
+    return written, skipped
+
+
+def _convolution(node: ir.Node) -> Layout | str:
+    shape = _weight_shape(node, 1)
+    if shape is None:
+        return "its weights are computed"
+    transposed = node.op_type == "ConvTranspose"
+    width = shape[1] * attribute(node, "group", 1) if transposed else shape[0]
+    return Layout(axis=1, width=width)
+
+
+def _gemm(node: ir.Node) -> Layout | str:
+    shape = _weight_shape(node, 1)
+    if shape is None:
+        return "its weights are computed or stand on the left"
+    if attribute(node, "transA", 0):
+        return "its input is transposed (transA), so that units lie on the batch axis"
+    return Layout(axis=1, width=shape[0] if attribute(node, "transB", 0) else shape[1])
+
+
+def _matmul(node: ir.Node) -> Layout | str:
+    shape, rank = _weight_shape(node, 1), rank_of(node.outputs[0])
+    if shape is None:
+        left = node.inputs[0] is not None and is_constant(node.inputs[0])
+        return "its weights stand on the left" if left else ""  # two activations: no weights
+    if len(shape) != 2:
+        return f"its weights have {len(shape)} axes, one matrix for each batch"
+    if rank is None or rank < 2:
+        return "its output has no unit axis behind a batch axis"
+    return Layout(axis=rank - 1, width=shape[1])
+
+
+_WRITERS = {
+    "Conv": _convolution,
+    "ConvTranspose": _convolution,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+}
+
+
+def _weight_shape(node: ir.Node, index: int) -> tuple[int, ...] | None:
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None or not is_constant(value):
+        return None
+    tensor = constant_tensor(value)
+    shape = tuple(tensor.shape.numpy()) if tensor is not None else shape_of(value)
+    if shape is None or None in shape:
+        return None
+    return tuple(size for size in shape if size is not None)
+
+
+def _weights_not_read(node: ir.Node) -> str | None:
+    if any(attr.type in _GRAPHS for attr in node.attributes.values()):
+        return f"{node.op_type} holds a graph of its own, which is not entered"
+    for value in node.inputs:
+        tensor = constant_tensor(value)
+        if tensor is None or not tensor.dtype.is_floating_point():
+            continue
+        if sum(size > 1 for size in tensor.shape.numpy()) >= 2:
+            return f"{node.op_type} is not an operator whose weights are analysed"
+    return None
+
+
+_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+def leading_to_weights(graph: ir.Graph) -> set[int]:
+    """Give the ids of the values from which a node that mixes units is reached."""
+    reached: set[int] = set()
+    for node in reversed(graph):
+        mixes = node.op_type in MIXING or node.domain not in STANDARD
+        if mixes or any(id(value) in reached for value in node.outputs):
+            reached.update(id(value) for value in node.inputs if value is not None)
+    return reached
+
+
+def leading_to_outputs(graph: ir.Graph, output: str) -> set[int]:
+    """Give the ids of the values that the output named ``output`` is computed from."""
+    reached = {id(value) for value in graph.outputs if value.name == output}
+    for node in reversed(graph):
+        if any(id(value) in reached for value in node.outputs):
+            reached.update(id(value) for value in node.inputs if value is not None)
+    return reached

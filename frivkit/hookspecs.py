@@ -1,0 +1,64 @@
+"""The hooks: everything that a plugin can add to frivkit, on one screen.
+
+A plugin is a module named in the entry-point group ``frivkit``.  It implements any of these hooks
+and returns offers.  An offer names its target as ``"package.module:attribute"``, which is imported
+only when somebody asks for it, so a plugin module itself must import nothing heavy.
+"""
+
+from dataclasses import dataclass
+
+import pluggy
+
+GROUP = "frivkit"
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One thing a plugin offers.
+
+    Attributes:
+        name: What the user writes: lower-case words with hyphens.
+        target: Where it is, ``"package.module:attribute"``, imported on first use.
+        summary: One line for lists.
+    """
+
+    name: str
+    target: str
+    summary: str
+
+
+@hookspec
+def model_providers() -> list[Offer]:  # type: ignore[empty-body]  # pluggy specs have no body
+    """Offer ways to load a model; target: ``frivkit.graph.model.Provider``."""
+
+
+@hookspec
+def data_sources() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer data sources by spec name; target: ``frivkit.data.Source``."""
+
+
+@hookspec
+def unit_selectors() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer ways to read a tensor as units; target: ``frivkit.units.UnitSelector``."""
+
+
+@hookspec
+def metrics() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer measurements of a model; target: ``frivkit.metric.Metric``."""
+
+
+@hookspec
+def architectures() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer untrained networks by name and width; target: ``frivkit.train.Architecture``."""
+
+
+@hookspec
+def trainers() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer recipes that train a network; target: ``frivkit.train.Trainer``."""
+
+
+@hookspec
+def cli_commands() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer further subcommands; target: ``click.Command``."""

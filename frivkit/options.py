@@ -1,0 +1,140 @@
+"""Options a user writes as ``key=value``, read into a typed dataclass.
+
+Whatever a plugin offers with settings of its own (a metric, an architecture, a trainer) names them
+in one frozen dataclass with defaults.  The field's type says how its text is read: ``int``,
+``float``, ``bool``, ``str``, or a ``Literal`` of strings.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from frivkit.errors import UsageError, unknown_name
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The options of what has none."""
+
+
+def split_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """Split ``key=value`` texts, the value being all that follows the first ``=``.
+
+    Raises:
+        UsageError: a text has no ``=`` or no key, or a key comes twice.
+
+    Example:
+        >>> split_pairs(["epochs=3", "note=a=b"])
+        {'epochs': '3', 'note': 'a=b'}
+    """
+    given: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise UsageError(f"option {pair!r} is not of the form key=value")
+        if key in given:
+            raise UsageError(f"option {key!r} is given twice; give it once")
+        given[key] = value
+    return given
+
+
+def share_out(given: Mapping[str, str], *classes: type) -> tuple[dict[str, str], ...]:
+    """Hand each option to the dataclasses that have a field of its name.
+
+    An option that several of them have goes to each.
+
+    Args:
+        given: Options by name.
+        classes: The dataclasses among which to share.
+
+    Returns:
+        One mapping for each class, in the same order.
+
+    Raises:
+        UsageError: no class has a field of that name; the message holds the nearest names.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Net:
+        ...     depth: int = 1
+        >>> @dataclass
+        ... class Recipe:
+        ...     epochs: int = 20
+        >>> share_out({"epochs": "3"}, Net, Recipe)
+        ({}, {'epochs': '3'})
+    """
+    names = [{field.name for field in fields(cls)} for cls in classes]
+    for key in given:
+        if not any(key in known for known in names):
+            raise unknown_name("option", key, set().union(*names))
+    return tuple({key: given[key] for key in given if key in known} for known in names)
+
+
+def parse_options(cls: type[T], given: Mapping[str, str]) -> T:
+    """Give an instance of the dataclass ``cls`` with its fields read from text.
+
+    Args:
+        cls: A dataclass whose fields are ``int``, ``float``, ``bool``, ``str`` or a ``Literal``
+            of strings.  Its ``__post_init__`` may refuse values with a :class:`UsageError`.
+        given: Option texts by field name; fields that are not named keep their default.
+
+    Raises:
+        UsageError: a name that is no field, a text that is not of the field's type, or a field
+            without default that is not given.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Recipe:
+        ...     epochs: int = 20
+        ...     lr: float = 0.1
+        >>> parse_options(Recipe, {"lr": "1e-2"})
+        Recipe(epochs=20, lr=0.01)
+    """
+    (mine,) = share_out(given, cls)
+    required = {
+        field.name
+        for field in fields(cls)  # type: ignore[arg-type]  # T is a dataclass, which 3.11 cannot say
+        if field.default is MISSING and field.default_factory is MISSING
+    }
+    for name in sorted(required - set(mine)):
+        raise UsageError(f"option {name!r} has no default; give {name}=VALUE")
+    types = get_type_hints(cls)
+    return cls(**{name: _read(name, types[name], text) for name, text in mine.items()})
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _boolean(text: str) -> bool:
+    return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
+
+
+_READERS: dict[type, tuple[Callable[[str], object], str]] = {
+    int: (int, "a whole number"),
+    float: (_finite, "a finite number"),
+    bool: (_boolean, "true or false"),
+    str: (str, "text"),
+}
+
+
+def _read(name: str, wanted: Any, text: str) -> object:
+    if get_origin(wanted) is Literal:
+        if text not in get_args(wanted):
+            raise UsageError(f"option {name}={text}: write one of {', '.join(get_args(wanted))}")
+        return text
+    if wanted not in _READERS:
+        raise TypeError(f"field {name!r} has type {wanted!r}, which no option text can be read as")
+    read, kind = _READERS[wanted]
+    try:
+        return read(text)
+    except (ValueError, KeyError):
+        raise UsageError(f"option {name}={text}: write {kind}") from None

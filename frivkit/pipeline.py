@@ -1,0 +1,229 @@
+"""The spine: open a model, find its sites, open its data, measure.  Reads like the README."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frivkit.cache import Cache
+from frivkit.data import Dataset, TensorSpec, open_data
+from frivkit.engine.probe import complete_shapes
+from frivkit.engine.session import Device
+from frivkit.errors import ModelError
+from frivkit.graph.model import Model
+from frivkit.graph.sites import Site, Survey, survey
+from frivkit.metric import Measurement, Metric
+from frivkit.options import parse_options, share_out
+from frivkit.progress import Progress, Silent
+from frivkit.registry import Registry, installed
+from frivkit.study import Study
+
+ONE_SIDED = 0.9
+"""Share of labels in one class above which agreement of labels says little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks of a model, apart from what to do with it.
+
+    Attributes:
+        model: The model file.
+        data: A data spec; None takes the one in the model's metadata, else ``gaussian``.
+        examples: Use at most so many examples.
+        units: The unit selector; None lets each metric take its protocol's.
+        layers: Patterns for layer names; empty takes all.
+        protocol: ``"paper"`` or ``"reference"``.
+        seed: The seed of all random choices.
+        output: The output whose labels are compared; None takes the first.
+        input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
+        trust: Whether formats that can run code may be read.
+        device: Where to run.
+        memory: Bytes that activations may take.
+    """
+
+    model: Path
+    data: str | None = None
+    examples: int | None = None
+    units: str | None = None
+    layers: tuple[str, ...] = ()
+    protocol: str = "paper"
+    seed: int = 0
+    output: str | None = None
+    input_shape: str | None = None
+    trust: bool = False
+    device: Device = field(default_factory=Device)
+    memory: int = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What was measured, and all that is needed to report it."""
+
+    study: Study
+    measurements: tuple[Measurement, ...]
+    data_warnings: tuple[str, ...]
+    largest_class: float
+    accuracy: float | None
+
+
+def load_model(request: Request, registry: Registry | None = None) -> Model:
+    """Read a model with the provider for its file type.
+
+    Raises:
+        ModelError: no provider reads such files, or the file cannot be read.
+    """
+    registry = registry or installed()
+    suffix = request.model.suffix.lower().removeprefix(".")
+    offers = registry.offers("model_providers")
+    name = suffix if suffix in offers else "onnx"
+    options = {"input_shape": request.input_shape} if request.input_shape else {}
+    model: Model = registry.load("model_providers", name)(request.model, options)
+    return model
+
+
+def inspect_model(request: Request) -> tuple[Model, Survey]:
+    """Read a model and find what there is to analyse, without data unless shapes need a run."""
+    model = load_model(request)
+    model = complete_shapes(model, request.device)
+    return model, survey(model, request.output)
+
+
+def open_study(
+    request: Request, *, cache: Cache | None = None, progress: Progress | None = None
+) -> tuple[Study, tuple[str, ...]]:
+    """Open model and data and find the sites.
+
+    Returns:
+        The study, and warnings about its data.
+
+    Raises:
+        ModelError: the model has no sites, or no layer matches the patterns.
+        DataError: the data cannot be read or does not fit.
+    """
+    model = load_model(request)
+    data, warnings = _open_data(request, model)
+    model = complete_shapes(model, request.device, data)
+    found = survey(model, request.output)
+    study = Study(
+        model,
+        found,
+        _chosen(found, request.layers, model),
+        data,
+        output=model.output(request.output),
+        select=lambda name: installed().load("unit_selectors", name),
+        cache=cache,
+        device=request.device,
+        progress=progress or Silent(),
+        units=request.units,
+        protocol=request.protocol,
+        seed=request.seed,
+        memory=request.memory,
+    )
+    return study, warnings
+
+
+def analyze(
+    request: Request,
+    metrics: Sequence[str] = ("prunability",),
+    options: Mapping[str, str] | None = None,
+    *,
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+    done: Callable[[Measurement], None] = lambda measurement: None,
+) -> Analysis:
+    """Measure a model.
+
+    Args:
+        request: The model, the data and how to look at them.
+        metrics: Names of metrics.
+        options: ``--option`` values by key, shared out among the metrics that have them.
+        cache: Where results are kept; None keeps nothing.
+        progress: Where progress is shown.
+        done: Called with each measurement as soon as it is there.
+
+    Raises:
+        UsageError: a metric, selector, protocol or option is unknown.
+        ModelError: the model cannot be read or run, or has nothing to measure.
+        DataError: the data cannot be read or does not fit.
+    """
+    registry = installed()
+    meters: list[Metric[Any]] = [registry.load("metrics", name) for name in metrics]
+    if request.units is not None:
+        registry.load("unit_selectors", request.units)
+    given = share_out(options or {}, *(meter.options for meter in meters))
+    settings = [
+        parse_options(meter.options, part) for meter, part in zip(meters, given, strict=True)
+    ]
+    study, warnings = open_study(request, cache=cache, progress=progress)
+    labels = study.labels()
+    _, counts = np.unique(labels, return_counts=True)
+    largest = float(counts.max() / labels.size)
+    if largest > ONE_SIDED:
+        warnings += (
+            f"{largest:.1%} of the labels fall in one class: give more varied data, "
+            f"for most labels have nowhere to go",
+        )
+    found = []
+    for meter, setting in zip(meters, settings, strict=True):
+        for measurement in meter.measure(study, setting):
+            found.append(measurement)
+            done(measurement)
+    return Analysis(study, tuple(found), warnings, largest, _accuracy(study))
+
+
+def _open_data(request: Request, model: Model) -> tuple[Dataset, tuple[str, ...]]:
+    spec = request.data or model.metadata.get("frivkit.data")
+    if spec is not None:
+        data = open_data(spec, model.inputs, examples=request.examples)
+        return data, data.warnings
+    data = open_data(f"gaussian?seed={request.seed}", model.inputs, examples=request.examples)
+    warning = (
+        "no data was named, so gaussian noise stands in for it: labels of noise may say little "
+        "about labels of real inputs; give --data"
+    )
+    return data, (warning, *data.warnings)
+
+
+def _chosen(found: Survey, patterns: Sequence[str], model: Model) -> tuple[Site, ...]:
+    if not found.sites:
+        reasons = "; ".join(f"{skip.node}: {skip.reason}" for skip in found.skipped[:5])
+        raise ModelError(
+            f"{model.path.name} has no layer whose units can be measured "
+            f"({reasons or 'no weights'}); see 'frivkit inspect'"
+        )
+    names = [site.layer for site in found.sites]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ModelError(f"no layer matches {pattern!r}; the layers are {', '.join(names)}")
+    return tuple(
+        site
+        for site in found.sites
+        if not patterns or any(fnmatchcase(site.layer, pattern) for pattern in patterns)
+    )
+
+
+def _accuracy(study: Study) -> float | None:
+    """Give the share of the data's own labels that the intact network meets."""
+    labels = study.labels()
+    if not study.data.has_labels or labels.shape[1] != 1:
+        return None
+    met = 0
+    for batch in study.data.batches(4096):
+        if batch.labels is not None:
+            last = batch.first + len(batch.labels)
+            met += int((labels[batch.first : last, 0] == batch.labels).sum())
+    return met / study.examples
+
+
+__all__ = [
+    "Analysis",
+    "Request",
+    "TensorSpec",
+    "analyze",
+    "inspect_model",
+    "load_model",
+    "open_study",
+]

@@ -1,0 +1,1 @@
+"""Reports: one JSON document, shown in the terminal or as a page."""

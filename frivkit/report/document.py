@@ -1,0 +1,145 @@
+"""The JSON documents.  Everything that is shown is shown from these.  See ``docs/json.md``."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from frivkit.graph.cost import macs
+from frivkit.graph.model import Model
+from frivkit.graph.sites import Survey
+from frivkit.metric import Measurement
+from frivkit.pipeline import Analysis
+from frivkit.provenance import Clock, provenance
+from frivkit.registry import installed
+
+
+def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
+    """Give the document ``frivkit.analysis/1``; numbers that are not finite become null."""
+    study = analysis.study
+    document = {
+        "schema": "frivkit.analysis/1",
+        "model": _model(study.model),
+        "data": {
+            "spec": study.data.spec,
+            "sha256": study.data.digest,
+            "examples": study.examples,
+            "labels_in_largest_class": analysis.largest_class,
+            "accuracy": analysis.accuracy,
+            "warnings": list(analysis.data_warnings),
+        },
+        "sites": _sites(study.survey),
+        "skipped": _skipped(study.survey),
+        "measurements": [_measurement(measurement) for measurement in analysis.measurements],
+        "warnings": list(study.warnings),
+        "provenance": _provenance(clock, study.seed)
+        | {"reused": dict(study.reused), "layers": [site.layer for site in study.sites]},
+    }
+    finite: dict[str, Any] = _finite(document)
+    return finite
+
+
+def inspection_document(model: Model, survey: Survey, clock: Clock) -> dict[str, Any]:
+    """Give the document ``frivkit.inspection/1``."""
+    return {
+        "schema": "frivkit.inspection/1",
+        "model": _model(model)
+        | {
+            "inputs": [
+                {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
+                for tensor in model.inputs
+            ],
+            "outputs": [value.name for value in model.graph.outputs],
+            "batch": model.batch,
+            "metadata": dict(model.metadata),
+        },
+        "sites": [
+            entry
+            | {
+                "writers": list(site.writers),
+                "readers": list(site.readers),
+                "not_followed": list(site.ends),
+                "parameters": survey.weights[site.name].parameters,
+                "macs": survey.weights[site.name].macs,
+            }
+            for entry, site in zip(_sites(survey), survey.sites, strict=True)
+        ],
+        "couplings": [
+            {
+                "name": coupling.name,
+                "sites": list(coupling.sites),
+                "junctions": [
+                    {
+                        "tensor": junction.tensor,
+                        "kind": junction.kind,
+                        "parts": [{"site": p.site, "offset": p.offset} for p in junction.parts],
+                    }
+                    for junction in coupling.junctions
+                ],
+            }
+            for coupling in survey.couplings
+        ],
+        "skipped": _skipped(survey),
+        "provenance": _provenance(clock, 0),
+    }
+
+
+def _model(model: Model) -> dict[str, Any]:
+    found = {
+        "path": str(model.path),
+        "sha256": model.sha256,
+        "format": model.format,
+        "parameters": model.parameters,
+        "macs": macs(model.graph),
+    }
+    trainable = model.metadata.get("frivkit.trainable_parameters", "")
+    return found | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})
+
+
+def _sites(survey: Survey) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": site.name,
+            "layer": site.layer,
+            "op": site.op,
+            "units": site.width,
+            "spatial": list(site.spatial),
+            "coupling": survey.coupling_of(site),
+        }
+        for site in survey.sites
+    ]
+
+
+def _skipped(survey: Survey) -> list[dict[str, str]]:
+    return [{"node": s.node, "op": s.op, "reason": s.reason} for s in survey.skipped]
+
+
+def _measurement(measurement: Measurement) -> dict[str, Any]:
+    interval = measurement.interval
+    return {
+        "metric": measurement.metric,
+        "scope": measurement.scope,
+        "layer": measurement.layer,
+        "units": measurement.units,
+        "protocol": measurement.protocol,
+        "value": measurement.value,
+        "interval": None if interval is None else list(interval),
+        "examples": measurement.examples,
+        "detail": dict(measurement.detail),
+    }
+
+
+def _provenance(clock: Clock, seed: int) -> dict[str, Any]:
+    loaded: Iterable[tuple[str, str]] = (
+        (plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error
+    )
+    return provenance(clock, seed, loaded)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value

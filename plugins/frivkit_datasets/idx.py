@@ -1,0 +1,91 @@
+"""Folders of MNIST and Fashion-MNIST files in the IDX format."""
+
+import gzip
+import struct
+import zlib
+from collections.abc import Sequence
+from functools import partial
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from frivkit.data import DataSpec, TensorSpec
+from frivkit.errors import DataError
+from frivkit_datasets.rows import FileRecords, MappedRows, Rows, StreamedRows
+
+PREFIXES = {"train": "train", "test": "t10k"}
+AXES = {"images": 3, "labels": 1}
+DEFLATE_RATIO = 1032  # deflate's largest, https://zlib.net/zlib_tech.html
+
+
+def idx(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileRecords:
+    """Give the images of an MNIST-like folder, shape (1, 28, 28), uint8, and labels if there.
+
+    ``split`` is ``train`` or ``test`` (the default).  Files have their usual names, such as
+    ``t10k-images-idx3-ubyte``, with a dot for the second hyphen or not, and may end in ``.gz``.
+    A plain file is memory-mapped, a ``.gz`` file is decompressed as it is read.
+
+    Raises:
+        DataError: a file is missing, cut short, or of another format.
+
+    Source:
+        The format: Y. LeCun, C. Cortes, C. J. C. Burges, The MNIST database, "File formats",
+        http://yann.lecun.com/exdb/mnist/.
+    """
+    spec.check_keys("split")
+    split = spec.choice("split", tuple(PREFIXES), "test")
+    folder = Path(spec.needed_path("a folder of IDX files")).expanduser()
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise DataError(f"data {spec}: {str(folder)!r} {what}; give the folder of the IDX files")
+    images = _find(folder, split, "images")
+    if images is None:
+        raise DataError(
+            f"data {spec}: {str(folder)!r} has no {_names(split, 'images')[0]}, plain or .gz; "
+            "put the files there under their usual names"
+        )
+    labels = _find(folder, split, "labels")
+    columns = {"x": _rows(spec, images, "images")}
+    if labels is not None:
+        columns["y"] = _rows(spec, labels, "labels")
+    return FileRecords(spec, columns, [images] if labels is None else [images, labels])
+
+
+def _names(split: str, what: str) -> list[str]:
+    stem, end = f"{PREFIXES[split]}-{what}", f"idx{AXES[what]}-ubyte"
+    return [f"{stem}{mark}{end}{zipped}" for zipped in ("", ".gz") for mark in "-."]
+
+
+def _find(folder: Path, split: str, what: str) -> Path | None:
+    there = (folder / name for name in _names(split, what))
+    return next((path for path in there if path.is_file()), None)
+
+
+def _rows(spec: DataSpec, path: Path, what: str) -> Rows:
+    axes = AXES[what]
+    begins = 4 + 4 * axes
+    zipped = path.suffix == ".gz"
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as stream:
+            magic, *sizes = struct.unpack(f">{1 + axes}I", stream.read(begins))
+    except (OSError, EOFError, zlib.error, struct.error) as error:
+        raise DataError(f"data {spec}: {str(path)!r} is damaged or cut short ({error})") from error
+    due = 0x0800 + axes  # unsigned bytes, then the number of axes
+    if magic != due:
+        raise DataError(
+            f"data {spec}: {str(path)!r} begins with {magic:#010x}, not {due:#010x} as IDX {what} "
+            "do; give the files as they were published"
+        )
+    promised, held = begins + prod(sizes), path.stat().st_size
+    if held * DEFLATE_RATIO < promised if zipped else held != promised:
+        raise DataError(
+            f"data {spec}: the header of {str(path)!r} promises {promised} bytes, but the file "
+            f"has {held}{' compressed' if zipped else ''}; fetch it again"
+        )
+    shape = (sizes[0], 1, *sizes[1:]) if what == "images" else tuple(sizes)
+    dtype = np.dtype(np.uint8)
+    if not zipped:
+        return MappedRows(path, begins, shape, dtype)
+    opened = partial(gzip.open, path)
+    return StreamedRows(opened, begins, shape, dtype, f"data {spec}: {str(path)!r}")

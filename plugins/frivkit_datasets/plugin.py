@@ -1,0 +1,15 @@
+"""What this plugin offers: the data sources that need no download."""
+
+from frivkit.hookspecs import Offer, hookimpl
+
+
+@hookimpl
+def data_sources() -> list[Offer]:
+    """Offer the built-in data sources."""
+    return [
+        Offer("digits", "frivkit_datasets.digits:digits", "8x8 digits, part of scikit-learn"),
+        Offer("gaussian", "frivkit_datasets.gaussian:gaussian", "independent normal numbers"),
+        Offer("hdf5", "frivkit_datasets.hdf5:hdf5", "datasets x and y of an HDF5 file"),
+        Offer("idx", "frivkit_datasets.idx:idx", "folder of MNIST or Fashion-MNIST files"),
+        Offer("npz", "frivkit_datasets.npz:npz", "arrays x and y of a NumPy .npz file"),
+    ]

@@ -1,0 +1,234 @@
+"""Rows of arrays in files, of which any range is read without the rest."""
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, Protocol
+from weakref import finalize
+from zipfile import BadZipFile
+
+import numpy as np
+
+from frivkit.data import Array, DataSpec, TensorSpec
+from frivkit.errors import DataError
+
+PIECE = 2**20  # bytes of a stream that are read at a time
+
+
+class Stream(Protocol):
+    """Bytes that are read in order."""
+
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102  # as in the io module
+
+    def close(self) -> None: ...  # noqa: D102  # as in the io module
+
+
+class Rows(Protocol):
+    """An array whose first axis counts examples."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102  # of the whole array
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102  # as stored
+
+    def read(self, start: int, stop: int) -> Array:
+        """Give rows ``start`` to ``stop`` - 1 as an array of their own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MappedRows:
+    """An array that lies in a file as it is in memory, mapped anew for each read.
+
+    A read maps nothing but its rows, unless the array is in Fortran order, and fails when the file
+    has become too short.  Nothing stays open, so any process may use it.
+    """
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool = False
+
+    def read(self, start: int, stop: int) -> Array:
+        """Give rows ``start`` to ``stop`` - 1 as an array of their own."""
+        if self.fortran:
+            whole = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")
+            return np.array(whole[start:stop], order="C")
+        offset = self.offset + start * row_bytes(self)
+        return np.array(
+            np.memmap(self.path, self.dtype, "r", offset, (stop - start, *self.shape[1:]))
+        )
+
+
+class StreamedRows:
+    """An array in a compressed stream, read from the start again when a read goes back.
+
+    Args:
+        opened: Opens the stream; called in each process that reads.
+        begins: Place of the array's first byte in the stream.
+        shape: Shape of the whole array, in C order.
+        dtype: As stored.
+        name: What is read, for messages.
+    """
+
+    def __init__(
+        self,
+        opened: Callable[[], Stream],
+        begins: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        name: str,
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self._opened = opened
+        self._begins = begins
+        self._name = name
+        self._stream: Stream | None = None
+        self._closing: finalize[[], StreamedRows] | None = None
+        self._process = 0
+        self._next = 0  # the row at which the stream stands
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_stream": None, "_closing": None}
+
+    def read(self, start: int, stop: int) -> Array:
+        """Give rows ``start`` to ``stop`` - 1 as an array of their own."""
+        rows = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        try:
+            stream = self._at(start)
+            _fill(rows.reshape(-1).view(np.uint8).data, stream)
+        except (OSError, EOFError, BadZipFile, zlib.error) as error:
+            self._close()
+            raise DataError(f"{self._name} is damaged or cut short ({error})") from error
+        self._next = stop
+        if stop == self.shape[0]:
+            self._close()
+        return rows
+
+    def _at(self, row: int) -> Stream:
+        # After a fork both processes share one file position, so the child opens its own.
+        if self._stream is None or self._process != os.getpid() or row < self._next:
+            self._close()
+            self._stream, self._process, self._next = self._opened(), os.getpid(), 0
+            self._closing = finalize(self, self._stream.close)
+            _skip(self._begins, self._stream)
+        _skip((row - self._next) * row_bytes(self), self._stream)
+        return self._stream
+
+    def _close(self) -> None:
+        if self._closing is not None:
+            self._closing()
+        self._stream = self._closing = None
+
+
+class FileRecords:
+    """Columns of rows in files, whose digest is that of the files' bytes.
+
+    Args:
+        spec: What was asked for, for messages.
+        columns: The rows by column name.
+        files: The files whose bytes are the content.
+
+    Raises:
+        DataError: columns differ in their number of rows.
+    """
+
+    def __init__(self, spec: DataSpec, columns: Mapping[str, Rows], files: Sequence[Path]) -> None:
+        self.examples = agreed_length(spec, {name: rows.shape[0] for name, rows in columns.items()})
+        self.columns = {
+            name: TensorSpec(name, rows.dtype.name, rows.shape[1:])
+            for name, rows in columns.items()
+        }
+        self._rows = columns
+        self._files = tuple(files)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the files, one after the other, in hexadecimal."""
+        return sha256(self._files)
+
+    def read(self, start: int, stop: int) -> dict[str, Array]:
+        """Give examples ``start`` to ``stop`` - 1 of every column."""
+        return {name: rows.read(start, stop) for name, rows in self._rows.items()}
+
+
+def _fill(buffer: memoryview, stream: Stream) -> None:
+    at = 0
+    while at < len(buffer):
+        part = stream.read(min(len(buffer) - at, PIECE))
+        if not part:
+            raise EOFError("the data ends early")
+        buffer[at : at + len(part)] = part
+        at += len(part)
+
+
+def _skip(left: int, stream: Stream) -> None:
+    while left:
+        skipped = memoryview(bytearray(min(left, PIECE)))
+        _fill(skipped, stream)
+        left -= len(skipped)
+
+
+def row_bytes(rows: Rows) -> int:
+    """Give the bytes of one row."""
+    return rows.dtype.itemsize * prod(rows.shape[1:])
+
+
+def agreed_length(spec: DataSpec, lengths: Mapping[str, int]) -> int:
+    """Give the number of examples that all columns have.
+
+    Raises:
+        DataError: they differ.
+    """
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{length} in {name!r}" for name, length in lengths.items())
+        raise DataError(f"data {spec}: the numbers of examples differ: {told}; make them equal")
+    return max(lengths.values())
+
+
+def sha256(files: Iterable[Path]) -> str:
+    """Give the SHA-256 over the digests of files, in hexadecimal."""
+    whole = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
+def regular_file(spec: DataSpec) -> Path:
+    """Give the path of a spec that names a file to read; ``~`` is the home folder.
+
+    Raises:
+        UsageError: the spec has no path.
+        DataError: there is no such file, or it is a folder, a device or empty.
+    """
+    path = Path(spec.needed_path("a file")).expanduser()
+    if not path.exists():
+        raise DataError(f"data {spec}: there is no file {str(path)!r}; give the path of one")
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no regular file"
+        raise DataError(f"data {spec}: {str(path)!r} is {what}; give the path of a file")
+    if path.stat().st_size == 0:
+        raise DataError(f"data {spec}: {str(path)!r} is empty; write or fetch it again")
+    return path
+
+
+def numeric(spec: DataSpec, name: str, dtype: np.dtype[Any]) -> None:
+    """Refuse an array that does not hold plain numbers.
+
+    Raises:
+        DataError: it holds text, objects, records or complex numbers.
+    """
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise DataError(
+            f"data {spec}: {name!r} holds {dtype}, which is not read; store plain numbers of at "
+            "most 64 bits"
+        )

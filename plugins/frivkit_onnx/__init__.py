@@ -1,0 +1,1 @@
+"""Built-in model provider for ``.onnx`` files."""

@@ -1,0 +1,9 @@
+"""What this plugin offers: a provider for ONNX files."""
+
+from frivkit.hookspecs import Offer, hookimpl
+
+
+@hookimpl
+def model_providers() -> list[Offer]:
+    """Offer the ONNX provider."""
+    return [Offer("onnx", "frivkit_onnx.provider:load", "ONNX files (.onnx), weights mapped")]

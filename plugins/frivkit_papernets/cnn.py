@@ -1,0 +1,62 @@
+"""A small convolutional network, the size of the data that ship with frivkit."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from frivkit.errors import DataError
+from frivkit.options import NoOptions
+from frivkit.train import Architecture, scaled
+from frivkit_papernets.initial import he_
+
+
+def cnn(shape: tuple[int, ...], classes: int, width: float, options: NoOptions) -> nn.Module:
+    """Build two 3 x 3 convolutions of 16 and 32 x ``width`` maps and a layer of 64 x ``width``.
+
+    Each convolution is followed by batch norm, ReLU and 2 x 2 max-pooling.  Weights start as He et
+    al. have them, biases at 0.
+
+    Args:
+        shape: (channels, height, width) of an image of at least 4 x 4.
+        classes: Outputs.
+        width: Factor on the maps and units of every layer but the last.
+        options: It has none.
+
+    Raises:
+        DataError: ``shape`` is not that of such an image.
+
+    Example:
+        >>> sum(p.numel() for p in cnn((1, 8, 8), 10, 1, NoOptions()).parameters())
+        13802
+    """
+    if len(shape) != 3 or min(shape[1:]) < 4:
+        raise DataError(
+            f"cnn needs images (channels, height, width) of at least 4 x 4, the data has shape "
+            f"{shape}; use mlp, or data of another layout"
+        )
+    channels, height, breadth = shape
+    first, second, hidden = scaled(16, width), scaled(32, width), scaled(64, width)
+    net = nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(channels, first, 3, padding=1),
+            norm1=nn.BatchNorm2d(first),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(first, second, 3, padding=1),
+            norm2=nn.BatchNorm2d(second),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            fc3=nn.Linear(second * (height // 4) * (breadth // 4), hidden),
+            relu3=nn.ReLU(),
+            output=nn.Linear(hidden, classes),
+        )
+    )
+    for layer in net:
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+            he_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return net
+
+
+CNN = Architecture(cnn)

@@ -1,0 +1,71 @@
+"""The paper's multilayer perceptron."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Literal
+
+from torch import nn
+
+from frivkit.errors import UsageError
+from frivkit.train import Architecture, scaled
+from frivkit_papernets.initial import he_, truncated_normal_
+
+
+@dataclass(frozen=True, slots=True)
+class MlpOptions:
+    """Settings of :func:`mlp`.
+
+    Attributes:
+        depth: Hidden layers, at least 1.
+        init: ``he`` for weights that suit the layer's size; ``normal`` for the paper's, whose
+            spread ``std`` is the same for every size.
+        std: With ``normal``, the scale of the output layer's weights, at least 0.  Hidden layers
+            get a tenth of it, as in the code published with the paper.
+    """
+
+    depth: int = 1
+    init: Literal["he", "normal"] = "he"
+    std: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise UsageError(f"option depth={self.depth}: a net needs at least 1 hidden layer")
+        if self.std < 0:
+            raise UsageError(f"option std={self.std}: a spread cannot be negative")
+
+
+def mlp(shape: tuple[int, ...], classes: int, width: float, options: MlpOptions) -> nn.Module:
+    """Build hidden layers ``fc1``, ``fc2``, ... of 128 x ``width`` ReLU units, and ``output``.
+
+    Inputs of any shape are flattened.  Biases start at 0.
+
+    Source:
+        Casper et al. 2021, "Frivolous Units" (AAAI), arXiv:1912.04783, and the code published with
+        it, whose widths 1 to 16 (times 32 units) are 1/4 to 4 here.  The paper's net has depth 1.
+
+    Example:
+        >>> sum(p.numel() for p in mlp((10,), 2, 0.25, MlpOptions()).parameters())
+        418
+    """
+    sizes = [prod(shape), *[scaled(128, width)] * options.depth]
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    for number, (before, units) in enumerate(pairwise(sizes), start=1):
+        layers[f"fc{number}"] = _linear(before, units, options, options.std / 10)
+        layers[f"relu{number}"] = nn.ReLU()
+    layers["output"] = _linear(sizes[-1], classes, options, options.std)
+    return nn.Sequential(layers)
+
+
+def _linear(before: int, units: int, options: MlpOptions, scale: float) -> nn.Linear:
+    layer = nn.Linear(before, units)
+    nn.init.zeros_(layer.bias)
+    if options.init == "he":
+        he_(layer.weight)
+    else:
+        truncated_normal_(layer.weight, scale)
+    return layer
+
+
+MLP = Architecture(mlp, MlpOptions)

@@ -1,0 +1,12 @@
+"""What this plugin offers."""
+
+from frivkit.hookspecs import Offer, hookimpl
+
+
+@hookimpl
+def architectures() -> list[Offer]:
+    """Offer untrained networks by name and width."""
+    return [
+        Offer("mlp", "frivkit_papernets.mlp:MLP", "ReLU layers of 128 units, for any data"),
+        Offer("cnn", "frivkit_papernets.cnn:CNN", "two convolutions with batch norm, for images"),
+    ]

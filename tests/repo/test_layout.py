@@ -1,0 +1,61 @@
+"""The shape of the source tree: sizes, names, docstrings and who may import whom."""
+
+import ast
+import tomllib
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted([*(ROOT / "frivkit").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")])
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+PLUGINS = {path.parent.name for path in (ROOT / "plugins").glob("*/plugin.py")}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+@pytest.mark.parametrize(("files", "most"), [(SHIPPED, 400), (TESTS, 600)], ids=["code", "tests"])
+def test_no_module_is_too_long_to_read_in_one_sitting(files, most):
+    assert {name(path): lines(path) for path in files if lines(path) > most} == {}
+
+
+def test_most_modules_are_short():
+    assert median(lines(path) for path in SHIPPED if path.name != "__init__.py") < 150
+
+
+def test_no_module_is_a_drawer_for_everything():
+    drawers = {"utils", "util", "helpers", "common", "misc"}
+    assert [name(path) for path in (*SHIPPED, *TESTS) if path.stem in drawers] == []
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=name)
+def test_module_says_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "plugins").glob("*/plugin.py")), ids=name)
+def test_plugin_module_imports_hookspecs_only_and_holds_hooks_only(path):
+    _, *body = ast.parse(path.read_text()).body
+    for node in body:
+        if isinstance(node, ast.ImportFrom):
+            assert node.module == "frivkit.hookspecs"
+        else:
+            assert isinstance(node, ast.FunctionDef), ast.unparse(node)
+            assert [ast.unparse(each) for each in node.decorator_list] == ["hookimpl"]
+    assert [node for node in body if isinstance(node, ast.FunctionDef)], "offers nothing"
+
+
+def test_import_contracts_cover_every_plugin():
+    (core,) = (each for each in LINTER["contracts"] if each["type"] == "forbidden")
+    (mutual,) = (each for each in LINTER["contracts"] if each["type"] == "independence")
+    assert set(LINTER["root_packages"]) == {"frivkit", *PLUGINS}
+    assert set(core["forbidden_modules"]) == PLUGINS
+    assert set(mutual["modules"]) == PLUGINS
