@@ -51,6 +51,6 @@ def unknown_name(kind: str, asked: str, known: Iterable[str]) -> UsageError:
         "no metric is named 'prunabilty'; did you mean prunability? known: prunability, redundancy"
     """
     names = sorted(known)
-    near = get_close_matches(asked, names, n=3, cutoff=0.5)
+    near = get_close_matches(asked, names, n=3, cutoff=0.6)
     hint = f" did you mean {' or '.join(near)}?" if near else ""
     return UsageError(f"no {kind} is named {asked!r};{hint} known: {', '.join(names) or 'none'}")

@@ -96,10 +96,9 @@ def check_writable(path: Path) -> None:
     Raises:
         ModelError: it cannot.
     """
-    if path.is_dir():
-        raise ModelError(f"cannot write {path}: it is a folder; give a file name")
     with _temporary(path):
-        pass
+        if path.is_dir():
+            raise ModelError(f"cannot write {path}: it is a folder; give a file name")
 
 
 def write(path: Path, content: bytes) -> None:

@@ -100,7 +100,7 @@ def _header(
         shape, fortran, dtype = read(stream)
     except Exception as error:  # a header is a Python literal, which can be wrong in many ways
         raise DataError(
-            f"data {spec}: the header of {name!r} cannot be read; write it again with np.savez"
+            f"data {spec}: {name!r} is damaged, or no NumPy array; write it again with np.savez"
         ) from error
     if dtype.hasobject:
         raise DataError(f"data {spec}: {name!r} holds Python objects, never read; store numbers")

@@ -47,6 +47,7 @@ def test_mlp_computes_relu_layers_of_the_flattened_input():
 def test_paper_s_weights_are_ten_times_smaller_in_the_hidden_layer():
     torch.manual_seed(0)
     network = mlp((1000,), 1000, 4, MlpOptions(init="normal", std=0.5))
+    network.requires_grad_(requires_grad=False)
     for layer, scale in ((network.fc1, 0.05), (network.output, 0.5)):
         assert 1.99 * scale < float(layer.weight.abs().max()) <= 2 * scale
         spread = truncnorm(-2, 2, scale=scale).std()

@@ -109,6 +109,9 @@ class TestWheel:
         assert "frivkit = frivkit.cli:main" in text
         assert all(f"{name} = {name}.plugin" in text for name in FOLDERS)
 
+    def test_types_travel_with_it(self, names):
+        assert "frivkit/py.typed" in names
+
     def test_metadata_tells_the_version_and_readme(self, wheel):
         from frivkit import __version__
 
