@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from frivkit.options import NoOptions
 from frivkit.study import Study
 
 Options = TypeVar("Options")
@@ -34,11 +35,6 @@ class Measurement:
     protocol: str = "paper"
     interval: tuple[float, float] | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class NoOptions:
-    """The options of a metric that has none."""
 
 
 @dataclass(frozen=True, slots=True)

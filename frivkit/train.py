@@ -1,7 +1,8 @@
 """Train a network and write it as ONNX, with all that is needed to analyse it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -133,7 +134,9 @@ def accuracy(network: "nn.Module", data: Dataset) -> float:
         (inputs,) = batch.inputs.values()
         logits = outputs(network, inputs)
         if not np.isfinite(logits).all():
-            raise TrainingError("training diverged: a logit is not finite; lower the learning rate")
+            raise TrainingError(
+                f"a logit on {data.spec} is not finite; lower the learning rate or initial weights"
+            )
         met += int((logits.argmax(axis=1) == batch.labels).sum())
     return met / data.examples
 
@@ -147,14 +150,15 @@ def train(
     validation_data: str | None = None,
     width: float = 1.0,
     seed: int = 0,
+    threads: int = 1,
     options: Mapping[str, str] | None = None,
     trainer: str = "sgd",
     progress: Progress | None = None,
 ) -> Trained:
     """Train a network and write it as an ONNX file that names its own test data.
 
-    The same arguments give the same bytes on one machine with one number of threads.  Until the
-    file is whole and known to compute what the network computes, ``target`` is left alone.
+    The same arguments give the same bytes on one machine.  Until the file is whole and known to
+    compute what the network computes, ``target`` is left alone.
 
     Args:
         architecture: Name of an offer of ``architectures``.
@@ -164,6 +168,8 @@ def train(
         validation_data: Spec of data by which the trainer may choose the weights to keep.
         width: Factor on the sizes of the network's layers, above 0.
         seed: Decides the initial weights and the order of the examples; in [0, 2**63).
+        threads: How many torch may use, at least 1.  Small networks gain nothing from more, and
+            on a busy machine lose much.
         options: Options of the architecture and of the trainer, as text.
         trainer: Name of an offer of ``trainers``.
         progress: Where epochs are reported.
@@ -190,10 +196,7 @@ def train(
     validation = None if validation_data is None else labelled(validation_data)
     parts = [part for part in (train_set, test, validation) if part is not None]
     shape, classes = _shape(parts), _classes(parts)
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _torch(seed, threads):
         try:
             network = design.build(shape, classes, width, design_options)
         except (RuntimeError, MemoryError) as error:  # torch's words for too little memory
@@ -204,7 +207,7 @@ def train(
         record = method.fit(
             network, train_set, validation, seed, method_options, progress or Silent()
         )
-    reached = accuracy(network, test)
+        reached = accuracy(network, test)
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     recipe = {
         "architecture": {"name": architecture, "width": width, **asdict(design_options)},
@@ -226,6 +229,21 @@ def train(
     write(target, exported(network, inputs, metadata))
     warnings = tuple(dict.fromkeys(line for part in parts for line in part.warnings))
     return Trained(target, parameters, reached, test, record, perf_counter() - started, warnings)
+
+
+@contextmanager
+def _torch(seed: int, threads: int) -> Iterator[None]:
+    """Seed torch and bound its threads, and leave both as they were."""
+    import torch
+
+    before = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def divided(data: str, test_data: str | None = None) -> tuple[Dataset, Dataset]:
@@ -278,7 +296,9 @@ def _checked(data: Dataset) -> Dataset:
         raise DataError(f"data {data.spec} has no labels to learn; give data with labels")
     if len(data.inputs) != 1 or data.inputs[0].dtype != "float32":
         found = ", ".join(f"{column.name} ({column.dtype})" for column in data.inputs)
-        raise DataError(f"data {data.spec} has {found}; training takes one float32 input, so give such data")
+        raise DataError(
+            f"data {data.spec} has {found}; training takes one float32 input, so give such data"
+        )
     return data
 
 

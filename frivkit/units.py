@@ -42,3 +42,10 @@ class UnitSelector(Protocol):
         Returns:
             Shape (rows, count); each row is one observation of every unit.
         """
+
+    def axes(self, site: Site) -> tuple[int, ...] | None:
+        """Give the axes of the site's tensor whose entries are units; the others are places.
+
+        Axes count from the batch, which is 0 and always holds observations.  The runtime can then
+        sum moments itself.  None where units are not whole axes: ``rows`` is used instead.
+        """

@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except FrivkitError as error:
         _fail(str(error), error.exit_code, given)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; what was finished is kept in the cache and will be reused", 130, given)
+        _fail("interrupted; nothing is half-written, and results that were finished are kept for the next run", 130, given)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

@@ -2,35 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-
-class _Bar:
-    """Shows progress on standard error."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-        self._bar: Any = None
-
-    def start(self, what: str, steps: int) -> None:
-        """Begin a task."""
-        self.finish()
-        self._bar = click.progressbar(
-            length=steps, label=what, file=sys.stderr, hidden=not self._shown
-        )
-        self._bar.__enter__()
-
-    def advance(self, steps: int = 1) -> None:
-        """Say that steps are done."""
-        self._bar.update(steps)
-
-    def finish(self) -> None:
-        """End the task, if there is one."""
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
+from frivkit.cli.shared import TerminalProgress
 
 
 @click.command("train")
@@ -56,6 +31,13 @@ class _Bar:
     help="Decides the initial weights and the order of the examples.",
 )
 @click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Threads to train with; more pay off for large networks only.",
+)
+@click.option(
     "--option",
     "options",
     multiple=True,
@@ -72,8 +54,8 @@ class _Bar:
     help="File to write.",
 )
 @click.option("--no-progress", is_flag=True, help="Show no progress.")
-@click.option("-q", "--quiet", is_flag=True, help="Write nothing but the result and errors.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error arose.")
+@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def command(
     *,
     architecture: str,
@@ -82,6 +64,7 @@ def command(
     validation_data: str | None,
     width: float,
     seed: int,
+    threads: int,
     options: tuple[str, ...],
     trainer: str,
     output: Path,
@@ -92,7 +75,7 @@ def command(
     from frivkit.options import split_pairs
     from frivkit.train import train
 
-    bar = _Bar(shown=not (quiet or no_progress) and sys.stderr.isatty())
+    progress = TerminalProgress(hidden=quiet or no_progress or not sys.stderr.isatty())
     try:
         trained = train(
             architecture,
@@ -102,14 +85,15 @@ def command(
             validation_data=validation_data,
             width=width,
             seed=seed,
+            threads=threads,
             options=split_pairs(options),
             trainer=trainer,
-            progress=bar,
+            progress=progress,
         )
     finally:
-        bar.finish()
+        progress.finish()
     for warning in () if quiet else trained.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"frivkit: {warning}", err=True)
     epochs = f"{trained.record.epochs} epoch{'s' if trained.record.epochs != 1 else ''}"
     click.echo(
         f"{output}: {architecture}, {trained.parameters:,} trainable parameters, trained for "

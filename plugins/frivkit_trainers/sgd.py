@@ -79,7 +79,6 @@ def sgd(  # noqa: PLR0917  # what every trainer is called with
     step = torch.optim.SGD(
         network.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
     )
-    fall = torch.optim.lr_scheduler.ExponentialLR(step, options.decay)
     feed = Feed(train, options.batch, seed)
     losses: list[float] = []
     best: float | None = None
@@ -87,7 +86,8 @@ def sgd(  # noqa: PLR0917  # what every trainer is called with
     progress.start("training", options.epochs)
     for epoch in range(options.epochs):
         losses.append(_epoch(network, feed, step))
-        fall.step()
+        for group in step.param_groups:
+            group["lr"] *= options.decay
         if not isfinite(losses[-1]) or not all(p.isfinite().all() for p in network.parameters()):
             raise TrainingError(
                 f"training diverged in epoch {epoch + 1}: the loss is {losses[-1]:g}; the "

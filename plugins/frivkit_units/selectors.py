@@ -30,6 +30,9 @@ class _Map:
     def rows(self, site: Site, activations: NDArray[Any]) -> NDArray[Any]:
         return np.moveaxis(activations, site.axis, -1).reshape(-1, site.width)
 
+    def axes(self, site: Site) -> tuple[int, ...]:
+        return (site.axis,)
+
 
 class _Location:
     """Every entry of the tensor is a unit: each channel at each place."""
@@ -44,6 +47,9 @@ class _Location:
 
     def rows(self, site: Site, activations: NDArray[Any]) -> NDArray[Any]:
         return activations.reshape(len(activations), -1)
+
+    def axes(self, site: Site) -> tuple[int, ...]:
+        return tuple(range(1, len(site.shape) + 1))
 
 
 MAP = _Map()

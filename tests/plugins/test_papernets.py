@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 import torch
-from frivkit_papernets.cnn import cnn
-from frivkit_papernets.initial import he_, truncated_normal_
-from frivkit_papernets.mlp import MlpOptions, mlp
 from scipy.stats import truncnorm
 
 from frivkit.errors import DataError, UsageError
 from frivkit.options import NoOptions
 from frivkit.registry import installed
 from frivkit.train import scaled
+from frivkit_papernets.cnn import cnn
+from frivkit_papernets.initial import he_, truncated_normal_
+from frivkit_papernets.mlp import MlpOptions, mlp
 
 
 def parameters(network) -> int:

@@ -1,16 +1,18 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
-from frivkit_papernets.mlp import MlpOptions, mlp
-from frivkit_trainers import feed
-from frivkit_trainers.feed import Feed
-from frivkit_trainers.sgd import SgdOptions, sgd
 from torch import nn
 
 from frivkit.data import open_data
 from frivkit.errors import UsageError
 from frivkit.progress import Silent
 from frivkit.train import TrainingError, accuracy
+from frivkit_papernets.mlp import MlpOptions, mlp
+from frivkit_trainers import feed
+from frivkit_trainers.feed import Feed
+from frivkit_trainers.sgd import SgdOptions, sgd
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def test_an_epoch_gives_every_example_once_in_an_order_that_the_seed_decides(
     monkeypatch.setattr(feed, "HELD", held)
     source = Feed(numbered, 4, seed=0)
     first, second = epoch(source), epoch(source)
-    assert sorted(sum(first, [])) == list(range(11))
+    assert sorted(chain(*first)) == list(range(11))
     assert sorted(map(len, first)) == [3, 4, 4]
     again, other = Feed(numbered, 4, seed=0), Feed(numbered, 4, seed=1)
     assert [epoch(again), epoch(again)] == [first, second]
@@ -86,10 +88,9 @@ def test_training_follows_momentum_descent_worked_out_in_numpy(tmp_path):
         losses.append(-np.log(shares[np.arange(30), y]).mean())
         error = (shares - np.eye(3)[y]) / 30
         slopes = [x.T @ error + 0.1 * weight, error.sum(axis=0) + 0.1 * bias]
-        for value, speed, slope in zip((weight, bias), speeds, slopes, strict=True):
-            speed *= 0.7
-            speed += slope
-            value -= 0.3 * 0.8**number * speed
+        speeds = [0.7 * speed + slope for speed, slope in zip(speeds, slopes, strict=True)]
+        weight -= 0.3 * 0.8**number * speeds[0]
+        bias -= 0.3 * 0.8**number * speeds[1]
     np.testing.assert_allclose(record.losses, losses, rtol=1e-5)
     np.testing.assert_allclose(network.weight.detach().numpy().T, weight, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(network.bias.detach().numpy(), bias, rtol=1e-4, atol=1e-6)

@@ -88,7 +88,7 @@ def test_option_that_nobody_has_is_refused():
 
 @pytest.mark.parametrize("pairs", [["lr"], ["=1"], [""], ["lr=1", "lr=2"]])
 def test_malformed_or_doubled_pairs_are_refused(pairs):
-    with pytest.raises(UsageError, match="key=value|twice"):
+    with pytest.raises(UsageError, match=r"key=value|twice"):
         split_pairs(pairs)
 
 

@@ -1,5 +1,6 @@
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,8 +18,17 @@ from frivkit.torchexport import check_writable, exported, outputs, write
 def network():
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(), nn.Flatten(), nn.Linear(64, 3)
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Flatten(),
+        nn.Linear(64, 3),
     )
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def images(count: int) -> np.ndarray:
@@ -101,7 +111,7 @@ def test_written_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path):
     assert path.read_bytes() == b"old"
     write(path, b"new")
     assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["net.onnx"]
+    assert names(tmp_path) == ["net.onnx"]
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
@@ -119,7 +129,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else ModelError):
         write(path, b"new")
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["net.onnx"]
+    assert names(tmp_path) == ["net.onnx"]
 
 
 @pytest.mark.parametrize("place", ["missing/net.onnx", "file/net.onnx", "folder", "a" * 300])
@@ -128,4 +138,4 @@ def test_place_that_cannot_be_written_is_refused_beforehand(tmp_path, place):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ModelError, match="cannot write"):
         check_writable(tmp_path / place)
-    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+    assert names(tmp_path) == ["file", "folder"]

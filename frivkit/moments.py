@@ -1,0 +1,98 @@
+"""Second moments of units: count, mean and Gram, added up batch by batch in a fixed order."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """What second-order statistics of some units rest on.
+
+    Sums are taken about a shift near the mean, so that a large mean costs no precision; parts
+    with one shift merge by adding, and merging them in one order gives one result to the bit.
+
+    Attributes:
+        count: The number of rows (observations of every unit).
+        shift: What was subtracted from each row, shape (units,).
+        total: Sum of the shifted rows, shape (units,).
+        gram: Sum of the outer products of the shifted rows, shape (units, units).
+    """
+
+    count: int
+    shift: Array
+    total: Array
+    gram: Array
+
+    @classmethod
+    def of(cls, rows: NDArray[np.floating], shift: Array | None = None) -> "Moments":
+        """Take the moments of a matrix.
+
+        Args:
+            rows: Shape (rows, units).
+            shift: What to subtract; None takes the mean of the rows.
+
+        Example:
+            >>> Moments.of(np.array([[1.0, 2.0], [3.0, 6.0]])).covariance.tolist()
+            [[1.0, 2.0], [2.0, 4.0]]
+        """
+        exact = np.asarray(rows, dtype=np.float64)
+        about = exact.mean(axis=0) if shift is None else shift
+        shifted = exact - about
+        return cls(len(exact), about, shifted.sum(axis=0), shifted.T @ shifted)
+
+    @property
+    def units(self) -> int:
+        """The number of units."""
+        return len(self.shift)
+
+    @property
+    def mean(self) -> Array:
+        """The mean of each unit, shape (units,)."""
+        mean: Array = self.shift + self.total / self.count
+        return mean
+
+    @property
+    def covariance(self) -> Array:
+        """The population covariance (divided by the count), shape (units, units).
+
+        Symmetric to the bit; a variance that rounding made negative is 0.
+        """
+        offset = self.total / self.count
+        covariance = self.gram / self.count - np.outer(offset, offset)
+        covariance = (covariance + covariance.T) / 2
+        np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
+        result: Array = covariance
+        return result
+
+    @property
+    def variance(self) -> Array:
+        """The population variance of each unit, shape (units,)."""
+        return self.covariance.diagonal().copy()
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Merge two parts; a part with another shift is first moved to this one's."""
+        moved = other if np.array_equal(self.shift, other.shift) else other.about(self.shift)
+        return Moments(
+            self.count + moved.count,
+            self.shift,
+            self.total + moved.total,
+            self.gram + moved.gram,
+        )
+
+    def about(self, shift: Array) -> "Moments":
+        """Give the same moments about another shift (Chan, Golub and LeVeque 1983)."""
+        step = self.shift - shift
+        cross = np.outer(self.total, step)
+        gram = self.gram + cross + cross.T + self.count * np.outer(step, step)
+        return Moments(self.count, shift, self.total + self.count * step, gram)
+
+
+def merged(parts: Iterable[Moments]) -> Moments:
+    """Merge parts in the order given."""
+    return reduce(Moments.__add__, parts)

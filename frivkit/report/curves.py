@@ -1,0 +1,108 @@
+"""Ablation curves in a measurement's detail, whichever metric put them there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeGuard
+
+from frivkit.report.words import ends, percent, span
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """What share of labels stays unchanged as units are ablated, once for each repeat.
+
+    Attributes:
+        levels: Share of units ablated, increasing, in [0, 1], at least two.
+        repeats: For each repeat the share of labels unchanged at each level, in [0, 1]; None where
+            the repeat was not tried at that level.
+        chosen: The index of the repeat that gave the value.
+        tolerance: The share of labels that may change, in (0, 1).
+        crossed: Whether the chosen curve falls below 1 - tolerance.
+    """
+
+    levels: tuple[float, ...]
+    repeats: tuple[tuple[float | None, ...], ...]
+    chosen: int
+    tolerance: float
+    crossed: bool
+
+    @classmethod
+    def read(cls, detail: Mapping[str, Any]) -> Self | None:
+        """Read the curves of a detail, or None where it has none that can be drawn.
+
+        Any metric may give them; the keys are described in ``docs/json.md``.
+
+        Example:
+            >>> Curves.read({"levels": [0, 1], "unchanged": [[1, 0]], "chosen_repeat": 0,
+            ...              "tolerance": 0.2}).repeats
+            ((1, 0),)
+            >>> Curves.read({"levels": [0, 1], "unchanged": "no"}) is None
+            True
+        """
+        levels, repeats = _shares(detail.get("levels")), detail.get("unchanged")
+        chosen, tolerance = detail.get("chosen_repeat"), _shares([detail.get("tolerance")])
+        if not (levels and tolerance and isinstance(repeats, list | tuple) and _whole(chosen)):
+            return None
+        heights = [_shares(repeat, gaps=True) for repeat in repeats]
+        if not all(repeat and len(repeat) == len(levels) for repeat in heights):
+            return None
+        curves = cls(
+            levels=tuple(level for level in levels if level is not None),
+            repeats=tuple(tuple(repeat) for repeat in heights if repeat),
+            chosen=chosen,
+            tolerance=tolerance[0] or 0.0,
+            crossed=detail.get("crossed", True) is True,
+        )
+        return curves if curves._sound else None
+
+    @property
+    def _sound(self) -> bool:
+        return (
+            0 <= self.chosen < len(self.repeats)
+            and 0 < self.tolerance < 1
+            and list(self.levels) == sorted(set(self.levels))
+            and len(self.points(self.chosen)) > 1
+        )
+
+    @property
+    def kept(self) -> str:
+        """The share of labels that must stay, as text."""
+        return f"{100 * (1 - self.tolerance):.3g} %"
+
+    def points(self, repeat: int) -> list[tuple[float, float]]:
+        """Give the (level, share unchanged) pairs that one repeat was tried at."""
+        pairs = zip(self.levels, self.repeats[repeat], strict=True)
+        return [(x, y) for x, y in pairs if y is not None]
+
+
+def _shares(values: Any, *, gaps: bool = False) -> list[float | None] | None:
+    """Give a list of shares as it is if it is one, with None in it only where gaps may be."""
+    if not isinstance(values, list | tuple):
+        return None
+    for value in values:
+        if value is None and gaps:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            return None
+    return list(values)
+
+
+def _whole(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def verdict(measurement: Mapping[str, Any], curves: Curves) -> str:
+    """Say in one sentence what an ablation found."""
+    layer, value = measurement["layer"], measurement["value"]
+    whose = f"the units of {layer}" if layer else "the network's units"
+    limit = f"{100 * curves.tolerance:.3g} %"
+    if value is None:
+        return f"How many of {whose} can be switched off at random could not be worked out."
+    if not curves.crossed:
+        return f"All of {whose} can be switched off, and {limit} of the labels change at most."
+    interval = ends(measurement["interval"])
+    sure = f" (95 % interval {span(interval, percent)})" if interval else ""
+    return (
+        f"{percent(value)} of {whose} can be switched off at random before more than {limit} of "
+        f"the labels change{sure}."
+    )

@@ -1,0 +1,265 @@
+"""What a report shows of each metric: a verdict and figures, chosen by what was measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from frivkit.report.chart import Bar, bar_plot, column_plot, curve_plot
+from frivkit.report.curves import Curves, verdict
+from frivkit.report.scale import SHARE, Scale
+from frivkit.report.words import ends, number, percent, span
+
+MOST_BARS = 40
+"""Layers with a named bar each; more become numbered columns."""
+MOST_PANELS = 24
+"""Layers whose curves are drawn."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One chart.
+
+    Attributes:
+        svg: The chart.
+        title: What stands above it, if it is one of several.
+        value: The value it shows, if it is one of several.
+    """
+
+    svg: str
+    title: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One or several charts, what they show, and the same in numbers.
+
+    Attributes:
+        caption: What the charts show.
+        drawings: The charts.
+        columns: The head of the table.
+        cells: The rows of the table.
+        css: The class of the table.
+    """
+
+    caption: str
+    drawings: tuple[Drawing, ...]
+    columns: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    css: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One metric's part of the report.
+
+    Attributes:
+        metric: Its name.
+        rows: Its measurements.
+        curves: The ablation curves of each measurement, None where it has none.
+    """
+
+    metric: str
+    rows: tuple[Row, ...]
+    curves: tuple[Curves | None, ...]
+
+    @classmethod
+    def of(cls, metric: str, measurements: Sequence[Row]) -> "Section":
+        """Gather a metric's measurements."""
+        rows = tuple(row for row in measurements if row["metric"] == metric)
+        return cls(metric, rows, tuple(_curves(row) for row in rows))
+
+    @property
+    def ablates(self) -> bool:
+        """Whether every measurement has ablation curves, so that values are shares of units."""
+        return all(self.curves)
+
+    @property
+    def network(self) -> Row | None:
+        """The measurement of the whole network."""
+        return next((row for row in self.rows if row["layer"] is None), None)
+
+    @property
+    def layers(self) -> list[tuple[Row, Curves | None]]:
+        """The measurements of single layers, with their curves."""
+        pairs = zip(self.rows, self.curves, strict=True)
+        return [(row, curves) for row, curves in pairs if row["layer"] is not None]
+
+    def show(self, value: float | None) -> str:
+        """Give a value as text."""
+        return percent(value) if self.ablates and value is not None else number(value)
+
+    def interval(self, row: Row) -> str:
+        """Give the interval of a measurement as text, empty where it has none."""
+        found = ends(row["interval"])
+        return span(found, self.show) if found else ""
+
+    @property
+    def verdict(self) -> list[str]:
+        """What was found, in a sentence on the network and one on the layers."""
+        said = []
+        for row, curves in zip(self.rows, self.curves, strict=True):
+            if row["layer"] is None and curves:
+                said.append(verdict(row, curves))
+            elif row["layer"] is None:
+                sure = f" (95 % interval {self.interval(row)})" if row["interval"] else ""
+                said.append(f"The {row['scope']} has {self.metric} {number(row['value'])}{sure}.")
+        known = [row for row, _ in self.layers if row["value"] is not None]
+        if known:
+            least, most = (pick(known, key=lambda row: row["value"]) for pick in (min, max))
+            what = "the share that can go" if self.ablates else self.metric
+            said.append(
+                f"For single layers {what} lies between {self.show(least['value'])} "
+                f"({least['layer']}) and {self.show(most['value'])} ({most['layer']})."
+                if len(known) > 1
+                else f"For {least['layer']} {what} is {self.show(least['value'])}."
+            )
+        return said
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the details of all measurements have in common, plain values only."""
+        first, *others = (row["detail"] for row in self.rows)
+        return {
+            key: value
+            for key, value in first.items()
+            if _plain(value) and all(other.get(key, ...) == value for other in others)
+        }
+
+    def particulars(self, row: Row) -> dict[str, Any]:
+        """Give the plain values in a measurement's detail that are not common to all."""
+        common = self.settings if len(self.rows) > 1 else {}
+        return {k: v for k, v in row["detail"].items() if _plain(v) and k not in common}
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The figures: the network's curves, a bar for each layer, and the layers' curves."""
+        figures = []
+        main = next((pair for pair in zip(self.rows, self.curves, strict=True) if pair[1]), None)
+        if main and main[1] and (main[0]["layer"] is None or len(self.layers) == 1):
+            figures.append(_network(main[0], main[1]))
+        if len(self.layers) > 1 or (self.layers and not self.ablates):
+            figures += _bars(self)
+        drawn = [(row, curves) for row, curves in self.layers if curves]
+        if len(drawn) > 1 or (drawn and not figures):
+            figures.append(_panels(drawn))
+        return figures
+
+
+def _curves(row: Row) -> Curves | None:
+    value = row["value"]
+    return Curves.read(row["detail"]) if value is None or 0 <= value <= 1 else None
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _bar(row: Row) -> Bar:
+    return Bar(row["layer"] or row["scope"], row["value"], ends(row["interval"]))
+
+
+def _network(row: Row, curves: Curves) -> Figure:
+    whose = row["layer"] or "the whole network"
+    repeats = len(curves.repeats)
+    others = "" if repeats == 1 else f"; the {repeats - 1} faint ones are other random orders"
+    caption = (
+        f"Ablation curve of {whose}: the share of labels that stay as ever more units are "
+        f"switched off at random. The strong line is the best repeat{others}. "
+    )
+    if curves.crossed:
+        caption += (
+            f"The circle is where it falls below {curves.kept}. The band is the 95 % interval: "
+            "it says how far the circle may move with other examples, and the distance between "
+            "the lines how far with other orders."
+        )
+    else:
+        caption += f"It never falls below {curves.kept}."
+    drawing = Drawing(curve_plot(curves, _bar(row), _curve_label(row, curves)))
+    return Figure(caption, (drawing,), _repeats(curves), _points(curves), "points")
+
+
+def _curve_label(row: Row, curves: Curves) -> str:
+    where = f"at {percent(row['value'])} of units" if row["value"] is not None else "nowhere known"
+    return (
+        f"Ablation curve of {row['layer'] or 'the whole network'}: labels unchanged against units "
+        f"switched off. It falls below {curves.kept} "
+        + (where if curves.crossed else "nowhere")
+        + "."
+    )
+
+
+def _repeats(curves: Curves) -> tuple[str, ...]:
+    names = (
+        f"repeat {i + 1}" + (" (best)" if i == curves.chosen else "")
+        for i in range(len(curves.repeats))
+    )
+    return ("units switched off", *names)
+
+
+def _points(curves: Curves) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (percent(level), *("" if y[i] is None else percent(y[i] or 0.0) for y in curves.repeats))
+        for i, level in enumerate(curves.levels)
+    )
+
+
+def _bars(section: Section) -> list[Figure]:
+    bars = [_bar(row) for row, _ in section.layers]
+    values = [v for b in bars if b.value is not None for v in (b.value, *(b.interval or ()))]
+    network = section.network
+    mark = network["value"] if section.ablates and network else None
+    scale = SHARE if section.ablates else Scale.over(values, shares=False)
+    if scale is None:
+        return []
+    few = len(bars) <= MOST_BARS
+    caption = (
+        f"{section.metric} of each layer"
+        + (" alone" if section.ablates else "")
+        + (", from input to output" if few else ", numbered from input to output as in the tables")
+        + ("" if not any(bar.interval for bar in bars) else "; the lines are 95 % intervals")
+        + ("" if mark is None else "; the dashed line is the whole network")
+        + "."
+    )
+    label = f"{section.metric} of {len(bars)} layers. {section.verdict[-1] if values else ''}"
+    draw = bar_plot if few else column_plot
+    cells = tuple(
+        (str(i), bar.name, section.show(bar.value), section.interval(row))
+        for i, (bar, (row, _)) in enumerate(zip(bars, section.layers, strict=True), start=1)
+    )
+    columns = ("#", "layer", section.metric, "95 % interval")
+    return [Figure(caption, (Drawing(draw(bars, scale, label, mark)),), columns, cells, "values")]
+
+
+def _panels(drawn: Sequence[tuple[Row, Curves]]) -> Figure:
+    chosen = list(drawn)
+    which = "each layer"
+    if len(drawn) > MOST_PANELS:
+        half = MOST_PANELS // 2
+        ranked = sorted(range(len(drawn)), key=lambda i: _rank(drawn[i][0]))
+        chosen = [drawn[i] for i in sorted({*ranked[:half], *ranked[-half:]})]
+        which = f"the {half} layers that can spare least and the {half} that can spare most"
+    drawings = tuple(
+        Drawing(
+            curve_plot(curves, _bar(row), _curve_label(row, curves), small=True),
+            row["layer"],
+            "undefined" if row["value"] is None else percent(row["value"]),
+        )
+        for row, curves in chosen
+    )
+    most = max(len(curves.repeats) for _, curves in chosen)
+    cells = tuple(
+        (row["layer"], *point, *[""] * (most - len(curves.repeats)))
+        for row, curves in chosen
+        for point in _points(curves)
+    )
+    caption = f"Ablation curves of {which}, drawn like the network's; to the right units switched "
+    caption += "off, upwards labels unchanged."
+    columns = ("layer", "units switched off", *(f"repeat {i + 1}" for i in range(most)))
+    return Figure(caption, drawings, columns, cells, "panel-points")
+
+
+def _rank(row: Row) -> float:
+    return -1.0 if row["value"] is None else float(row["value"])

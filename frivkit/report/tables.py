@@ -1,0 +1,139 @@
+"""The tables and facts of a report, as text."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from frivkit.report.figures import Section
+from frivkit.report.words import percent, sizes
+
+Facts = list[tuple[str, str]]
+"""Names and values, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table.
+
+    Attributes:
+        columns: Its head.
+        rows: Its cells.
+        css: Its class, by which the style knows which columns hold numbers.
+    """
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    css: str
+
+
+def measurement_table(sections: Sequence[Section]) -> Table:
+    """Give every measurement, with what is particular to it."""
+    rows = [
+        (
+            section.metric,
+            row["layer"] or row["scope"],
+            section.show(row["value"]),
+            section.interval(row),
+            grouped(row["examples"]),
+            ", ".join(f"{key}: {plain(v)}" for key, v in section.particulars(row).items()),
+        )
+        for section in sections
+        for row in section.rows
+    ]
+    columns = ("metric", "layer", "value", "95 % interval", "examples", "detail")
+    return Table(columns, rows, "measurements")
+
+
+def site_table(sites: Sequence[Mapping[str, Any]]) -> Table:
+    """Give the layers whose units can be measured, in the order of the network."""
+    rows = [
+        (
+            str(i),
+            site["layer"],
+            site["op"],
+            grouped(site["units"]),
+            sizes(site["spatial"]) or "–",
+            (site["coupling"] or "–").removeprefix("coupling "),
+            site["name"],
+        )
+        for i, site in enumerate(sites, start=1)
+    ]
+    columns = ("#", "layer", "operator", "units", "places", "coupling", "tensor")
+    return Table(columns, rows, "sites")
+
+
+def skipped_table(skipped: Sequence[Mapping[str, Any]]) -> Table:
+    """Give the nodes with weights that are not analysed, and why."""
+    rows = [(skip["node"], skip["op"], skip["reason"]) for skip in skipped]
+    return Table(("node", "operator", "why"), rows, "skipped")
+
+
+def model_facts(document: Mapping[str, Any]) -> Facts:
+    """Give what is to be known of the model."""
+    model, sites = document["model"], document["sites"]
+    facts = [("format", model["format"]), ("parameters", grouped(model["parameters"]))]
+    if "trainable_parameters" in model:
+        facts.append(("of them trainable", grouped(model["trainable_parameters"])))
+    studied = document["provenance"].get("layers", sites)
+    layers = grouped(len(sites))
+    if len(studied) < len(sites):
+        layers = f"{layers}, {grouped(len(studied))} of them under study"
+    return [
+        *facts,
+        ("multiply-accumulates an example", grouped(model["macs"])),
+        ("layers with units", layers),
+        ("nodes not analysed", grouped(len(document["skipped"]))),
+    ]
+
+
+def data_facts(data: Mapping[str, Any]) -> Facts:
+    """Give what is to be known of the examples."""
+    accuracy = data["accuracy"]
+    return [
+        ("source", data["spec"]),
+        ("examples", grouped(data["examples"])),
+        ("accuracy of the network", "unknown" if accuracy is None else percent(accuracy)),
+        ("answers in the largest class", percent(data["labels_in_largest_class"])),
+    ]
+
+
+def provenance_facts(document: Mapping[str, Any]) -> Facts:
+    """Give where the results come from."""
+    origin, model = document["provenance"], document["model"]
+    reused = ", ".join(f"{count} {what}" for what, count in origin.get("reused", {}).items())
+    return [
+        ("command", shlex.join(origin["command"])),
+        ("started", origin["started"]),
+        ("seconds", plain(origin["seconds"]) + (f" (from the cache: {reused})" if reused else "")),
+        ("seed", plain(origin["seed"])),
+        ("frivkit", origin["frivkit"]),
+        ("Python", origin["python"]),
+        ("packages", ", ".join(f"{name} {v}" for name, v in origin["packages"].items())),
+        ("plugins", ", ".join(f"{name} {v}" for name, v in origin["plugins"].items())),
+        ("model", model["path"]),
+        ("model's sha256", model["sha256"]),
+        ("data's sha256", document["data"]["sha256"]),
+    ]
+
+
+def grouped(whole: int | None) -> str:
+    """Give a whole number with its digits in groups of three, as they are in SI.
+
+    Example:
+        >>> grouped(421642).split(), grouped(950), grouped(None)
+        (['421', '642'], '950', 'unknown')
+    """
+    return "unknown" if whole is None else f"{whole:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def plain(value: Any) -> str:
+    """Give a plain JSON value as text.
+
+    Example:
+        >>> plain(True), plain(None), plain(0.2), plain(3), plain("a")
+        ('yes', 'none', '0.2', '3', 'a')
+    """
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,123 @@
+"""Numbers and names as people read them, the same in the terminal and on the page."""
+
+import math
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def readable(value: Any) -> Any:
+    r"""Write out what cannot be seen in the texts of a document, keys included.
+
+    Names come out of model files, so they may hold what moves a terminal's cursor, turns the
+    direction of writing or is no text at all.  Such characters become their escapes.
+
+    Example:
+        >>> readable({"layer": "conv\x1b[2J", "places": [3, "\u202e"]})
+        {'layer': 'conv\\x1b[2J', 'places': [3, '\\u202e']}
+    """
+    if isinstance(value, str):
+        if value.isascii() and value.isprintable():
+            return value
+        return "".join(_seen(character) for character in value)
+    if isinstance(value, Mapping):
+        return {readable(key): readable(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [readable(entry) for entry in value]
+    return value
+
+
+def _seen(character: str) -> str:
+    if unicodedata.category(character) not in _UNSEEN:
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def short(name: str, most: int) -> str:
+    """Cut a long name at its beginning: the end of a layer's name says most.
+
+    Example:
+        >>> short("encoder.layer.11.output.dense", 14)
+        '…output.dense'
+    """
+    if len(name) <= most:
+        return name
+    kept = name[len(name) - most + 1 :]
+    return "…" + kept.lstrip("./_:")
+
+
+def magnitude(number: int | None) -> str:
+    """Give a count with three digits and its magnitude.
+
+    Example:
+        >>> magnitude(421642), magnitude(950), magnitude(None)
+        ('422 k', '950', '?')
+    """
+    if number is None:
+        return "?"
+    for limit, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= 0.9995 * limit:  # 999,950 is 1 M and not 1e+03 k
+            return f"{number / limit:.3g} {unit}"
+    return str(number)
+
+
+def percent(share: float) -> str:
+    """Give a share with one decimal; what is not all is never rounded to all, nor some to none.
+
+    Example:
+        >>> percent(0.6649), percent(1), percent(0.99999), percent(0.0001)
+        ('66.5 %', '100 %', '>99.9 %', '<0.1 %')
+    """
+    if share in (0, 1):
+        return f"{share:.0%}".replace("%", " %")
+    if 0.9995 <= share < 1:
+        return ">99.9 %"
+    if 0 < share < 0.0005:
+        return "<0.1 %"
+    return f"{100 * share:.1f} %"
+
+
+def number(value: float | None) -> str:
+    """Give a value that may be anything.
+
+    Example:
+        >>> number(3.32193), number(0.0), number(1.5e-7), number(123456.7), number(None)
+        ('3.322', '0.000', '1.50e-07', '1.23e+05', 'undefined')
+    """
+    if value is None:
+        return "undefined"
+    if value == 0 or 0.001 <= abs(value) < 10_000:
+        return f"{value:.3f}"
+    return f"{value:.2e}"
+
+
+def ends(interval: Sequence[float | None] | None) -> tuple[float, float] | None:
+    """Give the ends of an interval, or None unless both are there."""
+    if interval is None or len(interval) != 2:
+        return None
+    low, high = interval
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return None
+    return float(low), float(high)
+
+
+def span(interval: tuple[float, float], show: Callable[[float], str]) -> str:
+    """Give an interval in words.
+
+    Example:
+        >>> span((0.61, 1.0), percent)
+        '61.0 % to 100 %'
+    """
+    return f"{show(interval[0])} to {show(interval[1])}"
+
+
+def sizes(shape: Sequence[int | str | None]) -> str:
+    """Give a shape, sizes that are not known as question marks.
+
+    Example:
+        >>> sizes(["n", 3, None])
+        'n×3×?'
+    """
+    return "×".join("?" if size is None else str(size) for size in shape)
