@@ -42,14 +42,20 @@ class Moments:
             [[1.0, 2.0], [2.0, 4.0]]
         """
         exact = np.asarray(rows, dtype=np.float64)
-        about = exact.mean(axis=0) if shift is None else shift
-        shifted = exact - about
-        return cls(len(exact), about, shifted.sum(axis=0), shifted.T @ shifted)
+        with np.errstate(over="ignore", invalid="ignore"):  # told by ``finite``
+            about = exact.mean(axis=0) if shift is None else shift
+            shifted = exact - about
+            return cls(len(exact), about, shifted.sum(axis=0), shifted.T @ shifted)
 
     @property
     def units(self) -> int:
         """The number of units."""
         return len(self.shift)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all sums are finite; without that, nothing else here means anything."""
+        return bool(np.isfinite(self.total).all() and np.isfinite(self.gram).all())
 
     @property
     def mean(self) -> Array:
@@ -64,33 +70,37 @@ class Moments:
         Symmetric to the bit; a variance that rounding made negative is 0.
         """
         offset = self.total / self.count
-        covariance = self.gram / self.count - np.outer(offset, offset)
+        covariance: Array = self.gram / self.count
+        covariance -= np.outer(offset, offset)
         covariance = (covariance + covariance.T) / 2
         np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
-        result: Array = covariance
-        return result
+        return covariance
 
     @property
     def variance(self) -> Array:
         """The population variance of each unit, shape (units,)."""
-        return self.covariance.diagonal().copy()
+        offset = self.total / self.count
+        variance: Array = np.maximum(self.gram.diagonal() / self.count - offset * offset, 0.0)
+        return variance
 
     def __add__(self, other: "Moments") -> "Moments":
         """Merge two parts; a part with another shift is first moved to this one's."""
         moved = other if np.array_equal(self.shift, other.shift) else other.about(self.shift)
-        return Moments(
-            self.count + moved.count,
-            self.shift,
-            self.total + moved.total,
-            self.gram + moved.gram,
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # told by ``finite``
+            return Moments(
+                self.count + moved.count,
+                self.shift,
+                self.total + moved.total,
+                self.gram + moved.gram,
+            )
 
     def about(self, shift: Array) -> "Moments":
         """Give the same moments about another shift (Chan, Golub and LeVeque 1983)."""
         step = self.shift - shift
-        cross = np.outer(self.total, step)
-        gram = self.gram + cross + cross.T + self.count * np.outer(step, step)
-        return Moments(self.count, shift, self.total + self.count * step, gram)
+        with np.errstate(over="ignore", invalid="ignore"):  # told by ``finite``
+            cross = np.outer(self.total, step)
+            gram = self.gram + cross + cross.T + self.count * np.outer(step, step)
+            return Moments(self.count, shift, self.total + self.count * step, gram)
 
 
 def merged(parts: Iterable[Moments]) -> Moments:

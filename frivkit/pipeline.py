@@ -12,7 +12,7 @@ from frivkit.cache import Cache
 from frivkit.data import Dataset, TensorSpec, open_data
 from frivkit.engine.probe import complete_shapes
 from frivkit.engine.session import Device
-from frivkit.errors import ModelError
+from frivkit.errors import DataError, FrivkitError, ModelError
 from frivkit.graph.model import Model
 from frivkit.graph.sites import Site, Survey, survey
 from frivkit.metric import Measurement, Metric
@@ -138,7 +138,7 @@ def analyze(
 
     Args:
         request: The model, the data and how to look at them.
-        metrics: Names of metrics.
+        metrics: Names of metrics; one that comes twice is measured once.
         options: ``--option`` values by key, shared out among the metrics that have them.
         cache: Where results are kept; None keeps nothing.
         progress: Where progress is shown.
@@ -150,7 +150,7 @@ def analyze(
         DataError: the data cannot be read or does not fit.
     """
     registry = installed()
-    meters: list[Metric[Any]] = [registry.load("metrics", name) for name in metrics]
+    meters: list[Metric[Any]] = [registry.load("metrics", name) for name in dict.fromkeys(metrics)]
     if request.units is not None:
         registry.load("unit_selectors", request.units)
     given = share_out(options or {}, *(meter.options for meter in meters))
@@ -175,9 +175,15 @@ def analyze(
 
 
 def _open_data(request: Request, model: Model) -> tuple[Dataset, tuple[str, ...]]:
-    spec = request.data or model.metadata.get("frivkit.data")
-    if spec is not None:
-        data = open_data(spec, model.inputs, examples=request.examples)
+    own = model.metadata.get("frivkit.data")
+    if request.data is not None:
+        data = open_data(request.data, model.inputs, examples=request.examples)
+        return data, data.warnings
+    if own is not None:
+        try:
+            data = open_data(own, model.inputs, examples=request.examples)
+        except FrivkitError as error:
+            raise DataError(f"{error} ({model.path.name} names this data; give --data)") from error
         return data, data.warnings
     data = open_data(f"gaussian?seed={request.seed}", model.inputs, examples=request.examples)
     warning = (

@@ -8,20 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.cache import Cache, Entry, Key
+from frivkit.cache import Cache, Entry, Key, Writer
 from frivkit.data import Dataset
 from frivkit.engine.executor import run_intact, run_masks
 from frivkit.engine.labels import UNDEFINED, labels_of, threshold_of
+from frivkit.engine.memory import batch_size
 from frivkit.engine.runs import Intact, Path
 from frivkit.engine.session import Device
+from frivkit.engine.sums import Taps, run_sums
 from frivkit.errors import ModelError, UsageError
 from frivkit.graph.model import Model
 from frivkit.graph.sites import Site, Survey
 from frivkit.masks import Mask
+from frivkit.moments import Moments
 from frivkit.progress import Progress, Silent
 from frivkit.units import UnitSelector
 
+GROUPS = 10
+"""Runs of consecutive examples whose moments are kept apart, for intervals."""
 PROTOCOLS = ("paper", "reference")
+WORKING = 4
+"""Matrices as large as a Gram that merging parts and taking eigenvalues need at once."""
 WORTH_KEEPING = 100
 """Multiply-accumulates a byte above which reading an entry back beats computing it again."""
 
@@ -71,6 +78,7 @@ class Study:
         self._threshold = threshold_of(model.graph, output)
         self._labels: NDArray[np.int32] | None = None
         self._built: set[str] = set()
+        self._moments: dict[tuple[str, bool], dict[str, tuple[Moments, ...]]] = {}
 
     @property
     def examples(self) -> int:
@@ -135,6 +143,136 @@ class Study:
             found |= dict(zip(distinct, labels, strict=True))
         return np.stack([found[mask.digest if mask.ablated else ""] for mask in masks])
 
+    @property
+    def memory(self) -> int:
+        """The bytes that activations, and what is worked out of them, may take."""
+        return self._memory
+
+    def fits(self, selector: UnitSelector, site: Site) -> bool:
+        """Tell whether the second moments of a site fit into the memory bound."""
+        return self._gram_room(selector, site) >= 1
+
+    def moments(
+        self, selector: UnitSelector, sites: Sequence[Site] | None = None, *, exact: bool = False
+    ) -> Iterator[tuple[Site, tuple[Moments, ...]]]:
+        """Give the second moments of sites over every place of every example.
+
+        Takes one pass over the data for all sites whose Grams fit into the memory bound together;
+        let go of one site's moments before taking the next.
+
+        Args:
+            selector: How units are read.
+            sites: Which sites; None takes all that are under study.
+            exact: Sum in float64 also within a batch, rather than in shifted float32.
+
+        Yields:
+            Each site, in order, with the moments of up to ``GROUPS`` runs of consecutive examples,
+            as many for every site; ``frivkit.moments.merged`` adds them up.
+
+        Raises:
+            ModelError: the Gram of a site alone does not fit (see :meth:`fits`).
+        """
+        asked = self.sites if sites is None else tuple(sites)
+        self._check_grams(selector, asked)
+        groups = min([GROUPS, *(self._gram_room(selector, site) for site in asked)])
+        passes = self._passes(selector, asked, groups)
+        extra = {"exact": str(exact), "groups": str(groups)}
+        kept = self._moments.setdefault((selector.name, exact), {}) if len(passes) == 1 else {}
+        for together in passes:
+            keys = {s.name: self._key("moments", s.name, selector.name, extra) for s in together}
+            found = {name: parts for name, parts in kept.items() if name in keys}
+            for name, key in keys.items():
+                entry = None if name in found else self._cache.get(key)
+                if entry is not None:
+                    with entry:
+                        found[name] = _read_moments(entry)
+                    self._count("moments")
+            missing = [site for site in together if site.name not in found]
+            if missing:
+                sums = run_sums(
+                    self.model,
+                    missing,
+                    selector,
+                    self.data,
+                    self._device,
+                    memory=self._memory,
+                    progress=self._progress,
+                    groups=groups,
+                    exact=exact,
+                )
+                for name, parts in sums.items():
+                    with self._cache.build(keys[name]) as writer:
+                        _write_moments(writer, parts)
+                    found[name] = tuple(parts)
+            if len(passes) == 1:
+                kept |= found
+            for site in together:
+                yield site, found.pop(site.name)
+
+    def activations(
+        self,
+        selector: UnitSelector,
+        sites: Sequence[Site] | None = None,
+        *,
+        batch: int | None = None,
+    ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+        """Give activations batch by batch, for what moments do not tell.
+
+        Args:
+            selector: How units are read.
+            sites: Which sites; None takes all that are under study.
+            batch: Examples at a time; None takes as many as memory allows.
+
+        Yields:
+            The index of the batch's first example, and for each site by name its activations with
+            units as columns, shape (rows, units); the rows of one example follow each other.
+        """
+        asked = self.sites if sites is None else tuple(sites)
+        taps = Taps(self.model, asked, selector, self._device)
+        most = batch_size(self.model.graph, self._memory, self.model.batch)
+        size = batch or most
+        self._progress.start("activations", self.examples)
+        try:
+            for first in range(0, self.examples, size):
+                last = min(first + size, self.examples)
+                runs = [
+                    taps.rows(self.data.read(start, min(start + most, last)).inputs)
+                    for start in range(first, last, most)
+                ]
+                yield first, {s.name: np.concatenate([run[s.name] for run in runs]) for s in asked}
+                self._progress.advance(last - first)
+        finally:
+            self._progress.finish()
+
+    def _gram_room(self, selector: UnitSelector, site: Site) -> int:
+        """Give how many Grams of a site fit into memory beside what working on one takes."""
+        return self._memory // (8 * selector.count(site) ** 2) - WORKING
+
+    def _check_grams(self, selector: UnitSelector, sites: Sequence[Site]) -> None:
+        for site in sites:
+            if not self.fits(selector, site):
+                units = selector.count(site)
+                raise ModelError(
+                    f"layer {site.layer} has {units} units, whose second moments take "
+                    f"{8 * units**2 * (1 + WORKING):.2e} bytes: give a larger --memory, "
+                    "other layers with --layer, or --units map"
+                )
+
+    def _passes(
+        self, selector: UnitSelector, sites: Sequence[Site], groups: int
+    ) -> list[list[Site]]:
+        """Share sites out, in order, among passes whose Grams fit into memory."""
+        passes: list[list[Site]] = []
+        left = 0
+        for site in sites:
+            size = 8 * selector.count(site) ** 2
+            if not passes or size * (groups + WORKING) > left:
+                passes.append([])
+                left = self._memory
+            passes[-1].append(site)
+            left -= size * groups
+        return passes
+
     def _intact(self, name: str) -> NDArray[Any]:
         """Give ``"labels"`` or ``"outputs"`` of the intact network, stored if there is a cache."""
         with self._stored("outputs", "") as entry:
@@ -158,14 +296,17 @@ class Study:
         digests = hashlib.sha256("".join(mask.digest for mask in masks).encode()).hexdigest()
         extra = {"masks": digests}
         site = sites[0].name if len(sites) == 1 else ""
+        key = self._key("ablation", site, selector.name, extra)
         with self._stored("ablation", site, selector.name, extra) as entry:
             if entry is not None:
-                self._count("ablation runs", len(masks))
+                if key.digest not in self._built:
+                    self._count("ablation runs", len(masks))
                 return entry.read("labels")
+            self._built.add(key.digest)
             path = Path(self.model, sites, self._output, self._device, self._memory)
             what = f"layer {sites[0].layer}" if len(sites) == 1 else "network"
             labels = self._through(path, masks, selector, site, what)
-            with self._cache.build(self._key("ablation", site, selector.name, extra)) as writer:
+            with self._cache.build(key) as writer:
                 writer.put("labels", labels)
             return labels
 
@@ -222,3 +363,17 @@ class Study:
 
     def _count(self, what: str, number: int = 1) -> None:
         self.reused[what] = self.reused.get(what, 0) + number
+
+
+def _write_moments(writer: Writer, parts: Sequence[Moments]) -> None:
+    writer.put("count", np.array([part.count for part in parts]))
+    for part in parts:
+        for name in ("shift", "total", "gram"):
+            writer.append(name, getattr(part, name)[np.newaxis])
+
+
+def _read_moments(entry: Entry) -> tuple[Moments, ...]:
+    return tuple(
+        Moments(int(count), *(entry.read(name, i, i + 1)[0] for name in ("shift", "total", "gram")))
+        for i, count in enumerate(entry.read("count"))
+    )

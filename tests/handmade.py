@@ -87,9 +87,9 @@ def listed() -> onnx.ModelProto:
         """g (float[N, 6] x) => (float[N, 3] y) {
           a = Gemm (x, wa, ba)
           r = Relu (a)
-          y = Gemm <transB = 1> (r, wb)
+          y = Gemm <transB = 1> (r, wb, bb)
         }""",
-        opset=9, ir=3, wa=(6, 5), ba=(5,), wb=(3, 5),
+        opset=9, ir=3, wa=(6, 5), ba=(5,), wb=(3, 5), bb=(3,),
     )  # fmt: skip
     model.graph.input.extend(
         helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
@@ -106,7 +106,7 @@ _PLACES = """g (float[N, 3, 6, 6] x) => (float[N, 3] y) {{
   m = ReduceMean {reduce}
   u = Unsqueeze {unsqueeze}
   q = Squeeze {squeeze}
-  y = Gemm (q, wb)
+  y = Gemm (q, wb, bb)
 }}"""
 
 
@@ -118,7 +118,7 @@ def old_places() -> onnx.ModelProto:
         reduce="<axes = [2, 3], keepdims = 1> (s)", unsqueeze="<axes = [4]> (m)",
         squeeze="<axes = [2, 3, 4]> (u)",
     )  # fmt: skip
-    return written(text, opset=9, ir=4, wa=(4, 3, 3, 3), wb=(4, 3))
+    return written(text, opset=9, ir=4, wa=(4, 3, 3, 3), wb=(4, 3), bb=(3,))
 
 
 def new_places() -> onnx.ModelProto:
@@ -129,7 +129,7 @@ def new_places() -> onnx.ModelProto:
         unsqueeze="(m, last)", squeeze="(u, all)",
     )  # fmt: skip
     return written(
-        text, opset=18, wa=(4, 3, 3, 3), wb=(4, 3), ratio=np.float32(0.5), training=np.bool_(False),
+        text, opset=18, wa=(4, 3, 3, 3), wb=(4, 3), bb=(3,), ratio=np.float32(0.5), training=np.bool_(False),
         low=np.float32(0), high=np.float32(6), starts=np.array([1]), ends=np.array([9]),
         axes=np.array([2]), places=np.array([2, 3]), last=np.array([4]), all=np.array([2, 3, 4]),
     )  # fmt: skip

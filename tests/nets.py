@@ -55,6 +55,7 @@ def exported(
         warnings.simplefilter("ignore")  # the exporters deprecate themselves and each other
         if dynamo:
             axes = tuple({0: torch.export.Dim("N")} for _ in names)
+            axes = (axes,) if isinstance(net, Wired) else axes  # its inputs are one *argument
             more |= {"dynamic_shapes": axes, "external_data": False, "verbose": False}
         elif batch is None:
             symbols = {0: "N", 2: "H", 3: "W"}

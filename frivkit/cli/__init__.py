@@ -1,17 +1,20 @@
 """The command line.  This file only lists commands; each one's own file is imported on use."""
 
 import importlib
+import io
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 import frivkit
-from frivkit.errors import FrivkitError
+from frivkit.cli.shared import one_line
+from frivkit.errors import FrivkitError, unknown_name
 
 COMMANDS = {
     "analyze": "Measure how much of a model is frivolous.",
     "inspect": "Show what of a model is analysed, what is not, and why.",
+    "activations": "Write what layers give to an HDF5 file.",
     "train": "Train a small network and write it as ONNX.",
     "demo": "Train, inspect and analyse a network, in under a minute.",
     "plugins": "List plugins, what they offer, and which failed to load.",
@@ -22,6 +25,25 @@ COMMANDS = {
 
 class _Commands(click.Group):
     """Commands by name, imported when used; plugins add theirs with the hook ``cli_commands``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            if args[0].startswith("-"):
+                raise
+            raise unknown_name("command", args[0], self.list_commands(ctx)) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # Click would make "interrupted" of both, and print an empty line first.
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+        except EOFError as error:
+            raise RuntimeError(f"EOFError: {error}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -67,41 +89,52 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     ``--debug``.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # some terminals cannot show a bar or a name
+            stream.reconfigure(errors="replace")
     try:
         code = cli.main(args=given, prog_name="frivkit", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except click.UsageError as error:
-        where = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
-        _fail(f"{error.format_message()}{where}", 2, given)
-    except click.ClickException as error:
-        _fail(error.format_message(), 1, given)
-    except FrivkitError as error:
-        _fail(str(error), error.exit_code, given)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; nothing is half-written, and results that were finished are kept for the next run", 130, given)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    except MemoryError as error:
-        _fail(f"out of memory ({error}); give a smaller --memory or fewer --examples", 1, given)
-    except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1, given)
-    except Exception as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        _fail(
-            f"a bug in frivkit or a plugin: {text}; run again with --debug and report it", 1, given
-        )
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, Exception) as error:
+        message, exit_code = _failure(error, given)
+        if "--debug" in given:
+            import traceback
+
+            traceback.print_exc()
+        click.echo(f"frivkit: {one_line(message)}", err=True)
+        sys.exit(exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, code: int, given: list[str]) -> NoReturn:
-    if "--debug" in given and sys.exc_info()[0] is not None:
-        import traceback
-
-        traceback.print_exc()
-    click.echo(f"frivkit: {' '.join(message.split())}", err=True)
-    sys.exit(code)
+def _failure(error: BaseException, given: list[str]) -> tuple[str, int]:
+    """Give the message and the exit code of an error."""
+    message, code = f"{type(error).__name__}: {error}", 1
+    match error:
+        case FrivkitError():
+            message, code = str(error), error.exit_code
+        case click.UsageError():
+            where = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
+            message, code = f"{error.format_message()}{where}", 2
+        case click.ClickException():
+            message = error.format_message()
+        case KeyboardInterrupt() | click.Abort():
+            kept = given[:1] == ["analyze"] and "--no-cache" not in given
+            also = ", and results that were finished are kept for the next run" if kept else ""
+            message, code = f"interrupted; nothing is half-written{also}", 130
+        case MemoryError():
+            message = f"out of memory ({error}); give a smaller --memory or fewer --examples"
+        case OSError():
+            where = error.filename or "standard output or a file"
+            message = f"cannot read or write {where}: {error.strerror or error}"
+        case _:
+            message = (
+                f"a bug in frivkit or a plugin: {message}; run again with --debug and report it"
+            )
+    return message, code
 
 
 __all__ = ["COMMANDS", "cli", "main"]

@@ -1,10 +1,16 @@
 """``frivkit analyze``: measure a model."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from frivkit.cli.shared import Common, model_options, write_json, write_text
+from frivkit.cli.shared import Common, check_places, model_options, write_json, write_text
+
+if TYPE_CHECKING:
+    from frivkit.metric import Measurement
 
 
 @click.command("analyze")
@@ -53,9 +59,7 @@ def command(
     from frivkit.report.terminal import analysis_text
 
     clock = Clock.start()
-    for target in (report, Path(json_to) if json_to and json_to != "-" else None):
-        if target is not None and not target.parent.is_dir():
-            raise click.UsageError(f"the folder of {target} does not exist")
+    check_places(json_to, report, model=model)
     request = common.request(
         model,
         data=data,
@@ -66,14 +70,20 @@ def command(
         seed=seed,
     )
     progress = common.progress()
+
+    def tell(found: "Measurement") -> None:
+        common.explain(f"{found.metric} of {found.layer or found.scope}: {found.value}")
+
     try:
-        analysis = analyze(
-            request,
-            metrics or ("prunability",),
-            split_pairs(options),
-            cache=common.cache(),
-            progress=progress,
-        )
+        with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
+            analysis = analyze(
+                request,
+                metrics or ("prunability",),
+                split_pairs(options),
+                cache=common.cache(),
+                progress=progress,
+                done=tell,
+            )
     finally:
         progress.finish()
     document = analysis_document(analysis, clock)
@@ -82,11 +92,15 @@ def command(
         common.say(f"reused from the cache: {kinds}")
     for warning in [*document["data"]["warnings"], *document["warnings"]]:
         common.say(f"warning: {warning}")
-    if json_to != "-":
-        click.echo(analysis_text(document))
-    if json_to:
-        write_json(document, json_to)
-    if report is not None:
-        from frivkit.report.html import analysis_page
+    try:
+        if json_to and json_to != "-":
+            write_json(document, json_to)
+        if report is not None:
+            from frivkit.report.html import analysis_page
 
-        write_text(report, analysis_page(document))
+            write_text(report, analysis_page(document))
+    finally:  # what cannot be written is still shown, and what nobody reads is still written
+        if json_to == "-":
+            write_json(document, json_to)
+        else:
+            click.echo(analysis_text(document))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import write_json
+from frivkit.cli.shared import check_places, one_line, write_json
+from frivkit.errors import FrivkitError
 
 OK, NOTE, BAD = "ok", "note", "bad"
 
@@ -24,13 +25,14 @@ OK, NOTE, BAD = "ok", "note", "bad"
 def command(*, cache_dir: Path | None, json_to: str | None, debug: bool) -> int:
     """Check this installation and say what is wrong with it; exit code 1 if anything is."""
     del debug  # read where errors become messages
+    check_places(json_to)
     found = [*_packages(), *_runtime(), *_plugins(), *_cache(cache_dir)]
     if json_to:
         checks = [{"state": state, "what": what} for state, what in found]
         write_json({"schema": "frivkit.doctor/1", "checks": checks}, json_to)
     if json_to != "-":
         for state, what in found:
-            click.echo(f"{state:<5}{what}")
+            click.echo(f"{state:<5}{one_line(what)}")
     return 1 if any(state == BAD for state, _ in found) else 0
 
 
@@ -73,7 +75,12 @@ def _runtime() -> Checks:
 def _plugins() -> Checks:
     from frivkit.registry import installed
 
-    for plugin in installed().plugins:
+    try:
+        plugins = installed().plugins
+    except FrivkitError as error:  # FRIVKIT_LOAD_PLUGINS names one that is not there
+        yield BAD, str(error)
+        return
+    for plugin in plugins:
         if plugin.error:
             yield BAD, f"plugin {plugin.name} ({plugin.distribution}): {plugin.error}"
         else:
@@ -83,11 +90,15 @@ def _plugins() -> Checks:
 def _cache(directory: Path | None) -> Checks:
     from frivkit.cache import Cache, format_size
 
-    cache = Cache.open_default(directory)
+    try:
+        cache = Cache.open_default(directory)
+        held = sum(stored.bytes for stored in cache.entries())
+    except FrivkitError as error:  # its limit is no size, or its folder cannot be read
+        yield BAD, str(error)
+        return
     root = cache.root
     if root is None:
         return
-    held = sum(stored.bytes for stored in cache.entries())
     existing = next(path for path in [root, *root.parents] if path.exists())
     writable = os.access(existing, os.W_OK) and existing.is_dir()
     state = f"cache {root}: {format_size(held)} of {format_size(cache.limit)}"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import Common, model_options, write_json
+from frivkit.cli.shared import Common, check_places, model_options, write_json
 
 
 @click.command("inspect")
@@ -19,9 +19,10 @@ def command(*, common: Common, model: Path, json_to: str | None) -> None:
     from frivkit.report.terminal import inspection_text
 
     clock = Clock.start()
+    check_places(json_to, model=model)
     found, survey = inspect_model(common.request(model))
     document = inspection_document(found, survey, clock)
-    if json_to != "-":
-        click.echo(inspection_text(document))
     if json_to:
         write_json(document, json_to)
+    if json_to != "-":
+        click.echo(inspection_text(document))

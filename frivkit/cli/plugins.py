@@ -2,7 +2,7 @@
 
 import click
 
-from frivkit.cli.shared import write_json
+from frivkit.cli.shared import check_places, write_json
 
 
 @click.command("plugins")
@@ -13,6 +13,7 @@ def command(*, json_to: str | None, debug: bool) -> None:
     del debug  # read where errors become messages
     from frivkit.registry import installed
 
+    check_places(json_to)
     plugins = [
         {
             "name": plugin.name,

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from frivkit.errors import FrivkitError, UsageError
 
 if TYPE_CHECKING:
     from frivkit.cache import Cache
@@ -59,18 +62,25 @@ class Common:
     debug: bool
 
     def request(self, model: Path, **more: Any) -> "Request":
-        """Give the request for a model."""
+        """Give the request for a model.
+
+        Raises:
+            UsageError: ``--memory`` is no size, or is nothing.
+        """
         from frivkit.cache import parse_size
         from frivkit.engine.session import Device
         from frivkit.pipeline import Request
 
+        memory = parse_size(self.memory)
+        if memory == 0:
+            raise UsageError(f"--memory is {self.memory}; give a size above 0, such as 500MB")
         return Request(
             model=model,
             output=self.output_name,
             input_shape=self.input_shape,
             trust=self.trust,
             device=Device(self.device, self.threads),
-            memory=parse_size(self.memory),
+            memory=memory,
             **more,
         )
 
@@ -85,11 +95,17 @@ class Common:
     def say(self, message: str) -> None:
         """Tell the user something that is no result."""
         if not self.quiet:
-            click.echo(f"frivkit: {message}", err=True)
+            click.echo(f"frivkit: {one_line(message)}", err=True)
+
+    def explain(self, message: str) -> None:
+        """Tell a user who asked for more what is going on."""
+        if self.verbose:
+            self.say(message)
 
     def progress(self) -> "TerminalProgress":
-        """Give a progress display on stderr, silent when stderr is no terminal."""
-        return TerminalProgress(hidden=self.no_progress or self.quiet or not sys.stderr.isatty())
+        """Give a progress display on stderr, silent when stderr is no terminal (or is closed)."""
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        return TerminalProgress(hidden=self.no_progress or self.quiet or not terminal)
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,7 +114,10 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def with_common(**given: Any) -> Any:
         shared = {name: given.pop(name) for name in Common.__slots__}
-        return command(common=Common(**shared), **given)
+        with warnings.catch_warnings():
+            if shared["quiet"]:
+                warnings.simplefilter("ignore")  # a plugin's, or those of what it calls
+            return command(common=Common(**shared), **given)
 
     for option in reversed(_OPTIONS):
         with_common = option(with_common)
@@ -131,11 +150,39 @@ class TerminalProgress:
             self._bar = None
 
 
+def check_places(*places: Path | str | None, model: Path | None = None) -> None:
+    """Refuse places that nothing can be written to, before the work rather than after it.
+
+    Args:
+        places: Where results are to go; None is nowhere and ``-`` is stdout.
+        model: The file that is read, which no result may take the place of.
+
+    Raises:
+        UsageError: a place has no name, two are the same, or one is the model.
+        FrivkitError: the folder is not there or cannot be written to, or the place is a folder.
+    """
+    if "" in places:
+        raise UsageError("a result is to be written to a file without a name; give one, or '-'")
+    paths = [Path(place) for place in places if place is not None and place != "-"]
+    seen = [model.resolve()] if model is not None else []
+    for path in paths:
+        if not path.parent.is_dir():
+            raise FrivkitError(f"{path} cannot be written: there is no folder {path.parent}")
+        if path.is_dir():
+            raise FrivkitError(f"{path} cannot be written: it is a folder; give a file in it")
+        if path.resolve() in seen:
+            raise UsageError(f"{path} is the model or another result too; give another file")
+        if not _is_special(path):
+            seen.append(path.resolve())
+        if not os.access(path if _is_special(path) else path.resolve().parent, os.W_OK):
+            raise FrivkitError(f"{path} cannot be written: no permission; give another place")
+
+
 def write_json(document: Mapping[str, Any], where: str) -> None:
     """Write a document as JSON to a file, or to stdout for ``-``.
 
     Raises:
-        OSError: the file cannot be written; an older one of that name is left as it was.
+        FrivkitError: the file cannot be written; an older one of that name is left as it was.
     """
     text = json.dumps(document, indent=2, allow_nan=False)
     if where == "-":
@@ -145,8 +192,29 @@ def write_json(document: Mapping[str, Any], where: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: to a temporary name first, then renamed."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a whole file or nothing: to a temporary name first, then renamed.
+
+    A link stays a link, and what is no regular file (a pipe, ``/dev/null``) is written to.
+
+    Raises:
+        FrivkitError: the file cannot be written; an older one of that name is left as it was.
+    """
+    try:
+        if _is_special(path):
+            path.write_text(text, encoding="utf-8")
+        else:
+            _replace(path.resolve(), text)
+    except OSError as error:
+        raise FrivkitError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether a path is there and no regular file, so that it must not be replaced by one."""
+    return path.exists() and not path.is_file()
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
@@ -155,6 +223,18 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def one_line(message: object) -> str:
+    r"""Give a message as one line that no terminal takes for commands.
+
+    Messages hold names out of files, which are whatever their authors wrote.
+
+    Example:
+        >>> one_line("a layer\n named \x1b[2J")
+        'a layer named ?[2J'
+    """
+    return "".join(c if c.isprintable() else "?" for c in " ".join(str(message).split()))
 
 
 def _umask() -> int:

@@ -6,39 +6,54 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from frivkit.errors import ModelError
+
+SHAPING = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
+"""Operators that move numbers and leave them as they are."""
 UNDEFINED = -1
 """The label of an output that holds NaN: it equals no label of the intact network."""
 
 
 def threshold_of(graph: ir.Graph, output: str) -> float:
     """Give what separates the two classes of an output with one entry: 0.5 after a sigmoid."""
-    for node in graph:
-        if any(value.name == output for value in node.outputs):
-            return 0.5 if node.op_type in ("Sigmoid", "HardSigmoid") else 0.0
-    return 0.0
+    value = next(value for value in graph.outputs if value.name == output)
+    node = value.producer()
+    while node is not None and node.op_type in SHAPING and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return 0.5 if node is not None and node.op_type in ("Sigmoid", "HardSigmoid") else 0.0
 
 
 def labels_of(outputs: NDArray[Any], threshold: float = 0.0) -> NDArray[np.int32]:
     """Read labels from outputs: the index of the largest entry along axis 1.
 
-    1. Axis 1 with two or more entries: the first index of the largest one; further axes are
+    1. Booleans and whole numbers of 32 or 64 bits are labels already, as ArgMax writes them: one
+       for each position.
+    2. Axis 1 with two or more entries: the first index of the largest one; further axes are
        positions (pixels, tokens), each with a label of its own.
-    2. Axis 1 with one entry, or no axis 1: whether the entry exceeds ``threshold``.
-    3. An output that holds NaN has the label ``UNDEFINED``.
+    3. Axis 1 with one entry, or no axis 1: whether the entry exceeds ``threshold``.
+    4. An output that holds NaN has the label ``UNDEFINED``.
 
     Args:
         outputs: Shape (n, classes, ...) or (n,).
-        threshold: The value that separates two classes in case 2: 0 for a logit, 0.5 for a
+        threshold: The value that separates two classes in case 3: 0 for a logit, 0.5 for a
             sigmoid's output.
 
     Returns:
         Labels, shape (n, positions); one position unless the output has further axes.
+
+    Raises:
+        ModelError: the output holds no numbers.
 
     Example:
         >>> labels_of(np.array([[0.1, 0.9], [2.0, 1.0]])).tolist()
         [[1], [0]]
     """
     n = len(outputs)
+    if outputs.dtype.kind not in "biuf":
+        raise ModelError(f"the output holds {outputs.dtype}, no numbers; give --output-name")
+    if outputs.dtype.kind == "b" or (outputs.dtype.kind in "iu" and outputs.itemsize >= 4):
+        given: NDArray[np.int32] = outputs.reshape(n, -1).astype(np.int32)
+        return given - (given <= UNDEFINED)  # -1 may be one of them, and is not NaN
     if outputs.ndim >= 2 and outputs.shape[1] >= 2:
         labels = outputs.argmax(axis=1)
         undefined = np.isnan(outputs).any(axis=1)

@@ -1,8 +1,11 @@
 """How many examples fit into a memory bound."""
 
+from math import ceil, prod
+
 import onnx_ir as ir
 
-from frivkit.graph.layout import shape_of
+from frivkit.graph.model import reads
+from frivkit.graph.shapes import example_sizes
 
 LARGEST_BATCH = 256
 SMALLEST_GAIN = 48 << 20
@@ -12,11 +15,10 @@ SMALLEST_GAIN = 48 << 20
 def live_bytes(graph: ir.Graph) -> int:
     """Give the most bytes that the activations of one example take at once, weights left out.
 
-    A tensor lives from the node that writes it to the last one that reads it.
+    A tensor lives from the node that writes it to the last one that reads it; outputs stay.
     """
-    last_read = {
-        id(value): i for i, node in enumerate(graph) for value in node.inputs if value is not None
-    }
+    last_read = {id(value): i for i, node in enumerate(graph) for value in reads(node)}
+    last_read |= {id(value): len(graph) for value in graph.outputs}
     living: dict[int, int] = {
         id(v): tensor_bytes(v) for v in graph.inputs if not v.is_initializer()
     }
@@ -43,10 +45,8 @@ def batch_size(graph: ir.Graph, memory: int, fixed: int | None) -> int:
 
 def tensor_bytes(value: ir.Value) -> int:
     """Give the bytes that a tensor takes for one example, 0 when its shape is unknown."""
-    shape = shape_of(value)
-    if shape is None:
+    sizes = example_sizes(value)
+    if sizes is None:
         return 0
-    total = value.dtype.itemsize if value.dtype is not None else 4
-    for size in shape[1:]:
-        total *= size or 1
-    return int(total)
+    itemsize = 4 if value.dtype in (None, ir.DataType.STRING) else value.dtype.itemsize
+    return ceil(itemsize * prod(1 if size is None else size for size in sizes))

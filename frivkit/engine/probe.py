@@ -1,6 +1,8 @@
-"""Shapes that inference leaves open, read from a run of one small batch."""
+"""Shapes that inference leaves open, read from runs of a few examples."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -8,14 +10,18 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.data import Dataset
-from frivkit.engine.runs import Feeds, run_whole_batches
+from frivkit.engine.runs import Feeds
 from frivkit.engine.session import Device, Session
+from frivkit.errors import ModelError
 from frivkit.graph.instrument import tapped
-from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model, is_constant
+from frivkit.graph.shapes import batch_symbol, example_sizes, from_runs
 
-EXAMPLES = 2
-"""Examples in the probe: two, so that a batch axis differs from an axis of one."""
+EXAMPLES = (2, 3)
+"""Examples in the two runs of a probe: an axis that differs between them is the batch's."""
+
+LARGEST_NOISE = 1 << 28
+"""Entries of an input beyond which noise is not drawn: the file may declare anything."""
 
 
 def complete_shapes(model: Model, device: Device, data: Dataset | None = None) -> Model:
@@ -27,52 +33,68 @@ def complete_shapes(model: Model, device: Device, data: Dataset | None = None) -
         model: The model.
         device: Where to run the probe.
         data: Whose first examples to run; None draws noise in the shape of the inputs, and gives
-            the model back as it is where the file leaves that open.
+            the model back as it is where the file leaves that open or noise cannot be run.
 
     Raises:
         ModelError: the model cannot be run on the data.
     """
-    if not any(_open(value) for node in model.graph for value in node.outputs):
+    open_values = [value for node in model.graph for value in node.outputs if _open(value)]
+    names = [value.name for value in open_values if value.name]
+    if not names:
         return model
-    inputs = _probe_inputs(model, data)
-    if inputs is None:
+    try:
+        small, large = _probed(model, names, device, data)
+    except (ModelError, MemoryError):
+        if data is not None:
+            raise
         return model
     copy = model.ir.clone()
-    open_values = {
-        value.name: value for node in copy.graph for value in node.outputs if _open(value)
-    }
-    names = [name for name in open_values if name]
-    probed = tapped(model, names)
-    feeds = {name: inputs[name] for name in probed.inputs}
-    arrays = run_whole_batches(Session(probed.ir, device), model, feeds, names, cut=False)
-    batch = model.batch or len(next(iter(inputs.values())))
-    for name, array in zip(names, arrays, strict=True):
-        value = open_values[name]
-        value.dtype = ir.DataType.from_numpy(array.dtype) if value.dtype is None else value.dtype
-        first = ["N"] if array.ndim and len(array) == batch else list(array.shape[:1])
-        value.shape = ir.Shape([*first, *array.shape[1:]])
+    values = {value.name: value for node in copy.graph for value in node.outputs}
+    symbol = batch_symbol(model.graph) or ""
+    for name in names:
+        a, b, value = small[name], large[name], values[name]
+        if isinstance(a, np.ndarray) and a.dtype != object:  # else texts, or a list of tensors
+            value.dtype = ir.DataType.from_numpy(a.dtype) if value.dtype is None else value.dtype
+            shape = from_runs(a.shape, b.shape, symbol)
+            value.shape = value.shape if shape is None else ir.Shape(shape)
     return replace(model, ir=copy)
 
 
 def _open(value: ir.Value) -> bool:
     """Tell whether a tensor of numbers has an axis behind the batch whose size is unknown."""
-    shape = shape_of(value)
-    if value.name == "" or (shape is None and is_constant(value)):
+    sizes = example_sizes(value)
+    if not value.name or (sizes is None and is_constant(value)):
         return False
-    return shape is None or value.dtype is None or None in shape[1:]
+    return sizes is None or value.dtype is None or None in sizes
 
 
-def _probe_inputs(model: Model, data: Dataset | None) -> Feeds | None:
-    if data is not None:
-        batch = data.read(0, min(EXAMPLES, data.examples)).inputs
-        return {n: np.resize(a, (EXAMPLES, *a.shape[1:])) for n, a in batch.items()}
+def _probed(
+    model: Model, names: Sequence[str], device: Device, data: Dataset | None
+) -> list[dict[str, Any]]:
+    """Give tensors by name, of two runs with different numbers of examples where any will do."""
+    probe = tapped(model, names)
+    session = Session(probe.ir, device)
+    runs = []
+    for count in EXAMPLES if model.batch is None else [model.batch]:
+        inputs = _noise(model, count) if data is None else _taken(data, count)
+        feeds = {name: inputs[name] for name in probe.inputs}
+        runs.append(dict(zip(names, session.run(feeds, names), strict=True)))
+    return [runs[0], runs[-1]]
+
+
+def _taken(data: Dataset, count: int) -> Feeds:
+    batch = data.read(0, min(count, data.examples)).inputs
+    return {name: np.resize(array, (count, *array.shape[1:])) for name, array in batch.items()}
+
+
+def _noise(model: Model, count: int) -> Feeds:
     generator = np.random.default_rng(0)
     inputs: dict[str, NDArray[Any]] = {}
     for tensor in model.inputs:
-        if None in tensor.shape:
-            return None
-        shape = (model.batch or EXAMPLES, *(size or 1 for size in tensor.shape))
-        dtype = np.dtype(tensor.dtype)
+        sizes = [size for size in tensor.shape if size is not None]
+        if len(sizes) != len(tensor.shape) or count * prod(sizes) > LARGEST_NOISE:
+            raise ModelError(f"input {tensor.name!r} has no size that noise can be drawn in")
+        dtype, shape = np.dtype(tensor.dtype), (count, *sizes)
         noise = generator.standard_normal(shape) if dtype.kind == "f" else np.zeros(shape)
         inputs[tensor.name] = noise.astype(dtype)
     return inputs

@@ -1,6 +1,7 @@
 """One pass over the data that sums the second moments of every site."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from frivkit.graph.grams import with_grams
 from frivkit.graph.instrument import tapped
 from frivkit.graph.model import Model
 from frivkit.graph.sites import Site
-from frivkit.moments import Moments
+from frivkit.moments import Moments, merged
 from frivkit.progress import Progress
 from frivkit.units import UnitSelector
 
@@ -30,9 +31,9 @@ def run_sums(
     selector: UnitSelector,
     data: Dataset,
     device: Device,
+    *,
     memory: int,
     progress: Progress,
-    *,
     groups: int,
     exact: bool,
 ) -> dict[str, list[Moments]]:
@@ -57,8 +58,10 @@ def run_sums(
         For each site by name the moments of each group, in the order of the examples.
     """
     batch = batch_size(model.graph, memory, model.batch)
+    if model.batch is None:  # every group gets examples, if there are enough
+        batch = min(batch, max(SHIFT_EXAMPLES, -(-data.examples // groups)))
     starts = range(0, data.examples, batch)
-    taps = _Taps(model, sites, selector, device)
+    taps = Taps(model, sites, selector, device)
     first = data.read(0, min(batch, SHIFT_EXAMPLES, data.examples)).inputs
     shifts = {name: _near_mean(rows) for name, rows in taps.rows(first).items()}
     graph = _InGraph(model, sites, selector, device, shifts, exact=exact)
@@ -73,15 +76,14 @@ def run_sums(
             found = taps.moments(inputs, shifts) | found
         group = i * groups // len(starts)
         for name, moments in found.items():
-            if len(parts[name]) > group:
-                moments = parts[name].pop() + moments
-            parts[name].append(moments)
+            earlier = parts[name][group:]  # of the same group, if it has begun
+            parts[name][group:] = [merged([*earlier, moments])]
         progress.advance(given)
     progress.finish()
     return parts
 
 
-class _Taps:
+class Taps:
     """Takes activations out of the runtime and sums them in float64."""
 
     def __init__(
@@ -93,12 +95,12 @@ class _Taps:
         self._inputs = graph.inputs
         self._session = Session(graph.ir, device)
 
-    def rows(self, inputs: Feeds) -> dict[str, NDArray[np.float64]]:
+    def rows(self, inputs: Feeds) -> dict[str, NDArray[Any]]:
         """Give each site's activations with units as columns."""
         feeds = {name: inputs[name] for name in self._inputs}
         arrays = run_whole_batches(self._session, self._model, feeds, self._names)
         return {
-            site.name: self._selector.rows(site, array).astype(np.float64)
+            site.name: self._selector.rows(site, array)
             for site, array in zip(self._sites, arrays, strict=True)
         }
 
@@ -152,8 +154,8 @@ class _InGraph:
         return found
 
 
-def _near_mean(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def _near_mean(rows: NDArray[Any]) -> NDArray[np.float64]:
     """Give the mean of each column as float32 holds it, 0 where it is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = rows.mean(axis=0).astype(np.float32).astype(np.float64)
+        mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64)
     return np.where(np.isfinite(mean), mean, 0.0)

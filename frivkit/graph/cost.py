@@ -6,7 +6,8 @@ from math import prod
 import onnx_ir as ir
 
 from frivkit.graph.layout import attribute, shape_of
-from frivkit.graph.model import constant_tensor
+from frivkit.graph.model import is_constant
+from frivkit.graph.shapes import example_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,20 @@ class Cost:
 
 
 def node_cost(*nodes: ir.Node) -> Cost:
-    """Give the cost of weighted nodes together (see ``node_macs``); biases count as weights."""
-    tensors = (constant_tensor(value) for node in nodes for value in node.inputs[1:3])
+    """Give the cost of weighted nodes together (see ``node_macs``).
+
+    Weights that nodes share count once.  A bias counts when it is an input of the node, not when
+    it is added by a node of its own.
+    """
+    weights = {
+        id(value): shape_of(value) or ()
+        for node in nodes
+        for value in node.inputs[1:3]
+        if value is not None and is_constant(value)
+    }
     counts = [node_macs(node) for node in nodes]
     return Cost(
-        parameters=sum(prod(tensor.shape.numpy()) for tensor in tensors if tensor is not None),
+        parameters=sum(prod(size or 1 for size in shape) for shape in weights.values()),
         macs=sum(n for n in counts if n is not None) if None not in counts else None,
     )
 
@@ -36,17 +46,17 @@ def node_macs(node: ir.Node) -> int | None:
     """
     if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return 0
-    data, weight = shape_of(node.inputs[0]), _shape(node.inputs[1])
-    out = shape_of(node.outputs[0])
+    data, weight = shape_of(node.inputs[0]), shape_of(node.inputs[1])
+    out = example_sizes(node.outputs[0])
     if data is None or weight is None or out is None:
         return None
     if node.op_type == "Conv":
-        factors = (*out[1:], *weight[1:])
+        factors = (*out, *weight[1:])
     elif node.op_type == "ConvTranspose":
-        factors = (*data[1:], *weight[1:])
+        factors = (*(example_sizes(node.inputs[0]) or ()), *weight[1:])
     else:
         inner = data[0] if node.op_type == "Gemm" and attribute(node, "transA", 0) else data[-1]
-        factors = (*out[1:], inner)
+        factors = (*out, inner)
     sizes = [size for size in factors if size is not None]
     return prod(sizes) if len(sizes) == len(factors) else None
 
@@ -60,8 +70,3 @@ def macs(graph: ir.Graph) -> int | None:
             return None
         total += count
     return total
-
-
-def _shape(value: ir.Value | None) -> tuple[int | None, ...] | None:
-    tensor = constant_tensor(value)
-    return tuple(tensor.shape.numpy()) if tensor is not None else shape_of(value)

@@ -110,9 +110,7 @@ class _Builder:
 
     def _reduced(self, value: ir.Value, axes: list[int]) -> ir.Value:
         if self._opset >= 13:  # axes became an input
-            return self._add(
-                "ReduceSum", value, self._constant(axes), attributes={"keepdims": 0}
-            )
+            return self._add("ReduceSum", value, self._constant(axes), attributes={"keepdims": 0})
         return self._add("ReduceSum", value, attributes={"axes": axes, "keepdims": 0})
 
     def _constant(self, numbers: list[int]) -> ir.Value:
@@ -121,7 +119,7 @@ class _Builder:
         value = ir.Value(
             name=name,
             const_value=tensor,
-            shape=tensor.shape,
+            shape=ir.Shape([len(numbers)]),
             type=ir.TensorType(ir.DataType.INT64),
         )
         self._graph.register_initializer(value)

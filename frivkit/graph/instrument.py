@@ -1,11 +1,13 @@
 """Copies of a model with masks and taps: masks are inputs, so one session serves every mask."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from frivkit.graph.model import Model, is_constant
+from frivkit.graph.layout import SHAPE_ONLY
+from frivkit.graph.model import Model, is_constant, reads
+from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites import Site
 
 MASK = "frivkit.mask/"
@@ -55,13 +57,22 @@ def suffix(model: Model, site: Site, output: str) -> Instrumented:
     """Give what lies behind a site, with a mask on it.
 
     Its inputs are the site's own tensor and every other tensor that enters the part of the graph
-    that depends on the site (the other branch of a residual sum, a skip connection).
+    that depends on the site (the other branch of a residual sum, a skip connection).  What has no
+    examples on its first axis (a size computed from a shape, tokens laid first) is computed again
+    from what has.
     """
     values = _by_name(model.graph)
     tensor = values[site.name]
     behind = _descendants(model.graph, tensor)
-    needed = _ancestors([values[output]], stop=behind)
-    others = [v for v in needed.values() if id(v) not in behind and not is_constant(v)]
+    sizes = _sizes(model.graph)
+
+    def passes(value: ir.Value) -> bool:
+        kept = id(value) in behind or id(value) in sizes or not batch_first(value, model.batch)
+        return kept and value is not tensor
+
+    needed = _ancestors([values[output]], passes)
+    last = [v for v in needed.values() if not passes(v) or v.producer() is None]
+    others = [value for value in last if not is_constant(value)]
     entries = [tensor, *(value for value in others if value is not tensor)]
     graph = ir.convenience.extract(model.graph, entries, [values[output]])
     names = tuple(value.name or "" for value in entries)
@@ -108,15 +119,30 @@ def _only_outputs(graph: ir.Graph, wanted: Sequence[ir.Value]) -> None:
 def _descendants(graph: ir.Graph, start: ir.Value) -> set[int]:
     reached = {id(start)}
     for node in graph:
-        read = [value for value in _inputs_of(node) if id(value) in reached]
+        read = [value for value in reads(node) if id(value) in reached]
         if read:
             reached.update(id(value) for value in node.outputs)
     reached.discard(id(start))
     return reached
 
 
-def _ancestors(targets: Iterable[ir.Value], stop: set[int] | None = None) -> dict[int, ir.Value]:
-    """Give what targets are computed from; with ``stop``, look only behind values in it."""
+def _sizes(graph: ir.Graph) -> set[int]:
+    """Give the ids of values that are computed from sizes of tensors and from constants alone."""
+    found: set[int] = set()
+    for node in graph:
+        read = reads(node)
+        if node.op_type in SHAPE_ONLY or (
+            any(id(value) in found for value in read)
+            and all(id(value) in found or is_constant(value) for value in read)
+        ):
+            found.update(id(value) for value in node.outputs)
+    return found
+
+
+def _ancestors(
+    targets: Iterable[ir.Value], passes: Callable[[ir.Value], bool] = lambda value: True
+) -> dict[int, ir.Value]:
+    """Give what targets are computed from, looking only behind values that ``passes`` lets by."""
     seen: dict[int, ir.Value] = {}
     pending = list(targets)
     while pending:
@@ -125,25 +151,6 @@ def _ancestors(targets: Iterable[ir.Value], stop: set[int] | None = None) -> dic
             continue
         seen[id(value)] = value
         node = value.producer()
-        if node is not None and (stop is None or id(value) in stop):
-            pending.extend(_inputs_of(node))
+        if node is not None and passes(value):
+            pending.extend(reads(node))
     return seen
-
-
-def _inputs_of(node: ir.Node) -> list[ir.Value]:
-    """Give what a node reads, the values its If or Loop bodies take from outside included."""
-    found = [value for value in node.inputs if value is not None]
-    for attr in node.attributes.values():
-        bodies = (
-            [attr.as_graph()]
-            if attr.type == ir.AttributeType.GRAPH
-            else list(attr.as_graphs())
-            if attr.type == ir.AttributeType.GRAPHS
-            else []
-        )
-        for body in bodies:
-            inner = {id(v) for n in body for v in n.outputs} | {id(v) for v in body.inputs}
-            inner |= {id(v) for v in body.initializers.values()}
-            read = [v for n in body for v in _inputs_of(n)] + list(body.outputs)
-            found.extend(v for v in read if id(v) not in inner)
-    return found

@@ -104,15 +104,44 @@ def is_constant(value: ir.Value) -> bool:
         if current.is_initializer() or current.const_value is not None:
             continue
         node = current.producer()
-        if node is None or any(attr.type in _GRAPHS for attr in node.attributes.values()):
-            return False
-        if node.op_type in ("RandomNormal", "RandomUniform"):
+        if node is None or bodies(node) or node.op_type in _RANDOM:
             return False
         pending.extend(v for v in node.inputs if v is not None)
     return True
 
 
-_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+_RANDOM = frozenset(
+    [
+        "RandomNormal",
+        "RandomUniform",
+        "RandomNormalLike",
+        "RandomUniformLike",
+        "Bernoulli",
+        "Multinomial",
+    ]
+)
+
+
+def bodies(node: ir.Node) -> list[ir.Graph]:
+    """Give the graphs that a node holds: the branches of an If, the body of a Loop or Scan."""
+    found: list[ir.Graph] = []
+    for attr in node.attributes.values():
+        if attr.type == ir.AttributeType.GRAPH:
+            found.append(attr.as_graph())
+        elif attr.type == ir.AttributeType.GRAPHS:
+            found.extend(attr.as_graphs())
+    return found
+
+
+def reads(node: ir.Node) -> list[ir.Value]:
+    """Give what a node reads, the values that its bodies take from outside included."""
+    found = [value for value in node.inputs if value is not None]
+    for body in bodies(node):
+        inner = {id(v) for n in body for v in n.outputs} | {id(v) for v in body.inputs}
+        inner |= {id(v) for v in body.initializers.values()}
+        read = [v for n in body for v in reads(n)] + list(body.outputs)
+        found.extend(v for v in read if id(v) not in inner)
+    return found
 
 
 def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int | None]:

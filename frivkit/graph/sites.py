@@ -4,14 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-import onnx_ir as ir
-
 from frivkit.graph.cost import Cost, node_cost
 from frivkit.graph.coupling import Coupling, Junction, Part, couple
-from frivkit.graph.layout import SHAPE_ONLY, Ends, Joins, Keeps, Layout, Reads, shape_of
+from frivkit.graph.follow import Found, follow
+from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.names import layer_names, node_label
-from frivkit.graph.rules import effect
+from frivkit.graph.shapes import batch_first
 from frivkit.graph.tap import tap
 from frivkit.graph.writers import Skip, find_writers, leading_to_outputs, leading_to_weights
 
@@ -28,7 +27,8 @@ class Site:
         shape: The shape of one example, without the batch axis.
         writers: Labels of the weighted nodes that write the tensor.
         readers: Labels of the weighted nodes that read its units.
-        ends: Why the units could not be followed further, where a reader is out of sight.
+        ends: Why the units could not be followed further, where a reader is out of sight, or why
+            they cannot leave, where they meet what no site writes.
     """
 
     name: str
@@ -80,17 +80,6 @@ class Survey:
         return None
 
 
-@dataclass(slots=True)
-class _Found:
-    """A site under construction."""
-
-    value: ir.Value
-    layout: Layout
-    writers: list[ir.Node]
-    readers: dict[str, None]
-    ends: dict[str, None]
-
-
 def survey(model: Model, output: str | None = None) -> Survey:
     """Find sites, couplings and the weighted nodes that are not analysed.
 
@@ -104,9 +93,9 @@ def survey(model: Model, output: str | None = None) -> Survey:
     graph = model.graph
     target = model.output(output)
     weighted, skipped = find_writers(graph)
-    to_weights = leading_to_weights(graph)
     to_output = leading_to_outputs(graph, target)
-    found: dict[str, _Found] = {}
+    to_weights = leading_to_weights(graph, to_output)
+    found: dict[str, Found] = {}
     order = {id(node): i for i, node in enumerate(graph)}
     for node, layout in weighted:
         value, there = tap(node.outputs[0], layout, order)
@@ -115,14 +104,17 @@ def survey(model: Model, output: str | None = None) -> Survey:
             skipped.append(Skip.of(node, f"does not lead to output {target!r}"))
         elif id(value) not in to_weights:
             skipped.append(Skip.of(node, "its units are the model's outputs"))
+        elif not batch_first(value, model.batch):
+            skipped.append(Skip.of(node, f"examples are not the first axis of {value.name!r}"))
         elif shape is None or None in shape[1:]:
             skipped.append(Skip.of(node, f"shape of {value.name!r} is unknown: give --input-shape"))
         elif there.size != there.width or shape[there.axis] != there.width:
             skipped.append(Skip.of(node, "its nonlinearity comes after units were flattened"))
+        elif (site := found.setdefault(value.name or "", Found(value, there))).layout != there:
+            skipped.append(Skip.of(node, f"units of another layer lie across its own in {value.name!r}"))
         else:
-            site = found.setdefault(value.name or "", _Found(value, there, [], {}, {}))
             site.writers.append(node)
-    junctions = _follow(graph, found, {id(node): layout for node, layout in weighted})
+    junctions = follow(graph, found, {id(node): layout for node, layout in weighted})
     sites = _sites(found, order)
     couplings = couple([site.name for site in sites], [*junctions, *_shared_weights(found)])
     ranked = sorted(skipped, key=lambda skip: skip.position(order))
@@ -130,7 +122,7 @@ def survey(model: Model, output: str | None = None) -> Survey:
     return Survey(sites, couplings, tuple(ranked), weights)
 
 
-def _sites(found: dict[str, _Found], order: dict[int, int]) -> tuple[Site, ...]:
+def _sites(found: dict[str, Found], order: dict[int, int]) -> tuple[Site, ...]:
     first_writers = [site.writers[0] for site in found.values()]
     names = layer_names(first_writers)
     sites = [
@@ -150,47 +142,7 @@ def _sites(found: dict[str, _Found], order: dict[int, int]) -> tuple[Site, ...]:
     return tuple(sorted(sites, key=lambda site: order.get(id(producers[site.name]), -1)))
 
 
-def _follow(graph: ir.Graph, found: dict[str, _Found], fresh: dict[int, Layout]) -> list[Junction]:
-    """Follow every site's units through the graph; note readers, ends and where sites meet."""
-    written = {id(node): name for name, site in found.items() for node in site.writers}
-    lying: dict[int, list[tuple[str, Layout]]] = {}
-    junctions = []
-    for node in (node for node in graph if node.op_type not in SHAPE_ONLY):
-        out: list[tuple[str, Layout]] = []
-        parts: dict[Part, str] = {}
-        for index, value in enumerate(node.inputs):
-            for name, layout in lying.get(id(value), ()):
-                what = effect(node, index, layout)
-                if isinstance(what, Keeps):
-                    out.append((name, what.layout))
-                elif isinstance(what, Joins):
-                    parts[Part(name, what.layout.offset)] = what.kind
-                    if what.kind != "depthwise":
-                        out.append((name, what.layout))
-                elif isinstance(what, Reads):
-                    found[name].readers[node_label(node)] = None
-                elif isinstance(what, Ends):
-                    found[name].ends[f"{node_label(node)}: {what.reason}"] = None
-        if not node.outputs:
-            continue
-        result = node.outputs[0]
-        writer = written.get(id(node))
-        if writer is not None:
-            out = [(writer, fresh[id(node)])]
-            if parts:  # a depthwise convolution reads each unit into a unit of its own
-                for part in parts:
-                    found[part.site].readers[node_label(node)] = None
-                parts[Part(writer, 0)] = "depthwise"
-        if len(parts) > 1:
-            kind = next(iter(parts.values()))
-            junctions.append(Junction(result.name or "", kind, tuple(parts)))
-        if result.name in found:
-            out = [(result.name, found[result.name].layout)]
-        lying[id(result)] = list(dict.fromkeys(out))
-    return junctions
-
-
-def _shared_weights(found: dict[str, _Found]) -> Iterable[Junction]:
+def _shared_weights(found: dict[str, Found]) -> Iterable[Junction]:
     """Sites written by one weight tensor narrow together."""
     users: dict[str, list[str]] = {}
     for name, site in found.items():

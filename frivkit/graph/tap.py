@@ -1,11 +1,14 @@
 """Find where to tap what a weighted node writes: right after the layer's nonlinearity."""
 
+from dataclasses import dataclass
+
 import onnx_ir as ir
 
-from frivkit.graph.layout import SHAPE_ONLY, Joins, Keeps, Layout
+from frivkit.graph.layout import SHAPE_ONLY, Joins, Keeps, Layout, rank_of, shape_of
 from frivkit.graph.model import is_constant
 from frivkit.graph.rules import STANDARD, effect
 from frivkit.graph.rules.elementwise import ELEMENTWISE, NONLINEAR
+from frivkit.graph.rules.weighted import MIXING
 
 LONGEST_NONLINEARITY = 32
 """Nodes in the longest nonlinearity written in pieces that is looked for (GELU takes about 9)."""
@@ -16,8 +19,10 @@ def tap(start: ir.Value, layout: Layout, order: dict[int, int]) -> tuple[ir.Valu
 
     1. Single consumers are followed through bias, normalisation, residual sum and place-moving
        operators up to the first nonlinearity; its output is the tap.
-    2. A nonlinearity may be many nodes: a fan-out that elementwise operators close again.
+    2. A nonlinearity may be many nodes: a fan-out that elementwise operators close again, or
+       elementwise nodes in a row (``1 / (1 + exp(-x))``), of which the last that bends counts.
     3. Without a nonlinearity the tap is the last tensor before places are moved or pooled.
+    4. Only a tensor of floating-point numbers is tapped, not a bool on its way to one.
 
     Args:
         start: The output of the weighted node.
@@ -27,31 +32,66 @@ def tap(start: ir.Value, layout: Layout, order: dict[int, int]) -> tuple[ir.Valu
     Returns:
         The tensor to tap, and where the units lie in it.
     """
-    here, settled, moved = start, start, False
-    lies, settled_layout = layout, layout
+    here = _Step(start, layout)
+    settled, moved, bent = here, False, False
     while True:
-        consumers = _consumers(here, order)
-        if any(id(node) not in order for node in consumers):  # read inside an If or a Loop
-            return settled, settled_layout
-        if len(consumers) == 1:
-            node = consumers[0]
-            what = effect(node, next(i for i, v in enumerate(node.inputs) if v is here), lies)
-            if isinstance(what, Joins) and (what.kind != "sum" or node.op_type == "Concat"):
-                return settled, settled_layout
-            if not isinstance(what, Keeps | Joins):
-                return settled, settled_layout
-            here, lies = node.outputs[0], what.layout
-            nonlinear = isinstance(what, Keeps) and what.nonlinear
-            moved = moved or (isinstance(what, Keeps) and what.places)
-        else:
-            closed = _closes_again(here, order)
-            if closed is None:
-                return settled, settled_layout
-            here, nonlinear = closed
-        if nonlinear:
-            return here, lies
-        if not moved:
-            settled, settled_layout = here, lies
+        following = _step(here, order)
+        if following is None:
+            break
+        here = following
+        moved, bent = moved or here.moves, bent or here.bends
+        if bent and _floating(here.value):
+            here = settled = _row(here, order)
+            break
+        if not moved and _floating(here.value):
+            settled = here
+    return settled.value, settled.layout
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A tensor on the way, and what the step to it did."""
+
+    value: ir.Value
+    layout: Layout
+    bends: bool = False
+    moves: bool = False
+    alone: bool = False  # made of the tensor before, entry by entry, and of nothing else
+
+
+def _step(here: _Step, order: dict[int, int]) -> _Step | None:
+    """Go on to the one tensor that is made of this one, None where there is no such tensor."""
+    consumers = _consumers(here.value, order)
+    if any(id(node) not in order for node in consumers):  # read inside an If or a Loop
+        return None
+    taken = [(n, i) for n in consumers for i, v in enumerate(n.inputs) if v is here.value]
+    if len(taken) != 1:
+        closed = _closes_again(here.value, order)
+        return None if closed is None else _Step(closed[0], here.layout, closed[1], alone=True)
+    node, index = taken[0]
+    if node.op_type in MIXING:
+        return None
+    what = effect(node, index, here.layout)
+    if isinstance(what, Keeps):
+        alone = node.op_type in ELEMENTWISE
+        return _Step(node.outputs[0], what.layout, what.nonlinear, what.places, alone)
+    if isinstance(what, Joins) and what.kind == "sum" and node.op_type != "Concat":
+        return _Step(node.outputs[0], what.layout)
+    return None
+
+
+def _row(bent: _Step, order: dict[int, int]) -> _Step:
+    """Go on through elementwise nodes to the last one that bends."""
+    last, here = bent, _step(bent, order)
+    while here is not None and here.alone:
+        if here.bends and _floating(here.value):
+            last = here
+        here = _step(here, order)
+    return last
+
+
+def _floating(value: ir.Value) -> bool:
+    return value.dtype is None or value.dtype.is_floating_point()
 
 
 def _consumers(value: ir.Value, order: dict[int, int]) -> list[ir.Node]:
@@ -72,7 +112,7 @@ def _closes_again(start: ir.Value, order: dict[int, int]) -> tuple[ir.Value, boo
             id(node): node
             for value in inside
             for node in _consumers(value, order)
-            if node not in taken and _stays_inside(node, inside)
+            if id(node) in order and node not in taken and _stays_inside(node, inside)
         }
         if not candidates:
             return None
@@ -88,6 +128,8 @@ def _closes_again(start: ir.Value, order: dict[int, int]) -> tuple[ir.Value, boo
 def _stays_inside(node: ir.Node, inside: list[ir.Value]) -> bool:
     if node.op_type not in ELEMENTWISE or node.domain not in STANDARD:
         return False
+    if shape_of(node.outputs[0]) != shape_of(inside[0]) or rank_of(inside[0]) is None:
+        return False  # a constant of more axes or entries spreads the units
     return all(v is None or _is_in(v, inside) or is_constant(v) for v in node.inputs)
 
 

@@ -1,12 +1,13 @@
 """Find the weighted nodes of a graph: those that write units, and those we leave out and why."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Self
 
 import onnx_ir as ir
 
 from frivkit.graph.layout import Layout, attribute, rank_of, shape_of
-from frivkit.graph.model import constant_tensor, is_constant
+from frivkit.graph.model import bodies, constant_tensor, is_constant, reads
 from frivkit.graph.names import node_label
 from frivkit.graph.rules import STANDARD
 from frivkit.graph.rules.weighted import MIXING
@@ -40,6 +41,8 @@ def find_writers(graph: ir.Graph) -> tuple[list[tuple[ir.Node, Layout]], list[Sk
     """
     written, skipped = [], []
     for node in graph:
+        if node.outputs and is_constant(node.outputs[0]):
+            continue  # what is made of weights alone is a weight, of the node that reads it
         if node.op_type in _WRITERS and node.domain in STANDARD:
             layout = _WRITERS[node.op_type](node)
             if isinstance(layout, Layout):
@@ -103,28 +106,37 @@ def _weight_shape(node: ir.Node, index: int) -> tuple[int, ...] | None:
 
 
 def _weights_not_read(node: ir.Node) -> str | None:
-    if any(attr.type in _GRAPHS for attr in node.attributes.values()):
+    if bodies(node):
         return f"{node.op_type} holds a graph of its own, which is not entered"
     for value in node.inputs:
-        tensor = constant_tensor(value)
-        if tensor is None or not tensor.dtype.is_floating_point():
+        if value is None or not is_constant(value):
             continue
-        if sum(size > 1 for size in tensor.shape.numpy()) >= 2:
+        floating = value.dtype is not None and value.dtype.is_floating_point()
+        if not floating and node.op_type not in MIXING:  # sizes and indices, not weights
+            continue
+        if sum(size != 1 for size in shape_of(value) or ()) >= 2:
             return f"{node.op_type} is not an operator whose weights are analysed"
     return None
 
 
-_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+def leading_to_weights(graph: ir.Graph, to_output: Set[int]) -> set[int]:
+    """Give the ids of the values from which a node that mixes units is reached.
 
-
-def leading_to_weights(graph: ir.Graph) -> set[int]:
-    """Give the ids of the values from which a node that mixes units is reached."""
+    Args:
+        graph: The graph.
+        to_output: Values that count: a node none of whose outputs is among them does not.
+    """
     reached: set[int] = set()
     for node in reversed(graph):
-        mixes = node.op_type in MIXING or node.domain not in STANDARD
+        mixes = _mixes(node) and any(id(value) in to_output for value in node.outputs)
         if mixes or any(id(value) in reached for value in node.outputs):
-            reached.update(id(value) for value in node.inputs if value is not None)
+            reached.update(id(value) for value in reads(node))
     return reached
+
+
+def _mixes(node: ir.Node) -> bool:
+    foreign = node.domain not in STANDARD
+    return foreign or node.op_type in MIXING or any(_mixes(n) for b in bodies(node) for n in b)
 
 
 def leading_to_outputs(graph: ir.Graph, output: str) -> set[int]:
@@ -132,5 +144,5 @@ def leading_to_outputs(graph: ir.Graph, output: str) -> set[int]:
     reached = {id(value) for value in graph.outputs if value.name == output}
     for node in reversed(graph):
         if any(id(value) in reached for value in node.outputs):
-            reached.update(id(value) for value in node.inputs if value is not None)
+            reached.update(id(value) for value in reads(node))
     return reached

@@ -72,9 +72,7 @@ def curve_plot(curves: Curves, crossing: Bar, label: str, *, small: bool = False
     if not small:
         svg.text(plot, "labels unchanged", (0, 0), (-40, -14), anchor="start", css="axis")
         svg.text(plot, "units switched off", (0.5, 1), (0, 40), css="axis")
-        below = 16 if curves.tolerance < 0.9 else -7
-        said = f"{curves.kept} unchanged"
-        svg.text(plot, said, (0, curves.tolerance), (6, below), anchor="start", css="limit")
+        _limit_label(plot, curves, crossing)
         for x, y in curves.points(curves.chosen):
             title = f"{percent(x)} of units switched off: {percent(y)} of labels unchanged"
             svg.dot(plot, "point", (x, 1 - y), 3.5, title)
@@ -121,7 +119,7 @@ def bar_plot(bars: Sequence[Bar], scale: Scale, label: str, mark: float | None =
             for x2 in (low, high):
                 svg.add(row, "line", "whisker", x1=x2, y1="22", x2=x2, y2="30")
     if mark is not None:
-        svg.line(plot, "limit", (scale.share(mark), 0), (scale.share(mark), 1))
+        _mark(plot, (scale.share(mark), 0), (scale.share(mark), 1))
     return svg.written(plot)
 
 
@@ -153,7 +151,7 @@ def column_plot(bars: Sequence[Bar], scale: Scale, label: str, mark: float | Non
             low, high = (1 - scale.share(value) for value in bar.interval)
             svg.line(plot, "whisker", (middle, low), (middle, high))
     if mark is not None:
-        svg.line(plot, "limit", (0, 1 - scale.share(mark)), (1, 1 - scale.share(mark)))
+        _mark(plot, (0, 1 - scale.share(mark)), (1, 1 - scale.share(mark)))
     return svg.written(plot)
 
 
@@ -163,3 +161,17 @@ def _grid(plot: Element, scale: Scale, ticks: Sequence[float], named: Sequence[f
         svg.line(plot, "grid", (0, y), (1, y))
         if tick in named:
             svg.text(plot, scale.tick(tick), (0, y), (-7, 4), anchor="end")
+
+
+def _limit_label(plot: Element, curves: Curves, crossing: Bar) -> None:
+    """Say what the limit is, where no curve passes: below it on the left, or above on the right."""
+    words, y = f"{curves.kept} unchanged", curves.tolerance
+    if crossing.value is not None and curves.crossed and crossing.value < 0.55:
+        svg.text(plot, words, (1, y), (0, -7), anchor="end", css="limit")
+    else:
+        svg.text(plot, words, (0, y), (6, 16 if y < 0.9 else -7), anchor="start", css="limit")
+
+
+def _mark(plot: Element, begin: svg.Point, end: svg.Point) -> None:
+    svg.line(plot, "halo", begin, end)  # the colour of the paper, so that it shows on bars
+    svg.line(plot, "limit", begin, end)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeGuard
 
-from frivkit.report.words import ends, percent, span
+from frivkit.report.words import ends, percent, short, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Curves:
     @property
     def kept(self) -> str:
         """The share of labels that must stay, as text."""
-        return f"{100 * (1 - self.tolerance):.3g} %"
+        return f"{100 * (1 - self.tolerance):.3g}\N{NO-BREAK SPACE}%"
 
     def points(self, repeat: int) -> list[tuple[float, float]]:
         """Give the (level, share unchanged) pairs that one repeat was tried at."""
@@ -94,8 +94,8 @@ def _whole(value: Any) -> TypeGuard[int]:
 def verdict(measurement: Mapping[str, Any], curves: Curves) -> str:
     """Say in one sentence what an ablation found."""
     layer, value = measurement["layer"], measurement["value"]
-    whose = f"the units of {layer}" if layer else "the network's units"
-    limit = f"{100 * curves.tolerance:.3g} %"
+    whose = f"the units of {short(layer, 60)}" if layer else "the network's units"
+    limit = f"{100 * curves.tolerance:.3g}\N{NO-BREAK SPACE}%"
     if value is None:
         return f"How many of {whose} can be switched off at random could not be worked out."
     if not curves.crossed:

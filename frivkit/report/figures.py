@@ -7,12 +7,16 @@ from typing import Any
 from frivkit.report.chart import Bar, bar_plot, column_plot, curve_plot
 from frivkit.report.curves import Curves, verdict
 from frivkit.report.scale import SHARE, Scale
-from frivkit.report.words import ends, number, percent, span
+from frivkit.report.words import ends, number, percent, short, span
 
 MOST_BARS = 40
 """Layers with a named bar each; more become numbered columns."""
 MOST_PANELS = 24
 """Layers whose curves are drawn."""
+NAME, IN_TEXT = 160, 60
+"""Characters of a layer's name in tables, and in the middle of a sentence."""
+SHOWN = ("units", "chosen_repeat", "crossed")
+"""Keys of a detail that have a place of their own."""
 
 Row = Mapping[str, Any]
 
@@ -68,7 +72,7 @@ class Section:
     @classmethod
     def of(cls, metric: str, measurements: Sequence[Row]) -> "Section":
         """Gather a metric's measurements."""
-        rows = tuple(row for row in measurements if row["metric"] == metric)
+        rows = tuple(_cut(row) for row in measurements if row["metric"] == metric)
         return cls(metric, rows, tuple(_curves(row) for row in rows))
 
     @property
@@ -112,26 +116,27 @@ class Section:
             what = "the share that can go" if self.ablates else self.metric
             said.append(
                 f"For single layers {what} lies between {self.show(least['value'])} "
-                f"({least['layer']}) and {self.show(most['value'])} ({most['layer']})."
+                f"({_name(least)}) and {self.show(most['value'])} ({_name(most)})."
                 if len(known) > 1
-                else f"For {least['layer']} {what} is {self.show(least['value'])}."
+                else f"For {_name(least)} {what} is {self.show(least['value'])}."
             )
         return said
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the details of all measurements have in common, plain values only."""
-        first, *others = (row["detail"] for row in self.rows)
+        first, *others = (_plain(row) for row in self.rows)
+        missing = object()
         return {
             key: value
             for key, value in first.items()
-            if _plain(value) and all(other.get(key, ...) == value for other in others)
+            if all(other.get(key, missing) == value for other in others)
         }
 
     def particulars(self, row: Row) -> dict[str, Any]:
         """Give the plain values in a measurement's detail that are not common to all."""
-        common = self.settings if len(self.rows) > 1 else {}
-        return {k: v for k, v in row["detail"].items() if _plain(v) and k not in common}
+        common = self.settings
+        return {key: value for key, value in _plain(row).items() if key not in common}
 
     @property
     def figures(self) -> list[Figure]:
@@ -148,13 +153,26 @@ class Section:
         return figures
 
 
+def _cut(row: Row) -> Row:
+    return row if row["layer"] is None else {**row, "layer": short(row["layer"], NAME)}
+
+
+def _name(row: Row) -> str:
+    return short(row["layer"], IN_TEXT)
+
+
 def _curves(row: Row) -> Curves | None:
     value = row["value"]
     return Curves.read(row["detail"]) if value is None or 0 <= value <= 1 else None
 
 
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float)
+def _plain(row: Row) -> dict[str, Any]:
+    """Give what a table can show of a measurement's detail and does not show elsewhere."""
+    return {
+        key: value
+        for key, value in row["detail"].items()
+        if key not in SHOWN and (value is None or isinstance(value, str | int | float))
+    }
 
 
 def _bar(row: Row) -> Bar:
@@ -162,7 +180,7 @@ def _bar(row: Row) -> Bar:
 
 
 def _network(row: Row, curves: Curves) -> Figure:
-    whose = row["layer"] or "the whole network"
+    whose = _name(row) if row["layer"] else "the whole network"
     repeats = len(curves.repeats)
     others = "" if repeats == 1 else f"; the {repeats - 1} faint ones are other random orders"
     caption = (
@@ -183,8 +201,9 @@ def _network(row: Row, curves: Curves) -> Figure:
 
 def _curve_label(row: Row, curves: Curves) -> str:
     where = f"at {percent(row['value'])} of units" if row["value"] is not None else "nowhere known"
+    whose = _name(row) if row["layer"] else "the whole network"
     return (
-        f"Ablation curve of {row['layer'] or 'the whole network'}: labels unchanged against units "
+        f"Ablation curve of {whose}: labels unchanged against units "
         f"switched off. It falls below {curves.kept} "
         + (where if curves.crossed else "nowhere")
         + "."
@@ -216,12 +235,10 @@ def _bars(section: Section) -> list[Figure]:
         return []
     few = len(bars) <= MOST_BARS
     caption = (
-        f"{section.metric} of each layer"
-        + (" alone" if section.ablates else "")
-        + (", from input to output" if few else ", numbered from input to output as in the tables")
-        + ("" if not any(bar.interval for bar in bars) else "; the lines are 95 % intervals")
-        + ("" if mark is None else "; the dashed line is the whole network")
-        + "."
+        f"Each layer{' alone' if section.ablates else ''}, "
+        f"{'from input to output' if few else 'numbered from input to output'}: {section.metric}"
+        + (", with lines for 95 % intervals" if any(bar.interval for bar in bars) else "")
+        + ("." if mark is None else "; the dashes stand for the whole network.")
     )
     label = f"{section.metric} of {len(bars)} layers. {section.verdict[-1] if values else ''}"
     draw = bar_plot if few else column_plot
@@ -255,8 +272,10 @@ def _panels(drawn: Sequence[tuple[Row, Curves]]) -> Figure:
         for row, curves in chosen
         for point in _points(curves)
     )
-    caption = f"Ablation curves of {which}, drawn like the network's; to the right units switched "
-    caption += "off, upwards labels unchanged."
+    caption = (
+        f"Ablation curves of {which} alone. Across: units of the layer switched off; upwards: "
+        "labels unchanged; dashes, circle and band as for the network."
+    )
     columns = ("layer", "units switched off", *(f"repeat {i + 1}" for i in range(most)))
     return Figure(caption, drawings, columns, cells, "panel-points")
 

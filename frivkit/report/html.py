@@ -9,12 +9,12 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from frivkit.report import tables
 from frivkit.report.figures import Section
-from frivkit.report.words import readable, short
+from frivkit.report.words import file_name, readable, short
 
 MOST_ROWS = 1000
 """Rows of a table; the JSON document has the rest."""
-NAME = 160
-"""Characters of a name."""
+NAME, PANEL = 160, 36
+"""Characters of a name, and of one above a panel."""
 
 
 def analysis_page(document: Mapping[str, Any]) -> str:
@@ -31,12 +31,11 @@ def analysis_page(document: Mapping[str, Any]) -> str:
     metrics = dict.fromkeys(row["metric"] for row in shown["measurements"])
     sections = [Section.of(metric, shown["measurements"]) for metric in metrics]
     main = next((section for section in sections if section.ablates), None)
-    path = shown["model"]["path"]
     return (
         _environment()
         .get_template("analysis.html.j2")
         .render(
-            file=path.replace("\\", "/").rpartition("/")[2] or path,
+            file=file_name(document["model"]["path"]),
             sections=sections,
             main=main or next(iter(sections), None),
             lead=_lead(main, sections, shown["data"]),
@@ -77,6 +76,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["name"] = lambda text: short(text, NAME)
+    environment.filters["panel"] = lambda text: short(text, PANEL)
     environment.filters["plain"] = tables.plain
     environment.globals["most_rows"] = MOST_ROWS
     return environment

@@ -65,7 +65,7 @@ class Scale:
 
     def tick(self, value: float) -> str:
         """Give a tick as text."""
-        return f"{100 * value:.0f} %" if self.shares else f"{value:.4g}"
+        return f"{100 * value:.0f}\N{NO-BREAK SPACE}%" if self.shares else f"{value:.4g}"
 
 
 SHARE = Scale(0.0, 1.0, 0.25, shares=True)

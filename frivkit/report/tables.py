@@ -26,6 +26,11 @@ class Table:
     rows: Sequence[tuple[str, ...]]
     css: str
 
+    @property
+    def long(self) -> bool:
+        """Whether it is better folded away."""
+        return len(self.rows) > 40
+
 
 def measurement_table(sections: Sequence[Section]) -> Table:
     """Give every measurement, with what is particular to it."""
@@ -33,6 +38,7 @@ def measurement_table(sections: Sequence[Section]) -> Table:
         (
             section.metric,
             row["layer"] or row["scope"],
+            _units(row),
             section.show(row["value"]),
             section.interval(row),
             grouped(row["examples"]),
@@ -41,8 +47,15 @@ def measurement_table(sections: Sequence[Section]) -> Table:
         for section in sections
         for row in section.rows
     ]
-    columns = ("metric", "layer", "value", "95 % interval", "examples", "detail")
+    columns = ("metric", "layer", "units", "value", "95 % interval", "examples", "detail")
+    if not any(row[-1] for row in rows):
+        return Table(columns[:-1], [row[:-1] for row in rows], "measurements")
     return Table(columns, rows, "measurements")
+
+
+def _units(row: Mapping[str, Any]) -> str:
+    units = row["detail"].get("units")
+    return grouped(units) if type(units) is int else ""
 
 
 def site_table(sites: Sequence[Mapping[str, Any]]) -> Table:

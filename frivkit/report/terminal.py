@@ -1,177 +1,239 @@
-"""Documents as text for a terminal: tables, and the ablation curve of the whole network."""
+"""Documents as text for a terminal: tables, and an ablation curve, 80 columns wide."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from itertools import pairwise
+from textwrap import wrap
 from typing import Any
 
-CURVE_HEIGHT, CURVE_WIDTH = 9, 49
-LONGEST_NAME = 40
+from frivkit.report.curves import Curves, verdict
+from frivkit.report.words import (
+    ends,
+    file_name,
+    magnitude,
+    number,
+    percent,
+    readable,
+    short,
+    sizes,
+    span,
+)
+
+WIDTH = 80
+CURVE_HEIGHT, CURVE_WIDTH = 11, 61
+LEAST = 12
+"""Characters that are left of a name however little room there is."""
+NODES = 8
+"""Nodes listed for each reason why some are not analysed."""
 
 
 def analysis_text(document: Mapping[str, Any]) -> str:
-    """Give an analysis as text: the model, the data, a table of each metric, and a curve."""
-    model, data = document["model"], document["data"]
+    """Give an analysis as text: the model, the data, and of each metric a table and a verdict.
+
+    Args:
+        document: ``frivkit.analysis/1``, see ``docs/json.md``.
+    """
+    name, document = file_name(document["model"]["path"]), readable(document)
+    data = document["data"]
+    accuracy = data["accuracy"]
     lines = [
-        f"{Path(model['path']).name}  {_count(model['parameters'])} parameters"
-        f"  {_count(model['macs'])} MACs  {len(document['sites'])} layers with units",
-        f"{data['examples']} examples of {data['spec']}" + _accuracy(data["accuracy"]),
+        *_model(name, document),
+        *_wrapped(
+            f"data   {data['examples']} examples of {data['spec']}"
+            + ("" if accuracy is None else f", accuracy {percent(accuracy)}")
+        ),
     ]
     measurements = document["measurements"]
-    for metric in dict.fromkeys(m["metric"] for m in measurements):
-        rows = [m for m in measurements if m["metric"] == metric]
-        first = rows[0]
-        units = f", units: {first['units']}" if first["units"] else ""
-        lines += ["", f"{metric} ({first['protocol']} protocol{units})", *_table(rows, document)]
-        lines += _curve(rows)
-    return "\n".join(lines)
+    for metric in dict.fromkeys(row["metric"] for row in measurements):
+        rows = [row for row in measurements if row["metric"] == metric]
+        units = f", units: {rows[0]['units']}" if rows[0]["units"] else ""
+        lines += ["", f"{metric} ({rows[0]['protocol']} protocol{units})", *_table(rows, document)]
+        curves = Curves.read(rows[0]["detail"])
+        if curves is not None:
+            lines += ["", *_curve(rows[0], curves), "", *_wrapped(verdict(rows[0], curves), "")]
+    return _joined(lines)
 
 
 def inspection_text(document: Mapping[str, Any]) -> str:
-    """Give an inspection as text: sites, couplings, what is skipped and why."""
-    model = document["model"]
-    inputs = ", ".join(
-        f"{i['name']} {i['dtype']} {_shape(['n', *i['shape']])}" for i in model["inputs"]
-    )
+    """Give an inspection as text: sites, couplings, what is not analysed and why.
+
+    Args:
+        document: ``frivkit.inspection/1``, see ``docs/json.md``.
+    """
+    name, document = file_name(document["model"]["path"]), readable(document)
+    model, sites = document["model"], document["sites"]
+    batch = model["batch"] or "n"
+    inputs = [f"{i['name']} {i['dtype']} {sizes([batch, *i['shape']])}" for i in model["inputs"]]
     lines = [
-        f"{Path(model['path']).name}  {_count(model['parameters'])} parameters"
-        f"  {_count(model['macs'])} MACs",
-        f"input {inputs}   output {', '.join(model['outputs'])}",
+        *_model(name, document),
+        *_wrapped(f"input  {', '.join(inputs)}"),
+        *_wrapped(f"output {', '.join(model['outputs'])}"),
         "",
     ]
-    layer_of = {w: site["layer"] for site in document["sites"] for w in site["writers"]}
-    if document["sites"]:
-        rows = [["layer", "op", "units", "places", "parameters", "MACs", "read by", "coupling"]]
-        for site in document["sites"]:
-            row = [
-                _short(site["layer"]),
-                site["op"],
-                str(site["units"]),
-                _shape(site["spatial"]) or "-",
-                _count(site["parameters"]),
-                _count(site["macs"]),
-                _listed([layer_of.get(reader, reader) for reader in site["readers"]]),
-                (site["coupling"] or "-").removeprefix("coupling "),
-            ]
-            rows.append(row)
-        lines += _columns(rows, right={2, 4, 5})
+    layer_of = {writer: site["layer"] for site in sites for writer in site["writers"]}
+    head = ["layer", "op", "units", "places", "weights", "MACs", "read by", "coupling"]
+    rows = [
+        [
+            site["layer"],
+            site["op"],
+            str(site["units"]),
+            sizes(site["spatial"]),
+            magnitude(site["parameters"]),
+            magnitude(site["macs"]),
+            _listed([layer_of.get(reader, reader) for reader in site["readers"]])
+            or ("?" if site["not_followed"] else ""),
+            (site["coupling"] or "").removeprefix("coupling "),
+        ]
+        for site in sites
+    ]
+    if rows:
+        lines += _columns([head, *rows], right={2, 4, 5}, names={0, 6})
     else:
         lines.append("no layer with units was found: there is nothing to analyse")
-    if document["couplings"]:
-        lines += ["", "couplings (units that meet in a sum or product leave together)"]
-    layers = {site["name"]: site["layer"] for site in document["sites"]}
-    for coupling in document["couplings"]:
-        kinds = ", ".join(dict.fromkeys(j["kind"] for j in coupling["junctions"]))
-        members = _listed([_short(layers[name]) for name in coupling["sites"]], most=4)
-        lines.append(f"  {coupling['name'].removeprefix('coupling ')}  {kinds}: {members}")
-    if document["skipped"]:
-        lines += ["", "not analysed"]
-        rows = [[_short(s["node"]), s["op"], s["reason"]] for s in document["skipped"]]
-        lines += [f"  {line}" for line in _columns(rows)]
-    return "\n".join(lines)
+    lines += _couplings(document)
+    lines += _skipped(document["skipped"])
+    return _joined(lines)
+
+
+def _model(name: str, document: Mapping[str, Any]) -> list[str]:
+    model, layers = document["model"], len(document["sites"])
+    return _wrapped(
+        f"model  {name}, {magnitude(model['parameters'])} parameters, "
+        f"{magnitude(model['macs'])} MACs, "
+        f"{layers} {'layer' if layers == 1 else 'layers'} with units"
+    )
 
 
 def _table(rows: Sequence[Mapping[str, Any]], document: Mapping[str, Any]) -> list[str]:
-    widths = {site["layer"]: site for site in document["sites"]}
+    widths = {site["layer"]: site["units"] for site in document["sites"]}
     table = [["", "units", "value", "95 % interval", ""]]
+    barred = all(_is_share(row["value"]) for row in rows)
+    bar = 20 if max(len(row["layer"] or "") for row in rows) <= 24 else 8
     for row in rows:
-        site = widths.get(row["layer"])
-        units = row["detail"].get("units", site["units"] if site else "")
-        value, interval = row["value"], row["interval"]
+        interval = ends(row["interval"])
         table.append(
             [
-                _short(row["layer"]) if row["layer"] else row["scope"],
-                str(units),
-                "undefined" if value is None else f"{value:.3f}",
-                f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
-                _bar(value),
+                row["layer"] or row["scope"],
+                str(row["detail"].get("units", widths.get(row["layer"], ""))),
+                number(row["value"]),
+                span(interval, number) if interval else "",
+                _bar(row["value"], bar) if barred else "",
             ]
         )
-    return _columns(table, right={1, 2})
+    return _columns(table, right={1, 2}, names={0})
 
 
-def _bar(value: float | None, width: int = 20) -> str:
-    if value is None or not 0 <= value <= 1:
+def _is_share(value: float | None) -> bool:
+    return value is None or 0 <= value <= 1
+
+
+def _bar(value: float | None, width: int) -> str:
+    if value is None:
         return ""
     full = round(value * width)
     return "█" * full + "·" * (width - full)
 
 
-def _curve(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Draw the chosen curve of the network, or of the first layer: labels against units left out."""
-    row = rows[0]
-    if "unchanged" not in row["detail"]:
-        return []
-    detail = row["detail"]
-    points = [
-        (x, y)
-        for x, y in zip(detail["levels"], detail["unchanged"][detail["chosen_repeat"]], strict=True)
-        if y is not None
-    ]
+def _curve(row: Mapping[str, Any], curves: Curves) -> list[str]:
+    """Draw the chosen curve: the share of labels unchanged against the share of units ablated."""
+    points = curves.points(curves.chosen)
     grid = [[" "] * CURVE_WIDTH for _ in range(CURVE_HEIGHT)]
-    limit = round((1 - (1 - detail["tolerance"])) * (CURVE_HEIGHT - 1))
-    for column in range(0, CURVE_WIDTH, 2):
-        grid[limit][column] = "╌"
+    limit = round(curves.tolerance * (CURVE_HEIGHT - 1))
+    grid[limit] = ["╌" if column % 2 == 0 else " " for column in range(CURVE_WIDTH)]
     for column in range(CURVE_WIDTH):
         y = _interpolated(points, column / (CURVE_WIDTH - 1))
         grid[round((1 - y) * (CURVE_HEIGHT - 1))][column] = "•"
-    name = row["layer"] or "whole network"
-    lines = ["", f"share of labels unchanged, {_short(name)}"]
-    for i, cells in enumerate(grid):
-        height = f"{1 - i / (CURVE_HEIGHT - 1):4.0%}" if i % 2 == 0 else "    "
-        lines.append(f"{height:>5} ┤{''.join(cells).rstrip()}")
-    lines.append("      └" + "─" * CURVE_WIDTH)
-    lines.append("       0 %" + "units ablated".center(CURVE_WIDTH - 8) + "100 %")
-    return lines
-
-
-def _interpolated(points: Sequence[tuple[float, float]], x: float) -> float:
-    for (left, low), (right, high) in zip(points, points[1:], strict=False):
-        if x <= right:
-            return low + (high - low) * ((x - left) / (right - left) if right > left else 0)
-    return points[-1][1]
-
-
-def _columns(
-    rows: Sequence[Sequence[str]], right: frozenset[int] | set[int] = frozenset()
-) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    heights = {0: "100 %", CURVE_HEIGHT // 2: "50 %", CURVE_HEIGHT - 1: "0 %", limit: curves.kept}
+    axis, below = ["─"] * CURVE_WIDTH, list("0 %".ljust(CURVE_WIDTH - 5) + "100 %")
+    if curves.crossed and row["value"] is not None and _is_share(row["value"]):
+        at, said = round(row["value"] * (CURVE_WIDTH - 1)), percent(row["value"])
+        axis[at] = "┴"
+        first = min(max(at - len(said) // 2, 5), CURVE_WIDTH - len(said) - 7)
+        below[first : first + len(said)] = said
     return [
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+        "labels unchanged, "
+        + (short(row["layer"], WIDTH // 2) if row["layer"] else "whole network"),
+        *(f"  {heights.get(i, ''):>6} ┤{''.join(cells)}".rstrip() for i, cells in enumerate(grid)),
+        f"         └{''.join(axis)}",
+        f"          {''.join(below)}",
+        f"         {'units switched off':^{CURVE_WIDTH}}".rstrip(),
     ]
 
 
-def _count(number: int | None) -> str:
-    """Give a number with a magnitude a person can read.
-
-    Example:
-        >>> _count(421642), _count(950), _count(None)
-        ('422 k', '950', '?')
-    """
-    if number is None:
-        return "?"
-    for limit, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g} {unit}"
-    return str(number)
+def _interpolated(points: Sequence[tuple[float, float]], x: float) -> float:
+    for (left, low), (right, high) in pairwise(points):
+        if x <= right:
+            return low + (high - low) * max(0.0, (x - left) / (right - left))
+    return points[-1][1]
 
 
-def _short(name: str) -> str:
-    """Cut a long name in the middle of nowhere: its end says most."""
-    return name if len(name) <= LONGEST_NAME else "…" + name[-(LONGEST_NAME - 1) :]
+def _couplings(document: Mapping[str, Any]) -> list[str]:
+    if not document["couplings"]:
+        return []
+    lines = ["", "couplings: layers whose units meet, so that what one loses touches the others"]
+    layers = {site["name"]: site["layer"] for site in document["sites"]}
+    for coupling in document["couplings"]:
+        kinds = ", ".join(dict.fromkeys(junction["kind"] for junction in coupling["junctions"]))
+        members = ", ".join(short(layers[name], WIDTH // 2) for name in coupling["sites"][:NODES])
+        more = len(coupling["sites"]) - NODES
+        name = coupling["name"].removeprefix("coupling ")
+        lines += _wrapped(f"  {name}  {kinds}: {members}" + _more(more), "     ")
+    return lines
 
 
-def _listed(names: Sequence[str], most: int = 2) -> str:
-    shown = ", ".join(_short(name) for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "-"
+def _skipped(skipped: Sequence[Mapping[str, str]]) -> list[str]:
+    if not skipped:
+        return []
+    lines = ["", "not analysed"]
+    for reason in dict.fromkeys(skip["reason"] for skip in skipped):
+        nodes = [skip for skip in skipped if skip["reason"] == reason]
+        lines += _wrapped(f"  {reason}", "    ")
+        lines += [
+            f"    {skip['op']}  {short(skip['node'], max(LEAST, WIDTH - 6 - len(skip['op'])))}"
+            for skip in nodes[:NODES]
+        ]
+        if len(nodes) > NODES:
+            lines.append(f"   {_more(len(nodes) - NODES)}")
+    return lines
 
 
-def _shape(sizes: Sequence[int | str | None]) -> str:
-    return "x".join("?" if size is None else str(size) for size in sizes)
+def _more(count: int) -> str:
+    return f" and {count} more (see --json)" if count > 0 else ""
 
 
-def _accuracy(accuracy: float | None) -> str:
-    return "" if accuracy is None else f"  accuracy {accuracy:.1%}"
+def _columns(rows: Sequence[Sequence[str]], right: set[int], names: set[int]) -> list[str]:
+    """Align cells, without columns that are empty; names are cut until the rows fit."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [w if any(row[i] for row in rows[1:]) else 0 for i, w in enumerate(widths)]
+    while sum(widths) + 2 * (sum(w > 0 for w in widths) - 1) > WIDTH:
+        widest = max(names, key=lambda i: widths[i])
+        if widths[widest] <= LEAST:
+            break
+        widths[widest] -= 1
+    lines = []
+    for row in rows:
+        cells = [
+            short(cell, width) if i in names else cell
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(
+            "  ".join(
+                cell.rjust(width) if i in right else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+                if width
+            ).rstrip()
+        )
+    return lines
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """Join lines; spaces that must not break have done their work and become plain ones."""
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _wrapped(text: str, indent: str = "       ") -> list[str]:
+    return wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False) or [text]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" +{len(names) - 1}" if len(names) > 1 else ""
+    return names[0] + more if names else ""

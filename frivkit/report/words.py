@@ -3,6 +3,7 @@
 import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PureWindowsPath
 from typing import Any
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -35,6 +36,16 @@ def _seen(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def file_name(path: str) -> str:
+    r"""Give the last part of a path of any system, readable.
+
+    Example:
+        >>> file_name("nets/a.onnx"), file_name("C:\\nets\\b.onnx")
+        ('a.onnx', 'b.onnx')
+    """
+    return str(readable(PureWindowsPath(path).name or path))
+
+
 def short(name: str, most: int) -> str:
     """Cut a long name at its beginning: the end of a layer's name says most.
 
@@ -64,19 +75,18 @@ def magnitude(number: int | None) -> str:
 
 
 def percent(share: float) -> str:
-    """Give a share with one decimal; what is not all is never rounded to all, nor some to none.
+    r"""Give a share with one decimal; what is not all is never rounded to all, nor some to none.
+
+    The space does not break, so that text can be wrapped.
 
     Example:
         >>> percent(0.6649), percent(1), percent(0.99999), percent(0.0001)
-        ('66.5 %', '100 %', '>99.9 %', '<0.1 %')
+        ('66.5\xa0%', '100\xa0%', '>99.9\xa0%', '<0.1\xa0%')
     """
     if share in (0, 1):
-        return f"{share:.0%}".replace("%", " %")
-    if 0.9995 <= share < 1:
-        return ">99.9 %"
-    if 0 < share < 0.0005:
-        return "<0.1 %"
-    return f"{100 * share:.1f} %"
+        return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
+    digits = ">99.9" if 0.9995 <= share < 1 else "<0.1" if 0 < share < 0.0005 else None
+    return f"{digits or format(100 * share, '.1f')}\N{NO-BREAK SPACE}%"
 
 
 def number(value: float | None) -> str:
@@ -104,11 +114,11 @@ def ends(interval: Sequence[float | None] | None) -> tuple[float, float] | None:
 
 
 def span(interval: tuple[float, float], show: Callable[[float], str]) -> str:
-    """Give an interval in words.
+    r"""Give an interval in words.
 
     Example:
         >>> span((0.61, 1.0), percent)
-        '61.0 % to 100 %'
+        '61.0\xa0% to 100\xa0%'
     """
     return f"{show(interval[0])} to {show(interval[1])}"
 

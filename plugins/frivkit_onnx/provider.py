@@ -1,15 +1,19 @@
 """Read an ONNX file: checked, weights mapped from disk, shapes inferred."""
 
-import logging
+import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass, ShapeInferencePass
+from onnx_ir.passes.common import InlinePass
 
-from frivkit.errors import ModelError
+from frivkit.errors import FrivkitError, ModelError
 from frivkit.graph.model import Model, digest, signature
+from frivkit.graph.shapes import infer_shapes
+
+_SHAPE = re.compile(r"[1-9][0-9]{0,9}(x[1-9][0-9]{0,9})*", re.ASCII)
 
 
 def load(path: Path, options: Mapping[str, str]) -> Model:
@@ -17,8 +21,9 @@ def load(path: Path, options: Mapping[str, str]) -> Model:
 
     Args:
         path: An ONNX file; external data lies beside it.
-        options: ``input_shape`` such as ``"1x3x32x32"`` fixes sizes the file leaves open (the
-            first one is the batch and stays open).
+        options: ``input_shape`` such as ``"1x3x32x32"`` fixes sizes the file leaves open: all axes
+            of an input, the batch (which stays open) in front.  Inputs without open sizes are left
+            as they are.
 
     Returns:
         The model.  Weights are mapped, not read: a 3 GB file costs some tens of megabytes.
@@ -30,18 +35,27 @@ def load(path: Path, options: Mapping[str, str]) -> Model:
         found = "is a folder" if path.is_dir() else "does not exist"
         raise ModelError(f"model file {path} {found}; give the path of an .onnx file")
     try:
-        onnx.checker.check_model(str(path))
-        model = ir.load(path)
+        return _read(path, options.get("input_shape"))
+    except FrivkitError:
+        raise
     except Exception as error:  # onnx, protobuf and onnx_ir share no base class
-        raise ModelError(f"{path} cannot be read as ONNX: {_first_line(error)}") from error
+        raise ModelError(
+            f"{path} cannot be read as ONNX: {_one_line(error)}; give a complete .onnx file"
+        ) from error
+
+
+def _read(path: Path, input_shape: str | None) -> Model:
+    onnx.checker.check_model(str(path))
+    model = ir.load(path)
     if len(model.graph.outputs) == 0:
         raise ModelError(f"{path} has no outputs: there is nothing to measure")
     sha256 = digest(path, model)
+    _read_on_use(model)
     if model.functions:
         InlinePass()(model)
-    for value in model.graph.inputs:
-        _fix_sizes(value, options.get("input_shape"))
-    _infer_shapes(model)
+    if input_shape is not None:
+        _fix_sizes(model.graph, input_shape)
+    infer_shapes(model)
     inputs, batch = signature(model.graph, path.name)
     return Model(
         ir=model,
@@ -54,35 +68,50 @@ def load(path: Path, options: Mapping[str, str]) -> Model:
     )
 
 
-def _fix_sizes(value: ir.Value, asked: str | None) -> None:
-    if asked is None or value.is_initializer():
-        return
-    try:
-        sizes = [int(part) for part in asked.lower().split("x")]
-    except ValueError as error:
-        raise ModelError(f"--input-shape {asked!r} is not of the form 1x3x32x32") from error
-    if value.shape is None:
-        value.shape = ir.Shape(["N", *sizes[1:]])
-        return
-    if len(sizes) != len(value.shape):
+def _read_on_use(model: ir.Model) -> None:
+    """Let external weights be read where they are used.
+
+    ONNX Runtime gets graphs as bytes, which have no folder that a file name could lead to.
+    """
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor):
+                read = partial(_same, tensor)
+                value.const_value = ir.LazyTensor(
+                    read, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name
+                )
+
+
+def _same(tensor: ir.ExternalTensor) -> ir.ExternalTensor:
+    return tensor
+
+
+def _fix_sizes(graph: ir.Graph, asked: str) -> None:
+    if not _SHAPE.fullmatch(asked):
         raise ModelError(
-            f"--input-shape {asked} has {len(sizes)} axes, "
-            f"input {value.name!r} has {len(value.shape)}: {value.shape}"
+            f"--input-shape {asked!r} is not of the form 1x3x32x32: whole numbers from 1, "
+            "all axes of the input, the batch in front"
         )
-    fixed = [
-        old if isinstance(old, int) else new for old, new in zip(value.shape, sizes, strict=True)
-    ]
-    value.shape = ir.Shape([value.shape[0], *fixed[1:]])
+    sizes = [int(part) for part in asked.split("x")]
+    for value in graph.inputs:
+        shape = value.shape
+        if value.is_initializer():
+            continue
+        if shape is None:
+            value.shape = ir.Shape(["N", *sizes[1:]])
+        elif not all(isinstance(size, int) for size in shape[1:]):
+            fits = len(shape) == len(sizes) and all(
+                old == new or not isinstance(old, int)
+                for old, new in zip(shape[1:], sizes[1:], strict=True)
+            )
+            if not fits:
+                raise ModelError(
+                    f"--input-shape {asked} does not fit input {value.name!r}, which is "
+                    f"{'x'.join(str(size) for size in shape)}; give all axes, the batch in front"
+                )
+            value.shape = ir.Shape([shape[0], *sizes[1:]])
 
 
-def _infer_shapes(model: ir.Model) -> None:
-    """Infer what can be inferred; what stays open is read from a probe run later."""
-    try:
-        ShapeInferencePass()(model)
-    except Exception:
-        logging.getLogger(__name__).info("shape inference failed", exc_info=True)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+def _one_line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]

@@ -90,12 +90,19 @@ def _elementwise(node: ir.Node, index: int, layout: Layout, *, nonlinear: bool) 
     if moved is None:
         return Ends("its other operand changes the axis that units lie on")
     if others_constant(node, index):
-        return Keeps(moved, nonlinear=nonlinear)
+        divided = node.op_type == "Div" and index == 1  # a constant divided by the units
+        return Keeps(moved, nonlinear=nonlinear or divided)
     if node.op_type in ("Add", "Sub", "Sum", "Mean"):
         return Joins(moved, "sum")
     if node.op_type in ("Mul", "Div") or nonlinear:
         return Joins(moved, "product")
     return Ends(f"{node.op_type} of two computed tensors")
+
+
+def _like(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Take the type of the second input."""
+    del node
+    return Keeps(layout) if index == 0 else Ends("only their number type is read")
 
 
 def _broadcast(node: ir.Node, index: int, layout: Layout) -> Layout | None:
@@ -115,4 +122,5 @@ def _broadcast(node: ir.Node, index: int, layout: Layout) -> Layout | None:
 RULES: dict[str, Rule] = {
     **{op: partial(_elementwise, nonlinear=True) for op in NONLINEAR},
     **{op: partial(_elementwise, nonlinear=False) for op in LINEAR},
+    "CastLike": _like,
 }

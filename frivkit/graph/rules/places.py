@@ -20,37 +20,49 @@ def _pooling(node: ir.Node, index: int, layout: Layout) -> Effect:
 
 
 def _resizing(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Pad or resize places; the axis of units must keep its size."""
-    shape = shape_of(node.outputs[0])
-    if index != 0 or shape is None or shape[layout.axis] != layout.size:
-        return Ends(f"{node.op_type} may change the axis that units lie on")
-    return Keeps(layout, places=True)
+    """Pad, repeat or resize places; the axis of units must keep its size."""
+    before, shape = rank_of(node.inputs[0]), shape_of(node.outputs[0])
+    if index != 0 or before is None or shape is None:
+        return Ends(f"{node.op_type} to or from an unknown shape")
+    axis = layout.axis + len(shape) - before  # Expand may put axes in front
+    if shape[axis] != layout.size:
+        return Ends(f"{node.op_type} changes the axis that units lie on")
+    return Keeps(replace(layout, axis=axis), places=True)
+
+
+def _padding(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Pad places; units must not be shifted (cut in front and padded behind)."""
+    pads, axes, rank = _integers(node, 1, "pads"), _integers(node, 3, "axes"), rank_of(node.inputs[0])
+    if pads is None or axes is None and _given(node, 3) or rank is None:
+        return Ends("a Pad whose sizes are computed")
+    padded = [axis % rank for axis in (axes if axes is not None else range(len(pads) // 2))]
+    if layout.axis in padded and pads[padded.index(layout.axis)] != 0:
+        return Ends("Pad changes the axis that units lie on")
+    return _resizing(node, index, layout)
 
 
 def _slicing(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Take a part of the places; the axis of units must stay whole and in order."""
-    axes = _integers(node, 3, "axes")
-    starts = _integers(node, 1, "starts")
-    steps = _integers(node, 4, "steps")
-    rank = rank_of(node.inputs[0])
-    effect = _resizing(node, index, layout)
-    if isinstance(effect, Ends) or rank is None or starts is None:
+    starts, rank = _integers(node, 1, "starts"), rank_of(node.inputs[0])
+    axes, steps = _integers(node, 3, "axes"), _integers(node, 4, "steps")
+    known = (axes is not None or not _given(node, 3)) and (steps is not None or not _given(node, 4))
+    if rank is None or starts is None or not known:
         return Ends("a Slice whose axes are computed")
     sliced = [axis % rank for axis in (axes if axes is not None else range(len(starts)))]
     if layout.axis in sliced and steps is not None and steps[sliced.index(layout.axis)] != 1:
         return Ends("a Slice that reorders units")
-    return effect
+    return _resizing(node, index, layout)
 
 
 def _reducing(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Sum, average or take extremes over places; over units it ends them."""
     rank = rank_of(node.inputs[0])
     axes = _integers(node, 1, "axes")
-    if index != 0 or rank is None or axes is None:
+    if index != 0 or rank is None or not axes:
         return Ends(f"{node.op_type} over axes that are computed, or over all of them")
     reduced = {axis % rank for axis in axes}
-    if layout.axis in reduced:
-        return Ends(f"{node.op_type} over the axis that units lie on")
+    if layout.axis in reduced or 0 in reduced:
+        return Ends(f"{node.op_type} over the axis that units or examples lie on")
     if attribute(node, "keepdims", 1):
         return Keeps(layout, places=True)
     return Keeps(
@@ -87,7 +99,7 @@ def _through_groups(
 ) -> Effect:
     for left, left_end, right, right_end in _equal_groups(before, after):
         if left <= layout.axis < left_end:
-            if left == 0:
+            if left == 0 or right == 0:
                 break
             group = before[left:left_end], after[right:right_end]
             return _within_group(*group, layout.axis - left, right, layout, op)
@@ -161,6 +173,11 @@ def _concatenating(node: ir.Node, index: int, layout: Layout) -> Effect:
     return Joins(replace(layout, offset=before + layout.offset, span=span), "concat")
 
 
+def _given(node: ir.Node, index: int) -> bool:
+    """Tell whether an optional input is there."""
+    return index < len(node.inputs) and node.inputs[index] is not None
+
+
 def _size(sizes: tuple[int | None, ...]) -> int | None:
     known = [size for size in sizes if size is not None]
     return prod(known) if len(known) == len(sizes) else None
@@ -179,7 +196,8 @@ RULES = {
         ["MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"],
         _pooling,
     ),
-    **dict.fromkeys(["Pad", "Resize", "Upsample", "Expand", "Tile"], _resizing),
+    **dict.fromkeys(["Resize", "Upsample", "Expand", "Tile"], _resizing),
+    "Pad": _padding,
     **dict.fromkeys(
         [
             "ReduceMean",

@@ -1,8 +1,21 @@
 """Rules for operators that mix units: by their own weights, or with another tensor."""
 
+from dataclasses import replace
+
 import onnx_ir as ir
 
-from frivkit.graph.layout import Effect, Ends, Joins, Layout, Reads, attribute, shape_of
+from frivkit.graph.layout import (
+    Effect,
+    Ends,
+    Joins,
+    Keeps,
+    Layout,
+    Reads,
+    attribute,
+    others_constant,
+    rank_of,
+    shape_of,
+)
 
 MIXING = frozenset(
     [
@@ -37,6 +50,27 @@ def _mixing(node: ir.Node, index: int, layout: Layout) -> Effect:
     return Reads()
 
 
+def _gemm(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Mix all units, or add them where a bias is expected."""
+    del node, layout
+    return Ends("units are the bias of a Gemm") if index == 2 else Reads()
+
+
+def _product(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Mix along the axis that is summed over; rows of the left and columns of the right stay."""
+    rank, other = rank_of(node.inputs[index]), rank_of(node.inputs[1 - index])
+    after = rank_of(node.outputs[0])
+    if rank is None or other is None or after is None:
+        return Ends("a MatMul of unknown rank")
+    summed, whole = (-1, -2) if index == 0 else (-2, -1)
+    from_back = layout.axis - rank
+    if from_back == summed:
+        return Reads()
+    if other == 1 or (from_back != whole and not others_constant(node, index)):
+        return Ends("a MatMul along other axes, with a vector or a matrix for each unit")
+    return Keeps(replace(layout, axis=after + from_back), places=True)
+
+
 def _convolution(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Mix all channels, or in a depthwise convolution carry each into units of its own."""
     group = attribute(node, "group", 1)
@@ -50,6 +84,8 @@ def _convolution(node: ir.Node, index: int, layout: Layout) -> Effect:
 
 RULES = {
     **dict.fromkeys(MIXING, _mixing),
+    "Gemm": _gemm,
+    "MatMul": _product,
     "Conv": _convolution,
     "ConvTranspose": _convolution,
 }

@@ -1,0 +1,113 @@
+"""The work that every side does: nested random masks of each layer and of the network."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.setting import THREADS
+from frivkit.engine.session import Device
+from frivkit.graph.sites import Site
+from frivkit.masks import random_order, without
+from frivkit.pipeline import Request, open_study
+from frivkit.registry import installed
+
+Flags = NDArray[np.bool_]
+Curves = dict[str, list[list[float]]]
+"""The share of labels unchanged, by scope, repeat and level."""
+
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One mask: where it stands in the curves, and its flags spread over the site's tensor.
+
+    Attributes:
+        scope: A layer, or ``"network"``.
+        repeat: The random order.
+        level: The index of the level.
+        keep: By layer, True where an entry stays, shape (1, *site) or (1, width, 1, 1).
+    """
+
+    scope: str
+    repeat: int
+    level: int
+    keep: Mapping[str, Flags]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All trials of one network under one reading of units.
+
+    Attributes:
+        sites: The sites, in the order of the graph.
+        units: The unit selector.
+        repeats: Random orders.
+        levels: Levels from 0 to 1, both included.
+        trials: One of each mask that differs and ablates something.
+    """
+
+    sites: tuple[Site, ...]
+    units: str
+    repeats: int
+    levels: int
+    trials: tuple[Trial, ...]
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The network and each layer."""
+        return ("network", *(site.layer for site in self.sites))
+
+    @property
+    def passes(self) -> int:
+        """Passes over the data when every level of every repeat is run, and the intact one."""
+        return len(self.scopes) * self.levels * self.repeats + 1
+
+    def curves(self, unchanged: Mapping[tuple[str, int, int], float]) -> Curves:
+        """Lay results out; level 0 changes nothing, and the last level is the same for all."""
+        last = self.levels - 1
+
+        def at(scope: str, repeat: int, level: int) -> float:
+            if level == 0:
+                return 1.0
+            return unchanged[scope, 0 if level == last else repeat, level]
+
+        return {
+            scope: [
+                [at(scope, repeat, level) for level in range(self.levels)]
+                for repeat in range(self.repeats)
+            ]
+            for scope in self.scopes
+            if (scope, 0, last) in unchanged
+        }
+
+
+def job(model: Path, data: str, units: str, *, repeats: int, levels: int) -> Job:
+    """Draw the masks that prunability draws, level x units rounded to a whole number."""
+    study, _ = open_study(Request(model, data=data, units=units))
+    selector = installed().load("unit_selectors", units)
+
+    def mask(site: Site, repeat: int, level: int) -> Flags:
+        count = selector.count(site)
+        ablated = int(level / (levels - 1) * count + 0.5)
+        keep = without(random_order(SEED, site.layer, repeat, count), ablated)
+        spread: Flags = selector.mask(site, keep)[np.newaxis]
+        return spread
+
+    def trials() -> Iterator[Trial]:
+        for scope in ("network", *(site.layer for site in study.sites)):
+            taken = [site for site in study.sites if scope in ("network", site.layer)]
+            for level in range(1, levels):
+                for repeat in range(1 if level == levels - 1 else repeats):
+                    keep = {site.layer: mask(site, repeat, level) for site in taken}
+                    yield Trial(scope, repeat, level, keep)
+
+    return Job(study.sites, units, repeats, levels, tuple(trials()))
+
+
+def request(model: Path, data: str, units: str) -> Request:
+    """Give what frivkit is asked for."""
+    return Request(model, data=data, units=units, seed=SEED, device=Device("cpu", THREADS))

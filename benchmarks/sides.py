@@ -1,0 +1,177 @@
+"""The ways to do one job: frivkit, plain passes, a torch hook, captum, a session for each mask."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from captum.attr import LayerFeatureAblation  # type: ignore[import-untyped]  # has none
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import nn
+
+from benchmarks.job import Curves, Job, Trial, request
+from benchmarks.nets import Case
+from benchmarks.setting import THREADS
+from frivkit.graph.sites import Site
+from frivkit.pipeline import analyze
+
+Labels = NDArray[np.int64]
+
+
+def frivkit(case: Case, job: Job) -> Curves:
+    """Measure prunability, from opening the files to the bootstrap interval, without a cache."""
+    options = {"refine": "0", "repeats": str(job.repeats), "levels": str(job.levels)}
+    analysis = analyze(request(case.model, case.data, job.units), options=options)
+    return {each.layer or "network": each.detail["unchanged"] for each in analysis.measurements}
+
+
+def plain(case: Case, passes: int, batch: int) -> None:
+    """Run the model as it is over the examples, which lie ready in memory."""
+    session = _session(case.model.read_bytes())
+    for _ in range(passes):
+        _labels(session, case, batch)
+
+
+def rebuilt(case: Case, job: Job, batch: int) -> Curves:
+    """Write every mask into a model of its own and load that, the way without mask inputs.
+
+    Where each unit is a row of the layer's weights, that row is zeroed; where units are places, a
+    product with a constant is put behind the nonlinearity.
+    """
+    model = onnx.load(case.model)
+    sites = {site.layer: site for site in job.sites}
+
+    def labels(trial: Trial) -> Labels:
+        masked = onnx.ModelProto()
+        masked.CopyFrom(model)
+        for layer, keep in trial.keep.items():
+            _write_mask(masked, sites[layer], keep)
+        return _labels(_session(masked.SerializeToString()), case, batch)
+
+    intact = _labels(_session(case.model.read_bytes()), case, batch)
+    return _curves(job, job.trials, intact, labels)
+
+
+def hooked(case: Case, job: Job, batch: int) -> Curves:
+    """Multiply by masks in torch forward hooks."""
+
+    def masked(trial: Trial) -> Labels:
+        with _hooks(case, trial):
+            return torch_labels(case, batch)
+
+    return _curves(job, job.trials, torch_labels(case, batch), masked)
+
+
+def torch_labels(case: Case, batch: int) -> Labels:
+    """Give the labels of torch's network with what hooks it has."""
+    torch.set_num_threads(THREADS)
+    with torch.inference_mode():
+        parts = [case.net(part).argmax(1) for part in torch.split(torch.from_numpy(case.x), batch)]
+        found: Labels = torch.cat(parts).numpy()
+    return found
+
+
+def by_captum(case: Case, job: Job, batch: int, trials: Iterable[Trial]) -> Curves:
+    """Ablate the same groups of units with captum, one layer at a time.
+
+    The forward function gives labels, so that an attribution is the change of the label.  A group
+    is ablated on its own and masks overlap, so each mask takes a call: one pass to the layer, one
+    intact, one for the group that is ablated and one for the group of all others.
+    """
+    torch.set_num_threads(THREADS)
+
+    def label(inputs: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = case.net(inputs).argmax(1).float()
+        return found
+
+    def changes(trial: Trial) -> Labels:
+        ((layer, keep),) = trial.keep.items()
+        site = next(site for site in job.sites if site.layer == layer)
+        groups = torch.from_numpy(np.broadcast_to(~keep, (1, *site.shape)).astype(np.int64))
+        first = tuple(int(i) for i in np.argwhere(groups.numpy()[0])[0])
+        meter = LayerFeatureAblation(label, case.net.get_submodule(case.taps[layer]))
+        made = [
+            meter.attribute(part, layer_mask=groups)[(slice(None), *first)]
+            for part in torch.split(torch.from_numpy(case.x), batch)
+        ]
+        found: Labels = torch.cat(made).numpy().astype(np.int64)
+        return found
+
+    with torch.inference_mode():
+        return _curves(job, tuple(trials), np.zeros(len(case.x), np.int64), changes)
+
+
+def captum_share(job: Job) -> tuple[list[Trial], float]:
+    """Give the trials that captum is timed on, and what their time is to be multiplied by.
+
+    These are the trials of the first repeat; the network, several layers at once, is not among
+    them, since captum ablates one layer.
+    """
+    possible = [trial for trial in job.trials if trial.scope != "network"]
+    taken = [trial for trial in possible if trial.repeat == 0]
+    return taken, len(possible) / len(taken)
+
+
+def _curves(
+    job: Job, trials: Iterable[Trial], intact: Labels, labels: Callable[[Trial], Labels]
+) -> Curves:
+    found = {
+        (each.scope, each.repeat, each.level): float((labels(each) == intact).mean())
+        for each in trials
+    }
+    return job.curves(found)
+
+
+def _session(model: bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _labels(session: ort.InferenceSession, case: Case, batch: int) -> Labels:
+    parts = [
+        session.run(None, {case.input: case.x[first : first + batch]})[0].argmax(1)
+        for first in range(0, len(case.x), batch)
+    ]
+    return np.concatenate(parts)
+
+
+def _write_mask(model: onnx.ModelProto, site: Site, keep: NDArray[np.bool_]) -> None:
+    producer = {name: node for node in model.graph.node for name in node.output}
+    if keep.size == site.width:
+        weighted = producer[producer[site.name].input[0]]
+        for tensor in model.graph.initializer:
+            if tensor.name in weighted.input[1:]:
+                values = numpy_helper.to_array(tensor)
+                rows = keep.reshape(-1, *[1] * (values.ndim - 1))
+                tensor.CopyFrom(numpy_helper.from_array(values * rows, tensor.name))
+        return
+    constant = f"mask of {site.layer}"
+    for node in model.graph.node:
+        node.input[:] = [f"masked {name}" if name == site.name else name for name in node.input]
+    place = list(model.graph.node).index(producer[site.name]) + 1
+    product = onnx.helper.make_node("Mul", [site.name, constant], [f"masked {site.name}"])
+    model.graph.node.insert(place, product)
+    model.graph.initializer.append(numpy_helper.from_array(keep.astype(np.float32), constant))
+
+
+@contextmanager
+def _hooks(case: Case, trial: Trial) -> Iterator[None]:
+    def hook(keep: torch.Tensor) -> Callable[..., torch.Tensor]:
+        return lambda module, inputs, output: output * keep
+
+    modules: dict[str, nn.Module] = dict(case.net.named_modules())
+    handles = [
+        modules[case.taps[layer]].register_forward_hook(
+            hook(torch.from_numpy(keep.astype(np.float32)))
+        )
+        for layer, keep in trial.keep.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,84 @@
+"""``frivkit activations``: write what layers give to an HDF5 file."""
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import click
+
+from frivkit.cli.shared import Common, check_places, model_options
+
+
+@click.command("activations")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", metavar="SPEC", help="Data spec, NAME[:PATH][?key=value&...].")
+@click.option("--layer", "layers", multiple=True, help="Only layers that match this pattern.")
+@click.option("--examples", type=click.IntRange(min=1), help="Use at most so many examples.")
+@click.option("--rows", type=click.IntRange(min=1), help="Draw so many rows of each layer [all].")
+@click.option("--units", help="How --rows are read as units [map].")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides the rows."
+)
+@click.option("--compress", type=click.Choice(["lzf"]), help="Compress; takes room for both files.")
+@click.option("--force", is_flag=True, help="Replace a file that holds something else.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.h5",
+    help="File to write.",
+)
+@model_options
+def command(
+    *,
+    common: Common,
+    model: Path,
+    data: str | None,
+    layers: tuple[str, ...],
+    examples: int | None,
+    rows: int | None,
+    units: str | None,
+    seed: int,
+    compress: str | None,
+    force: bool,
+    output: Path,
+) -> None:
+    """Write the activations of MODEL's layers, its outputs and labels to an HDF5 file.
+
+    What is interrupted goes on with the next run.  Plain h5py reads the file.
+    """
+    from frivkit.activations import write_activations
+    from frivkit.cache import format_size
+    from frivkit.errors import UsageError
+
+    check_places(str(output), model=model)
+    if str(output) == "-" or (output.exists() and not output.is_file()):
+        raise UsageError(f"-o {output} is no file that can be written piece by piece; give one")
+    request = common.request(
+        model, data=data, examples=examples, units=units, layers=layers, seed=seed
+    )
+    progress = common.progress()
+    try:
+        with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
+            written = write_activations(
+                request,
+                output,
+                rows=rows,
+                compress=compress,
+                force=force,
+                progress=progress,
+                say=common.say,
+            )
+    except KeyboardInterrupt:
+        progress.finish()
+        common.say("what was finished is kept: run the same command again to go on")
+        raise
+    finally:
+        progress.finish()
+    if written.there:
+        common.say(f"{output} was there already; give --force to write it again")
+    click.echo(
+        f"{output}: {written.layers} layers of {model.name} over {written.examples:,} examples of "
+        f"{written.spec}, {format_size(written.bytes)}"
+    )

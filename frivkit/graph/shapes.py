@@ -1,0 +1,158 @@
+"""How large tensors are, and which of their axes holds the examples.
+
+An axis may be the batch (named ``N``, say), a multiple of it (``4*N``, when windows or tokens are
+laid beside the examples) or of a size of its own.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+STAND_IN = 7919
+"""What stands for a free batch during inference: a prime, so that its multiples are told apart."""
+
+_MULTIPLE = re.compile(r"(\d+)\*.+")
+_NAMELESS = re.compile(r"unk__\d+")  # what ONNX calls sizes it could not infer
+
+Size = int | ir.SymbolicDim | str | None
+
+
+def batch_symbol(graph: ir.Graph) -> str | None:
+    """Give the name of the free batch axis of a graph's inputs, None where it is a number."""
+    firsts = [shape[0] for _, shape in _inputs(graph)]
+    if any(isinstance(size, int) for size in firsts):
+        return None
+    return next((name for size in firsts if (name := _name(size))), "N")
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Infer shapes anew, with the batch axis told from all others; the model is changed.
+
+    A number stands for a free batch, so that a shape computed from it (``x.view(n * 4, -1)``) is
+    followed too.  What the file says of shapes is kept where inference finds nothing: a file made
+    for one example whose inputs were opened later says 1 where any number is meant.
+    """
+    graph = model.graph
+    symbol = batch_symbol(graph)
+    inputs = list(_inputs(graph))
+    fixed = (shape[0] for _, shape in inputs if isinstance(shape[0], int))
+    batch = STAND_IN if symbol is not None else next(fixed, 1)
+    bodies = [each for each in model.graphs() if each is not graph]
+    outputs = [value for each in model.graphs() for node in each for value in node.outputs]
+    outputs += [value for body in bodies for value in body.inputs if not value.is_initializer()]
+    said = [value.shape for value in outputs]
+    for value, shape in inputs:
+        value.shape = ir.Shape([batch, *shape[1:]])
+    for value in outputs:
+        value.shape = None
+    _infer(model)
+    for value, shape in inputs:
+        value.shape = shape
+    for value, before in zip(outputs, said, strict=True):
+        value.shape = _merged(_named(value.shape, symbol), before)
+
+
+def batch_first(value: ir.Value, batch: int | None) -> bool:
+    """Tell whether the first axis of a tensor is the batch, as far as its shape tells.
+
+    Args:
+        value: The tensor.
+        batch: The batch size the model insists on, None when any will do.
+    """
+    if value.shape is None:
+        return True
+    if len(value.shape) == 0:
+        return False
+    first = value.shape[0]
+    return first == batch if isinstance(first, int) else not _MULTIPLE.fullmatch(_name(first) or "")
+
+
+def example_sizes(value: ir.Value | None) -> tuple[int | None, ...] | None:
+    """Give a tensor's shape for one example, with None for each size that is not known.
+
+    The batch axis counts 1 and a multiple of it that number; a tensor without either has its
+    batch, of fixed size, in front.
+
+    Example:
+        >>> value = ir.Value(name="windows", shape=ir.Shape(["4*N", 16, "H"]))
+        >>> example_sizes(value)
+        (4, 16, None)
+    """
+    if value is None or value.shape is None:
+        return None
+    sizes = [size if isinstance(size, int) else None for size in value.shape]
+    named = [axis for axis, size in enumerate(value.shape) if _name(size)]
+    if named:
+        found = _MULTIPLE.fullmatch(_name(value.shape[named[0]]) or "")
+        sizes[named[0]] = int(found[1]) if found else 1
+    elif None not in sizes[:1]:
+        sizes[:1] = [1] * len(sizes[:1])
+    return tuple(sizes)
+
+
+def from_runs(
+    small: Sequence[int], large: Sequence[int], symbol: str
+) -> tuple[int | str | None, ...] | None:
+    """Read a tensor's shape from a run of 2 examples and one of 3; None where ranks differ.
+
+    Example:
+        >>> from_runs((2, 16, 5, 2), (3, 16, 5, 7), "N")
+        ('N', 16, 5, None)
+    """
+    if len(small) != len(large):
+        return None
+    return tuple(
+        a if a == b else _multiple(a // 2, symbol) if a * 3 == b * 2 else None
+        for a, b in zip(small, large, strict=True)
+    )
+
+
+def _inputs(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Shape]]:
+    for value in graph.inputs:
+        if not value.is_initializer() and value.shape is not None and len(value.shape) > 0:
+            yield value, value.shape
+
+
+def _name(size: Size) -> str | None:
+    """Give the name of an axis, None for a number or where it has none of its own."""
+    name = size.value if isinstance(size, ir.SymbolicDim) else None
+    return None if name is None or _NAMELESS.fullmatch(name) else name
+
+
+def _multiple(times: int, symbol: str) -> str:
+    return symbol if times == 1 else f"{times}*{symbol}"
+
+
+def _named(shape: ir.Shape | None, symbol: str | None) -> ir.Shape | None:
+    """Put the batch's name where its stand-in is."""
+    if shape is None or symbol is None:
+        return shape
+    return ir.Shape(
+        _multiple(size // STAND_IN, symbol)
+        if isinstance(size, int) and size > 0 and size % STAND_IN == 0
+        else size
+        for size in shape
+    )
+
+
+def _merged(found: ir.Shape | None, said: ir.Shape | None) -> ir.Shape | None:
+    if found is None or said is None or len(found) != len(said):
+        return said if found is None else found
+    return ir.Shape(b if _open(a) and not _open(b) else a for a, b in zip(found, said, strict=True))
+
+
+def _open(size: Size) -> bool:
+    return not isinstance(size, int) and not _name(size)
+
+
+def _infer(model: ir.Model) -> None:
+    """Run ONNX's inference, which gives what it can; what fails in it is nobody's business."""
+    log = logging.getLogger("onnx_ir.passes.common.shape_inference")
+    was, log.disabled = log.disabled, True
+    try:
+        ShapeInferencePass(check_type=False, strict_mode=False)(model)
+    finally:
+        log.disabled = was

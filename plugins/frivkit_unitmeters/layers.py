@@ -1,0 +1,96 @@
+"""What the meters of this plugin have in common: sums over each layer, and the mean over layers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.errors import DataError, ModelError
+from frivkit.graph.sites import Site
+from frivkit.metric import Measurement
+from frivkit.moments import Moments, merged
+from frivkit.study import Study
+from frivkit.units import UnitSelector
+
+NEGLIGIBLE = 1e-9
+"""Share of the second moment about the shift below which a variance is what rounding left.
+
+The shift is near the mean, so that for a unit that varies this share is near 1; it is small only
+where a double-precision constant is not a float32, which the shift is.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How sums are taken.
+
+    Attributes:
+        exact: Sum in float64 throughout.
+    """
+
+    exact: bool = False
+
+
+def layer_moments(
+    study: Study, selector: UnitSelector, metric: str, *, exact: bool
+) -> Iterator[tuple[Site, Moments]]:
+    """Give each site under study with its moments over all examples.
+
+    Metrics that ask with the same selector and ``exact`` share what the study keeps: one pass over
+    the data, as long as the Grams of all layers fit into memory together.
+
+    Args:
+        study: The study.
+        selector: How units are read.
+        metric: The metric that asks, for messages.
+        exact: Sum in float64 throughout.
+
+    Raises:
+        DataError: there is but one example.
+        ModelError: a layer's sums are not finite, or its Gram alone does not fit into memory.
+    """
+    if study.examples < 2:
+        raise DataError(f"{metric} compares examples and {study.data.spec} has one; give more")
+    for site, parts in study.moments(selector, exact=exact):
+        moments = merged(parts)
+        if not (np.isfinite(moments.gram).all() and np.isfinite(moments.total).all()):
+            raise ModelError(
+                f"layer {site.layer} gives activations that are not finite (or overflow when "
+                f"squared), so {metric} is undefined: leave it out with --layer, or change the data"
+            )
+        yield site, moments
+
+
+def varying(moments: Moments) -> NDArray[np.bool_]:
+    """Tell which units vary over the rows, shape (units,).
+
+    Example:
+        >>> varying(Moments.of(np.array([[1.0, 2.0], [1.0, 4.0]]))).tolist()
+        [False, True]
+    """
+    about_shift = moments.gram.diagonal() / moments.count
+    vary: NDArray[np.bool_] = moments.variance > NEGLIGIBLE * about_shift
+    return vary
+
+
+def with_network(study: Study, layers: Sequence[Measurement]) -> Iterator[Measurement]:
+    """Give the mean over layers, each with equal weight, then the layers.
+
+    Layers whose value is undefined do not count; without any other the mean is undefined too.  It
+    is left out when only some layers are under study.
+    """
+    if study.complete:
+        values = [layer.value for layer in layers]
+        known = [value for value in values if value is not None]
+        yield Measurement(
+            metric=layers[0].metric,
+            scope="network",
+            layer=None,
+            value=float(np.mean(known)) if known else None,
+            units=layers[0].units,
+            protocol=study.protocol,
+            examples=study.examples,
+            detail={"layers": values, "undefined_layers": len(values) - len(known)},
+        )
+    yield from layers
