@@ -145,7 +145,8 @@ def _entries(found: Json) -> str:
             f"{row['macs_per_byte']:.0f}",
             *(f"{row[step] * 1000:.1f}" for step in ("compute", "write", "read")),
         )
-        for row in found["sites"]
+        for number, row in enumerate(found["sites"])
+        if number % 3 == 0 or row["case"] == "MNIST net"
     ]
     rates, pays = found["rates"], found["macs_per_byte_that_pay"]
     heads = ("layer", "entries", "MACs a byte", "compute, ms", "write, ms", "read, ms")
@@ -155,7 +156,8 @@ def _entries(found: Json) -> str:
         f"second, reading at {rates['bytes_read_a_second'] / 1e6:.0f} MB/s, writing at "
         f"{rates['bytes_written_a_second'] / 1e6:.0f} MB/s.\n"
         f"Reading beats computing from {pays['second_run']:.0f} multiply-accumulates a byte on; "
-        f"writing is paid back by the first read from {pays['write_and_first_read']:.0f} on."
+        f"writing is paid back by the first read from {pays['write_and_first_read']:.0f} on.\n"
+        "All layers of the MNIST network, and one in three of the ResNet-20."
         f"\n\n{_table(heads, rows)}"
     )
 

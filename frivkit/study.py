@@ -139,9 +139,9 @@ class Study:
         found = {"": self.labels()}
         distinct = {mask.digest: mask for mask in masks if mask.ablated}
         if distinct:
-            labels = self._ablated(list(distinct.values()), selector)
-            found |= dict(zip(distinct, labels, strict=True))
-        return np.stack([found[mask.digest if mask.ablated else ""] for mask in masks])
+            found |= zip(distinct, self._ablated(list(distinct.values()), selector), strict=True)
+        labels = [found[mask.digest if mask.ablated else ""] for mask in masks]
+        return np.stack(labels) if labels else np.empty((0, *found[""].shape), np.int32)
 
     @property
     def memory(self) -> int:

@@ -118,9 +118,7 @@ def cnn() -> nn.Module:
 
 
 def pool_first() -> nn.Module:
-    return nn.Sequential(
-        conv(3, 4), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16, 3)
-    )
+    return nn.Sequential(conv(3, 4), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16, 3))
 
 
 def norm_last() -> nn.Module:
@@ -211,6 +209,35 @@ def squeeze_excite() -> nn.Module:
     return Wired(
         wire, stem=conv(3, 4), down=conv(4, 2, 1), up=conv(2, 4, 1), out=conv(4, 5), head=head(5)
     )
+
+
+def gated() -> nn.Module:
+    def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
+        return net.head(net.a(x) * torch.sigmoid(net.b(x)))
+
+    return Wired(wire, a=conv(3, 4), b=conv(3, 4), head=head(4))
+
+
+def branched() -> nn.Module:
+    """Three branches into one sum, the third without weights."""
+
+    def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(net.stem(x))
+        return net.head(F.relu(net.a(x) + net.b(x) + x))
+
+    return Wired(wire, stem=conv(3, 4), a=conv(4, 4), b=conv(4, 4, 1), head=head(4))
+
+
+def hourglass() -> nn.Module:
+    """Down, up again by copies of places, and what was there before beside it."""
+
+    def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(net.a(x))
+        low = F.relu(net.b(F.max_pool2d(x, 2)))
+        up = F.interpolate(low, scale_factor=2.0, mode="nearest")
+        return net.head(F.relu(net.c(torch.cat([up, x], 1))))
+
+    return Wired(wire, a=conv(3, 4), b=conv(4, 5), c=conv(9, 6), head=head(6))
 
 
 def separable() -> nn.Module:
@@ -424,6 +451,9 @@ TORCH: dict[str, Callable[[], onnx.ModelProto]] = {
     "concat add": lambda: exported(concat_add(), SMALL),
     "pyramid": lambda: exported(pyramid(), SMALL),
     "squeeze excite": lambda: exported(squeeze_excite(), SMALL),
+    "gated": lambda: exported(gated(), SMALL),
+    "branched": lambda: exported(branched(), SMALL),
+    "hourglass": lambda: exported(hourglass(), SMALL),
     "separable": lambda: exported(separable(), SMALL),
     "activations": lambda: exported(activations(), SMALL),
     "activations by dynamo": lambda: exported(activations(), SMALL, dynamo=True),

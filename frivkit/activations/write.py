@@ -94,6 +94,8 @@ def write_activations(
         there = _stands(path, key, force=force)
         if not there:
             _Job(study, request, key).write(path, progress or Silent(), say, force=force)
+        elif read_key(_part(path)) == key:  # a kill came between the last two steps
+            _part(path).unlink()
         size = path.stat().st_size
     return Written(path, len(study.sites), study.examples, size, study.data.spec, there)
 
@@ -124,7 +126,7 @@ class _Job:
         self, path: Path, progress: Progress, say: Callable[[str], None], *, force: bool
     ) -> None:
         """Write the file."""
-        part, new = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.new")
+        part, new = _part(path), path.with_name(f"{path.name}.part.new")
         new.unlink(missing_ok=True)  # an earlier run was killed while it made it
         resumed = _stands(part, self._plan.key, force=force, to_resume=True)
         if resumed and not is_sound(part, self._plan):
@@ -224,6 +226,11 @@ class _Job:
                 f"{part.parent} has {format_size(free)} free and {format_size(need)} are needed: "
                 "free some, or give fewer --examples, --layer or --rows"
             )
+
+
+def _part(path: Path) -> Path:
+    """Name the unfinished file of a file."""
+    return path.with_name(f"{path.name}.part")
 
 
 def _stands(

@@ -42,7 +42,7 @@ def labels_of(outputs: NDArray[Any], threshold: float = 0.0) -> NDArray[np.int32
         Labels, shape (n, positions); one position unless the output has further axes.
 
     Raises:
-        ModelError: the output holds no numbers.
+        ModelError: the output holds no numbers, or none at all.
 
     Example:
         >>> labels_of(np.array([[0.1, 0.9], [2.0, 1.0]])).tolist()
@@ -51,6 +51,8 @@ def labels_of(outputs: NDArray[Any], threshold: float = 0.0) -> NDArray[np.int32
     n = len(outputs)
     if outputs.dtype.kind not in "biuf":
         raise ModelError(f"the output holds {outputs.dtype}, no numbers; give --output-name")
+    if outputs.size == 0:
+        raise ModelError(f"the output has shape {outputs.shape}, nothing; give --output-name")
     if outputs.dtype.kind == "b" or (outputs.dtype.kind in "iu" and outputs.itemsize >= 4):
         given: NDArray[np.int32] = outputs.reshape(n, -1).astype(np.int32)
         return given - (given <= UNDEFINED)  # -1 may be one of them, and is not NaN

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from frivkit.graph.coupling import Junction, Part
-from frivkit.graph.layout import SHAPE_ONLY, Ends, Joins, Keeps, Layout, Reads, shape_of
+from frivkit.graph.layout import SHAPE_ONLY, Effect, Ends, Joins, Keeps, Layout, Reads, shape_of
 from frivkit.graph.model import bodies, is_constant, reads
 from frivkit.graph.names import node_label
 from frivkit.graph.rules import effect
@@ -65,8 +65,11 @@ def follow(
         out: list[tuple[str, Layout]] = []
         met: list[_Met] = []
         for index, value in enumerate(node.inputs):
+            known: dict[Layout, Effect] = {}  # in a long residual stage hundreds lie alike
             for name, layout in lying.get(id(value), ()):
-                what = effect(node, index, layout)
+                if layout not in known:
+                    known[layout] = effect(node, index, layout)
+                what = known[layout]
                 if isinstance(what, Keeps):
                     out.append((name, what.layout))
                 elif isinstance(what, Joins):
@@ -113,10 +116,15 @@ def _junctions(node: ir.Node, met: Iterable[_Met], writer: str | None) -> Iterat
             yield Junction(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
 
 
-def _note(
-    node: ir.Node, met: list[_Met], writer: str | None, found: Mapping[str, Found]
-) -> None:
+def _note(node: ir.Node, met: list[_Met], writer: str | None, found: Mapping[str, Found]) -> None:
     """Note who reads units, and which cannot leave for they meet something that no site writes."""
+    lying = {(each.index, each.place) for each in met}
+    alone = {
+        (index, place): value
+        for place, layout in {each.place: each.joins.layout for each in met}.items()
+        for index, value in enumerate(node.inputs)
+        if value is not None and (index, place) not in lying and _spans(value, node, layout)
+    }
     for each in met:
         site = found[each.site]
         if each.joins.kind == "depthwise":
@@ -124,9 +132,8 @@ def _note(
             if writer is None:
                 site.ends[f"{node_label(node)}: carried into units that are not analysed"] = None
         elif each.joins.kind != "concat":
-            for index, other in enumerate(node.inputs):
-                joined = any(m.index == index and m.place == each.place for m in met)
-                if other is not None and not joined and _spans(other, node, each.joins.layout):
+            for (_, place), other in alone.items():
+                if place == each.place:
                     reason = f"met by {other.name!r}, where no units lie along their axis"
                     site.ends[f"{node_label(node)}: {reason}"] = None
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from frivkit.graph.instrument import tapped
 from frivkit.graph.model import Model
 from frivkit.graph.sites import Site
 
 SHIFT = "frivkit.shift/"
 """Prefix of the inputs that are subtracted from each site; the tensor's name follows."""
-OLDEST_IR = 8
-"""IR version that the added weights need (initializers that are no inputs came with 4)."""
+OLDEST_IR = 4
+"""IR version with which initializers that are no inputs came, as the added ones are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ def with_grams(
             others, the batch among them, are observations.
         exact: Sum in float64 rather than float32.
     """
-    graph = model.graph.clone()
-    values = {value.name: value for node in graph for value in node.outputs}
-    inputs = tuple(v.name or "" for v in graph.inputs if not v.is_initializer())
+    part = tapped(model, [site.name for site in sites])
+    graph = part.ir.graph
+    values = {value.name: value for value in graph.outputs}
     build = _Builder(graph, model.ir.opset_imports.get("", 17), exact=exact)
     shifts, grams, totals = {}, {}, {}
     for site in sites:
@@ -61,9 +62,8 @@ def with_grams(
             values[site.name], site, axes[site.name]
         )
     graph.outputs[:] = build.outputs
-    graph.opset_imports.update(model.ir.opset_imports)
-    wrapped = ir.Model(graph, ir_version=max(OLDEST_IR, model.ir.ir_version))
-    return GramGraph(wrapped, inputs, shifts, grams, totals)
+    part.ir.ir_version = max(OLDEST_IR, part.ir.ir_version)
+    return GramGraph(part.ir, part.inputs, shifts, grams, totals)
 
 
 class _Builder:
@@ -103,8 +103,8 @@ class _Builder:
             flat = self._add("Reshape", flat, self._constant([-1, width]))
             turned = self._add("Transpose", flat, attributes={"perm": [1, 0]})
             gram = self._add("MatMul", turned, flat)
-        for output in (gram, total):
-            output.type = ir.TensorType(self._type)
+        for output, sizes in ((gram, [width, width]), (total, [width])):
+            output.type, output.shape = ir.TensorType(self._type), ir.Shape(sizes)
             self.outputs.append(output)
         return shift.name or "", gram.name or "", total.name or ""
 

@@ -158,6 +158,11 @@ def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int |
     for value in graph.inputs:
         if value.is_initializer():
             continue
+        if not isinstance(value.type, ir.TensorType) or value.dtype == ir.DataType.STRING:
+            raise ModelError(
+                f"input {value.name!r} of {name} is a {value.type}, not a tensor of numbers; "
+                "give a model that takes those"
+            )
         if value.dtype is None or value.shape is None:
             raise ModelError(f"input {value.name!r} of {name} has no shape: give --input-shape")
         if len(value.shape) == 0:
@@ -178,7 +183,8 @@ def digest(path: Path, model: ir.Model) -> str:
     """Give the sha256 of a model file followed by its external data files in name order."""
     external = {
         Path(tensor.path)
-        for tensor in _constants(model.graph)
+        for graph in model.graphs()
+        for tensor in _constants(graph)
         if isinstance(tensor, ir.ExternalTensor)
     }
     total = hashlib.sha256()

@@ -8,13 +8,13 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from frivkit.report import tables
-from frivkit.report.figures import Section
+from frivkit.report.figures import NAME, Section
 from frivkit.report.words import file_name, readable, short
 
 MOST_ROWS = 1000
 """Rows of a table; the JSON document has the rest."""
-NAME, PANEL = 160, 36
-"""Characters of a name, and of one above a panel."""
+PANEL = 36
+"""Characters of a name above a panel."""
 
 
 def analysis_page(document: Mapping[str, Any]) -> str:

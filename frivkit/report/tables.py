@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from frivkit.report.figures import Section
-from frivkit.report.words import percent, sizes
+from frivkit.report.figures import NAME, Section
+from frivkit.report.words import percent, short, sizes
 
 Facts = list[tuple[str, str]]
 """Names and values, in the order in which they are shown."""
@@ -36,13 +36,15 @@ def measurement_table(sections: Sequence[Section]) -> Table:
     """Give every measurement, with what is particular to it."""
     rows = [
         (
-            section.metric,
+            short(section.metric, NAME),
             row["layer"] or row["scope"],
             _units(row),
             section.show(row["value"]),
             section.interval(row),
             grouped(row["examples"]),
-            ", ".join(f"{key}: {plain(v)}" for key, v in section.particulars(row).items()),
+            ", ".join(
+                short(f"{key}: {plain(v)}", NAME) for key, v in section.particulars(row).items()
+            ),
         )
         for section in sections
         for row in section.rows
@@ -63,12 +65,12 @@ def site_table(sites: Sequence[Mapping[str, Any]]) -> Table:
     rows = [
         (
             str(i),
-            site["layer"],
-            site["op"],
+            short(site["layer"], NAME),
+            short(site["op"], NAME),
             grouped(site["units"]),
             sizes(site["spatial"]) or "–",
             (site["coupling"] or "–").removeprefix("coupling "),
-            site["name"],
+            short(site["name"], NAME),
         )
         for i, site in enumerate(sites, start=1)
     ]
@@ -78,7 +80,9 @@ def site_table(sites: Sequence[Mapping[str, Any]]) -> Table:
 
 def skipped_table(skipped: Sequence[Mapping[str, Any]]) -> Table:
     """Give the nodes with weights that are not analysed, and why."""
-    rows = [(skip["node"], skip["op"], skip["reason"]) for skip in skipped]
+    rows = [
+        (short(skip["node"], NAME), short(skip["op"], NAME), skip["reason"]) for skip in skipped
+    ]
     return Table(("node", "operator", "why"), rows, "skipped")
 
 

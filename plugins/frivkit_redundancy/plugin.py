@@ -1,4 +1,4 @@
-"""What this plugin offers: redundancy."""
+"""What this plugin offers: redundancy and predictability."""
 
 from frivkit.hookspecs import Offer, hookimpl
 
@@ -11,5 +11,10 @@ def metrics() -> list[Offer]:
             "redundancy",
             "frivkit_redundancy.redundancy:METRIC",
             "share of units that principal components can do without",
-        )
+        ),
+        Offer(
+            "predictability",
+            "frivkit_redundancy.predictability:METRIC",
+            "share of each unit's variance that the others of its layer predict",
+        ),
     ]

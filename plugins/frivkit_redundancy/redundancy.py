@@ -21,12 +21,11 @@ from frivkit.metric import Measurement, Metric
 from frivkit.moments import Moments, merged
 from frivkit.study import Study
 from frivkit.units import UnitSelector
+from frivkit_redundancy.jackknife import interval, others
 from frivkit_redundancy.sampling import sampled_moments
 from frivkit_redundancy.spectrum import Spectrum, infinite
 from frivkit_redundancy.wide import wide_spectrum
 
-T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-"""Two-sided 95 % points of Student's t by degrees of freedom."""
 LONGEST = 512
 """Components of the explained-variance curve that are reported."""
 
@@ -122,7 +121,7 @@ def _by_the_text(study: Study, selector: UnitSelector, options: Options) -> Iter
             value=value,
             units=selector.name,
             protocol=study.protocol,
-            interval=_jackknife(value, without),
+            interval=interval(value, without),
             examples=study.examples,
             detail=_detail(found, rank, options),
         )
@@ -132,13 +131,12 @@ def _by_the_text(study: Study, selector: UnitSelector, options: Options) -> Iter
 def _from_moments(site: Site, parts: Sequence[Moments], options: Options) -> _Found:
     whole = merged(parts)
     if not whole.finite:
-        raise infinite(site)
-    others = [merged([*parts[:i], *parts[i + 1 :]]) for i in range(len(parts)) if len(parts) > 2]
+        raise infinite(site, exact=options.exact)
     return _Found(
         Spectrum.of(whole),
         whole.count,
         int((whole.variance == 0).sum()),
-        without=tuple(Spectrum.of(other).rank(options.tolerance) for other in others),
+        without=tuple(Spectrum.of(other).rank(options.tolerance) for other in others(parts)),
     )
 
 
@@ -150,7 +148,7 @@ def _from_activations(study: Study, selector: UnitSelector, site: Site, options:
     try:
         found = wide_spectrum(passes, study.memory, options.tolerance, generator)
     except FloatingPointError as error:
-        raise infinite(site) from error
+        raise infinite(site, exact=True) from error
     if found is None:
         raise ModelError(
             f"layer {site.layer} has {selector.count(site)} units, and more components than "
@@ -164,7 +162,7 @@ def _by_the_code(study: Study, selector: UnitSelector, options: Options) -> Iter
     samplings = sampled_moments(study, selector, options.samples, options.samplings, options.batch)
     for site in study.sites:
         if not all(moments.finite for moments in samplings[site.name]):
-            raise infinite(site)
+            raise infinite(site, exact=True)
         spectra = [Spectrum.of(moments) for moments in samplings[site.name]]
         units = spectra[0].units
         dropped = [spectrum.dropped_by_the_code(options.tolerance) for spectrum in spectra]
@@ -224,7 +222,7 @@ def _mean(
         value=value,
         units=selector.name,
         protocol=study.protocol,
-        interval=_jackknife(value, tuple(float(np.mean(group)) for group in together)),
+        interval=interval(value, tuple(float(np.mean(group)) for group in together)),
         examples=study.examples,
         detail={
             "tolerance": options.tolerance,
@@ -235,16 +233,3 @@ def _mean(
             "layers": values,
         },
     )
-
-
-def _jackknife(value: float, without: Sequence[float]) -> tuple[float, float] | None:
-    """Give a 95 % interval from the values without each group of examples (Tukey 1958).
-
-    None with fewer than three groups, of which no spread can be told.
-    """
-    groups = len(without)
-    if groups < 3:
-        return None
-    spread = float(np.sqrt((groups - 1) * np.var(without)))
-    reach = T_95[groups - 1] * spread
-    return max(0.0, value - reach), min(1.0, value + reach)

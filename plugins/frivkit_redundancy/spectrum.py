@@ -83,9 +83,15 @@ class Spectrum:
         return min(int(np.searchsorted(shares, tolerance, side="right")) + 1, self.units)
 
 
-def infinite(site: Site) -> ModelError:
-    """Give the error for a layer whose activations have no variance because they are not finite."""
+def infinite(site: Site, *, exact: bool) -> ModelError:
+    """Give the error for a layer whose activations have no variance because they are not finite.
+
+    Args:
+        site: The layer.
+        exact: Whether they were summed in float64, so that this is no way out.
+    """
+    remedy = "" if exact else ", or --option exact=true for numbers above 1e19"
     return ModelError(
         f"layer {site.layer} gives activations that are NaN, infinite or too large to square, so "
-        "they have no variance: give other data, other layers with --layer, or --option exact=true"
+        f"they have no variance: give other data, or other layers with --layer{remedy}"
     )

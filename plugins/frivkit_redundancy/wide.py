@@ -22,7 +22,7 @@ FIRST_BASIS = 128
 """Directions that the range finder begins with; they double until they are enough."""
 SPARE = 10
 """Directions beyond the rank, without which the last ones are inaccurate (Halko et al., 1.3)."""
-MOST_ITERATIONS = 12
+MOST_PASSES = 20
 """Passes after which directions that still turn are taken as they are."""
 MOST_SLICES = 16
 """Passes that the rows x rows Gram may take."""
@@ -142,28 +142,48 @@ def _leading(
     """Give the leading eigenvalues, as many as leave at most ``tolerance`` out of sight.
 
     They are never larger than the true ones (Ritz values), so that a rank read off them is never
-    too small.  A basis is turned towards the leading directions until the rank stands still.
+    too small.
     """
-    units, total = len(columns.mean), float(columns.variance.sum())
+    units = len(columns.mean)
     basis = np.empty((units, 0))
-    rank: int | None = None
     while basis.shape[1] < largest:
         size = min(largest, 2 * basis.shape[1] or FIRST_BASIS)
         fresh = generator.standard_normal((units, size - basis.shape[1]))
-        basis = np.linalg.qr(np.concatenate([basis, fresh], axis=1))[0]
-        previous, values = None, np.zeros(0)
-        for _ in range(MOST_ITERATIONS):
-            image = _covariance_times(passes, columns, basis)
-            values = np.maximum(np.linalg.eigvalsh(basis.T @ image)[::-1], 0.0)
-            rank = _rank(values, total, tolerance)
-            if (rank is None and previous is not None) or (rank is not None and rank == previous):
-                break
-            previous = rank if rank is not None else -1
-            basis = np.linalg.qr(image)[0]
-        enough = size == min(units, columns.rows) or (rank is not None and rank + SPARE <= size)
-        if rank is not None and enough:
+        basis, values, short = _turned(
+            passes, columns, np.concatenate([basis, fresh], axis=1), tolerance
+        )
+        spare = 0 if size == min(units, columns.rows) else SPARE
+        if short < size - spare:
             return values
     return None
+
+
+def _turned(
+    passes: Passes, columns: _Columns, basis: Array, tolerance: float
+) -> tuple[Array, Array, int]:
+    """Turn a basis towards the leading directions until the rank is settled.
+
+    That is when the most components that fall short would not suffice even if they gained ten
+    times what they gained in the last pass.
+
+    Returns:
+        The basis, the eigenvalues of the covariance within it, and how many of them fall short.
+    """
+    wanted = 1 - tolerance - EXACT
+    values, short, earlier = np.zeros(0), 0, np.zeros(0)
+    for _ in range(MOST_PASSES):
+        basis = np.linalg.qr(basis)[0]
+        image = _covariance_times(passes, columns, basis)
+        values = np.maximum(np.linalg.eigvalsh(basis.T @ image)[::-1], 0.0)
+        explained = np.cumsum(values) / columns.variance.sum()
+        short = int((explained < wanted).sum())
+        if short == 0:
+            break
+        i = short - 1
+        if len(earlier) and wanted - explained[i] > 10 * (explained[i] - earlier[i]):
+            break
+        basis, earlier = image, explained
+    return basis, values, short
 
 
 def _covariance_times(passes: Passes, columns: _Columns, basis: Array) -> Array:
@@ -173,8 +193,3 @@ def _covariance_times(passes: Passes, columns: _Columns, basis: Array) -> Array:
         image += centred.T @ (centred @ basis)
     image /= columns.rows
     return image
-
-
-def _rank(values: Array, total: float, tolerance: float) -> int | None:
-    enough = np.cumsum(values) >= (1 - tolerance - EXACT) * total
-    return int(enough.argmax()) + 1 if enough.any() else None

@@ -263,6 +263,17 @@ def test_order_of_examples_does_not_matter(tmp_path: Path) -> None:
         assert after[name][1].value == pytest.approx(before[name][1].value, rel=1e-5)
 
 
+def test_size_of_batches_does_not_matter(tmp_path: Path) -> None:
+    before = measured(tmp_path, dense(6), SAMPLE, SAMPLE_CLASSES)
+    model = dense(6)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 7  # no divisor of a half
+    after = measured(tmp_path, model, SAMPLE, SAMPLE_CLASSES)
+    for name in METERS:
+        assert after[name][1].value == pytest.approx(before[name][1].value, rel=1e-5)
+    halves = [m["selectivity"][1].detail["generalisation"] for m in (before, after)]
+    assert halves[0] == pytest.approx(halves[1], rel=1e-5)
+
+
 def test_permuting_units_permutes_what_is_said_of_each(tmp_path: Path) -> None:
     order = np.random.default_rng(5).permutation(6)
     before = measured(tmp_path, dense(6), SAMPLE, SAMPLE_CLASSES)

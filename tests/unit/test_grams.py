@@ -20,7 +20,7 @@ from frivkit.moments import Moments, merged
 from frivkit.progress import Silent
 from frivkit_units.selectors import LOCATION, MAP
 from tests.handmade import written
-from tests.nets import NETS, conv, examples, exported, head, opened, tokens
+from tests.nets import NETS, conv, examples, exported, head, mlp, opened, tokens
 
 DEVICE = Device(threads=1)
 COUNT = 10
@@ -28,9 +28,7 @@ COUNT = 10
 
 def small_cnn() -> nn.Module:
     """One layer with more places than units, one with fewer."""
-    return nn.Sequential(
-        conv(3, 4), nn.ReLU(), nn.MaxPool2d(4), conv(4, 6, 1), nn.Tanh(), head(6)
-    )
+    return nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(4), conv(4, 6, 1), nn.Tanh(), head(6))
 
 
 MODELS = {
@@ -40,12 +38,13 @@ MODELS = {
     "conv of opset 17": lambda: exported(small_cnn(), (3, 8, 8)),
     "conv of one": lambda: exported(small_cnn(), (3, 8, 8), batch=1),
     "conv of four": lambda: exported(small_cnn(), (3, 8, 8), batch=4),
-    "dense": lambda: NETS["mlp"](),
-    "dense of opset 9": lambda: exported(nn.Sequential(nn.Linear(6, 5), nn.ReLU()), (6,), opset=9),
+    "dense": NETS["mlp"],
+    "dense of opset 9": lambda: exported(mlp(), (6,), opset=9),
     "tokens": lambda: exported(tokens(), (5, 6)),
     "tokens of four": lambda: exported(tokens(), (5, 6), batch=4),
-    "residual": lambda: NETS["residual"](),
-    "three dimensions": lambda: NETS["volume"](),
+    "residual": NETS["residual"],
+    "weights as inputs": NETS["cnn with weights as inputs"],
+    "three dimensions": NETS["volume"],
 }
 
 
@@ -107,10 +106,10 @@ def test_sums_are_those_of_numpy_on_reference_activations(tmp_path, name, select
 
 
 def test_float16_activations_are_summed_in_float32(tmp_path):
-    model = opened(NETS["half"](), tmp_path / "m.onnx")
+    model = opened(NETS["halves"](), tmp_path / "m.onnx")
     data = stored(model, tmp_path)
     (site, *_) = survey(model).sites
-    rows = reference(NETS["half"](), model, data)[site.name]
+    rows = reference(NETS["halves"](), model, data)[site.name]
     rows = np.moveaxis(rows, site.axis, -1).reshape(-1, site.width)
     found = run_sums(
         model, [site], MAP, data, DEVICE, memory=1 << 26, progress=Silent(), groups=1, exact=False

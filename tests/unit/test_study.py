@@ -1,6 +1,5 @@
-"""The study: labels under masks are right, run no more than needed, and kept no longer than true."""
+"""The study: labels under masks are right, found in few runs, and kept no longer than true."""
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 import frivkit
 from frivkit.cache import Cache
@@ -25,7 +24,7 @@ from frivkit.pipeline import Request, analyze, open_study
 from frivkit.registry import Plugin, installed
 from frivkit.study import Study
 from tests.handmade import written
-from tests.program import write_cnn, write_mlp, write_rows
+from tests.program import write_cnn, write_rows
 
 IMAGE = (1, 8, 8)
 
@@ -387,9 +386,9 @@ def test_every_pixel_has_a_label(tmp_path: Path) -> None:
     found = study.ablate([mask], study.units("map"))[0]
     assert np.array_equal(found.reshape(20, 6, 5), by_hand(request, of_maps(mask)))
     # The curve is the mean share of pixels.
-    keep = [m for m in analysis.measurements if m.layer == "conv"][0].detail
-    assert keep["unchanged"][0][0] == 1.0
-    assert 0 < keep["unchanged"][0][-1] < 1
+    (curve, *_) = analysis.measurements[-1].detail["unchanged"]
+    assert curve[0] == 1.0
+    assert 0 < curve[-1] < 1
 
 
 def test_labels_that_a_network_gives_itself_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -425,9 +424,10 @@ def test_labels_of_outputs(outputs: object, labels: list[list[int]]) -> None:
     assert found.tolist() == labels
 
 
-def test_outputs_that_are_no_numbers_are_refused() -> None:
+@pytest.mark.parametrize("outputs", [np.array(["cat", "dog"], dtype=object), np.empty((2, 0))])
+def test_outputs_that_tell_nothing_are_refused(outputs: NDArray) -> None:
     with pytest.raises(ModelError, match="--output-name"):
-        labels_of(np.array(["cat", "dog"], dtype=object))
+        labels_of(outputs)
 
 
 def test_ablated_network_that_gives_nan_has_changed(tmp_path: Path) -> None:
@@ -471,39 +471,60 @@ class Row:
         return keep.reshape(site.width, site.spatial[0], 1)
 
     def rows(self, site, activations):
-        moved = np.moveaxis(activations, 3, 1)
-        return moved.reshape(-1, self.count(site))
+        return np.moveaxis(activations, 3, 1).reshape(-1, self.count(site))
 
     def axes(self, site):
         del site
         return (1, 2)
 
 
+class Column(Row):
+    """Each column of each map is a unit: as many as there are rows in a square."""
+
+    name = "column"
+
+    def mask(self, site, keep):
+        return keep.reshape(site.width, 1, site.spatial[1])
+
+
 @pytest.fixture
-def row(monkeypatch: pytest.MonkeyPatch) -> Row:
-    """Install a plugin that offers the unit selector ``row``."""
-    module = ModuleType("thirdparty_rows")
-    module.ROW = Row()  # type: ignore[attr-defined]  # it is there now
-    monkeypatch.setitem(sys.modules, "thirdparty_rows", module)
-    offer = Offer("row", "thirdparty_rows:ROW", "a row of a map is a unit")
-    plugin = Plugin("thirdparty_rows", "rows", "1.0", {"unit_selectors": (offer,)})
+def thirdparty(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Install a plugin that offers the unit selectors ``row`` and ``column``."""
+    module = ModuleType("thirdparty_lines")
+    vars(module).update(ROW=Row(), COLUMN=Column())
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    offers = tuple(
+        Offer(name, f"{module.__name__}:{name.upper()}", f"a {name} of a map is a unit")
+        for name in ("row", "column")
+    )
+    plugin = Plugin(module.__name__, "lines", "1.0", {"unit_selectors": offers})
     monkeypatch.setattr(installed(), "plugins", [*installed().plugins, plugin])
-    return module.ROW
+    return module
 
 
-def test_third_party_s_units_are_ablated_as_units(cnn: Request, row: Row, tmp_path: Path) -> None:
+def test_third_party_s_units_are_ablated_as_units(cnn: Request, thirdparty: ModuleType) -> None:
     request = replace(cnn, units="row")
     study = opened(request)
-    assert study.units("location") is row
+    assert study.units("location") is thirdparty.ROW
     (site,) = (site for site in study.sites if site.layer == "conv1")
     keep = np.random.default_rng(5).random(8 * 8) < 0.5
-    found = study.ablate([Mask({site.name: keep})], row)
+    found = study.ablate([Mask({site.name: keep})], thirdparty.ROW)
     factor = np.broadcast_to(keep.reshape(8, 8, 1), (8, 8, 8)).astype(np.float32)
     assert np.array_equal(found[0, :, 0], by_hand(cnn, {site.name: factor[np.newaxis]}))
-    cached = analyze(request, cache=Cache(tmp_path / "cache"))
-    assert [m.units for m in cached.measurements] == ["row"] * 3
-    assert [m.detail["units"] for m in cached.measurements] == [128, 64, 64]
-    # Same flags, other units: nothing of them is taken over.
-    maps = analyze(replace(cnn, units="map"), cache=Cache(tmp_path / "cache"))
-    assert maps.study.reused == {"baseline outputs": 1}
-    json.dumps([dict(m.detail) for m in cached.measurements])
+    measured = analyze(request).measurements
+    assert [m.units for m in measured] == ["row"] * 3
+    assert [m.detail["units"] for m in measured] == [128, 64, 64]
+
+
+def test_equal_flags_of_other_units_are_other_results(
+    cnn: Request, thirdparty: ModuleType, tmp_path: Path
+) -> None:
+    del thirdparty
+    cache = Cache(tmp_path / "cache")
+    rows = analyze(replace(cnn, units="row"), cache=cache)
+    columns = analyze(replace(cnn, units="column"), cache=cache)
+    assert columns.study.reused == {"baseline outputs": 1}
+    assert [m.detail["unchanged"] for m in rows.measurements] != [
+        m.detail["unchanged"] for m in columns.measurements
+    ]
+    assert columns.measurements == analyze(replace(cnn, units="column")).measurements

@@ -32,7 +32,11 @@ def _resizing(node: ir.Node, index: int, layout: Layout) -> Effect:
 
 def _padding(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Pad places; units must not be shifted (cut in front and padded behind)."""
-    pads, axes, rank = _integers(node, 1, "pads"), _integers(node, 3, "axes"), rank_of(node.inputs[0])
+    pads, axes, rank = (
+        _integers(node, 1, "pads"),
+        _integers(node, 3, "axes"),
+        rank_of(node.inputs[0]),
+    )
     if pads is None or axes is None and _given(node, 3) or rank is None:
         return Ends("a Pad whose sizes are computed")
     padded = [axis % rank for axis in (axes if axes is not None else range(len(pads) // 2))]

@@ -33,7 +33,7 @@ def strict(schema):
         return schema
     found = {key: strict(value) for key, value in schema.items()}
     if "properties" in found and "required" in found:
-        found["additionalProperties"] = False
+        found.setdefault("additionalProperties", False)
     return found
 
 

@@ -370,6 +370,35 @@ class TestCurves:
         assert "the 12 layers that can spare least and the 12 that can spare most" in panels.text
         assert len(cells(page.one("table", "measurements"))) == 121 + 1 + 9
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"levels": [0.0, 0.5, 0.4, 1.0]},
+            {"levels": [0.0, 0.5, 0.5, 1.0]},
+            {"levels": [0.0, 0.5, 1.0]},
+            {"levels": [0.0, 0.5, 0.6, 1.5]},
+            {"unchanged": [[1.0, 0.9, 0.5, 0.1], [1.0, None, None, None]]},
+            {"unchanged": [[1.0, 0.9, 0.5, "0"], [1.0, 0.9, 0.5, 0.1]]},
+            {"chosen_repeat": 2},
+            {"chosen_repeat": True},
+            {"tolerance": 0},
+            {"tolerance": 1.0},
+            {"tolerance": None},
+        ],
+        ids=str,
+    )
+    def test_details_that_are_no_curves_are_not_drawn(self, change):
+        row = ablation(None, 0.5)
+        assert len(parsed(document(row)).all("svg", "curve")) == 1
+        row["detail"] |= change
+        assert parsed(document(row)).all("svg", "curve") == []
+
+    def test_value_that_is_no_share_is_not_put_on_a_curve(self):
+        row = ablation(None, 0.5) | {"value": 3.5}
+        page = parsed(document(row))
+        assert page.all("svg", "curve") == []
+        assert page.one("p", "headline").one("strong").text == "3.500"
+
 
 class TestBars:
     def test_bars_are_as_long_as_values_with_whiskers_at_the_interval(self):
@@ -438,6 +467,15 @@ class TestBars:
             "rank: 0",
             "rank: 1",
         ]
+
+    def test_details_are_shown_whole_however_many_there_are(self):
+        detail = {f"share_of_{i}": i / 7 for i in range(20)}
+        rows = [plain("m", "a", 1.0, detail=detail), plain("m", "b", 1.0)]
+        (shown, none) = (
+            row[-1] for row in cells(parsed(document(*rows)).one("table", "measurements"))
+        )
+        assert shown == ", ".join(f"{key}: {value:.4g}" for key, value in detail.items())
+        assert none == ""
 
     def test_nothing_measured_is_said(self):
         page = parsed(document())
