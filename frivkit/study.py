@@ -177,7 +177,8 @@ class Study:
         groups = min([GROUPS, *(self._gram_room(selector, site) for site in asked)])
         passes = self._passes(selector, asked, groups)
         extra = {"exact": str(exact), "groups": str(groups)}
-        kept = self._moments.setdefault((selector.name, exact), {}) if len(passes) == 1 else {}
+        group = (f"{selector.name} in {groups}", exact)
+        kept = self._moments.setdefault(group, {}) if len(passes) == 1 else {}
         for together in passes:
             keys = {s.name: self._key("moments", s.name, selector.name, extra) for s in together}
             found = {name: parts for name, parts in kept.items() if name in keys}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper, parser
+from onnx import helper, numpy_helper, parser
 
 
 def written(
@@ -129,9 +129,10 @@ def new_places() -> onnx.ModelProto:
         unsqueeze="(m, last)", squeeze="(u, all)",
     )  # fmt: skip
     return written(
-        text, opset=18, wa=(4, 3, 3, 3), wb=(4, 3), bb=(3,), ratio=np.float32(0.5), training=np.bool_(False),
-        low=np.float32(0), high=np.float32(6), starts=np.array([1]), ends=np.array([9]),
-        axes=np.array([2]), places=np.array([2, 3]), last=np.array([4]), all=np.array([2, 3, 4]),
+        text, opset=18, wa=(4, 3, 3, 3), wb=(4, 3), bb=(3,), ratio=np.float32(0.5),
+        training=np.bool_(False), low=np.float32(0), high=np.float32(6),
+        starts=np.array([1]), ends=np.array([9]), axes=np.array([2]), places=np.array([2, 3]),
+        last=np.array([4]), all=np.array([2, 3, 4]),
     )  # fmt: skip
 
 
@@ -217,7 +218,7 @@ def integer() -> onnx.ModelProto:
 
 def halves() -> onnx.ModelProto:
     """float16 throughout."""
-    model = written(
+    return written(
         """g (float16[N, 6] x) => (float16[N, 3] y) {
           a = Gemm (x, wa)
           r = Relu (a)
@@ -225,7 +226,6 @@ def halves() -> onnx.ModelProto:
         }""",
         wa=_drawn(6, 5).astype(np.float16), wb=_drawn(5, 3).astype(np.float16),
     )  # fmt: skip
-    return model
 
 
 def doubles() -> onnx.ModelProto:

@@ -6,6 +6,7 @@ are in :mod:`tests.handmade`.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import onnx
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as fn
 
 from frivkit.engine.probe import complete_shapes
 from frivkit.engine.session import Device
@@ -137,7 +138,7 @@ class Block(nn.Module):
         self.skip = conv(wide, high, 1) if wide != high else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.norm(self.b(F.relu(self.a(x)))) + self.skip(x))
+        return fn.relu(self.norm(self.b(fn.relu(self.a(x)))) + self.skip(x))
 
 
 def residual() -> nn.Module:
@@ -147,9 +148,9 @@ def residual() -> nn.Module:
 def preact() -> nn.Module:
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
         x = net.stem(x)
-        x = x + net.b(F.relu(net.a(F.relu(net.n1(x)))))
-        x = x + net.d(F.relu(net.c(F.relu(net.n2(x)))))
-        return net.head(F.relu(net.n3(x)))
+        x = x + net.b(fn.relu(net.a(fn.relu(net.n1(x)))))
+        x = x + net.d(fn.relu(net.c(fn.relu(net.n2(x)))))
+        return net.head(fn.relu(net.n3(x)))
 
     return Wired(
         wire, stem=conv(3, 4), n1=nn.BatchNorm2d(4), a=conv(4, 5), b=conv(5, 4),
@@ -161,9 +162,9 @@ def dense() -> nn.Module:
     """Concatenations of concatenations: every layer reads all before it."""
 
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(net.stem(x))
-        x = torch.cat([x, F.relu(net.a(x))], 1)
-        x = torch.cat([x, F.relu(net.b(x))], 1)
+        x = fn.relu(net.stem(x))
+        x = torch.cat([x, fn.relu(net.a(x))], 1)
+        x = torch.cat([x, fn.relu(net.b(x))], 1)
         return net.head(x)
 
     return Wired(wire, stem=conv(3, 4), a=conv(4, 2), b=conv(6, 3), head=head(9))
@@ -171,9 +172,9 @@ def dense() -> nn.Module:
 
 def inception() -> nn.Module:
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(net.stem(x))
-        parts = [F.relu(net.a(x)), F.relu(net.c(F.relu(net.b(x)))), F.max_pool2d(x, 3, 1, 1)]
-        return net.head(F.relu(net.out(torch.cat(parts, 1))))
+        x = fn.relu(net.stem(x))
+        parts = [fn.relu(net.a(x)), fn.relu(net.c(fn.relu(net.b(x)))), fn.max_pool2d(x, 3, 1, 1)]
+        return net.head(fn.relu(net.out(torch.cat(parts, 1))))
 
     return Wired(
         wire, stem=conv(3, 4), a=conv(4, 2, 1), b=conv(4, 3, 1), c=conv(3, 5), out=conv(11, 6),
@@ -183,8 +184,8 @@ def inception() -> nn.Module:
 
 def concat_add() -> nn.Module:
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        joined = torch.cat([F.relu(net.a(x)), F.relu(net.b(x))], 1)
-        return net.head(joined + F.relu(net.c(x)))
+        joined = torch.cat([fn.relu(net.a(x)), fn.relu(net.b(x))], 1)
+        return net.head(joined + fn.relu(net.c(x)))
 
     return Wired(wire, a=conv(3, 2), b=conv(3, 3), c=conv(3, 5), head=head(5))
 
@@ -193,18 +194,18 @@ def pyramid() -> nn.Module:
     """Spatial pyramid pooling: one tensor, pooled and not, beside itself."""
 
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(net.stem(x))
-        pools = [F.max_pool2d(x, size, 1, size // 2) for size in (3, 5)]
-        return net.head(F.relu(net.out(torch.cat([x, *pools], 1))))
+        x = fn.relu(net.stem(x))
+        pools = [fn.max_pool2d(x, size, 1, size // 2) for size in (3, 5)]
+        return net.head(fn.relu(net.out(torch.cat([x, *pools], 1))))
 
     return Wired(wire, stem=conv(3, 4), out=conv(12, 5, 1), head=head(5))
 
 
 def squeeze_excite() -> nn.Module:
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(net.stem(x))
-        gate = torch.sigmoid(net.up(F.relu(net.down(F.adaptive_avg_pool2d(x, 1)))))
-        return net.head(F.relu(net.out(x * gate)))
+        x = fn.relu(net.stem(x))
+        gate = torch.sigmoid(net.up(fn.relu(net.down(fn.adaptive_avg_pool2d(x, 1)))))
+        return net.head(fn.relu(net.out(x * gate)))
 
     return Wired(
         wire, stem=conv(3, 4), down=conv(4, 2, 1), up=conv(2, 4, 1), out=conv(4, 5), head=head(5)
@@ -222,8 +223,8 @@ def branched() -> nn.Module:
     """Three branches into one sum, the third without weights."""
 
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(net.stem(x))
-        return net.head(F.relu(net.a(x) + net.b(x) + x))
+        x = fn.relu(net.stem(x))
+        return net.head(fn.relu(net.a(x) + net.b(x) + x))
 
     return Wired(wire, stem=conv(3, 4), a=conv(4, 4), b=conv(4, 4, 1), head=head(4))
 
@@ -232,10 +233,10 @@ def hourglass() -> nn.Module:
     """Down, up again by copies of places, and what was there before beside it."""
 
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(net.a(x))
-        low = F.relu(net.b(F.max_pool2d(x, 2)))
-        up = F.interpolate(low, scale_factor=2.0, mode="nearest")
-        return net.head(F.relu(net.c(torch.cat([up, x], 1))))
+        x = fn.relu(net.a(x))
+        low = fn.relu(net.b(fn.max_pool2d(x, 2)))
+        up = fn.interpolate(low, scale_factor=2.0, mode="nearest")
+        return net.head(fn.relu(net.c(torch.cat([up, x], 1))))
 
     return Wired(wire, a=conv(3, 4), b=conv(4, 5), c=conv(9, 6), head=head(6))
 
@@ -250,7 +251,7 @@ class InPieces(nn.Module):
     """hard-swish as several nodes."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * F.relu6(x + 3) / 6
+        return x * fn.relu6(x + 3) / 6
 
 
 class SigmoidInPieces(nn.Module):
@@ -276,24 +277,24 @@ def local_norm() -> nn.Module:
 
 def tokens() -> nn.Module:
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        return net.c(F.layer_norm(net.b(F.gelu(net.a(x))), (4,)).mean(1))
+        return net.c(fn.layer_norm(net.b(fn.gelu(net.a(x))), (4,)).mean(1))
 
     return Wired(wire, a=nn.Linear(6, 5), b=nn.Linear(5, 4), c=nn.Linear(4, 3))
 
 
 def channels_last() -> nn.Module:
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        return net.fc(F.relu(net.a(x)).permute(0, 2, 3, 1).flatten(1))
+        return net.fc(fn.relu(net.a(x)).permute(0, 2, 3, 1).flatten(1))
 
     return Wired(wire, a=conv(3, 4), fc=nn.Linear(4 * 64, 3))
 
 
 def shuffled() -> nn.Module:
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(net.a(x))
+        x = fn.relu(net.a(x))
         n, c, h, w = x.shape
         x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
-        return net.head(F.relu(net.b(x)))
+        return net.head(fn.relu(net.b(x)))
 
     return Wired(wire, a=conv(3, 4), b=conv(4, 6, groups=2), head=head(6))
 
@@ -303,30 +304,30 @@ def sizes_first() -> nn.Module:
 
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
         n = x.shape[0]
-        x = F.max_pool2d(F.relu(net.a(x)), 2)
-        return net.c(F.relu(net.b(x.view(n, -1))))
+        x = fn.max_pool2d(fn.relu(net.a(x)), 2)
+        return net.c(fn.relu(net.b(x.view(n, -1))))
 
     return Wired(wire, a=conv(3, 4), b=nn.Linear(64, 5), c=nn.Linear(5, 3))
 
 
 def siamese() -> nn.Module:
     def wire(net: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return net.out(torch.abs(F.relu(net.a(x)) - F.relu(net.a(y))))
+        return net.out(torch.abs(fn.relu(net.a(x)) - fn.relu(net.a(y))))
 
     return Wired(wire, a=nn.Linear(6, 5), out=nn.Linear(5, 3))
 
 
 def two_inputs() -> nn.Module:
     def wire(net: Any, image: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
-        seen = F.relu(net.a(image)).mean((2, 3))
-        return net.c(F.relu(torch.cat([seen, torch.tanh(net.b(row))], 1)))
+        seen = fn.relu(net.a(image)).mean((2, 3))
+        return net.c(fn.relu(torch.cat([seen, torch.tanh(net.b(row))], 1)))
 
     return Wired(wire, a=conv(3, 4), b=nn.Linear(6, 5), c=nn.Linear(9, 3))
 
 
 def recurrent() -> nn.Module:
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        states, _ = net.cell(F.relu(net.a(x)))
+        states, _ = net.cell(fn.relu(net.a(x)))
         return net.out(states[:, -1])
 
     cell = nn.LSTM(5, 4, batch_first=True)
@@ -366,9 +367,9 @@ def group_norm() -> nn.Module:
 
 def two_heads() -> nn.Module:
     def wire(net: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x = F.relu(net.trunk(x))
+        x = fn.relu(net.trunk(x))
         first = net.a(x)
-        return first, net.c(F.relu(net.b(first)))
+        return first, net.c(fn.relu(net.b(first)))
 
     return Wired(
         wire, trunk=nn.Linear(6, 5), a=nn.Linear(5, 4), b=nn.Linear(4, 3), c=nn.Linear(3, 2)
@@ -398,7 +399,7 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.n1(x + self.attend(x, x, x, need_weights=False)[0])
-        x = self.n2(x + self.down(F.relu(self.up(x))))
+        x = self.n2(x + self.down(fn.relu(self.up(x))))
         return self.out(x[:, 0])
 
 
@@ -407,9 +408,9 @@ def windows() -> nn.Module:
 
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
         n = x.shape[0]
-        x = F.relu(net.a(x)).permute(0, 2, 3, 1)
+        x = fn.relu(net.a(x)).permute(0, 2, 3, 1)
         x = x.reshape(n, 2, 4, 2, 4, 4).permute(0, 1, 3, 2, 4, 5).reshape(-1, 16, 4)
-        x = F.relu(net.b(x)).mean(1).reshape(n, 4, 5)
+        x = fn.relu(net.b(x)).mean(1).reshape(n, 4, 5)
         return net.c(x.mean(1))
 
     return Wired(wire, a=conv(3, 4), b=nn.Linear(4, 5), c=nn.Linear(5, 3))
@@ -419,8 +420,8 @@ def mixer() -> nn.Module:
     """One dense layer over places, then one over channels."""
 
     def wire(net: Any, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(net.stem(x))
-        x = x + net.down(F.relu(net.up(x.transpose(1, 2)))).transpose(1, 2)
+        x = fn.relu(net.stem(x))
+        x = x + net.down(fn.relu(net.up(x.transpose(1, 2)))).transpose(1, 2)
         return net.out(x.mean(1))
 
     return Wired(
@@ -481,6 +482,12 @@ TORCH: dict[str, Callable[[], onnx.ModelProto]] = {
     "mixer": lambda: exported(mixer(), (5, 6)),
 }
 NETS: Mapping[str, Callable[[], onnx.ModelProto]] = {**TORCH, **handmade.NETS}
+
+
+@cache
+def network(name: str) -> onnx.ModelProto:
+    """Give a network by name, made once a process; who changes it copies it first."""
+    return NETS[name]()
 
 
 def opened(proto: onnx.ModelProto, path: Path, **options: str) -> Model:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="What the paper's text says, or what its published code does.",
 )
-@click.option("--examples", type=click.IntRange(min=1), help="Use at most so many examples.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--examples", type=click.IntRange(1, 2**63 - 1), help="Use at most so many examples.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--option", "options", multiple=True, help="key=value for the metrics.")
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a page.")

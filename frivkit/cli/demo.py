@@ -18,7 +18,7 @@ from frivkit.cli.shared import Common, model_options, write_json, write_text
     show_default=True,
     help="Where the files go.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @model_options
 def command(*, common: Common, folder: Path, seed: int) -> None:
     """Train a small network on digits, inspect it and analyse it.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
-    click.option("--threads", type=click.IntRange(min=1), help="Threads of one run."),
+    click.option("--threads", type=click.IntRange(1, 1024), help="Threads of one run."),
     click.option(
         "--memory", default="2GiB", show_default=True, help="Bound on activations in memory."
     ),

@@ -59,38 +59,49 @@ def follow(
         fresh: Where each writer's units lie in its output, by ``id(node)``.
     """
     written = {id(node): name for name, site in found.items() for node in site.writers}
-    lying: dict[int, list[tuple[str, Layout]]] = {}
-    junctions = []
+    lying: _Lying = {}
+    junctions: list[Junction] = []
     for node in (node for node in graph if node.op_type not in SHAPE_ONLY and node.outputs):
-        out: list[tuple[str, Layout]] = []
-        met: list[_Met] = []
-        for index, value in enumerate(node.inputs):
-            known: dict[Layout, Effect] = {}  # in a long residual stage hundreds lie alike
-            for name, layout in lying.get(id(value), ()):
-                if layout not in known:
-                    known[layout] = effect(node, index, layout)
-                what = known[layout]
-                if isinstance(what, Keeps):
-                    out.append((name, what.layout))
-                elif isinstance(what, Joins):
-                    met.append(_Met(name, index, what))
-                elif isinstance(what, Reads):
-                    found[name].readers[node_label(node)] = None
-                elif isinstance(what, Ends):
-                    found[name].ends[f"{node_label(node)}: {what.reason}"] = None
-        for name in {name for value in _inside(node) for name, _ in lying.get(id(value), ())}:
-            found[name].ends[f"{node_label(node)}: read in a graph that is not entered"] = None
+        out, met = _arriving(node, lying, found)
         writer = written.get(id(node))
         junctions.extend(_junctions(node, met, writer))
         _note(node, met, writer, found)
         out += [(each.site, each.joins.layout) for each in met if each.joins.kind != "depthwise"]
-        result = node.outputs[0]
         if writer is not None:
             out = _instead(out, writer, fresh[id(node)])
-        if result.name in found:
-            out = _instead(out, result.name, found[result.name].layout)
-        lying[id(result)] = list(dict.fromkeys(out))
+        name = node.outputs[0].name or ""
+        if name in found:
+            out = _instead(out, name, found[name].layout)
+        lying[id(node.outputs[0])] = list(dict.fromkeys(out))
     return junctions
+
+
+_Lying = dict[int, list[tuple[str, Layout]]]  # the sites in a tensor, by id(value), and where
+
+
+def _arriving(
+    node: ir.Node, lying: _Lying, found: Mapping[str, Found]
+) -> tuple[list[tuple[str, Layout]], list[_Met]]:
+    """Give the units that go on alone and those that meet others; note who reads and what ends."""
+    out: list[tuple[str, Layout]] = []
+    met: list[_Met] = []
+    for index, value in enumerate(node.inputs):
+        known: dict[Layout, Effect] = {}  # in a long residual stage hundreds lie alike
+        for name, layout in lying.get(id(value), ()):
+            if layout not in known:
+                known[layout] = effect(node, index, layout)
+            what = known[layout]
+            if isinstance(what, Keeps):
+                out.append((name, what.layout))
+            elif isinstance(what, Joins):
+                met.append(_Met(name, index, what))
+            elif isinstance(what, Reads):
+                found[name].readers[node_label(node)] = None
+            elif isinstance(what, Ends):
+                found[name].ends[f"{node_label(node)}: {what.reason}"] = None
+    for name in {name for value in _inside(node) for name, _ in lying.get(id(value), ())}:
+        found[name].ends[f"{node_label(node)}: read in a graph that is not entered"] = None
+    return out, met
 
 
 def _instead(

@@ -111,9 +111,7 @@ def survey(model: Model, output: str | None = None) -> Survey:
         elif there.size != there.width or shape[there.axis] != there.width:
             skipped.append(Skip.of(node, "its nonlinearity comes after units were flattened"))
         elif (site := found.setdefault(value.name or "", Found(value, there))).layout != there:
-            skipped.append(
-                Skip.of(node, f"units of another layer lie across its own in {value.name!r}")
-            )
+            skipped.append(Skip.of(node, f"another layer's units lie otherwise in {value.name!r}"))
         else:
             site.writers.append(node)
     junctions = follow(graph, found, {id(node): layout for node, layout in weighted})

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
 from frivkit.graph.sites import Survey
@@ -122,10 +124,14 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
         "units": measurement.units,
         "protocol": measurement.protocol,
         "value": measurement.value,
-        "interval": None if interval is None else list(interval),
+        "interval": list(interval) if interval is not None and _known(interval) else None,
         "examples": measurement.examples,
         "detail": dict(measurement.detail),
     }
+
+
+def _known(interval: tuple[float, float]) -> bool:
+    return math.isfinite(interval[0]) and math.isfinite(interval[1])
 
 
 def _provenance(clock: Clock, seed: int) -> dict[str, Any]:
@@ -136,6 +142,9 @@ def _provenance(clock: Clock, seed: int) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
+    """Give a value as JSON types only; NumPy numbers of third parties become Python's."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -32,9 +32,7 @@ def load(path: Path, options: Mapping[str, str]) -> Model:
         ModelError: missing, not ONNX, truncated, invalid, or without a usable input.
     """
     if not path.is_file():
-        found = (
-            "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
-        )
+        found = "is a folder or a device" if path.exists() else "does not exist"
         raise ModelError(f"model file {path} {found}; give the path of an .onnx file")
     try:
         return _read(path, options.get("input_shape"))

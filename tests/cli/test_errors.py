@@ -75,7 +75,7 @@ def hostile(files: Path) -> Path:
         (["net.onnx", "--data", "npz:nan.npz"], 1, ["example 17", "nan"]),
         (["ids.onnx", *DATA], 1, ["float32", "int64", "dtype=int64"]),
         # Names that nothing has, the nearest first.
-        (["net.onnx", *DATA, "--metric", "prunabilty"], 2, ["did you mean prunability?"]),
+        (["net.onnx", *DATA, "--metric", "prunabilty"], 2, ["did you mean prunability"]),
         (["net.onnx", *DATA, "--units", "maps"], 2, ["did you mean map?", "location"]),
         (["net.onnx", *DATA, "--protocol", "papers"], 2, ["paper", "reference"]),
         (["net.onnx", "--data", "npzz:x.npz"], 2, ["did you mean npz?", "gaussian"]),
@@ -97,7 +97,9 @@ def hostile(files: Path) -> Path:
         (["net.onnx", *DATA, "--memory", "0"], 2, ["--memory"]),
         (["net.onnx", *DATA, "--memory", "-1GB"], 2, ["-1GB"]),
         (["net.onnx", *DATA, "--examples", "0"], 2, ["--examples"]),
+        (["net.onnx", *DATA, "--examples", "9" * 20], 2, ["--examples"]),
         (["net.onnx", *DATA, "--threads", "0"], 2, ["--threads"]),
+        (["net.onnx", *DATA, "--threads", "9999999"], 2, ["--threads"]),
         (["net.onnx", *DATA, "--seed", "-1"], 2, ["--seed"]),
         (["net.onnx", *DATA, "--cache", "x.npz"], 2, ["--cache", "x.npz"]),
         (["net.onnx", "second.onnx", *DATA], 2, ["second.onnx"]),

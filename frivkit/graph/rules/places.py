@@ -32,12 +32,9 @@ def _resizing(node: ir.Node, index: int, layout: Layout) -> Effect:
 
 def _padding(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Pad places; units must not be shifted (cut in front and padded behind)."""
-    pads, axes, rank = (
-        _integers(node, 1, "pads"),
-        _integers(node, 3, "axes"),
-        rank_of(node.inputs[0]),
-    )
-    if pads is None or axes is None and _given(node, 3) or rank is None:
+    pads, axes = _integers(node, 1, "pads"), _integers(node, 3, "axes")
+    rank = rank_of(node.inputs[0])
+    if rank is None or pads is None or (axes is None and _given(node, 3)):
         return Ends("a Pad whose sizes are computed")
     padded = [axis % rank for axis in (axes if axes is not None else range(len(pads) // 2))]
     if layout.axis in padded and pads[padded.index(layout.axis)] != 0:
@@ -106,7 +103,7 @@ def _through_groups(
             if left == 0 or right == 0:
                 break
             group = before[left:left_end], after[right:right_end]
-            return _within_group(*group, layout.axis - left, right, layout, op)
+            return _within_group(*group, (left, right), layout, op)
     return Ends(f"{op} that mixes units with the batch")
 
 
@@ -139,12 +136,15 @@ def _equal_groups(
 def _within_group(
     before: tuple[int | None, ...],
     after: tuple[int | None, ...],
-    position: int,
-    first: int,
+    firsts: tuple[int, int],
     layout: Layout,
     op: str,
 ) -> Effect:
-    """Find the units of one group of input axes in the equal group of output axes."""
+    """Find the units of one group of input axes in the equal group of output axes.
+
+    ``firsts`` are the axes with which the two groups begin.
+    """
+    position, first = layout.axis - firsts[0], firsts[1]
     inner, outer = _size(before[position + 1 :]), _size(before[:position])
     if inner is None or outer is None:
         return Ends(f"{op} of places of unknown size")

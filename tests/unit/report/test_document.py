@@ -105,7 +105,7 @@ class TestAnalysis:
         found = analysis_document(changed, Clock.start())
         (shown,) = found["measurements"]
         assert shown["value"] is None
-        assert shown["interval"] == [None, 1.0]
+        assert shown["interval"] is None
         assert shown["detail"] == {"a": [None, {"b": [None]}]}
         assert complaints(found) == []
         assert "undefined" in analysis_text(found)
