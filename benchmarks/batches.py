@@ -20,6 +20,9 @@ from frivkit.registry import installed
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 MEGABYTES = (2, 4, 8, 16, 32, 48, 64, 128, 256)
 LARGEST = (64, 128, 256, 512)
+FEWEST = 256
+"""Examples that are timed at least, if there are so many."""
+
 MOST_BYTES = 1 << 30
 """Activations of one batch that are tried at most."""
 
@@ -52,14 +55,16 @@ def _case(case: Case, rounds: int) -> dict[str, Any]:
     selector = installed().load("unit_selectors", "map")
     flags = {site.name: np.arange(selector.count(site)) % 2 == 0 for site in study.sites}
     mask, live = Mask(flags), live_bytes(study.model.graph)
-    n = min(len(case.x), 512)  # so that every size but the largest divides the examples
+
+    def count(size: int) -> int:
+        return min(len(case.x), max(FEWEST, size))
 
     def work(size: int) -> None:
-        for first in range(0, n, size):
-            last = min(first + size, n)
+        for first in range(0, count(size), size):
+            last = min(first + size, count(size))
             path.run({case.input: case.x[first:last]}, mask, selector)
 
-    tried = [size for size in SIZES if size <= n and size * live <= MOST_BYTES]
+    tried = [size for size in SIZES if size <= len(case.x) and size * live <= MOST_BYTES]
     interleaved({str(size): partial(work, size) for size in tried}, 1)
     seconds = interleaved({str(size): partial(work, size) for size in tried}, rounds)
     weights = sum(
@@ -67,7 +72,7 @@ def _case(case: Case, rounds: int) -> dict[str, Any]:
         for value in study.model.graph.initializers.values()
         if value.const_value is not None
     )
-    taken = {size: median(times) / n for size, times in seconds.items()}
+    taken = {size: median(times) / count(int(size)) for size, times in seconds.items()}
     return {
         "case": case.name,
         "live_bytes": live,

@@ -15,8 +15,8 @@ from frivkit.pipeline import Request, open_study
 from frivkit.registry import installed
 
 Flags = NDArray[np.bool_]
-Curves = dict[str, list[list[float]]]
-"""The share of labels unchanged, by scope, repeat and level."""
+Curves = dict[tuple[str, int, int], float]
+"""The share of labels unchanged, by scope, repeat and level, as in :class:`Trial`."""
 
 SEED = 0
 
@@ -65,24 +65,6 @@ class Job:
     def passes(self) -> int:
         """Passes over the data when every level of every repeat is run, and the intact one."""
         return len(self.scopes) * self.levels * self.repeats + 1
-
-    def curves(self, unchanged: Mapping[tuple[str, int, int], float]) -> Curves:
-        """Lay results out; level 0 changes nothing, and the last level is the same for all."""
-        last = self.levels - 1
-
-        def at(scope: str, repeat: int, level: int) -> float:
-            if level == 0:
-                return 1.0
-            return unchanged[scope, 0 if level == last else repeat, level]
-
-        return {
-            scope: [
-                [at(scope, repeat, level) for level in range(self.levels)]
-                for repeat in range(self.repeats)
-            ]
-            for scope in self.scopes
-            if (scope, 0, last) in unchanged
-        }
 
 
 def job(model: Path, data: str, units: str, *, repeats: int, levels: int) -> Job:

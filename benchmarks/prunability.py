@@ -39,7 +39,6 @@ def measure(folder: Path, rounds: int, repeats: int = 3, levels: int = 7) -> Res
 
 def _compare(case: Case, work: Job, batch: int, rounds: int) -> Result:
     few, factor = sides.captum_share(work)
-    one = Job(work.sites, work.units, 1, work.levels, tuple(few))
     torch_batch, _ = fastest({b: partial(sides.torch_labels, case, b) for b in BATCHES}, rounds)
     curves: dict[str, Curves] = {}
 
@@ -50,9 +49,7 @@ def _compare(case: Case, work: Job, batch: int, rounds: int) -> Result:
         "plain": partial(sides.plain, case, work.passes, batch),
         "frivkit": partial(kept, "frivkit", partial(sides.frivkit, case, work)),
         "torch hook": partial(kept, "torch hook", partial(sides.hooked, case, work, torch_batch)),
-        "captum": partial(
-            kept, "captum", partial(sides.by_captum, case, one, torch_batch, one.trials)
-        ),
+        "captum": partial(kept, "captum", partial(sides.by_captum, case, work, torch_batch, few)),
         "session a mask": partial(
             kept, "session a mask", partial(sides.rebuilt, case, work, batch)
         ),
@@ -76,13 +73,7 @@ def _apart(curves: dict[str, Curves], examples: int) -> dict[str, int]:
     """Give by how many examples each side's curves are at most off from frivkit's."""
     ours, apart = curves["frivkit"], {}
     for name, theirs in curves.items():
-        gaps = [
-            abs(a - b)
-            for scope, repeats in theirs.items()
-            for ours_, theirs_ in zip(ours[scope], repeats, strict=False)
-            for a, b in zip(ours_, theirs_, strict=True)
-        ]
-        apart[name] = round(max(gaps) * examples)
+        apart[name] = round(max(abs(ours[at] - share) for at, share in theirs.items()) * examples)
         may = 0 if name in ("frivkit", "session a mask") else TORCH_MAY_MISS
         if apart[name] > may:
             raise SystemExit(f"{name} and frivkit are {apart[name]} examples apart (at most {may})")

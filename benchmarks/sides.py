@@ -25,7 +25,12 @@ def frivkit(case: Case, job: Job) -> Curves:
     """Measure prunability, from opening the files to the bootstrap interval, without a cache."""
     options = {"refine": "0", "repeats": str(job.repeats), "levels": str(job.levels)}
     analysis = analyze(request(case.model, case.data, job.units), options=options)
-    return {each.layer or "network": each.detail["unchanged"] for each in analysis.measurements}
+    return {
+        (found.layer or "network", repeat, level): share
+        for found in analysis.measurements
+        for repeat, shares in enumerate(found.detail["unchanged"])
+        for level, share in enumerate(shares)
+    }
 
 
 def plain(case: Case, passes: int, batch: int) -> None:
@@ -52,7 +57,7 @@ def rebuilt(case: Case, job: Job, batch: int) -> Curves:
         return _labels(_session(masked.SerializeToString()), case, batch)
 
     intact = _labels(_session(case.model.read_bytes()), case, batch)
-    return _curves(job, job.trials, intact, labels)
+    return _curves(job.trials, intact, labels)
 
 
 def hooked(case: Case, job: Job, batch: int) -> Curves:
@@ -62,7 +67,7 @@ def hooked(case: Case, job: Job, batch: int) -> Curves:
         with _hooks(case, trial):
             return torch_labels(case, batch)
 
-    return _curves(job, job.trials, torch_labels(case, batch), masked)
+    return _curves(job.trials, torch_labels(case, batch), masked)
 
 
 def torch_labels(case: Case, batch: int) -> Labels:
@@ -101,28 +106,26 @@ def by_captum(case: Case, job: Job, batch: int, trials: Iterable[Trial]) -> Curv
         return found
 
     with torch.inference_mode():
-        return _curves(job, tuple(trials), np.zeros(len(case.x), np.int64), changes)
+        return _curves(trials, np.zeros(len(case.x), np.int64), changes)
 
 
 def captum_share(job: Job) -> tuple[list[Trial], float]:
     """Give the trials that captum is timed on, and what their time is to be multiplied by.
 
-    These are the trials of the first repeat; the network, several layers at once, is not among
-    them, since captum ablates one layer.
+    These are every other trial of the first repeat.  The network, several layers at once, is not
+    among them, since captum ablates one layer.
     """
     possible = [trial for trial in job.trials if trial.scope != "network"]
-    taken = [trial for trial in possible if trial.repeat == 0]
+    last = job.levels - 1
+    taken = [each for each in possible if each.repeat == 0 and (last - each.level) % 2 == 0]
     return taken, len(possible) / len(taken)
 
 
-def _curves(
-    job: Job, trials: Iterable[Trial], intact: Labels, labels: Callable[[Trial], Labels]
-) -> Curves:
-    found = {
+def _curves(trials: Iterable[Trial], intact: Labels, labels: Callable[[Trial], Labels]) -> Curves:
+    return {
         (each.scope, each.repeat, each.level): float((labels(each) == intact).mean())
         for each in trials
     }
-    return job.curves(found)
 
 
 def _session(model: bytes) -> ort.InferenceSession:

@@ -43,7 +43,7 @@ class Outcome:
 
 def start(*arguments: str | Path, **more: Any) -> subprocess.Popen[str]:
     """Start the program in a process of its own; ``more`` goes to Popen, ``env`` is added to."""
-    env = {**os.environ, "COVERAGE_PROCESS_START": "", **more.pop("env", {})}
+    env = os.environ | more.pop("env", {})
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
     return subprocess.Popen(
         [sys.executable, "-m", "frivkit", *map(str, arguments)], env=env, **pipes

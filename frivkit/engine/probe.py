@@ -15,7 +15,7 @@ from frivkit.engine.session import Device, Session
 from frivkit.errors import ModelError
 from frivkit.graph.instrument import tapped
 from frivkit.graph.model import Model, is_constant
-from frivkit.graph.shapes import batch_symbol, example_sizes, from_runs
+from frivkit.graph.shapes import batch_symbol, example_sizes, from_two
 
 EXAMPLES = (2, 3)
 """Examples in the two runs of a probe: an axis that differs between them is the batch's."""
@@ -55,7 +55,7 @@ def complete_shapes(model: Model, device: Device, data: Dataset | None = None) -
         a, b, value = small[name], large[name], values[name]
         if isinstance(a, np.ndarray) and a.dtype != object:  # else texts, or a list of tensors
             value.dtype = ir.DataType.from_numpy(a.dtype) if value.dtype is None else value.dtype
-            shape = from_runs(a.shape, b.shape, symbol)
+            shape = from_two(a.shape, b.shape, symbol, EXAMPLES)
             value.shape = value.shape if shape is None else ir.Shape(shape)
     return replace(model, ir=copy)
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-STAND_IN = 7919
-"""What stands for a free batch during inference: a prime, so that its multiples are told apart."""
+STAND_INS = (7919, 7927)
+"""What stands for a free batch during inference: two primes, so that what differs is told apart."""
 
 _MULTIPLE = re.compile(r"(\d+)\*.+")
 _NAMELESS = re.compile(r"unk__\d+")  # what ONNX calls sizes it could not infer
@@ -31,28 +31,39 @@ def batch_symbol(graph: ir.Graph) -> str | None:
 def infer_shapes(model: ir.Model) -> None:
     """Infer shapes anew, with the batch axis told from all others; the model is changed.
 
-    A number stands for a free batch, so that a shape computed from it (``x.view(n * 4, -1)``) is
+    Numbers stand for a free batch, so that a shape computed from it (``x.view(n * 4, -1)``) is
     followed too.  What the file says of shapes is kept where inference finds nothing: a file made
     for one example whose inputs were opened later says 1 where any number is meant.
     """
     graph = model.graph
     symbol = batch_symbol(graph)
-    inputs = list(_inputs(graph))
-    fixed = (shape[0] for _, shape in inputs if isinstance(shape[0], int))
-    batch = STAND_IN if symbol is not None else next(fixed, 1)
     bodies = [each for each in model.graphs() if each is not graph]
-    outputs = [value for each in model.graphs() for node in each for value in node.outputs]
-    outputs += [value for body in bodies for value in body.inputs if not value.is_initializer()]
-    said = [value.shape for value in outputs]
+    values = [value for each in model.graphs() for node in each for value in node.outputs]
+    values += [value for body in bodies for value in body.inputs if not value.is_initializer()]
+    said = [value.shape for value in values]
+    if symbol is None:
+        batch = next(shape[0] for _, shape in _inputs(graph) if isinstance(shape[0], int))
+        found = _inferred(model, values, batch)
+    else:
+        small, large = (_inferred(model, values, batch) for batch in STAND_INS)
+        found = [from_two(a, b, symbol, STAND_INS) for a, b in zip(small, large, strict=True)]
+    for value, shape, before in zip(values, found, said, strict=True):
+        value.shape = _merged(None if shape is None else ir.Shape(shape), before)
+
+
+def _inferred(
+    model: ir.Model, values: Sequence[ir.Value], batch: int
+) -> list[tuple[Size, ...] | None]:
+    """Give the shapes of values for one batch size; those of the inputs stay as they are."""
+    inputs = list(_inputs(model.graph))
     for value, shape in inputs:
         value.shape = ir.Shape([batch, *shape[1:]])
-    for value in outputs:
+    for value in values:
         value.shape = None
     _infer(model)
     for value, shape in inputs:
         value.shape = shape
-    for value, before in zip(outputs, said, strict=True):
-        value.shape = _merged(_named(value.shape, symbol), before)
+    return [None if value.shape is None else tuple(value.shape) for value in values]
 
 
 def batch_first(value: ir.Value, batch: int | None) -> bool:
@@ -93,21 +104,32 @@ def example_sizes(value: ir.Value | None) -> tuple[int | None, ...] | None:
     return tuple(sizes)
 
 
-def from_runs(
-    small: Sequence[int], large: Sequence[int], symbol: str
-) -> tuple[int | str | None, ...] | None:
-    """Read a tensor's shape from a run of 2 examples and one of 3; None where ranks differ.
+def from_two(
+    small: Sequence[Size] | None,
+    large: Sequence[Size] | None,
+    symbol: str,
+    batches: tuple[int, int],
+) -> tuple[Size, ...] | None:
+    """Read a tensor's shape from its shapes for two batch sizes; None where they tell none.
 
     Example:
-        >>> from_runs((2, 16, 5, 2), (3, 16, 5, 7), "N")
-        ('N', 16, 5, None)
+        >>> from_two((2, 16, 8, 4), (3, 16, 12, 5), "N", (2, 3))
+        ('N', 16, '4*N', None)
     """
-    if len(small) != len(large):
+    if small is None or large is None or len(small) != len(large):
         return None
-    return tuple(
-        a if a == b else _multiple(a // 2, symbol) if a * 3 == b * 2 else None
-        for a, b in zip(small, large, strict=True)
-    )
+    return tuple(_either(a, b, symbol, batches) for a, b in zip(small, large, strict=True))
+
+
+def _either(a: Size, b: Size, symbol: str, batches: tuple[int, int]) -> Size:
+    if a == b:
+        return a
+    if not isinstance(a, int) or not isinstance(b, int):
+        return None
+    times, rest = divmod(a, batches[0])
+    if rest or b != times * batches[1]:
+        return None
+    return symbol if times == 1 else f"{times}*{symbol}"
 
 
 def _inputs(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Shape]]:
@@ -120,22 +142,6 @@ def _name(size: Size) -> str | None:
     """Give the name of an axis, None for a number or where it has none of its own."""
     name = size.value if isinstance(size, ir.SymbolicDim) else None
     return None if name is None or _NAMELESS.fullmatch(name) else name
-
-
-def _multiple(times: int, symbol: str) -> str:
-    return symbol if times == 1 else f"{times}*{symbol}"
-
-
-def _named(shape: ir.Shape | None, symbol: str | None) -> ir.Shape | None:
-    """Put the batch's name where its stand-in is."""
-    if shape is None or symbol is None:
-        return shape
-    return ir.Shape(
-        _multiple(size // STAND_IN, symbol)
-        if isinstance(size, int) and size > 0 and size % STAND_IN == 0
-        else size
-        for size in shape
-    )
 
 
 def _merged(found: ir.Shape | None, said: ir.Shape | None) -> ir.Shape | None:

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from scipy import stats
 from sklearn.decomposition import PCA
 
 from frivkit.cache import Cache
@@ -15,6 +16,7 @@ from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.metric import Measurement
 from frivkit.moments import Moments
 from frivkit.pipeline import Analysis, Request, analyze
+from frivkit_redundancy.jackknife import interval
 from frivkit_redundancy.spectrum import Spectrum
 from frivkit_redundancy.wide import wide_spectrum
 from tests.handmade import written
@@ -441,3 +443,13 @@ def test_layer_of_a_hundred_thousand_units_stays_within_memory(tmp_path: Path) -
     assert found.spectrum.units == 100_000
     assert len(found.spectrum.values) == 64
     assert found.spectrum.values[0] == pytest.approx(truth[-1] * 1e5 / 64, rel=0.2)
+
+
+def test_jackknife_of_a_mean_is_students_interval() -> None:
+    groups = np.array([0.52, 0.47, 0.55, 0.44, 0.50])
+    without = (groups.sum() - groups) / 4
+    low, high = interval(groups.mean(), without.tolist())
+    student = stats.t.interval(0.95, 4, groups.mean(), stats.sem(groups))
+    assert (low, high) == pytest.approx(student, abs=1e-4)
+    assert interval(0.5, [0.1, 0.9]) is None
+    assert interval(0.9, [0.1, 0.9, 0.5]) == (0.0, 1.0)
