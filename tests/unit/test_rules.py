@@ -73,7 +73,12 @@ KEPT = [
     case("y = CastLike (x, z)", MAPS, Keeps(MAPS)),
     case("y = com.microsoft.QuickGelu (x)", MAPS, MAPS_BENT, domains=("com.microsoft",)),
     case("y = BatchNormalization (x, b, b, b, b)", MAPS, Keeps(MAPS), b=(8,)),
-    case("y, m, w = BatchNormalization <training_mode = 1> (x, b, b, b, b)", MAPS, Keeps(MAPS), b=(8,)),
+    case(
+        "y, m, w = BatchNormalization <training_mode = 1> (x, b, b, b, b)",
+        MAPS,
+        Keeps(MAPS),
+        b=(8,),
+    ),
     case("y = InstanceNormalization (x, b, b)", MAPS, Keeps(MAPS), b=(8,)),
     case("y = QuantizeLinear (x, step)", MAPS, Keeps(MAPS)),
     case("y = LRN <size = 3> (x)", MAPS, MAPS_MOVED),
@@ -211,7 +216,9 @@ class Chain:
         self.constants: list[Any] = []
         self.followed: list[tuple[int, int]] = []  # node, and its input that carries the units
         self.start = Layout(axis, shape[axis])
-        numbers = np.arange(shape[axis]).reshape([-1 if a == axis else 1 for a in range(len(shape))])
+        numbers = np.arange(shape[axis]).reshape(
+            [-1 if a == axis else 1 for a in range(len(shape))]
+        )
         self.numbers = np.broadcast_to(numbers, shape).astype(np.float32)
         self.array = self.numbers
 
