@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 from benchmarks import setting
 
 RESULTS = Path(__file__).parent / "results"
@@ -25,7 +27,10 @@ def main() -> None:
     given = parser.parse_args()
     setting.even()
     wait_for_quiet(given.wait)
-    results = run(given.only or PARTS, 1 if given.quick else given.rounds, quick=given.quick)
+    try:
+        results = run(given.only or PARTS, 1 if given.quick else given.rounds, quick=given.quick)
+    except (pytest.skip.Exception, pytest.fail.Exception) as error:  # tests.assets could not fetch
+        raise SystemExit(str(error)) from None
     if given.quick or given.only or given.o:
         save(results, given.o)
         return

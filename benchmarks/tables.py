@@ -18,15 +18,16 @@ SIDES = {
 
 
 def markdown(results: Json) -> str:
-    """Give all tables."""
-    parts = [
-        _setting(results),
-        _prunability(results["prunability"]),
-        _suffix(results["suffix"]),
-        _batches(results["batches"]),
-        _entries(results["entries"]),
-        _spent(results["spent"]),
-    ]
+    """Give the tables of the parts that were run."""
+    tables = {
+        "prunability": _prunability,
+        "suffix": _suffix,
+        "batches": _batches,
+        "entries": _entries,
+        "spent": _spent,
+    }
+    parts = [_setting(results)]
+    parts += [table(results[name]) for name, table in tables.items() if name in results]
     return "\n\n".join(parts) + "\n"
 
 

@@ -8,8 +8,8 @@ from frivkit.graph.model import reads
 from frivkit.graph.shapes import example_sizes
 
 LARGEST_BATCH = 256
-SMALLEST_GAIN = 48 << 20
-"""Bytes of live activations beyond which a larger batch was no faster (measured, CPU caches)."""
+IN_CACHE = 8 << 20
+"""Bytes of live activations beyond which a larger batch was slower (measured, CPU caches)."""
 
 
 def live_bytes(graph: ir.Graph) -> int:
@@ -40,7 +40,14 @@ def batch_size(graph: ir.Graph, memory: int, fixed: int | None) -> int:
     """
     if fixed is not None:
         return fixed
-    return max(1, min(LARGEST_BATCH, min(memory, SMALLEST_GAIN) // max(1, live_bytes(graph))))
+    # A batch reads the weights once: they weigh as much as the activations when both are as large.
+    weights = sum(
+        value.const_value.nbytes
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+    bound = min(memory, max(IN_CACHE, weights))
+    return max(1, min(LARGEST_BATCH, bound // max(1, live_bytes(graph))))
 
 
 def tensor_bytes(value: ir.Value) -> int:

@@ -27,15 +27,16 @@ def layer_names(writers: Iterable[ir.Node]) -> dict[int, str]:
         The name of each node's layer by ``id(node)``.
     """
     names: dict[int, str] = {}
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
     unnamed: dict[str, int] = {}
     for node in writers:
         name = _from_weight(node) or _from_path(node)
         if not name:
             unnamed[node.op_type] = unnamed.get(node.op_type, -1) + 1
             name = f"{node.op_type}_{unnamed[node.op_type]}"
-        taken[name] = taken.get(name, 0) + 1
-        names[id(node)] = name if taken[name] == 1 else f"{name}#{taken[name]}"
+        again = (f"{name}#{count}" for count in range(2, len(taken) + 3))
+        names[id(node)] = next(free for free in (name, *again) if free not in taken)
+        taken.add(names[id(node)])
     return names
 
 

@@ -35,6 +35,14 @@ from frivkit_ablation.curve import Curve, crossings, interval
 FINEST = 1 / 1024
 """The width of a bracket at which bisection stops, if single units did not stop it before."""
 
+_BOUNDS = {
+    "repeats": (1, 1000),
+    "levels": (2, 10_000),
+    "refine": (0, 20),
+    "batch": (1, 2**31),
+    "resamples": (1, 1_000_000),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -63,10 +71,11 @@ class Options:
         """Refuse values that mean nothing."""
         if not 0 < self.tolerance < 1:
             raise UsageError(f"tolerance is {self.tolerance}; it must lie between 0 and 1")
-        least_of = {"repeats": 1, "levels": 2, "refine": 0, "batch": 1, "resamples": 1}
-        for name, least in least_of.items():
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        for name, (least, most) in _BOUNDS.items():
+            if not least <= getattr(self, name) <= most:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}; it must lie between {least} and {most}"
+                )
 
 
 def measure(study: Study, options: Options) -> Iterator[Measurement]:

@@ -222,6 +222,7 @@ def test_another_seed_draws_other_units(tmp_path: Path) -> None:
         ({"tolerance": "1.5"}, "tolerance"),
         ({"repeats": "0"}, "repeats"),
         ({"levels": "1"}, "levels"),
+        ({"levels": "99999999"}, "levels"),
         ({"tolerence": "0.1"}, "tolerance"),
     ],
 )
