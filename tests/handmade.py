@@ -301,6 +301,21 @@ def identity_skip() -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def sizes_of_four() -> onnx.ModelProto:
+    """A batch of four, and four sizes read from the input where they look like one for each example."""
+    return written(
+        """g (float[4, 3, 4, 4] x) => (float[4, 3] y) {
+          sizes = Shape (x)
+          a = Conv <pads = [1, 1, 1, 1]> (x, wa)
+          r = Relu (a)
+          s = Reshape (r, sizes)
+          f = Flatten (s)
+          y = Gemm (f, wb)
+        }""",
+        wa=(3, 3, 3, 3), wb=(48, 3),
+    )  # fmt: skip
+
+
 def squeezed() -> onnx.ModelProto:
     """A batch of one that a Squeeze drops in the middle."""
     return written(
@@ -366,6 +381,7 @@ NETS: dict[str, Callable[[], onnx.ModelProto]] = {
     "computed bias": computed_bias,
     "padded shortcut": padded_shortcut,
     "identity skip": identity_skip,
+    "sizes of four": sizes_of_four,
     "squeezed": squeezed,
     "flattened first": flattened_first,
     "embedded": embedded,

@@ -224,8 +224,9 @@ def test_a_size_read_from_the_input_is_read_again_from_an_entry(tmp_path):
     assert suffix(made.model, site, made.output).inputs == (site.name, "x")
 
 
-def test_the_last_of_a_fixed_batch_may_be_short(tmp_path):
-    made = case("cnn of four", tmp_path)
+@pytest.mark.parametrize("name", ["cnn of four", "sizes of four"])
+def test_the_last_of_a_fixed_batch_may_be_short(name, tmp_path):
+    made = case(name, tmp_path)
     site = made.found.sites[0]
     path = made.path(site)
     short = {name: array[:3] for name, array in made.inputs.items()}

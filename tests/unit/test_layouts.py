@@ -230,6 +230,27 @@ def test_a_chain_that_goes_all_the_way():
     assert chain.check() == 7
 
 
+def test_units_behind_others_behind_others():
+    chain = Chain((3, 4, 2), 1)
+    chain.add_beside(1, first=False)
+    chain.add_beside(1, first=False)
+    chain.add_beside(1, first=True)
+    assert chain.array.shape == (3, 32, 2)
+    assert chain.check() == 3
+
+
+def test_places_merged_one_after_the_other():
+    for axis in (1, 2, 3):
+        chain = Chain((3, 2, 3, 4), axis)
+        chain.add("Reshape", None, ints(0, 2, 12))
+        chain.add("Reshape", None, ints(0, 24))
+        assert chain.check() == 2
+        chain = Chain((3, 2, 3, 4), axis)
+        chain.add("Reshape", None, ints(0, 6, 4))
+        chain.add("Reshape", None, ints(0, 24))
+        assert chain.check() == 2
+
+
 def test_numbers_tell_a_wrong_layout():
     numbers = np.arange(8).reshape(1, 8) // 2
     assert units_lie(numbers, Layout(1, 4, inner=2))

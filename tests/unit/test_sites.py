@@ -310,6 +310,9 @@ PICTURES = {
         a: Gemm>Relu 5, - -> y/Gemm
         ! s/Add: met by 'x', MET
         - y/Gemm: OUT""",
+    "sizes of four": """
+        a: Conv>Relu 3, 4x4 -> y/Gemm
+        - y/Gemm: OUT""",
     "squeezed": """
         a: Conv>Relu 4, 1x1 -> nobody
         ! s/Squeeze: Squeeze that mixes units with the batch
