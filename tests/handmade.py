@@ -302,9 +302,9 @@ def identity_skip() -> onnx.ModelProto:
 
 
 def sizes_of_four() -> onnx.ModelProto:
-    """A batch of four, and four sizes read from the input where they look like one for each example."""
+    """A batch of four, and four sizes of the input, which look like a number for each example."""
     return written(
-        """g (float[4, 3, 4, 4] x) => (float[4, 3] y) {
+        """g (float[4, 3, 4, 5] x) => (float[4, 3] y) {
           sizes = Shape (x)
           a = Conv <pads = [1, 1, 1, 1]> (x, wa)
           r = Relu (a)
@@ -312,7 +312,7 @@ def sizes_of_four() -> onnx.ModelProto:
           f = Flatten (s)
           y = Gemm (f, wb)
         }""",
-        wa=(3, 3, 3, 3), wb=(48, 3),
+        wa=(3, 3, 3, 3), wb=(60, 3),
     )  # fmt: skip
 
 
@@ -341,6 +341,103 @@ def flattened_first() -> onnx.ModelProto:
         }""",
         wa=(4, 3, 3, 3), wb=(16, 3),
     )  # fmt: skip
+
+
+def looped() -> onnx.ModelProto:
+    """A Loop that reads a layer's units from outside and begins with them."""
+    return written(
+        """g (float[N, 6] x) => (float[N, 3] y) {
+          a = Gemm (x, wa)
+          r = Relu (a)
+          l = Loop (three, on, r) <
+            body = b (int64 i, bool go, float[N, 5] h) => (bool more, float[N, 5] next) {
+              more = Identity (go)
+              g0 = Gemm (h, wl)
+              g1 = Relu (g0)
+              next = Add (g1, r)
+            }
+          >
+          y = Gemm (l, wb)
+        }""",
+        wa=(6, 5), wb=(5, 3), wl=(5, 5), three=np.array(3), on=np.bool_(True),
+    )  # fmt: skip
+
+
+def doubled() -> onnx.ModelProto:
+    """Units beside themselves."""
+    return written(
+        """g (float[N, 6] x) => (float[N, 3] y) {
+          a = Gemm (x, wa)
+          r = Relu (a)
+          c = Concat <axis = 1> (r, r)
+          y = Gemm (c, wb)
+        }""",
+        wa=(6, 5), wb=(10, 3),
+    )  # fmt: skip
+
+
+def squared() -> onnx.ModelProto:
+    """The nonlinearity is a product of the units with themselves, in one node."""
+    return written(
+        """g (float[N, 6] x) => (float[N, 3] y) {
+          a = Gemm (x, wa)
+          s = Mul (a, a)
+          y = Gemm (s, wb)
+        }""",
+        wa=(6, 5), wb=(5, 3),
+    )  # fmt: skip
+
+
+def split() -> onnx.ModelProto:
+    """One layer whose units are cut into values and gates."""
+    return written(
+        """g (float[N, 6] x) => (float[N, 3] y) {
+          a = Gemm (x, wa)
+          p, q = Split <axis = 1> (a)
+          s = Sigmoid (q)
+          m = Mul (p, s)
+          y = Gemm (m, wb)
+        }""",
+        wa=(6, 8), wb=(4, 3),
+    )  # fmt: skip
+
+
+def crossed() -> onnx.ModelProto:
+    """A sum in which the units of one layer lie along the places of the other's."""
+    return written(
+        """g (float[N, 4, 5] x) => (float[N, 3] y) {
+          a = MatMul (x, wa)
+          t = Transpose <perm = [0, 2, 1]> (a)
+          b = MatMul (x, wb)
+          s = Add (t, b)
+          r = Relu (s)
+          f = Flatten (r)
+          y = Gemm (f, wc)
+        }""",
+        wa=(5, 4), wb=(5, 4), wc=(16, 3),
+    )  # fmt: skip
+
+
+_FLAT = """g (float[N, 3, 4, 4] x, float[N, 6] z) => (float[N, 3] y) {{
+  a = Conv (x, wa)
+  r = Relu (a)
+  f = Flatten (r)
+  b = Gemm (z, wb)
+  s = Relu (b)
+  c = {join} (f, s)
+  y = Gemm (c, wc)
+}}"""
+
+
+def flat_beside() -> onnx.ModelProto:
+    """Flattened maps, four entries each, beside units of one entry."""
+    text = _FLAT.format(join="Concat <axis = 1>")
+    return written(text, wa=(4, 3, 3, 3), wb=(6, 8), wc=(24, 3))
+
+
+def flat_sum() -> onnx.ModelProto:
+    """Flattened maps in a sum with units of one entry."""
+    return written(_FLAT.format(join="Add"), wa=(4, 3, 3, 3), wb=(6, 16), wc=(16, 3))
 
 
 def embedded() -> onnx.ModelProto:
@@ -384,5 +481,12 @@ NETS: dict[str, Callable[[], onnx.ModelProto]] = {
     "sizes of four": sizes_of_four,
     "squeezed": squeezed,
     "flattened first": flattened_first,
+    "looped": looped,
+    "doubled": doubled,
+    "squared": squared,
+    "split": split,
+    "crossed": crossed,
+    "flat beside": flat_beside,
+    "flat sum": flat_sum,
     "embedded": embedded,
 }

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One site in a junction: its unit ``i`` lies at unit position ``offset + i``."""
+    """One site in a junction: its unit ``i`` lies at unit position ``offset + i``.
+
+    Positions are counted in the site's own units, each of which may be several entries of the axis
+    (a map that was flattened); only in a ``"concat"`` do parts of different units meet.
+    """
 
     site: str
     offset: int

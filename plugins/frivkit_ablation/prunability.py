@@ -74,7 +74,7 @@ class Options:
         for name, (least, most) in _BOUNDS.items():
             if not least <= getattr(self, name) <= most:
                 raise UsageError(
-                    f"{name} is {getattr(self, name)}; it must lie between {least} and {most}"
+                    f"{name} is {getattr(self, name)}; it must be at least {least} and at most {most}"
                 )
 
 

@@ -311,7 +311,7 @@ PICTURES = {
         ! s/Add: met by 'x', MET
         - y/Gemm: OUT""",
     "sizes of four": """
-        a: Conv>Relu 3, 4x4 -> y/Gemm
+        a: Conv>Relu 3, 4x5 -> y/Gemm
         - y/Gemm: OUT""",
     "squeezed": """
         a: Conv>Relu 4, 1x1 -> nobody
@@ -319,6 +319,40 @@ PICTURES = {
         - y/Gemm: OUT""",
     "flattened first": """
         - a/Conv: its nonlinearity comes after units were flattened
+        - y/Gemm: OUT""",
+    "looped": """
+        a: Gemm>Relu 5, - -> nobody
+        ! l/Loop: no rule for operator Loop
+        ! l/Loop: read in a graph that is not entered
+        - l/Loop: Loop holds a graph of its own, which is not entered
+        - y/Gemm: OUT""",
+    "doubled": """
+        a: Gemm>Relu 5, - -> y/Gemm
+        = concat a a+5
+        - y/Gemm: OUT""",
+    "squared": """
+        a: Gemm>Mul 5, - -> y/Gemm
+        - y/Gemm: OUT""",
+    "split": """
+        a: Gemm>Gemm 8, - -> nobody
+        ! p/Split: no rule for operator Split
+        - y/Gemm: OUT""",
+    "crossed": """
+        a: MatMul>Relu 4, 4 -> y/Gemm
+        ! s/Add: met by 'b', MET
+        - b/MatMul: another layer's units lie otherwise in 'r'
+        - y/Gemm: OUT""",
+    # Sixteen entries before s are sixteen of its units.
+    "flat beside": """
+        a: Conv>Relu 4, 2x2 -> y/Gemm
+        b: Gemm>Relu 8, - -> y/Gemm
+        = concat a b+16
+        - y/Gemm: OUT""",
+    "flat sum": """
+        a: Conv>Relu 4, 2x2 -> y/Gemm
+        ! c/Add: met by 's', MET
+        b: Gemm>Relu 16, - -> y/Gemm
+        ! c/Add: met by 'f', MET
         - y/Gemm: OUT""",
     "embedded": """
         a: MatMul>Relu 5 on axis 2, 4 -> y/Gemm
