@@ -72,10 +72,9 @@ class Options:
         if not 0 < self.tolerance < 1:
             raise UsageError(f"tolerance is {self.tolerance}; it must lie between 0 and 1")
         for name, (least, most) in _BOUNDS.items():
-            if not least <= getattr(self, name) <= most:
-                raise UsageError(
-                    f"{name} is {getattr(self, name)}; it must be at least {least} and at most {most}"
-                )
+            given = getattr(self, name)
+            if not least <= given <= most:
+                raise UsageError(f"{name} is {given}; it must be at least {least}, at most {most}")
 
 
 def measure(study: Study, options: Options) -> Iterator[Measurement]:
