@@ -39,7 +39,7 @@ class Path:
             else masked_whole(model, sites, output)
         )
         self._session = Session(self._graph.ir, device)
-        self._prefix: Session | None = None
+        self._prefix: tuple[Session, tuple[str, ...]] | None = None
         self._dtypes = _dtypes(model, self._sites)
         self.batch = batch_size(model.graph, memory, model.batch)
 
@@ -55,8 +55,11 @@ class Path:
         given = {name: inputs[name] for name in self.entries if name in inputs}
         wanted = [name for name in self.entries if name not in inputs]
         if self._prefix is None:
-            self._prefix = Session(tapped(self._model, wanted).ir, self._device)
-        arrays = run_whole_batches(self._prefix, self._model, inputs, wanted)
+            graph = tapped(self._model, wanted)
+            self._prefix = (Session(graph.ir, self._device), graph.inputs)
+        session, names = self._prefix
+        needed = {name: inputs[name] for name in names}  # not all inputs need lead to the site
+        arrays = run_whole_batches(session, self._model, needed, wanted)
         return given | dict(zip(wanted, arrays, strict=True))
 
     def run(self, entry: Feeds, mask: Mask, selector: UnitSelector) -> NDArray[Any]:

@@ -528,3 +528,41 @@ def test_equal_flags_of_other_units_are_other_results(
         m.detail["unchanged"] for m in columns.measurements
     ]
     assert columns.measurements == analyze(replace(cnn, units="column")).measurements
+
+
+@pytest.mark.parametrize("joins", ["beside", "behind"])
+def test_input_that_does_not_lead_to_a_layer_is_no_obstacle(tmp_path: Path, joins: str) -> None:
+    """A second input may serve another output, or come in behind the layer."""
+    generator = np.random.default_rng(2)
+    into, out = generator.normal(size=(4, 6)), generator.normal(size=(6, 3))
+    head = [
+        helper.make_node("MatMul", ["x", "into"], ["sum"]),
+        helper.make_node("Relu", ["sum"], ["r"]),
+        helper.make_node("MatMul", ["r", "out"], ["scores"]),
+        helper.make_node("Add", ["scores", "z"], ["both"]),
+    ]
+    scores = "both" if joins == "behind" else "scores"
+    names = dict.fromkeys([scores, "both"])
+    graph = helper.make_graph(
+        head,
+        "two",
+        [
+            helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 4]),
+            helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["N", 3]),
+        ],
+        [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["N", 3]) for n in names],
+        [
+            numpy_helper.from_array(into.astype(np.float32), "into"),
+            numpy_helper.from_array(out.astype(np.float32), "out"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "two.onnx")
+    x, z = generator.normal(size=(40, 4)), generator.normal(size=(40, 3))
+    np.savez(tmp_path / "two.npz", x=x.astype(np.float32), z=z.astype(np.float32))
+    study = opened(Request(tmp_path / "two.onnx", data=f"npz:{tmp_path / 'two.npz'}"))
+    (site,) = study.sites
+    keep = np.array([True, False, True, True, False, True])
+    found = study.ablate([Mask({site.name: keep})], study.units("map"))[0, :, 0]
+    by_hand = (np.maximum(x @ into, 0) * keep) @ out + (z if joins == "behind" else 0)
+    assert found.tolist() == by_hand.argmax(axis=1).tolist()
