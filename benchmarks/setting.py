@@ -3,8 +3,9 @@
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from frivkit.provenance import package_versions
 
 THREADS = 2
 """Threads that every side may use, ONNX Runtime's and torch's alike."""
@@ -41,20 +42,10 @@ def described() -> dict[str, object]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "packages": _versions(),
+        "packages": package_versions(PACKAGES),
         "threads": THREADS,
         "unset": list(TUNING),
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _processor() -> str:

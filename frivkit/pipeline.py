@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from frivkit.cache import Cache
-from frivkit.data import Dataset, TensorSpec, open_data
+from frivkit.data import Dataset, open_data
 from frivkit.engine.probe import complete_shapes
 from frivkit.engine.session import Device
 from frivkit.errors import DataError, FrivkitError, ModelError
@@ -164,7 +164,7 @@ def analyze(
     if largest > ONE_SIDED:
         warnings += (
             f"{largest:.1%} of the labels fall in one class: give more varied data, "
-            f"for most labels have nowhere to go",
+            "for most labels have nowhere to go",
         )
     found = []
     for meter, setting in zip(meters, settings, strict=True):
@@ -227,7 +227,6 @@ def _accuracy(study: Study) -> float | None:
 __all__ = [
     "Analysis",
     "Request",
-    "TensorSpec",
     "analyze",
     "inspect_model",
     "load_model",

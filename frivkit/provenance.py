@@ -62,10 +62,10 @@ def provenance(clock: Clock, seed: int, plugins: Iterable[tuple[str, str]]) -> d
     }
 
 
-def package_versions() -> dict[str, str]:
-    """Give the installed versions of the packages that results may depend on."""
+def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Give the installed versions of packages, by default of those that results may depend on."""
     found = {}
-    for name in PACKAGES:
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -187,7 +187,7 @@ class Study:
                 if entry is not None:
                     with entry:
                         found[name] = _read_moments(entry)
-                    self._count("moments")
+                    self._count("moments", key)
             missing = [site for site in together if site.name not in found]
             if missing:
                 sums = run_sums(
@@ -204,6 +204,7 @@ class Study:
                 for name, parts in sums.items():
                     with self._cache.build(keys[name]) as writer:
                         _write_moments(writer, parts)
+                    self._built.add(keys[name].digest)
                     found[name] = tuple(parts)
             if len(passes) == 1:
                 kept |= found
@@ -276,15 +277,15 @@ class Study:
 
     def _intact(self, name: str) -> NDArray[Any]:
         """Give ``"labels"`` or ``"outputs"`` of the intact network, stored if there is a cache."""
-        with self._stored("outputs", "") as entry:
+        key = self._key("outputs", "")
+        with self._stored(key) as entry:
             if entry is not None:
-                if self._key("outputs", "").digest not in self._built:
-                    self._count("baseline outputs")
+                self._count("baseline outputs", key)
                 return entry.read(name)
-            self._built.add(self._key("outputs", "").digest)
+            self._built.add(key.digest)
             intact = Intact(self.model, self._output, self._device, self._memory)
             parts: list[NDArray[Any]] = []
-            with self._cache.build(self._key("outputs", "")) as writer:
+            with self._cache.build(key) as writer:
                 for outputs in run_intact(intact, self.data, self._progress):
                     labels = labels_of(outputs, self._threshold)
                     writer.append("outputs", outputs)
@@ -295,13 +296,11 @@ class Study:
     def _ablated(self, masks: Sequence[Mask], selector: UnitSelector) -> NDArray[np.int32]:
         sites = [site for site in self.survey.sites if site.name in masks[0].keep]
         digests = hashlib.sha256("".join(mask.digest for mask in masks).encode()).hexdigest()
-        extra = {"masks": digests}
         site = sites[0].name if len(sites) == 1 else ""
-        key = self._key("ablation", site, selector.name, extra)
-        with self._stored("ablation", site, selector.name, extra) as entry:
+        key = self._key("ablation", site, selector.name, {"masks": digests})
+        with self._stored(key) as entry:
             if entry is not None:
-                if key.digest not in self._built:
-                    self._count("ablation runs", len(masks))
+                self._count("ablation runs", key, len(masks))
                 return entry.read("labels")
             self._built.add(key.digest)
             path = Path(self.model, sites, self._output, self._device, self._memory)
@@ -337,18 +336,15 @@ class Study:
         entry = self._cache.get(key)
         if entry is not None:
             with entry:
-                if key.digest not in self._built:
-                    self._count("entry activations")
+                self._count("entry activations", key)
                 return run(kept=entry)
         self._built.add(key.digest)
         with self._cache.build(key) as writer:
             return run(keep=writer)
 
     @contextmanager
-    def _stored(
-        self, what: str, site: str, selector: str = "", extra: dict[str, str] | None = None
-    ) -> Iterator[Entry | None]:
-        with self._cache.building(self._key(what, site, selector, extra)) as entry:
+    def _stored(self, key: Key) -> Iterator[Entry | None]:
+        with self._cache.building(key) as entry:
             if entry is None:
                 yield None
             else:
@@ -362,8 +358,10 @@ class Study:
         shared = fixed | (extra or {})
         return Key(self.model.sha256, self.data.digest, site, selector, what, shared)
 
-    def _count(self, what: str, number: int = 1) -> None:
-        self.reused[what] = self.reused.get(what, 0) + number
+    def _count(self, what: str, key: Key, number: int = 1) -> None:
+        """Note what an earlier run had kept; what this one built itself is no news."""
+        if key.digest not in self._built:
+            self.reused[what] = self.reused.get(what, 0) + number
 
 
 def _write_moments(writer: Writer, parts: Sequence[Moments]) -> None:

@@ -54,7 +54,7 @@ def layer_moments(
         raise DataError(f"{metric} compares examples and {study.data.spec} has one; give more")
     for site, parts in study.moments(selector, exact=exact):
         moments = merged(parts)
-        if not (np.isfinite(moments.gram).all() and np.isfinite(moments.total).all()):
+        if not moments.finite:
             raise ModelError(
                 f"layer {site.layer} gives activations that are not finite (or overflow when "
                 f"squared), so {metric} is undefined: leave it out with --layer, or change the data"
