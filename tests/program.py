@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -42,12 +43,21 @@ class Outcome:
 
 
 def start(*arguments: str | Path, **more: Any) -> subprocess.Popen[str]:
-    """Start the program in a process of its own; ``more`` goes to Popen, ``env`` is added to."""
+    """Start the program in a process of its own; ``more`` goes to Popen, ``env`` is added to.
+
+    It can be interrupted even where the tests cannot: what a shell starts in the background
+    ignores SIGINT, and so would all that the tests start.
+    """
     env = os.environ | more.pop("env", {})
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
-    return subprocess.Popen(
-        [sys.executable, "-m", "frivkit", *map(str, arguments)], env=env, **pipes
-    )
+    command = [sys.executable, "-m", "frivkit", *map(str, arguments)]
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:  # a signal that is caught is back at its default in the child
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, env=env, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def ended(process: subprocess.Popen[str], patience: float = 120) -> Outcome:
