@@ -30,6 +30,11 @@ class Mask:
         return sum(int(flags.size - flags.sum()) for flags in self.keep.values())
 
     @property
+    def idle(self) -> bool:
+        """Whether it leaves the network as it is."""
+        return self.ablated == 0
+
+    @property
     def digest(self) -> str:
         """The sha256 of sites and flags: two masks with one digest do the same thing."""
         total = hashlib.sha256()

@@ -23,7 +23,9 @@ class Measurement:
         protocol: ``"paper"`` or ``"reference"``.
         interval: A 95 % interval on ``value``; ``detail`` or the metric's page says of what.
         examples: How many examples it rests on.
-        detail: What else was found, JSON types only.
+        detail: What else was found, JSON types only.  Values of single units stand under
+            ``per_unit``: ``{column: [one value a unit, None where it is undefined]}``, the column
+            being ``value`` where the layer's value is the mean over it.
     """
 
     metric: str
@@ -45,7 +47,9 @@ class Metric(Generic[Options]):
         measure: Called with the study and the options; gives measurements.
         options: Dataclass of the settings that ``--option key=value`` sets, read by
             :func:`frivkit.options.parse_options`.
+        per_unit: Whether the detail of a layer has ``per_unit``, so that a table can be made of it.
     """
 
     measure: Callable[[Study, Options], Iterable[Measurement]]
     options: type[Options] = NoOptions  # type: ignore[assignment]  # the default of a generic
+    per_unit: bool = False

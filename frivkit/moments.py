@@ -1,11 +1,13 @@
 """Second moments of units: count, mean and Gram, added up batch by batch in a fixed order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
+
+from frivkit.cache import Entry, Writer
 
 Array = NDArray[np.float64]
 
@@ -106,3 +108,19 @@ class Moments:
 def merged(parts: Iterable[Moments]) -> Moments:
     """Merge parts in the order given."""
     return reduce(Moments.__add__, parts)
+
+
+def write_moments(writer: Writer, parts: Sequence[Moments]) -> None:
+    """Put parts of one site into an entry of the cache."""
+    writer.put("count", np.array([part.count for part in parts]))
+    for part in parts:
+        for name in ("shift", "total", "gram"):
+            writer.append(name, getattr(part, name)[np.newaxis])
+
+
+def read_moments(entry: Entry) -> tuple[Moments, ...]:
+    """Read back what :func:`write_moments` put there."""
+    return tuple(
+        Moments(int(count), *(entry.read(name, i, i + 1)[0] for name in ("shift", "total", "gram")))
+        for i, count in enumerate(entry.read("count"))
+    )

@@ -104,7 +104,7 @@ def open_study(
         DataError: the data cannot be read or does not fit.
     """
     model = load_model(request)
-    data, warnings = _open_data(request, model)
+    data, warnings = named_data(request, model)
     model = complete_shapes(model, request.device, data)
     found = survey(model, request.output)
     study = Study(
@@ -174,7 +174,15 @@ def analyze(
     return Analysis(study, tuple(found), warnings, largest, _accuracy(study))
 
 
-def _open_data(request: Request, model: Model) -> tuple[Dataset, tuple[str, ...]]:
+def named_data(request: Request, model: Model) -> tuple[Dataset, tuple[str, ...]]:
+    """Open the data that a user names, else those that the model names, else noise.
+
+    Returns:
+        The data, and warnings about them.
+
+    Raises:
+        DataError: the data cannot be read or do not fit the model.
+    """
     own = model.metadata.get("frivkit.data")
     if request.data is not None:
         data = open_data(request.data, model.inputs, examples=request.examples)
@@ -230,5 +238,6 @@ __all__ = [
     "analyze",
     "inspect_model",
     "load_model",
+    "named_data",
     "open_study",
 ]

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.cache import Cache, Entry, Key, Writer
+from frivkit.cache import Cache, Entry, Key
 from frivkit.data import Dataset
-from frivkit.engine.executor import run_intact, run_masks
+from frivkit.engine.executor import run_intact, run_perturbed
 from frivkit.engine.labels import UNDEFINED, labels_of, threshold_of
 from frivkit.engine.memory import batch_size
+from frivkit.engine.passes import gram_room, share_out
 from frivkit.engine.runs import Intact, Path
 from frivkit.engine.session import Device
 from frivkit.engine.sums import Taps, run_sums
@@ -20,15 +21,14 @@ from frivkit.errors import ModelError, UsageError
 from frivkit.graph.model import Model
 from frivkit.graph.sites import Site, Survey
 from frivkit.masks import Mask
-from frivkit.moments import Moments
+from frivkit.moments import Moments, read_moments, write_moments
+from frivkit.perturbations import Perturbation
 from frivkit.progress import Progress, Silent
 from frivkit.units import UnitSelector
 
 GROUPS = 10
 """Runs of consecutive examples whose moments are kept apart, for intervals."""
 PROTOCOLS = ("paper", "reference")
-WORKING = 4
-"""Matrices as large as a Gram that merging parts and taking eigenvalues need at once."""
 WORTH_KEEPING = 100
 """Multiply-accumulates a byte above which reading an entry back beats computing it again."""
 
@@ -134,13 +134,34 @@ class Study:
         Raises:
             ValueError: the masks act on different sites.
         """
-        if len({mask.sites for mask in masks}) > 1:
-            raise ValueError("the masks of one call must act on the same sites")
+        return self._under(masks, selector)
+
+    def perturb(self, changes: Sequence[Perturbation]) -> NDArray[np.int32]:
+        """Give the labels of the network under noise, edits of weights, or folds.
+
+        Args:
+            changes: What to do; all of one kind, and on the same sites.
+
+        Returns:
+            As :meth:`ablate` does, shape (changes, n, positions).
+
+        Raises:
+            ValueError: the changes are of several kinds, or act on different sites.
+            ModelError: weights to be edited are computed in the graph.
+        """
+        return self._under(changes, None)
+
+    def _under(
+        self, changes: Sequence[Perturbation], selector: UnitSelector | None
+    ) -> NDArray[np.int32]:
+        """Run every change that differs once."""
+        if len({(type(change), change.sites) for change in changes}) > 1:
+            raise ValueError("the changes of one call must be of one kind, on the same sites")
         found = {"": self.labels()}
-        distinct = {mask.digest: mask for mask in masks if mask.ablated}
+        distinct = {change.digest: change for change in changes if not change.idle}
         if distinct:
-            found |= zip(distinct, self._ablated(list(distinct.values()), selector), strict=True)
-        labels = [found[mask.digest if mask.ablated else ""] for mask in masks]
+            found |= zip(distinct, self._perturbed(list(distinct.values()), selector), strict=True)
+        labels = [found["" if change.idle else change.digest] for change in changes]
         return np.stack(labels) if labels else np.empty((0, *found[""].shape), np.int32)
 
     @property
@@ -150,7 +171,7 @@ class Study:
 
     def fits(self, selector: UnitSelector, site: Site) -> bool:
         """Tell whether the second moments of a site fit into the memory bound."""
-        return self._gram_room(selector, site) >= 1
+        return gram_room(self._memory, selector.count(site)) >= 1
 
     def moments(
         self, selector: UnitSelector, sites: Sequence[Site] | None = None, *, exact: bool = False
@@ -173,9 +194,7 @@ class Study:
             ModelError: the Gram of a site alone does not fit (see :meth:`fits`).
         """
         asked = self.sites if sites is None else tuple(sites)
-        self._check_grams(selector, asked)
-        groups = min([GROUPS, *(self._gram_room(selector, site) for site in asked)])
-        passes = self._passes(selector, asked, groups)
+        passes, groups = share_out(self._memory, asked, selector, GROUPS)
         extra = {"exact": str(exact), "groups": str(groups)}
         group = (f"{selector.name} in {groups}", exact)
         kept = self._moments.setdefault(group, {}) if len(passes) == 1 else {}
@@ -186,7 +205,7 @@ class Study:
                 entry = None if name in found else self._cache.get(key)
                 if entry is not None:
                     with entry:
-                        found[name] = _read_moments(entry)
+                        found[name] = read_moments(entry)
                     self._count("moments", key)
             missing = [site for site in together if site.name not in found]
             if missing:
@@ -203,7 +222,7 @@ class Study:
                 )
                 for name, parts in sums.items():
                     with self._cache.build(keys[name]) as writer:
-                        _write_moments(writer, parts)
+                        write_moments(writer, parts)
                     self._built.add(keys[name].digest)
                     found[name] = tuple(parts)
             if len(passes) == 1:
@@ -246,35 +265,6 @@ class Study:
         finally:
             self._progress.finish()
 
-    def _gram_room(self, selector: UnitSelector, site: Site) -> int:
-        """Give how many Grams of a site fit into memory beside what working on one takes."""
-        return self._memory // (8 * selector.count(site) ** 2) - WORKING
-
-    def _check_grams(self, selector: UnitSelector, sites: Sequence[Site]) -> None:
-        for site in sites:
-            if not self.fits(selector, site):
-                units = selector.count(site)
-                raise ModelError(
-                    f"layer {site.layer} has {units} units, whose second moments take "
-                    f"{8 * units**2 * (1 + WORKING):.2e} bytes: give a larger --memory, "
-                    "other layers with --layer, or --units map"
-                )
-
-    def _passes(
-        self, selector: UnitSelector, sites: Sequence[Site], groups: int
-    ) -> list[list[Site]]:
-        """Share sites out, in order, among passes whose Grams fit into memory."""
-        passes: list[list[Site]] = []
-        left = 0
-        for site in sites:
-            size = 8 * selector.count(site) ** 2
-            if not passes or size * (groups + WORKING) > left:
-                passes.append([])
-                left = self._memory
-            passes[-1].append(site)
-            left -= size * groups
-        return passes
-
     def _intact(self, name: str) -> NDArray[Any]:
         """Give ``"labels"`` or ``"outputs"`` of the intact network, stored if there is a cache."""
         key = self._key("outputs", "")
@@ -293,33 +283,43 @@ class Study:
                     parts.append(labels if name == "labels" else outputs)
             return np.concatenate(parts)
 
-    def _ablated(self, masks: Sequence[Mask], selector: UnitSelector) -> NDArray[np.int32]:
-        sites = [site for site in self.survey.sites if site.name in masks[0].keep]
-        digests = hashlib.sha256("".join(mask.digest for mask in masks).encode()).hexdigest()
+    def _perturbed(
+        self, changes: Sequence[Perturbation], selector: UnitSelector | None
+    ) -> NDArray[np.int32]:
+        sites = [site for site in self.survey.sites if site.name in changes[0].sites]
+        digests = hashlib.sha256("".join(change.digest for change in changes).encode()).hexdigest()
         site = sites[0].name if len(sites) == 1 else ""
-        key = self._key("ablation", site, selector.name, {"masks": digests})
+        read_by = "" if selector is None else selector.name
+        key = self._key("ablation", site, read_by, {"masks": digests})
         with self._stored(key) as entry:
             if entry is not None:
-                self._count("ablation runs", key, len(masks))
+                self._count("ablation runs", key, len(changes))
                 return entry.read("labels")
             self._built.add(key.digest)
-            path = Path(self.model, sites, self._output, self._device, self._memory)
             what = f"layer {sites[0].layer}" if len(sites) == 1 else "network"
-            labels = self._through(path, masks, selector, site, what)
+            labels = self._run(changes, selector, sites, what)
             with self._cache.build(key) as writer:
                 writer.put("labels", labels)
             return labels
 
-    def _through(
-        self, path: Path, masks: Sequence[Mask], selector: UnitSelector, site: str, what: str
+    def _run(
+        self,
+        changes: Sequence[Perturbation],
+        selector: UnitSelector | None,
+        sites: Sequence[Site],
+        what: str,
     ) -> NDArray[np.int32]:
-        """Run masks along a path, with its entries from the cache where that pays."""
+        """Run changes, with the entries of masks from the cache where that pays."""
+        kind = type(changes[0])
+        path = Path(self.model, sites, self._output, self._device, self._memory, kind=kind)
 
-        def run(kept: Entry | None = None, keep: Any = None) -> NDArray[np.int32]:
-            return run_masks(
+        def run(
+            some: Sequence[Perturbation], kept: Entry | None = None, keep: Any = None
+        ) -> NDArray[np.int32]:
+            return run_perturbed(
                 path,
                 self.data,
-                masks,
+                some,
                 selector,
                 threshold=self._threshold,
                 what=what,
@@ -328,19 +328,24 @@ class Study:
                 keep=keep,
             )
 
+        if kind is not Mask:
+            size = max(1, self._memory // max(1, path.weight_bytes()))
+            return np.concatenate(
+                [run(changes[i : i + size]) for i in range(0, len(changes), size)]
+            )
         size = path.entry_bytes()
-        fits = size * self.examples <= self._cache.limit // 4
-        if not site or not fits or path.entry_macs() < WORTH_KEEPING * size:
-            return run()
-        key = self._key("entries", site)
+        large = size * self.examples > self._cache.limit // 4
+        if len(sites) > 1 or large or path.entry_macs() < WORTH_KEEPING * size:
+            return run(changes)
+        key = self._key("entries", sites[0].name)
         entry = self._cache.get(key)
         if entry is not None:
             with entry:
                 self._count("entry activations", key)
-                return run(kept=entry)
+                return run(changes, kept=entry)
         self._built.add(key.digest)
         with self._cache.build(key) as writer:
-            return run(keep=writer)
+            return run(changes, keep=writer)
 
     @contextmanager
     def _stored(self, key: Key) -> Iterator[Entry | None]:
@@ -362,17 +367,3 @@ class Study:
         """Note what an earlier run had kept; what this one built itself is no news."""
         if key.digest not in self._built:
             self.reused[what] = self.reused.get(what, 0) + number
-
-
-def _write_moments(writer: Writer, parts: Sequence[Moments]) -> None:
-    writer.put("count", np.array([part.count for part in parts]))
-    for part in parts:
-        for name in ("shift", "total", "gram"):
-            writer.append(name, getattr(part, name)[np.newaxis])
-
-
-def _read_moments(entry: Entry) -> tuple[Moments, ...]:
-    return tuple(
-        Moments(int(count), *(entry.read(name, i, i + 1)[0] for name in ("shift", "total", "gram")))
-        for i, count in enumerate(entry.read("count"))
-    )

@@ -1,7 +1,18 @@
 """What every document of ``frivkit analyze --json`` holds, whatever the model and the metrics."""
 
+import json
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import jsonschema
+
+SCHEMAS: dict[str, Any] = {
+    path.name.partition("-")[0]: json.loads(path.read_text())
+    for path in sorted((Path(__file__).parents[1] / "docs/schema").iterdir())
+}
+"""The published schemas by kind of document."""
 
 NUMBER = (int, float)
 MAYBE_TEXT, MAYBE_NUMBER = (str, type(None)), (int, float, type(None))
@@ -49,9 +60,30 @@ PROVENANCE = {
 }
 
 
+def strict(schema: Any) -> Any:
+    """Give a schema that refuses keys it does not name; the published ones let versions grow."""
+    if isinstance(schema, list):
+        return [strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: strict(value) for key, value in schema.items()}
+    if "properties" in found and "required" in found:
+        found.setdefault("additionalProperties", False)
+    return found
+
+
+def complaints(document: Mapping[str, Any], *, schemas: Mapping[str, Any] = SCHEMAS) -> list[str]:
+    """Say what is wrong with a document after a round trip through JSON."""
+    read = json.loads(json.dumps(document, allow_nan=False))
+    schema = strict(schemas[read["schema"].removeprefix("frivkit.").removesuffix("/1")])
+    validator = jsonschema.Draft202012Validator(schema)
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(read)]
+
+
 def check_analysis(document: dict[str, Any]) -> None:
     """Fail unless a document has every key of the contract, of its type, and makes sense."""
     _has(document, DOCUMENT)
+    assert complaints(document) == []
     assert document["schema"] == "frivkit.analysis/1"
     _has(document["model"], MODEL)
     _has(document["data"], DATA)

@@ -15,6 +15,7 @@ COMMANDS = {
     "analyze": "Measure how much of a model is frivolous.",
     "inspect": "Show what of a model is analysed, what is not, and why.",
     "activations": "Write what layers give to an HDF5 file.",
+    "verify": "Compare a compressed model with the original.",
     "train": "Train a small network and write it as ONNX.",
     "demo": "Train, inspect and analyse a network, in under a minute.",
     "plugins": "List plugins, what they offer, and which failed to load.",

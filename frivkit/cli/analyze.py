@@ -1,15 +1,19 @@
 """``frivkit analyze``: measure a model."""
 
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from frivkit.cli.shared import Common, check_places, model_options, write_json, write_text
+from frivkit.errors import FrivkitError, PluginError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     from frivkit.metric import Measurement
 
 
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
 @click.option("--option", "options", multiple=True, help="key=value for the metrics.")
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a page.")
+@click.option(
+    "--table", type=click.Path(path_type=Path, dir_okay=False), help="Write single units as CSV."
+)
 @model_options
 def command(
     *,
@@ -46,6 +53,7 @@ def command(
     options: tuple[str, ...],
     json_to: str | None,
     report: Path | None,
+    table: Path | None,
 ) -> None:
     """Measure how much of MODEL is frivolous.
 
@@ -59,7 +67,10 @@ def command(
     from frivkit.report.terminal import analysis_text
 
     clock = Clock.start()
-    check_places(json_to, report, model=model)
+    metrics = metrics or ("prunability",)
+    check_places(json_to, report, table, model=model)
+    if table is not None:
+        _check_per_unit(metrics)
     request = common.request(
         model,
         data=data,
@@ -78,7 +89,7 @@ def command(
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
             analysis = analyze(
                 request,
-                metrics or ("prunability",),
+                metrics,
                 split_pairs(options),
                 cache=common.cache(),
                 progress=progress,
@@ -99,8 +110,42 @@ def command(
             from frivkit.report.html import analysis_page
 
             write_text(report, analysis_page(document))
+        if table is not None:
+            _write_table(document, table)
     finally:  # what cannot be written is still shown, and what nobody reads is still written
         if json_to == "-":
             write_json(document, json_to)
         else:
             click.echo(analysis_text(document))
+
+
+def _check_per_unit(metrics: "Sequence[str]") -> None:
+    """Refuse a table of single units, before the work, when no metric tells anything of them."""
+    from frivkit.registry import installed
+
+    registry, asked = installed(), dict.fromkeys(metrics)
+    if not any(registry.load("metrics", name).per_unit for name in asked):
+        raise UsageError(
+            f"--table writes values of single units and {', '.join(asked)} "
+            f"{'gives' if len(asked) == 1 else 'give'} none; {_remedy()}"
+        )
+
+
+def _remedy() -> str:
+    """Say which metrics tell something of single units."""
+    from frivkit.registry import installed
+
+    registry, able = installed(), []
+    for name in registry.offers("metrics"):
+        with suppress(PluginError):  # one that cannot be loaded is no remedy
+            able += [name] if registry.load("metrics", name).per_unit else []
+    return f"add --metric with one of {', '.join(able)}" if able else "no metric here does"
+
+
+def _write_table(document: "Mapping[str, Any]", table: Path) -> None:
+    from frivkit.report.perunit import unit_csv, unit_tables
+
+    found = unit_tables(document)
+    if not found:
+        raise FrivkitError(f"{table} is not written: no metric gave values of single units")
+    write_text(table, unit_csv(found))

@@ -1,4 +1,4 @@
-"""Loops over examples: each batch is read once, its entry is computed once, every mask is run."""
+"""Loops over examples: each batch is read once, its entry is computed once, every change is run."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from frivkit.cache import Entry, Writer
 from frivkit.data import Dataset
+from frivkit.engine.feeding import Batch
 from frivkit.engine.labels import labels_of
-from frivkit.engine.runs import Feeds, Intact, Path
-from frivkit.masks import Mask
+from frivkit.engine.runs import Intact, Path
+from frivkit.perturbations import Perturbation
 from frivkit.progress import Progress
 from frivkit.units import UnitSelector
 
@@ -24,11 +25,11 @@ def run_intact(intact: Intact, data: Dataset, progress: Progress) -> Iterator[ND
     progress.finish()
 
 
-def run_masks(
+def run_perturbed(
     path: Path,
     data: Dataset,
-    masks: Sequence[Mask],
-    selector: UnitSelector,
+    changes: Sequence[Perturbation],
+    selector: UnitSelector | None,
     *,
     threshold: float,
     what: str,
@@ -36,13 +37,13 @@ def run_masks(
     kept: Entry | None = None,
     keep: Writer | None = None,
 ) -> NDArray[np.int32]:
-    """Give labels under every mask, shape (masks, n, positions).
+    """Give labels under every perturbation, shape (changes, n, positions).
 
     Args:
         path: The way through the model.
         data: The examples.
-        masks: What to ablate, one run of a batch each.
-        selector: How the masks' flags are read.
+        changes: What to do, one run of a batch each.
+        selector: How the flags of masks are read.
         threshold: See :func:`frivkit.engine.labels.labels_of`.
         what: What is being done, for the progress display.
         progress: Where steps are reported.
@@ -50,21 +51,22 @@ def run_masks(
         keep: Where to put the entries that are computed.
     """
     found: NDArray[np.int32] | None = None
-    progress.start(what, len(masks) * data.examples)
+    progress.start(what, len(changes) * data.examples)
     for first in range(0, data.examples, path.batch):
         last = min(first + path.batch, data.examples)
         if kept is not None:
-            entry: Feeds = {name: kept.read(name, first, last) for name in path.entries}
+            batch = Batch({name: kept.read(name, first, last) for name in path.entries})
         else:
-            entry = path.prepare(data.read(first, last).inputs)
+            batch = path.prepare(data.read(first, last).inputs)
         if keep is not None:
-            for name, array in entry.items():
+            for name, array in batch.entry.items():
                 keep.append(name, array)
-        for i, mask in enumerate(masks):
-            labels = labels_of(path.run(entry, mask, selector), threshold)
+        for i, change in enumerate(changes):
+            labels = labels_of(path.run(batch, change, selector), threshold)
             if found is None:
-                found = np.empty((len(masks), data.examples, labels.shape[1]), np.int32)
+                found = np.empty((len(changes), data.examples, labels.shape[1]), np.int32)
             found[i, first:last] = labels
             progress.advance(last - first)
+    path.forget()
     progress.finish()
-    return np.empty((len(masks), 0, 1), np.int32) if found is None else found
+    return np.empty((len(changes), 0, 1), np.int32) if found is None else found

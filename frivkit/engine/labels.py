@@ -23,6 +23,11 @@ def threshold_of(graph: ir.Graph, output: str) -> float:
     return 0.5 if node is not None and node.op_type in ("Sigmoid", "HardSigmoid") else 0.0
 
 
+def are_labels(dtype: np.dtype[Any]) -> bool:
+    """Tell whether outputs of a number type are labels already (case 1 of :func:`labels_of`)."""
+    return dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize >= 4)
+
+
 def labels_of(outputs: NDArray[Any], threshold: float = 0.0) -> NDArray[np.int32]:
     """Read labels from outputs: the index of the largest entry along axis 1.
 
@@ -53,7 +58,7 @@ def labels_of(outputs: NDArray[Any], threshold: float = 0.0) -> NDArray[np.int32
         raise ModelError(f"the output holds {outputs.dtype}, no numbers; give --output-name")
     if outputs.size == 0:
         raise ModelError(f"the output has shape {outputs.shape}, nothing; give --output-name")
-    if outputs.dtype.kind == "b" or (outputs.dtype.kind in "iu" and outputs.itemsize >= 4):
+    if are_labels(outputs.dtype):
         given: NDArray[np.int32] = outputs.reshape(n, -1).astype(np.int32)
         return given - (given <= UNDEFINED)  # -1 may be one of them, and is not NaN
     if outputs.ndim >= 2 and outputs.shape[1] >= 2:

@@ -10,8 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.data import Dataset
-from frivkit.engine.runs import Feeds
-from frivkit.engine.session import Device, Session
+from frivkit.engine.session import Device, Feeds, Session
 from frivkit.errors import ModelError
 from frivkit.graph.instrument import tapped
 from frivkit.graph.model import Model, is_constant

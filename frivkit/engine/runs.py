@@ -1,46 +1,78 @@
-"""Paths through a model: the intact whole, the masked whole, and what lies behind one site."""
+"""Paths through a model: the intact whole, the perturbed whole, and what lies behind one site."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
+from frivkit.engine.feeding import Batch, Target, feeds
 from frivkit.engine.memory import batch_size, tensor_bytes
-from frivkit.engine.session import Device, Session
+from frivkit.engine.session import Device, Feeds, Session
 from frivkit.errors import ModelError
 from frivkit.graph.cost import node_macs
-from frivkit.graph.instrument import Instrumented, masked_whole, suffix, tapped
-from frivkit.graph.model import Model
+from frivkit.graph.instrument import (
+    RUN,
+    Insert,
+    Instrumented,
+    folded,
+    masked,
+    noisy,
+    perturbed_whole,
+    reweighted,
+    suffix,
+    tapped,
+)
+from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.sites import Site
+from frivkit.graph.weights import weights_of
 from frivkit.masks import Mask
+from frivkit.perturbations import Fold, Noise, Perturbation
 from frivkit.units import UnitSelector
 
-Feeds = Mapping[str, NDArray[Any]]
+INSERTS: Mapping[type[Perturbation], Insert] = {Mask: masked, Noise: noisy, Fold: folded}
+"""Perturbations that act on a site's tensor; the others are edits of the weights behind it."""
 
 
 class Path:
-    """A graph with masks as inputs, and what must be computed once before any mask is tried.
+    """A graph with perturbations as inputs, and what must be computed once before any is tried.
 
-    For one site that is the *entry*: the tensors that enter the part of the graph behind the
-    site.  For several sites the whole graph is run and the entry is the model's own input.
+    That is the *entry*: the tensors that enter the part of the graph that perturbations change.
+    For one site, or for weights, it is what lies behind them; for several sites the whole graph is
+    run and the entry is the model's own input.
     """
 
     def __init__(
-        self, model: Model, sites: Sequence[Site], output: str, device: Device, memory: int
+        self,
+        model: Model,
+        sites: Sequence[Site],
+        output: str,
+        device: Device,
+        memory: int,
+        *,
+        kind: type[Perturbation] = Mask,
     ) -> None:
         self._model = model
-        self._sites = {site.name: site for site in sites}
         self._device = device
         self._output = output
-        self._graph = (
-            suffix(model, sites[0], output)
-            if len(sites) == 1
-            else masked_whole(model, sites, output)
-        )
+        by_name = {site.name: site for site in sites}
+        insert = INSERTS.get(kind)
+        weights = {} if insert else {site.name: weights_of(model, site) for site in sites}
+        if insert is None:
+            self._graph = reweighted(model, weights, output)
+        elif len(sites) == 1:
+            self._graph = suffix(model, sites[0], output, insert)
+        else:
+            self._graph = perturbed_whole(model, sites, output, insert)
         self._session = Session(self._graph.ir, device)
         self._prefix: tuple[Session, tuple[str, ...]] | None = None
-        self._dtypes = _dtypes(model, self._sites)
+        self._target = Target(
+            by_name,
+            self._graph.added,
+            _dtypes(model, by_name),
+            {site: tuple(map(_named, values)) for site, values in weights.items()},
+        )
         self.batch = batch_size(model.graph, memory, model.batch)
 
     @property
@@ -48,27 +80,34 @@ class Path:
         """The names of the tensors that are computed once."""
         return self._graph.inputs
 
-    def prepare(self, inputs: Feeds) -> Feeds:
+    def prepare(self, inputs: Feeds) -> Batch:
         """Compute the entry of one batch of examples."""
-        if len(self._sites) > 1:
-            return inputs
         given = {name: inputs[name] for name in self.entries if name in inputs}
         wanted = [name for name in self.entries if name not in inputs]
+        if not wanted:
+            return Batch(given, inputs)
         if self._prefix is None:
             graph = tapped(self._model, wanted)
             self._prefix = (Session(graph.ir, self._device), graph.inputs)
         session, names = self._prefix
         needed = {name: inputs[name] for name in names}  # not all inputs need lead to the site
         arrays = run_whole_batches(session, self._model, needed, wanted)
-        return given | dict(zip(wanted, arrays, strict=True))
+        return Batch(given | dict(zip(wanted, arrays, strict=True)), inputs)
 
-    def run(self, entry: Feeds, mask: Mask, selector: UnitSelector) -> NDArray[Any]:
-        """Give the output for one batch under one mask, shape (n, ...)."""
-        feeds = dict(entry)
-        for name, flags in mask.keep.items():
-            spread = selector.mask(self._sites[name], flags)
-            feeds[self._graph.masks[name]] = spread[np.newaxis].astype(self._dtypes[name])
-        return run_whole_batches(self._session, self._model, feeds, [self._output])[0]
+    def run(
+        self, batch: Batch, change: Perturbation, selector: UnitSelector | None = None
+    ) -> NDArray[Any]:
+        """Give the output for one batch under one perturbation, shape (n, ...)."""
+        fed = {**batch.entry, **feeds(change, self._target, batch, selector)}
+        return run_whole_batches(self._session, self._model, fed, [self._output])[0]
+
+    def forget(self) -> None:
+        """Let go of edited weights."""
+        self._target.edited.clear()
+
+    def weight_bytes(self) -> int:
+        """Give the bytes that one edit of the weights takes."""
+        return sum(w.nbytes for values in self._target.weights.values() for _, w in values)
 
     def entry_bytes(self) -> int:
         """Give the bytes that the entry of one example takes (0 when sizes are unknown)."""
@@ -112,7 +151,7 @@ def run_whole_batches(
     Raises:
         ModelError: the run fails, or an output that is to be cut has no batch axis in front.
     """
-    inputs = {name: array for name, array in feeds.items() if not name.startswith("frivkit.")}
+    inputs = {name: array for name, array in feeds.items() if not name.startswith(RUN)}
     given = len(next(iter(inputs.values())))
     missing = 0 if model.batch is None else model.batch - given
     if missing > 0:
@@ -129,6 +168,14 @@ def run_whole_batches(
                 "its first axis must be the batch"
             )
     return [array[:given] for array in arrays]
+
+
+def _named(weight: ir.Value) -> tuple[str, NDArray[Any]]:
+    """Give a weight's name and its numbers."""
+    tensor = constant_tensor(weight)
+    if tensor is None:
+        raise ValueError(f"{weight.name} is computed in the graph")
+    return weight.name or "", tensor.numpy()
 
 
 def _dtypes(model: Model, sites: Mapping[str, Site]) -> dict[str, np.dtype[Any]]:

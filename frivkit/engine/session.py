@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from frivkit.errors import DeviceError, ModelError
 
+Feeds = Mapping[str, NDArray[Any]]
+"""Arrays by the names of inputs, examples first."""
+
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 LARGEST_INLINE = 1_800_000_000
 """Bytes of weights above which a graph goes to ONNX Runtime by file (protobuf ends at 2 GB)."""
@@ -31,14 +34,14 @@ class Device:
 
 
 class Session:
-    """One graph, ready to run.
+    """One graph, ready to run: one in memory, or a file as it is.
 
     Raises:
         DeviceError: the device asked for is not there; ONNX Runtime would silently take the CPU.
         ModelError: ONNX Runtime cannot load the graph.
     """
 
-    def __init__(self, model: ir.Model, device: Device) -> None:
+    def __init__(self, model: ir.Model | Path, device: Device) -> None:
         if device.name not in PROVIDERS:
             raise DeviceError(f"no device is named {device.name!r}; known: {', '.join(PROVIDERS)}")
         provider = PROVIDERS[device.name]
@@ -63,13 +66,15 @@ class Session:
             )
 
     @staticmethod
-    def _open(model: ir.Model, options: Any, provider: str) -> Any:
+    def _open(model: ir.Model | Path, options: Any, provider: str) -> Any:
+        arguments = {"sess_options": options, "providers": [provider], "enable_fallback": 0}
+        if isinstance(model, Path):
+            return ort.InferenceSession(str(model), **arguments)
         size = sum(
             value.const_value.nbytes
             for value in model.graph.initializers.values()
             if value.const_value is not None
         )
-        arguments = {"sess_options": options, "providers": [provider], "enable_fallback": 0}
         if size < LARGEST_INLINE:
             return ort.InferenceSession(ir.to_proto(model).SerializeToString(), **arguments)
         with tempfile.TemporaryDirectory(prefix="frivkit-") as folder:
@@ -77,7 +82,7 @@ class Session:
             ir.save(model, path, external_data="weights")
             return ort.InferenceSession(str(path), **arguments)
 
-    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+    def run(self, feeds: Feeds, outputs: Sequence[str]) -> list[NDArray[Any]]:
         """Run the graph.
 
         Args:

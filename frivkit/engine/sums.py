@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from frivkit.data import Dataset
 from frivkit.engine.memory import batch_size
-from frivkit.engine.runs import Feeds, run_whole_batches
-from frivkit.engine.session import Device, Session
+from frivkit.engine.runs import run_whole_batches
+from frivkit.engine.session import Device, Feeds, Session
 from frivkit.graph.grams import with_grams
 from frivkit.graph.instrument import tapped
 from frivkit.graph.model import Model

@@ -48,10 +48,21 @@ class _Met:
         return (self.joins.kind, there.axis, there.inner, there.outer, there.span)
 
 
-def follow(
-    graph: ir.Graph, found: Mapping[str, Found], fresh: Mapping[int, Layout]
-) -> list[Junction]:
-    """Note readers and ends in every site, and give where sites meet.
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Where units go.
+
+    Attributes:
+        junctions: Where sites meet, in the order of the graph.
+        layouts: The sites whose units lie in a tensor, by the tensor's name, and where.
+    """
+
+    junctions: tuple[Junction, ...]
+    layouts: Mapping[str, tuple[tuple[str, Layout], ...]]
+
+
+def follow(graph: ir.Graph, found: Mapping[str, Found], fresh: Mapping[int, Layout]) -> Followed:
+    """Note readers and ends in every site, and give where their units lie and where sites meet.
 
     Args:
         graph: The graph.
@@ -60,6 +71,7 @@ def follow(
     """
     written = {id(node): name for name, site in found.items() for node in site.writers}
     lying: _Lying = {}
+    layouts: dict[str, tuple[tuple[str, Layout], ...]] = {}
     junctions: list[Junction] = []
     for node in (node for node in graph if node.op_type not in SHAPE_ONLY and node.outputs):
         out, met = _arriving(node, lying, found)
@@ -73,7 +85,9 @@ def follow(
         if name in found:
             out = _instead(out, name, found[name].layout)
         lying[id(node.outputs[0])] = list(dict.fromkeys(out))
-    return junctions
+        if out:
+            layouts[name] = tuple(lying[id(node.outputs[0])])
+    return Followed(tuple(junctions), layouts)
 
 
 _Lying = dict[int, list[tuple[str, Layout]]]  # the sites in a tensor, by id(value), and where

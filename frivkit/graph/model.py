@@ -181,14 +181,15 @@ def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int |
 
 def digest(path: Path, model: ir.Model) -> str:
     """Give the sha256 of a model file followed by its external data files in name order."""
-    external = {
-        Path(tensor.path)
-        for graph in model.graphs()
-        for tensor in _constants(graph)
-        if isinstance(tensor, ir.ExternalTensor)
-    }
     total = hashlib.sha256()
-    for part in [path, *sorted(external)]:
+    for part in [path, *external_files(model)]:
         with part.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
+
+
+def external_files(model: ir.Model) -> list[Path]:
+    """Give the files of external data that a model points to, in name order."""
+    tensors = [tensor for graph in model.graphs() for tensor in _constants(graph)]
+    stored = [tensor.raw() if isinstance(tensor, ir.LazyTensor) else tensor for tensor in tensors]
+    return sorted({Path(tensor.path) for tensor in stored if isinstance(tensor, ir.ExternalTensor)})

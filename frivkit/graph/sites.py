@@ -7,7 +7,7 @@ from math import prod
 from frivkit.graph.cost import Cost, node_cost
 from frivkit.graph.coupling import Coupling, Junction, Part, couple
 from frivkit.graph.follow import Found, follow
-from frivkit.graph.layout import shape_of
+from frivkit.graph.layout import Layout, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.names import layer_names, node_label
 from frivkit.graph.shapes import batch_first
@@ -65,12 +65,14 @@ class Survey:
         couplings: Which of them are connected.
         skipped: The weighted nodes that are not analysed.
         weights: What writing each site takes, by its name.
+        layouts: The sites whose units lie in a tensor, by the tensor's name, and where.
     """
 
     sites: tuple[Site, ...]
     couplings: tuple[Coupling, ...]
     skipped: tuple[Skip, ...]
     weights: Mapping[str, Cost]
+    layouts: Mapping[str, tuple[tuple[str, Layout], ...]]
 
     def coupling_of(self, site: Site) -> str | None:
         """Give the name of the coupling that a site belongs to, if any."""
@@ -114,12 +116,14 @@ def survey(model: Model, output: str | None = None) -> Survey:
             skipped.append(Skip.of(node, f"another layer's units lie otherwise in {value.name!r}"))
         else:
             site.writers.append(node)
-    junctions = follow(graph, found, {id(node): layout for node, layout in weighted})
+    followed = follow(graph, found, {id(node): layout for node, layout in weighted})
     sites = _sites(found, order)
-    couplings = couple([site.name for site in sites], [*junctions, *_shared_weights(found)])
+    couplings = couple(
+        [site.name for site in sites], [*followed.junctions, *_shared_weights(found)]
+    )
     ranked = sorted(skipped, key=lambda skip: skip.position(order))
     weights = {name: node_cost(*site.writers) for name, site in found.items()}
-    return Survey(sites, couplings, tuple(ranked), weights)
+    return Survey(sites, couplings, tuple(ranked), weights, followed.layouts)
 
 
 def _sites(found: dict[str, Found], order: dict[int, int]) -> tuple[Site, ...]:

@@ -71,10 +71,10 @@ def curve_plot(curves: Curves, crossing: Bar, label: str, *, small: bool = False
     )
     if not small:
         svg.text(plot, "labels unchanged", (0, 0), (-40, -14), anchor="start", css="axis")
-        svg.text(plot, "units switched off", (0.5, 1), (0, 40), css="axis")
+        svg.text(plot, curves.across, (0.5, 1), (0, 40), css="axis")
         _limit_label(plot, curves, crossing)
         for x, y in curves.points(curves.chosen):
-            title = f"{percent(x)} of units switched off: {percent(y)} of labels unchanged"
+            title = f"{percent(x)} of {curves.across}: {percent(y)} of labels unchanged"
             svg.dot(plot, "point", (x, 1 - y), 3.5, title)
     if crossing.value is not None and curves.crossed:
         x, y = crossing.value, curves.tolerance

@@ -6,6 +6,9 @@ from typing import Any, Self, TypeGuard
 
 from frivkit.report.words import ends, percent, short, span
 
+SWITCHED_OFF = "units switched off"
+"""What grows along a curve whose detail does not say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Curves:
@@ -18,6 +21,7 @@ class Curves:
         chosen: The index of the repeat that gave the value.
         tolerance: The share of labels that may change, in (0, 1).
         crossed: Whether the chosen curve falls below 1 - tolerance.
+        across: What a level is a share of, such as ``"units switched off"``.
     """
 
     levels: tuple[float, ...]
@@ -25,6 +29,7 @@ class Curves:
     chosen: int
     tolerance: float
     crossed: bool
+    across: str = SWITCHED_OFF
 
     @classmethod
     def read(cls, detail: Mapping[str, Any]) -> Self | None:
@@ -52,6 +57,7 @@ class Curves:
             chosen=chosen,
             tolerance=tolerance[0] or 0.0,
             crossed=detail.get("crossed", True) is True,
+            across=across if isinstance(across := detail.get("across"), str) else SWITCHED_OFF,
         )
         return curves if curves._sound else None
 
@@ -96,6 +102,8 @@ def verdict(measurement: Mapping[str, Any], curves: Curves) -> str:
     layer, value = measurement["layer"], measurement["value"]
     whose = f"the units of {short(layer, 60)}" if layer else "the network's units"
     limit = f"{100 * curves.tolerance:.3g}\N{NO-BREAK SPACE}%"
+    if curves.across != SWITCHED_OFF:
+        return _disturbed(measurement, curves, limit)
     if value is None:
         return f"How many of {whose} can be switched off at random could not be worked out."
     if not curves.crossed:
@@ -105,4 +113,20 @@ def verdict(measurement: Mapping[str, Any], curves: Curves) -> str:
     return (
         f"{percent(value)} of {whose} can be switched off at random before more than {limit} of "
         f"the labels change{sure}."
+    )
+
+
+def _disturbed(measurement: Mapping[str, Any], curves: Curves, limit: str) -> str:
+    """Say the same of anything else that grows."""
+    layer, value = measurement["layer"], measurement["value"]
+    where = f"in {short(layer, 60)}" if layer else "in all layers at once"
+    if value is None:
+        return f"How much of {curves.across}, {where}, labels bear could not be worked out."
+    if not curves.crossed:
+        most = percent(curves.levels[-1])
+        return f"At {most} of {curves.across}, {where}, {limit} of the labels have changed at most."
+    interval = ends(measurement["interval"])
+    sure = f" (95 % interval {span(interval, percent)})" if interval else ""
+    return (
+        f"{limit} of the labels have changed at {percent(value)} of {curves.across}, {where}{sure}."
     )

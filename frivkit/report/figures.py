@@ -182,16 +182,16 @@ def _bar(row: Row) -> Bar:
 def _network(row: Row, curves: Curves) -> Figure:
     whose = _name(row) if row["layer"] else "the whole network"
     repeats = len(curves.repeats)
-    others = "" if repeats == 1 else f"; the {repeats - 1} faint ones are other random orders"
+    others = "" if repeats == 1 else f"; the {repeats - 1} faint ones are other random draws"
     caption = (
-        f"Ablation curve of {whose}: the share of labels that stay as ever more units are "
-        f"switched off at random. The strong line is the best repeat{others}. "
+        f"Curve of {whose}: the share of labels that stay as ever more is disturbed at random. "
+        f"Across: {curves.across}. The strong line is the best repeat{others}. "
     )
     if curves.crossed:
         caption += (
             f"The circle is where it falls below {curves.kept}. The band is the 95 % interval: "
             "it says how far the circle may move with other examples, and the distance between "
-            "the lines how far with other orders."
+            "the lines how far with other draws."
         )
     else:
         caption += f"It never falls below {curves.kept}."
@@ -200,13 +200,11 @@ def _network(row: Row, curves: Curves) -> Figure:
 
 
 def _curve_label(row: Row, curves: Curves) -> str:
-    where = f"at {percent(row['value'])} of units" if row["value"] is not None else "nowhere known"
+    where = f"at {percent(row['value'])}" if row["value"] is not None else "nowhere known"
     whose = _name(row) if row["layer"] else "the whole network"
     return (
-        f"Ablation curve of {whose}: labels unchanged against units "
-        f"switched off. It falls below {curves.kept} "
-        + (where if curves.crossed else "nowhere")
-        + "."
+        f"Curve of {whose}: labels unchanged against {curves.across}. "
+        f"It falls below {curves.kept} " + (where if curves.crossed else "nowhere") + "."
     )
 
 
@@ -215,7 +213,7 @@ def _repeats(curves: Curves) -> tuple[str, ...]:
         f"repeat {i + 1}" + (" (best)" if i == curves.chosen else "")
         for i in range(len(curves.repeats))
     )
-    return ("units switched off", *names)
+    return (curves.across, *names)
 
 
 def _points(curves: Curves) -> tuple[tuple[str, ...], ...]:
@@ -272,11 +270,12 @@ def _panels(drawn: Sequence[tuple[Row, Curves]]) -> Figure:
         for row, curves in chosen
         for point in _points(curves)
     )
+    across = chosen[0][1].across
     caption = (
-        f"Ablation curves of {which} alone. Across: units of the layer switched off; upwards: "
+        f"Curves of {which} alone. Across: {across}; upwards: "
         "labels unchanged; dashes, circle and band as for the network."
     )
-    columns = ("layer", "units switched off", *(f"repeat {i + 1}" for i in range(most)))
+    columns = ("layer", across, *(f"repeat {i + 1}" for i in range(most)))
     return Figure(caption, drawings, columns, cells, "panel-points")
 
 

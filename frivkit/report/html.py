@@ -9,10 +9,13 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from frivkit.report import tables
 from frivkit.report.figures import NAME, Section
+from frivkit.report.perunit import unit_tables
 from frivkit.report.words import file_name, readable, short
 
 MOST_ROWS = 1000
 """Rows of a table; the JSON document has the rest."""
+MOST_UNITS = 512
+"""Units of a layer in its table; the CSV file has the rest."""
 PANEL = 36
 """Characters of a name above a panel."""
 
@@ -43,6 +46,7 @@ def analysis_page(document: Mapping[str, Any]) -> str:
             model=tables.model_facts(shown),
             data=tables.data_facts(shown["data"]),
             provenance=tables.provenance_facts(shown),
+            units=[tables.units_of(table, MOST_UNITS) for table in unit_tables(shown)],
             measurements=tables.measurement_table(sections),
             sites=tables.site_table(shown["sites"]),
             skipped=tables.skipped_table(shown["skipped"]),
@@ -55,7 +59,7 @@ def _lead(main: Section | None, sections: list[Section], data: Mapping[str, Any]
     on = f"{tables.grouped(data['examples'])} examples of {data['spec']}"
     if main is not None:
         measured = (
-            "Units were switched off at random, ever more of them, and the network's answers to "
+            "The network was disturbed at random, more and more, and its answers to "
             f"{on} were compared with those it gives when it is intact."
         )
         return [measured, *main.verdict[:1]]
@@ -78,5 +82,6 @@ def _environment() -> Environment:
     environment.filters["name"] = lambda text: short(text, NAME)
     environment.filters["panel"] = lambda text: short(text, PANEL)
     environment.filters["plain"] = tables.plain
+    environment.filters["grouped"] = tables.grouped
     environment.globals["most_rows"] = MOST_ROWS
     return environment

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from frivkit.report.figures import NAME, Section
-from frivkit.report.words import percent, short, sizes
+from frivkit.report.perunit import UnitTable
+from frivkit.report.words import number, percent, short, sizes
 
 Facts = list[tuple[str, str]]
 """Names and values, in the order in which they are shown."""
@@ -132,6 +133,52 @@ def provenance_facts(document: Mapping[str, Any]) -> Facts:
         ("model's sha256", model["sha256"]),
         ("data's sha256", document["data"]["sha256"]),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The table of a layer's units.
+
+    Attributes:
+        layer: The layer.
+        selector: How it was read as units.
+        count: How many units it has.
+        metrics: The names over the columns, each with those of its columns.
+        rows: Its cells, of the first units.
+    """
+
+    layer: str
+    selector: str
+    count: int
+    metrics: Sequence[tuple[str, tuple[str, ...]]]
+    rows: Sequence[tuple[str, ...]]
+
+
+def units_of(table: UnitTable, most: int) -> Units:
+    """Give the table of a layer's units, in their order, ``most`` of them at most."""
+    columns = list(table.columns)
+    metrics = {
+        metric: tuple(
+            short(name.replace("_", " "), NAME) for other, name in columns if other == metric
+        )
+        for metric, _ in columns
+    }
+    return Units(
+        layer=short(table.layer, NAME),
+        selector=short(table.selector or "", NAME),
+        count=table.units,
+        metrics=[(short(metric, NAME), names) for metric, names in metrics.items()],
+        rows=[
+            (str(unit), *map(_cell, table.row(unit, columns)))
+            for unit in range(min(most, table.units))
+        ],
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return number(value) if isinstance(value, float) else short(plain(value), NAME)
 
 
 def grouped(whole: int | None) -> str:

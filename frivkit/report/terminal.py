@@ -155,7 +155,7 @@ def _curve(row: Mapping[str, Any], curves: Curves) -> list[str]:
         *(f"  {heights.get(i, ''):>6} ┤{''.join(cells)}".rstrip() for i, cells in enumerate(grid)),
         f"         └{''.join(axis)}",
         f"          {''.join(below)}",
-        f"         {'units switched off':^{CURVE_WIDTH}}".rstrip(),
+        f"         {curves.across:^{CURVE_WIDTH}}".rstrip(),
     ]
 
 

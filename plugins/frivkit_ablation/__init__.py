@@ -1,1 +1,1 @@
-"""Built-in ablation meter: prunability under the paper's protocol and its published code's."""
+"""Built-in meters that disturb a network: prunability, noise, edited weights, frivolity."""

@@ -34,7 +34,7 @@ def crossings(levels: Array, curves: Array, threshold: float) -> tuple[Array, ND
     """Find where curves first fall below a threshold, by linear interpolation.
 
     The first ``r`` with ``curve[r] >= threshold > curve[r + 1]`` counts; a curve that never falls
-    below has its value 1.0 (all units can go), as in the published code.
+    below crosses at its last level (1.0 where all units can go, as in the published code).
 
     Args:
         levels: Increasing, at least two, shape (levels,).
@@ -62,7 +62,7 @@ def crossings(levels: Array, curves: Array, threshold: float) -> tuple[Array, ND
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (high - threshold) / (high - low)
     x = levels[r] + np.clip(share, 0.0, 1.0) * (levels[r + 1] - levels[r])
-    return np.where(none, 1.0, x), np.where(none, -1, r)
+    return np.where(none, levels[-1], x), np.where(none, -1, r)
 
 
 def interval(

@@ -21,7 +21,7 @@ from frivkit.metric import Measurement, Metric
 from frivkit.moments import Moments, merged
 from frivkit.study import Study
 from frivkit_redundancy.jackknife import interval, others
-from frivkit_redundancy.spectrum import infinite
+from frivkit_redundancy.spectrum import infinite, variances
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,13 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
             value=float(np.mean(known)) if known else None,
             units=selector.name,
             examples=study.examples,
-            detail={"layers": values} | ({} if known else {"note": "no unit of any layer varies"}),
+            detail={"layers": values, "undefined_layers": len(values) - len(known)}
+            | ({} if known else {"note": "no unit of any layer varies"}),
         )
     yield from layers
 
 
-METRIC = Metric(measure, Options)
+METRIC = Metric(measure, Options, per_unit=True)
 
 
 def squared_correlations(moments: Moments, ridge: float) -> NDArray[np.float64]:
@@ -94,10 +95,12 @@ def squared_correlations(moments: Moments, ridge: float) -> NDArray[np.float64]:
         [1.0, 1.0, 0.0]
     """
     found = np.full(moments.units, np.nan)
-    varies = moments.variance > 0
-    if not varies.any():
+    variance = variances(moments)
+    varies = variance > 0
+    if varies.sum() < 2:
+        found[varies] = 0.0  # a unit alone has no others
         return found
-    scale = np.sqrt(moments.variance[varies])
+    scale = np.sqrt(variance[varies])
     correlations = moments.covariance[np.ix_(varies, varies)] / np.outer(scale, scale)
     values, vectors = np.linalg.eigh(correlations)
     added = ridge * values[-1]
@@ -120,12 +123,17 @@ def _layer(
         "ridge": options.ridge,
         "units": whole.units,
         "rows": whole.count,
-        "unit_values": [None if np.isnan(square) else float(square) for square in squares],
+        "constant_units": int(np.isnan(squares).sum()),
         "by_chance": min(1.0, (whole.units - 1) / (whole.count - 1)),
         "fewer_rows_than_units": whole.count <= whole.units,
+        "per_unit": {
+            "value": [None if np.isnan(square) else float(square) for square in squares],
+        },
     }
     if value is None:
         detail["note"] = "no unit varies over these examples, so there is nothing to predict"
+    elif len(squares) - detail["constant_units"] == 1:
+        detail["note"] = "only one unit varies, which no other can predict"
     elif whole.count <= whole.units:
         detail["note"] = "with no more rows than units the others predict any unit"
     return Measurement(

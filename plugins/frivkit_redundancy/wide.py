@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit_redundancy.spectrum import EXACT, Spectrum
+from frivkit_redundancy.spectrum import EXACT, Spectrum, settled
 
 Array = NDArray[np.float64]
 Passes = Callable[[], Iterator[NDArray[Any]]]
@@ -111,7 +111,7 @@ def _columns(passes: Passes) -> _Columns:
             total += shifted.sum(axis=0)
             squares += np.einsum("ij,ij->j", shifted, shifted)
         offset = total / rows
-        return _Columns(rows, shift + offset, np.maximum(squares / rows - offset**2, 0.0))
+        return _Columns(rows, shift + offset, settled(squares / rows, offset))
 
 
 def _by_examples(passes: Passes, columns: _Columns, slice_units: int) -> Array:

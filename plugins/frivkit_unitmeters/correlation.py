@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from frivkit.metric import Measurement, Metric
 from frivkit.moments import Moments
 from frivkit.study import Study
-from frivkit_unitmeters.layers import Options, layer_moments, varying, with_network
+from frivkit_unitmeters.layers import (
+    NO_PAIR,
+    Options,
+    layer_moments,
+    one_a_unit,
+    varying,
+    with_network,
+)
 
 BINS = 50
 """Bins of the histogram, of equal width in [0, 1]."""
@@ -45,6 +52,38 @@ def absolute_correlation(moments: Moments) -> NDArray[np.float64]:
     return result
 
 
+def per_unit(between: NDArray[np.float64], vary: NDArray[np.bool_]) -> dict[str, list[Any]]:
+    """Give what is known of each unit's |r| to the others; None without another to compare with.
+
+    Args:
+        between: What :func:`absolute_correlation` gives; its diagonal is overwritten.
+        vary: Which units vary, shape (units,).
+
+    Returns:
+        By column: ``value``, the mean |r| to the other units that vary; ``largest``, the largest;
+        and ``most_like``, the unit, counted from 0, to which it is (the first of several).
+
+    Example:
+        >>> between = np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 1.0], [0.0, 1.0, 1.0]])
+        >>> per_unit(between, np.array([True, True, False, True]))["most_like"]
+        [1, 3, None, 1]
+    """
+    others = len(between) - 1
+    values, largest = np.zeros(len(vary)), np.zeros(len(vary))
+    most_like = np.zeros(len(vary), np.int64)
+    if others > 0:
+        values[vary] = (between.sum(axis=1) - 1) / others
+        np.fill_diagonal(between, -1.0)  # |r| to all others may be 0
+        largest[vary] = between.max(axis=1)
+        most_like[vary] = np.flatnonzero(vary)[between.argmax(axis=1)]
+    defined = vary & (others > 0)
+    return {
+        "value": one_a_unit(values, defined),
+        "largest": one_a_unit(largest, defined),
+        "most_like": one_a_unit(most_like, defined),
+    }
+
+
 def measure(study: Study, options: Options) -> Iterator[Measurement]:
     """Measure the mean over layers, then each layer's mean |r| over distinct pairs of units.
 
@@ -69,13 +108,15 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
                     "rows": moments.count,
                     "constant_units": moments.units - len(between),
                     **_distribution(pairs),
+                    **({} if pairs.size else NO_PAIR),
+                    "per_unit": per_unit(between, varying(moments)),
                 },
             )
         )
     yield from with_network(study, layers)
 
 
-METRIC = Metric(measure, Options)
+METRIC = Metric(measure, Options, per_unit=True)
 
 
 def _distribution(pairs: NDArray[np.float64]) -> dict[str, Any]:

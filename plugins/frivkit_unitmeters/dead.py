@@ -49,12 +49,15 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
                     "zero_units": int(dead.sum()),
                     "constant_units": int(constant.sum()),
                     "constant_share": float(constant.mean()),
-                    "zero": np.flatnonzero(dead).tolist(),
-                    "constant": np.flatnonzero(constant).tolist(),
+                    "per_unit": {
+                        "value": dead.astype(int).tolist(),
+                        "mean": moments.mean.tolist(),
+                        "sd": np.where(constant, 0.0, np.sqrt(moments.variance)).tolist(),
+                    },
                 },
             )
         )
     yield from with_network(study, layers)
 
 
-METRIC = Metric(measure, Options)
+METRIC = Metric(measure, Options, per_unit=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ NEGLIGIBLE = 1e-9
 The shift is near the mean, so that for a unit that varies this share is near 1; it is small only
 where a double-precision constant is not a float32, which the shift is.
 """
+NO_PAIR = {"note": "fewer than two units vary, so there is no pair of them"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,11 @@ def layer_moments(
     for site, parts in study.moments(selector, exact=exact):
         moments = merged(parts)
         if not moments.finite:
+            remedy = "" if exact else ", or give --option exact=true for numbers above 1e19"
             raise ModelError(
                 f"layer {site.layer} gives activations that are not finite (or overflow when "
-                f"squared), so {metric} is undefined: leave it out with --layer, or change the data"
+                f"squared), so {metric} is undefined: leave it out with --layer, or change the "
+                f"data{remedy}"
             )
         yield site, moments
 
@@ -91,6 +95,20 @@ def with_network(study: Study, layers: Sequence[Measurement]) -> Iterator[Measur
             units=layers[0].units,
             protocol=study.protocol,
             examples=study.examples,
-            detail={"layers": values, "undefined_layers": len(values) - len(known)},
+            detail={"layers": values, "undefined_layers": len(values) - len(known)}
+            | ({} if known else {"note": "no layer has a value"}),
         )
     yield from layers
+
+
+def one_a_unit(values: NDArray[Any], defined: NDArray[np.bool_]) -> list[Any]:
+    """Give a column of ``per_unit``: one value a unit, None where it is undefined.
+
+    Example:
+        >>> one_a_unit(np.array([0.5, 7.0]), np.array([True, False]))
+        [0.5, None]
+    """
+    return [
+        value if known else None
+        for value, known in zip(values.tolist(), defined.tolist(), strict=True)
+    ]

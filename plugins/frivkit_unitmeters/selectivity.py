@@ -21,8 +21,12 @@ from numpy.typing import NDArray
 from frivkit.errors import UsageError
 from frivkit.metric import Measurement, Metric
 from frivkit.study import Study
-from frivkit_unitmeters.classes import ClassSums, sum_by_class
-from frivkit_unitmeters.layers import with_network
+from frivkit_unitmeters.classes import ClassSums, classes_of, sums_by_class
+from frivkit_unitmeters.layers import one_a_unit, with_network
+
+UNDEFINED = (
+    "no unit has a selectivity, which takes means over classes that are not negative and not all 0"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +52,15 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
 
     Raises:
         DataError: the data hold no labels, or those of one class only.
-        ModelError: a layer gives activations that are not finite.
+        ModelError: a layer gives activations that are not finite, or its sums do not fit into
+            memory.
     """
     selector = study.units("map")
-    classes, sums = sum_by_class(study, selector)
+    classes = classes_of(study)
     layers = []
-    for site in study.sites:
-        detail = _detail(classes, *sums[site.name], options.low)
-        values = [value for value in detail["selectivity"] if value is not None]
+    for site, (first, second) in sums_by_class(study, selector, classes):
+        detail = _detail(classes.labels, first, second, options.low)
+        values = [value for value in detail["per_unit"]["value"] if value is not None]
         layers.append(
             Measurement(
                 metric="selectivity",
@@ -71,7 +76,7 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
     yield from with_network(study, layers)
 
 
-METRIC = Metric(measure, Options)
+METRIC = Metric(measure, Options, per_unit=True)
 
 
 def _detail(
@@ -80,7 +85,7 @@ def _detail(
     """Say everything about the units of a layer, null where there is nothing to say."""
     whole = first + second
     favourites = whole.favourites()
-    found = whole.selectivity(favourites)
+    found = np.maximum(whole.selectivity(favourites), 0.0)  # less is rounding, and NaN stays
     defined = np.isfinite(found)
     chosen = first.favourites()
     seen, unseen = first.selectivity(chosen), second.selectivity(chosen)
@@ -96,13 +101,11 @@ def _detail(
         "second_half": _mean(unseen[both]),
         "generalisation": _mean((seen - unseen)[both] ** 2),
         "generalisation_units": int(both.sum()),
-        "selectivity": [
-            float(value) if known else None for value, known in zip(found, defined, strict=True)
-        ],
-        "favourites": [
-            int(classes[best]) if known else None
-            for best, known in zip(favourites, defined, strict=True)
-        ],
+        **({} if defined.any() else {"note": UNDEFINED}),
+        "per_unit": {
+            "value": one_a_unit(found, defined),
+            "favourite": one_a_unit(classes[favourites], defined),
+        },
     }
 
 

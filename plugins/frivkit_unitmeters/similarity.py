@@ -16,7 +16,7 @@ from frivkit.metric import Measurement, Metric
 from frivkit.moments import Moments
 from frivkit.study import Study
 from frivkit_unitmeters.correlation import absolute_correlation
-from frivkit_unitmeters.layers import layer_moments, varying, with_network
+from frivkit_unitmeters.layers import NO_PAIR, layer_moments, varying, with_network
 
 SLACK = 1e-6
 """By how much rounding, of sums in float32, may keep |r| from the threshold it reaches."""
@@ -82,11 +82,12 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
                     "threshold": options.threshold,
                     "count_mean": float(counts.mean()),
                     "count_sd": float(counts.std()),
-                    "counts": counts.tolist(),
+                    **({} if vary > 1 else NO_PAIR),
+                    "per_unit": {"count": counts.tolist()},
                 },
             )
         )
     yield from with_network(study, layers)
 
 
-METRIC = Metric(measure, Options)
+METRIC = Metric(measure, Options, per_unit=True)

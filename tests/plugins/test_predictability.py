@@ -49,7 +49,7 @@ def test_each_unit_has_the_share_that_regression_on_the_others_explains(
     for i in range(5):
         others = np.delete(u, i, axis=1)
         by_sklearn.append(LinearRegression().fit(others, u[:, i]).score(others, u[:, i]))
-    assert layer.detail["unit_values"] == pytest.approx(by_sklearn, abs=1e-4)
+    assert layer.detail["per_unit"]["value"] == pytest.approx(by_sklearn, abs=1e-4)
     assert layer.value == pytest.approx(np.mean(by_sklearn), abs=1e-4)
     assert network.value == layer.value
     assert layer.interval[0] < layer.value < layer.interval[1]
@@ -59,21 +59,21 @@ def test_copies_are_predicted_wholly_and_unrelated_units_not(tmp_path: Path) -> 
     a, b = np.meshgrid([1.0, 2.0], [1.0, 2.0, 4.0])
     u = np.stack([a.ravel(), 3 * a.ravel(), b.ravel()], axis=1)
     found = measured(tmp_path, u)[1]
-    assert found.detail["unit_values"] == pytest.approx([1, 1, 0], abs=1e-5)
+    assert found.detail["per_unit"]["value"] == pytest.approx([1, 1, 0], abs=1e-5)
     assert found.value == pytest.approx(2 / 3, abs=1e-5)
 
 
 def test_sum_of_others_is_predicted_wholly_and_predicts_them(tmp_path: Path) -> None:
     u = positive(100, 2)
     found = measured(tmp_path, np.column_stack([u, u.sum(axis=1)]), exact="true")[1]
-    assert found.detail["unit_values"] == pytest.approx([1, 1, 1], abs=1e-4)
+    assert found.detail["per_unit"]["value"] == pytest.approx([1, 1, 1], abs=1e-4)
 
 
 def test_small_units_are_predicted_as_well_as_large_ones(tmp_path: Path) -> None:
     u = positive(200, 4)
     u[:, 1] += u[:, 0]
-    plain = measured(tmp_path, u)[1].detail["unit_values"]
-    scaled = measured(tmp_path, u * [1, 1e-3, 1e3, 1])[1].detail["unit_values"]
+    plain = measured(tmp_path, u)[1].detail["per_unit"]["value"]
+    scaled = measured(tmp_path, u * [1, 1e-3, 1e3, 1])[1].detail["per_unit"]["value"]
     assert scaled == pytest.approx(plain, abs=1e-4)
 
 
@@ -81,7 +81,7 @@ def test_constant_unit_has_no_value_and_does_not_count(tmp_path: Path) -> None:
     u = positive(60, 3)
     u[:, 1] = 0.1
     found = measured(tmp_path, u)[1]
-    values = found.detail["unit_values"]
+    values = found.detail["per_unit"]["value"]
     assert values[1] is None
     assert found.value == pytest.approx((values[0] + values[2]) / 2)
 

@@ -19,7 +19,7 @@ from frivkit.errors import FrivkitError, ModelError, UsageError
 from frivkit.metric import Measurement
 from frivkit.moments import Moments
 from frivkit.pipeline import Request, analyze
-from frivkit_unitmeters.correlation import absolute_correlation
+from frivkit_unitmeters.correlation import absolute_correlation, per_unit
 from frivkit_unitmeters.dead import zero
 from frivkit_unitmeters.layers import varying
 from tests.handmade import written
@@ -27,10 +27,10 @@ from tests.handmade import written
 METERS = ("correlation", "similarity", "selectivity", "dead-units")
 BY_MOMENTS = ("correlation", "similarity", "dead-units")
 PER_UNIT = {
-    "correlation": (),
-    "similarity": ("counts",),
-    "selectivity": ("selectivity", "favourites"),
-    "dead-units": (),
+    "correlation": ("value", "largest"),
+    "similarity": ("count",),
+    "selectivity": ("value", "favourite"),
+    "dead-units": ("value", "mean", "sd"),
 }
 
 
@@ -115,7 +115,7 @@ def test_correlation_by_hand(tmp_path: Path) -> None:
 
 def test_similarity_by_hand(tmp_path: Path) -> None:
     found = layer(tmp_path, "similarity", BY_HAND)
-    assert found.detail["counts"] == [1, 1, 2, 0]
+    assert found.detail["per_unit"]["count"] == [1, 1, 2, 0]
     assert found.detail["count_mean"] == 1.0
     assert found.detail["count_sd"] == pytest.approx(0.5**0.5)
     assert found.value == pytest.approx(1 / 3)
@@ -123,7 +123,7 @@ def test_similarity_by_hand(tmp_path: Path) -> None:
 
 def test_similarity_takes_another_threshold(tmp_path: Path) -> None:
     found = layer(tmp_path, "similarity", BY_HAND, options={"threshold": "0.6"})
-    assert found.detail["counts"] == [0, 0, 0, 0]
+    assert found.detail["per_unit"]["count"] == [0, 0, 0, 0]
     assert found.value == 0.0
 
 
@@ -147,8 +147,11 @@ def test_dead_units_by_hand(tmp_path: Path) -> None:
     x = np.column_stack([A, -A - 1, 0 * A, np.full(4, 2.0)])  # the second dies in the ReLU
     found = layer(tmp_path, "dead-units", x)
     assert found.value == 0.5
-    assert found.detail["zero"] == [1, 2]
-    assert found.detail["constant"] == [1, 2, 3]
+    columns = found.detail["per_unit"]
+    assert columns["value"] == [0, 1, 1, 0]
+    assert columns["mean"] == [0.5, 0, 0, 2]
+    assert columns["sd"] == [0.5, 0, 0, 0]
+    assert (found.detail["zero_units"], found.detail["constant_units"]) == (2, 3)
     assert found.detail["constant_share"] == 0.75
 
 
@@ -172,8 +175,8 @@ RESPONSES = np.array(
 
 def test_selectivity_by_hand(tmp_path: Path) -> None:
     found = layer(tmp_path, "selectivity", RESPONSES, y=CLASSES)
-    assert found.detail["selectivity"] == [0.25, 1.0, 0.0, None]
-    assert found.detail["favourites"] == [0, 1, 0, None]
+    assert found.detail["per_unit"]["value"] == [0.25, 1.0, 0.0, None]
+    assert found.detail["per_unit"]["favourite"] == [0, 1, 0, None]
     assert found.detail["undefined_units"] == 1
     assert found.value == pytest.approx(1.25 / 3)
     assert found.detail["low_share"] == pytest.approx(1 / 3)
@@ -185,7 +188,7 @@ def test_selectivity_by_hand(tmp_path: Path) -> None:
 
 def test_favourites_are_the_datas_own_class_numbers(tmp_path: Path) -> None:
     found = layer(tmp_path, "selectivity", RESPONSES, y=[3 + 4 * c for c in CLASSES])
-    assert found.detail["favourites"] == [3, 7, 3, None]
+    assert found.detail["per_unit"]["favourite"] == [3, 7, 3, None]
     assert found.detail["classes"] == 2
 
 
@@ -208,7 +211,7 @@ def test_negative_means_leave_selectivity_undefined(tmp_path: Path) -> None:
     x = np.array([[1.0, 2.0], [-1.0, 1.0], [1.0, 2.0], [-1.0, 1.0]])
     model = dense(2, rectified=False)
     found = measured(tmp_path, model, x, [0, 1, 0, 1], ["selectivity"])["selectivity"][1]
-    assert found.detail["selectivity"][0] is None
+    assert found.detail["per_unit"]["value"][0] is None
     m, r = np.tanh([2.0, 1.0])
     assert found.value == pytest.approx((m - r) / (m + r), rel=1e-6)
 
@@ -232,7 +235,7 @@ def test_all_meters_meet_numpy_and_scipy_on_feature_maps(tmp_path: Path) -> None
     assert correlation.detail["rows"] == 203 * 9
     counts = [sum(value >= 0.5 for pair, value in r.items() if unit in pair) for unit in range(5)]
     assert sum(counts) > 0
-    assert found["similarity"][1].detail["counts"] == counts
+    assert found["similarity"][1].detail["per_unit"]["count"] == counts
     assert found["similarity"][1].value == pytest.approx(np.mean(counts) / 4)
 
     of_row = np.repeat(y, 9)
@@ -242,10 +245,19 @@ def test_all_meters_meet_numpy_and_scipy_on_feature_maps(tmp_path: Path) -> None
         m, rest = unit[of_row == best].mean(), unit[of_row != best].mean()
         by_numpy.append((m - rest) / (m + rest))
     selectivity = found["selectivity"][1]
-    assert selectivity.detail["selectivity"][:4] == pytest.approx(by_numpy, rel=1e-5)
-    assert selectivity.detail["selectivity"][4] is None
+    assert selectivity.detail["per_unit"]["value"][:4] == pytest.approx(by_numpy, rel=1e-5)
+    assert selectivity.detail["per_unit"]["value"][4] is None
     assert selectivity.value == pytest.approx(np.mean(by_numpy), rel=1e-5)
-    assert found["dead-units"][1].detail["zero"] == [4]
+    dead = found["dead-units"][1].detail["per_unit"]
+    assert dead["value"] == [0, 0, 0, 0, 1]
+    assert dead["mean"] == pytest.approx(units.mean(axis=1), rel=1e-5)
+    assert dead["sd"] == pytest.approx(units.std(axis=1), rel=1e-5)
+    everyone = np.abs(np.corrcoef(units[:4])) - np.eye(4)
+    columns = correlation.detail["per_unit"]
+    assert columns["value"][:4] == pytest.approx(everyone.sum(axis=1) / 3, abs=1e-5)
+    assert columns["largest"][:4] == pytest.approx(everyone.max(axis=1), abs=1e-5)
+    assert columns["most_like"] == [*everyone.argmax(axis=1), None]
+    assert columns["value"][4] is columns["largest"][4] is None
 
 
 SAMPLE = np.random.default_rng(2).gamma(1.0, size=(150, 6))
@@ -281,9 +293,13 @@ def test_permuting_units_permutes_what_is_said_of_each(tmp_path: Path) -> None:
     for name in METERS:
         assert after[name][1].value == pytest.approx(before[name][1].value, rel=1e-5)
         for key in PER_UNIT[name]:
-            was, now = (np.array(m[name][1].detail[key], float) for m in (before, after))
+            was, now = (
+                np.array(m[name][1].detail["per_unit"][key], float) for m in (before, after)
+            )
             np.testing.assert_allclose(now, was[order], rtol=1e-5)  # null is NaN here
-    assert order[after["dead-units"][1].detail["zero"]].tolist() == [3]
+    assert order[np.argmax(after["dead-units"][1].detail["per_unit"]["value"])] == 3
+    was, now = (m["correlation"][1].detail["per_unit"]["most_like"] for m in (before, after))
+    assert [None if unit is None else order[unit] for unit in now] == [was[i] for i in order]
 
 
 def test_duplicated_unit_is_one_more_pair_at_one_and_similar_to_its_twin(tmp_path: Path) -> None:
@@ -294,10 +310,15 @@ def test_duplicated_unit_is_one_more_pair_at_one_and_similar_to_its_twin(tmp_pat
     assert correlation["dropped_by_the_code"] == 1
     assert correlation["histogram"][-1] == before["correlation"][1].detail["histogram"][-1] + 1
     assert correlation["mean_by_the_code"] < after["correlation"][1].value
-    counts = before["similarity"][1].detail["counts"]
-    assert after["similarity"][1].detail["counts"] == [*counts[:5], counts[5] + 1, counts[5] + 1]
-    selectivity = after["selectivity"][1].detail["selectivity"]
+    counts = before["similarity"][1].detail["per_unit"]["count"]
+    assert after["similarity"][1].detail["per_unit"]["count"] == [
+        *counts[:5],
+        counts[5] + 1,
+        counts[5] + 1,
+    ]
+    selectivity = after["selectivity"][1].detail["per_unit"]["value"]
     assert selectivity == pytest.approx([*selectivity[:6], selectivity[5]])
+    assert after["correlation"][1].detail["per_unit"]["most_like"][5:] == [6, 5]
     assert after["dead-units"][1].value == pytest.approx(1 / 7)
 
 
@@ -322,6 +343,7 @@ def test_network_value_is_the_mean_over_layers_that_have_one(tmp_path: Path) -> 
         assert second.value is None
         assert network.value == first.value
         assert network.detail == {"layers": [first.value, None], "undefined_layers": 1}
+        assert second.detail["note"]
     network, first, second = found["dead-units"]
     assert [network.value, first.value, second.value] == [0.5, 0.0, 1.0]
 
@@ -330,6 +352,7 @@ def test_network_value_of_undefined_layers_is_undefined(tmp_path: Path) -> None:
     found = measured(tmp_path, dense(3), -np.ones((10, 3)), [0, 1] * 5)
     for name in ("correlation", "similarity", "selectivity"):
         assert found[name][0].value is None
+        assert found[name][0].detail["note"] == "no layer has a value"
     assert found["dead-units"][0].value == 1.0
 
 
@@ -389,6 +412,49 @@ def test_layers_too_wide_for_memory_are_refused(tmp_path: Path, metric: str) -> 
     x = np.random.default_rng(0).uniform(size=(4, 64))
     said = refusal(tmp_path, metric, x, request={"memory": 2**16})
     assert said.startswith("ModelError: layer a has 64 units")
+
+
+@pytest.mark.parametrize(
+    ("metric", "defined"), [("correlation", 5), ("selectivity", 5), ("dead-units", 6)]
+)
+def test_value_of_a_layer_is_the_mean_of_its_units_values(
+    tmp_path: Path, metric: str, defined: int
+) -> None:
+    found = layer(tmp_path, metric, SAMPLE, y=SAMPLE_CLASSES)
+    known = [value for value in found.detail["per_unit"]["value"] if value is not None]
+    assert len(known) == defined
+    assert found.value == pytest.approx(np.mean(known), rel=1e-12)
+
+
+def test_unit_unlike_all_others_still_has_a_nearest_one() -> None:
+    between = np.eye(3)
+    assert per_unit(between, np.full(3, True)) == {
+        "value": [0.0, 0.0, 0.0],
+        "largest": [0.0, 0.0, 0.0],
+        "most_like": [1, 0, 0],
+    }
+
+
+def test_selectivity_too_large_for_memory_is_refused_before_any_pass(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(size=(40, 64))
+    passes = Passes()
+    more = {"y": np.arange(40), "request": {"memory": 2**17}, "progress": passes}
+    said = refusal(tmp_path, "selectivity", x, **more)
+    assert said.startswith("ModelError: layer a has 64 units, whose sums over 40 classes take ")
+    assert "--memory" in said
+    assert "activations" not in passes.begun
+
+
+def test_selectivity_in_little_memory_takes_more_passes_and_says_the_same(tmp_path: Path) -> None:
+    x = np.random.default_rng(6).uniform(0.1, 1, (300, 3)) - 0.3
+    y = np.arange(300) % 50
+    ample, scarce = Passes(), Passes()
+    before = measured(tmp_path, two_layers(), x, y, ["selectivity"], progress=ample)
+    request = {"memory": 2 * 8 * 50 * 3 * 6}  # holds what one layer of two takes
+    more = {"progress": scarce, "request": request}
+    after = measured(tmp_path, two_layers(), x, y, ["selectivity"], **more)
+    assert (ample.begun.count("activations"), scarce.begun.count("activations")) == (1, 2)
+    assert after == before
 
 
 class Passes:

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from frivkit.engine import session
 from frivkit.engine.runs import Intact, Path
 from frivkit.engine.session import Device
-from frivkit.graph.instrument import masked_whole, suffix, tapped
+from frivkit.graph.instrument import perturbed_whole, suffix, tapped
 from frivkit.graph.model import Model
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites import Site, Survey, survey
@@ -169,13 +169,13 @@ def test_a_masked_unit_is_a_unit_times_zero(name, tmp_path):
 def test_what_lies_behind_a_site_gives_what_the_whole_gives(name, tmp_path):
     made = case(name, tmp_path)
     sites = made.found.sites
-    graph = masked_whole(made.model, sites, made.output)
+    graph = perturbed_whole(made.model, sites, made.output)
     whole = session.Session(graph.ir, DEVICE)
 
     def run_whole(mask: Mask, selector: UnitSelector) -> np.ndarray:
         keep = {**ones(*sites, selector=selector).keep, **mask.keep}
         masks = {
-            graph.masks[site.name]: selector.mask(site, keep[site.name])[np.newaxis].astype(
+            graph.added[site.name][0]: selector.mask(site, keep[site.name])[np.newaxis].astype(
                 made.plain.dtype
             )
             for site in sites
@@ -199,7 +199,7 @@ def test_no_graph_is_changed(name, tmp_path):
     before = ir.to_proto(made.model.ir).SerializeToString()
     names = [site.name for site in made.found.sites]
     tapped(made.model, [*names, made.output])
-    masked_whole(made.model, made.found.sites, made.output)
+    perturbed_whole(made.model, made.found.sites, made.output)
     for site in made.found.sites:
         made.run(made.path(site), ones(site))
     assert ir.to_proto(made.model.ir).SerializeToString() == before
@@ -213,7 +213,7 @@ def test_entries_of_a_suffix_hold_one_row_an_example(name, tmp_path):
     for site in made.found.sites:
         path = made.path(site)
         assert site.name in path.entries
-        entry = path.prepare(made.inputs)
+        entry = path.prepare(made.inputs).entry
         assert {len(array) for array in entry.values()} == {made.model.batch or 3}
         assert all(batch_first(values[entered], made.model.batch) for entered in path.entries)
 

@@ -15,34 +15,11 @@ from frivkit.provenance import Clock
 from frivkit.report.document import analysis_document, inspection_document
 from frivkit.report.html import analysis_page
 from frivkit.report.terminal import analysis_text, inspection_text
+from tests.contract import SCHEMAS, complaints
 from tests.nets import NETS, opened
 
 ROOT = Path(__file__).parents[3]
-SCHEMAS = {
-    path.name.partition("-")[0]: json.loads(path.read_text())
-    for path in sorted((ROOT / "docs/schema").iterdir())
-}
 PAGE = (ROOT / "docs/json.md").read_text()
-
-
-def strict(schema):
-    """Give a schema that refuses keys it does not name; the published ones let versions grow."""
-    if isinstance(schema, list):
-        return [strict(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {key: strict(value) for key, value in schema.items()}
-    if "properties" in found and "required" in found:
-        found.setdefault("additionalProperties", False)
-    return found
-
-
-def complaints(document, *, schemas=SCHEMAS):
-    """Say what is wrong with a document after a round trip through JSON."""
-    read = json.loads(json.dumps(document, allow_nan=False))
-    schema = strict(schemas[read["schema"].removeprefix("frivkit.").removesuffix("/1")])
-    validator = jsonschema.Draft202012Validator(schema)
-    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(read)]
 
 
 def properties(schema):

@@ -1,0 +1,72 @@
+"""``frivkit verify``: compare a compressed model with the original."""
+
+import math
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import click
+
+from frivkit.cli.shared import Common, check_places, model_options, write_json
+
+
+@click.command("verify")
+@click.argument("original", type=click.Path(path_type=Path))
+@click.argument("thin", type=click.Path(path_type=Path))
+@click.option("--data", metavar="SPEC", help="Data spec, NAME[:PATH][?key=value&...].")
+@click.option("--examples", type=click.IntRange(1, 2**63 - 1), help="Use at most so many examples.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option(
+    "--require",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Fail unless agreement is shown to be so high, such as 0.99.",
+)
+@click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
+@model_options
+def command(
+    *,
+    common: Common,
+    original: Path,
+    thin: Path,
+    data: str | None,
+    examples: int | None,
+    seed: int,
+    require: float | None,
+    json_to: str | None,
+) -> None:
+    """Tell how often THIN says what ORIGINAL says, and what it saves.
+
+    Without --data it takes the data that ORIGINAL names in its metadata, else noise.  With
+    --require it fails unless the lower end of the 95 % interval reaches that share.
+    """
+    from frivkit.errors import FrivkitError, UsageError
+    from frivkit.proof import verify
+    from frivkit.provenance import Clock
+    from frivkit.report.verification import verification_document, verification_text
+
+    clock = Clock.start()
+    if require is not None and math.isnan(require):
+        raise UsageError("--require is nan; give a share from 0 to below 1, such as 0.99")
+    for model in (original, thin):
+        check_places(json_to, model=model)
+    request = common.request(original, data=data, examples=examples, seed=seed)
+    progress = common.progress()
+    try:
+        with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
+            found = verify(request, thin, progress=progress)
+    finally:
+        progress.finish()
+    document = verification_document(found, clock, seed)
+    for warning in found.warnings:
+        common.say(f"warning: {warning}")
+    try:
+        if json_to and json_to != "-":
+            write_json(document, json_to)
+    finally:  # what cannot be written is still shown
+        if json_to == "-":
+            write_json(document, json_to)
+        else:
+            click.echo(verification_text(document))
+    shortfall = None if require is None else found.comparison.agreement.shortfall(require)
+    if shortfall is not None:
+        raise FrivkitError(shortfall)

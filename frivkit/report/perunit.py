@@ -1,0 +1,104 @@
+"""Values of single units, joined over metrics: a table for each layer, and all of them as CSV."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+VALUE = "value"
+"""The column that goes by its metric's name alone."""
+
+Column = tuple[str, str]
+"""A metric and one of its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTable:
+    """What is known of each unit of a layer.
+
+    Attributes:
+        layer: The layer.
+        selector: How its tensor was read as units, None where a metric does not say.
+        columns: One value a unit, None where it is undefined, by metric and column.
+    """
+
+    layer: str
+    selector: str | None
+    columns: Mapping[Column, Sequence[Any]]
+
+    @property
+    def units(self) -> int:
+        """How many units there are."""
+        return max(len(values) for values in self.columns.values())
+
+    def row(self, unit: int, columns: Sequence[Column]) -> list[Any]:
+        """Give the values of a unit in some columns, None where there is none."""
+        found = (self.columns.get(column, ()) for column in columns)
+        return [values[unit] if unit < len(values) else None for values in found]
+
+
+def unit_tables(document: Mapping[str, Any]) -> list[UnitTable]:
+    """Join what the metrics of an analysis tell of single units.
+
+    Args:
+        document: ``frivkit.analysis/1``, see ``docs/json.md``.
+
+    Returns:
+        A table for each layer in the order of the network, and for each unit selector that metrics
+        read it with; none for a layer of which no metric tells anything.
+
+    Example:
+        >>> row = {"metric": "m", "layer": "a", "units": "map"}
+        >>> found = [row | {"detail": {"per_unit": {"value": [0.5, None]}}}, row | {"detail": {}}]
+        >>> unit_tables({"sites": [{"layer": "a"}], "measurements": found})[0].columns
+        {('m', 'value'): [0.5, None]}
+    """
+    order = {site["layer"]: i for i, site in enumerate(document["sites"])}
+    found: dict[tuple[str, str | None], dict[Column, Sequence[Any]]] = {}
+    for row in document["measurements"]:
+        columns = _columns(row["detail"])
+        if row["layer"] is not None and columns:
+            table = found.setdefault((row["layer"], row["units"]), {})
+            table |= {(row["metric"], name): values for name, values in columns.items()}
+    tables = [UnitTable(*key, columns) for key, columns in found.items()]
+    return sorted(tables, key=lambda table: order.get(table.layer, len(order)))
+
+
+def unit_csv(tables: Sequence[UnitTable]) -> str:
+    r"""Give tables as one CSV file: a row for each unit of each layer and selector.
+
+    Numbers are written with all digits, what is undefined as nothing.  Names are those of the
+    model file, unchanged.
+
+    Example:
+        >>> unit_csv([UnitTable("a", "map", {("m", "value"): [0.5, None], ("m", "n"): [3, 4]})])
+        'layer,unit,units,m,m.n\na,0,map,0.5,3\na,1,map,,4\n'
+    """
+    columns = list(dict.fromkeys(column for table in tables for column in table.columns))
+    metrics = list(dict.fromkeys(metric for metric, _ in columns))
+    columns.sort(key=lambda column: metrics.index(column[0]))  # a metric's columns stay together
+    names = (metric if name == VALUE else f"{metric}.{name}" for metric, name in columns)
+    stream = StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["layer", "unit", "units", *names])
+    for table in tables:
+        writer.writerows(
+            [table.layer, unit, table.selector, *table.row(unit, columns)]
+            for unit in range(table.units)
+        )
+    return stream.getvalue()
+
+
+def _columns(detail: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """Give the values of single units in a detail, those that any table can show."""
+    columns = detail.get("per_unit")
+    if not isinstance(columns, Mapping):
+        return {}
+    return {
+        name: values
+        for name, values in columns.items()
+        if isinstance(values, list)
+        and values
+        and all(value is None or isinstance(value, str | int | float) for value in values)
+    }

@@ -1,0 +1,152 @@
+"""The laws of metrics."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from frivkit.errors import DataError, ModelError, UsageError
+from frivkit.metric import Metric
+from frivkit.options import parse_options
+from frivkit.study import PROTOCOLS
+from frivkit.testing.laws import metric_rules as rules
+from frivkit.testing.laws.case import Case, Found, LawError
+from frivkit.testing.subjects import Subject, small_cnn, small_mlp, tiny
+
+
+@dataclass(frozen=True, slots=True)
+class MetricLaw:
+    """Something that is true of every metric.
+
+    Attributes:
+        name: Lower-case words with hyphens.
+        says: The law in a sentence.
+        subjects: The networks it is checked on.
+        rule: Checks one case, given what the metric measures of the case's own subject.
+        protocols: Those under which it holds.
+    """
+
+    name: str
+    says: str
+    subjects: tuple[Callable[[], Subject], ...]
+    rule: Callable[[Case, Found], None]
+    protocols: tuple[str, ...] = PROTOCOLS
+
+    def check(
+        self, metric: Metric[Any], folder: Path, options: object | None = None
+    ) -> tuple[str, ...]:
+        """Check it against a metric, on every network and under every protocol it does not decline.
+
+        Args:
+            metric: The metric; it need not be registered.
+            folder: Where files may be written, such as pytest's ``tmp_path``.
+            options: An instance of ``metric.options``, for example with fewer repeats; None takes
+                the defaults.
+
+        Returns:
+            The network and the protocol of each case that was checked.
+
+        Raises:
+            LawError: the metric breaks the law, or declines every network (raises DataError,
+                ModelError or UsageError), so that nothing could be checked.
+
+        Example:
+            >>> import tempfile
+            >>> from frivkit.metric import Measurement
+            >>> def measure(study, options):
+            ...     labels = study.labels()
+            ...     yield Measurement("ones", "network", None, float((labels == 1).mean()), 50)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     METRIC_LAWS[0].check(Metric(measure), Path(folder))
+            ('mlp, paper protocol', 'cnn, paper protocol', 'residual, paper protocol')
+        """
+        given = parse_options(metric.options, {}) if options is None else options
+        checked = []
+        declined: Exception | None = None
+        for make in self.subjects:
+            for protocol in self.protocols:
+                subject = make()
+                case = Case(self.name, metric, given, protocol, subject, folder)
+                try:
+                    plain = case.measure(case.open())
+                except (DataError, ModelError, UsageError) as error:
+                    declined = error
+                    continue
+                if not plain:
+                    raise case.broken("expected measurements, found none")
+                self.rule(case, plain)
+                checked.append(f"{subject.name}, {protocol} protocol")
+        if not checked:
+            raise LawError(
+                f"law {self.name} could not be checked: the metric declines every network: "
+                f"{declined}"
+            ) from declined
+        return tuple(checked)
+
+
+METRIC_LAWS: tuple[MetricLaw, ...] = (
+    MetricLaw(
+        "example-order",
+        "The order of the examples changes no value.",
+        (small_mlp, small_cnn, lambda: tiny("residual")),
+        rules.order,
+        ("paper",),
+    ),
+    MetricLaw(
+        "parts-make-the-whole",
+        "How many examples fit into memory at once changes nothing.",
+        (small_cnn,),
+        rules.parts,
+    ),
+    MetricLaw(
+        "unit-order",
+        "The order of a layer's units changes nothing but the order of what is said of each.",
+        (small_cnn,),
+        rules.permutation,
+    ),
+    MetricLaw(
+        "dead-units",
+        "Units that are off or never change give no NaN and no error.",
+        (small_cnn, lambda: tiny("own_classes")),
+        rules.dead,
+    ),
+    MetricLaw(
+        "ones-mask",
+        "A network in which every unit is multiplied by one measures as it does without.",
+        (small_cnn, lambda: tiny("residual")),
+        rules.mask,
+    ),
+    MetricLaw(
+        "model-unchanged",
+        "The model's file, what lies beside it and the model in memory stay as they are.",
+        (small_cnn,),
+        rules.file,
+    ),
+    MetricLaw(
+        "seed",
+        "One seed gives one result, from a cache or not, whatever the number of threads.",
+        (small_cnn,),
+        rules.seed,
+    ),
+)
+"""The laws of every metric.
+
+``example-order`` is not asked of the reference protocol, which takes the examples that come first
+and draws rows by their place, as the published code does.  Intervals may rest on runs of
+consecutive examples, so neither it nor ``parts-make-the-whole`` compares them.  For metrics that
+draw at random see :func:`frivkit.testing.laws.compare.same_but_for_drawing`.
+"""
+
+REDUNDANCY_LAWS: tuple[MetricLaw, ...] = (
+    MetricLaw(
+        "copied-units",
+        "With a copy of one unit no fewer units are redundant; with a copy of all, half of them.",
+        (small_mlp, small_cnn),
+        rules.copies,
+    ),
+)
+"""Further laws, for metrics whose value is the share of units that others can stand in for.
+
+Other metrics break them rightly: a copy of a unit unlike all others makes units less alike on
+average, and two copies that share their work are both needed where single units are taken out.
+"""

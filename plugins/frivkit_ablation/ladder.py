@@ -1,0 +1,209 @@
+"""The curves of one scope, one a repeat, filled level by level: what all meters here share."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.engine.labels import UNDEFINED
+from frivkit.errors import DataError, UsageError
+from frivkit.graph.sites import Site
+from frivkit.metric import Measurement
+from frivkit.study import Study
+from frivkit_ablation.curve import Curve, crossings, interval
+
+Try = tuple[int, float]
+"""A repeat and a nominal level."""
+BOUNDS = {
+    "repeats": (1, 1000),
+    "levels": (2, 10_000),
+    "refine": (0, 20),
+    "batch": (1, 2**31),
+    "resamples": (1, 1_000_000),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CurveOptions:
+    """How a curve is walked.
+
+    Attributes:
+        tolerance: Share of labels that may change, in (0, 1).
+        repeats: Random draws tried; the best one is kept.
+        levels: Levels of the grid, its two ends included.
+        refine: How often the bracket around each crossing is halved after the grid (paper only).
+        batch: Batch size that decides which examples the published code would use (reference).
+        resamples: Bootstrap draws behind the interval.
+    """
+
+    tolerance: float = 0.2
+    repeats: int = 3
+    levels: int = 7
+    refine: int = 2
+    batch: int = 128
+    resamples: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        if not 0 < self.tolerance < 1:
+            raise UsageError(f"tolerance is {self.tolerance}; it must lie between 0 and 1")
+        for name, (least, most) in BOUNDS.items():
+            given = getattr(self, name)
+            if not least <= given <= most:
+                raise UsageError(f"{name} is {given}; it must be at least {least}, at most {most}")
+
+
+class Ladder:
+    """The curves of one scope.
+
+    Attributes:
+        layer: The layer's name, None for the network.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        layer: str | None,
+        run: Callable[[Sequence[Try]], NDArray[np.int32]],
+        *,
+        share: Callable[[float], float] = float,
+        examples: int | None = None,
+    ) -> None:
+        """Begin without any level.
+
+        Args:
+            study: The study.
+            layer: The layer's name, None for the network.
+            run: Gives the labels of tries, shape (tries, n, positions).
+            share: Gives the place of a nominal level on the curve: what is really done there.
+            examples: How many of the first examples count; None takes all.
+        """
+        self.layer = layer
+        self._study, self._run, self._share = study, run, share
+        self._examples = study.examples if examples is None else examples
+        self._flags: dict[Try, NDArray[np.float64]] = {}
+        self._nominal: dict[float, float] = {}
+        self._undefined = 0
+
+    def try_out(self, tries: Iterable[Try]) -> None:
+        """Measure what was not measured before."""
+        shares = {(repeat, self._share(level)): level for repeat, level in tries}
+        new = [(r, level) for (r, share), level in shares.items() if (r, share) not in self._flags]
+        if not new:
+            return
+        labels = self._run(new)[:, : self._examples]
+        intact = self._study.labels()[: self._examples]
+        self._undefined += int((labels == UNDEFINED).any(axis=2).sum())
+        for (repeat, level), found in zip(new, labels, strict=True):
+            self._flags[repeat, self._share(level)] = (found == intact).mean(axis=1)
+            self._nominal.setdefault(self._share(level), level)
+
+    def walk(self, grid: Sequence[float], repeats: int, rounds: int, threshold: float) -> None:
+        """Walk a grid, then halve every crossing's bracket; all repeats see every level."""
+        self.try_out((repeat, level) for repeat in range(repeats) for level in grid)
+        for _ in range(rounds):
+            found = [self.bracket(repeat, threshold) for repeat in range(repeats)]
+            middles = {(low + high) / 2 for low, high in (b for b in found if b is not None)}
+            self.try_out((r, level) for r in range(repeats) for level in sorted(middles))
+
+    def bracket(self, repeat: int, threshold: float) -> tuple[float, float] | None:
+        """Give the nominal levels between which one repeat's curve crosses, if it does."""
+        curve = self._curve(repeat)
+        _, r = crossings(curve.levels, curve.unchanged[:, np.newaxis], threshold)
+        if r[0] < 0:
+            return None
+        low, high = curve.levels[r[0]], curve.levels[r[0] + 1]
+        return self._nominal[float(low)], self._nominal[float(high)]
+
+    def measurement(
+        self,
+        metric: str,
+        options: CurveOptions,
+        across: str,
+        selector: str | None = None,
+        **more: Any,
+    ) -> Measurement:
+        """Sum up.
+
+        Args:
+            metric: The metric's name.
+            options: The options it was measured under.
+            across: What a level is a share of, in words.
+            selector: How units were read, None where they play no part.
+            more: What else goes into the detail.
+        """
+        threshold = 1 - options.tolerance
+        curves = [self._curve(repeat) for repeat in range(options.repeats)]
+        found = [crossings(c.levels, c.unchanged[:, np.newaxis], threshold) for c in curves]
+        values = [float(x[0]) for x, _ in found]
+        chosen = int(np.argmax(values))
+        levels = sorted({level for _, level in self._flags})
+        if self._undefined:
+            self._study.warnings.append(
+                f"{self.layer or 'network'}: {metric} made the network give NaN in "
+                f"{self._undefined} runs of an example; such labels count as changed"
+            )
+        generator = np.random.default_rng([self._study.seed, 95])
+        return Measurement(
+            metric=metric,
+            scope="network" if self.layer is None else "layer",
+            layer=self.layer,
+            value=values[chosen],
+            units=selector,
+            protocol=self._study.protocol,
+            interval=interval(curves, threshold, options.resamples, generator),
+            examples=self._examples,
+            detail={
+                "tolerance": options.tolerance,
+                "levels": levels,
+                "unchanged": [
+                    [self._unchanged(repeat, level) for level in levels]
+                    for repeat in range(options.repeats)
+                ],
+                "chosen_repeat": chosen,
+                "values": values,
+                "crossed": bool(found[chosen][1][0] >= 0),
+                "across": across,
+                **more,
+            },
+        )
+
+    def _curve(self, repeat: int) -> Curve:
+        levels = sorted(level for r, level in self._flags if r == repeat)
+        return Curve(np.array(levels), np.stack([self._flags[repeat, x] for x in levels]))
+
+    def _unchanged(self, repeat: int, level: float) -> float | None:
+        flags = self._flags.get((repeat, level))
+        return None if flags is None else float(flags.mean())
+
+
+def shared_walk(study: Study, options: CurveOptions) -> tuple[int, int]:
+    """Give how many examples count, and how often brackets are halved, under the protocol."""
+    if study.protocol == "reference":
+        return full_batches(study, options.batch), 0
+    return study.examples, options.refine
+
+
+def scopes(study: Study) -> list[tuple[str | None, Sequence[Site]]]:
+    """Give the network, unless only some layers are under study, then each layer."""
+    layers: list[tuple[str | None, Sequence[Site]]] = [(s.layer, [s]) for s in study.sites]
+    return [(None, study.sites), *layers] if study.complete else layers
+
+
+def full_batches(study: Study, batch: int) -> int:
+    """Give how many examples the published code would use: all full batches but one."""
+    n = study.examples
+    if n // batch >= 2:
+        return (n // batch - 1) * batch
+    if n < 2:
+        raise DataError(f"the reference protocol leaves out a batch and {study.data.spec} has {n}")
+    smaller = n // 2
+    warning = (
+        f"the reference protocol uses all full batches of {batch} but one; {n} examples are too "
+        f"few, so batches of {smaller} were used"
+    )
+    if warning not in study.warnings:  # several metrics may have to say it
+        study.warnings.append(warning)
+    return (n // smaller - 1) * smaller

@@ -1,0 +1,108 @@
+"""Activation noise, weight noise and weight knock-out: levels that labels withstand.
+
+The value is the level at which the share of labels that stay what they were falls below 1 -
+tolerance, by linear interpolation, for the best of a few random draws: the rule by which
+prunability is read.  A network that withstands the largest level has that level as its value, and
+``detail`` says that the curve was not crossed.
+
+Source: perturbation types 3, 0 and 1 of the published code of Casper et al., "Frivolous Units",
+AAAI 2021, at levels from 0 to 1.  It computes the curves of activation noise and does not plot
+them; noise and knock-out of weights it holds for dense layers and never runs, so that the reference
+protocol knows neither.  Here they act on the weights of every layer that has units.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.errors import UsageError
+from frivkit.metric import Measurement, Metric
+from frivkit.perturbations import Noise, Perturbation, WeightKnockout, WeightNoise
+from frivkit.study import Study
+from frivkit_ablation.ladder import CurveOptions, Ladder, Try, scopes, shared_walk
+
+Make = Callable[[Mapping[str, str], Try], Perturbation]
+"""Makes the perturbation of sites (their layers, by name) at a repeat and a level."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseOptions(CurveOptions):
+    """How noise is measured.
+
+    Attributes:
+        most: The largest level, above 0: noise as large as ``most`` standard deviations.
+    """
+
+    most: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        CurveOptions.__post_init__(self)
+        if self.most <= 0:
+            raise UsageError(f"most is {self.most}; it must be above 0")
+
+
+def measure_activation_noise(study: Study, options: NoiseOptions) -> Iterator[Measurement]:
+    """Measure the whole network jointly, then each layer alone."""
+
+    def make(layers: Mapping[str, str], attempt: Try) -> Noise:
+        return Noise(layers, attempt[1], study.seed, attempt[0])
+
+    across = "the activations' s.d. as noise"
+    yield from _measure(
+        study, "activation-noise", options, across=across, most=options.most, make=make
+    )
+
+
+def measure_weight_noise(study: Study, options: NoiseOptions) -> Iterator[Measurement]:
+    """Measure the whole network jointly, then each layer alone."""
+
+    def make(layers: Mapping[str, str], attempt: Try) -> WeightNoise:
+        return WeightNoise(layers, attempt[1], study.seed, attempt[0])
+
+    _no_reference(study)
+    across = "the weights' s.d. as noise"
+    yield from _measure(study, "weight-noise", options, across=across, most=options.most, make=make)
+
+
+def measure_weight_knockout(study: Study, options: CurveOptions) -> Iterator[Measurement]:
+    """Measure the whole network jointly, then each layer alone."""
+
+    def make(layers: Mapping[str, str], attempt: Try) -> WeightKnockout:
+        return WeightKnockout(layers, attempt[1], study.seed, attempt[0])
+
+    _no_reference(study)
+    yield from _measure(
+        study, "weight-knockout", options, across="weights set to zero", most=1.0, make=make
+    )
+
+
+ACTIVATION_NOISE = Metric(measure_activation_noise, NoiseOptions)
+WEIGHT_NOISE = Metric(measure_weight_noise, NoiseOptions)
+WEIGHT_KNOCKOUT = Metric(measure_weight_knockout, CurveOptions)
+
+
+def _measure(
+    study: Study, metric: str, options: CurveOptions, *, across: str, most: float, make: Make
+) -> Iterator[Measurement]:
+    examples, rounds = shared_walk(study, options)
+    grid = [float(level) for level in np.linspace(0.0, most, options.levels)]
+    for layer, sites in scopes(study):
+        run = partial(_run, study, make, {site.name: site.layer for site in sites})
+        ladder = Ladder(study, layer, run, examples=examples)
+        ladder.walk(grid, options.repeats, rounds, 1 - options.tolerance)
+        yield ladder.measurement(metric, options, across)
+
+
+def _run(
+    study: Study, make: Make, layers: Mapping[str, str], tries: Sequence[Try]
+) -> NDArray[np.int32]:
+    return study.perturb([make(layers, one) for one in tries])
+
+
+def _no_reference(study: Study) -> None:
+    if study.protocol == "reference":
+        raise UsageError("the published code never perturbs weights; take --protocol paper")

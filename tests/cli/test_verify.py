@@ -1,0 +1,216 @@
+"""``frivkit verify``: what it shows and writes, and how it fails."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from tests.handmade import written
+from tests.program import CLASSES, INPUTS, Outcome, write_mlp
+
+Run = Callable[..., Outcome]
+DATA = ("--data", "npz:x.npz")
+BOTH = ("verify", "net.onnx", "thin.onnx")
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "docs/schema/verification-1.schema.json").read_text()
+)
+
+
+@pytest.fixture(autouse=True)
+def thin(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give thin.onnx, net.onnx without the last 4 of its 16 units; latency takes no time."""
+    monkeypatch.setattr("frivkit.proof.latency.TURN", 0.0)
+    monkeypatch.setattr("frivkit.proof.latency.MOST", 5)
+    model = onnx.load(files / "net.onnx")
+    for tensor, cut in zip(model.graph.initializer, (np.s_[:12], np.s_[:, :12]), strict=True):
+        array = np.ascontiguousarray(numpy_helper.to_array(tensor)[cut])
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    onnx.save(model, files / "thin.onnx")
+    return files / "thin.onnx"
+
+
+def outputs(path: str) -> np.ndarray:
+    """Compute the outputs by hand."""
+    v, w = (numpy_helper.to_array(t).astype(float) for t in onnx.load(path).graph.initializer)
+    return np.maximum(np.load("x.npz")["x"].astype(float) @ v.T, 0) @ w.T
+
+
+def test_document_keeps_the_contract_and_says_what_numpy_says(frivkit: Run) -> None:
+    ran = frivkit(*BOTH, *DATA, "--json", "-")
+    assert ran.code == 0
+    document = json.loads(ran.out)
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    a, b = outputs("net.onnx"), outputs("thin.onnx")
+    same = int((a.argmax(1) == b.argmax(1)).sum())
+    assert document["agreement"]["same"] == same < 200
+    assert document["agreement"]["labels"] == same / 200
+    assert document["outputs"]["max_abs"] == pytest.approx(np.abs(a - b).max(), rel=1e-5)
+    relative = np.linalg.norm(a - b) / np.linalg.norm(a)
+    assert document["outputs"]["relative_l2"] == pytest.approx(relative, rel=1e-5)
+    y = np.load("x.npz")["y"]
+    accuracy = {"before": (a.argmax(1) == y).mean(), "after": (b.argmax(1) == y).mean()}
+    assert document["accuracy"] == accuracy
+    assert document["layers"] == [
+        {"layer": "layer", "units_before": 16, "units_after": 12, "predicted_error": None}
+    ]
+    assert document["skipped"] == []
+    for side, units in (("original", 16), ("thin", 12)):
+        weights = units * (INPUTS + CLASSES)
+        assert document[side]["parameters"] == document[side]["macs"] == weights
+        assert document[side]["bytes"] == Path(document[side]["path"]).stat().st_size
+        low, high = document[side]["latency_quartiles_ms"]["64"]
+        assert 0 < low <= document[side]["latency_ms"]["64"] <= high
+        assert document[side]["latency_rounds"] == {"1": 5, "64": 5}
+    assert document["provenance"]["command"][0] == "frivkit"
+
+
+def test_schema_names_every_key_of_the_document(frivkit: Run) -> None:
+    document = json.loads(frivkit(*BOTH, *DATA, "--json", "-").out)
+    assert set(document) == set(SCHEMA["properties"])
+    for key in ("agreement", "outputs", "latency"):
+        assert set(document[key]) == set(SCHEMA["properties"][key]["properties"])
+    for side in ("original", "thin"):
+        assert set(document[side]) == set(SCHEMA["$defs"]["side"]["properties"])
+
+
+def test_table_and_sentence(frivkit: Run) -> None:
+    ran = frivkit(*BOTH, *DATA, "-q")
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert re.fullmatch(r" +original +thin +thin / original", lines[0])
+    assert re.fullmatch(r"parameters +192 +144 +0\.750", lines[2])
+    assert any(re.match(r"ms, batch 64 .*\(.* to .*\)$", line) for line in lines)
+    text = " ".join(lines)
+    assert re.search(r"\d+ of 200 labels are the same, [\d.]+ % \(95 % interval .* to .*\)", text)
+    assert max(map(len, lines)) <= 80
+
+
+def test_layer_of_another_name_is_told(files: Path, frivkit: Run) -> None:
+    model = onnx.load("thin.onnx")
+    renamed = {"v": "kernel", "layer": "hidden", "layer/Gemm": "hidden/Gemm"}
+    for node in model.graph.node:
+        node.name = renamed.get(node.name, node.name)
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    model.graph.initializer[0].name = "kernel"
+    onnx.save(model, "thin.onnx")
+    document = json.loads(frivkit(*BOTH, *DATA, "--json", "-").out)
+    assert document["layers"] == []
+    assert [skip["node"] for skip in document["skipped"]] == ["layer"]
+    del files
+
+
+def test_requirement_that_is_met_and_one_that_is_not(files: Path, frivkit: Run) -> None:
+    same = ("verify", "net.onnx", "net.onnx", *DATA, "--json", "found.json")
+    met = frivkit(*same, "--require", "0.98")
+    assert (met.code, met.err) == (0, "")
+    short = frivkit(*same, "--require", "0.99")
+    assert short.code == 1
+    assert "200 examples cannot show more than 0.9817" in short.error()
+    assert "give 368 or more" in short.error()
+    assert "200 of 200 labels are the same" in short.out
+    assert json.loads((files / "found.json").read_text())["agreement"]["labels"] == 1
+    assert frivkit(*BOTH, *DATA).code == 0
+    low = frivkit(*BOTH, *DATA, "--require", "0.98", "-q")
+    assert low.code == 1
+    assert "compress less" in low.error()
+
+
+@pytest.mark.parametrize("value", ["1", "1.5", "-0.1", "nan", "all"])
+def test_requirement_that_means_nothing(frivkit: Run, value: str) -> None:
+    ran = frivkit(*BOTH, *DATA, "--require", value)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--require" in ran.error()
+
+
+def test_noise_is_said_to_be_noise_in_every_place(frivkit: Run) -> None:
+    ran = frivkit(*BOTH, "--json", "found.json")
+    assert ran.code == 0
+    assert ran.err.startswith("frivkit: warning: no data was named, so gaussian noise")
+    assert "(noise, no real inputs)" in " ".join(ran.out.split())
+    document = json.loads(Path("found.json").read_text())
+    assert "gaussian noise" in document["warnings"][0]
+    assert document["accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["net.onnx", "missing.onnx", *DATA], 1, ["missing.onnx", "does not exist"]),
+        (["missing.onnx", "thin.onnx", *DATA], 1, ["missing.onnx", "does not exist"]),
+        (["net.onnx", "x.npz", *DATA], 1, ["x.npz", "ONNX"]),
+        (["net.onnx", "fewer.onnx", *DATA], 1, ["(4,)", "(3,)", "fewer.onnx", "--output-name"]),
+        (["net.onnx", "inputs.onnx", *DATA], 1, ["x", "image", "rename"]),
+        (["net.onnx", "log.onnx", *DATA, "--output-name", "z"], 1, ["'z'", "logits"]),
+        (["log.onnx", "thin.onnx", *DATA], 1, ["log.onnx gives NaN", "example"]),
+        (["net.onnx", "thin.onnx", "--data", "npz:missing.npz"], 1, ["missing.npz"]),
+        (["net.onnx", "thin.onnx", *DATA, "--json", "thin.onnx"], 2, ["thin.onnx", "another"]),
+        (["net.onnx", "thin.onnx", *DATA, "--json", "net.onnx"], 2, ["net.onnx", "another"]),
+        (["net.onnx", "thin.onnx", *DATA, "--json", "no/where"], 1, ["no/where", "no folder"]),
+        (["net.onnx", *DATA], 2, ["THIN"]),
+        (["net.onnx", "thin.onnx", *DATA, "--examples", "0"], 2, ["--examples"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistake_is_one_line(
+    files: Path, frivkit: Run, arguments: list[str], code: int, words: list[str]
+) -> None:
+    write_mlp(files / "log.onnx", last="Log")
+    gemm = "y = Gemm <transB = 1> ({}, w) }}"
+    three = "g (float[N, 8] x) => (float[N, 3] y) { " + gemm.format("x")
+    onnx.save(written(three, w=(3, INPUTS)), files / "fewer.onnx")
+    image = "g (float[N, 8] image) => (float[N, 4] y) { " + gemm.format("image")
+    onnx.save(written(image, w=(CLASSES, INPUTS)), files / "inputs.onnx")
+    before = {path: path.read_bytes() for path in files.iterdir() if path.is_file()}
+    ran = frivkit("verify", *arguments)
+    assert (ran.code, ran.out) == (code, "")
+    assert all(word in ran.error() for word in words), ran.err
+    assert {path: path.read_bytes() for path in files.iterdir() if path.is_file()} == before
+
+
+def test_thin_model_that_gives_nan_is_a_result(files: Path, frivkit: Run) -> None:
+    write_mlp(files / "log.onnx", last="Log")
+    ran = frivkit("verify", "net.onnx", "log.onnx", *DATA, "--json", "-")
+    assert ran.code == 0
+    document = json.loads(ran.out)
+    bad = (outputs("log.onnx") < 0).any(axis=1).sum()
+    assert document["agreement"]["undefined"] == bad > 0
+    assert document["outputs"] == {"max_abs": None, "relative_l2": None}
+    assert f"gives NaN for {bad} labels" in ran.err
+
+
+def test_fixed_batch_is_told_and_left_out(files: Path, frivkit: Run) -> None:
+    write_mlp(files / "one.onnx", batch=1)
+    ran = frivkit("verify", "net.onnx", "one.onnx", *DATA, "--json", "found.json")
+    assert ran.code == 0
+    assert "batch 64: one.onnx takes batches of 1 only" in " ".join(ran.out.split())
+    document = json.loads((files / "found.json").read_text())
+    assert document["thin"]["latency_ms"]["64"] is document["original"]["latency_ms"]["64"] is None
+    assert document["thin"]["latency_ms"]["1"] > 0
+    assert document["agreement"]["labels"] == 1
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+
+
+def test_interruption_ends_with_130(frivkit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("frivkit.proof.verification.in_turns", interrupted)
+    ran = frivkit(*BOTH, *DATA, "--json", "found.json")
+    assert (ran.code, ran.out) == (130, "")
+    assert ran.error() == "frivkit: interrupted; nothing is half-written"
+    assert not Path("found.json").exists()
+
+
+def test_names_out_of_files_cannot_command_the_terminal(files: Path, frivkit: Run) -> None:
+    name = "evil\x1b[2J.onnx"
+    (files / "thin.onnx").rename(files / name)
+    ran = frivkit("verify", "net.onnx", name, *DATA)
+    assert ran.code == 0
+    assert "\x1b" not in ran.out + ran.err

@@ -1,0 +1,39 @@
+"""Every metric that is installed keeps the laws."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from frivkit.metric import Metric
+from frivkit.options import parse_options
+from frivkit.registry import installed
+from frivkit.testing.laws import METRIC_LAWS, REDUNDANCY_LAWS, MetricLaw
+
+NAMES = list(installed().offers("metrics"))
+REDUNDANCY_LIKE = ("redundancy", "predictability")
+QUICK = {"repeats": "2", "levels": "5", "refine": "1", "resamples": "20", "batch": "8"}
+"""Options that make a metric quicker, or let it use few examples, where it has them."""
+
+
+def metric_of(name: str) -> tuple[Metric, object]:
+    """Give a metric and quick options for it."""
+    metric = installed().load("metrics", name)
+    known = {field.name for field in fields(metric.options)}
+    given = {key: text for key, text in QUICK.items() if key in known}
+    return metric, parse_options(metric.options, given)
+
+
+@pytest.mark.parametrize("law", METRIC_LAWS, ids=lambda law: law.name)
+@pytest.mark.parametrize("name", NAMES)
+def test_metric_keeps_the_law(name: str, law: MetricLaw, tmp_path: Path) -> None:
+    metric, options = metric_of(name)
+    checked = law.check(metric, tmp_path, options)
+    assert {f"{make().name}, paper protocol" for make in law.subjects} <= set(checked)
+
+
+@pytest.mark.parametrize("law", REDUNDANCY_LAWS, ids=lambda law: law.name)
+@pytest.mark.parametrize("name", REDUNDANCY_LIKE)
+def test_redundancy_keeps_the_law(name: str, law: MetricLaw, tmp_path: Path) -> None:
+    metric, options = metric_of(name)
+    assert law.check(metric, tmp_path, options)
