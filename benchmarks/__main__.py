@@ -4,67 +4,73 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 from benchmarks import setting
 
+Json = dict[str, Any]
+
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-PARTS = ("prunability", "suffix", "batches", "entries", "spent")
+PARTS = ("prunability", "suffix", "moments", "rows", "batches", "entries", "spent")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each comparison")
-    parser.add_argument("--only", choices=PARTS, action="append", help="leave out the others")
+    parser.add_argument("--only", choices=PARTS, action="append", help="keep the others' results")
     parser.add_argument("--quick", action="store_true", help="one tiny round, to see that it runs")
     parser.add_argument("--wait", type=float, default=0, help="minutes to wait for a quiet machine")
     parser.add_argument("-o", type=Path, help="where the JSON goes, instead of benchmarks/results")
     given = parser.parse_args()
     setting.even()
     wait_for_quiet(given.wait)
+    results = {}
     try:
-        results = run(given.only or PARTS, 1 if given.quick else given.rounds, quick=given.quick)
+        for name, found in run(given.only or PARTS, given.rounds, quick=given.quick):
+            results[name] = found
+            if not (given.quick or given.o):  # as soon as it is there: the next part may fail
+                store(name, found)
     except (pytest.skip.Exception, pytest.fail.Exception) as error:  # tests.assets could not fetch
         raise SystemExit(str(error)) from None
-    if given.quick or given.only or given.o:
-        save(results, given.o)
-        return
-    from benchmarks.tables import in_page, markdown
-
-    RESULTS.mkdir(exist_ok=True)
-    save(results, RESULTS / "latest.json")
-    (RESULTS / "latest.md").write_text(markdown(results))
-    PAGE.write_text(in_page(PAGE.read_text(), markdown(results)))
-    print(f"wrote {RESULTS}/latest.json, latest.md and the table in {PAGE}", file=sys.stderr)
+    if given.o:
+        given.o.write_text(as_json(results))
+    elif given.quick:
+        print(as_json(results), end="")
 
 
-def run(parts: "tuple[str, ...] | list[str]", rounds: int, *, quick: bool) -> dict[str, object]:
-    """Run parts one after the other and give their results by name."""
+def run(parts: Iterable[str], rounds: int, *, quick: bool) -> Iterator[tuple[str, Json]]:
+    """Run parts one after the other.
+
+    Yields:
+        Name of the part, and when, how and what was measured.
+    """
     # only now, for these import numpy and torch, which read the environment that was made even
-    from benchmarks import batches, entries, prunability, spent, suffix
+    from benchmarks import batches, entries, moments, prunability, rows, spent, suffix
 
-    small = {"repeats": 1, "levels": 3} if quick else {}
+    rounds, small = (1, {"repeats": 1, "levels": 3}) if quick else (rounds, {})
     work: dict[str, Callable[[Path], object]] = {
         "prunability": lambda at: prunability.measure(at, rounds, **small),
         "suffix": lambda at: suffix.measure(at, rounds, 16 if quick else 256),
+        "moments": lambda at: moments.measure(at, rounds, 32 if quick else 1024),
+        "rows": lambda at: rows.measure(at, rounds, 1 / 20 if quick else 1),
         "batches": lambda at: batches.measure(at, rounds, 1 / 8 if quick else 1),
         "entries": lambda at: entries.measure(at, rounds, 16 if quick else 2048),
         "spent": lambda at: spent.measure(at, **small),
     }
-    results: dict[str, object] = {"setting": setting.described() | {"rounds": rounds}}
-    loads = {}
     for name in parts:
-        loads[name], start = setting.load(), time.perf_counter()
-        print(f"{name} (load {loads[name]:.2f}) ...", file=sys.stderr, flush=True)
+        told = {"setting": setting.described(), "load": setting.load(), "rounds": rounds}
+        start = time.perf_counter()
+        print(f"{name} (load {told['load']:.2f}) ...", file=sys.stderr, flush=True)
         with TemporaryDirectory(prefix="frivkit-bench-") as folder:
-            results[name] = work[name](Path(folder))
+            found = work[name](Path(folder))
         print(f"{name} took {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    return results | {"load_before": loads}
+        yield name, {**told, "found": found}
 
 
 def wait_for_quiet(minutes: float) -> None:
@@ -77,13 +83,25 @@ def wait_for_quiet(minutes: float) -> None:
         print(f"warning: {message}", file=sys.stderr)
 
 
-def save(results: dict[str, object], path: Path | None) -> None:
-    """Write JSON to a file, or to standard output."""
-    text = json.dumps(results, indent=1) + "\n"
-    if path is None:
-        print(text, end="")
-    else:
-        path.write_text(text)
+def store(name: str, found: Json) -> None:
+    """Put one part's results in the place of earlier ones, and write the tables anew."""
+    from benchmarks.tables import in_page, markdown
+
+    RESULTS.mkdir(exist_ok=True)
+    latest = RESULTS / "latest.json"
+    stored = json.loads(latest.read_text()) if latest.exists() else {}
+    text = as_json(stored | {name: found})
+    tables = markdown(json.loads(text))
+    page = in_page(PAGE.read_text(), tables)
+    latest.write_text(text)
+    latest.with_suffix(".md").write_text(tables)
+    PAGE.write_text(page)
+    print(f"stored {name} in {latest}, latest.md and {PAGE}", file=sys.stderr, flush=True)
+
+
+def as_json(results: Json) -> str:
+    """Give results as text."""
+    return json.dumps(results, indent=1) + "\n"
 
 
 if __name__ == "__main__":

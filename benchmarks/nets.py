@@ -61,7 +61,54 @@ def mnist(folder: Path) -> Case:
 
 
 def resnet20(folder: Path, examples: int) -> Case:
-    """Give a ResNet-20 for 32 x 32 x 3 inputs with random weights, and Gaussian examples.
+    """Give a ResNet-20 for 32 x 32 x 3 inputs with random weights, and Gaussian examples."""
+    return _resnet(3, folder, examples)
+
+
+def resnet56(folder: Path, examples: int) -> Case:
+    """Give a ResNet-56 of the same kind."""
+    return _resnet(9, folder, examples)
+
+
+def vgg16(folder: Path, examples: int) -> Case:
+    """Give a VGG-16 for 32 x 32 x 3 inputs: 13 convolutions, dense layers of 512.
+
+    Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+    Recognition", ICLR 2015, table 1, column D, with dense layers narrowed to these images.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    before = 3
+    for stage, widths in enumerate(((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)):
+        for number, width in enumerate(widths):
+            layers[f"conv{stage}_{number}"] = nn.Conv2d(before, width, 3, padding=1)
+            layers[f"relu{stage}_{number}"] = nn.ReLU()
+            before = width
+        layers[f"pool{stage}"] = nn.MaxPool2d(2)
+    layers["flat"] = nn.Flatten()
+    for number in range(2):
+        layers[f"fc{number}"] = nn.Linear(512, 512)
+        layers[f"relu{number}"] = nn.ReLU()
+    layers["out"] = nn.Linear(512, 10)
+    return drawn("VGG-16", layers, (3, 32, 32), folder, examples)
+
+
+def one_layer(folder: Path, units: int, examples: int, side: int = 32) -> Case:
+    """Give a network whose second convolution, ``layer``, has so many maps of side x side places.
+
+    Each example is so many rows: 1,024 where the side is 32.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        first=nn.Conv2d(3, 32, 3, padding=1),
+        relu0=nn.ReLU(),
+        layer=nn.Conv2d(32, units, 3, padding=1),
+        relu1=nn.ReLU(),
+    )
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "out": nn.Linear(units, 10)}
+    return drawn(f"layer of {units}, {examples}", layers, (3, side, side), folder, examples)
+
+
+def _resnet(blocks: int, folder: Path, examples: int) -> Case:
+    """Give a ResNet with three stages of so many blocks.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2, with
     1 x 1 convolutions on the two shortcuts that change shape.
@@ -71,11 +118,11 @@ def resnet20(folder: Path, examples: int) -> Case:
     )
     before = 16
     for width in (16, 32, 64):
-        for number in range(3):
+        for number in range(blocks):
             layers[f"block{width}_{number}"] = _Block(before, width)
             before = width
     layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "fc": nn.Linear(64, 10)}
-    return drawn("ResNet-20", layers, (3, 32, 32), folder, examples)
+    return drawn(f"ResNet-{6 * blocks + 2}", layers, (3, 32, 32), folder, examples)
 
 
 def dense(folder: Path, examples: int) -> Case:
@@ -142,10 +189,10 @@ class _Block(nn.Module):
         self.norm1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU()
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
         self.short = nn.Identity() if stride == 1 else nn.Conv2d(before, width, 1, stride=2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        inner = self.relu(self.norm1(self.conv1(x)))
-        made: torch.Tensor = self.relu(self.norm2(self.conv2(inner)) + self.short(x))
+        inner = self.relu1(self.norm1(self.conv1(x)))
+        made: torch.Tensor = self.relu2(self.norm2(self.conv2(inner)) + self.short(x))
         return made

@@ -4,7 +4,9 @@ import gc
 from collections.abc import Callable, Mapping
 from statistics import median
 from time import perf_counter
+from typing import Any
 
+Json = dict[str, Any]
 Seconds = dict[str, list[float]]
 
 
@@ -36,3 +38,12 @@ def ratio(side: list[float], base: list[float]) -> dict[str, float]:
     """Give median, least and most of the ratios of two sides, round by round."""
     ratios = [ours / theirs for ours, theirs in zip(side, base, strict=True)]
     return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
+
+
+def in_turn(sides: Mapping[str, Callable[[], Json]], rounds: int) -> dict[str, list[Json]]:
+    """Give what every side tells in every round; the sides take their own time."""
+    told: dict[str, list[Json]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, work in sides.items():
+            told[name].append(work())
+    return told

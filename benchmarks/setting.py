@@ -16,7 +16,18 @@ QUIET = 0.7
 TUNING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Variables that change numpy's speed on one machine only; no side sees them."""
 
-PACKAGES = ("frivkit", "onnxruntime-gpu", "onnxruntime", "torch", "captum", "numpy", "onnx", "h5py")
+PACKAGES = (
+    "frivkit",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "torch",
+    "captum",
+    "delve",
+    "scikit-learn",
+    "numpy",
+    "onnx",
+    "h5py",
+)
 
 
 def even() -> None:

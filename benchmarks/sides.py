@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks.job import Curves, Job, Trial, request
 from benchmarks.nets import Case
+from benchmarks.runtime import session
 from benchmarks.setting import THREADS
 from frivkit.graph.sites import Site
 from frivkit.pipeline import analyze
@@ -35,9 +36,9 @@ def frivkit(case: Case, job: Job) -> Curves:
 
 def plain(case: Case, passes: int, batch: int) -> None:
     """Run the model as it is over the examples, which lie ready in memory."""
-    session = _session(case.model.read_bytes())
+    opened = session(case.model.read_bytes())
     for _ in range(passes):
-        _labels(session, case, batch)
+        _labels(opened, case, batch)
 
 
 def rebuilt(case: Case, job: Job, batch: int) -> Curves:
@@ -54,9 +55,9 @@ def rebuilt(case: Case, job: Job, batch: int) -> Curves:
         masked.CopyFrom(model)
         for layer, keep in trial.keep.items():
             _write_mask(masked, sites[layer], keep)
-        return _labels(_session(masked.SerializeToString()), case, batch)
+        return _labels(session(masked.SerializeToString()), case, batch)
 
-    intact = _labels(_session(case.model.read_bytes()), case, batch)
+    intact = _labels(session(case.model.read_bytes()), case, batch)
     return _curves(job.trials, intact, labels)
 
 
@@ -128,15 +129,9 @@ def _curves(trials: Iterable[Trial], intact: Labels, labels: Callable[[Trial], L
     }
 
 
-def _session(model: bytes) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def _labels(session: ort.InferenceSession, case: Case, batch: int) -> Labels:
+def _labels(opened: ort.InferenceSession, case: Case, batch: int) -> Labels:
     parts = [
-        session.run(None, {case.input: case.x[first : first + batch]})[0].argmax(1)
+        opened.run(None, {case.input: case.x[first : first + batch]})[0].argmax(1)
         for first in range(0, len(case.x), batch)
     ]
     return np.concatenate(parts)

@@ -1,10 +1,9 @@
 """Results as Markdown: a table for each benchmark, made from the JSON and nothing else."""
 
-from collections.abc import Iterable, Mapping
 from statistics import median
-from typing import Any
 
-Json = Mapping[str, Any]
+from benchmarks import momenttables
+from benchmarks.markdown import Json, size, spread, table
 
 BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
 
@@ -18,16 +17,25 @@ SIDES = {
 
 
 def markdown(results: Json) -> str:
-    """Give the tables of the parts that were run."""
+    """Give the tables of the parts that are stored, each with when and how it was measured.
+
+    Args:
+        results: By part its ``setting``, ``load``, ``rounds`` and what was ``found``.
+    """
     tables = {
         "prunability": _prunability,
         "suffix": _suffix,
+        "moments": momenttables.moments,
+        "rows": momenttables.rows,
         "batches": _batches,
         "entries": _entries,
         "spent": _spent,
     }
-    parts = [_setting(results)]
-    parts += [table(results[name]) for name, table in tables.items() if name in results]
+    stored = {name: results[name] for name in tables if name in results}
+    parts = _settings(stored)
+    for name, part in stored.items():
+        head, _, rest = tables[name](part["found"]).partition("\n\n")
+        parts += [head, _measured(part), rest]
     return "\n\n".join(parts) + "\n"
 
 
@@ -44,19 +52,30 @@ def in_page(page: str, tables: str) -> str:
     return f"{before}{BEGIN}\n\n{tables}\n{END}{after}"
 
 
-def _setting(results: Json) -> str:
-    told = results["setting"]
-    loads = ", ".join(f"{name} {load:.2f}" for name, load in results["load_before"].items())
+def _settings(stored: Json) -> list[str]:
+    """Describe the machine and the versions; each that differs with the parts that it measured."""
+    parts: dict[str, list[str]] = {}
+    for name, part in stored.items():
+        parts.setdefault(_setting(part["setting"]), []).append(name)
+    if len(parts) == 1:
+        return list(parts)
+    return [f"For {', '.join(names)}:\n{text}" for text, names in parts.items()]
+
+
+def _setting(told: Json) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in told["packages"].items())
     lines = [
-        f"Measured {told['date']} on {told['processor']} ({told['cores']} cores, caches "
-        f"{told['caches']}, {told['memory_gib']} GiB), {told['system']}, Python {told['python']}.",
+        f"Measured on {told['processor']} ({told['cores']} cores, caches {told['caches']}, "
+        f"{told['memory_gib']} GiB), {told['system']}, Python {told['python']}.",
         f"Versions: {versions}.",
-        f"{told['threads']} threads for every side; {' and '.join(told['unset'])} unset; "
-        f"{told['rounds']} rounds.",
-        f"Load before each part: {loads}.",
+        f"{told['threads']} threads for every side; {' and '.join(told['unset'])} unset.",
     ]
     return "\n".join(lines)
+
+
+def _measured(part: Json) -> str:
+    rounds = "1 round" if part["rounds"] == 1 else f"{part['rounds']} rounds"
+    return f"*{part['setting']['date']}, {rounds}, load {part['load']:.2f} before.*"
 
 
 def _prunability(found: Json) -> str:
@@ -71,8 +90,8 @@ def _prunability(found: Json) -> str:
             (
                 SIDES[name],
                 f"{median(one['seconds'][name]):.1f}",
-                _spread(one["to_plain"][name]),
-                _spread(one["to_frivkit"][name]),
+                spread(one["to_plain"][name]),
+                spread(one["to_frivkit"][name]),
                 "" if name == "plain" else one["examples_apart"][name],
             )
             for name in SIDES
@@ -82,7 +101,7 @@ def _prunability(found: Json) -> str:
             f"(torch at batch {one['torch_batch']}, captum scaled by {one['captum_factor']:.2f})."
         )
         heads = ("side", "seconds", "to plain passes", "to frivkit", "examples apart")
-        parts.append(_table(heads, rows))
+        parts.append(table(heads, rows))
     return "\n\n".join(parts)
 
 
@@ -93,13 +112,13 @@ def _suffix(found: Json) -> str:
         f"{seconds['plain']:.1f}",
         found["masks"],
         f"{seconds['frivkit']:.1f}",
-        _spread(found["to_plain"]),
+        spread(found["to_plain"]),
     )
     heads = ("plain passes", "seconds", "masks", "seconds with frivkit", "to plain passes")
     return (
         f"### Prunability of a ResNet-20\n\n{found['layers']} layers and the network, "
         f"{found['levels']} levels, {found['repeats']} repeat, {found['examples']} Gaussian "
-        f"examples, units by location.\n\n{_table(heads, [row])}"
+        f"examples, units by location.\n\n{table(heads, [row])}"
     )
 
 
@@ -109,8 +128,8 @@ def _batches(found: Json) -> str:
     rows = [
         (
             case["case"],
-            _bytes(case["live_bytes"]),
-            _bytes(case["weight_bytes"]),
+            size(case["live_bytes"]),
+            size(case["weight_bytes"]),
             *(f"{case['to_fastest'][s]:.2f}" if s in case["to_fastest"] else "" for s in sizes),
         )
         for case in found["cases"]
@@ -128,8 +147,8 @@ def _batches(found: Json) -> str:
     scored = ("activations of a batch", "largest batch", "batches", "mean", "worst")
     return (
         "### Batch sizes\n\nTime for one example of the masked network relative to the fastest "
-        f"batch.\n\n{_table(heads, rows)}\n\nRules that choose a batch, and what they lose to the "
-        f"fastest one; the best eight and the one in use.\n\n{_table(scored, rules)}"
+        f"batch.\n\n{table(heads, rows)}\n\nRules that choose a batch, and what they lose to the "
+        f"fastest one; the best eight and the one in use.\n\n{table(scored, rules)}"
     )
 
 
@@ -142,7 +161,7 @@ def _entries(found: Json) -> str:
     rows = [
         (
             f"{row['case']}, {row['layer']}",
-            _bytes(row["bytes"]),
+            size(row["bytes"]),
             f"{row['macs_per_byte']:.0f}",
             *(f"{row[step] * 1000:.1f}" for step in ("compute", "write", "read")),
         )
@@ -159,26 +178,11 @@ def _entries(found: Json) -> str:
         f"Reading beats computing from {pays['second_run']:.0f} multiply-accumulates a byte on; "
         f"writing is paid back by the first read from {pays['write_and_first_read']:.0f} on.\n"
         "All layers of the MNIST network, and one in three of the ResNet-20."
-        f"\n\n{_table(heads, rows)}"
+        f"\n\n{table(heads, rows)}"
     )
 
 
 def _spent(found: Json) -> str:
     heads = ("units", *next(iter(found.values())))
     rows = [(units, *(f"{share:.1%}" for share in part.values())) for units, part in found.items()]
-    return f"### Where frivkit's time goes (MNIST network)\n\n{_table(heads, rows)}"
-
-
-def _spread(ratio: Json) -> str:
-    return f"{ratio['median']:.2f} ({ratio['least']:.2f}–{ratio['most']:.2f})"
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
-
-
-def _table(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    lines = [list(heads), *map(list, rows)]
-    text = ["| " + " | ".join(map(str, line)) + " |" for line in lines]
-    text.insert(1, "|" + "---|" * len(lines[0]))
-    return "\n".join(text)
+    return f"### Where frivkit's time goes (MNIST network)\n\n{table(heads, rows)}"

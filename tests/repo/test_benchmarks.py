@@ -30,9 +30,80 @@ def test_page_without_marks_is_refused():
         tables.in_page("no marks", "new\n")
 
 
+def test_every_stored_part_tells_when_and_how_it_was_measured():
+    for name, part in json.loads(LATEST.read_text()).items():
+        told = tables.markdown({name: part})
+        assert f"*{part['setting']['date']}, {part['rounds']} round" in told
+        assert f"load {part['load']:.2f} before" in told
+
+
+def test_parts_measured_with_other_versions_are_told_apart():
+    stored = json.loads(LATEST.read_text())
+    name, part = next(iter(stored.items()))
+    other = json.loads(json.dumps(part))
+    other["setting"]["packages"]["numpy"] = "0.0"
+    both = tables.markdown({**stored, "spent": stored["spent"], name: other})
+    assert f"For {name}:" in both
+    assert "For " not in tables.markdown({"spent": stored["spent"]})
+
+
+def test_a_part_that_is_measured_again_leaves_the_others_alone(tmp_path, monkeypatch):
+    runner = pytest.importorskip("benchmarks.__main__")
+    page = tmp_path / "page.md"
+    page.write_text(f"text\n{tables.BEGIN}\n{tables.END}\n")
+    monkeypatch.setattr(runner, "RESULTS", tmp_path)
+    monkeypatch.setattr(runner, "PAGE", page)
+    stored = json.loads(LATEST.read_text())
+    (tmp_path / "latest.json").write_text(json.dumps(stored))
+    runner.store("spent", {**stored["spent"], "load": 9.75})
+    found = json.loads((tmp_path / "latest.json").read_text())
+    assert found.pop("spent")["load"] == 9.75
+    assert found == {name: part for name, part in stored.items() if name != "spent"}
+    assert "load 9.75 before" in page.read_text()
+    assert page.read_text().startswith("text")
+
+
 def test_stored_curves_agree():
     """A comparison of times means nothing where two sides computed different things."""
-    for one in json.loads(LATEST.read_text())["prunability"]["units"].values():
+    for one in _stored("prunability")["units"].values():
         apart = one["examples_apart"]
         assert apart["frivkit"] == apart["session a mask"] == 0
         assert max(apart["torch hook"], apart["captum"]) <= 5
+
+
+@pytest.mark.parametrize("part", ["moments", "rows"])
+def test_stored_eigenvalues_agree(part):
+    for one in _stored(part):
+        apart = {name: way["apart"] for name, way in one["ways"].items() if "apart" in way}
+        assert len(apart) >= 4
+        assert apart.pop("PCA", 0) <= 1e-3, "it sums in float32"
+        assert max(apart.values()) <= 1e-5
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
+def test_memory_is_what_the_work_took_and_not_what_the_process_held(tmp_path, monkeypatch):
+    fresh = pytest.importorskip("benchmarks.fresh")
+    (tmp_path / "holding.py").write_text(
+        "def hold(megabytes):\n"
+        "    return lambda: bytearray(b'x') * (megabytes << 20), lambda held: {'held': len(held)}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    told = fresh.measured("holding:hold", {"megabytes": 40}, {"megabytes": 80})
+    assert told["held"] == 40 << 20
+    assert 40 << 20 <= told["bytes"] < 44 << 20
+    assert told["seconds"] > 0
+
+
+def test_side_that_fails_is_told_with_its_reason(tmp_path, monkeypatch):
+    fresh = pytest.importorskip("benchmarks.fresh")
+    (tmp_path / "failing.py").write_text("def fail():\n    raise ValueError('out of ink')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="out of ink"):
+        fresh.measured("failing:fail", {}, {})
+
+
+def _stored(part):
+    found = json.loads(LATEST.read_text())
+    if part not in found:
+        pytest.skip(f"{part} has not been measured yet")
+    return found[part]["found"]
