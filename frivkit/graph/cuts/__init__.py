@@ -1,0 +1,91 @@
+"""What must change in each operator when units leave, one family of operators a file."""
+
+import onnx_ir as ir
+
+from frivkit.graph.constants import uncut
+from frivkit.graph.cuts import elementwise, normalisation, places, weighted
+from frivkit.graph.cuts.edit import Cut, Edit, Fewer, Given, Holds, Names, Restores, Rule
+from frivkit.graph.layout import shape_of
+from frivkit.graph.marks import Marks, Ties
+from frivkit.graph.model import Model, constant_tensor
+from frivkit.graph.rules import STANDARD
+
+__all__ = [
+    "RULES",
+    "Cut",
+    "Edit",
+    "Fewer",
+    "Given",
+    "Holds",
+    "Names",
+    "Restores",
+    "edits",
+    "target",
+]
+
+RULES: dict[str, Rule] = {
+    **elementwise.RULES,
+    **normalisation.RULES,
+    **places.RULES,
+    **weighted.RULES,
+}
+OLDEST = 7
+"""The first opset whose operators align axes as numpy does."""
+OLDEST_MIN = 12
+"""The first opset whose Min takes whole numbers, by which computed lengths are kept down."""
+
+
+def edits(node: ir.Node, ties: Ties, model: Model) -> list[Edit]:
+    """Say what must change in a node when units leave that lie in what it reads or writes.
+
+    Args:
+        node: The node.
+        ties: Where units lie.
+        model: The model that the node is of.
+
+    Returns:
+        The edits; those that cannot be made are replaced by holding the units they are for.
+    """
+    given = Given(node, tuple(ties.at(value) for value in node.inputs), _written(node, ties))
+    if not given.output and not any(given.inputs):
+        return []
+    rule = RULES.get(node.op_type) if node.domain in STANDARD else None
+    if rule is None:
+        return given.held(f"no rule for slicing operator {node.op_type}")
+    opset = model.ir.opset_imports.get("", 1)
+    if opset < OLDEST:
+        return given.held(f"operators of opset {opset} align axes by number")
+    if given.output and any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+        return given.held(f"{node.op_type} has further outputs, which are read")
+    return [_possible(given, asked, model) for asked in rule(given)]
+
+
+def _written(node: ir.Node, ties: Ties) -> Marks:
+    return ties.at(node.outputs[0]) if node.outputs else {}
+
+
+def _possible(given: Given, edit: Edit, model: Model) -> Edit:
+    if isinstance(edit, Cut):
+        value = given.operand(edit.index)
+        if value is not None and not given.constant(edit.index):
+            return Holds(f"{value.name!r} is computed", edit.marks)
+        reason = uncut(value, edit.axis, len(edit.marks))
+        return edit if reason is None else Holds(reason, edit.marks)
+    if isinstance(edit, Names) and constant_tensor(given.operand(edit.index)) is None:
+        early = model.ir.opset_imports.get("", 1) < OLDEST_MIN
+        if early and target(given.node, model) is None:
+            return Holds("a length is computed, before opset 12", edit.marks)
+    return edit
+
+
+def target(node: ir.Node, model: Model) -> list[int] | None:
+    """Give the shape that a Reshape asks for, as numbers: -1 for the one size that is open.
+
+    None for another operator, where more sizes are open, or where the model takes inputs of other
+    sizes than those it was examined with.
+    """
+    sizes = shape_of(node.outputs[0])
+    open_ = any(None in spec.shape for spec in model.inputs)
+    if node.op_type != "Reshape" or sizes is None or open_ or sizes.count(None) > 1:
+        return None
+    return [-1 if size is None else size for size in sizes]

@@ -1,0 +1,144 @@
+"""What tests of graph surgery share: draws of what stays, and networks masked the long way."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from frivkit.graph.groups import Groups
+from frivkit.graph.layout import Layout
+from frivkit.graph.model import Model
+from frivkit.graph.sites import Survey, survey
+from frivkit.graph.slicing import narrow
+from tests.nets import examples, opened
+
+READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
+Arrays = dict[str, np.ndarray[Any, Any]]
+Flags = Mapping[str, np.ndarray[Any, Any]]
+
+
+def drawn(groups: Groups, seed: int, share: float = 0.5) -> dict[str, np.ndarray[Any, Any]]:
+    """Draw which units stay: each group with probability ``share``, and of each site one."""
+    generator = np.random.default_rng(seed)
+    stays = (generator.random(groups.count) < share) | ~groups.free
+    for of in groups.of.values():
+        if not stays[of].any():
+            stays[generator.choice(of)] = True
+    return groups.flags(stays)
+
+
+def staying(layout: Layout, flags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Say of each position of an axis whether it stays, one position after the other."""
+    found = []
+    for position in range(layout.outer * layout.span * layout.inner):
+        unit = (position // layout.inner) % layout.span - layout.offset
+        found.append(bool(flags[unit]) if 0 <= unit < layout.width else True)
+    return np.array(found)
+
+
+def masked_readers(model: Model, survey: Survey, keep: Flags) -> ir.Model:
+    """Give the model with zeros where a weighted node would read a unit that leaves."""
+    copy = model.ir.clone()
+    for node in [node for node in copy.graph if node.op_type in READERS]:
+        for index, value in enumerate(node.inputs):
+            layouts = survey.layouts.get(value.name or "", ()) if value is not None else ()
+            for site, layout in layouts:
+                shape = [1] * len(value.shape)
+                shape[layout.axis] = -1
+                factor = staying(layout, keep[site]).reshape(shape)
+                _multiply(copy.graph, node, index, factor)
+    copy.ir_version = max(copy.ir_version, 4)  # the factors are no inputs
+    return copy
+
+
+def masked_sites(model: Model, survey: Survey, keep: Flags) -> ir.Model:
+    """Give the model with zeros in the sites' own tensors, for all that reads these."""
+    copy = model.ir.clone()
+    for site in survey.sites:
+        shape = [1] * (len(site.shape) + 1)
+        shape[site.axis] = -1
+        for node in list(copy.graph):
+            for index, value in enumerate(node.inputs):
+                if value is not None and value.name == site.name:
+                    _multiply(copy.graph, node, index, keep[site.name].reshape(shape))
+    copy.ir_version = max(copy.ir_version, 4)
+    return copy
+
+
+def _multiply(graph: ir.Graph, node: ir.Node, index: int, factor: np.ndarray[Any, Any]) -> None:
+    value = node.inputs[index]
+    name = f"factor {len(graph)} {index}"
+    tensor = ir.tensor(factor.astype(value.dtype.numpy()), name=name)
+    constant = ir.Value(
+        name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype)
+    )
+    graph.register_initializer(constant)
+    product = ir.Node("", "Mul", [value, constant], name=f"{name} Mul")
+    product.outputs[0].name = f"{name} product"
+    product.outputs[0].type = value.type
+    graph.insert_before(node, product)
+    node.replace_input_with(index, product.outputs[0])
+
+
+def run(model: ir.Model, feeds: Arrays) -> list[np.ndarray[Any, Any]]:
+    """Run a graph by ONNX Runtime as it is, without rewriting it."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    data = ir.to_proto(model).SerializeToString()
+    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return list(session.run(None, feeds))
+
+
+def check(model: ir.Model) -> None:
+    """Let ONNX's checker look at a graph, its shapes included."""
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+
+
+def as_model(thin: ir.Model, original: Model) -> Model:
+    """Take a graph for the model that it was made from."""
+    return replace(original, ir=thin)
+
+
+def weights(model: ir.Model) -> int:
+    """Count the entries of all initializers."""
+    return sum(int(np.prod(v.const_value.shape)) for v in model.graph.initializers.values())
+
+
+def close(found, wanted, tolerance=1e-5):
+    for a, b in zip(found, wanted, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, np.abs(b).max()))
+
+
+def batches(model):
+    return [1, 3] if model.batch is None else [model.batch]
+
+
+def narrowed(proto, tmp_path, **drop):
+    """Give the model, its survey, flags without the units to drop, and what is left."""
+    model = opened(proto, tmp_path / "m.onnx")
+    found = survey(model)
+    widths = {site.name: site.width for site in found.sites}
+    keep = {name: ~np.isin(np.arange(widths[name]), units) for name, units in drop.items()}
+    return model, found, keep, narrow(model, found, keep)
+
+
+def agrees(proto, tmp_path, **drop):
+    """Hold the law against a network and give what is left of it."""
+    model, found, keep, thin = narrowed(proto, tmp_path, **drop)
+    check(thin)
+    whole = {site.name: np.ones(site.width, bool) for site in found.sites}
+    for count in batches(model):
+        feeds = examples(model, count)
+        close(run(thin, feeds), run(masked_readers(model, found, whole | keep), feeds))
+    return thin
+
+
+def shapes(thin):
+    return {name: list(value.const_value.shape) for name, value in thin.graph.initializers.items()}

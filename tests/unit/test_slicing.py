@@ -1,0 +1,303 @@
+"""Networks without some of their units.
+
+The law: a narrowed network computes what the network computes when every weighted node reads 0
+from the units that left.  Where only functions that keep 0 stand between a layer and its readers
+that is the network with these units masked at the layer itself, as an ablation masks them.
+"""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper, numpy_helper
+
+from frivkit.errors import ModelError
+from frivkit.graph.cost import macs
+from frivkit.graph.groups import find_groups
+from frivkit.graph.sites import survey
+from frivkit.graph.slicing import narrow
+from frivkit.testing.tiny_models import TINY_MODELS, evaluate
+from tests.nets import NETS, examples, network, opened
+from tests.surgery import (
+    as_model,
+    batches,
+    check,
+    close,
+    drawn,
+    masked_readers,
+    masked_sites,
+    run,
+    staying,
+    weights,
+)
+
+RUNNABLE = [name for name in NETS if name != "foreign"]  # ONNX Runtime has no such operator
+UNBROKEN = [  # nothing between a layer and its readers makes anything of 0
+    "mlp",
+    "cnn",
+    "pool first",
+    "residual",
+    "dense",
+    "inception",
+    "pyramid",
+    "branched",
+    "separable",
+    "channels last",
+    "siamese",
+    "two inputs",
+    "grouped",
+    "transposed",
+    "hourglass",
+    "recurrent",
+]
+SEEDS = range(3)
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_narrowed_network_is_one_whose_readers_read_zeros(name, tmp_path):
+    model = opened(network(name), tmp_path / "m.onnx")
+    found = survey(model)
+    groups = find_groups(model, found)
+    for seed in SEEDS:
+        keep = drawn(groups, seed)
+        thin = narrow(model, found, keep)
+        check(thin)
+        for count in batches(model):
+            feeds = examples(model, count, seed)
+            tolerance = 3e-3 if name == "halves" else 1e-5
+            close(run(thin, feeds), run(masked_readers(model, found, keep), feeds), tolerance)
+
+
+@pytest.mark.parametrize("name", UNBROKEN)
+def test_a_narrowed_network_is_one_whose_layers_are_masked(name, tmp_path):
+    model = opened(network(name), tmp_path / "m.onnx")
+    found = survey(model)
+    keep = drawn(find_groups(model, found), 1)
+    assert not all(flags.all() for flags in keep.values())
+    feeds = examples(model, 3)
+    close(run(narrow(model, found, keep), feeds), run(masked_sites(model, found, keep), feeds))
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+def test_tiny_networks_without_each_group(name, tmp_path):
+    made = TINY_MODELS[name]()
+    model = opened(ir.to_proto(made), tmp_path / "m.onnx")
+    found = survey(model)
+    groups = find_groups(model, found)
+    shape = list(made.graph.inputs[0].shape[1:])
+    x = np.random.default_rng(0).standard_normal((4, *shape))
+    for group in range(groups.count):
+        keep = groups.flags(np.arange(groups.count) != group)
+        if not all(flags.any() for flags in keep.values()):
+            continue
+        zeroed = {
+            site.name: keep[site.name].reshape([-1] + [1] * (len(site.shape) - site.axis))
+            for site in found.sites
+        }
+        close([evaluate(narrow(model, found, keep), x)], [evaluate(made, x, zeroed)])
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_who_keeps_all_gets_the_same_graph(name, tmp_path):
+    model = opened(network(name), tmp_path / "m.onnx")
+    found = survey(model)
+    before = ir.to_proto(model.ir).SerializeToString(deterministic=True)
+    keep = {site.name: np.ones(site.width, bool) for site in found.sites}
+    for flags in (keep, {}):
+        thin = narrow(model, found, flags)
+        assert ir.to_proto(thin).SerializeToString(deterministic=True) == before
+        assert thin.graph is not model.graph
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_survey_of_what_came_out_finds_what_stayed(name, tmp_path):
+    model = opened(network(name), tmp_path / "m.onnx")
+    before = ir.to_proto(model.ir).SerializeToString(deterministic=True)
+    found = survey(model)
+    keep = drawn(find_groups(model, found), 2)
+    thin = as_model(narrow(model, found, keep), model)
+    again = survey(thin)
+    assert {site.name: site.width for site in again.sites} == {
+        name: int(flags.sum()) for name, flags in keep.items()
+    }
+    assert [site.readers for site in again.sites] == [site.readers for site in found.sites]
+    # Read anew from a file, whose shapes are inferred from the weights, it is the same network.
+    fresh = survey(opened(ir.to_proto(thin.ir), tmp_path / "thin.onnx"))
+    assert [(site.name, site.shape) for site in fresh.sites] == [
+        (site.name, site.shape) for site in again.sites
+    ]
+    assert ir.to_proto(model.ir).SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize("name", ["residual", "dense", "separable", "grouped", "sizes first"])
+def test_two_steps_are_one(name, tmp_path):
+    model = opened(network(name), tmp_path / "m.onnx")
+    found = survey(model)
+    groups = find_groups(model, found)
+    first = drawn(groups, 0, share=0.7)
+    half = as_model(narrow(model, found, first), model)
+    between = survey(half)
+    rest = drawn(find_groups(half, between), 1)
+    twice = narrow(half, between, rest)
+    both = {site: flags.copy() for site, flags in first.items()}
+    for site, flags in both.items():
+        flags[flags] = rest[site]
+    once = narrow(model, found, both)
+    feeds = examples(model, 3)
+    close(run(twice, feeds), run(once, feeds), 0)
+    assert weights(once) == weights(twice)
+
+
+def test_the_order_of_units_does_not_matter(tmp_path):
+    """Layers whose units stand in another order, of which the same leave, do the same."""
+    proto = network("listed")
+    order = np.array([3, 0, 4, 1, 2])
+    other = onnx.ModelProto.FromString(proto.SerializeToString())
+    for tensor in other.graph.initializer:
+        axis = {"wa": 1, "ba": 0, "wb": 1}.get(tensor.name)
+        if axis is not None:
+            array = np.take(numpy_helper.to_array(tensor), order, axis)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    flags = np.array([True, False, True, True, False])
+    one, two = (opened(each, tmp_path / f"{id(each)}.onnx") for each in (proto, other))
+    feeds = examples(one, 3)
+    left = narrow(one, survey(one), {"r": flags})
+    right = narrow(two, survey(two), {"r": flags[order]})
+    close(run(left, feeds), run(right, feeds))
+
+
+def test_weights_and_work_fall_as_can_be_counted(tmp_path):
+    """3 -> 4 -> 5 maps of 8 x 8 and 4 x 4 places, then 3 outputs."""
+    model = opened(network("cnn"), tmp_path / "m.onnx")
+    found = survey(model)
+    first, second = (site.name for site in found.sites)
+    keep = {first: np.arange(4) != 1, second: np.arange(5) < 2}
+
+    def parameters(a, b):
+        return a * (3 * 9 + 1) + b * (a * 9 + 1) + 3 * (16 * b + 1)
+
+    def work(a, b):
+        return 64 * a * 3 * 9 + 16 * b * a * 9 + 3 * 16 * b
+
+    thin = as_model(narrow(model, found, keep), model)
+    assert (model.parameters, macs(model.graph)) == (parameters(4, 5), work(4, 5))
+    assert (thin.parameters, macs(thin.graph)) == (parameters(3, 2), work(3, 2))
+
+
+def test_what_surrounds_the_units_stays(tmp_path):
+    proto = onnx.ModelProto.FromString(network("cnn").SerializeToString())
+    proto.metadata_props.add(key="classes", value="a,b,c")
+    proto.doc_string, proto.producer_name, proto.model_version = "said", "someone", 7
+    model = opened(proto, tmp_path / "m.onnx")
+    found = survey(model)
+    site = found.sites[0].name
+    thin = ir.to_proto(narrow(model, found, {site: np.arange(4) > 0}))
+    before = ir.to_proto(model.ir)
+    for part in ("ir_version", "producer_name", "model_version", "doc_string"):
+        assert getattr(thin, part) == getattr(before, part)
+    for part in ("metadata_props", "opset_import", "functions"):
+        assert list(getattr(thin, part)) == list(getattr(before, part))
+    for part in ("input", "output"):
+        assert list(getattr(thin.graph, part)) == list(getattr(before.graph, part))
+    assert [node.name for node in thin.graph.node] == [node.name for node in before.graph.node]
+    names = [{tensor.name for tensor in each.graph.initializer} for each in (thin, before)]
+    assert names[0] == names[1]
+
+
+def test_weights_that_do_not_change_are_shared(tmp_path):
+    model = opened(network("mlp"), tmp_path / "m.onnx")
+    found = survey(model)
+    thin = narrow(model, found, {found.sites[0].name: np.arange(5) > 1})
+    same = {
+        name
+        for name, value in thin.graph.initializers.items()
+        if value.const_value is model.graph.initializers[name].const_value
+    }
+    assert same == {"2.bias", "4.weight", "4.bias"}
+
+
+def test_initializers_that_are_inputs_stay_inputs(tmp_path):
+    model = opened(network("listed"), tmp_path / "m.onnx")
+    thin = narrow(model, survey(model), {"r": np.arange(5) > 1})
+    assert [(value.name, list(value.shape)) for value in thin.graph.inputs[1:]] == [
+        ("wa", [6, 3]),
+        ("ba", [3]),
+        ("wb", [3, 3]),
+        ("bb", [3]),
+    ]
+
+
+def test_bfloat16_weights(tmp_path):
+    proto = network("halves")
+    other = onnx.ModelProto.FromString(proto.SerializeToString())
+    for info in (*other.graph.input, *other.graph.output):
+        info.type.tensor_type.elem_type = onnx.TensorProto.BFLOAT16
+    numbers = {}
+    for tensor in other.graph.initializer:
+        array = numpy_helper.to_array(tensor).astype(np.float32)
+        made = helper.make_tensor(tensor.name, onnx.TensorProto.BFLOAT16, array.shape, array)
+        numbers[tensor.name] = numpy_helper.to_array(made)
+        tensor.CopyFrom(made)
+    model = opened(other, tmp_path / "m.onnx")
+    thin = narrow(model, survey(model), {"r": np.arange(5) != 2})
+    check(thin)
+    rest = {name: value.const_value for name, value in thin.graph.initializers.items()}
+    assert {tensor.dtype for tensor in rest.values()} == {ir.DataType.BFLOAT16}
+    assert (rest["wa"].numpy() == np.delete(numbers["wa"], 2, 1)).all()
+    assert (rest["wb"].numpy() == np.delete(numbers["wb"], 2, 0)).all()
+
+
+def test_flags_that_cannot_be_met_are_refused(tmp_path):
+    model = opened(network("residual"), tmp_path / "m.onnx")
+    found = survey(model)
+    stem, inner = found.sites[0], found.sites[1]
+    some = np.arange(4) > 0
+    with pytest.raises(ModelError, match="no site is named 'nowhere'"):
+        narrow(model, found, {"nowhere": some})
+    with pytest.raises(ModelError, match="give 4 truth values"):
+        narrow(model, found, {inner.name: some[1:]})
+    with pytest.raises(ModelError, match="give 4 truth values"):
+        narrow(model, found, {inner.name: some.astype(int)})
+    with pytest.raises(ModelError, match=r"no unit of layer 2\.a stays"):
+        narrow(model, found, {inner.name: np.zeros(4, bool)})
+    with pytest.raises(ModelError, match="unit 0 of layer 0 is to leave and others of its group"):
+        narrow(model, found, {stem.name: some})
+
+
+def test_units_that_cannot_leave_are_refused_with_the_reason(tmp_path):
+    model = opened(network("local norm node"), tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="unit 1 of layer a cannot leave: l/LRN: LRN rescales"):
+        narrow(model, survey(model), {"r": np.arange(4) != 1})
+
+
+def test_positions_are_counted_as_layouts_say():
+    """The reference above counts one by one what the layouts of a real survey say."""
+    from frivkit.graph.layout import Layout
+    from frivkit.graph.marks import positions
+
+    layout = Layout(axis=1, width=2, inner=3, outer=2, offset=1, span=4)
+    flags = np.array([False, True])
+    unit = positions(layout)
+    assert (staying(layout, flags) == np.where(unit < 0, True, flags[unit])).all()
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", ["mnist", "orientation"])
+def test_real_networks_without_half_of_each_layer(name, request, tmp_path):
+    path = request.getfixturevalue(f"{name}_model")
+    model = opened(onnx.load(path), tmp_path / "m.onnx", **SIZES.get(name, {}))
+    found = survey(model)
+    groups = find_groups(model, found)
+    assert groups.free.all()
+    for bundle in groups.bundles:
+        keep = drawn(groups, 0)
+        keep = {
+            site: flags if site in bundle else np.ones_like(flags) for site, flags in keep.items()
+        }
+        thin = narrow(model, found, keep)
+        check(thin)
+        feeds = examples(model, 2)
+        close(run(thin, feeds), run(masked_readers(model, found, keep), feeds))
+
+
+SIZES = {"orientation": {"input_shape": "1x3x224x224"}}

@@ -1,0 +1,148 @@
+"""Files of models: whole and checked, or not there."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from frivkit.engine.probe import complete_shapes
+from frivkit.engine.session import Device
+from frivkit.errors import ModelError
+from frivkit.graph import writing
+from frivkit.graph.sites import survey
+from frivkit.graph.slicing import narrow
+from frivkit_onnx.provider import load
+from tests.nets import examples, network, opened
+from tests.surgery import run
+
+
+@pytest.fixture
+def model(tmp_path):
+    return opened(network("cnn"), tmp_path / "in.onnx")
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """Give a model whose weights lie in a file of their own."""
+    folder = tmp_path / "apart"
+    folder.mkdir()
+    ir.save(
+        ir.from_proto(network("cnn")),
+        folder / "in.onnx",
+        external_data="in.weights",
+        size_threshold_bytes=0,
+    )
+    return complete_shapes(load(folder / "in.onnx", {}), Device(threads=1))
+
+
+def thinner(model):
+    found = survey(model)
+    return narrow(model, found, {found.sites[0].name: np.arange(4) > 0})
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_written_is_what_was_made(model, tmp_path):
+    thin = thinner(model)
+    path = writing.save(thin, tmp_path / "out.onnx", model)
+    onnx.checker.check_model(str(path), full_check=True)
+    feeds = examples(model, 3)
+    assert np.array_equal(run(ir.load(path), feeds)[0], run(thin, feeds)[0])
+    assert names(tmp_path) == ["in.onnx", "out.onnx"]
+
+
+def test_an_older_file_is_replaced(model, tmp_path):
+    (tmp_path / "out.onnx").write_text("old")
+    writing.save(thinner(model), tmp_path / "out.onnx", model)
+    onnx.checker.check_model(str(tmp_path / "out.onnx"))
+
+
+def test_weights_that_were_beside_stay_beside(apart, tmp_path):
+    thin = thinner(apart)
+    path = writing.save(thin, tmp_path / "out.onnx", apart)
+    assert names(tmp_path) == ["apart", "out.onnx", "out.onnx.data"]
+    feeds = examples(apart, 3)
+    assert np.array_equal(run(load(path, {}).ir, feeds)[0], run(thin, feeds)[0])
+    assert len(path.read_bytes()) < len((tmp_path / "apart/in.onnx").read_bytes()) * 2
+
+
+def test_many_weights_go_beside(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "LARGEST_INLINE", 100)
+    writing.save(thinner(model), tmp_path / "out.onnx", model)
+    assert names(tmp_path) == ["in.onnx", "out.onnx", "out.onnx.data"]
+
+
+def test_the_model_that_is_read_is_never_written_over(apart, tmp_path):
+    folder = tmp_path / "apart"
+    (tmp_path / "link.onnx").symlink_to(folder / "in.onnx")
+    before = {name: (folder / name).read_bytes() for name in names(folder)}
+    for path in (folder / "in.onnx", folder / "in.weights", tmp_path / "link.onnx"):
+        with pytest.raises(ModelError, match="belongs to the model that is read"):
+            writing.save(thinner(apart), path, apart)
+    assert {name: (folder / name).read_bytes() for name in names(folder)} == before
+
+
+def test_the_name_of_weights_beside_is_no_name_of_the_original(apart, tmp_path):
+    """A model out, whose weights would be written over the file named ``out.onnx.data``."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    ir.save(
+        ir.from_proto(network("cnn")),
+        folder / "in.onnx",
+        external_data="out.onnx.data",
+        size_threshold_bytes=0,
+    )
+    model = complete_shapes(load(folder / "in.onnx", {}), Device(threads=1))
+    with pytest.raises(ModelError, match=r"out.onnx.data belongs to the model"):
+        writing.save(thinner(model), folder / "out.onnx", model)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", ["save", "check"])
+def test_nothing_is_left_of_what_fails(error, step, model, tmp_path, monkeypatch):
+    (tmp_path / "out.onnx").write_text("old")
+
+    def fail(thing, path, **options):
+        path.write_bytes(b"half")
+        raise error
+
+    def fail_later(path, **options):
+        raise error
+
+    if step == "save":
+        monkeypatch.setattr(ir, "save", fail)
+    else:
+        monkeypatch.setattr(onnx.checker, "check_model", fail_later)
+    thin = thinner(model)
+    wanted = ModelError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(wanted) as caught:
+        writing.save(thin, tmp_path / "out.onnx", model)
+    if wanted is ModelError:
+        assert str(caught.value) == (
+            f"{tmp_path / 'out.onnx'} cannot be written: No space left on device"
+        )
+    assert names(tmp_path) == ["in.onnx", "out.onnx"]
+    assert (tmp_path / "out.onnx").read_text() == "old"
+
+
+def test_what_the_checker_refuses_is_not_written(model, tmp_path):
+    thin = thinner(model)
+    next(node for node in thin.graph if node.op_type == "Conv").op_type = "Convolve"
+    with pytest.raises(ModelError, match=r"made of in.onnx is not valid: .*Convolve"):
+        writing.save(thin, tmp_path / "out.onnx", model)
+    thin = thinner(model)
+    next(iter(thin.graph)).outputs[0].shape = ir.Shape([None, 17, 8, 8])  # found by inference
+    with pytest.raises(ModelError, match=r"made of in.onnx is not valid"):
+        writing.save(thin, tmp_path / "out.onnx", model)
+    assert names(tmp_path) == ["in.onnx"]
+
+
+def test_places_that_are_not_there_are_refused(model, tmp_path):
+    with pytest.raises(ModelError, match="cannot be written: No such file or directory"):
+        writing.save(thinner(model), tmp_path / "nowhere/out.onnx", model)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ModelError, match="is a folder"):
+        writing.save(thinner(model), tmp_path / "folder", model)
+    assert names(tmp_path) == ["folder", "in.onnx"]
