@@ -9,6 +9,7 @@ Source: backward selection in least squares with rank-one downdates of the inver
 IEEE Signal Processing Letters 6, 1999.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,33 +20,50 @@ from frivkit.masks import without
 Array = NDArray[np.float64]
 RIDGE = 1e-6
 """Share of the mean variance that is added to each unit's: what float32 sums cannot tell from 0."""
-STEPS = 512
-"""Steps in which a layer is taken apart at most; wider layers lose several units a step."""
-CANDIDATES = 4
-"""Units looked at for each one that leaves in a step."""
+STAYS = -1
+"""The group of a unit that cannot leave."""
+SHRINK = 0.75
+"""Share of units left at which those that are gone are taken out of the matrices."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Elimination:
-    """The order in which units leave.
+    """The order in which groups of units leave.
 
     Attributes:
-        order: The units from the first to leave to the last, shape (units,).
-        errors: The least-squares error after each of them has left, shape (units,), growing.
+        order: The groups from the first to leave to the last, shape (groups,).
+        errors: The least-squares error after each of them has left, shape (groups,), growing.
     """
 
     order: NDArray[np.int64]
     errors: Array
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Term:
+    """Something that reads units, and what an error in its outputs weighs.
+
+    Attributes:
+        covariance: Of the units that it reads, shape (units, units).
+        readers: The weights by which outputs are made of the units, shape (units, outputs).  None
+            takes the units themselves as outputs, so that the error is the variance of the units
+            that the remaining ones leave unexplained.
+        groups: The group of each unit, ``STAYS`` for one that cannot leave, shape (units,).
+        weight: What the squared error is multiplied by.
+    """
+
+    covariance: Array
+    readers: Array | None
+    groups: NDArray[np.intp]
+    weight: float = 1.0
+
+
 def eliminate(covariance: Array, readers: Array | None = None, ridge: float = RIDGE) -> Elimination:
-    """Find the order in which units can leave.
+    """Find the order in which the units of one layer can leave.
 
     Args:
         covariance: Of the units, shape (units, units).
-        readers: The weights by which outputs are made of the units, shape (units, outputs); the
-            error is that of these outputs.  None takes the units themselves as outputs, so that
-            the error is the variance of the units that the remaining ones leave unexplained.
+        readers: As in :class:`Term`.
         ridge: Share of the mean variance that is added to each unit's.
 
     Example:
@@ -54,53 +72,83 @@ def eliminate(covariance: Array, readers: Array | None = None, ridge: float = RI
         >>> sorted(found.order[:2].tolist()), found.errors.round(3).tolist()
         ([0, 1], [0.0, 1.0, 3.0])
     """
-    units = len(covariance)
-    variance = covariance.diagonal()
-    floor = ridge * float(variance.mean()) or 1.0  # nothing varies: every order will do
-    inverse = np.linalg.inv(covariance + floor * np.eye(units))
-    weights = covariance if readers is None else covariance @ readers
-    fitted = inverse @ weights
-    left = np.arange(units)
+    return eliminate_together([Term(covariance, readers, np.arange(len(covariance)))], ridge)
+
+
+def eliminate_together(terms: Sequence[Term], ridge: float = RIDGE) -> Elimination:
+    """Find the order in which groups of units can leave that several terms read.
+
+    Args:
+        terms: Who reads them; the error is the sum of theirs.  A group that none reads goes first.
+        ridge: Share of the mean variance of a term's units that is added to each.
+
+    Returns:
+        The order of all groups of all terms.
+    """
+    working = [_Working(term, ridge) for term in terms]
+    count = 1 + max((int(term.groups.max(initial=STAYS)) for term in terms), default=STAYS)
+    here = np.zeros(count, np.bool_)
+    for term in terms:
+        here[term.groups[term.groups != STAYS]] = True
     order, errors, error = [], [], 0.0
-    block = max(1, -(-units // STEPS))
-    while left.size:
-        gone, costs = _cheapest(inverse, fitted, min(block, left.size))
-        order.extend(left[gone].tolist())
-        for cost in costs:
-            error += cost
-            errors.append(error)
-        stay = np.setdiff1d(np.arange(left.size), gone)
-        corner = np.linalg.inv(inverse[np.ix_(gone, gone)])
-        share = inverse[np.ix_(stay, gone)] @ corner
-        fitted = fitted[stay] - share @ fitted[gone]
-        inverse = inverse[np.ix_(stay, stay)] - share @ inverse[np.ix_(gone, stay)]
-        left = left[stay]
+    costs = np.zeros(count)
+    for _ in range(int(here.sum())):
+        costs[:] = np.where(here, 0.0, np.inf)
+        for each in working:
+            each.add_costs(costs)
+        group = int(costs.argmin())
+        error += float(costs[group])
+        here[group] = False
+        order.append(group)
+        errors.append(error)
+        for each in working:
+            each.remove(group)
     return Elimination(np.array(order, np.int64), np.array(errors))
 
 
-def _cheapest(
-    inverse: NDArray[np.floating], fitted: NDArray[np.floating], count: int
-) -> tuple[NDArray[np.int64], list[float]]:
-    """Choose the units that leave in one step, one after the other, among the cheapest ones."""
-    costs = (fitted**2).sum(axis=1) / inverse.diagonal()
-    if count == 1:
-        best = int(costs.argmin())
-        return np.array([best]), [float(costs[best])]
-    candidates = np.argsort(costs, kind="stable")[: CANDIDATES * count]
-    small, rows = inverse[np.ix_(candidates, candidates)], fitted[candidates]
-    gone: list[int] = []
-    paid: list[float] = []
-    for _ in range(count):
-        costs = (rows**2).sum(axis=1) / small.diagonal()
-        costs[gone] = np.inf
-        best = int(costs.argmin())
-        gone.append(best)
-        paid.append(float(costs[best]))
-        share = small[:, best] / small[best, best]
-        share[best] = 0.0
-        rows = rows - np.outer(share, rows[best])
-        small = small - np.outer(share, small[best])
-    return candidates[gone], paid
+class _Working:
+    """One term on the way: the inverse of what is left, and the weights fitted to it."""
+
+    def __init__(self, term: Term, ridge: float) -> None:
+        units = len(term.covariance)
+        floor = ridge * float(term.covariance.diagonal().mean()) or 1.0  # nothing varies
+        regular = term.covariance + floor * np.eye(units)
+        self._inverse = np.asfortranarray(np.linalg.inv(regular))
+        made = term.covariance if term.readers is None else term.covariance @ term.readers
+        self._fitted = np.asfortranarray(self._inverse @ made)
+        self._groups, self._weight = term.groups.copy(), term.weight
+        self._left = np.ones(units, np.bool_)
+
+    def add_costs(self, costs: Array) -> None:
+        """Add what the loss of each group would cost; one of several units costs their sum."""
+        free = self._groups != STAYS
+        squares = np.einsum("ij,ij->i", self._fitted, self._fitted)
+        mine = self._weight * squares / self._inverse.diagonal()
+        np.add.at(costs, self._groups[free], mine[free])
+
+    def remove(self, group: int) -> None:
+        """Leave out the units of a group."""
+        from scipy.linalg.blas import dger
+
+        gone = np.flatnonzero(self._groups == group)
+        for unit in gone:
+            column = self._inverse[:, unit].copy()
+            share = column / column[unit]
+            row = self._fitted[unit].copy()
+            self._inverse = dger(-1.0, share, column, a=self._inverse, overwrite_a=1)
+            self._fitted = dger(-1.0, share, row, a=self._fitted, overwrite_a=1)
+            self._inverse[unit], self._inverse[:, unit] = 0.0, 0.0
+            self._inverse[unit, unit], self._fitted[unit] = 1.0, 0.0
+            self._groups[unit] = STAYS
+            self._left[unit] = False
+        if gone.size and self._left.sum() <= SHRINK * self._left.size:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        left = self._left
+        self._inverse = np.asfortranarray(self._inverse[np.ix_(left, left)])
+        self._fitted = np.asfortranarray(self._fitted[left])
+        self._groups, self._left = self._groups[left], left[left]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -70,13 +70,21 @@ class Verification:
     warnings: tuple[str, ...]
 
 
-def verify(request: Request, thin: Path, *, progress: Progress | None = None) -> Verification:
+def verify(
+    request: Request,
+    thin: Path,
+    *,
+    data: Dataset | None = None,
+    progress: Progress | None = None,
+) -> Verification:
     """Compare a compressed model with the original on every example.
 
     Args:
         request: The original, the data and how to run both; units, layers and protocol play no
             part.
         thin: The file of the compressed model.
+        data: Examples that lie ready, fitted to the original's inputs; None opens those that the
+            request names.
         progress: Where progress is shown.
 
     Raises:
@@ -89,7 +97,9 @@ def verify(request: Request, thin: Path, *, progress: Progress | None = None) ->
     original, other = load_model(request), load_model(replace(request, model=thin))
     outputs = common_output(original, other, request.output)
     shared = common_inputs(original, other)
-    data, warnings = named_data(request, replace(original, inputs=shared))
+    warnings: tuple[str, ...] = ()
+    if data is None:
+        data, warnings = named_data(request, replace(original, inputs=shared))
     named = request.data is not None or "frivkit.data" in original.metadata
     models = [_complete(model, request.device, data) for model in (original, other)]
     before, after = (
@@ -125,10 +135,10 @@ def is_noise(spec: str) -> bool:
     """Tell whether data are drawn rather than found.
 
     Example:
-        >>> is_noise("gaussian?n=9"), is_noise("npz:gaussian")
-        (True, False)
+        >>> is_noise("gaussian?n=9"), is_noise("gaussian (every 4th)"), is_noise("npz:gaussian")
+        (True, True, False)
     """
-    read = DataSpec.parse(spec)
+    read = DataSpec.parse(spec.partition(" (")[0])  # without which of its examples, in words
     plugins = {plugin.name for plugin in installed().plugins}
     return read.name == "gaussian" or (read.name in plugins and read.path == "gaussian")
 

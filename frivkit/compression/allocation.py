@@ -1,0 +1,194 @@
+"""Which units leave first over all layers: the least predicted error for what it frees."""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from frivkit.compression.ranking import Ranking
+from frivkit.graph.cost import node_cost
+from frivkit.graph.groups import Examined
+from frivkit.graph.layout import attribute, shape_of
+from frivkit.graph.marks import STAYS
+from frivkit.graph.model import Model, is_constant
+
+Resource = Literal["macs", "params", "units"]
+"""What a budget is a share of."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Allocation:
+    """The order in which groups leave over the whole model.
+
+    Attributes:
+        order: The groups, shape (groups that can leave,), without the last of each site.
+        errors: The predicted error after each has left, summed over bundles, shape as ``order``.
+        left: The share of the resource that is left after each, as predicted, shape as ``order``.
+    """
+
+    order: NDArray[np.int64]
+    errors: NDArray[np.float64]
+    left: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class _Node:
+    """A weighted node: its cost falls with the positions that it reads and writes."""
+
+    cost: float
+    reads: float
+    writes: float
+    reading: float
+    writing: float
+
+    @property
+    def now(self) -> float:
+        return self.cost * (self.reading / self.reads) * (self.writing / self.writes)
+
+
+def allocate(
+    model: Model,
+    examined: Examined,
+    rankings: Sequence[Ranking],
+    resource: Resource,
+) -> Allocation:
+    """Order groups over all layers: next is the one that costs least error for what it frees.
+
+    Within a bundle the ranking's order is kept, and each site keeps at least one unit.
+
+    Args:
+        model: The model.
+        examined: Its groups, and where they lie.
+        rankings: The order within each bundle, and the errors.
+        resource: What is to be freed.
+    """
+    ledger = _Ledger(model, examined, resource)
+    at = [0] * len(rankings)
+
+    def price(bundle: int) -> float:
+        ranking, k = rankings[bundle], at[bundle]
+        return _step(ranking, k) / max(ledger.frees(int(ranking.order[k])), 1e-12)
+
+    heap = [(price(b), b) for b, ranking in enumerate(rankings) if len(ranking.order)]
+    heapq.heapify(heap)
+    order, errors, left, error = [], [], [], 0.0
+    while heap:
+        _, bundle = heapq.heappop(heap)
+        now = price(bundle)  # what it frees may have shrunk since
+        if heap and now > heap[0][0]:
+            heapq.heappush(heap, (now, bundle))
+            continue
+        ranking, k = rankings[bundle], at[bundle]
+        group = int(ranking.order[k])
+        if ledger.may_leave(group):
+            ledger.remove(group)
+            error += _step(ranking, k)
+            order.append(group)
+            errors.append(error)
+            left.append(ledger.left)
+        at[bundle] += 1
+        if at[bundle] < len(ranking.order):
+            heapq.heappush(heap, (price(bundle), bundle))
+    return Allocation(np.array(order, np.int64), np.array(errors), np.array(left))
+
+
+def _step(ranking: Ranking, k: int) -> float:
+    """Give by how much the error grows when the unit at a place of the order leaves."""
+    before = ranking.errors[k - 1] if k else 0.0
+    return float(max(ranking.errors[k] - before, 0.0))
+
+
+class _Ledger:
+    """What a model costs as units leave."""
+
+    def __init__(self, model: Model, examined: Examined, resource: Resource) -> None:
+        of = examined.groups.of
+        self._units = resource == "units"
+        self._nodes, self._touched = _nodes(model, examined, resource)
+        self._sizes = np.bincount(np.concatenate(list(of.values())), minlength=1)
+        self._left_in = {site: len(np.unique(groups)) for site, groups in of.items()}
+        self._sites: dict[int, list[str]] = {}
+        for site, groups in of.items():
+            for group in np.unique(groups).tolist():
+                self._sites.setdefault(group, []).append(site)
+        whole = self._sizes.sum() if self._units else sum(node.cost for node in self._nodes)
+        self._whole = self._now = float(whole)
+
+    @property
+    def left(self) -> float:
+        """The share of the resource that is left."""
+        return self._now / self._whole if self._whole else 1.0
+
+    def may_leave(self, group: int) -> bool:
+        """Tell whether each site would keep a unit."""
+        return all(self._left_in[site] > 1 for site in self._sites[group])
+
+    def frees(self, group: int) -> float:
+        """Give what the loss of a group frees as the model stands."""
+        if self._units:
+            return float(self._sizes[group])
+        changes = self._touched.get(group, {}).items()
+        return sum(_freed(self._nodes[i], *change) for i, change in changes)
+
+    def remove(self, group: int) -> None:
+        """Let a group leave."""
+        self._now -= self.frees(group)
+        for i, (read, written) in self._touched.get(group, {}).items():
+            self._nodes[i].reading -= read
+            self._nodes[i].writing -= written
+        for site in self._sites[group]:
+            self._left_in[site] -= 1
+
+
+def _freed(node: _Node, read: float, written: float) -> float:
+    after = (
+        node.cost * ((node.reading - read) / node.reads) * ((node.writing - written) / node.writes)
+    )
+    return node.now - after
+
+
+def _nodes(
+    model: Model, examined: Examined, resource: Resource
+) -> tuple[list[_Node], Mapping[int, dict[int, tuple[float, float]]]]:
+    """Give the weighted nodes, and for each group how many positions of each lie in and behind."""
+    nodes: list[_Node] = []
+    touched: dict[int, dict[int, tuple[float, float]]] = {}
+    marks = examined.ties.marks
+    for node in model.graph:
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            continue
+        cost = node_cost(node)
+        amount = cost.macs if resource == "macs" else cost.parameters
+        weight = node.inputs[1]
+        if not amount or weight is None or not is_constant(weight):
+            continue
+        axis = 1 if "Conv" in node.op_type or node.op_type == "Gemm" else -1
+        read = _marks_at(marks, node.inputs[0], axis)
+        written = _marks_at(marks, node.outputs[0], axis)
+        grouped = "Conv" in node.op_type and attribute(node, "group", 1) > 1
+        if grouped:
+            read = np.empty(0, np.intp)  # each group of channels leaves as a whole
+        index = len(nodes)
+        sizes = [max(1, len(part)) for part in (read, written)]
+        nodes.append(_Node(float(amount), *sizes, *sizes))
+        for which, part in enumerate((read, written)):
+            found, counts = np.unique(part[part != STAYS], return_counts=True)
+            for group, count in zip(found.tolist(), counts.tolist(), strict=True):
+                old = touched.setdefault(group, {}).get(index, (0.0, 0.0))
+                touched[group][index] = (
+                    (old[0] + count, old[1]) if which == 0 else (old[0], old[1] + count)
+                )
+    return nodes, touched
+
+
+def _marks_at(
+    marks: Mapping[str, Mapping[int, NDArray[np.intp]]], value: ir.Value | None, axis: int
+) -> NDArray[np.intp]:
+    rank = len(shape_of(value) or ())
+    name = "" if value is None else value.name or ""
+    found = marks.get(name, {}).get(axis % rank if rank else axis)
+    return np.empty(0, np.intp) if found is None else found

@@ -1,0 +1,264 @@
+"""Calibrate, choose what leaves under a budget, refit what is left."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from frivkit.compression.allocation import Allocation, Resource, allocate
+from frivkit.compression.fitting import Fit, fit, sliced
+from frivkit.compression.patches import Sums, sum_patches
+from frivkit.compression.ranking import Ranking, rank
+from frivkit.compression.readings import Reading, Source, find_readings, sources_of
+from frivkit.data import Dataset
+from frivkit.engine.session import Device
+from frivkit.errors import ModelError
+from frivkit.graph.cost import macs
+from frivkit.graph.groups import Examined, examine
+from frivkit.graph.layout import shape_of
+from frivkit.graph.model import Model
+from frivkit.graph.names import node_label
+from frivkit.graph.refitting import refit
+from frivkit.graph.sites import Survey
+from frivkit.graph.slicing import narrow
+from frivkit.progress import Progress
+
+Refit = Literal["none", "ridge", "relu"]
+"""Slice only; fit outputs; fit outputs, and then what a ReLU behind them lets through."""
+Keep = Mapping[str, NDArray[np.bool_]]
+"""For each site by name whether each unit stays."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """A model, its groups, and all that the data tell of them; every budget is met from it.
+
+    Attributes:
+        model: The model, its shapes complete.
+        survey: Its layers.
+        examined: What can leave.
+        readings: What reads units.
+        sums: The moments of what they read.
+        rankings: The order in which the units of each bundle leave.
+        examples: How many examples it rests on.
+    """
+
+    model: Model
+    survey: Survey
+    examined: Examined
+    readings: tuple[Reading, ...]
+    sums: Mapping[Source, Sums]
+    rankings: tuple[Ranking, ...]
+    examples: int
+
+
+def calibrate(
+    model: Model,
+    survey: Survey,
+    data: Dataset,
+    device: Device,
+    *,
+    memory: int,
+    seed: int,
+    progress: Progress,
+) -> Calibration:
+    """Take the one pass over the data that ranking, allocation and the plain refit need.
+
+    Raises:
+        ModelError: no unit can leave, or activations are not finite.
+    """
+    examined = examine(model, survey)
+    if not examined.groups.free.any():
+        reasons = "; ".join(dict.fromkeys(examined.groups.held.values())) or "it has no units"
+        raise ModelError(f"no unit of {model.path.name} can leave: {reasons[:300]}")
+    readings = find_readings(model, survey, examined)
+    sums, variances = sum_patches(
+        model,
+        sources_of(readings),
+        data,
+        device,
+        meets={reading.meets: -1 if reading.consumer.op == "MatMul" else 1 for reading in readings},
+        memory=memory,
+        seed=seed,
+        progress=progress,
+    )
+    rankings = rank(examined.groups, readings, sums, variances)
+    return Calibration(model, survey, examined, readings, sums, rankings, data.examples)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Which units stay, and how what reads them is refitted.
+
+    Attributes:
+        keep: For each site by name whether each unit stays.
+        fits: The refitted nodes.
+        error: The predicted error, summed over bundles.
+    """
+
+    keep: Keep
+    fits: tuple[Fit, ...]
+    error: float
+
+
+def leave(
+    calibration: Calibration, allocation: Allocation, count: int
+) -> dict[str, NDArray[np.bool_]]:
+    """Give the flags of units when the first ``count`` groups of an allocation have left."""
+    stays = np.ones(calibration.examined.groups.count, np.bool_)
+    stays[allocation.order[:count]] = False
+    return calibration.examined.groups.flags(stays)
+
+
+def within(calibration: Calibration, resource: Resource, share: float) -> tuple[Keep, float]:
+    """Find the most units that a budget has room for.
+
+    Args:
+        calibration: The model and its order.
+        resource: What is counted.
+        share: What may be left of it, in (0, 1].
+
+    Returns:
+        The flags of units, and the predicted error.
+
+    Raises:
+        ModelError: even the smallest model that can be made is larger.
+    """
+    allocation = allocate(calibration.model, calibration.examined, calibration.rankings, resource)
+    budget = share * amount(calibration.model.ir, calibration, resource, None)
+    low, high = 0, len(allocation.order)
+
+    def fits(count: int) -> bool:
+        keep = leave(calibration, allocation, count)
+        thin = narrow(calibration.model, calibration.survey, keep)
+        return amount(thin, calibration, resource, keep) <= budget
+
+    if not fits(high):
+        keep = leave(calibration, allocation, high)
+        thin = narrow(calibration.model, calibration.survey, keep)
+        least = amount(thin, calibration, resource, keep) / (budget / share)
+        raise ModelError(
+            f"{share:.4g} of the {resource} of {calibration.model.path.name} cannot be met: the "
+            f"smallest model has {least:.4g}; ask for more"
+        )
+    while low < high:
+        middle = (low + high) // 2
+        if fits(middle):
+            high = middle
+        else:
+            low = middle + 1
+    error = float(allocation.errors[low - 1]) if low else 0.0
+    return leave(calibration, allocation, low), error
+
+
+def tolerating(calibration: Calibration, tolerance: float) -> tuple[Keep, float]:
+    """Let as many units of each bundle leave as its readers bear.
+
+    Args:
+        calibration: The model and its order.
+        tolerance: The error of each bundle, as a share of the variance of what its readers meet.
+    """
+    groups = calibration.examined.groups
+    stays, error = np.ones(groups.count, np.bool_), 0.0
+    for ranking in calibration.rankings:
+        count = int(np.searchsorted(ranking.errors, tolerance, side="right"))
+        for group, cost in zip(ranking.order[:count], ranking.errors[:count], strict=True):
+            stays[group] = False
+            if not all(stays[groups.of[site]].any() for site in ranking.sites):
+                stays[group] = True
+                break
+            last = float(cost)
+        error += last if count else 0.0
+    return groups.flags(stays), error
+
+
+def amount(
+    graph: ir.Model,
+    calibration: Calibration,
+    resource: Resource,
+    keep: Keep | None,
+) -> float:
+    """Count what a model costs."""
+    if resource == "units":
+        sites = calibration.survey.sites
+        return float(sum(s.width if keep is None else keep[s.name].sum() for s in sites))
+    if resource == "params":
+        return float(parameters(graph))
+    found = macs(graph.graph)
+    if found is None:
+        raise ModelError(
+            f"the multiply-accumulates of {calibration.model.path.name} are not known: give "
+            "--input-shape, or a budget of --params"
+        )
+    return float(found)
+
+
+def parameters(model: ir.Model) -> int:
+    """Count the numbers in the initializers of a model's graph."""
+    return sum(
+        prod(value.const_value.shape.numpy())
+        for value in model.graph.initializers.values()
+        if value.const_value is not None and value.const_value.dtype.is_floating_point()
+    )
+
+
+def plan(
+    calibration: Calibration,
+    keep: Keep,
+    error: float,
+    how: Refit = "ridge",
+) -> Plan:
+    """Refit all that reads units that leave, by what the moments tell."""
+    groups = calibration.examined.groups
+    stays = np.ones(groups.count + 1, np.bool_)  # the last stands for what no group lies in
+    for site, flags in keep.items():
+        stays[groups.of[site][~flags]] = False
+    fits = []
+    for reading in calibration.readings:
+        columns = stays[reading.marks]
+        if columns.all():
+            continue
+        thin = _narrowed(calibration, reading, stays)
+        if how == "none":
+            fits.append(sliced(thin, columns))
+        else:
+            fits.append(fit(thin, calibration.sums[reading.source], columns))
+    return Plan(keep, tuple(fits), error)
+
+
+def thinned(calibration: Calibration, plan: Plan) -> ir.Model:
+    """Give the thinner model."""
+    model = narrow(calibration.model, calibration.survey, plan.keep)
+    fitted = {
+        each.reading.consumer.node: (each.reading.weight(each.matrix, each.columns), each.bias)
+        for each in plan.fits
+    }
+    return refit(model, fitted)
+
+
+def _narrowed(calibration: Calibration, reading: Reading, stays: NDArray[np.bool_]) -> Reading:
+    """Give a reading without the outputs that leave."""
+    node = next(n for n in calibration.model.graph if node_label(n) == reading.consumer.node)
+    rank = len(shape_of(node.outputs[0]) or ())
+    axis = rank - 1 if node.op_type == "MatMul" else 1
+    marks = calibration.examined.ties.marks.get(node.outputs[0].name or "", {}).get(axis)
+    if marks is None or stays[marks].all():
+        return reading
+    outputs = stays[marks]
+    count, shape = int(outputs.sum()), list(reading.shape)
+    if node.op_type == "ConvTranspose":
+        shape[1] = count
+        outputs = outputs.repeat(prod(reading.shape[2:]))
+    elif node.op_type == "Conv":
+        shape[0] = count
+    return replace(
+        reading,
+        matrix=reading.matrix[:, outputs],
+        bias=reading.bias[outputs],
+        gain=reading.gain[outputs],
+        shape=tuple(shape),
+    )

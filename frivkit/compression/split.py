@@ -1,0 +1,64 @@
+"""Examples that calibrate a thinner model, and examples that prove it."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.data import Batch, Dataset
+
+EVERY = 4
+"""Every so manieth example is kept for the proof where no other data are given for it."""
+
+
+class Subset(Dataset):
+    """Some examples of data, in order.
+
+    Attributes:
+        spec: Where they come from, and which they are.
+    """
+
+    def __init__(self, data: Dataset, indices: NDArray[np.int64], what: str) -> None:
+        """Choose examples.
+
+        Args:
+            data: Where they come from.
+            indices: Which ones, increasing, at least one.
+            what: Which ones, in words.
+        """
+        self._data, self._indices = data, indices
+        self.spec = f"{data.spec} ({what})"
+        self.examples = len(indices)
+        self.inputs, self.has_labels, self.warnings = data.inputs, data.has_labels, data.warnings
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is read."""
+        return hashlib.sha256(self._data.digest.encode() + self._indices.tobytes()).hexdigest()
+
+    def read(self, start: int, stop: int) -> Batch:
+        """Give examples ``start`` to ``stop`` - 1 of those chosen."""
+        wanted = self._indices[start:stop]
+        if not wanted.size:
+            return self._data.read(0, 0)
+        ends = np.flatnonzero(np.diff(wanted) != 1) + 1
+        runs = [self._data.read(int(run[0]), int(run[-1]) + 1) for run in np.split(wanted, ends)]
+        inputs: dict[str, NDArray[Any]] = {
+            name: np.concatenate([run.inputs[name] for run in runs]) for name in runs[0].inputs
+        }
+        labels = [run.labels for run in runs if run.labels is not None]
+        return Batch(inputs, np.concatenate(labels) if labels else None, start)
+
+
+def split(data: Dataset) -> tuple[Subset, Subset]:
+    """Part data into examples to calibrate on and every fourth one, for the proof.
+
+    Spread over the whole, since data often lie class behind class.
+    """
+    index = np.arange(data.examples)
+    proof = index % EVERY == EVERY - 1
+    return (
+        Subset(data, index[~proof], f"all but every {EVERY}th"),
+        Subset(data, index[proof], f"every {EVERY}th"),
+    )

@@ -1,0 +1,234 @@
+"""The laws of compression: what is planned is met, what is superfluous leaves free, and no more."""
+
+from contextlib import nullcontext
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from frivkit.compression.allocation import allocate
+from frivkit.compression.compress import Budget, compress
+from frivkit.compression.planning import calibrate, leave, plan, thinned
+from frivkit.compression.split import Subset, split
+from frivkit.data import open_data
+from frivkit.engine.session import Device
+from frivkit.errors import ModelError, UsageError
+from frivkit.graph.groups import examine
+from frivkit.graph.sites import survey
+from frivkit.pipeline import Request
+from frivkit.progress import Silent
+from tests.nets import NETS, examples, network, opened
+from tests.surgery import close, run
+from tests.unit.test_perturbations import SITELESS
+
+NAMES = [name for name in NETS if name not in SITELESS]
+GENERATOR = np.random.default_rng(3)
+
+
+def write_layers(path: Path, *weights: np.ndarray, biases: tuple[np.ndarray, ...] = ()) -> Path:
+    """Write a net of dense layers with ReLUs between."""
+    nodes, tensors, name = [], [], "x"
+    for i, weight in enumerate(weights):
+        bias = biases[i] if biases else np.zeros(weight.shape[1])
+        tensors += [
+            numpy_helper.from_array(weight.astype(np.float32), f"l{i}.weight"),
+            numpy_helper.from_array(bias.astype(np.float32), f"l{i}.bias"),
+        ]
+        last = i == len(weights) - 1
+        made = "y" if last else f"a{i}"
+        nodes.append(helper.make_node("Gemm", [name, f"l{i}.weight", f"l{i}.bias"], [made]))
+        if not last:
+            nodes.append(helper.make_node("Relu", [made], [f"h{i}"]))
+            name = f"h{i}"
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", weights[0].shape[0]])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", weights[-1].shape[1]])],
+        tensors,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+def write_data(path: Path, columns: int, n: int = 400) -> str:
+    np.savez(path, x=np.random.default_rng(9).normal(size=(n, columns)).astype(np.float32))
+    return f"npz:{path}"
+
+
+def widths(path: Path) -> list[int]:
+    weights = {t.name: t.dims for t in onnx.load(path).graph.initializer}
+    return [dims[1] for name, dims in sorted(weights.items()) if name.endswith("weight")]
+
+
+def duplicated(times: int = 3) -> list[np.ndarray]:
+    """Give layers whose hidden units are there several times, under other factors."""
+    first, second, third = (GENERATOR.normal(size=size) for size in [(6, 5), (5, 4), (4, 3)])
+    factors = GENERATOR.uniform(0.5, 2, size=5 * times)
+    wide = np.tile(first, times) * factors
+    again = np.tile(second / times, (times, 1)) / factors[:, np.newaxis]
+    return [wide, np.tile(again, times), np.tile(third / times, (times, 1))]
+
+
+def test_copies_leave_and_nothing_changes(tmp_path):
+    biases = np.zeros(15), np.zeros(12), np.array([0.3, -0.2, 0.1])  # no ties where all is off
+    model = write_layers(tmp_path / "m.onnx", *duplicated(), biases=biases)
+    data = write_data(tmp_path / "x.npz", 6)
+    thin = tmp_path / "thin.onnx"
+    made = compress(Request(model, data=data), thin, Budget("tolerance", 1e-3))
+    assert widths(model) == [15, 12, 3]
+    assert widths(thin) == [5, 4, 3]
+    assert made.proof.comparison.agreement.share == 1.0
+    assert made.proof.comparison.relative_l2 < 1e-3
+
+
+def test_linear_combinations_fold_into_what_they_combine(tmp_path):
+    first = np.abs(GENERATOR.normal(size=(6, 4)))  # positive on positive data: all units linear
+    mixed = np.hstack([first, first @ np.abs(GENERATOR.normal(size=(4, 6)))])
+    model = write_layers(tmp_path / "m.onnx", mixed, GENERATOR.normal(size=(10, 3)))
+    x = np.abs(np.random.default_rng(1).normal(size=(300, 6))).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    request = Request(model, data=f"npz:{tmp_path / 'x.npz'}")
+    made = compress(request, tmp_path / "thin.onnx", Budget("tolerance", 1e-3))
+    assert widths(tmp_path / "thin.onnx")[0] <= 4
+    assert made.proof.comparison.agreement.share == 1.0
+
+
+def test_dead_and_constant_units_leave_free(tmp_path):
+    first, second = GENERATOR.normal(size=(6, 9)), GENERATOR.normal(size=(9, 3))
+    bias = np.zeros(9)
+    first[:, 3:6], bias[3:5], bias[5] = 0, -1, 2  # two dead, one always 2
+    model = write_layers(tmp_path / "m.onnx", first, second, biases=(bias, np.zeros(3)))
+    request = Request(model, data=write_data(tmp_path / "x.npz", 6))
+    thin = tmp_path / "thin.onnx"
+    made = compress(request, thin, Budget("tolerance", 1e-6))
+    assert widths(thin)[0] == 6
+    flags = made.plan.keep["h0"]
+    assert flags.tolist() == [True] * 3 + [False] * 3 + [True] * 3
+    assert made.proof.comparison.relative_l2 < 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_full_width_is_the_model_and_a_narrow_one_runs(name, tmp_path):
+    shape = {"input_shape": "1x3x6x6"} if name == "cnn of any size" else {}
+    model = opened(network(name), tmp_path / "m.onnx", **shape)
+    inputs = examples(model, 12)
+    file = {f"{key}" if len(inputs) > 1 else "x": array for key, array in inputs.items()}
+    np.savez(tmp_path / "x.npz", **file)
+    data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
+    free = examine(model, survey(model)).groups.free.any()
+    with nullcontext() if free else pytest.raises(ModelError, match="can leave"):
+        found = calibrate(
+            model,
+            survey(model),
+            data,
+            Device(threads=1),
+            memory=1 << 28,
+            seed=0,
+            progress=Silent(),
+        )
+    if not free:
+        return
+    whole = plan(found, {s.name: np.ones(s.width, bool) for s in found.survey.sites}, 0.0)
+    assert whole.fits == ()
+    batch = {key: array[: model.batch or 3] for key, array in inputs.items()}
+    close(run(thinned(found, whole), batch), run(model.ir, batch), 1e-6)
+    for ranking in found.rankings:
+        assert (np.diff(ranking.errors) >= -1e-9).all()
+    order = allocate(model, found.examined, found.rankings, "units")
+    for count in {1, len(order.order) // 2, len(order.order)} - {0}:
+        if count > len(order.order):
+            continue
+        narrow = plan(found, leave(found, order, count), 0.0)
+        outputs = run(thinned(found, narrow), batch)
+        assert all(np.isfinite(output.astype(np.float64)).all() for output in outputs)
+
+
+@pytest.mark.parametrize("kind", ["macs", "params", "units"])
+@pytest.mark.parametrize("share", [0.7, 0.4])
+def test_budgets_are_met_and_not_by_far(kind, share, tmp_path):
+    sizes = [(8, 40), (40, 30), (30, 5)]
+    model = write_layers(tmp_path / "m.onnx", *(GENERATOR.normal(size=s) for s in sizes))
+    request = Request(model, data=write_data(tmp_path / "x.npz", 8))
+    thin = tmp_path / "thin.onnx"
+    compress(request, thin, Budget(kind, share))
+    before, after = [8, *widths(model)], [8, *widths(thin)]
+
+    def cost(w):
+        pairs = list(pairwise(w))
+        if kind == "units":
+            return sum(w[1:-1])
+        return sum(a * b + (b if kind == "params" else 0) for a, b in pairs)
+
+    assert share - 0.05 < cost(after) / cost(before) <= share
+
+
+def test_permuted_units_give_the_same_plan(tmp_path):
+    first, second = GENERATOR.normal(size=(6, 12)), GENERATOR.normal(size=(12, 3))
+    order = GENERATOR.permutation(12)
+    data = write_data(tmp_path / "x.npz", 6)
+    plans = []
+    for i, (a, b) in enumerate([(first, second), (first[:, order], second[order])]):
+        model = write_layers(tmp_path / f"{i}.onnx", a, b)
+        found = compress(Request(model, data=data), None, Budget("units", 0.5))
+        plans.append(found.plan.keep["h0"])
+    np.testing.assert_array_equal(plans[0][order], plans[1])
+
+
+def test_refitting_beats_slicing(tmp_path):
+    sizes = [(10, 60), (60, 60), (60, 8)]
+    model = write_layers(tmp_path / "m.onnx", *(GENERATOR.normal(size=s) for s in sizes))
+    request = Request(model, data=write_data(tmp_path / "x.npz", 10, 1500))
+    errors = {}
+    for how in ("relu", "ridge", "none"):
+        made = compress(request, tmp_path / f"{how}.onnx", Budget("macs", 0.5), how=how)
+        errors[how] = made.proof.comparison.relative_l2
+    assert errors["relu"] < errors["ridge"] < 0.5 * errors["none"]
+
+
+def test_an_agreement_is_met_by_the_smallest_model_that_is_sure_of_it(tmp_path):
+    model = write_layers(tmp_path / "m.onnx", *duplicated(6))
+    request = Request(model, data=write_data(tmp_path / "x.npz", 6, 2000))
+    made = compress(request, tmp_path / "thin.onnx", Budget("agreement", 0.95))
+    assert made.proof.comparison.agreement.share > 0.95
+    assert sum(widths(tmp_path / "thin.onnx")[:-1]) <= 18  # of 54, and 9 would do
+
+
+def test_a_budget_that_cannot_be_met_names_the_smallest_that_can(tmp_path):
+    model = write_layers(tmp_path / "m.onnx", GENERATOR.normal(size=(6, 2)), np.eye(2))
+    request = Request(model, data=write_data(tmp_path / "x.npz", 6))
+    with pytest.raises(ModelError, match=r"smallest model has 0\.5"):
+        compress(request, tmp_path / "thin.onnx", Budget("macs", 0.1))
+    assert not (tmp_path / "thin.onnx").exists()
+
+
+def test_what_would_not_be_smaller_is_refused(tmp_path):
+    model = write_layers(tmp_path / "m.onnx", np.eye(3), np.eye(3))
+    request = Request(model, data=write_data(tmp_path / "x.npz", 3))
+    with pytest.raises(ModelError, match="nothing would be smaller"):
+        compress(request, tmp_path / "thin.onnx", Budget("tolerance", 1e-3))
+
+
+@pytest.mark.parametrize(("kind", "share"), [("macs", 0), ("macs", 1.5), ("agreement", 1)])
+def test_budgets_that_mean_nothing_are_refused(kind, share):
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        Budget(kind, share)
+
+
+def test_examples_of_the_proof_are_none_of_the_others(tmp_path):
+    x = np.arange(23, dtype=np.float32)[:, np.newaxis]
+    np.savez(tmp_path / "x.npz", x=x, y=np.arange(23))
+    data = open_data(f"npz:{tmp_path / 'x.npz'}", None)
+    fitted, proof = split(data)
+    seen = [part.read(0, part.examples).inputs["x"].ravel().tolist() for part in (fitted, proof)]
+    assert seen[1] == [3, 7, 11, 15, 19]
+    assert sorted(seen[0] + seen[1]) == list(range(23))
+    assert fitted.digest != proof.digest
+    part = Subset(data, np.array([1, 2, 5]), "some")
+    batches = list(part.batches(2))
+    assert [batch.labels.tolist() for batch in batches] == [[1, 2], [5]]
+    assert [batch.first for batch in batches] == [0, 2]

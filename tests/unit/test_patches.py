@@ -1,0 +1,111 @@
+"""Rows of patches and their moments against ONNX Runtime's own convolutions and numpy."""
+
+import numpy as np
+import pytest
+
+from frivkit.compression.patches import places_of, rows_of, sum_patches
+from frivkit.compression.readings import find_readings, slots_of, sources_of
+from frivkit.data import open_data
+from frivkit.engine.session import Device
+from frivkit.graph.groups import examine
+from frivkit.graph.marks import STAYS
+from frivkit.graph.sites import survey
+from frivkit.progress import Silent
+from tests.nets import NETS, examples, network, opened
+from tests.unit.test_perturbations import SITELESS, run
+
+NAMES = [name for name in NETS if name not in SITELESS]
+
+
+def looked_at(name, folder):
+    shape = {"input_shape": "1x3x6x6"} if name == "cnn of any size" else {}
+    model = opened(network(name), folder / "m.onnx", **shape)
+    found = survey(model)
+    examined = examine(model, found)
+    return model, found, examined, find_readings(model, found, examined)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_are_rows_times_the_matrix_plus_the_bias(name, tmp_path):
+    model, _, _, readings = looked_at(name, tmp_path)
+    inputs = examples(model, model.batch or 3)
+    nodes = {(node.name or ""): node for node in model.graph}
+    for reading in readings:
+        consumer = reading.consumer
+        if not reading.centred or consumer.node not in nodes:
+            continue  # its patches overlap, or its bias is computed
+        node = nodes[consumer.node]
+        made = node.outputs[0]
+        if consumer.op == "MatMul" and consumer.bias is not None:
+            made = next(iter(made.uses())).node.outputs[0]
+        given = consumer.tensor in inputs
+        names = [made.name] if given else [consumer.tensor, made.name]
+        arrays = run(network(name), names, inputs)
+        tensor, output = (inputs[consumer.tensor], arrays[0]) if given else arrays
+        rows = rows_of(reading.source, tensor, None, np.random.default_rng(0))
+        assert len(rows) == len(tensor) * places_of(reading.source)
+        wanted = np.moveaxis(output, 1 if "Conv" in consumer.op else -1, -1)
+        wanted = wanted.reshape(len(rows), -1).astype(np.float64)
+        found = rows @ reading.matrix + reading.bias
+        bound = 5e-3 if tensor.dtype == np.float16 else 1e-5
+        assert np.abs(found - wanted).max() <= bound * max(1, np.abs(wanted).max()), consumer.node
+
+
+def test_picked_rows_are_some_of_all(tmp_path):
+    _, _, _, readings = looked_at("cnn", tmp_path)
+    source = next(r.source for r in readings if r.source.geometry is not None)
+    tensor = np.random.default_rng(0).normal(size=(2, *source.shape)).astype(np.float32)
+    every = {row.tobytes() for row in rows_of(source, tensor, None, np.random.default_rng(0))}
+    some = rows_of(source, tensor, 3, np.random.default_rng(0))
+    assert len(some) == 6
+    assert {row.tobytes() for row in some} < every
+
+
+@pytest.mark.parametrize("memory", [1 << 30, 1])
+def test_moments_are_those_of_numpy_in_one_pass_or_many(memory, tmp_path):
+    model, _, _, readings = looked_at("cnn", tmp_path)
+    shape = model.inputs[0].shape
+    x = np.random.default_rng(1).normal(size=(23, *shape)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
+    meets = {reading.meets: 1 for reading in readings}
+    sums, variances = sum_patches(
+        model,
+        sources_of(readings),
+        data,
+        Device(threads=1),
+        meets=meets,
+        memory=memory,
+        seed=0,
+        progress=Silent(),
+    )
+    held = np.arange(23) % 5 == 4
+    for source, found in sums.items():
+        (tensor,) = run(network("cnn"), [source.tensor], {model.inputs[0].name: x})
+        rows = rows_of(source, tensor, None, np.random.default_rng(0)).astype(np.float64)
+        if found.channels:
+            assert memory == 1
+            rows = rows.reshape(len(rows), -1, source.spread)
+            rows = rows.transpose(0, 2, 1).reshape(-1, rows.shape[1])
+        by_example = rows.reshape(23, -1, rows.shape[1])
+        for part, chosen in ((found.fitted, ~held), (found.held, held)):
+            wanted = by_example[chosen].reshape(-1, rows.shape[1])
+            assert part.count == len(wanted)
+            np.testing.assert_allclose(part.mean, wanted.mean(axis=0), atol=1e-5)
+            np.testing.assert_allclose(part.covariance, np.cov(wanted.T, bias=True), atol=1e-4)
+    for name in meets:
+        (tensor,) = run(network("cnn"), [name], {model.inputs[0].name: x})
+        units = np.moveaxis(tensor, 1, -1).reshape(-1, tensor.shape[1])
+        assert variances[name] == pytest.approx(units.var(axis=0).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_units_have_their_columns(name, tmp_path):
+    _, _, examined, readings = looked_at(name, tmp_path)
+    for reading in readings:
+        marks, columns = slots_of(reading)
+        assert len(marks) == len(columns)
+        assert np.unique(columns).size == columns.size
+        for mark, mine in zip(marks, columns, strict=True):
+            assert (reading.marks[mine] == mark).all()
+        assert set(marks[marks != STAYS]) <= set(range(examined.groups.count))
