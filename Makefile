@@ -1,6 +1,6 @@
 # python3 (3.11 or newer) and make are enough; whatever else is needed goes into .venv.
 #
-#   make demo         train, inspect and analyse a small network into demo/
+#   make demo         train, analyse and compress a small network into demo/
 #   make test         lint, then the test suite
 #   make lint         style, types and import contracts
 #   make wheel-test   build the wheel and run the suite against it, in an environment of its own

@@ -13,6 +13,7 @@ from frivkit.data import Dataset, open_data
 from frivkit.engine.probe import complete_shapes
 from frivkit.engine.session import Device
 from frivkit.errors import DataError, FrivkitError, ModelError
+from frivkit.graph.instrument import check_names
 from frivkit.graph.model import Model
 from frivkit.graph.sites import Site, Survey, survey
 from frivkit.metric import Measurement, Metric
@@ -73,7 +74,8 @@ def load_model(request: Request, registry: Registry | None = None) -> Model:
     """Read a model with the provider for its file type.
 
     Raises:
-        ModelError: no provider reads such files, or the file cannot be read.
+        ModelError: no provider reads such files, the file cannot be read, or it has names that
+            frivkit keeps for itself.
     """
     registry = registry or installed()
     suffix = request.model.suffix.lower().removeprefix(".")
@@ -81,6 +83,7 @@ def load_model(request: Request, registry: Registry | None = None) -> Model:
     name = suffix if suffix in offers else "onnx"
     options = {"input_shape": request.input_shape} if request.input_shape else {}
     model: Model = registry.load("model_providers", name)(request.model, options)
+    check_names(model)
     return model
 
 

@@ -12,7 +12,6 @@ from frivkit.cache import Cache, Entry, Key
 from frivkit.data import Dataset
 from frivkit.engine.executor import run_intact, run_perturbed
 from frivkit.engine.labels import UNDEFINED, labels_of, threshold_of
-from frivkit.engine.memory import batch_size
 from frivkit.engine.passes import gram_room, share_out
 from frivkit.engine.runs import Intact, Path
 from frivkit.engine.session import Device
@@ -250,7 +249,7 @@ class Study:
         """
         asked = self.sites if sites is None else tuple(sites)
         taps = Taps(self.model, asked, selector, self._device)
-        most = batch_size(self.model.graph, self._memory, self.model.batch)
+        most = taps.batch_size(self._memory)
         size = batch or most
         self._progress.start("activations", self.examples)
         try:

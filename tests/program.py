@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from tests.contract import check_analysis
 from tests.handmade import written
@@ -64,6 +65,18 @@ def ended(process: subprocess.Popen[str], patience: float = 120) -> Outcome:
     """Wait for a process that was started."""
     out, err = process.communicate(timeout=patience)
     return Outcome(process.returncode, out or "", err or "")
+
+
+def same_networks(one: Path, other: Path) -> bool:
+    """Tell whether two files hold the same weights but for rounding."""
+    first, second = (
+        {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+        for path in (one, other)
+    )
+    return first.keys() == second.keys() and all(
+        a.shape == second[name].shape and np.allclose(a, second[name], rtol=1e-3, atol=1e-4)
+        for name, a in first.items()
+    )
 
 
 def write_mlp(path: Path, hidden: int = 16, *, last: str = "", batch: int | None = None) -> Path:

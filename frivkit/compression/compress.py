@@ -26,7 +26,7 @@ from frivkit.engine.labels import UNDEFINED, labels_of, threshold_of
 from frivkit.engine.memory import batch_size
 from frivkit.engine.probe import complete_shapes
 from frivkit.engine.session import Session
-from frivkit.errors import ModelError, UsageError
+from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.model import Model
 from frivkit.graph.sites import survey
 from frivkit.graph.writing import save
@@ -38,6 +38,8 @@ from frivkit.proof.agreement import Agreement
 Kind = Literal["macs", "params", "units", "tolerance", "agreement"]
 FEWEST = 8
 """Examples without which there is nothing to split."""
+STALE = ("frivkit.trainable_parameters", "frivkit.accuracy")
+"""Metadata of the original that are not true of a thinner model."""
 SEARCH = 8
 """Models that are tried on the way to an agreement."""
 
@@ -51,15 +53,20 @@ class Budget:
             ``"tolerance"``: a share of variance that each layer's readers may lose;
             ``"agreement"``: the least agreement of labels, at the lower end of its interval.
         share: The number, in (0, 1].
+        multiple: What the units left in each layer are rounded up to a multiple of, such as 8; not
+            under a tolerance.
     """
 
     kind: Kind
     share: float
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         if not 0 < self.share <= 1 or (self.kind in ("tolerance", "agreement") and self.share == 1):
             raise UsageError(f"{self.kind} is {self.share}; it must lie between 0 and 1")
+        if self.multiple < 1:
+            raise UsageError(f"widths cannot be multiples of {self.multiple}; give 1 or more")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,19 +126,7 @@ def compress(
     model = load_model(request)
     everything, warnings = named_data(request, model)
     model = complete_shapes(model, request.device, everything)
-    if verify_data is not None:
-        data: Dataset = everything
-        proof: Dataset = open_data(verify_data, model.inputs)
-    else:
-        if everything.examples < FEWEST:
-            raise ModelError(
-                f"{everything.spec} has {everything.examples} examples, too few to calibrate on "
-                f"some and prove on others: give {FEWEST} or more, or --verify-data"
-            )
-        data, proof = split(everything)
-    tuning: Dataset | None = None
-    if budget.kind == "agreement":  # is searched for on examples that nothing is fitted to
-        data, tuning = split(data)
+    data, tuning, proof = _parts(everything, model, budget, verify_data)
     calibration = calibrate(
         model,
         survey(model, request.output),
@@ -159,8 +154,10 @@ def compress(
             seed=request.seed,
             progress=progress,
         )
-        chosen = replace(chosen, fits=fits)
-        thin = thinned(calibration, chosen)
+        again = replace(chosen, fits=fits)
+        retold = thinned(calibration, again)
+        if tuning is None or _agreement(calibration, retold, tuning, request) >= budget.share:
+            chosen, thin = again, retold
     if output is None:
         return Compression(calibration, chosen, data, None, None, warnings)
     if all(flags.all() for flags in chosen.keep.values()):
@@ -168,10 +165,31 @@ def compress(
             f"no unit of {model.path.name} leaves under {budget.kind} {budget.share:g}, so nothing "
             "would be smaller; allow more"
         )
+    for stale in STALE:
+        thin.metadata_props.pop(stale, None)
     thin.metadata_props.update(_provenance(model, data, budget, chosen))
     save(thin, output, model)
     found = verify(request, output, data=proof, progress=progress)
     return Compression(calibration, chosen, data, output, found, (*warnings, *found.warnings))
+
+
+def _parts(
+    everything: Dataset, model: Model, budget: Budget, verify_data: str | None
+) -> tuple[Dataset, Dataset | None, Dataset]:
+    """Give the examples to calibrate on, those to search for an agreement on, and the proof's."""
+    data = everything
+    if verify_data is not None:
+        proof: Dataset = open_data(verify_data, model.inputs)
+    else:
+        if everything.examples < FEWEST:
+            raise DataError(
+                f"{everything.spec} has {everything.examples} examples, too few to calibrate on "
+                f"some and prove on others: give {FEWEST} or more, or --verify-data"
+            )
+        data, proof = split(everything)
+    if budget.kind != "agreement":
+        return data, None, proof
+    return *split(data), proof
 
 
 def _chosen(
@@ -184,45 +202,53 @@ def _chosen(
     if budget.kind == "tolerance":
         made = plan(calibration, *tolerating(calibration, budget.share), how)
     elif budget.kind == "agreement":
-        return _agreeing(calibration, budget.share, tuning, request, how)
+        return _agreeing(calibration, budget, tuning, request, how)
     else:
-        made = plan(calibration, *within(calibration, budget.kind, budget.share), how)
+        made = plan(
+            calibration, *within(calibration, budget.kind, budget.share, budget.multiple), how
+        )
     return made, thinned(calibration, made)
 
 
 def _agreeing(
     calibration: Calibration,
-    least: float,
+    budget: Budget,
     tuning: Dataset,
     request: Request,
     how: Refit,
 ) -> tuple[Plan, ir.Model]:
     """Search for the smallest model whose lower bound of agreement is met."""
-    output = calibration.model.output(request.output)
-    intact = _labels(calibration.model, calibration.model.ir, output, tuning, request)
     low, high = 0.0, 1.0
     best: tuple[Plan, ir.Model] | None = None
     for _ in range(SEARCH):
         share = (low + high) / 2
         try:
-            made = plan(calibration, *within(calibration, "macs", share), how)
+            made = plan(calibration, *within(calibration, "macs", share, budget.multiple), how)
         except ModelError:  # smaller than can be made
             low = share
             continue
         thin = thinned(calibration, made)
-        found = _labels(calibration.model, thin, output, tuning, request)
-        same = (found == intact) & (intact != UNDEFINED)
-        agreement = Agreement(int(same.sum()), len(same), same.shape[1])
-        if agreement.interval[0] >= least:
+        if _agreement(calibration, thin, tuning, request) >= budget.share:
             best, high = (made, thin), share
         else:
             low = share
     if best is None:
         raise ModelError(
-            f"no thinner model was found that agrees on {least:.4g} of the labels for sure, with "
-            f"{tuning.examples} examples to see it by: give more examples or ask for less"
+            f"no thinner model was found that surely agrees on {budget.share:.4g} of the labels, "
+            f"by {tuning.examples} examples: give more examples or ask for less"
         )
     return best
+
+
+def _agreement(
+    calibration: Calibration, thin: ir.Model, tuning: Dataset, request: Request
+) -> float:
+    """Give the lower end of the agreement of labels with the original's."""
+    model = calibration.model
+    output = model.output(request.output)
+    intact = _labels(model, model.ir, output, tuning, request)
+    same = (_labels(model, thin, output, tuning, request) == intact) & (intact != UNDEFINED)
+    return Agreement(int(same.sum()), len(same), same.shape[1]).interval[0]
 
 
 def _labels(

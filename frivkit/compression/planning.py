@@ -105,22 +105,37 @@ class Plan:
     error: float
 
 
-def leave(
-    calibration: Calibration, allocation: Allocation, count: int
-) -> dict[str, NDArray[np.bool_]]:
-    """Give the flags of units when the first ``count`` groups of an allocation have left."""
-    stays = np.ones(calibration.examined.groups.count, np.bool_)
+def leave(calibration: Calibration, allocation: Allocation, count: int, multiple: int = 1) -> Keep:
+    """Give the flags of units when the first groups of an allocation have left.
+
+    Args:
+        calibration: The model and its order.
+        allocation: The order over the whole model.
+        count: How many groups leave.
+        multiple: What the number of groups left in each bundle is rounded up to a multiple of; the
+            last to leave come back.
+    """
+    groups = calibration.examined.groups
+    stays = np.ones(groups.count, np.bool_)
     stays[allocation.order[:count]] = False
-    return calibration.examined.groups.flags(stays)
+    for ranking in calibration.rankings if multiple > 1 else ():
+        members = np.unique(np.concatenate([groups.of[site] for site in ranking.sites]))
+        gone = ranking.order[~stays[ranking.order]]
+        back = -(len(members) - len(gone)) % multiple
+        stays[gone[len(gone) - min(back, len(gone)) :]] = True
+    return groups.flags(stays)
 
 
-def within(calibration: Calibration, resource: Resource, share: float) -> tuple[Keep, float]:
+def within(
+    calibration: Calibration, resource: Resource, share: float, multiple: int = 1
+) -> tuple[Keep, float]:
     """Find the most units that a budget has room for.
 
     Args:
         calibration: The model and its order.
         resource: What is counted.
         share: What may be left of it, in (0, 1].
+        multiple: See :func:`leave`.
 
     Returns:
         The flags of units, and the predicted error.
@@ -133,12 +148,12 @@ def within(calibration: Calibration, resource: Resource, share: float) -> tuple[
     low, high = 0, len(allocation.order)
 
     def fits(count: int) -> bool:
-        keep = leave(calibration, allocation, count)
+        keep = leave(calibration, allocation, count, multiple)
         thin = narrow(calibration.model, calibration.survey, keep)
         return amount(thin, calibration, resource, keep) <= budget
 
     if not fits(high):
-        keep = leave(calibration, allocation, high)
+        keep = leave(calibration, allocation, high, multiple)
         thin = narrow(calibration.model, calibration.survey, keep)
         least = amount(thin, calibration, resource, keep) / (budget / share)
         raise ModelError(
@@ -152,7 +167,7 @@ def within(calibration: Calibration, resource: Resource, share: float) -> tuple[
         else:
             low = middle + 1
     error = float(allocation.errors[low - 1]) if low else 0.0
-    return leave(calibration, allocation, low), error
+    return leave(calibration, allocation, low, multiple), error
 
 
 def tolerating(calibration: Calibration, tolerance: float) -> tuple[Keep, float]:
@@ -187,7 +202,7 @@ def amount(
         sites = calibration.survey.sites
         return float(sum(s.width if keep is None else keep[s.name].sum() for s in sites))
     if resource == "params":
-        return float(parameters(graph))
+        return float(parameters(graph) + _biases(calibration, keep))
     found = macs(graph.graph)
     if found is None:
         raise ModelError(
@@ -195,6 +210,27 @@ def amount(
             "--input-shape, or a budget of --params"
         )
     return float(found)
+
+
+def _biases(calibration: Calibration, keep: Keep | None) -> int:
+    """Count the biases that refits add where a node had none."""
+    if keep is None:
+        return 0
+    stays = _stays(calibration, keep)
+    added = 0
+    for reading in calibration.readings:
+        if reading.consumer.bias is None and reading.centred and not stays[reading.marks].all():
+            added += len(_narrowed(calibration, reading, stays).bias)
+    return added
+
+
+def _stays(calibration: Calibration, keep: Keep) -> NDArray[np.bool_]:
+    """Say of each group whether it stays; the last stands for what no group lies in."""
+    groups = calibration.examined.groups
+    stays = np.ones(groups.count + 1, np.bool_)
+    for site, flags in keep.items():
+        stays[groups.of[site][~flags]] = False
+    return stays
 
 
 def parameters(model: ir.Model) -> int:
@@ -213,10 +249,7 @@ def plan(
     how: Refit = "ridge",
 ) -> Plan:
     """Refit all that reads units that leave, by what the moments tell."""
-    groups = calibration.examined.groups
-    stays = np.ones(groups.count + 1, np.bool_)  # the last stands for what no group lies in
-    for site, flags in keep.items():
-        stays[groups.of[site][~flags]] = False
+    stays = _stays(calibration, keep)
     fits = []
     for reading in calibration.readings:
         columns = stays[reading.marks]

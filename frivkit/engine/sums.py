@@ -93,7 +93,12 @@ class Taps:
         self._names = [site.name for site in sites]
         graph = tapped(model, self._names)
         self._inputs = graph.inputs
+        self._graph = graph.ir.graph
         self._session = Session(graph.ir, device)
+
+    def batch_size(self, memory: int) -> int:
+        """Give how many examples to run at once, all that is taken out included."""
+        return batch_size(self._graph, memory, self._model.batch)
 
     def rows(self, inputs: Feeds) -> dict[str, NDArray[Any]]:
         """Give each site's activations with units as columns."""

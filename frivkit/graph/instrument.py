@@ -10,6 +10,7 @@ from math import prod
 
 import onnx_ir as ir
 
+from frivkit.errors import ModelError
 from frivkit.graph.build import Builder
 from frivkit.graph.layout import SHAPE_ONLY
 from frivkit.graph.model import Model, is_constant, reads
@@ -184,6 +185,20 @@ def _insert(
 def _wrap(model: Model, graph: ir.Graph) -> ir.Model:
     graph.opset_imports.update(model.ir.opset_imports)
     return ir.Model(graph, ir_version=model.ir.ir_version)
+
+
+def check_names(model: Model) -> None:
+    """Make sure that no tensor has a name that perturbations take.
+
+    Raises:
+        ModelError: one has.
+    """
+    taken = next((name for name in _by_name(model.graph) if name.startswith((RUN, NOISE))), None)
+    if taken is not None:
+        raise ModelError(
+            f"{model.path.name} has a tensor named {taken!r}, a name that frivkit keeps for "
+            "itself: rename it"
+        )
 
 
 def _by_name(graph: ir.Graph) -> dict[str, ir.Value]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from frivkit.report.chart import Bar, bar_plot, column_plot, curve_plot
-from frivkit.report.curves import Curves, verdict
+from frivkit.report.curves import SWITCHED_OFF, Curves, verdict
 from frivkit.report.scale import SHARE, Scale
 from frivkit.report.words import ends, number, percent, short, span
 
@@ -15,7 +15,7 @@ MOST_PANELS = 24
 """Layers whose curves are drawn."""
 NAME, IN_TEXT = 160, 60
 """Characters of a layer's name in tables, and in the middle of a sentence."""
-SHOWN = ("units", "chosen_repeat", "crossed")
+SHOWN = ("units", "chosen_repeat", "crossed", "across")
 """Keys of a detail that have a place of their own."""
 
 Row = Mapping[str, Any]
@@ -113,7 +113,8 @@ class Section:
         known = [row for row, _ in self.layers if row["value"] is not None]
         if known:
             least, most = (pick(known, key=lambda row: row["value"]) for pick in (min, max))
-            what = "the share that can go" if self.ablates else self.metric
+            across = {curves.across for _, curves in self.layers if curves}
+            what = "the share that can go" if across == {SWITCHED_OFF} else self.metric
             said.append(
                 f"For single layers {what} lies between {self.show(least['value'])} "
                 f"({_name(least)}) and {self.show(most['value'])} ({_name(most)})."

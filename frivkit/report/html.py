@@ -35,7 +35,7 @@ def analysis_page(document: Mapping[str, Any]) -> str:
     sections = [Section.of(metric, shown["measurements"]) for metric in metrics]
     main = next((section for section in sections if section.ablates), None)
     return (
-        _environment()
+        environment()
         .get_template("analysis.html.j2")
         .render(
             file=file_name(document["model"]["path"]),
@@ -70,7 +70,8 @@ def _lead(main: Section | None, sections: list[Section], data: Mapping[str, Any]
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Give what renders templates: texts are escaped, names cut, numbers grouped."""
     folder = files("frivkit.report")
     environment = Environment(
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),

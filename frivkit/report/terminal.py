@@ -37,7 +37,7 @@ def analysis_text(document: Mapping[str, Any]) -> str:
     accuracy = data["accuracy"]
     lines = [
         *_model(name, document),
-        *_wrapped(
+        *wrapped(
             f"data   {data['examples']} examples of {data['spec']}"
             + ("" if accuracy is None else f", accuracy {percent(accuracy)}")
         ),
@@ -49,8 +49,8 @@ def analysis_text(document: Mapping[str, Any]) -> str:
         lines += ["", f"{metric} ({rows[0]['protocol']} protocol{units})", *_table(rows, document)]
         curves = Curves.read(rows[0]["detail"])
         if curves is not None:
-            lines += ["", *_curve(rows[0], curves), "", *_wrapped(verdict(rows[0], curves), "")]
-    return _joined(lines)
+            lines += ["", *_curve(rows[0], curves), "", *wrapped(verdict(rows[0], curves), "")]
+    return joined(lines)
 
 
 def inspection_text(document: Mapping[str, Any]) -> str:
@@ -65,8 +65,8 @@ def inspection_text(document: Mapping[str, Any]) -> str:
     inputs = [f"{i['name']} {i['dtype']} {sizes([batch, *i['shape']])}" for i in model["inputs"]]
     lines = [
         *_model(name, document),
-        *_wrapped(f"input  {', '.join(inputs)}"),
-        *_wrapped(f"output {', '.join(model['outputs'])}"),
+        *wrapped(f"input  {', '.join(inputs)}"),
+        *wrapped(f"output {', '.join(model['outputs'])}"),
         "",
     ]
     layer_of = {writer: site["layer"] for site in sites for writer in site["writers"]}
@@ -86,17 +86,17 @@ def inspection_text(document: Mapping[str, Any]) -> str:
         for site in sites
     ]
     if rows:
-        lines += _columns([head, *rows], right={2, 4, 5}, names={0, 6})
+        lines += columns([head, *rows], right={2, 4, 5}, names={0, 6})
     else:
         lines.append("no layer with units was found: there is nothing to analyse")
     lines += _couplings(document)
     lines += _skipped(document["skipped"])
-    return _joined(lines)
+    return joined(lines)
 
 
 def _model(name: str, document: Mapping[str, Any]) -> list[str]:
     model, layers = document["model"], len(document["sites"])
-    return _wrapped(
+    return wrapped(
         f"model  {name}, {magnitude(model['parameters'])} parameters, "
         f"{magnitude(model['macs'])} MACs, "
         f"{layers} {'layer' if layers == 1 else 'layers'} with units"
@@ -119,7 +119,7 @@ def _table(rows: Sequence[Mapping[str, Any]], document: Mapping[str, Any]) -> li
                 _bar(row["value"], bar) if barred else "",
             ]
         )
-    return _columns(table, right={1, 2}, names={0})
+    return columns(table, right={1, 2}, names={0})
 
 
 def _is_share(value: float | None) -> bool:
@@ -176,7 +176,7 @@ def _couplings(document: Mapping[str, Any]) -> list[str]:
         members = ", ".join(short(layers[name], WIDTH // 2) for name in coupling["sites"][:NODES])
         more = len(coupling["sites"]) - NODES
         name = coupling["name"].removeprefix("coupling ")
-        lines += _wrapped(f"  {name}  {kinds}: {members}" + _more(more), "     ")
+        lines += wrapped(f"  {name}  {kinds}: {members}" + _more(more), "     ")
     return lines
 
 
@@ -186,7 +186,7 @@ def _skipped(skipped: Sequence[Mapping[str, str]]) -> list[str]:
     lines = ["", "not analysed"]
     for reason in dict.fromkeys(skip["reason"] for skip in skipped):
         nodes = [skip for skip in skipped if skip["reason"] == reason]
-        lines += _wrapped(f"  {reason}", "    ")
+        lines += wrapped(f"  {reason}", "    ")
         lines += [
             f"    {skip['op']}  {short(skip['node'], max(LEAST, WIDTH - 6 - len(skip['op'])))}"
             for skip in nodes[:NODES]
@@ -200,7 +200,7 @@ def _more(count: int) -> str:
     return f" and {count} more (see --json)" if count > 0 else ""
 
 
-def _columns(rows: Sequence[Sequence[str]], right: set[int], names: set[int]) -> list[str]:
+def columns(rows: Sequence[Sequence[str]], right: set[int], names: set[int]) -> list[str]:
     """Align cells, without columns that are empty; names are cut until the rows fit."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     widths = [w if any(row[i] for row in rows[1:]) else 0 for i, w in enumerate(widths)]
@@ -225,12 +225,13 @@ def _columns(rows: Sequence[Sequence[str]], right: set[int], names: set[int]) ->
     return lines
 
 
-def _joined(lines: Sequence[str]) -> str:
+def joined(lines: Sequence[str]) -> str:
     """Join lines; spaces that must not break have done their work and become plain ones."""
     return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def _wrapped(text: str, indent: str = "       ") -> list[str]:
+def wrapped(text: str, indent: str = "       ") -> list[str]:
+    """Give text as lines of at most 80 characters, those behind the first indented."""
     return wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False) or [text]
 
 

@@ -24,8 +24,8 @@ def verification_document(found: Verification, clock: Clock, seed: int) -> dict[
     loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
     return {
         "schema": "frivkit.verification/1",
-        "original": _facts(found.original),
-        "thin": _facts(found.thin),
+        "original": side_facts(found.original),
+        "thin": side_facts(found.thin),
         "layers": _layers(found),
         "skipped": _skipped(found),
         "agreement": {
@@ -55,7 +55,8 @@ def verification_document(found: Verification, clock: Clock, seed: int) -> dict[
     }
 
 
-def _facts(facts: Facts) -> dict[str, Any]:
+def side_facts(facts: Facts) -> dict[str, Any]:
+    """Give what a document says of one of two models."""
     latency = {str(size): each for size, each in facts.latency.items()}
     return {
         "path": str(facts.model.path),
@@ -114,8 +115,24 @@ def verification_text(document: Mapping[str, Any]) -> str:
     """
     names = [short(file_name(document[side]["path"]), NAME) for side in ("original", "thin")]
     document = readable(document)
+    rows = [("", "original", "thin", "thin / original"), ("", *names, ""), *savings(document)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = [
+        f"{head:<{widths[0]}}  {one:>{widths[1]}}  {other:>{widths[2]}}  {ratio}".rstrip()
+        for head, one, other, ratio in rows
+    ]
+    said = wrap(sentences(document), WIDTH, break_on_hyphens=False)
+    return "\n".join([*table, "", *said]).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def savings(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Give what the models cost and meet: for each its name, the original's, the thin one's, ratio.
+
+    Args:
+        document: A verification or a compression with a proof, its texts readable.
+    """
     before, after = document["original"], document["thin"]
-    rows = [("", "original", "thin", "thin / original"), ("", *names, "")]
+    rows: list[tuple[str, ...]] = []
     for title, key, show in (
         ("parameters", "parameters", magnitude),
         ("MACs", "macs", magnitude),
@@ -130,20 +147,19 @@ def verification_text(document: Mapping[str, Any]) -> str:
     accuracy = document["accuracy"]
     if accuracy is not None:
         rows.append(("accuracy", percent(accuracy["before"]), percent(accuracy["after"]), ""))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        f"{head:<{widths[0]}}  {one:>{widths[1]}}  {other:>{widths[2]}}  {ratio}".rstrip()
-        for head, one, other, ratio in rows
-    ]
-    said = wrap(_sentences(document), WIDTH, break_on_hyphens=False)
-    return "\n".join([*table, "", *said]).replace("\N{NO-BREAK SPACE}", " ")
+    return rows
 
 
 def _ratio(before: float | None, after: float | None) -> str:
     return "" if not before or after is None else f"{after / before:.3f}"
 
 
-def _sentences(document: Mapping[str, Any]) -> str:
+def sentences(document: Mapping[str, Any]) -> str:
+    """Say how often both models agree, and how far their outputs lie apart.
+
+    Args:
+        document: As for ``savings``.
+    """
     agreement, outputs = document["agreement"], document["outputs"]
     examples, positions = agreement["examples"], agreement["positions"]
     noise = " (noise, no real inputs)" if is_noise(agreement["data"]) else ""

@@ -167,6 +167,39 @@ def test_budgets_are_met_and_not_by_far(kind, share, tmp_path):
     assert share - 0.05 < cost(after) / cost(before) <= share
 
 
+def test_widths_are_rounded_to_multiples_within_the_budget(tmp_path):
+    sizes = [(8, 40), (40, 32), (32, 5)]
+    model = write_layers(tmp_path / "m.onnx", *(GENERATOR.normal(size=s) for s in sizes))
+    request = Request(model, data=write_data(tmp_path / "x.npz", 8))
+    thin = tmp_path / "thin.onnx"
+    compress(request, thin, Budget("macs", 0.5, multiple=8))
+    after = widths(thin)[:-1]
+    assert all(width % 8 == 0 for width in after)
+    pairs = list(pairwise([8, *widths(thin)]))
+    assert sum(a * b for a, b in pairs) <= 0.5 * sum(a * b for a, b in sizes)
+    with pytest.raises(UsageError, match="multiples of 0"):
+        Budget("macs", 0.5, multiple=0)
+
+
+def test_biases_that_refits_add_count_in_a_budget_of_parameters(tmp_path):
+    model = network("cnn")
+    for node in model.graph.node:
+        if node.op_type == "Conv" and len(node.input) == 3:
+            del node.input[2]
+    onnx.save(model, tmp_path / "m.onnx")
+    before = sum(int(np.prod(t.dims)) for t in model.graph.initializer if t.data_type == 1)
+    opened_model = opened(model, tmp_path / "m.onnx")
+    shape = opened_model.inputs[0].shape
+    x = np.random.default_rng(0).normal(size=(60, *shape)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    request = Request(tmp_path / "m.onnx", data=f"npz:{tmp_path / 'x.npz'}")
+    for share in np.linspace(0.3, 0.9, 7):
+        compress(request, tmp_path / "thin.onnx", Budget("params", float(share)))
+        thin = onnx.load(tmp_path / "thin.onnx").graph.initializer
+        after = sum(int(np.prod(t.dims)) for t in thin if t.data_type == 1)
+        assert after <= share * before
+
+
 def test_permuted_units_give_the_same_plan(tmp_path):
     first, second = GENERATOR.normal(size=(6, 12)), GENERATOR.normal(size=(12, 3))
     order = GENERATOR.permutation(12)
@@ -191,7 +224,8 @@ def test_refitting_beats_slicing(tmp_path):
 
 
 def test_an_agreement_is_met_by_the_smallest_model_that_is_sure_of_it(tmp_path):
-    model = write_layers(tmp_path / "m.onnx", *duplicated(6))
+    biases = np.zeros(30), np.zeros(24), np.array([0.3, -0.2, 0.1])
+    model = write_layers(tmp_path / "m.onnx", *duplicated(6), biases=biases)
     request = Request(model, data=write_data(tmp_path / "x.npz", 6, 2000))
     made = compress(request, tmp_path / "thin.onnx", Budget("agreement", 0.95))
     assert made.proof.comparison.agreement.share > 0.95

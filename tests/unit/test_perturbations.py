@@ -26,7 +26,7 @@ from frivkit.perturbations import (
     WeightNoise,
     example_digests,
 )
-from frivkit.pipeline import Request, open_study
+from frivkit.pipeline import Request, load_model, open_study
 from frivkit.study import Study
 from frivkit_units.selectors import MAP
 from tests.nets import NETS, examples, network, opened
@@ -286,3 +286,17 @@ def test_an_identity_is_idle():
     assert Fold({"s": (np.eye(3), np.zeros(3))}).idle
     assert not Fold({"s": (np.eye(3), np.ones(3))}).idle
     assert not Fold({"s": (2 * np.eye(3), np.zeros(3))}).idle
+
+
+@pytest.mark.parametrize("name", ["frivkit.mask/h", "frivkit-noise/h"])
+def test_names_that_perturbations_take_are_refused_in_a_model(name, tmp_path):
+    proto = network("mlp")
+    old = proto.graph.node[0].output[0]
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            for i, each in enumerate(names):
+                if each == old:
+                    names[i] = name
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="rename it"):
+        load_model(Request(tmp_path / "m.onnx"))

@@ -1,0 +1,162 @@
+"""``frivkit compress``: write a thinner model, and prove what it still says."""
+
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from frivkit.cli.shared import Common, check_places, model_options, write_json, write_text
+from frivkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from frivkit.compression.compress import Budget
+
+SHARE = click.FloatRange(0, 1, min_open=True)
+BUDGETS = ("--tolerance", "--agreement", "--macs", "--params", "--units-kept")
+
+
+@click.command("compress")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="THIN.onnx",
+    help="File to write.",
+)
+@click.option("--data", metavar="SPEC", help="Data to calibrate on, NAME[:PATH][?key=value&...].")
+@click.option(
+    "--verify-data", metavar="SPEC", help="Data for the proof [every fourth example of --data]."
+)
+@click.option("--tolerance", type=SHARE, help="Variance that what reads a layer may lose.")
+@click.option("--agreement", type=SHARE, help="Agreement of labels to keep, such as 0.98.")
+@click.option("--macs", type=SHARE, help="Share of multiply-accumulates to keep, such as 0.5.")
+@click.option("--params", type=SHARE, help="Share of parameters to keep.")
+@click.option("--units-kept", type=SHARE, help="Share of units to keep.")
+@click.option(
+    "--refit",
+    type=click.Choice(["relu", "ridge", "none"]),
+    default="relu",
+    show_default=True,
+    help="How what reads units takes over from those that leave.",
+)
+@click.option(
+    "--round-to",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Round what is left of each layer up to a multiple, such as 8.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would leave, and write no model.")
+@click.option("--examples", type=click.IntRange(1, 2**63 - 1), help="Use at most so many examples.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a page.")
+@model_options
+def command(
+    *,
+    common: Common,
+    model: Path,
+    output: Path | None,
+    data: str | None,
+    verify_data: str | None,
+    tolerance: float | None,
+    agreement: float | None,
+    macs: float | None,
+    params: float | None,
+    units_kept: float | None,
+    refit: Literal["relu", "ridge", "none"],
+    round_to: int,
+    dry_run: bool,
+    examples: int | None,
+    seed: int,
+    json_to: str | None,
+    report: Path | None,
+) -> None:
+    """Take units out of MODEL until it fits a budget, and tell what the rest still says.
+
+    Exactly one budget is given.  What reads the units that leave is refitted to those that stay,
+    on --data, which need no labels; the proof runs on examples that nothing was fitted to.
+    """
+    from frivkit.compression.compress import compress
+    from frivkit.provenance import Clock
+    from frivkit.report.compression import compression_document, compression_text
+
+    clock = Clock.start()
+    budget = replace(_budget(tolerance, agreement, macs, params, units_kept), multiple=round_to)
+    target = _target(output, dry_run=dry_run)
+    check_places(target, json_to, report, model=model)
+    request = common.request(model, data=data, examples=examples, seed=seed)
+    progress = common.progress()
+    try:
+        with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
+            found = compress(
+                request, target, budget, verify_data=verify_data, how=refit, progress=progress
+            )
+    finally:
+        progress.finish()
+    document = compression_document(found, request, budget, clock)
+    for warning in document["warnings"]:
+        common.say(f"warning: {warning}")
+    try:
+        if json_to and json_to != "-":
+            write_json(document, json_to)
+        if report is not None:
+            from frivkit.report.compressionpage import compression_page
+
+            write_text(report, compression_page(document))
+    finally:  # what cannot be written is still shown
+        if json_to == "-":
+            write_json(document, json_to)
+        else:
+            click.echo(compression_text(document))
+
+
+def _budget(
+    tolerance: float | None,
+    agreement: float | None,
+    macs: float | None,
+    params: float | None,
+    units: float | None,
+) -> "Budget":
+    """Give the budget that was asked for.
+
+    Raises:
+        UsageError: there is none, or more than one, or its share means nothing.
+    """
+    from frivkit.compression.compress import Budget
+
+    shares = (tolerance, agreement, macs, params, units)
+    given = [flag for flag, share in zip(BUDGETS, shares, strict=True) if share is not None]
+    if len(given) != 1:
+        found = " and ".join(given) + " are given" if given else "no budget is given"
+        raise UsageError(f"{found}; give exactly one of {', '.join(BUDGETS)}")
+    if tolerance is not None:
+        return Budget("tolerance", tolerance)
+    if agreement is not None:
+        return Budget("agreement", agreement)
+    if macs is not None:
+        return Budget("macs", macs)
+    if params is not None:
+        return Budget("params", params)
+    return Budget("units", units or 0.0)
+
+
+def _target(output: Path | None, *, dry_run: bool) -> Path | None:
+    """Give the file to write, None where none is.
+
+    Raises:
+        UsageError: there is no name, or none of an ONNX file.
+    """
+    if dry_run:
+        return None
+    if output is None:
+        raise UsageError("no file to write is given; give -o THIN.onnx, or --dry-run")
+    if output.suffix != ".onnx":
+        raise UsageError(
+            f"an ONNX file cannot be named {output.name}; name it {output.stem or 'thin'}.onnx"
+        )
+    return output

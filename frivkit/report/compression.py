@@ -1,0 +1,173 @@
+"""The document of ``frivkit compress``, and the document as text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from frivkit.compression.compress import Budget, Compression
+from frivkit.compression.planning import amount, parameters, thinned
+from frivkit.graph.cost import macs
+from frivkit.pipeline import Request
+from frivkit.proof.verification import BATCHES, Facts, is_noise, stored_bytes
+from frivkit.provenance import Clock, provenance
+from frivkit.registry import installed
+from frivkit.report.terminal import columns, joined, wrapped
+from frivkit.report.verification import side_facts, verification_document, verification_text
+from frivkit.report.words import number, percent, readable, short
+
+NAMED = 4
+"""Layers named for each reason why some cannot be narrowed."""
+NAME = 40
+"""Characters of a name in the middle of a sentence."""
+RESOURCES = {"macs": "MACs", "params": "parameters", "units": "units"}
+"""What is counted, by its key in the document."""
+
+
+def compression_document(
+    found: Compression, request: Request, budget: Budget, clock: Clock
+) -> dict[str, Any]:
+    """Give the document ``frivkit.compression/1``, see ``docs/json.md``."""
+    loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
+    shared = (
+        {
+            "original": side_facts(_original(found, request)),
+            **dict.fromkeys(("thin", "agreement", "accuracy", "outputs", "latency")),
+        }
+        if found.proof is None
+        else verification_document(found.proof, clock, request.seed)
+    )
+    return {
+        "schema": "frivkit.compression/1",
+        "original": shared["original"],
+        "thin": shared["thin"],
+        "budget": {"kind": budget.kind, "share": budget.share, "left": _left(found)},
+        "layers": _layers(found),
+        "skipped": _skipped(found),
+        "refits": [
+            {"node": fit.reading.consumer.node, "ridge": fit.ridge, "error": fit.error}
+            for fit in found.plan.fits
+        ],
+        "calibration": {
+            "data": found.data.spec,
+            "sha256": found.data.digest,
+            "examples": found.data.examples,
+        },
+        **{key: shared[key] for key in ("agreement", "accuracy", "outputs", "latency")},
+        "warnings": _warnings(found, request),
+        "provenance": provenance(clock, request.seed, loaded),
+    }
+
+
+def _original(found: Compression, request: Request) -> Facts:
+    """Give the facts of a model that was compared with no other."""
+    model = found.calibration.model
+    output = model.output(request.output)
+    untimed = dict.fromkeys(BATCHES)
+    return Facts(model, found.calibration.survey, output, stored_bytes(model), untimed)
+
+
+def _left(found: Compression) -> dict[str, float | None]:
+    """Give the shares of what the original costs that are left, None where it is not known."""
+    calibration, keep = found.calibration, found.plan.keep
+    before, after = calibration.model.ir, thinned(calibration, found.plan)
+    pairs = {
+        "macs": (macs(before.graph), macs(after.graph)),
+        "params": (parameters(before), parameters(after)),
+        "units": (
+            amount(before, calibration, "units", None),
+            amount(after, calibration, "units", keep),
+        ),
+    }
+    return {
+        what: now / once if once and now is not None else None
+        for what, (once, now) in pairs.items()
+    }
+
+
+def _layers(found: Compression) -> list[dict[str, Any]]:
+    errors: dict[str, float] = {}
+    for fit in found.plan.fits:
+        for site in fit.reading.consumer.sites if fit.error is not None else ():
+            errors[site] = max(errors.get(site, 0.0), fit.error or 0.0)
+    return [
+        {
+            "layer": site.layer,
+            "units_before": site.width,
+            "units_after": int(found.plan.keep[site.name].sum()),
+            "predicted_error": errors.get(site.name),
+        }
+        for site in found.calibration.survey.sites
+    ]
+
+
+def _skipped(found: Compression) -> list[dict[str, str]]:
+    survey, declined = found.calibration.survey, found.declined
+    layers = [
+        {"layer": site.layer, "op": site.op, "reason": declined[site.layer]}
+        for site in survey.sites
+        if site.layer in declined
+    ]
+    nodes = [{"node": each.node, "op": each.op, "reason": each.reason} for each in survey.skipped]
+    return layers + nodes
+
+
+def _warnings(found: Compression, request: Request) -> list[str]:
+    """Give the warnings, each once, and say so where noise stood in for data by name."""
+    named = request.data or found.calibration.model.metadata.get("frivkit.data")
+    noise = [
+        f"the calibration examples are noise ({found.data.spec}): what can leave without harm to "
+        "noise may be what real inputs need; give real ones by --data"
+    ]
+    return list(dict.fromkeys([*(noise if named and is_noise(named) else ()), *found.warnings]))
+
+
+def compression_text(document: Mapping[str, Any]) -> str:
+    """Give a compression as text: layers, what could not be narrowed and why, and the proof.
+
+    Args:
+        document: ``frivkit.compression/1``, see ``docs/json.md``.
+    """
+    shown = readable(document)
+    rows = [
+        [
+            layer["layer"],
+            str(layer["units_before"]),
+            str(layer["units_after"]),
+            "" if layer["predicted_error"] is None else number(layer["predicted_error"]),
+        ]
+        for layer in shown["layers"]
+    ]
+    head = ["layer", "units", "left", "predicted error"]
+    lines = columns([head, *rows], right={1, 2, 3}, names={0})
+    lines += _reasons(shown["skipped"])
+    lines += ["", *wrapped(calibrated(shown), "")]
+    if document["thin"] is None:
+        return joined([*lines, "", "This is a plan (--dry-run): no model was written."])
+    return joined([*lines, "", verification_text(document)])
+
+
+def calibrated(document: Mapping[str, Any]) -> str:
+    """Say what a model was calibrated on, and what is left of it.
+
+    Args:
+        document: ``frivkit.compression/1``.
+    """
+    calibration, left = document["calibration"], document["budget"]["left"]
+    shares = ", ".join(
+        f"{percent(left[what])} of the {said}"
+        for what, said in RESOURCES.items()
+        if left[what] is not None
+    )
+    return (
+        f"Calibrated on {calibration['examples']:,} examples of {calibration['data']}. "
+        f"Left are {shares}."
+    )
+
+
+def _reasons(skipped: list[dict[str, str]]) -> list[str]:
+    lines = ["", "not narrowed"] if skipped else []
+    for reason in dict.fromkeys(skip["reason"] for skip in skipped):
+        of = [skip.get("layer") or skip["node"] for skip in skipped if skip["reason"] == reason]
+        more = f" and {len(of) - NAMED} more (see --json)" if len(of) > NAMED else ""
+        names = ", ".join(short(name, NAME) for name in of[:NAMED])
+        lines += wrapped(f"  {names}{more}: {reason}", "    ")
+    return lines
