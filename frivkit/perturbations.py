@@ -31,19 +31,14 @@ class Perturbation(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
-    """Gaussian noise on the activations of sites, independent in every entry.
+class Graded:
+    """What all perturbations that grow with a level have in common.
 
     Attributes:
         layers: The layer's name of each site, by the site's name.
-        level: The standard deviation of the noise, as a share of the standard deviation of the
-            example's own activations in the site, over all their entries.
+        level: How much is done; 0 does nothing.
         seed: The user's seed.
         repeat: 0 for the first draw, and so on.
-
-    Source:
-        Perturbation type 3 of the published code of Casper et al., "Frivolous Units", AAAI 2021:
-        N(0, (level·σ)²) with σ taken within each example over all axes but the batch.
     """
 
     layers: Mapping[str, str]
@@ -64,7 +59,21 @@ class Noise:
     @property
     def digest(self) -> str:
         """A sha256 of all that it does."""
-        return _digest("noise", self.level, self.seed, self.repeat, sorted(self.layers.items()))
+        kind = type(self).__name__
+        return _digest(kind, self.level, self.seed, self.repeat, sorted(self.layers.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Noise(Graded):
+    """Gaussian noise on the activations of sites, independent in every entry.
+
+    The level is the standard deviation of the noise, as a share of the standard deviation of the
+    example's own activations in the site, over all their entries.
+
+    Source:
+        Perturbation type 3 of the published code of Casper et al., "Frivolous Units", AAAI 2021:
+        N(0, (level·σ)²) with σ taken within each example over all axes but the batch.
+    """
 
     def draw(self, site: str, shape: Sequence[int], examples: Sequence[bytes]) -> NDArray[Any]:
         """Draw noise of standard deviation 1 for each example.
@@ -85,39 +94,15 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
-class WeightNoise:
+class WeightNoise(Graded):
     """Gaussian noise on the weights that write sites; biases stay as they are.
 
-    Attributes:
-        layers: The layer's name of each site, by the site's name.
-        level: The standard deviation of the noise, as a share of that of the weight tensor.
-        seed: The user's seed.
-        repeat: 0 for the first draw, and so on.
+    The level is the standard deviation of the noise, as a share of that of the weight tensor.
 
     Source:
         Perturbation type 0 of the published code of Casper et al., "Frivolous Units", AAAI 2021,
         which has it for dense layers and never runs it.
     """
-
-    layers: Mapping[str, str]
-    level: float
-    seed: int
-    repeat: int
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """The names of the sites it acts on, in order."""
-        return tuple(self.layers)
-
-    @property
-    def idle(self) -> bool:
-        """Whether it leaves the network as it is."""
-        return self.level == 0
-
-    @property
-    def digest(self) -> str:
-        """A sha256 of all that it does."""
-        return _digest("weights", self.level, self.seed, self.repeat, sorted(self.layers.items()))
 
     def edited(self, site: str, name: str, weight: NDArray[Any]) -> NDArray[Any]:
         """Give a weight tensor with noise.
@@ -144,40 +129,16 @@ class WeightNoise:
 
 
 @dataclass(frozen=True, slots=True)
-class WeightKnockout:
+class WeightKnockout(Graded):
     """Single weights of the layers that write sites set to zero; biases stay as they are.
 
-    Attributes:
-        layers: The layer's name of each site, by the site's name.
-        level: The share of each weight tensor's entries that is zeroed, rounded to whole entries.
-        seed: The user's seed.
-        repeat: 0 for the first random order, and so on; the entries zeroed at a level are zero at
-            all higher ones.
+    The level is the share of each weight tensor's entries that is zeroed, rounded to whole entries;
+    those zeroed at a level are zero at all higher ones of the same repeat.
 
     Source:
         Perturbation type 1 of the published code of Casper et al., "Frivolous Units", AAAI 2021,
         which has it for dense layers and never runs it.
     """
-
-    layers: Mapping[str, str]
-    level: float
-    seed: int
-    repeat: int
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """The names of the sites it acts on, in order."""
-        return tuple(self.layers)
-
-    @property
-    def idle(self) -> bool:
-        """Whether it leaves the network as it is."""
-        return self.level == 0
-
-    @property
-    def digest(self) -> str:
-        """A sha256 of all that it does."""
-        return _digest("knockout", self.level, self.seed, self.repeat, sorted(self.layers.items()))
 
     def edited(self, site: str, name: str, weight: NDArray[Any]) -> NDArray[Any]:
         """Give a weight tensor without some of its entries.

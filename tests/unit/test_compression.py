@@ -182,7 +182,8 @@ def test_widths_are_rounded_to_multiples_within_the_budget(tmp_path):
 
 
 def test_biases_that_refits_add_count_in_a_budget_of_parameters(tmp_path):
-    model = network("cnn")
+    model = onnx.ModelProto()
+    model.CopyFrom(network("cnn"))
     for node in model.graph.node:
         if node.op_type == "Conv" and len(node.input) == 3:
             del node.input[2]

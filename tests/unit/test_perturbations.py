@@ -290,7 +290,8 @@ def test_an_identity_is_idle():
 
 @pytest.mark.parametrize("name", ["frivkit.mask/h", "frivkit-noise/h"])
 def test_names_that_perturbations_take_are_refused_in_a_model(name, tmp_path):
-    proto = network("mlp")
+    proto = onnx.ModelProto()
+    proto.CopyFrom(network("mlp"))
     old = proto.graph.node[0].output[0]
     for node in proto.graph.node:
         for names in (node.input, node.output):
