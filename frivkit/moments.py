@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 from frivkit.cache import Entry, Writer
 
 Array = NDArray[np.float64]
+NEGLIGIBLE = 1e-9
+"""Share of the second moment about the shift below which a variance is what rounding left.
+
+The shift is near the mean, so that for a unit that varies this share is near 1; it is small only
+where a constant is not exactly what was subtracted from it.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,10 +86,16 @@ class Moments:
 
     @property
     def variance(self) -> Array:
-        """The population variance of each unit, shape (units,)."""
-        offset = self.total / self.count
-        variance: Array = np.maximum(self.gram.diagonal() / self.count - offset * offset, 0.0)
-        return variance
+        """The population variance of each unit, exactly 0 for one that never changes.
+
+        Shape (units,).
+
+        Example:
+            >>> rows = np.array([[0.1, 1.0]] * 7 + [[0.1, 2.0]])
+            >>> Moments.of(rows, np.float32([0.1, 1.0])).variance.tolist()
+            [0.0, 0.109375]
+        """
+        return settled(self.gram.diagonal() / self.count, self.total / self.count)
 
     def __add__(self, other: "Moments") -> "Moments":
         """Merge two parts; a part with another shift is first moved to this one's."""
@@ -103,6 +115,17 @@ class Moments:
             cross = np.outer(self.total, step)
             gram = self.gram + cross + cross.T + self.count * np.outer(step, step)
             return Moments(self.count, shift, self.total + self.count * step, gram)
+
+
+def settled(second: Array, offset: Array) -> Array:
+    """Give variances without what rounding leaves of those that are 0.
+
+    Args:
+        second: The second moments about a shift near the mean.
+        offset: The mean less the shift.
+    """
+    variance = second - offset * offset
+    return np.where(variance <= NEGLIGIBLE * second, 0.0, variance)  # NaN stays
 
 
 def merged(parts: Iterable[Moments]) -> Moments:

@@ -21,7 +21,7 @@ from frivkit.metric import Measurement, Metric
 from frivkit.moments import Moments, merged
 from frivkit.study import Study
 from frivkit_redundancy.jackknife import interval, others
-from frivkit_redundancy.spectrum import infinite, variances
+from frivkit_redundancy.spectrum import infinite
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def squared_correlations(moments: Moments, ridge: float) -> NDArray[np.float64]:
         [1.0, 1.0, 0.0]
     """
     found = np.full(moments.units, np.nan)
-    variance = variances(moments)
+    variance = moments.variance
     varies = variance > 0
     if varies.sum() < 2:
         found[varies] = 0.0  # a unit alone has no others

@@ -23,7 +23,7 @@ from frivkit.study import Study
 from frivkit.units import UnitSelector
 from frivkit_redundancy.jackknife import interval, others
 from frivkit_redundancy.sampling import sampled_moments
-from frivkit_redundancy.spectrum import Spectrum, infinite, variances
+from frivkit_redundancy.spectrum import Spectrum, infinite
 from frivkit_redundancy.wide import wide_spectrum
 
 LONGEST = 512
@@ -135,7 +135,7 @@ def _from_moments(site: Site, parts: Sequence[Moments], options: Options) -> _Fo
     return _Found(
         Spectrum.of(whole),
         whole.count,
-        int((variances(whole) == 0).sum()),
+        int((whole.variance == 0).sum()),
         without=tuple(Spectrum.of(other).rank(options.tolerance) for other in others(parts)),
     )
 
@@ -168,7 +168,7 @@ def _by_the_code(study: Study, selector: UnitSelector, options: Options) -> Iter
         dropped = [spectrum.dropped_by_the_code(options.tolerance) for spectrum in spectra]
         values = [count / units for count in dropped]
         first = samplings[site.name][0]
-        found = _Found(spectra[0], first.count, int((variances(first) == 0).sum()))
+        found = _Found(spectra[0], first.count, int((first.variance == 0).sum()))
         measurement = Measurement(
             metric="redundancy",
             scope="layer",

@@ -10,12 +10,6 @@ from frivkit.graph.sites import Site
 from frivkit.moments import Moments
 
 Array = NDArray[np.float64]
-NEGLIGIBLE = 1e-9
-"""Share of the second moment about the shift below which a variance is what rounding left.
-
-The shift is near the mean, so that for a unit that varies this share is near 1; it is small only
-where a constant is not exactly what was subtracted from it.
-"""
 EXACT = 1e-6
 """Share of the variance within which sums of eigenvalues count as equal, as float32 sums do."""
 
@@ -39,7 +33,7 @@ class Spectrum:
     def of(cls, moments: Moments) -> "Spectrum":
         """Take the spectrum of a covariance (``numpy.linalg.eigvalsh``)."""
         covariance = moments.covariance
-        constant = variances(moments) == 0
+        constant = moments.variance == 0
         covariance[constant], covariance[:, constant] = 0.0, 0.0
         values = np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0.0)
         return cls(values, float(np.trace(covariance)), moments.units)
@@ -89,28 +83,6 @@ class Spectrum:
             return 1
         shares = np.cumsum(self.values[::-1]) / self.total
         return min(int(np.searchsorted(shares, tolerance, side="right")) + 1, self.units)
-
-
-def variances(moments: Moments) -> Array:
-    """Give the variance of each unit, exactly 0 for one that never changes, shape (units,).
-
-    Example:
-        >>> moments = Moments.of(np.array([[0.1, 1.0]] * 7 + [[0.1, 2.0]]), np.float32([0.1, 1.0]))
-        >>> variances(moments).tolist()
-        [0.0, 0.109375]
-    """
-    return settled(moments.gram.diagonal() / moments.count, moments.total / moments.count)
-
-
-def settled(second: Array, offset: Array) -> Array:
-    """Give variances without what rounding leaves of those that are 0.
-
-    Args:
-        second: The second moments about a shift near the mean.
-        offset: The mean less the shift.
-    """
-    variance = second - offset * offset
-    return np.where(variance <= NEGLIGIBLE * second, 0.0, variance)  # NaN stays
 
 
 def infinite(site: Site, *, exact: bool) -> ModelError:

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit_redundancy.spectrum import EXACT, Spectrum, settled
+from frivkit.moments import settled
+from frivkit_redundancy.spectrum import EXACT, Spectrum
 
 Array = NDArray[np.float64]
 Passes = Callable[[], Iterator[NDArray[Any]]]

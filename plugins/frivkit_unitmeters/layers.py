@@ -14,12 +14,6 @@ from frivkit.moments import Moments, merged
 from frivkit.study import Study
 from frivkit.units import UnitSelector
 
-NEGLIGIBLE = 1e-9
-"""Share of the second moment about the shift below which a variance is what rounding left.
-
-The shift is near the mean, so that for a unit that varies this share is near 1; it is small only
-where a double-precision constant is not a float32, which the shift is.
-"""
 NO_PAIR = {"note": "fewer than two units vary, so there is no pair of them"}
 
 
@@ -73,8 +67,7 @@ def varying(moments: Moments) -> NDArray[np.bool_]:
         >>> varying(Moments.of(np.array([[1.0, 2.0], [1.0, 4.0]]))).tolist()
         [False, True]
     """
-    about_shift = moments.gram.diagonal() / moments.count
-    vary: NDArray[np.bool_] = moments.variance > NEGLIGIBLE * about_shift
+    vary: NDArray[np.bool_] = moments.variance > 0
     return vary
 
 
