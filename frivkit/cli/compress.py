@@ -29,7 +29,7 @@ BUDGETS = ("--tolerance", "--agreement", "--macs", "--params", "--units-kept")
 )
 @click.option("--data", metavar="SPEC", help="Data to calibrate on, NAME[:PATH][?key=value&...].")
 @click.option(
-    "--verify-data", metavar="SPEC", help="Data for the proof [every fourth example of --data]."
+    "--verify-data", metavar="SPEC", help="Data for the proof [one in four examples of --data]."
 )
 @click.option("--tolerance", type=SHARE, help="Variance that what reads a layer may lose.")
 @click.option("--agreement", type=SHARE, help="Agreement of labels to keep, such as 0.98.")

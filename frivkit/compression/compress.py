@@ -25,6 +25,7 @@ from frivkit.data import Dataset, open_data
 from frivkit.engine.labels import UNDEFINED, labels_of, threshold_of
 from frivkit.engine.memory import batch_size
 from frivkit.engine.probe import complete_shapes
+from frivkit.engine.runs import run_whole_batches
 from frivkit.engine.session import Session
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.model import Model
@@ -64,9 +65,11 @@ class Budget:
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         if not 0 < self.share <= 1 or (self.kind in ("tolerance", "agreement") and self.share == 1):
-            raise UsageError(f"{self.kind} is {self.share}; it must lie between 0 and 1")
+            raise UsageError(f"{self.kind} is {self.share:g}; it must lie between 0 and 1")
         if self.multiple < 1:
             raise UsageError(f"widths cannot be multiples of {self.multiple}; give 1 or more")
+        if self.multiple > 1 and self.kind == "tolerance":
+            raise UsageError("a tolerance knows no multiples of widths; give another budget")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +116,7 @@ def compress(
         request: The model, the data to calibrate on and how to run; labels are not looked at.
         output: The file to write; None plans and writes nothing.
         budget: How thin.
-        verify_data: Data for the proof; None keeps every fourth example of the others for it.
+        verify_data: Data for the proof; None keeps one in four examples of the others for it.
         how: How what reads units is refitted.
         progress: Where progress is shown.
 
@@ -189,6 +192,11 @@ def _parts(
         data, proof = split(everything)
     if budget.kind != "agreement":
         return data, None, proof
+    if data.examples < FEWEST:
+        raise DataError(
+            f"{data.examples} examples are too few to calibrate on some and search for an "
+            f"agreement on others: give {FEWEST} or more"
+        )
     return *split(data), proof
 
 
@@ -261,7 +269,8 @@ def _labels(
     parts = []
     for batch in data.batches(size):
         feeds = {name: batch.inputs[name] for name in names}
-        parts.append(labels_of(session.run(feeds, [output])[0], threshold))
+        outputs = run_whole_batches(session, model, feeds, [output])[0]
+        parts.append(labels_of(outputs, threshold))
     return np.concatenate(parts)
 
 

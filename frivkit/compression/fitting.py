@@ -10,6 +10,9 @@ from frivkit.compression.readings import Array, Reading
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)
 """Ridges that are tried, as shares of the mean variance of a column."""
+ROUNDING = 1e-6
+"""What float32 sums may miss of an eigenvalue, as a share of the mean variance, times the root of
+the columns."""
 UNTRIED = 1e-2
 """The ridge where too few examples were there to keep some apart."""
 
@@ -106,8 +109,9 @@ def solve(
     """
     from scipy.linalg import cho_factor, cho_solve
 
+    mean = float(covariance.diagonal().mean())
+    floor = max(strength, ROUNDING * np.sqrt(len(covariance))) * mean or 1.0  # nothing varies
     inner = covariance[np.ix_(columns, columns)]
-    floor = strength * float(covariance.diagonal().mean()) or 1.0
     inner[np.diag_indices_from(inner)] += floor
     right = cross + floor * original[columns]
     solved: Array = cho_solve(cho_factor(inner, overwrite_a=True, check_finite=False), right)

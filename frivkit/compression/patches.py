@@ -26,6 +26,8 @@ FEWEST = 24
 """Patches of an example that are taken at least, where it has as many."""
 ENOUGH = 8
 """Rows a column beyond which more patches of an example are not needed."""
+FLAT = 4
+"""Rows a column below which products are summed in float64."""
 ROWS_BYTES = 64 << 20
 """Bytes of rows that are taken at a time."""
 WORKING = 6
@@ -258,6 +260,9 @@ class _Adding:
 
     def __init__(self, source: Source, examples: int, *, channels: bool) -> None:
         self._source, self._channels = source, channels
+        rows = examples * (places_of(source) if (n := picked_of(source, examples)) is None else n)
+        # With few rows directions that no row has are told from others by rounding alone.
+        self._type = np.float64 if rows < FLAT * source.columns else np.float32
         self._apart = examples >= 2 * HELD_OUT
         self._shift: Array | None = None
         self._parts: dict[bool, Moments] = {}
@@ -276,7 +281,7 @@ class _Adding:
         example = first + np.arange(count).repeat(each)
         held = self._apart & (example % HELD_OUT == HELD_OUT - 1)
         for apart in (False, True):
-            part = shifted[held == apart]
+            part = shifted[held == apart].astype(self._type)
             if not len(part):
                 continue
             total = part.sum(axis=0, dtype=np.float64)
@@ -305,9 +310,7 @@ class _Spread:
         self._shift: Any = None
 
     def add(self, tensor: NDArray[Any]) -> None:
-        rows = (
-            np.moveaxis(tensor, 1, -1).reshape(-1, tensor.shape[1]) if tensor.ndim > 1 else tensor
-        )
+        rows = np.moveaxis(tensor, self._axis, -1).reshape(-1, tensor.shape[self._axis])
         if self._shift is None:
             self._shift = rows.mean(axis=0, dtype=np.float64)
         about = rows - self._shift

@@ -13,14 +13,20 @@ from frivkit.compression.allocation import Allocation, Resource, allocate
 from frivkit.compression.fitting import Fit, fit, sliced
 from frivkit.compression.patches import Sums, sum_patches
 from frivkit.compression.ranking import Ranking, rank
-from frivkit.compression.readings import Reading, Source, find_readings, sources_of
+from frivkit.compression.readings import (
+    Reading,
+    Source,
+    find_readings,
+    hold_what_cannot_be_refitted,
+    sources_of,
+)
 from frivkit.data import Dataset
 from frivkit.engine.session import Device
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.groups import Examined, examine
 from frivkit.graph.layout import shape_of
-from frivkit.graph.model import Model
+from frivkit.graph.model import Model, parameters
 from frivkit.graph.names import node_label
 from frivkit.graph.refitting import refit
 from frivkit.graph.sites import Survey
@@ -72,10 +78,11 @@ def calibrate(
         ModelError: no unit can leave, or activations are not finite.
     """
     examined = examine(model, survey)
+    readings = find_readings(model, survey, examined)
+    examined = hold_what_cannot_be_refitted(model, survey, examined, readings)
     if not examined.groups.free.any():
         reasons = "; ".join(dict.fromkeys(examined.groups.held.values())) or "it has no units"
         raise ModelError(f"no unit of {model.path.name} can leave: {reasons[:300]}")
-    readings = find_readings(model, survey, examined)
     sums, variances = sum_patches(
         model,
         sources_of(readings),
@@ -181,13 +188,14 @@ def tolerating(calibration: Calibration, tolerance: float) -> tuple[Keep, float]
     stays, error = np.ones(groups.count, np.bool_), 0.0
     for ranking in calibration.rankings:
         count = int(np.searchsorted(ranking.errors, tolerance, side="right"))
+        last = 0.0
         for group, cost in zip(ranking.order[:count], ranking.errors[:count], strict=True):
             stays[group] = False
             if not all(stays[groups.of[site]].any() for site in ranking.sites):
-                stays[group] = True
-                break
+                stays[group] = True  # the last of its site
+                continue
             last = float(cost)
-        error += last if count else 0.0
+        error += last
     return groups.flags(stays), error
 
 
@@ -202,7 +210,7 @@ def amount(
         sites = calibration.survey.sites
         return float(sum(s.width if keep is None else keep[s.name].sum() for s in sites))
     if resource == "params":
-        return float(parameters(graph) + _biases(calibration, keep))
+        return float(parameters(graph.graph) + _biases(calibration, keep))
     found = macs(graph.graph)
     if found is None:
         raise ModelError(
@@ -231,15 +239,6 @@ def _stays(calibration: Calibration, keep: Keep) -> NDArray[np.bool_]:
     for site, flags in keep.items():
         stays[groups.of[site][~flags]] = False
     return stays
-
-
-def parameters(model: ir.Model) -> int:
-    """Count the numbers in the initializers of a model's graph."""
-    return sum(
-        prod(value.const_value.shape.numpy())
-        for value in model.graph.initializers.values()
-        if value.const_value is not None and value.const_value.dtype.is_floating_point()
-    )
 
 
 def plan(

@@ -1,7 +1,7 @@
 """What reads units, as matrices: outputs are patches of the activations times a matrix."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from frivkit.graph.consumers import Consumer, Geometry, find_consumers
 from frivkit.graph.groups import Examined
-from frivkit.graph.layout import shape_of
+from frivkit.graph.layout import attribute, shape_of
 from frivkit.graph.marks import STAYS
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
@@ -123,6 +123,29 @@ def find_readings(model: Model, survey: Survey, examined: Examined) -> tuple[Rea
     return tuple(found)
 
 
+def hold_what_cannot_be_refitted(
+    model: Model, survey: Survey, examined: Examined, readings: Sequence[Reading]
+) -> Examined:
+    """Hold the units that something reads whose weights cannot be refitted, and say what.
+
+    A grouped convolution may read them: what it reads leaves with what it writes.
+    """
+    fitted = {reading.consumer.node for reading in readings}
+    grouped = {
+        node_label(node)
+        for node in model.graph
+        if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
+    }
+    groups = examined.groups
+    held = dict(groups.held)
+    for site in survey.sites:
+        unfit = [label for label in site.readers if label not in fitted | grouped]
+        if unfit:
+            for group in np.unique(groups.of[site.name]).tolist():
+                held.setdefault(group, f"{unfit[0]} reads its units and cannot be refitted")
+    return replace(examined, groups=replace(groups, held=held))
+
+
 def _reading(
     node: ir.Node, consumer: Consumer, marks: NDArray[np.intp], batch: int | None
 ) -> Reading | None:
@@ -130,6 +153,8 @@ def _reading(
     if tensor is None or sizes is None or None in sizes[1:]:
         return None
     weight = tensor.numpy().astype(np.float64)
+    if not np.isfinite(weight).all():
+        return None
     geometry = consumer.geometry if consumer.op == "Conv" else None
     shape = tuple(size or 0 for size in sizes[1:])
     source = Source(consumer.tensor, consumer.axis, geometry, shape, _inner(consumer, shape))
@@ -145,6 +170,8 @@ def _reading(
         matrix = matrix if alpha is None else matrix * alpha.as_float()
     if bias is None:
         bias = np.zeros(matrix.shape[1])
+    if bias.size == 1:
+        bias = np.full(matrix.shape[1], bias.item())
     if bias.shape != matrix.shape[1:]:
         return None
     gain, meets = _behind(node, matrix.shape[1], batch)

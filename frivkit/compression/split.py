@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from frivkit.data import Batch, Dataset
 
 EVERY = 4
-"""Every so manieth example is kept for the proof where no other data are given for it."""
+"""One in so many examples is kept for the proof where no other data are given for it."""
 
 
 class Subset(Dataset):
@@ -52,13 +52,15 @@ class Subset(Dataset):
 
 
 def split(data: Dataset) -> tuple[Subset, Subset]:
-    """Part data into examples to calibrate on and every fourth one, for the proof.
+    """Part data into examples to calibrate on and one in four for the proof.
 
-    Spread over the whole, since data often lie class behind class.
+    One of each four in a row, since data often lie class behind class; which one is drawn, since
+    classes also follow each other in turn.
     """
     index = np.arange(data.examples)
-    proof = index % EVERY == EVERY - 1
+    drawn = np.random.default_rng(EVERY).integers(EVERY, size=-(-data.examples // EVERY))
+    proof = index % EVERY == drawn[index // EVERY]
     return (
-        Subset(data, index[~proof], f"all but every {EVERY}th"),
-        Subset(data, index[proof], f"every {EVERY}th"),
+        Subset(data, index[~proof], f"all but one in {EVERY}"),
+        Subset(data, index[proof], f"one in {EVERY}"),
     )

@@ -60,11 +60,16 @@ class Model:
     @property
     def parameters(self) -> int:
         """The number of floating-point weights, counted once however often they are used."""
-        return sum(
-            prod(tensor.shape.numpy())
-            for tensor in {id(t): t for t in _constants(self.graph)}.values()
-            if tensor.dtype.is_floating_point()
-        )
+        return parameters(self.graph)
+
+
+def parameters(graph: ir.Graph) -> int:
+    """Give the number of floating-point weights of a graph, each counted once."""
+    return sum(
+        prod(tensor.shape.numpy())
+        for tensor in {id(t): t for t in _constants(graph)}.values()
+        if tensor.dtype.is_floating_point()
+    )
 
 
 Provider = Callable[[Path, Mapping[str, str]], Model]

@@ -135,7 +135,7 @@ def is_noise(spec: str) -> bool:
     """Tell whether data are drawn rather than found.
 
     Example:
-        >>> is_noise("gaussian?n=9"), is_noise("gaussian (every 4th)"), is_noise("npz:gaussian")
+        >>> is_noise("gaussian?n=9"), is_noise("gaussian (one in 4)"), is_noise("npz:gaussian")
         (True, True, False)
     """
     read = DataSpec.parse(spec.partition(" (")[0])  # without which of its examples, in words

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from frivkit.compression.compress import Budget, Compression
-from frivkit.compression.planning import amount, parameters, thinned
+from frivkit.compression.planning import amount, thinned
 from frivkit.graph.cost import macs
+from frivkit.graph.model import parameters
 from frivkit.pipeline import Request
 from frivkit.proof.verification import BATCHES, Facts, is_noise, stored_bytes
 from frivkit.provenance import Clock, provenance
@@ -71,7 +72,7 @@ def _left(found: Compression) -> dict[str, float | None]:
     before, after = calibration.model.ir, thinned(calibration, found.plan)
     pairs = {
         "macs": (macs(before.graph), macs(after.graph)),
-        "params": (parameters(before), parameters(after)),
+        "params": (parameters(before.graph), parameters(after.graph)),
         "units": (
             amount(before, calibration, "units", None),
             amount(after, calibration, "units", keep),

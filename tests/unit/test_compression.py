@@ -11,11 +11,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frivkit.compression.allocation import allocate
 from frivkit.compression.compress import Budget, compress
+from frivkit.compression.patches import sum_patches
 from frivkit.compression.planning import calibrate, leave, plan, thinned
+from frivkit.compression.readings import (
+    find_readings,
+    hold_what_cannot_be_refitted,
+    sources_of,
+)
 from frivkit.compression.split import Subset, split
 from frivkit.data import open_data
 from frivkit.engine.session import Device
-from frivkit.errors import ModelError, UsageError
+from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.groups import examine
 from frivkit.graph.sites import survey
 from frivkit.pipeline import Request
@@ -23,6 +29,7 @@ from frivkit.progress import Silent
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import close, run
 from tests.unit.test_perturbations import SITELESS
+from tests.unit.test_perturbations import run as run_plain
 
 NAMES = [name for name in NETS if name not in SITELESS]
 GENERATOR = np.random.default_rng(3)
@@ -120,7 +127,9 @@ def test_full_width_is_the_model_and_a_narrow_one_runs(name, tmp_path):
     file = {f"{key}" if len(inputs) > 1 else "x": array for key, array in inputs.items()}
     np.savez(tmp_path / "x.npz", **file)
     data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
-    free = examine(model, survey(model)).groups.free.any()
+    there, examined = survey(model), examine(model, survey(model))
+    readings = find_readings(model, there, examined)
+    free = hold_what_cannot_be_refitted(model, there, examined, readings).groups.free.any()
     with nullcontext() if free else pytest.raises(ModelError, match="can leave"):
         found = calibrate(
             model,
@@ -201,6 +210,134 @@ def test_biases_that_refits_add_count_in_a_budget_of_parameters(tmp_path):
         assert after <= share * before
 
 
+@pytest.mark.parametrize("examples", [20, 60, 240])
+def test_few_examples_of_a_wide_layer_are_fitted_and_better_than_cut(examples, tmp_path):
+    rows = 1200  # as many columns, more than there are examples
+    first, second = GENERATOR.normal(size=(12, rows)), GENERATOR.normal(size=(rows, 30))
+    model = write_layers(tmp_path / "m.onnx", first, second, GENERATOR.normal(size=(30, 4)))
+    proof = write_data(tmp_path / "proof.npz", 12, 300)
+    np.savez(tmp_path / "x.npz", x=GENERATOR.normal(size=(examples, 12)).astype(np.float32))
+    request = Request(model, data=f"npz:{tmp_path / 'x.npz'}")
+    errors = {}
+    for how in ("relu", "none"):
+        made = compress(
+            request, tmp_path / "thin.onnx", Budget("units", 0.3), verify_data=proof, how=how
+        )
+        errors[how] = made.proof.comparison.relative_l2
+    assert errors["relu"] < errors["none"]
+
+
+def test_what_cannot_be_refitted_holds_what_it_reads(tmp_path):
+    model = onnx.load(write_layers(tmp_path / "m.onnx", *duplicated()))
+    weight = next(t for t in model.graph.initializer if t.name == "l1.weight")
+    turned = numpy_helper.from_array(numpy_helper.to_array(weight).T.copy(), "turned")
+    model.graph.initializer.remove(weight)
+    model.graph.initializer.append(turned)
+    model.graph.node.insert(0, helper.make_node("Transpose", ["turned"], ["l1.weight"]))
+    onnx.save(model, tmp_path / "m.onnx")
+    request = Request(tmp_path / "m.onnx", data=write_data(tmp_path / "x.npz", 6))
+    found = compress(request, None, Budget("tolerance", 1e-3))
+    assert found.plan.keep["h0"].all()
+    assert "cannot be refitted" in found.declined["l0"]
+    assert found.plan.keep["h1"].sum() == 4
+
+
+def test_a_weight_that_is_not_a_number_holds_what_it_reads(tmp_path):
+    first, second, third = duplicated()
+    second[2, 1] = np.nan
+    second[:, 1] = np.nan
+    third[1] = 0
+    model = write_layers(tmp_path / "m.onnx", first, second, third)
+    request = Request(model, data=write_data(tmp_path / "x.npz", 6))
+    with pytest.raises(ModelError, match="not finite"):
+        compress(request, None, Budget("units", 0.5))
+
+
+def test_a_single_bias_for_all_outputs_is_refitted(tmp_path):
+    model = onnx.load(write_layers(tmp_path / "m.onnx", *duplicated()))
+    for tensor in model.graph.initializer:
+        if tensor.name == "l1.bias":
+            tensor.CopyFrom(numpy_helper.from_array(np.float32([0.5]), "l1.bias"))
+    onnx.save(model, tmp_path / "m.onnx")
+    request = Request(tmp_path / "m.onnx", data=write_data(tmp_path / "x.npz", 6))
+    made = compress(request, tmp_path / "thin.onnx", Budget("tolerance", 1e-3))
+    assert made.plan.keep["h0"].sum() == 5
+    assert made.proof.comparison.relative_l2 < 1e-2
+
+
+def test_errors_of_tokens_are_judged_by_the_variance_of_units(tmp_path):
+    model = opened(network("tokens"), tmp_path / "m.onnx")
+    x = np.random.default_rng(0).normal(size=(40, *model.inputs[0].shape)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
+    readings = find_readings(model, survey(model), examine(model, survey(model)))
+    last = [r for r in readings if r.consumer.op == "MatMul"]
+    meets = {reading.meets: -1 for reading in last}
+    _, variances = sum_patches(
+        model,
+        sources_of(last),
+        data,
+        Device(threads=1),
+        meets=meets,
+        memory=1 << 28,
+        seed=0,
+        progress=Silent(),
+    )
+    for name in meets:
+        tensor = run_plain(network("tokens"), [name], {model.inputs[0].name: x})[0]
+        units = tensor.reshape(-1, tensor.shape[-1])
+        assert variances[name] == pytest.approx(units.var(axis=0).sum(), rel=1e-4)
+    assert meets
+
+
+@pytest.mark.parametrize("name", ["cnn of four"])
+def test_an_agreement_is_searched_for_at_a_fixed_batch_too(name, tmp_path):
+    model = opened(network(name), tmp_path / "m.onnx")
+    x = np.random.default_rng(0).normal(size=(403, *model.inputs[0].shape)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    request = Request(tmp_path / "m.onnx", data=f"npz:{tmp_path / 'x.npz'}")
+    made = compress(request, tmp_path / "thin.onnx", Budget("agreement", 0.3))
+    assert made.proof.comparison.agreement.share > 0.3
+
+
+def test_a_layer_of_one_unit_is_no_obstacle(tmp_path):
+    model = write_layers(
+        tmp_path / "m.onnx", GENERATOR.normal(size=(6, 1)), np.zeros((1, 4)), np.eye(4)[:, :3]
+    )
+    request = Request(model, data=write_data(tmp_path / "x.npz", 6))
+    found = compress(request, None, Budget("tolerance", 0.2))
+    assert found.plan.keep["h0"].tolist() == [True]
+    assert found.plan.keep["h1"].sum() == 1
+
+
+def test_weights_in_nodes_count_in_a_budget_of_parameters(tmp_path):
+    path = write_layers(
+        tmp_path / "m.onnx", *(GENERATOR.normal(size=s) for s in [(8, 20), (20, 4)])
+    )
+    model = onnx.load(path)
+    for tensor in list(model.graph.initializer):
+        node = helper.make_node("Constant", [], [tensor.name], value=tensor)
+        model.graph.initializer.remove(tensor)
+        model.graph.node.insert(0, node)
+    onnx.save(model, path)
+    request = Request(path, data=write_data(tmp_path / "x.npz", 8))
+    made = compress(request, tmp_path / "thin.onnx", Budget("params", 0.6))
+    assert made.proof.thin.model.parameters <= 0.6 * made.proof.original.model.parameters
+
+
+def test_too_few_examples_to_search_by_are_refused(tmp_path):
+    model = write_layers(tmp_path / "m.onnx", *duplicated())
+    data = write_data(tmp_path / "x.npz", 6, 3)
+    request = Request(model, data=data)
+    with pytest.raises(DataError, match="give 8 or more"):
+        compress(request, None, Budget("agreement", 0.9), verify_data=data)
+
+
+def test_a_tolerance_knows_no_multiples():
+    with pytest.raises(UsageError, match="multiples"):
+        Budget("tolerance", 0.1, multiple=8)
+
+
 def test_permuted_units_give_the_same_plan(tmp_path):
     first, second = GENERATOR.normal(size=(6, 12)), GENERATOR.normal(size=(12, 3))
     order = GENERATOR.permutation(12)
@@ -260,7 +397,8 @@ def test_examples_of_the_proof_are_none_of_the_others(tmp_path):
     data = open_data(f"npz:{tmp_path / 'x.npz'}", None)
     fitted, proof = split(data)
     seen = [part.read(0, part.examples).inputs["x"].ravel().tolist() for part in (fitted, proof)]
-    assert seen[1] == [3, 7, 11, 15, 19]
+    assert [number // 4 for number in seen[1]][:5] == [0, 1, 2, 3, 4]  # one of each four
+    assert len({number % 4 for number in seen[1]}) > 1  # and not always the same
     assert sorted(seen[0] + seen[1]) == list(range(23))
     assert fitted.digest != proof.digest
     part = Subset(data, np.array([1, 2, 5]), "some")
