@@ -51,15 +51,25 @@ class Subset(Dataset):
         return Batch(inputs, np.concatenate(labels) if labels else None, start)
 
 
-def split(data: Dataset) -> tuple[Subset, Subset]:
-    """Part data into examples to calibrate on and one in four for the proof.
+def kept_for_proof(examples: int) -> NDArray[np.bool_]:
+    """Choose one of each four examples in a row.
 
-    One of each four in a row, since data often lie class behind class; which one is drawn, since
-    classes also follow each other in turn.
+    Of each four, since data often lie class behind class; which of them is drawn, since classes
+    also follow each other in turn.  The same for as many examples.
+
+    Example:
+        >>> int(kept_for_proof(400).sum())
+        100
     """
-    index = np.arange(data.examples)
-    drawn = np.random.default_rng(EVERY).integers(EVERY, size=-(-data.examples // EVERY))
-    proof = index % EVERY == drawn[index // EVERY]
+    index = np.arange(examples)
+    drawn = np.random.default_rng(EVERY).integers(EVERY, size=-(-examples // EVERY))
+    kept: NDArray[np.bool_] = index % EVERY == drawn[index // EVERY]
+    return kept
+
+
+def split(data: Dataset) -> tuple[Subset, Subset]:
+    """Part data into examples to calibrate on and those kept for the proof."""
+    index, proof = np.arange(data.examples), kept_for_proof(data.examples)
     return (
         Subset(data, index[~proof], f"all but one in {EVERY}"),
         Subset(data, index[proof], f"one in {EVERY}"),

@@ -35,6 +35,12 @@ NAMES = [name for name in NETS if name not in SITELESS]
 GENERATOR = np.random.default_rng(3)
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Let each test draw the same, whichever run before it."""
+    GENERATOR.bit_generator.state = np.random.default_rng(3).bit_generator.state
+
+
 def write_layers(path: Path, *weights: np.ndarray, biases: tuple[np.ndarray, ...] = ()) -> Path:
     """Write a net of dense layers with ReLUs between."""
     nodes, tensors, name = [], [], "x"
