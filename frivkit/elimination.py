@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.graph.marks import STAYS
 from frivkit.masks import without
 
 Array = NDArray[np.float64]
 RIDGE = 1e-6
 """Share of the mean variance that is added to each unit's: what float32 sums cannot tell from 0."""
-STAYS = -1
-"""The group of a unit that cannot leave."""
 SHRINK = 0.75
 """Share of units left at which those that are gone are taken out of the matrices."""
 
@@ -79,11 +78,11 @@ def eliminate_together(terms: Sequence[Term], ridge: float = RIDGE) -> Eliminati
     """Find the order in which groups of units can leave that several terms read.
 
     Args:
-        terms: Who reads them; the error is the sum of theirs.  A group that none reads goes first.
+        terms: Who reads them; the error is the sum of theirs.
         ridge: Share of the mean variance of a term's units that is added to each.
 
     Returns:
-        The order of all groups of all terms.
+        The order of all groups that the terms read.
     """
     working = [_Working(term, ridge) for term in terms]
     count = 1 + max((int(term.groups.max(initial=STAYS)) for term in terms), default=STAYS)

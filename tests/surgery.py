@@ -10,6 +10,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from frivkit.graph.groups import Groups
+from frivkit.graph.instrument import check_names
 from frivkit.graph.layout import Layout
 from frivkit.graph.model import Model
 from frivkit.graph.sites import Survey, survey
@@ -133,6 +134,7 @@ def agrees(proto, tmp_path, **drop):
     """Hold the law against a network and give what is left of it."""
     model, found, keep, thin = narrowed(proto, tmp_path, **drop)
     check(thin)
+    check_names(as_model(thin, model))  # else frivkit would refuse to read what it wrote
     whole = {site.name: np.ones(site.width, bool) for site in found.sites}
     for count in batches(model):
         feeds = examples(model, count)

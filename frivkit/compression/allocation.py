@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.ranking import Ranking
+from frivkit.graph.consumers import READERS
 from frivkit.graph.cost import node_cost
 from frivkit.graph.groups import Examined
 from frivkit.graph.layout import attribute, shape_of
@@ -27,12 +28,10 @@ class Allocation:
     Attributes:
         order: The groups, shape (groups that can leave,), without the last of each site.
         errors: The predicted error after each has left, summed over bundles, shape as ``order``.
-        left: The share of the resource that is left after each, as predicted, shape as ``order``.
     """
 
     order: NDArray[np.int64]
     errors: NDArray[np.float64]
-    left: NDArray[np.float64]
 
 
 @dataclass(slots=True)
@@ -75,7 +74,7 @@ def allocate(
 
     heap = [(price(b), b) for b, ranking in enumerate(rankings) if len(ranking.order)]
     heapq.heapify(heap)
-    order, errors, left, error = [], [], [], 0.0
+    order, errors, error = [], [], 0.0
     while heap:
         _, bundle = heapq.heappop(heap)
         now = price(bundle)  # what it frees may have shrunk since
@@ -89,11 +88,10 @@ def allocate(
             error += _step(ranking, k)
             order.append(group)
             errors.append(error)
-            left.append(ledger.left)
         at[bundle] += 1
         if at[bundle] < len(ranking.order):
             heapq.heappush(heap, (price(bundle), bundle))
-    return Allocation(np.array(order, np.int64), np.array(errors), np.array(left))
+    return Allocation(np.array(order, np.int64), np.array(errors))
 
 
 def _step(ranking: Ranking, k: int) -> float:
@@ -115,13 +113,6 @@ class _Ledger:
         for site, groups in of.items():
             for group in np.unique(groups).tolist():
                 self._sites.setdefault(group, []).append(site)
-        whole = self._sizes.sum() if self._units else sum(node.cost for node in self._nodes)
-        self._whole = self._now = float(whole)
-
-    @property
-    def left(self) -> float:
-        """The share of the resource that is left."""
-        return self._now / self._whole if self._whole else 1.0
 
     def may_leave(self, group: int) -> bool:
         """Tell whether each site would keep a unit."""
@@ -136,7 +127,6 @@ class _Ledger:
 
     def remove(self, group: int) -> None:
         """Let a group leave."""
-        self._now -= self.frees(group)
         for i, (read, written) in self._touched.get(group, {}).items():
             self._nodes[i].reading -= read
             self._nodes[i].writing -= written
@@ -159,7 +149,7 @@ def _nodes(
     touched: dict[int, dict[int, tuple[float, float]]] = {}
     marks = examined.ties.marks
     for node in model.graph:
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        if node.op_type not in READERS:
             continue
         cost = node_cost(node)
         amount = cost.macs if resource == "macs" else cost.parameters

@@ -159,7 +159,7 @@ def compress(
         )
         again = replace(chosen, fits=fits)
         retold = thinned(calibration, again)
-        if tuning is None or _agreement(calibration, retold, tuning, request) >= budget.share:
+        if tuning is None or _Search(model, tuning, request).agreement(retold) >= budget.share:
             chosen, thin = again, retold
     if output is None:
         return Compression(calibration, chosen, data, None, None, warnings)
@@ -226,6 +226,7 @@ def _agreeing(
     how: Refit,
 ) -> tuple[Plan, ir.Model]:
     """Search for the smallest model whose lower bound of agreement is met."""
+    search = _Search(calibration.model, tuning, request)
     low, high = 0.0, 1.0
     best: tuple[Plan, ir.Model] | None = None
     for _ in range(SEARCH):
@@ -236,7 +237,7 @@ def _agreeing(
             low = share
             continue
         thin = thinned(calibration, made)
-        if _agreement(calibration, thin, tuning, request) >= budget.share:
+        if search.agreement(thin) >= budget.share:
             best, high = (made, thin), share
         else:
             low = share
@@ -248,30 +249,32 @@ def _agreeing(
     return best
 
 
-def _agreement(
-    calibration: Calibration, thin: ir.Model, tuning: Dataset, request: Request
-) -> float:
-    """Give the lower end of the agreement of labels with the original's."""
-    model = calibration.model
-    output = model.output(request.output)
-    intact = _labels(model, model.ir, output, tuning, request)
-    same = (_labels(model, thin, output, tuning, request) == intact) & (intact != UNDEFINED)
-    return Agreement(int(same.sum()), len(same), same.shape[1]).interval[0]
+class _Search:
+    """What the original says of the examples that an agreement is searched for on."""
 
+    def __init__(self, model: Model, tuning: Dataset, request: Request) -> None:
+        self._model, self._tuning, self._request = model, tuning, request
+        self._output = model.output(request.output)
+        self._intact = self._labels(model.ir)
 
-def _labels(
-    model: Model, graph: ir.Model, output: str, data: Dataset, request: Request
-) -> NDArray[np.int32]:
-    session = Session(graph, request.device)
-    threshold = threshold_of(model.graph, output)
-    names = [value.name or "" for value in graph.graph.inputs if not value.is_initializer()]
-    size = batch_size(model.graph, request.memory, model.batch)
-    parts = []
-    for batch in data.batches(size):
-        feeds = {name: batch.inputs[name] for name in names}
-        outputs = run_whole_batches(session, model, feeds, [output])[0]
-        parts.append(labels_of(outputs, threshold))
-    return np.concatenate(parts)
+    def agreement(self, thin: ir.Model) -> float:
+        """Give the lower end of the agreement of a thinner model's labels with the original's."""
+        same = (self._labels(thin) == self._intact) & (self._intact != UNDEFINED)
+        return Agreement(int(same.sum()), len(same), same.shape[1]).interval[0]
+
+    def _labels(self, graph: ir.Model) -> NDArray[np.int32]:
+        model = self._model
+        session = Session(graph, self._request.device)
+        threshold = threshold_of(model.graph, self._output)
+        names = [value.name or "" for value in graph.graph.inputs if not value.is_initializer()]
+        parts = []
+        for batch in self._tuning.batches(
+            batch_size(model.graph, self._request.memory, model.batch)
+        ):
+            feeds = {name: batch.inputs[name] for name in names}
+            outputs = run_whole_batches(session, model, feeds, [self._output])[0]
+            parts.append(labels_of(outputs, threshold))
+        return np.concatenate(parts)
 
 
 def _provenance(model: Model, data: Dataset, budget: Budget, made: Plan) -> dict[str, str]:

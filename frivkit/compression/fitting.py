@@ -55,17 +55,18 @@ def fit(reading: Reading, sums: Sums, columns: NDArray[np.bool_]) -> Fit:
     if sums.held is not None:
         mean, covariance = _first_two(reading, sums, fitted=True)
         unseen = _about(reading, sums, mean)
+        cross = covariance[columns] @ reading.matrix
         errors = []
         for strength in STRENGTHS:
-            change = _change(
-                reading.matrix, columns, _solve(reading, covariance, columns, strength)
-            )
+            tried = solve(covariance, columns, strength, cross, reading.matrix)
+            change = _change(reading.matrix, columns, tried)
             errors.append(float(np.einsum("ij,ij->", change, unseen @ change)))
         best, error = STRENGTHS[int(np.argmin(errors))], min(errors)
         made = float(np.einsum("ij,ij->", reading.matrix, unseen @ reading.matrix))
         error = error / made if made > 0 else 0.0
     mean, covariance = _first_two(reading, sums, fitted=False)
-    matrix = _solve(reading, covariance, columns, best)
+    cross = covariance[columns] @ reading.matrix
+    matrix = solve(covariance, columns, best, cross, reading.matrix)
     bias = None
     if reading.centred:
         bias = reading.bias + mean @ reading.matrix - mean[columns] @ matrix
@@ -116,13 +117,6 @@ def solve(
     right = cross + floor * original[columns]
     solved: Array = cho_solve(cho_factor(inner, overwrite_a=True, check_finite=False), right)
     return solved
-
-
-def _solve(
-    reading: Reading, covariance: Array, columns: NDArray[np.bool_], strength: float
-) -> Array:
-    cross = covariance[columns] @ reading.matrix
-    return solve(covariance, columns, strength, cross, reading.matrix)
 
 
 def _change(matrix: Array, columns: NDArray[np.bool_], fitted: Array) -> Array:

@@ -69,7 +69,7 @@ class Patches:
             device: Where to run.
             more: Further tensors to take out.
         """
-        self._model, self._sources, self._more = model, tuple(sources), tuple(more)
+        self._model = model
         self._names = list(dict.fromkeys([*(s.tensor for s in sources), *more]))
         inputs = {v.name for v in model.graph.inputs}
         self._given = [name for name in self._names if name in inputs]

@@ -1,8 +1,7 @@
 """Calibrate, choose what leaves under a budget, refit what is left."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -25,9 +24,7 @@ from frivkit.engine.session import Device
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.groups import Examined, examine
-from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model, parameters
-from frivkit.graph.names import node_label
 from frivkit.graph.refitting import refit
 from frivkit.graph.sites import Survey
 from frivkit.graph.slicing import narrow
@@ -50,7 +47,6 @@ class Calibration:
         readings: What reads units.
         sums: The moments of what they read.
         rankings: The order in which the units of each bundle leave.
-        examples: How many examples it rests on.
     """
 
     model: Model
@@ -59,7 +55,6 @@ class Calibration:
     readings: tuple[Reading, ...]
     sums: Mapping[Source, Sums]
     rankings: tuple[Ranking, ...]
-    examples: int
 
 
 def calibrate(
@@ -94,7 +89,7 @@ def calibrate(
         progress=progress,
     )
     rankings = rank(examined.groups, readings, sums, variances)
-    return Calibration(model, survey, examined, readings, sums, rankings, data.examples)
+    return Calibration(model, survey, examined, readings, sums, rankings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,25 +146,23 @@ def within(
         ModelError: even the smallest model that can be made is larger.
     """
     allocation = allocate(calibration.model, calibration.examined, calibration.rankings, resource)
-    budget = share * amount(calibration.model.ir, calibration, resource, None)
+    whole = amount(calibration.model.ir, calibration, resource, None)
     low, high = 0, len(allocation.order)
 
-    def fits(count: int) -> bool:
+    def cost(count: int) -> float:
         keep = leave(calibration, allocation, count, multiple)
         thin = narrow(calibration.model, calibration.survey, keep)
-        return amount(thin, calibration, resource, keep) <= budget
+        return amount(thin, calibration, resource, keep)
 
-    if not fits(high):
-        keep = leave(calibration, allocation, high, multiple)
-        thin = narrow(calibration.model, calibration.survey, keep)
-        least = amount(thin, calibration, resource, keep) / (budget / share)
+    least = cost(high)
+    if least > share * whole:
         raise ModelError(
             f"{share:.4g} of the {resource} of {calibration.model.path.name} cannot be met: the "
-            f"smallest model has {least:.4g}; ask for more"
+            f"smallest model has {least / whole:.4g}; ask for more"
         )
     while low < high:
         middle = (low + high) // 2
-        if fits(middle):
+        if cost(middle) <= share * whole:
             high = middle
         else:
             low = middle + 1
@@ -228,7 +221,7 @@ def _biases(calibration: Calibration, keep: Keep | None) -> int:
     added = 0
     for reading in calibration.readings:
         if reading.consumer.bias is None and reading.centred and not stays[reading.marks].all():
-            added += len(_narrowed(calibration, reading, stays).bias)
+            added += int(stays[reading.made].sum())
     return added
 
 
@@ -254,7 +247,7 @@ def plan(
         columns = stays[reading.marks]
         if columns.all():
             continue
-        thin = _narrowed(calibration, reading, stays)
+        thin = reading.narrowed(stays)
         if how == "none":
             fits.append(sliced(thin, columns))
         else:
@@ -270,27 +263,3 @@ def thinned(calibration: Calibration, plan: Plan) -> ir.Model:
         for each in plan.fits
     }
     return refit(model, fitted)
-
-
-def _narrowed(calibration: Calibration, reading: Reading, stays: NDArray[np.bool_]) -> Reading:
-    """Give a reading without the outputs that leave."""
-    node = next(n for n in calibration.model.graph if node_label(n) == reading.consumer.node)
-    rank = len(shape_of(node.outputs[0]) or ())
-    axis = rank - 1 if node.op_type == "MatMul" else 1
-    marks = calibration.examined.ties.marks.get(node.outputs[0].name or "", {}).get(axis)
-    if marks is None or stays[marks].all():
-        return reading
-    outputs = stays[marks]
-    count, shape = int(outputs.sum()), list(reading.shape)
-    if node.op_type == "ConvTranspose":
-        shape[1] = count
-        outputs = outputs.repeat(prod(reading.shape[2:]))
-    elif node.op_type == "Conv":
-        shape[0] = count
-    return replace(
-        reading,
-        matrix=reading.matrix[:, outputs],
-        bias=reading.bias[outputs],
-        gain=reading.gain[outputs],
-        shape=tuple(shape),
-    )

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from frivkit.compression.patches import Sums
 from frivkit.compression.readings import Array, Reading, Source, slots_of
-from frivkit.elimination import RIDGE, STAYS, Elimination, Term, eliminate_together
+from frivkit.elimination import RIDGE, Term, eliminate_together
 from frivkit.graph.groups import Groups
+from frivkit.graph.marks import STAYS
 
 LEAN = 4e-3
 """Ridge of the ranking for as many units as rows, as a share of the mean variance of a unit.
@@ -69,11 +70,7 @@ def rank(
                 terms.append(Term(covariance, readers, mine, 1 / variance if variance > 0 else 0.0))
                 rows = sums[reading.source].whole.count
                 ridge = max(ridge, LEAN * len(marks) / rows)
-        done = (
-            eliminate_together(terms, ridge)
-            if terms
-            else Elimination(np.empty(0, np.int64), np.empty(0))
-        )
+        done = eliminate_together(terms, ridge)
         unread = np.setdiff1d(np.arange(members.size), done.order)  # nothing misses these
         order = np.concatenate([members[unread], members[done.order]])
         errors = np.concatenate([np.zeros(unread.size), done.errors])

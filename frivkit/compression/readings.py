@@ -65,6 +65,7 @@ class Reading:
         matrix: What makes outputs of a row, shape (columns, outputs).
         bias: What is added, shape (outputs,).
         marks: The group that lies in each column, ``STAYS`` where none does, shape (columns,).
+        made: The same of each output, shape (outputs,).
         shape: The shape of the weight in the file.
         gain: By what each output is multiplied before it meets anything else, shape (outputs,).
         meets: The tensor by whose variance errors are judged: the sum that the outputs are added
@@ -78,10 +79,34 @@ class Reading:
     matrix: Array
     bias: Array
     marks: NDArray[np.intp]
+    made: NDArray[np.intp]
     shape: tuple[int, ...]
     gain: Array
     meets: str
     centred: bool
+
+    def narrowed(self, stays: NDArray[np.bool_]) -> "Reading":
+        """Give the reading without the outputs that leave.
+
+        Args:
+            stays: Whether each group stays; the last stands for what no group lies in.
+        """
+        outputs = stays[self.made]
+        if outputs.all():
+            return self
+        shape, places = list(self.shape), prod(self.shape[2:])
+        if self.consumer.op == "ConvTranspose":
+            shape[1] = int(outputs.sum()) // places
+        elif self.consumer.op == "Conv":
+            shape[0] = int(outputs.sum())
+        return replace(
+            self,
+            matrix=self.matrix[:, outputs],
+            bias=self.bias[outputs],
+            made=self.made[outputs],
+            gain=self.gain[outputs],
+            shape=tuple(shape),
+        )
 
     def weight(self, matrix: Array, columns: NDArray[np.bool_]) -> NDArray[Any]:
         """Give the weight as the narrowed node holds it.
@@ -117,7 +142,11 @@ def find_readings(model: Model, survey: Survey, examined: Examined) -> tuple[Rea
         marks = examined.ties.marks.get(consumer.tensor, {}).get(consumer.axis)
         if grouped or marks is None or (marks == STAYS).all():
             continue
-        reading = _reading(nodes[consumer.node], consumer, marks, model.batch)
+        node = nodes[consumer.node]
+        axis = -1 if consumer.op == "MatMul" else 1
+        output = examined.ties.at(node.outputs[0])
+        made = output.get(axis % len(shape_of(node.outputs[0]) or (0, 0)))
+        reading = _reading(node, consumer, marks, made, model.batch)
         if reading is not None:
             found.append(reading)
     return tuple(found)
@@ -147,7 +176,11 @@ def hold_what_cannot_be_refitted(
 
 
 def _reading(
-    node: ir.Node, consumer: Consumer, marks: NDArray[np.intp], batch: int | None
+    node: ir.Node,
+    consumer: Consumer,
+    marks: NDArray[np.intp],
+    made: NDArray[np.intp] | None,
+    batch: int | None,
 ) -> Reading | None:
     tensor, sizes = constant_tensor(node.inputs[1]), shape_of(node.inputs[0])
     if tensor is None or sizes is None or None in sizes[1:]:
@@ -174,13 +207,17 @@ def _reading(
         bias = np.full(matrix.shape[1], bias.item())
     if bias.shape != matrix.shape[1:]:
         return None
-    gain, meets = _behind(node, matrix.shape[1], batch)
+    outputs = matrix.shape[1]
+    if made is None:
+        made = np.full(outputs, STAYS)
+    gain, meets = _behind(node, outputs, batch)
     return Reading(
         consumer=consumer,
         source=source,
         matrix=matrix,
         bias=bias,
         marks=np.repeat(marks, source.taps),
+        made=np.repeat(made, outputs // len(made)),  # each place behind a transposed convolution
         shape=weight.shape,
         gain=gain,
         meets=meets,

@@ -15,8 +15,11 @@ from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.replacing import Constants, Replacing, drop_unused
 from frivkit.graph.sites import Site, Survey
 
-ADDED = "frivkit.narrow"
-"""Prefix of the names of nodes and constants that are added."""
+ADDED = "narrowed"
+"""Prefix of the names of nodes and constants that are added.
+
+They stay in the file, so it is none that is refused on reading (``instrument.check_names``).
+"""
 ANY_LENGTH = np.iinfo(np.int64).max
 _Stays = Callable[[Numbers], Flags]  # from the marks of an axis to the positions that stay
 

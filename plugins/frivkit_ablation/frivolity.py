@@ -162,7 +162,7 @@ class _Scope:
             "prunable_alone": pruned.value,
             "levels": [of_all(level) for level in found.detail["levels"]],
             "values": [of_all(value) for value in found.detail["values"]],
-            **self._sets(stays, pruned, found),
+            **self._sets(folded, pruned, found),
         }
         return Measurement(
             metric="frivolity",
@@ -213,18 +213,22 @@ class _Scope:
         return keep
 
     def _sets(
-        self, stays: Mapping[str, NDArray[np.bool_]], pruned: Measurement, found: Measurement
+        self,
+        folded: Mapping[str, tuple[NDArray[np.bool_], StandIn]],
+        pruned: Measurement,
+        found: Measurement,
     ) -> dict[str, Any]:
         """Count what is gone and left, and compare with what the best random order prunes alone."""
         counts = dict.fromkeys(("redundant", "dropped", "left"), 0)
         overlap = {"redundant": 0, "prunable": 0, "both": 0, "by_chance": 0.0}
         per_unit: dict[str, list[Any]] = {}
         for site in self._sites:
-            away = ~stays[site.name]
+            stays, stood_in = folded[site.name]
+            away = ~stays
             order = self._order(site, pruned.detail["chosen_repeat"])
             drop = ~without(order, int((pruned.value or 0.0) * site.width + 0.5))
             repeat = found.detail["chosen_repeat"]
-            left = self._left(site, stays[site.name], repeat, found.value or 0.0)
+            left = self._left(site, stays, repeat, found.value or 0.0)
             counts["redundant"] += int(away.sum())
             counts["left"] += int(left.sum())
             counts["dropped"] += int((~away & ~left).sum())
@@ -232,13 +236,14 @@ class _Scope:
             overlap["prunable"] += int(drop.sum())
             overlap["both"] += int((away & drop).sum())
             overlap["by_chance"] += float(away.sum() * drop.sum() / site.width)
-            per_unit = self._table(site, away, drop, left)
+            per_unit = self._table(site, stood_in, away, drop, left)
         more: dict[str, Any] = {"per_unit": per_unit} if self._layer is not None else {}
         return counts | {"overlap": overlap} | more
 
     def _table(
         self,
         site: Site,
+        stood_in: StandIn,
         away: NDArray[np.bool_],
         drop: NDArray[np.bool_],
         left: NDArray[np.bool_],
@@ -248,10 +253,9 @@ class _Scope:
         rank = np.empty(site.width, np.int64)
         rank[layer.elimination.order] = np.arange(site.width)
         variance = layer.moments.variance
-        unexplained = stand_in(layer.moments.mean, layer.moments.covariance, ~away).unexplained
         share = [
             float(rest / whole) if whole > 0 and gone else None
-            for rest, whole, gone in zip(unexplained, variance, away, strict=True)
+            for rest, whole, gone in zip(stood_in.unexplained, variance, away, strict=True)
         ]
         return {
             "elimination_rank": rank.tolist(),

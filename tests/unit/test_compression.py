@@ -23,11 +23,12 @@ from frivkit.data import open_data
 from frivkit.engine.session import Device
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.groups import examine
+from frivkit.graph.instrument import check_names
 from frivkit.graph.sites import survey
 from frivkit.pipeline import Request
 from frivkit.progress import Silent
 from tests.nets import NETS, examples, network, opened
-from tests.surgery import close, run
+from tests.surgery import as_model, close, run
 from tests.unit.test_perturbations import SITELESS
 from tests.unit.test_perturbations import run as run_plain
 
@@ -159,7 +160,9 @@ def test_full_width_is_the_model_and_a_narrow_one_runs(name, tmp_path):
         if count > len(order.order):
             continue
         narrow = plan(found, leave(found, order, count), 0.0)
-        outputs = run(thinned(found, narrow), batch)
+        thin = thinned(found, narrow)
+        check_names(as_model(thin, model))  # else frivkit would refuse what it wrote
+        outputs = run(thin, batch)
         assert all(np.isfinite(output.astype(np.float64)).all() for output in outputs)
 
 

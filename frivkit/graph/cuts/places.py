@@ -3,6 +3,7 @@
 from frivkit.graph.cuts.edit import Edit, Given, Holds, Names, Restores, Rule, broadcast, nothing
 from frivkit.graph.layout import attribute, rank_of, shape_of
 from frivkit.graph.model import constant_tensor
+from frivkit.graph.rules.places import POOLING, REDUCING
 
 
 def _concat(given: Given) -> list[Edit]:
@@ -114,22 +115,7 @@ def _size(given: Given) -> list[Edit]:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(
-        ["MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"],
-        nothing,
-    ),
-    **dict.fromkeys(
-        [
-            "ReduceMean",
-            "ReduceSum",
-            "ReduceMax",
-            "ReduceMin",
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceSumSquare",
-        ],
-        nothing,
-    ),
+    **dict.fromkeys((*POOLING, *REDUCING), nothing),
     # Units pass whole, so Pad pads nothing there, Tile repeats them once, and Slice takes from the
     # first to beyond the last, which it clips.
     **dict.fromkeys(["Flatten", "Unsqueeze", "Transpose", "Pad", "Tile", "Slice"], nothing),

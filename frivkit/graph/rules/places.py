@@ -195,25 +195,21 @@ def _integers(node: ir.Node, index: int, name: str) -> list[int] | None:
     return None if tensor is None else [int(n) for n in np.atleast_1d(tensor.numpy())]
 
 
+POOLING = ("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+REDUCING = (
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceSumSquare",
+)
 RULES = {
-    **dict.fromkeys(
-        ["MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"],
-        _pooling,
-    ),
+    **dict.fromkeys(POOLING, _pooling),
     **dict.fromkeys(["Resize", "Upsample", "Expand", "Tile"], _resizing),
     "Pad": _padding,
-    **dict.fromkeys(
-        [
-            "ReduceMean",
-            "ReduceSum",
-            "ReduceMax",
-            "ReduceMin",
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceSumSquare",
-        ],
-        _reducing,
-    ),
+    **dict.fromkeys(REDUCING, _reducing),
     **dict.fromkeys(["Flatten", "Reshape", "Squeeze", "Unsqueeze"], _reshaping),
     "Slice": _slicing,
     "Transpose": _transposing,
