@@ -90,7 +90,8 @@ def test_memory_is_what_the_work_took_and_not_what_the_process_held(tmp_path, mo
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     told = fresh.measured("holding:hold", {"megabytes": 40}, {"megabytes": 80})
     assert told["held"] == 40 << 20
-    assert 40 << 20 <= told["bytes"] < 44 << 20
+    # Linux counts resident pages in batches for each processor, so a little may be missing.
+    assert 39 << 20 <= told["bytes"] < 44 << 20
     assert told["seconds"] > 0
 
 
