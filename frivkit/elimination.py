@@ -105,16 +105,63 @@ def eliminate_together(terms: Sequence[Term], ridge: float = RIDGE) -> Eliminati
     return Elimination(np.array(order, np.int64), np.array(errors))
 
 
+def errors_along(terms: Sequence[Term], order: NDArray[np.int64], ridge: float = RIDGE) -> Array:
+    """Give the least-squares error after each group of an order has left.
+
+    The order may come from anywhere, so that ways to rank units are compared by one measure.
+
+    Args:
+        terms: Who reads the units; the error is the sum of theirs.
+        order: The groups from the first to leave to the last.
+        ridge: Share of the mean variance of a term's units that is added to each.
+
+    Returns:
+        Shape (groups in the order,), growing.
+
+    Example:
+        >>> rows = np.array([[1.0, 1, 0], [-1, -1, 0], [0, 0, 2], [0, 0, -2]])  # two alike
+        >>> term = Term(np.cov(rows.T, bias=True), None, np.arange(3))
+        >>> errors_along([term], np.array([0, 2, 1])).round(3).tolist()
+        [0.0, 2.0, 3.0]
+    """
+    from scipy.linalg import solve_triangular
+
+    costs = np.zeros(len(order))
+    for term in terms:
+        place = np.full(max(int(term.groups.max(initial=0)), int(order.max(initial=0))) + 2, -1)
+        place[order] = np.arange(len(order))
+        when = place[term.groups]  # STAYS is -1, whose place is the last entry: never
+        # Those that never leave come first, then the others from the last to leave to the first:
+        # what a unit adds to all before it is what its loss costs once those behind it are gone.
+        by = np.lexsort((-when, when >= 0))
+        gone = when[by] >= 0
+        root = np.linalg.cholesky(_regular(term, ridge)[np.ix_(by, by)])
+        made = _made(term)[by]
+        added = solve_triangular(root, made, lower=True, check_finite=False)
+        np.add.at(costs, when[by][gone], term.weight * (added[gone] ** 2).sum(axis=1))
+    errors: Array = np.cumsum(costs)
+    return errors
+
+
+def _regular(term: Term, ridge: float) -> Array:
+    """Give the covariance with a ridge."""
+    floor = ridge * float(term.covariance.diagonal().mean()) or 1.0  # nothing varies
+    regular: Array = term.covariance + floor * np.eye(len(term.covariance))
+    return regular
+
+
+def _made(term: Term) -> Array:
+    """Give the covariance of the units with what is made of them."""
+    return term.covariance if term.readers is None else term.covariance @ term.readers
+
+
 class _Working:
     """One term on the way: the inverse of what is left, and the weights fitted to it."""
 
     def __init__(self, term: Term, ridge: float) -> None:
         units = len(term.covariance)
-        floor = ridge * float(term.covariance.diagonal().mean()) or 1.0  # nothing varies
-        regular = term.covariance + floor * np.eye(units)
-        self._inverse = np.asfortranarray(np.linalg.inv(regular))
-        made = term.covariance if term.readers is None else term.covariance @ term.readers
-        self._fitted = np.asfortranarray(self._inverse @ made)
+        self._inverse = np.asfortranarray(np.linalg.inv(_regular(term, ridge)))
+        self._fitted = np.asfortranarray(self._inverse @ _made(term))
         self._groups, self._weight = term.groups.copy(), term.weight
         self._left = np.ones(units, np.bool_)
 

@@ -50,6 +50,21 @@ def metrics() -> list[Offer]:  # type: ignore[empty-body]
 
 
 @hookspec
+def refactorers() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer bases for thinner models; target: ``frivkit.compression.method.Refactorer``."""
+
+
+@hookspec
+def rankings() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer orders in which units leave; target: ``frivkit.compression.method.Ranker``."""
+
+
+@hookspec
+def refits() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer ways for the rest to take over; target: ``frivkit.compression.method.Refit``."""
+
+
+@hookspec
 def architectures() -> list[Offer]:  # type: ignore[empty-body]
     """Offer untrained networks by name and width; target: ``frivkit.train.Architecture``."""
 

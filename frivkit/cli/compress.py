@@ -37,11 +37,29 @@ BUDGETS = ("--tolerance", "--agreement", "--macs", "--params", "--units-kept")
 @click.option("--params", type=SHARE, help="Share of parameters to keep.")
 @click.option("--units-kept", type=SHARE, help="Share of units to keep.")
 @click.option(
+    "--basis",
+    default="select",
+    show_default=True,
+    help="What layers are written in: select (some of their units) or pca (two thin layers).",
+)
+@click.option(
+    "--ranking",
+    default="backward",
+    show_default=True,
+    help="In which order units leave; see 'frivkit plugins'.",
+)
+@click.option(
     "--refit",
-    type=click.Choice(["relu", "ridge", "none"]),
     default="relu",
     show_default=True,
-    help="How what reads units takes over from those that leave.",
+    help="How what reads units takes over from those that leave; see 'frivkit plugins'.",
+)
+@click.option(
+    "--allocation",
+    type=click.Choice(["global", "uniform"]),
+    default="global",
+    show_default=True,
+    help="The cheapest unit of all layers next, or all layers alike.",
 )
 @click.option(
     "--round-to",
@@ -68,7 +86,10 @@ def command(
     macs: float | None,
     params: float | None,
     units_kept: float | None,
-    refit: Literal["relu", "ridge", "none"],
+    basis: str,
+    ranking: str,
+    refit: str,
+    allocation: Literal["global", "uniform"],
     round_to: int,
     dry_run: bool,
     examples: int | None,
@@ -82,6 +103,7 @@ def command(
     on --data, which need no labels; the proof runs on examples that nothing was fitted to.
     """
     from frivkit.compression.compress import compress
+    from frivkit.compression.method import Method
     from frivkit.provenance import Clock
     from frivkit.report.compression import compression_document, compression_text
 
@@ -94,7 +116,12 @@ def command(
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
             found = compress(
-                request, target, budget, verify_data=verify_data, how=refit, progress=progress
+                request,
+                target,
+                budget,
+                verify_data=verify_data,
+                method=Method(basis, ranking, refit, allocation),
+                progress=progress,
             )
     finally:
         progress.finish()

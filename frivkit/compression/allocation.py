@@ -3,12 +3,12 @@
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from frivkit.compression.planning import Resource
 from frivkit.compression.ranking import Ranking
 from frivkit.graph.consumers import READERS
 from frivkit.graph.cost import node_cost
@@ -16,9 +16,6 @@ from frivkit.graph.groups import Examined
 from frivkit.graph.layout import attribute, shape_of
 from frivkit.graph.marks import STAYS
 from frivkit.graph.model import Model, is_constant
-
-Resource = Literal["macs", "params", "units"]
-"""What a budget is a share of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +27,7 @@ class Allocation:
         errors: The predicted error after each has left, summed over bundles, shape as ``order``.
     """
 
-    order: NDArray[np.int64]
+    order: NDArray[np.intp]
     errors: NDArray[np.float64]
 
 
@@ -91,7 +88,31 @@ def allocate(
         at[bundle] += 1
         if at[bundle] < len(ranking.order):
             heapq.heappush(heap, (price(bundle), bundle))
-    return Allocation(np.array(order, np.int64), np.array(errors))
+    return Allocation(np.array(order, np.intp), np.array(errors))
+
+
+def allocate_alike(examined: Examined, rankings: Sequence[Ranking]) -> Allocation:
+    """Order groups so that at any time each bundle has lost about the same share of its own.
+
+    Args:
+        examined: The groups, and where they lie.
+        rankings: The order within each bundle, and the errors.
+    """
+    left = _Left(examined)
+    turns = sorted(
+        ((k + 1) / len(ranking.order), b, k)
+        for b, ranking in enumerate(rankings)
+        for k in range(len(ranking.order))
+    )
+    order, errors, error = [], [], 0.0
+    for _, bundle, k in turns:
+        group = int(rankings[bundle].order[k])
+        if left.may_leave(group):
+            left.remove(group)
+            error += _step(rankings[bundle], k)
+            order.append(group)
+            errors.append(error)
+    return Allocation(np.array(order, np.intp), np.array(errors))
 
 
 def _step(ranking: Ranking, k: int) -> float:
@@ -100,15 +121,12 @@ def _step(ranking: Ranking, k: int) -> float:
     return float(max(ranking.errors[k] - before, 0.0))
 
 
-class _Ledger:
-    """What a model costs as units leave."""
+class _Left:
+    """How many groups each site has left."""
 
-    def __init__(self, model: Model, examined: Examined, resource: Resource) -> None:
+    def __init__(self, examined: Examined) -> None:
         of = examined.groups.of
-        self._units = resource == "units"
-        self._nodes, self._touched = _nodes(model, examined, resource)
-        self._sizes = np.bincount(np.concatenate(list(of.values())), minlength=1)
-        self._left_in = {site: len(np.unique(groups)) for site, groups in of.items()}
+        self._in = {site: len(np.unique(groups)) for site, groups in of.items()}
         self._sites: dict[int, list[str]] = {}
         for site, groups in of.items():
             for group in np.unique(groups).tolist():
@@ -116,7 +134,28 @@ class _Ledger:
 
     def may_leave(self, group: int) -> bool:
         """Tell whether each site would keep a unit."""
-        return all(self._left_in[site] > 1 for site in self._sites[group])
+        return all(self._in[site] > 1 for site in self._sites[group])
+
+    def remove(self, group: int) -> None:
+        """Let a group leave."""
+        for site in self._sites[group]:
+            self._in[site] -= 1
+
+
+class _Ledger:
+    """What a model costs as units leave."""
+
+    def __init__(self, model: Model, examined: Examined, resource: Resource) -> None:
+        """Begin with all units."""
+        self._units = resource == "units"
+        self._nodes, self._touched = _nodes(model, examined, resource)
+        of = examined.groups.of
+        self._sizes = np.bincount(np.concatenate(list(of.values())), minlength=1)
+        self._left = _Left(examined)
+
+    def may_leave(self, group: int) -> bool:
+        """Tell whether each site would keep a unit."""
+        return self._left.may_leave(group)
 
     def frees(self, group: int) -> float:
         """Give what the loss of a group frees as the model stands."""
@@ -130,8 +169,7 @@ class _Ledger:
         for i, (read, written) in self._touched.get(group, {}).items():
             self._nodes[i].reading -= read
             self._nodes[i].writing -= written
-        for site in self._sites[group]:
-            self._left_in[site] -= 1
+        self._left.remove(group)
 
 
 def _freed(node: _Node, read: float, written: float) -> float:

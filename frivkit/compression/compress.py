@@ -9,17 +9,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.compression.planning import (
-    Calibration,
-    Plan,
-    Refit,
-    calibrate,
-    plan,
-    thinned,
-    tolerating,
-    within,
-)
-from frivkit.compression.rounds import refit_in_rounds
+from frivkit.compression.calibration import Calibration, Run, calibrate
+from frivkit.compression.kinds import Kinds, kinds_of
+from frivkit.compression.method import Basis, Method, Refactorer, Refit
+from frivkit.compression.planning import Plan, thinned
 from frivkit.compression.split import split
 from frivkit.data import Dataset, open_data
 from frivkit.engine.labels import UNDEFINED, labels_of, threshold_of
@@ -35,6 +28,7 @@ from frivkit.pipeline import Request, load_model, named_data
 from frivkit.progress import Progress, Silent
 from frivkit.proof import Verification, verify
 from frivkit.proof.agreement import Agreement
+from frivkit.registry import installed
 
 Kind = Literal["macs", "params", "units", "tolerance", "agreement"]
 FEWEST = 8
@@ -77,17 +71,17 @@ class Compression:
     """What was done, and all that is needed to report it.
 
     Attributes:
-        calibration: The model and what the data told of it.
+        calibration: The model, the examples it was calibrated on, and what they told of it.
+        method: By what it was made thinner.
         plan: Which units stay.
-        data: The examples it was calibrated on.
         path: The file that was written, None where nothing was.
         proof: What the thinner model still says, on other examples; None where nothing was written.
         warnings: What a reader must know.
     """
 
     calibration: Calibration
+    method: Method
     plan: Plan
-    data: Dataset
     path: Path | None
     proof: Verification | None
     warnings: tuple[str, ...]
@@ -100,6 +94,11 @@ class Compression:
         reasons = {site.layer: groups.reason(site.name) for site in sites}
         return {layer: reason for layer, reason in reasons.items() if reason is not None}
 
+    @property
+    def kinds(self) -> Kinds:
+        """Which of the units that leave are prunable, and which redundant."""
+        return kinds_of(self.calibration, self.plan.keep)
+
 
 def compress(
     request: Request,
@@ -107,7 +106,7 @@ def compress(
     budget: Budget,
     *,
     verify_data: str | None = None,
-    how: Refit = "relu",
+    method: Method | None = None,
     progress: Progress | None = None,
 ) -> Compression:
     """Make a model thinner, write it, and prove what it still says.
@@ -117,63 +116,62 @@ def compress(
         output: The file to write; None plans and writes nothing.
         budget: How thin.
         verify_data: Data for the proof; None keeps one in four examples of the others for it.
-        how: How what reads units is refitted.
+        method: Basis, ranking, refit and allocation; None takes the defaults.
         progress: Where progress is shown.
 
     Raises:
+        UsageError: the method names what no plugin offers.
         ModelError: the model cannot be read, run or narrowed, the budget cannot be met, the result
             would not be smaller, or the file cannot be written.
         DataError: the data cannot be read, do not fit, or are too few.
     """
-    progress = progress or Silent()
+    progress, method = progress or Silent(), method or Method()
+    refactorer: Refactorer = installed().load("refactorers", method.basis)
+    refit: Refit = installed().load("refits", method.refit)
+    installed().load("rankings", method.ranking)
     model = load_model(request)
     everything, warnings = named_data(request, model)
     model = complete_shapes(model, request.device, everything)
     data, tuning, proof = _parts(everything, model, budget, verify_data)
-    calibration = calibrate(
-        model,
-        survey(model, request.output),
+    run = Run(
         data,
+        model.output(request.output),
         request.device,
-        memory=request.memory,
-        seed=request.seed,
-        progress=progress,
+        request.memory,
+        request.seed,
+        progress,
     )
-    widest = max(site.width for site in calibration.survey.sites)
+    calibration = calibrate(model, survey(model, request.output), run)
+    widest = max((site.width for site in calibration.survey.sites), default=0)
     if data.examples < widest:
         warnings += (
             f"{data.examples} examples calibrate layers of up to {widest} units: fits lean on "
             "ridges, and more examples would do better",
         )
-    chosen, thin = _chosen(calibration, budget, tuning or data, request, how)
-    if how == "relu":
-        fits = refit_in_rounds(
-            model,
-            chosen.fits,
-            calibration.sums,
-            data,
-            request.device,
-            memory=request.memory,
-            seed=request.seed,
-            progress=progress,
-        )
-        again = replace(chosen, fits=fits)
-        retold = thinned(calibration, again)
-        if tuning is None or _Search(model, tuning, request).agreement(retold) >= budget.share:
-            chosen, thin = again, retold
+    basis = refactorer(calibration, method)
+    chosen = _chosen(calibration, basis, budget, tuning, refit)
+    made = _refitted(calibration, chosen, refit)
+    thin = thinned(calibration, made)
+    if tuning is not None and _Search(calibration, tuning).agreement(thin) < budget.share:
+        made = replace(chosen, fits=refit.quick(calibration, chosen))  # what the search found
+        thin = thinned(calibration, made)
     if output is None:
-        return Compression(calibration, chosen, data, None, None, warnings)
-    if all(flags.all() for flags in chosen.keep.values()):
+        return Compression(calibration, method, made, None, None, warnings)
+    if made.idle:
         raise ModelError(
             f"no unit of {model.path.name} leaves under {budget.kind} {budget.share:g}, so nothing "
             "would be smaller; allow more"
         )
     for stale in STALE:
         thin.metadata_props.pop(stale, None)
-    thin.metadata_props.update(_provenance(model, data, budget, chosen))
+    thin.metadata_props.update(_provenance(calibration, budget, method, made))
     save(thin, output, model)
     found = verify(request, output, data=proof, progress=progress)
-    return Compression(calibration, chosen, data, output, found, (*warnings, *found.warnings))
+    return Compression(calibration, method, made, output, found, (*warnings, *found.warnings))
+
+
+def _refitted(calibration: Calibration, chosen: Plan, refit: Refit) -> Plan:
+    return replace(chosen, fits=refit.fit(calibration, chosen))
 
 
 def _parts(
@@ -202,43 +200,39 @@ def _parts(
 
 def _chosen(
     calibration: Calibration,
+    basis: Basis,
     budget: Budget,
-    tuning: Dataset,
-    request: Request,
-    how: Refit,
-) -> tuple[Plan, ir.Model]:
+    tuning: Dataset | None,
+    refit: Refit,
+) -> Plan:
     if budget.kind == "tolerance":
-        made = plan(calibration, *tolerating(calibration, budget.share), how)
-    elif budget.kind == "agreement":
-        return _agreeing(calibration, budget, tuning, request, how)
-    else:
-        made = plan(
-            calibration, *within(calibration, budget.kind, budget.share, budget.multiple), how
-        )
-    return made, thinned(calibration, made)
+        return basis.tolerating(budget.share)
+    if budget.kind == "agreement":
+        return _agreeing(calibration, basis, budget, tuning or calibration.run.data, refit)
+    return basis.within(budget.kind, budget.share, budget.multiple)
 
 
 def _agreeing(
     calibration: Calibration,
+    basis: Basis,
     budget: Budget,
     tuning: Dataset,
-    request: Request,
-    how: Refit,
-) -> tuple[Plan, ir.Model]:
+    refit: Refit,
+) -> Plan:
     """Search for the smallest model whose lower bound of agreement is met."""
-    search = _Search(calibration.model, tuning, request)
+    search = _Search(calibration, tuning)
     low, high = 0.0, 1.0
-    best: tuple[Plan, ir.Model] | None = None
+    best: Plan | None = None
     for _ in range(SEARCH):
         share = (low + high) / 2
         try:
-            made = plan(calibration, *within(calibration, "macs", share, budget.multiple), how)
+            chosen = basis.within("macs", share, budget.multiple)
         except ModelError:  # smaller than can be made
             low = share
             continue
-        thin = thinned(calibration, made)
-        if search.agreement(thin) >= budget.share:
-            best, high = (made, thin), share
+        tried = replace(chosen, fits=refit.quick(calibration, chosen))
+        if search.agreement(thinned(calibration, tried)) >= budget.share:
+            best, high = chosen, share
         else:
             low = share
     if best is None:
@@ -252,10 +246,9 @@ def _agreeing(
 class _Search:
     """What the original says of the examples that an agreement is searched for on."""
 
-    def __init__(self, model: Model, tuning: Dataset, request: Request) -> None:
-        self._model, self._tuning, self._request = model, tuning, request
-        self._output = model.output(request.output)
-        self._intact = self._labels(model.ir)
+    def __init__(self, calibration: Calibration, tuning: Dataset) -> None:
+        self._model, self._tuning, self._run = calibration.model, tuning, calibration.run
+        self._intact = self._labels(calibration.model.ir)
 
     def agreement(self, thin: ir.Model) -> float:
         """Give the lower end of the agreement of a thinner model's labels with the original's."""
@@ -263,29 +256,31 @@ class _Search:
         return Agreement(int(same.sum()), len(same), same.shape[1]).interval[0]
 
     def _labels(self, graph: ir.Model) -> NDArray[np.int32]:
-        model = self._model
-        session = Session(graph, self._request.device)
-        threshold = threshold_of(model.graph, self._output)
+        model, run = self._model, self._run
+        session = Session(graph, run.device)
+        threshold = threshold_of(model.graph, run.output)
         names = [value.name or "" for value in graph.graph.inputs if not value.is_initializer()]
         parts = []
-        for batch in self._tuning.batches(
-            batch_size(model.graph, self._request.memory, model.batch)
-        ):
+        for batch in self._tuning.batches(batch_size(model.graph, run.memory, model.batch)):
             feeds = {name: batch.inputs[name] for name in names}
-            outputs = run_whole_batches(session, model, feeds, [self._output])[0]
+            outputs = run_whole_batches(session, model, feeds, [run.output])[0]
             parts.append(labels_of(outputs, threshold))
         return np.concatenate(parts)
 
 
-def _provenance(model: Model, data: Dataset, budget: Budget, made: Plan) -> dict[str, str]:
+def _provenance(
+    calibration: Calibration, budget: Budget, method: Method, made: Plan
+) -> dict[str, str]:
     from frivkit import __version__
 
     left = sum(int(flags.sum()) for flags in made.keep.values())
     units = sum(flags.size for flags in made.keep.values())
-    return {
+    told = {
         "frivkit.compressed": __version__,
-        "frivkit.source": model.sha256,
-        "frivkit.calibration": data.digest,
+        "frivkit.source": calibration.model.sha256,
+        "frivkit.calibration": calibration.run.data.digest,
         "frivkit.budget": f"{budget.kind} {budget.share:g}",
+        "frivkit.method": f"{method.basis} {method.ranking} {method.refit} {method.allocation}",
         "frivkit.units": f"{left} of {units}",
     }
+    return told | ({"frivkit.factors": str(len(made.factors))} if made.factors else {})

@@ -1,5 +1,6 @@
 """Refit what reads units to the units that are left: ridge regression on the original outputs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,17 +54,8 @@ def fit(reading: Reading, sums: Sums, columns: NDArray[np.bool_]) -> Fit:
         return _fit_channels(reading, sums, columns)
     best, error = UNTRIED, None
     if sums.held is not None:
-        mean, covariance = _first_two(reading, sums, fitted=True)
-        unseen = _about(reading, sums, mean)
-        cross = covariance[columns] @ reading.matrix
-        errors = []
-        for strength in STRENGTHS:
-            tried = solve(covariance, columns, strength, cross, reading.matrix)
-            change = _change(reading.matrix, columns, tried)
-            errors.append(float(np.einsum("ij,ij->", change, unseen @ change)))
-        best, error = STRENGTHS[int(np.argmin(errors))], min(errors)
-        made = float(np.einsum("ij,ij->", reading.matrix, unseen @ reading.matrix))
-        error = error / made if made > 0 else 0.0
+        best, lost, made = tried(reading, sums, columns)
+        error = float(lost.sum() / made.sum()) if made.sum() > 0 else 0.0
     mean, covariance = _first_two(reading, sums, fitted=False)
     cross = covariance[columns] @ reading.matrix
     matrix = solve(covariance, columns, best, cross, reading.matrix)
@@ -71,6 +63,37 @@ def fit(reading: Reading, sums: Sums, columns: NDArray[np.bool_]) -> Fit:
     if reading.centred:
         bias = reading.bias + mean @ reading.matrix - mean[columns] @ matrix
     return Fit(reading, columns, matrix, bias, best, error)
+
+
+def tried(
+    reading: Reading,
+    sums: Sums,
+    columns: NDArray[np.bool_],
+    strengths: Sequence[float] = STRENGTHS,
+) -> tuple[float, Array, Array]:
+    """Find the ridge that does best on the examples kept apart, fitted to the others.
+
+    Args:
+        reading: The node.
+        sums: The moments of whole patches, with examples kept apart.
+        columns: Which columns stay, shape (columns,).
+        strengths: The ridges to try.
+
+    Returns:
+        The strength, and for each output the squared error and the variance on the examples kept
+        apart, shape (outputs,).
+    """
+    mean, covariance = _first_two(reading, sums, fitted=True)
+    unseen = _about(reading, sums, mean)
+    cross = covariance[columns] @ reading.matrix
+    errors = []
+    for strength in strengths:
+        change = reading.matrix.copy()
+        change[columns] -= solve(covariance, columns, strength, cross, reading.matrix)
+        errors.append(np.einsum("ij,ij->j", change, unseen @ change))
+    best = int(np.argmin([error.sum() for error in errors]))
+    made = np.einsum("ij,ij->j", reading.matrix, unseen @ reading.matrix)
+    return strengths[best], errors[best], made
 
 
 def sliced(reading: Reading, columns: NDArray[np.bool_]) -> Fit:
@@ -117,12 +140,6 @@ def solve(
     right = cross + floor * original[columns]
     solved: Array = cho_solve(cho_factor(inner, overwrite_a=True, check_finite=False), right)
     return solved
-
-
-def _change(matrix: Array, columns: NDArray[np.bool_], fitted: Array) -> Array:
-    change = matrix.copy()
-    change[columns] -= fitted
-    return change
 
 
 def _fit_channels(reading: Reading, sums: Sums, columns: NDArray[np.bool_]) -> Fit:

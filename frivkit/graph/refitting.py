@@ -43,7 +43,7 @@ def refit(model: ir.Model, fitted: Mapping[str, Fitted]) -> ir.Model:
             raise ModelError(f"no weighted node is called {label!r}; see 'frivkit inspect'")
         _set_weight(constants, node, weight, bias)
         if bias is not None:
-            _set_bias(constants, node, bias)
+            put_bias(constants, node, bias)
     drop_unused(copy.graph)
     return copy
 
@@ -74,7 +74,12 @@ def _outputs(node: ir.Node, shape: tuple[int, ...]) -> int:
     return shape[-1]
 
 
-def _set_bias(constants: Constants, node: ir.Node, bias: NDArray[Any]) -> None:
+def put_bias(constants: Constants, node: ir.Node, bias: NDArray[Any]) -> None:
+    """Let a node add a bias of one number for each output.
+
+    Raises:
+        ModelError: a number is not finite, or what the node adds is computed.
+    """
     weight, label = node.inputs[1], node_label(node)
     if weight is None:
         return

@@ -27,6 +27,7 @@ def compression_document(
     found: Compression, request: Request, budget: Budget, clock: Clock
 ) -> dict[str, Any]:
     """Give the document ``frivkit.compression/1``, see ``docs/json.md``."""
+    data = found.calibration.run.data
     loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
     shared = (
         {
@@ -41,16 +42,24 @@ def compression_document(
         "original": shared["original"],
         "thin": shared["thin"],
         "budget": {"kind": budget.kind, "share": budget.share, "left": _left(found)},
+        "method": {
+            "basis": found.method.basis,
+            "ranking": found.method.ranking,
+            "refit": found.method.refit,
+            "allocation": found.method.allocation,
+        },
+        "kinds": _kinds(found),
         "layers": _layers(found),
         "skipped": _skipped(found),
         "refits": [
             {"node": fit.reading.consumer.node, "ridge": fit.ridge, "error": fit.error}
             for fit in found.plan.fits
         ],
+        "factors": _factors(found),
         "calibration": {
-            "data": found.data.spec,
-            "sha256": found.data.digest,
-            "examples": found.data.examples,
+            "data": data.spec,
+            "sha256": data.digest,
+            "examples": data.examples,
         },
         **{key: shared[key] for key in ("agreement", "accuracy", "outputs", "latency")},
         "warnings": _warnings(found, request),
@@ -84,6 +93,36 @@ def _left(found: Compression) -> dict[str, float | None]:
     }
 
 
+def _kinds(found: Compression) -> dict[str, int]:
+    """Count units that leave by kind, over all layers."""
+    kinds, of = found.kinds, found.calibration.examined.groups.of
+    both = kinds.prunable & kinds.redundant
+    counted = {
+        "leaving": kinds.leaving,
+        "prunable": kinds.prunable,
+        "redundant": kinds.redundant,
+        "both": both,
+    }
+    return {
+        name: sum(int(flags[groups].sum()) for groups in of.values())
+        for name, flags in counted.items()
+    }
+
+
+def _factors(found: Compression) -> list[dict[str, Any]]:
+    """Tell every node that becomes two, and why that saves anything."""
+    return [
+        {
+            "node": each.reading.consumer.node,
+            "columns": each.first.shape[0],
+            "outputs": each.second.shape[1],
+            "rank": each.rank,
+            "error": each.error,
+        }
+        for each in found.plan.factors
+    ]
+
+
 def _layers(found: Compression) -> list[dict[str, Any]]:
     errors: dict[str, float] = {}
     for fit in found.plan.fits:
@@ -115,8 +154,8 @@ def _warnings(found: Compression, request: Request) -> list[str]:
     """Give the warnings, each once, and say so where noise stood in for data by name."""
     named = request.data or found.calibration.model.metadata.get("frivkit.data")
     noise = [
-        f"the calibration examples are noise ({found.data.spec}): what can leave without harm to "
-        "noise may be what real inputs need; give real ones by --data"
+        f"the calibration examples are noise ({found.calibration.run.data.spec}): what can leave "
+        "without harm to noise may be what real inputs need; give real ones by --data"
     ]
     return list(dict.fromkeys([*(noise if named and is_noise(named) else ()), *found.warnings]))
 
@@ -139,11 +178,47 @@ def compression_text(document: Mapping[str, Any]) -> str:
     ]
     head = ["layer", "units", "left", "predicted error"]
     lines = columns([head, *rows], right={1, 2, 3}, names={0})
+    lines += _split(shown["factors"])
     lines += _reasons(shown["skipped"])
     lines += ["", *wrapped(calibrated(shown), "")]
+    if shown["kinds"]["leaving"]:
+        lines += wrapped(kinds_told(shown["kinds"]), "")
     if document["thin"] is None:
         return joined([*lines, "", "This is a plan (--dry-run): no model was written."])
     return joined([*lines, "", verification_text(document)])
+
+
+def kinds_told(kinds: Mapping[str, int]) -> str:
+    """Say of which kind the units are that left.
+
+    Example:
+        >>> kinds_told({"leaving": 20, "prunable": 5, "redundant": 12, "both": 2})
+        'Of the 20 units that leave 5 are prunable, 12 redundant, 2 of them both, and 5 neither.'
+    """
+    leaving, both = kinds["leaving"], kinds["both"]
+    neither = leaving - kinds["prunable"] - kinds["redundant"] + both
+    return (
+        f"Of the {leaving:,} units that leave {kinds['prunable']:,} are prunable, "
+        f"{kinds['redundant']:,} redundant, {both:,} of them both, and {neither:,} neither."
+    )
+
+
+def _split(factors: list[dict[str, Any]]) -> list[str]:
+    """Give the table of the nodes that become two, nothing where there is none."""
+    rows = [
+        [
+            each["node"],
+            f"{each['columns']} x {each['outputs']}",
+            str(each["rank"]),
+            percent(each["rank"] * (1 / each["columns"] + 1 / each["outputs"])),
+            "" if each["error"] is None else number(each["error"]),
+        ]
+        for each in factors
+    ]
+    if not rows:
+        return []
+    head = ["split in two", "weight", "rank", "of its cost", "predicted error"]
+    return ["", *columns([head, *rows], right={1, 2, 3, 4}, names={0})]
 
 
 def calibrated(document: Mapping[str, Any]) -> str:

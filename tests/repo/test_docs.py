@@ -114,6 +114,66 @@ class TestExample:
         (found,) = metric.measure(study, parse_options(metric.options, {"rank": "2"}))
         assert (found.metric, found.value, found.examples) == ("class-share", 0.5, 4)
 
+    @pytest.fixture
+    def calibration(self, tmp_path):
+        from frivkit.compression.calibration import Run, calibrate
+        from frivkit.engine.session import Device
+        from frivkit.graph.sites import survey
+        from frivkit.pipeline import Request, load_model, named_data
+        from frivkit.progress import Silent
+        from frivkit.testing.subjects import small_mlp
+
+        model, data = small_mlp().write(tmp_path / "net")
+        request = Request(model, data=f"npz:{data}")
+        model = load_model(request)
+        examples, _ = named_data(request, model)
+        run = Run(examples, model.output(None), Device(threads=1), 1 << 28, 0, Silent())
+        return calibrate(model, survey(model), run)
+
+    def test_refactorer_keeps_the_first_units(self, calibration):
+        from frivkit.compression.method import Method
+        from frivkit.errors import UsageError
+
+        basis = example("refactorers")["FirstUnits"](calibration, Method())
+        for flags in basis.within("units", 0.5, 1).keep.values():
+            assert flags.tolist() == sorted(flags, reverse=True)
+            assert flags.sum() == len(flags) // 2
+        assert all(flags.all() for flags in basis.tolerating(0.1).keep.values())
+        with pytest.raises(UsageError, match="--units-kept"):
+            basis.within("macs", 0.5, 1)
+
+    def test_ranking_lets_those_leave_that_are_mostly_zero(self, calibration):
+        from frivkit.registry import installed
+        from frivkit.study import Study
+
+        run, there = calibration.run, calibration.survey
+        study = Study(
+            calibration.model,
+            there,
+            there.sites,
+            run.data,
+            output=run.output,
+            select=lambda name: installed().load("unit_selectors", name),
+        )
+        order = example("rankings")["apoz"](calibration.bundles[0], study)
+        assert sorted(order) == list(range(len(calibration.bundles[0].groups)))
+        units = study.units("map")
+        parts = [a for _, found in study.activations(units) for a in [found[there.sites[0].name]]]
+        zeros = (np.concatenate(parts) == 0).mean(axis=0)
+        assert (np.diff(zeros[order]) <= 0).all()
+
+    def test_refit_adds_the_means(self, calibration):
+        from frivkit.compression.planning import Plan, everything
+
+        keep = everything(calibration)
+        name = calibration.survey.sites[0].name
+        keep[name][0] = False
+        refit = example("refits")["MEANS"]
+        (fit,) = refit.fit(calibration, Plan(keep, 0.0))
+        mean = calibration.sums[fit.reading.source].whole.mean
+        lost = mean[0] * fit.reading.matrix[0]
+        np.testing.assert_allclose(fit.bias - fit.reading.bias, lost, atol=1e-12)
+
     def test_architecture_builds_for_shape_classes_and_width(self):
         import torch
 

@@ -1,6 +1,7 @@
 """The laws of compression: what is planned is met, what is superfluous leaves free, and no more."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from frivkit.compression.allocation import allocate
+from frivkit.compression.calibration import Run, calibrate
 from frivkit.compression.compress import Budget, compress
+from frivkit.compression.method import Method
 from frivkit.compression.patches import sum_patches
-from frivkit.compression.planning import calibrate, leave, plan, thinned
+from frivkit.compression.planning import Plan, everything, fitted, thinned
 from frivkit.compression.readings import (
     find_readings,
     hold_what_cannot_be_refitted,
@@ -27,6 +29,7 @@ from frivkit.graph.instrument import check_names
 from frivkit.graph.sites import survey
 from frivkit.pipeline import Request
 from frivkit.progress import Silent
+from frivkit_lowrank.select import Select
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import as_model, close, run
 from tests.unit.test_perturbations import SITELESS
@@ -137,30 +140,24 @@ def test_full_width_is_the_model_and_a_narrow_one_runs(name, tmp_path):
     there, examined = survey(model), examine(model, survey(model))
     readings = find_readings(model, there, examined)
     free = hold_what_cannot_be_refitted(model, there, examined, readings).groups.free.any()
+    run_on = Run(data, model.output(None), Device(threads=1), 1 << 28, 0, Silent())
+    found = calibrate(model, there, run_on)
     with nullcontext() if free else pytest.raises(ModelError, match="can leave"):
-        found = calibrate(
-            model,
-            survey(model),
-            data,
-            Device(threads=1),
-            memory=1 << 28,
-            seed=0,
-            progress=Silent(),
-        )
+        basis = Select(found, Method())
     if not free:
         return
-    whole = plan(found, {s.name: np.ones(s.width, bool) for s in found.survey.sites}, 0.0)
-    assert whole.fits == ()
+    whole = everything(found)
+    assert fitted(found, Plan(whole, 0.0)) == ()
     batch = {key: array[: model.batch or 3] for key, array in inputs.items()}
-    close(run(thinned(found, whole), batch), run(model.ir, batch), 1e-6)
-    for ranking in found.rankings:
+    close(run(thinned(found, Plan(whole, 0.0)), batch), run(model.ir, batch), 1e-6)
+    for ranking in basis.rankings:
         assert (np.diff(ranking.errors) >= -1e-9).all()
-    order = allocate(model, found.examined, found.rankings, "units")
-    for count in {1, len(order.order) // 2, len(order.order)} - {0}:
-        if count > len(order.order):
+    for share in (0.9, 0.5, 0.2):
+        try:
+            narrow = basis.within("units", share, 1)
+        except ModelError:  # fewer than can be left
             continue
-        narrow = plan(found, leave(found, order, count), 0.0)
-        thin = thinned(found, narrow)
+        thin = thinned(found, replace(narrow, fits=fitted(found, narrow)))
         check_names(as_model(thin, model))  # else frivkit would refuse what it wrote
         outputs = run(thin, batch)
         assert all(np.isfinite(output.astype(np.float64)).all() for output in outputs)
@@ -230,7 +227,11 @@ def test_few_examples_of_a_wide_layer_are_fitted_and_better_than_cut(examples, t
     errors = {}
     for how in ("relu", "none"):
         made = compress(
-            request, tmp_path / "thin.onnx", Budget("units", 0.3), verify_data=proof, how=how
+            request,
+            tmp_path / "thin.onnx",
+            Budget("units", 0.3),
+            verify_data=proof,
+            method=Method(refit=how),
         )
         errors[how] = made.proof.comparison.relative_l2
     assert errors["relu"] < errors["none"]
@@ -365,7 +366,9 @@ def test_refitting_beats_slicing(tmp_path):
     request = Request(model, data=write_data(tmp_path / "x.npz", 10, 1500))
     errors = {}
     for how in ("relu", "ridge", "none"):
-        made = compress(request, tmp_path / f"{how}.onnx", Budget("macs", 0.5), how=how)
+        made = compress(
+            request, tmp_path / f"{how}.onnx", Budget("macs", 0.5), method=Method(refit=how)
+        )
         errors[how] = made.proof.comparison.relative_l2
     assert errors["relu"] < errors["ridge"] < 0.5 * errors["none"]
 

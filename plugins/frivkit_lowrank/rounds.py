@@ -10,79 +10,62 @@ Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification 
 IEEE TPAMI 38(10), 2016, with the auxiliary variable solved for exactly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from frivkit.compression.calibration import Calibration
 from frivkit.compression.fitting import Fit, solve
 from frivkit.compression.patches import Patches, Sums, chunks_of
-from frivkit.compression.readings import Source, sources_of
-from frivkit.data import Dataset
+from frivkit.compression.readings import sources_of
 from frivkit.engine.memory import batch_size
-from frivkit.engine.session import Device
-from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
-from frivkit.progress import Progress
 
 ROUNDS = 4
 """How often targets are moved; more rounds change little."""
 
 
-def refit_in_rounds(
-    model: Model,
-    fits: Sequence[Fit],
-    sums: Mapping[Source, Sums],
-    data: Dataset,
-    device: Device,
-    *,
-    memory: int,
-    seed: int,
-    progress: Progress,
-) -> tuple[Fit, ...]:
+def refit_in_rounds(calibration: Calibration, fits: Sequence[Fit]) -> tuple[Fit, ...]:
     """Refit those nodes whose outputs go into a ReLU; the others stay as they are.
 
     Takes ``ROUNDS`` passes over the data.
 
     Args:
-        model: The original model.
+        calibration: The original model, and what the data tell of it.
         fits: What was fitted to outputs as they are.
-        sums: The moments of what the nodes read.
-        data: The examples, the same as those behind the moments.
-        device: Where to run.
-        memory: Bytes that activations may take.
-        seed: The seed of places that are drawn.
-        progress: Where progress is shown.
     """
+    model, sums, run = calibration.model, calibration.sums, calibration.run
+    data = run.data
     nodes = {node_label(node): node for node in model.graph}
     cut = [
         i
         for i, each in enumerate(fits)
         if each.bias is not None
         and not sums[each.reading.source].channels
-        and _into_relu(nodes[each.reading.consumer.node], each)
+        and into_relu(nodes[each.reading.consumer.node], each)
     ]
     found = list(fits)
     if not cut:
         return tuple(found)
     sources = sources_of([fits[i].reading for i in cut])
-    patches = Patches(model, sources, device)
-    batch = batch_size(model.graph, memory, model.batch)
+    patches = Patches(model, sources, run.device)
+    batch = batch_size(model.graph, run.memory, model.batch)
     for number in range(ROUNDS):
         crosses = {i: _Cross(found[i], sums[found[i].reading.source]) for i in cut}
-        progress.start(f"refit, round {number + 1}", data.examples)
+        run.progress.start(f"refit, round {number + 1}", data.examples)
         for first in range(0, data.examples, batch):
             inputs = data.read(first, min(first + batch, data.examples)).inputs
             tensors = patches.tensors(inputs)
             for source in sources:
                 mine = [c for i, c in crosses.items() if found[i].reading.source == source]
-                for _, _, rows in chunks_of(source, tensors[source.tensor], data, seed, first):
+                for _, _, rows in chunks_of(source, tensors[source.tensor], data, run.seed, first):
                     for cross in mine:
                         cross.add(rows)
-            progress.advance(len(next(iter(inputs.values()))))
-        progress.finish()
+            run.progress.advance(len(next(iter(inputs.values()))))
+        run.progress.finish()
         for i, cross in crosses.items():
             found[i] = cross.solved()
     return tuple(found)
@@ -123,7 +106,7 @@ class _Cross:
         return replace(fit, matrix=matrix, bias=target - mean[fit.columns] @ matrix)
 
 
-def _into_relu(node: ir.Node, fit: Fit) -> bool:
+def into_relu(node: ir.Node, fit: Fit) -> bool:
     """Tell whether a node's outputs, its bias included, go into a ReLU and nowhere else."""
     value, bias = node.outputs[0], fit.reading.consumer.bias
     for _ in range(2):

@@ -1,0 +1,92 @@
+"""What the data tell of a model, in one streamed pass; every budget is met from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from frivkit.compression.bundles import Bundle, find_bundles
+from frivkit.compression.patches import Sums, sum_patches
+from frivkit.compression.readings import (
+    Reading,
+    Source,
+    find_readings,
+    hold_what_cannot_be_refitted,
+    sources_of,
+)
+from frivkit.data import Dataset
+from frivkit.engine.session import Device
+from frivkit.graph.groups import Examined, examine
+from frivkit.graph.model import Model
+from frivkit.graph.sites import Survey
+from frivkit.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """On what, where and how a model is run to calibrate it.
+
+    Attributes:
+        data: The examples; labels are not looked at.
+        output: The output whose labels count.
+        device: Where to run.
+        memory: Bytes that activations, and what is summed of them, may take.
+        seed: The seed of all random choices.
+        progress: Where progress is shown.
+    """
+
+    data: Dataset
+    output: str
+    device: Device
+    memory: int
+    seed: int
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """A model, its groups, and all that the data tell of them.
+
+    Attributes:
+        model: The model, its shapes complete.
+        survey: Its layers.
+        examined: What can leave.
+        readings: What reads units.
+        sums: The moments of what they read.
+        variances: The variance of what their outputs meet, by the tensor's name.
+        bundles: The layers whose units leave together.
+        run: The data, and how the model is run on them.
+    """
+
+    model: Model
+    survey: Survey
+    examined: Examined
+    readings: tuple[Reading, ...]
+    sums: Mapping[Source, Sums]
+    variances: Mapping[str, float]
+    bundles: tuple[Bundle, ...]
+    run: Run
+
+
+def calibrate(model: Model, survey: Survey, run: Run) -> Calibration:
+    """Take the one pass over the data that ranking, allocation and the plain refit need.
+
+    Raises:
+        ModelError: activations are not finite.
+    """
+    examined = examine(model, survey)
+    readings = find_readings(model, survey, examined)
+    examined = hold_what_cannot_be_refitted(model, survey, examined, readings)
+    sums, variances = sum_patches(
+        model,
+        sources_of(readings),
+        run.data,
+        run.device,
+        meets={reading.meets: -1 if reading.consumer.op == "MatMul" else 1 for reading in readings},
+        memory=run.memory,
+        seed=run.seed,
+        progress=run.progress,
+    )
+    layers = {site.name: site.layer for site in survey.sites}
+    bundles = find_bundles(
+        model, layers, examined, readings=readings, sums=sums, variances=variances
+    )
+    return Calibration(model, survey, examined, readings, sums, variances, bundles, run)

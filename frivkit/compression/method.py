@@ -1,0 +1,85 @@
+"""How a model is made thinner: which basis, ranking, refit and allocation, all by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.compression.bundles import Bundle
+from frivkit.compression.calibration import Calibration
+from frivkit.compression.fitting import Fit
+from frivkit.compression.planning import Plan, Resource, fitted
+from frivkit.study import Study
+
+Allocation = Literal["global", "uniform"]
+"""Whether the next unit to go is the cheapest of all layers, or all layers go alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What a model is made thinner by.
+
+    Attributes:
+        basis: The name of a refactorer: which units, or which directions, stay.
+        ranking: The name of a ranking: in which order the units of a layer leave.
+        refit: The name of a refit: how what reads them takes over.
+        allocation: How a budget is shared out among layers.
+    """
+
+    basis: str = "select"
+    ranking: str = "backward"
+    refit: str = "relu"
+    allocation: Allocation = "global"
+
+
+class Basis(Protocol):
+    """Plans under budgets: what a refactorer gives for one model.
+
+    Plans hold no fits: the refit adds them.
+    """
+
+    def within(self, resource: Resource, share: float, multiple: int) -> Plan:
+        """Give the plan of least predicted error under a budget.
+
+        Args:
+            resource: What is counted.
+            share: What may be left of it, in (0, 1].
+            multiple: What widths are rounded up to a multiple of.
+
+        Raises:
+            ModelError: even the smallest model that can be made is larger.
+            UsageError: this basis knows no such budget.
+        """
+        ...
+
+    def tolerating(self, tolerance: float) -> Plan:
+        """Give the smallest plan of which each reader loses a share of variance at most."""
+        ...
+
+
+Refactorer = Callable[[Calibration, Method], Basis]
+"""Opens a basis for a model; raises ModelError where nothing of the model can leave."""
+
+Ranker = Callable[[Bundle, Study], NDArray[np.int64]]
+"""Gives the places in ``bundle.groups`` from the first group to leave to the last, each once.
+
+The study is of the calibration examples; it is there for rankings that look at more than moments.
+"""
+
+Fitter = Callable[[Calibration, Plan], tuple[Fit, ...]]
+"""Gives new weights for what reads units that leave under a plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """How what reads units takes over from those that leave.
+
+    Attributes:
+        fit: Gives the new weights.
+        quick: Stands in for it while a search tries many plans; takes no pass over the data.
+    """
+
+    fit: Fitter
+    quick: Fitter = fitted

@@ -1,0 +1,1 @@
+"""Activational low-rank refactorization: bases, rankings and refits of ``frivkit compress``."""

@@ -1,0 +1,175 @@
+"""Refit layer by layer: inputs as the narrowed layers before really give them, original targets.
+
+What a plain refit of each layer leaves over adds up through the network.  Here each node is fitted
+to what it made in the intact network from what it reads in the narrowed one, so that it makes good
+for the layers before it, too.
+
+Source:
+    Asymmetric reconstruction, Zhang et al., "Accelerating Very Deep Convolutional Networks for
+    Classification and Detection", IEEE TPAMI 38(10), 2016, section 3.3, by ridge regression that
+    pulls towards the plain refit, so that a node which has nothing to make good stays as it is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.compression.calibration import Calibration
+from frivkit.compression.fitting import STRENGTHS, Fit, solve
+from frivkit.compression.patches import (
+    FLAT,
+    HELD_OUT,
+    Patches,
+    picked_of,
+    places_of,
+    rows_of,
+)
+from frivkit.compression.planning import Plan, fitted, thinned
+from frivkit.compression.readings import Array, Source
+from frivkit.engine.memory import batch_size
+from frivkit.graph.names import node_label
+from frivkit_lowrank.rounds import ROUNDS, into_relu
+
+FIRM = (*STRENGTHS, 1e2, 1e3)
+"""Ridges that are tried: the strongest leave the plain refit as it is."""
+SHARE = 4
+"""The rows of one node may take this part of the memory."""
+
+Rows = NDArray[np.float32]
+
+
+def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
+    """Refit what reads units that leave, in the order of the graph.
+
+    Takes a pass of both networks over the data for each tensor that is read.  Nodes whose whole
+    patches do not fit into memory keep the plain refit.
+    """
+    model = calibration.model
+    place = {node_label(node): i for i, node in enumerate(model.graph)}
+    fits = sorted(fitted(calibration, plan), key=lambda fit: place[fit.reading.consumer.node])
+    nodes = {node_label(node): node for node in model.graph}
+    for source in dict.fromkeys(fit.reading.source for fit in fits):
+        if calibration.sums[source].channels:
+            continue
+        mine = [i for i, fit in enumerate(fits) if fit.reading.source == source]
+        outputs = sum(fits[i].matrix.shape[1] for i in mine)
+        so_far = replace(plan, fits=tuple(fits))
+        sample = _Sample(*_gathered(calibration, so_far, source, fits[mine[0]].columns, outputs))
+        for i in mine:
+            relu = into_relu(nodes[fits[i].reading.consumer.node], fits[i])
+            fits[i] = _refitted(fits[i], sample, relu=relu)
+    return tuple(fits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Rows of one tensor in both networks, the same places of the same examples.
+
+    Attributes:
+        intact: As the intact network has them, shape (rows, columns).
+        narrow: As the narrowed one has them, shape (rows, columns that stay).
+        held: Whether a row's example is kept apart, shape (rows,).
+    """
+
+    intact: Rows
+    narrow: Rows
+    held: NDArray[np.bool_]
+
+
+def _gathered(
+    calibration: Calibration,
+    plan: Plan,
+    source: Source,
+    columns: NDArray[np.bool_],
+    outputs: int,
+) -> tuple[Rows, Rows, NDArray[np.bool_]]:
+    """Run both networks and take rows."""
+    model, run = calibration.model, calibration.run
+    narrow = replace(model, ir=thinned(calibration, plan))
+    sizes = list(source.shape)
+    sizes[source.axis - 1] = int(columns.sum()) // source.taps
+    thin = replace(source, shape=tuple(sizes))
+    picked = _picked(calibration, source, thin, outputs)
+    intact, narrowed = (
+        Patches(each, [where], run.device) for each, where in ((model, source), (narrow, thin))
+    )
+    batch = batch_size(model.graph, run.memory, model.batch)
+    run.progress.start("refit in sequence", run.data.examples)
+    parts: list[tuple[Rows, Rows]] = []
+    for first in range(0, run.data.examples, batch):
+        inputs = run.data.read(first, min(first + batch, run.data.examples)).inputs
+        pair = [
+            rows_of(
+                where,
+                patches.tensors(inputs)[source.tensor],
+                picked,
+                np.random.default_rng([run.seed, first]),
+            )
+            for patches, where in ((intact, source), (narrowed, thin))
+        ]
+        parts.append((pair[0], pair[1]))
+        run.progress.advance(len(next(iter(inputs.values()))))
+    run.progress.finish()
+    before, after = (np.concatenate(side) for side in zip(*parts, strict=True))
+    example = np.arange(run.data.examples).repeat(len(before) // run.data.examples)
+    apart = run.data.examples >= 2 * HELD_OUT
+    return before, after, apart & (example % HELD_OUT == HELD_OUT - 1)
+
+
+def _picked(calibration: Calibration, source: Source, thin: Source, outputs: int) -> int | None:
+    """Give how many places of each example are taken: as memory allows, None for all."""
+    run = calibration.run
+    wanted = picked_of(thin, run.data.examples)
+    each = 4 * (source.columns + thin.columns + 2 * outputs) * run.data.examples
+    room = max(1, run.memory // SHARE // each)
+    most = places_of(source) if wanted is None else wanted
+    return wanted if most <= room else room
+
+
+def _refitted(fit: Fit, sample: _Sample, *, relu: bool) -> Fit:
+    """Fit one node to what it made of the intact rows, from the narrow ones."""
+    reading, centred = fit.reading, fit.bias is not None
+    bias = reading.bias if centred else np.zeros_like(reading.bias)
+    wanted = sample.intact @ reading.matrix.astype(np.float32) + bias.astype(np.float32)
+    ridge = fit.ridge
+    if sample.held.any():
+        seen = _Products(sample.narrow[~sample.held], centred=centred)
+        found = list(seen.solutions(wanted[~sample.held], FIRM, fit.matrix))
+        errors = [
+            float(((sample.narrow[sample.held] @ m + b - wanted[sample.held]) ** 2).sum())
+            for m, b in found
+        ]
+        ridge = FIRM[int(np.argmin(errors))]
+    products = _Products(sample.narrow, centred=centred)
+    (matrix, offset), *_ = products.solutions(wanted, (ridge,), fit.matrix)
+    for _ in range(ROUNDS if relu and centred else 0):
+        guess = sample.narrow @ matrix.astype(np.float32) + offset.astype(np.float32)
+        moved = np.where(wanted < 0, np.minimum(guess, 0), wanted)
+        (matrix, offset), *_ = products.solutions(moved, (ridge,), fit.matrix)
+    return replace(fit, matrix=matrix, bias=offset if centred else None, ridge=ridge)
+
+
+class _Products:
+    """The covariance of rows, and what is solved by it."""
+
+    def __init__(self, rows: Rows, *, centred: bool) -> None:
+        self._mean = rows.mean(axis=0, dtype=np.float64) * centred
+        # With few rows directions that no row has are told from others by rounding alone.
+        kind = np.float64 if len(rows) < FLAT * rows.shape[1] else np.float32
+        self._about = (rows - self._mean.astype(np.float32)).astype(kind)
+        self._covariance = (self._about.T @ self._about).astype(np.float64) / len(rows)
+        self._centred = centred
+
+    def solutions(
+        self, targets: Rows, strengths: tuple[float, ...], original: Array
+    ) -> Iterator[tuple[Array, Array]]:
+        """Give matrix and bias for each strength of the ridge, which pulls towards a matrix."""
+        mean = targets.mean(axis=0, dtype=np.float64) * self._centred
+        about = (targets - mean.astype(np.float32)).astype(self._about.dtype)
+        cross = (self._about.T @ about).astype(np.float64) / len(targets)
+        all_of_them = np.ones(len(cross), np.bool_)
+        for strength in strengths:
+            matrix = solve(self._covariance, all_of_them, strength, cross, original)
+            yield matrix, mean - self._mean @ matrix
