@@ -17,7 +17,8 @@ Json = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-PARTS = ("prunability", "suffix", "moments", "rows", "batches", "entries", "spent")
+ROWS = Path(__file__).parents[1] / "build" / "quality.jsonl"
+PARTS = ("prunability", "suffix", "moments", "rows", "batches", "entries", "spent", "quality")
 
 
 def main() -> None:
@@ -27,12 +28,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one tiny round, to see that it runs")
     parser.add_argument("--wait", type=float, default=0, help="minutes to wait for a quiet machine")
     parser.add_argument("-o", type=Path, help="where the JSON goes, instead of benchmarks/results")
+    parser.add_argument("--rows", type=Path, default=ROWS, help="where quality goes on from")
     given = parser.parse_args()
     setting.even()
     wait_for_quiet(given.wait)
     results = {}
     try:
-        for name, found in run(given.only or PARTS, given.rounds, quick=given.quick):
+        rows = None if given.quick else given.rows
+        for name, found in run(given.only or PARTS, given.rounds, rows, quick=given.quick):
             results[name] = found
             if not (given.quick or given.o):  # as soon as it is there: the next part may fail
                 store(name, found)
@@ -44,14 +47,22 @@ def main() -> None:
         print(as_json(results), end="")
 
 
-def run(parts: Iterable[str], rounds: int, *, quick: bool) -> Iterator[tuple[str, Json]]:
+def run(
+    parts: Iterable[str], rounds: int, rows_at: Path | None, *, quick: bool
+) -> Iterator[tuple[str, Json]]:
     """Run parts one after the other.
+
+    Args:
+        parts: Which ones.
+        rounds: Rounds of each comparison; for quality, draws of each network.
+        rows_at: The file of rows of quality; None keeps none.
+        quick: Whether all is done in small.
 
     Yields:
         Name of the part, and when, how and what was measured.
     """
     # only now, for these import numpy and torch, which read the environment that was made even
-    from benchmarks import batches, entries, moments, prunability, rows, spent, suffix
+    from benchmarks import batches, entries, moments, prunability, quality, rows, spent, suffix
 
     rounds, small = (1, {"repeats": 1, "levels": 3}) if quick else (rounds, {})
     work: dict[str, Callable[[Path], object]] = {
@@ -62,6 +73,7 @@ def run(parts: Iterable[str], rounds: int, *, quick: bool) -> Iterator[tuple[str
         "batches": lambda at: batches.measure(at, rounds, 1 / 8 if quick else 1),
         "entries": lambda at: entries.measure(at, rounds, 16 if quick else 2048),
         "spent": lambda at: spent.measure(at, **small),
+        "quality": lambda at: quality.measure(at, rounds, rows_at, small=quick),
     }
     for name in parts:
         told = {"setting": setting.described(), "load": setting.load(), "rounds": rounds}
@@ -85,6 +97,7 @@ def wait_for_quiet(minutes: float) -> None:
 
 def store(name: str, found: Json) -> None:
     """Put one part's results in the place of earlier ones, and write the tables anew."""
+    from benchmarks.qualityplot import picture
     from benchmarks.tables import in_page, markdown
 
     RESULTS.mkdir(exist_ok=True)
@@ -96,6 +109,8 @@ def store(name: str, found: Json) -> None:
     latest.write_text(text)
     latest.with_suffix(".md").write_text(tables)
     PAGE.write_text(page)
+    if name == "quality":
+        (PAGE.parent / "quality.svg").write_text(picture(found["found"]))
     print(f"stored {name} in {latest}, latest.md and {PAGE}", file=sys.stderr, flush=True)
 
 

@@ -42,6 +42,17 @@ def mnist(folder: Path) -> Case:
     model, data = folder / "mnist.onnx", folder / "mnist.npz"
     realdata.write_mnist_model(model)
     realdata.write_mnist_digits(data)
+    taps = {
+        "features.0": "features.1",
+        "features.3": "features.4",
+        "classifier.0": "classifier.1",
+    }
+    x = np.load(data)["x"]
+    return Case("MNIST net", model, f"npz:{data}", "image", x, mnist_net(), taps)
+
+
+def mnist_net() -> nn.Module:
+    """Give that network in torch."""
     convolutions = [nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)]
     net = nn.Sequential()
     net.features = nn.Sequential(
@@ -51,13 +62,7 @@ def mnist(folder: Path) -> Case:
     net.classifier = nn.Sequential(nn.Linear(3136, 128), nn.ReLU(), nn.Linear(128, 10))
     weights = fetch("ccexam") / "ccexam/weights/mnist.pth"
     net.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
-    taps = {
-        "features.0": "features.1",
-        "features.3": "features.4",
-        "classifier.0": "classifier.1",
-    }
-    x = np.load(data)["x"]
-    return Case("MNIST net", model, f"npz:{data}", "image", x, net.eval(), taps)
+    return net.eval()
 
 
 def resnet20(folder: Path, examples: int) -> Case:
@@ -119,7 +124,7 @@ def _resnet(blocks: int, folder: Path, examples: int) -> Case:
     before = 16
     for width in (16, 32, 64):
         for number in range(blocks):
-            layers[f"block{width}_{number}"] = _Block(before, width)
+            layers[f"block{width}_{number}"] = Block(before, width)
             before = width
     layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "fc": nn.Linear(64, 10)}
     return drawn(f"ResNet-{6 * blocks + 2}", layers, (3, 32, 32), folder, examples)
@@ -181,7 +186,9 @@ def drawn(
     return Case(name, model, f"npz:{data}", "x", x, net, {})
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """Two convolutions around which the input is led, with batch norm before each ReLU."""
+
     def __init__(self, before: int, width: int) -> None:
         super().__init__()
         stride = 1 if before == width else 2
@@ -193,6 +200,7 @@ class _Block(nn.Module):
         self.short = nn.Identity() if stride == 1 else nn.Conv2d(before, width, 1, stride=2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Give the sum behind its ReLU."""
         inner = self.relu1(self.norm1(self.conv1(x)))
         made: torch.Tensor = self.relu2(self.norm2(self.conv2(inner)) + self.short(x))
         return made

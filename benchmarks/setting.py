@@ -23,6 +23,8 @@ PACKAGES = (
     "torch",
     "captum",
     "delve",
+    "onnxsim",
+    "torch-pruning",
     "scikit-learn",
     "numpy",
     "onnx",

@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from benchmarks import momenttables
+from benchmarks import momenttables, qualitytables
 from benchmarks.markdown import Json, size, spread, table
 
 BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
@@ -30,6 +30,7 @@ def markdown(results: Json) -> str:
         "batches": _batches,
         "entries": _entries,
         "spent": _spent,
+        "quality": qualitytables.quality,
     }
     stored = {name: results[name] for name in tables if name in results}
     parts = _settings(stored)
@@ -49,7 +50,7 @@ def in_page(page: str, tables: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the page lacks {BEGIN!r} or {END!r}")
-    return f"{before}{BEGIN}\n\n{tables}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{qualitytables.pictured(tables)}\n{END}{after}"
 
 
 def _settings(stored: Json) -> list[str]:

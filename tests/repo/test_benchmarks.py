@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -101,6 +102,85 @@ def test_side_that_fails_is_told_with_its_reason(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(SystemExit, match="out of ink"):
         fresh.measured("failing:fail", {}, {})
+
+
+def test_stored_quality_holds_every_side_and_meets_its_budgets():
+    for net in _stored("quality"):
+        whole, seeds = net["whole"], len(net["whole"]["macs"])
+        assert seeds >= 3
+        assert set(whole["agreement"]) == {1.0}
+        for budget in net["budgets"]:
+            kind, sides = budget["kind"], budget["sides"]
+            assert {"frivkit", "onnxsim L2 + finetune", "Torch-Pruning Taylor"} <= set(sides)
+            for side in sides.values():
+                if "agreement" in side:
+                    assert len(side["agreement"]) == len(side["accuracy"]) == seeds
+                    for left, all_of_it in zip(side[kind], whole[kind], strict=True):
+                        assert left <= budget["level"] * all_of_it
+                else:
+                    assert len(side) == 1, "it says why there is nothing"
+
+
+def test_stored_quality_is_what_the_picture_shows():
+    plot = pytest.importorskip("benchmarks.qualityplot")
+    drawn = plot.picture(_stored("quality"))
+    assert (ROOT / "docs/quality.svg").read_text() == drawn
+
+
+WHOLE = {"macs": [100, 100], "params": [50, 50], "units": [8, 8], "agreement": [1.0, 1.0]}
+WHOLE |= {"accuracy": [0.9, 0.92], "relative_l2": [0.0, 0.0], "examples": 500}
+HALF = {**WHOLE, "macs": [50, 48], "agreement": [0.9, 0.98], "accuracy": [0.8, 0.9]}
+QUALITY = [
+    {
+        "net": "small",
+        "whole": WHOLE,
+        "budgets": [
+            {
+                "kind": "macs",
+                "level": 0.5,
+                "sides": {
+                    "frivkit": HALF,
+                    "onnxsim L2": {**HALF, "macs": [40, 44], "agreement": [0.7, 0.7]},
+                    "onnxsim Wanda": {"cannot": 0.91},
+                    "Torch-Pruning random": {"absent": "there is no torch network"},
+                    "Torch-Pruning Taylor": {"fails": "ValueError: out of ink"},
+                },
+            }
+        ],
+    }
+]
+
+
+def test_quality_table_tells_spread_what_is_left_and_what_a_side_cannot():
+    quality = pytest.importorskip("benchmarks.qualitytables")
+    text = quality.quality(QUALITY)
+    assert "| frivkit | **0.940 (0.900–0.980)** |" in text
+    assert "| onnxsim L2 | 0.700 at 42% |" in text
+    assert "| onnxsim Wanda | cannot: stays at 91% |" in text
+    assert "| Torch-Pruning random | no torch network |" in text
+    assert "| Torch-Pruning Taylor (needs labels and gradients) | fails |" in text
+    assert "accuracy is 0.9100 (0.9000–0.9200)" in text
+
+
+def test_picture_of_quality_draws_what_was_measured():
+    plot = pytest.importorskip("benchmarks.qualityplot")
+    drawn = ElementTree.fromstring(plot.picture(QUALITY))  # noqa: S314  # we have just made it
+    lines = [line.find("{*}title").text for line in drawn.findall("{*}g/{*}polyline")]
+    assert sorted(lines) == ["frivkit", "onnxsim L2"]
+    assert {text.text for text in drawn.findall(".//{*}text")} >= {*plot.LINES, "small"}
+
+
+def test_rows_are_kept_and_a_half_written_line_is_left_out(tmp_path):
+    kept = pytest.importorskip("benchmarks.kept")
+    rows = tmp_path / "build" / "rows.jsonl"
+    kept.Kept(rows).add({"net": "small", "seed": 0}, {"agreement": 0.5})
+    with rows.open("a") as file:
+        file.write('\n[{"net": "small", "se')  # killed here
+    kept.Kept(rows).add({"net": "small", "seed": 2}, {"agreement": 0.75})
+    again = kept.Kept(rows)
+    assert again.get({"seed": 0, "net": "small"}) == {"agreement": 0.5}
+    assert again.get({"net": "small", "seed": 1}) is None
+    assert again.get({"net": "small", "seed": 2}) == {"agreement": 0.75}
 
 
 def _stored(part):

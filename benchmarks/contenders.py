@@ -1,0 +1,100 @@
+"""The sides of the quality benchmark: what each is called, and how it writes a thinner file."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import onnxsimside, torchpruningside
+from benchmarks.dial import Dial
+from benchmarks.judging import request
+from benchmarks.subjects import Kind, Subject
+from frivkit.compression.compress import Budget, compress
+from frivkit.compression.planning import thinned
+from frivkit.graph.writing import save
+
+Write = Callable[[Subject, float, Path], None]
+"""Writes the file that a rival makes at a ratio."""
+
+FRIVKIT: dict[str, dict[str, Any]] = {
+    "frivkit": {"how": "relu"},
+    "frivkit, refitted once": {"how": "ridge"},
+    "frivkit, no refit": {"how": "none"},
+}
+"""What :func:`frivkit.compression.compress.compress` is told, by the name of the side."""
+
+_L2, _WANDA = (partial(onnxsimside.pruned, wanda=wanda) for wanda in (False, True))
+
+RIVALS: dict[str, Write] = {
+    "onnxsim L2": partial(_L2, together=False),
+    "onnxsim L2, all layers together": partial(_L2, together=True),
+    "onnxsim Wanda": partial(_WANDA, together=False),
+    **{
+        f"Torch-Pruning {importance}": partial(
+            torchpruningside.pruned, importance=importance, together=False
+        )
+        for importance in ("magnitude", "Taylor", "random")
+    },
+    "Torch-Pruning magnitude, all layers together": partial(
+        torchpruningside.pruned, importance="magnitude", together=True
+    ),
+}
+
+REFITTED = {
+    "onnxsim L2": "onnxsim L2 + finetune",
+    "onnxsim L2, all layers together": "onnxsim L2, all layers together + finetune",
+    "onnxsim Wanda": "onnxsim Wanda + finetune",
+}
+
+
+SIDES = (*FRIVKIT, *(name for rival in RIVALS for name in (rival, REFITTED.get(rival)) if name))
+"""All sides, in the order of the tables."""
+
+
+class Contenders:
+    """All sides for one subject.
+
+    Args:
+        subject: The network.
+        folder: Where files are written.
+    """
+
+    def __init__(self, subject: Subject, folder: Path) -> None:
+        self._subject, self._folder = subject, folder
+        self._dials: dict[str, Dial] = {}
+
+    def write(self, side: str, kind: Kind, level: float) -> Path | None:
+        """Write a side's file under a budget.
+
+        Returns:
+            The file; None where the side does not take such a network.
+
+        Raises:
+            OutOfReach: the side cannot meet the budget.
+        """
+        path = self._folder / "thin.onnx"
+        if side in FRIVKIT:
+            self._compress(FRIVKIT[side], kind, level, path)
+            return path
+        base = next((rival for rival, refitted in REFITTED.items() if refitted == side), side)
+        if base.startswith("Torch-Pruning") and self._subject.net is None:
+            return None
+        ratio = self._dial(base).ratio(kind, level)
+        RIVALS[base](self._subject, ratio, path)
+        if side in REFITTED.values():
+            onnxsimside.refitted(self._subject, path)
+        return path
+
+    def _dial(self, rival: str) -> Dial:
+        if rival not in self._dials:
+            write = partial(RIVALS[rival], self._subject)
+            self._dials[rival] = Dial(write, self._subject, self._folder / "tried.onnx")
+        return self._dials[rival]
+
+    def _compress(self, how: dict[str, Any], kind: Kind, level: float, path: Path) -> None:
+        """Do what ``frivkit compress`` does, but for its proof, which every side gets alike."""
+        proof = f"npz:{self._subject.proof}"  # named, so that all of the others calibrate
+        found = compress(
+            request(self._subject), None, Budget(kind, level), verify_data=proof, **how
+        )
+        save(thinned(found.calibration, found.plan), path, found.calibration.model)

@@ -1,0 +1,64 @@
+"""What a thinner file costs and what it still says, by frivkit's own count and comparison."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.setting import THREADS
+from benchmarks.subjects import Kind, Subject
+from frivkit.data import open_data
+from frivkit.engine.probe import complete_shapes
+from frivkit.engine.session import Device
+from frivkit.graph.cost import macs
+from frivkit.graph.model import Model
+from frivkit.graph.sites import survey
+from frivkit.pipeline import Request, load_model
+from frivkit.progress import Silent
+from frivkit.proof.compare import Side, compare
+
+Json = dict[str, Any]
+Amounts = dict[Kind, int]
+
+
+def request(subject: Subject) -> Request:
+    """Give what frivkit is asked for: the model, examples to calibrate on, threads."""
+    return Request(
+        subject.model,
+        data=f"npz:{subject.calibration}",
+        seed=subject.seed,
+        device=Device("cpu", THREADS),
+    )
+
+
+def amounts(subject: Subject, path: Path) -> Amounts:
+    """Count multiply-accumulates, parameters and units of a file."""
+    model = _opened(subject, path)
+    found = macs(model.graph)
+    if found is None:
+        raise SystemExit(f"the multiply-accumulates of {path} are not known")
+    units = sum(site.width for site in survey(model, None).sites)
+    return {"macs": found, "params": model.parameters, "units": units}
+
+
+def said(subject: Subject, path: Path) -> Json:
+    """Compare a thinner file with the original on every example of the proof."""
+    asked = request(subject)
+    data = open_data(f"npz:{subject.proof}", load_model(asked).inputs)
+    models = [_opened(subject, each) for each in (subject.model, path)]
+    sides = [Side(each, each.output(None), asked.device, asked.memory) for each in models]
+    found = compare(*sides, data, Silent())
+    before, after = found.accuracy or (None, None)
+    return {
+        "agreement": found.agreement.share,
+        "examples": found.agreement.examples,
+        "accuracy": after,
+        "original_accuracy": before,
+        "relative_l2": found.relative_l2,
+    }
+
+
+def _opened(subject: Subject, path: Path) -> Model:
+    asked = replace(request(subject), model=path)
+    model = load_model(asked)
+    data = open_data(f"npz:{subject.calibration}", model.inputs)
+    return complete_shapes(model, asked.device, data)

