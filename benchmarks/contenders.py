@@ -1,13 +1,14 @@
 """The sides of the quality benchmark: what each is called, and how it writes a thinner file."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import onnxsimside, torchpruningside
 from benchmarks.dial import Dial
-from benchmarks.judging import request
+from benchmarks.judging import amounts, request
 from benchmarks.subjects import Kind, Subject
 from frivkit.compression.compress import Budget, compress
 from frivkit.compression.planning import thinned
@@ -40,6 +41,15 @@ RIVALS: dict[str, Write] = {
     ),
 }
 
+WIDTHS = {
+    "Torch-Pruning Taylor": "Torch-Pruning magnitude",
+    "Torch-Pruning random": "Torch-Pruning magnitude",
+}
+"""Sides that leave as many channels at a ratio as another, whose ratio is therefore theirs."""
+
+FEW = 8
+"""Examples on which ratios are tried: how many channels leave does not hang on examples."""
+
 REFITTED = {
     "onnxsim L2": "onnxsim L2 + finetune",
     "onnxsim L2, all layers together": "onnxsim L2, all layers together + finetune",
@@ -57,11 +67,15 @@ class Contenders:
     Args:
         subject: The network.
         folder: Where files are written.
+
+    Attributes:
+        whole: What the network costs.
     """
 
     def __init__(self, subject: Subject, folder: Path) -> None:
         self._subject, self._folder = subject, folder
         self._dials: dict[str, Dial] = {}
+        self.whole = amounts(subject, subject.model)
 
     def write(self, side: str, kind: Kind, level: float) -> Path | None:
         """Write a side's file under a budget.
@@ -79,7 +93,7 @@ class Contenders:
         base = next((rival for rival, refitted in REFITTED.items() if refitted == side), side)
         if base.startswith("Torch-Pruning") and self._subject.net is None:
             return None
-        ratio = self._dial(base).ratio(kind, level)
+        ratio = self._dial(WIDTHS.get(base, base)).ratio(kind, level)
         RIVALS[base](self._subject, ratio, path)
         if side in REFITTED.values():
             onnxsimside.refitted(self._subject, path)
@@ -87,8 +101,9 @@ class Contenders:
 
     def _dial(self, rival: str) -> Dial:
         if rival not in self._dials:
-            write = partial(RIVALS[rival], self._subject)
-            self._dials[rival] = Dial(write, self._subject, self._folder / "tried.onnx")
+            few = replace(self._subject, few=FEW)
+            write = partial(RIVALS[rival], few)
+            self._dials[rival] = Dial(write, few, self._folder / "tried.onnx")
         return self._dials[rival]
 
     def _compress(self, how: dict[str, Any], kind: Kind, level: float, path: Path) -> None:

@@ -6,11 +6,12 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+import torch
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
 from benchmarks.contenders import FRIVKIT, SIDES, Contenders
 from benchmarks.dial import OutOfReach
-from benchmarks.judging import amounts, said
+from benchmarks.judging import THREADS, amounts, said
 from benchmarks.kept import Kept
 from benchmarks.subjects import NETS, Kind, Net, Subject
 
@@ -32,8 +33,8 @@ def measure(folder: Path, seeds: int, rows: Path | None, *, small: bool = False)
         small: One budget a network, few examples and briefly trained networks.
     """
     kept = Kept(rows)
-    # Nothing is timed, and where other programs run two threads of BLAS wait for each other.
-    with threadpool_limits(1, "blas"):
+    torch.set_num_threads(THREADS)
+    with threadpool_limits(THREADS):
         for net in NETS:
             for seed in range(seeds):
                 _measure(net, seed, kept, folder, small=small)
@@ -80,7 +81,10 @@ def _row(subject: Subject, contenders: Contenders, kind: Any, level: float, side
         return {"fails": f"{type(error).__name__}: {error}"[:300]}
     if path is None:
         return {"absent": "there is no torch network"}
-    return amounts(subject, path) | said(subject, path)
+    left = amounts(subject, path)
+    if left[kind] > level * contenders.whole[kind]:
+        return {"fails": f"{left[kind]} of {contenders.whole[kind]} {kind} are more than {level:g}"}
+    return left | said(subject, path)
 
 
 def _brief(row: Json) -> str:

@@ -45,8 +45,8 @@ def load() -> float:
     return os.getloadavg()[0]
 
 
-def described() -> dict[str, object]:
-    """Give machine, versions and date, as they go into the results."""
+def described(threads: int = THREADS) -> dict[str, object]:
+    """Give machine, versions, threads and date, as they go into the results."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "processor": _processor(),
@@ -56,7 +56,7 @@ def described() -> dict[str, object]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": package_versions(PACKAGES),
-        "threads": THREADS,
+        "threads": threads,
         "unset": list(TUNING),
     }
 

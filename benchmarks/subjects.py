@@ -47,6 +47,7 @@ class Subject:
         net: The same network in torch; None where there is none.
         calibration: An npz file of inputs ``x`` and labels ``y``.
         proof: Another, of examples that nothing was fitted to.
+        few: Read the first so many calibration examples; None for all.
     """
 
     name: str
@@ -55,11 +56,13 @@ class Subject:
     net: nn.Module | None
     calibration: Path
     proof: Path
+    few: int | None = None
 
     @cached_property
     def examples(self) -> Examples:
         """The calibration examples."""
-        return _loaded(self.calibration)
+        x, y = _loaded(self.calibration)
+        return x[: self.few], y[: self.few]
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ def _setting(told: Json) -> str:
         f"Measured on {told['processor']} ({told['cores']} cores, caches {told['caches']}, "
         f"{told['memory_gib']} GiB), {told['system']}, Python {told['python']}.",
         f"Versions: {versions}.",
-        f"{told['threads']} threads for every side; {' and '.join(told['unset'])} unset.",
+        f"{told['threads']} thread{'s'[: told['threads'] > 1]} for every side; "
+        f"{' and '.join(told['unset'])} unset.",
     ]
     return "\n".join(lines)
 

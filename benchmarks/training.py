@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.setting import THREADS
 from frivkit.data import open_data
 from frivkit.progress import Silent
 from frivkit.registry import installed
@@ -35,11 +34,8 @@ def fitted(
     if kept.exists():
         net.load_state_dict(torch.load(kept, weights_only=True))
         return net.eval()
-    dense = all(parameter.dim() <= 2 for parameter in net.parameters())
-    torch.set_num_threads(1 if dense else THREADS)  # steps this small gain nothing from two
     trainer = installed().load("trainers", "sgd")
     trainer.fit(net, open_data(data, None), None, seed, trainer.options(**recipe), Silent())
-    torch.set_num_threads(THREADS)
     folder.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(".partial")
     torch.save(net.state_dict(), partial)
