@@ -28,12 +28,14 @@ WIDTH, HEIGHT = 300, 230
 LEFT, TOP = 60, 34
 """Room on the left of it and above it."""
 
-CELL = (LEFT + WIDTH + 14, TOP + HEIGHT + 50)
+CELL = (LEFT + WIDTH + 20, TOP + HEIGHT + 50)
 COLUMNS = 3
 ROW = 20
 """Height of a line of the legend."""
 
-ACROSS = (0.05, 0.1, 0.25, 0.5, 1.0)
+APART = 32
+"""Pixels between numbers below a panel; one that would be nearer to its neighbour is left out."""
+
 UP = (0.0, 0.5, 0.9, 0.99, 0.999)
 HIGHEST = 0.9997
 """What the upper edge stands for: all that agree more often are drawn there."""
@@ -62,10 +64,14 @@ def picture(found: list[Json]) -> str:
 
 def _panel(group: Element, net: Json) -> None:
     _text(group, net["net"], (0, -12), "start", weight="bold")
-    for level in ACROSS:
-        x = _across(level)
+    levels = sorted({each["level"] for each in net["budgets"] if each["kind"] == "macs"} | {1.0})
+    last = WIDTH + APART
+    for level in reversed(levels):
+        x = _across(level, levels[0])
         _grid(group, (x, 0), (x, HEIGHT))
-        _text(group, f"{level:.0%}", (x, HEIGHT + 16))
+        if last - x >= APART:
+            _text(group, f"{level:.0%}", (x, HEIGHT + 16))
+            last = x
     for agreement in UP:
         y = _up(agreement)
         _grid(group, (0, y), (WIDTH, y))
@@ -76,7 +82,7 @@ def _panel(group: Element, net: Json) -> None:
     for name, style in reversed(LINES.items()):
         points = [(1.0, HIGHEST), *sorted(_points(net, name), reverse=True)]
         if len(points) > 1:
-            drawn = [(_across(left), _up(agreement)) for left, agreement in points]
+            drawn = [(_across(left, levels[0]), _up(agreement)) for left, agreement in points]
             _line(group, drawn, style, name)
             for x, y in drawn[1:]:
                 _add(group, "circle", cx=x, cy=y, r=2.6, fill=style[0])
@@ -93,9 +99,10 @@ def _points(net: Json, name: str) -> list[Point]:
     return found
 
 
-def _across(left: float) -> float:
-    low = log10(0.9 * ACROSS[0])
-    return round(WIDTH * (log10(max(left, 0.9 * ACROSS[0])) - low) / -low, 1)
+def _across(left: float, least: float) -> float:
+    """Give the place of a share between a little less than the least budget and all."""
+    low = log10(0.85 * least)
+    return round(WIDTH * max(0.0, 1 - log10(left) / low), 1)
 
 
 def _up(agreement: float) -> float:
