@@ -47,7 +47,7 @@ def _asked(net: Net, *, small: bool) -> list[tuple[Kind, float, str]]:
 
 
 def _key(net: Net, seed: int, kind: str, level: float, side: str) -> Json:
-    how = {"how": FRIVKIT[side]} if side in FRIVKIT else {}
+    how = {"how": str(FRIVKIT[side])} if side in FRIVKIT else {}
     return {"net": net.name, "seed": seed, "kind": kind, "level": level, "side": side, **how}
 
 
