@@ -2,27 +2,37 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks import onnxsimside, torchpruningside
 from benchmarks.dial import Dial
 from benchmarks.judging import amounts, request
 from benchmarks.subjects import Kind, Subject
-from frivkit.compression.compress import Budget, compress
+from frivkit.compression.calibration import Calibration, Run, calibrate
+from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.planning import thinned
+from frivkit.engine.probe import complete_shapes
+from frivkit.graph.sites import survey
 from frivkit.graph.writing import save
+from frivkit.pipeline import load_model, named_data
+from frivkit.progress import Silent
+from frivkit.registry import installed
 
 Write = Callable[[Subject, float, Path], None]
 """Writes the file that a rival makes at a ratio."""
 
-FRIVKIT: dict[str, dict[str, Any]] = {
-    "frivkit": {"how": "relu"},
-    "frivkit, refitted once": {"how": "ridge"},
-    "frivkit, no refit": {"how": "none"},
+FRIVKIT = {
+    "frivkit": Method(),
+    "frivkit, refitted once": Method(refit="ridge"),
+    "frivkit, no refit": Method(refit="none"),
+    "frivkit, both kinds": Method(refit="hybrid"),
+    "frivkit, pca": Method(basis="pca"),
+    "interpolative decomposition (ours)": Method("select", "cholesky", "ridge", "uniform"),
+    "Gram-ridge compensation (ours)": Method("select", "norm", "ridge", "uniform"),
 }
-"""What :func:`frivkit.compression.compress.compress` is told, by the name of the side."""
+"""By what frivkit makes a network thinner, by the name of the side; the last two are our own
+implementations of what others published."""
 
 _L2, _WANDA = (partial(onnxsimside.pruned, wanda=wanda) for wanda in (False, True))
 
@@ -75,6 +85,7 @@ class Contenders:
     def __init__(self, subject: Subject, folder: Path) -> None:
         self._subject, self._folder = subject, folder
         self._dials: dict[str, Dial] = {}
+        self._bases: dict[tuple[str, str, str], Basis] = {}
         self.whole = amounts(subject, subject.model)
 
     def write(self, side: str, kind: Kind, level: float) -> Path | None:
@@ -106,10 +117,26 @@ class Contenders:
             self._dials[rival] = Dial(write, few, self._folder / "tried.onnx")
         return self._dials[rival]
 
-    def _compress(self, how: dict[str, Any], kind: Kind, level: float, path: Path) -> None:
-        """Do what ``frivkit compress`` does, but for its proof, which every side gets alike."""
-        proof = f"npz:{self._subject.proof}"  # named, so that all of the others calibrate
-        found = compress(
-            request(self._subject), None, Budget(kind, level), verify_data=proof, **how
-        )
-        save(thinned(found.calibration, found.plan), path, found.calibration.model)
+    def _compress(self, method: Method, kind: Kind, level: float, path: Path) -> None:
+        """Do what ``frivkit compress`` does, but for its proof, which every side gets alike.
+
+        All budgets are met from one calibration.
+        """
+        calibration, opened = self._calibration, (method.basis, method.ranking, method.allocation)
+        if opened not in self._bases:
+            refactorer = installed().load("refactorers", method.basis)
+            self._bases[opened] = refactorer(calibration, method)
+        plan = self._bases[opened].within(kind, level, 1)
+        refit: Refit = installed().load("refits", method.refit)
+        made = replace(plan, fits=refit.fit(calibration, plan))
+        save(thinned(calibration, made), path, calibration.model)
+
+    @cached_property
+    def _calibration(self) -> Calibration:
+        asked = request(self._subject)
+        model = load_model(asked)
+        data, _ = named_data(asked, model)
+        model = complete_shapes(model, asked.device, data)
+        output = model.output(None)
+        run = Run(data, output, asked.device, asked.memory, asked.seed, Silent())
+        return calibrate(model, survey(model, None), run)

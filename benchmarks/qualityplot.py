@@ -12,6 +12,9 @@ Point = tuple[float, float]
 LINES = {
     "frivkit": ("#0b3d91", 3.0, ""),
     "frivkit, no refit": ("#6f9ad8", 1.5, "2 3"),
+    "frivkit, pca": ("#8c4fb3", 1.5, ""),
+    "interpolative decomposition (ours)": ("#555555", 1.5, ""),
+    "Gram-ridge compensation (ours)": ("#555555", 1.5, "2 3"),
     "onnxsim L2": ("#d95f02", 1.5, "2 3"),
     "onnxsim L2 + finetune": ("#d95f02", 1.8, ""),
     "onnxsim Wanda": ("#e6a01a", 1.5, "2 3"),

@@ -50,7 +50,7 @@ BUDGETS = ("--tolerance", "--agreement", "--macs", "--params", "--units-kept")
 )
 @click.option(
     "--refit",
-    default="relu",
+    default="sequential",
     show_default=True,
     help="How what reads units takes over from those that leave; see 'frivkit plugins'.",
 )

@@ -30,7 +30,7 @@ class Method:
 
     basis: str = "select"
     ranking: str = "backward"
-    refit: str = "relu"
+    refit: str = "sequential"
     allocation: Allocation = "global"
 
 

@@ -70,6 +70,7 @@ class Reading:
         gain: By what each output is multiplied before it meets anything else, shape (outputs,).
         meets: The tensor by whose variance errors are judged: the sum that the outputs are added
             to, or the outputs themselves.
+        beside: What they are added to there, of the same shape; None where there is no such sum.
         centred: Whether a bias can take up what means change: not behind overlapping patches, and
             not where it is computed in the graph.
     """
@@ -83,6 +84,7 @@ class Reading:
     shape: tuple[int, ...]
     gain: Array
     meets: str
+    beside: str | None
     centred: bool
 
     def narrowed(self, stays: NDArray[np.bool_]) -> "Reading":
@@ -210,7 +212,7 @@ def _reading(
     outputs = matrix.shape[1]
     if made is None:
         made = np.full(outputs, STAYS)
-    gain, meets = _behind(node, outputs, batch)
+    gain, meets, beside = _behind(node, outputs, batch)
     return Reading(
         consumer=consumer,
         source=source,
@@ -221,6 +223,7 @@ def _reading(
         shape=weight.shape,
         gain=gain,
         meets=meets,
+        beside=beside,
         centred=consumer.op != "ConvTranspose" and not _computed_bias(node, consumer),
     )
 
@@ -253,7 +256,7 @@ def _computed_bias(node: ir.Node, consumer: Consumer) -> bool:
     return third is not None and consumer.bias is None
 
 
-def _behind(node: ir.Node, outputs: int, batch: int | None) -> tuple[Array, str]:
+def _behind(node: ir.Node, outputs: int, batch: int | None) -> tuple[Array, str, str | None]:
     """Follow outputs through what scales them to the sum that they are added to, if there is one.
 
     In a residual network an error matters beside the whole stream that it is added to, not beside
@@ -272,15 +275,17 @@ def _behind(node: ir.Node, outputs: int, batch: int | None) -> tuple[Array, str]
             epsilon = reader.attributes.get("epsilon")
             spread = np.sqrt(variance + (1e-5 if epsilon is None else epsilon.as_float()))
             if scale.shape == gain.shape:
-                gain = gain * np.abs(scale / spread)
+                gain = gain * scale / spread
         elif reader.op_type in ("Add", "Sum") and None in constant:
             summed = reader.outputs[0]
-            whole = summed if batch_first(summed, batch) else node.outputs[0]
-            return gain, whole.name or ""
+            if not batch_first(summed, batch):
+                break
+            alike = len(others) == 1 and shape_of(others[0]) == shape_of(value)
+            return gain, summed.name or "", others[0].name if alike else None
         elif reader.op_type not in ("Add", "Identity", "Dropout", "Cast"):
             break
         value = reader.outputs[0]
-    return gain, node.outputs[0].name or ""
+    return gain, node.outputs[0].name or "", None
 
 
 def slots_of(reading: Reading) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

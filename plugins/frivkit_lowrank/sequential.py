@@ -2,7 +2,8 @@
 
 What a plain refit of each layer leaves over adds up through the network.  Here each node is fitted
 to what it made in the intact network from what it reads in the narrowed one, so that it makes good
-for the layers before it, too.
+for the layers before it, too.  Where its outputs are added to a stream, the sum is what has to come
+out as it did: the node also makes good for what the stream lost.
 
 Source:
     Asymmetric reconstruction, Zhang et al., "Accelerating Very Deep Convolutional Networks for
@@ -10,8 +11,9 @@ Source:
     pulls towards the plain refit, so that a node which has nothing to make good stays as it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,7 @@ from frivkit.compression.patches import (
     places_of,
     rows_of,
 )
-from frivkit.compression.planning import Plan, fitted, thinned
+from frivkit.compression.planning import Plan, fitted, group_flags, thinned
 from frivkit.compression.readings import Array, Source
 from frivkit.engine.memory import batch_size
 from frivkit.graph.names import node_label
@@ -34,6 +36,8 @@ from frivkit_lowrank.rounds import ROUNDS, into_relu
 
 FIRM = (*STRENGTHS, 1e2, 1e3)
 """Ridges that are tried: the strongest leave the plain refit as it is."""
+LEAST = 1e-3
+"""Gain of an output below which it cannot make good for anything."""
 SHARE = 4
 """The rows of one node may take this part of the memory."""
 
@@ -54,9 +58,7 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
         if calibration.sums[source].channels:
             continue
         mine = [i for i, fit in enumerate(fits) if fit.reading.source == source]
-        outputs = sum(fits[i].matrix.shape[1] for i in mine)
-        so_far = replace(plan, fits=tuple(fits))
-        sample = _Sample(*_gathered(calibration, so_far, source, fits[mine[0]].columns, outputs))
+        sample = _gathered(calibration, replace(plan, fits=tuple(fits)), source, mine)
         for i in mine:
             relu = into_relu(nodes[fits[i].reading.consumer.node], fits[i])
             fits[i] = _refitted(fits[i], sample, relu=relu)
@@ -71,51 +73,77 @@ class _Sample:
         intact: As the intact network has them, shape (rows, columns).
         narrow: As the narrowed one has them, shape (rows, columns that stay).
         held: Whether a row's example is kept apart, shape (rows,).
+        lost: By the name of a stream what it lost at each place, shape (rows, units that stay).
     """
 
     intact: Rows
     narrow: Rows
     held: NDArray[np.bool_]
+    lost: Mapping[str, Rows]
 
 
-def _gathered(
-    calibration: Calibration,
-    plan: Plan,
-    source: Source,
-    columns: NDArray[np.bool_],
-    outputs: int,
-) -> tuple[Rows, Rows, NDArray[np.bool_]]:
+def _gathered(calibration: Calibration, plan: Plan, source: Source, mine: Sequence[int]) -> _Sample:
     """Run both networks and take rows."""
     model, run = calibration.model, calibration.run
+    fits = [plan.fits[i] for i in mine]
     narrow = replace(model, ir=thinned(calibration, plan))
-    sizes = list(source.shape)
-    sizes[source.axis - 1] = int(columns.sum()) // source.taps
-    thin = replace(source, shape=tuple(sizes))
-    picked = _picked(calibration, source, thin, outputs)
-    intact, narrowed = (
-        Patches(each, [where], run.device) for each, where in ((model, source), (narrow, thin))
-    )
+    thin = _thin(source, int(fits[0].columns.sum()) // source.taps)
+    streams = _streams(calibration, plan, fits)
+    picked = _picked(calibration, source, thin, sum(fit.matrix.shape[1] for fit in fits))
+    both = [
+        (Patches(each, [where], run.device, tuple(streams)), where)
+        for each, where in ((model, source), (narrow, thin))
+    ]
     batch = batch_size(model.graph, run.memory, model.batch)
     run.progress.start("refit in sequence", run.data.examples)
-    parts: list[tuple[Rows, Rows]] = []
+    parts: list[list[Rows]] = []
     for first in range(0, run.data.examples, batch):
         inputs = run.data.read(first, min(first + batch, run.data.examples)).inputs
-        pair = [
-            rows_of(
-                where,
-                patches.tensors(inputs)[source.tensor],
-                picked,
-                np.random.default_rng([run.seed, first]),
-            )
-            for patches, where in ((intact, source), (narrowed, thin))
-        ]
-        parts.append((pair[0], pair[1]))
+        tensors = [patches.tensors(inputs) for patches, _ in both]
+
+        def rows(where: Source, tensor: NDArray[Any], start: int = first) -> Rows:
+            generator = np.random.default_rng([run.seed, start])  # the same places of all
+            return rows_of(where, tensor, picked, generator)
+
+        found = [rows(w, t[w.tensor]) for (_, w), t in zip(both, tensors, strict=True)]
+        for name, (stream, stays) in streams.items():
+            before, after = (rows(stream, t[name]) for t in tensors)
+            found.append(before[:, stays] - after)
+        parts.append(found)
         run.progress.advance(len(next(iter(inputs.values()))))
     run.progress.finish()
-    before, after = (np.concatenate(side) for side in zip(*parts, strict=True))
-    example = np.arange(run.data.examples).repeat(len(before) // run.data.examples)
+    whole = [np.concatenate(each) for each in zip(*parts, strict=True)]
+    example = np.arange(run.data.examples).repeat(len(whole[0]) // run.data.examples)
     apart = run.data.examples >= 2 * HELD_OUT
-    return before, after, apart & (example % HELD_OUT == HELD_OUT - 1)
+    held = apart & (example % HELD_OUT == HELD_OUT - 1)
+    return _Sample(whole[0], whole[1], held, dict(zip(streams, whole[2:], strict=True)))
+
+
+def _thin(source: Source, positions: int) -> Source:
+    """Give a source with fewer positions on its axis."""
+    sizes = list(source.shape)
+    sizes[source.axis - 1] = positions
+    return replace(source, shape=tuple(sizes))
+
+
+def _streams(
+    calibration: Calibration, plan: Plan, fits: Sequence[Fit]
+) -> dict[str, tuple[Source, NDArray[np.bool_]]]:
+    """Give the streams that nodes are added to: where rows come from, and which units stay.
+
+    Rows of a stream are one for each row of the node, so transposed convolutions have none.
+    """
+    stays = group_flags(calibration, plan.keep)
+    whole = {reading.consumer.node: reading for reading in calibration.readings}
+    found = {}
+    for fit in fits:
+        reading = whole[fit.reading.consumer.node]
+        if reading.beside is None or fit.bias is None or reading.consumer.op == "ConvTranspose":
+            continue
+        axis = reading.source.axis if reading.consumer.op == "MatMul" else 1
+        stream = Source(reading.beside, axis, None, (len(reading.made),), 1)
+        found[reading.beside] = (stream, stays[reading.made])
+    return found
 
 
 def _picked(calibration: Calibration, source: Source, thin: Source, outputs: int) -> int | None:
@@ -133,6 +161,9 @@ def _refitted(fit: Fit, sample: _Sample, *, relu: bool) -> Fit:
     reading, centred = fit.reading, fit.bias is not None
     bias = reading.bias if centred else np.zeros_like(reading.bias)
     wanted = sample.intact @ reading.matrix.astype(np.float32) + bias.astype(np.float32)
+    lost = sample.lost.get(reading.beside or "")
+    if lost is not None:
+        wanted += lost / np.where(np.abs(reading.gain) < LEAST, np.inf, reading.gain)
     ridge = fit.ridge
     if sample.held.any():
         seen = _Products(sample.narrow[~sample.held], centred=centred)
