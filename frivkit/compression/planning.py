@@ -1,7 +1,7 @@
 """Plans: what stays, what is refitted or split in two, and the thinner model that this makes."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -58,12 +58,14 @@ class Plan:
         error: The predicted error, summed over bundles or nodes.
         fits: The nodes that are refitted, none before a refit has worked them out.
         factors: The nodes that become two.
+        whole: Why nodes that could have become two do not, by their labels.
     """
 
     keep: Keep
     error: float
     fits: tuple[Fit, ...] = ()
     factors: tuple[Factors, ...] = ()
+    whole: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def idle(self) -> bool:

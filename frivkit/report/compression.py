@@ -147,7 +147,12 @@ def _skipped(found: Compression) -> list[dict[str, str]]:
         if site.layer in declined
     ]
     nodes = [{"node": each.node, "op": each.op, "reason": each.reason} for each in survey.skipped]
-    return layers + nodes
+    ops = {reading.consumer.node: reading.consumer.op for reading in found.calibration.readings}
+    whole = [
+        {"node": node, "op": ops[node], "reason": reason}
+        for node, reason in found.plan.whole.items()
+    ]
+    return layers + nodes + whole
 
 
 def _warnings(found: Compression, request: Request) -> list[str]:
@@ -203,6 +208,17 @@ def kinds_told(kinds: Mapping[str, int]) -> str:
     )
 
 
+def cost_left(factors: Mapping[str, Any]) -> float:
+    """Give the share of its cost that a node keeps when it is split in two.
+
+    Example:
+        >>> cost_left({"columns": 40, "outputs": 10, "rank": 4})
+        0.5
+    """
+    columns, outputs = factors["columns"], factors["outputs"]
+    return float(factors["rank"] * (columns + outputs) / (columns * outputs))
+
+
 def _split(factors: list[dict[str, Any]]) -> list[str]:
     """Give the table of the nodes that become two, nothing where there is none."""
     rows = [
@@ -210,7 +226,7 @@ def _split(factors: list[dict[str, Any]]) -> list[str]:
             each["node"],
             f"{each['columns']} x {each['outputs']}",
             str(each["rank"]),
-            percent(each["rank"] * (1 / each["columns"] + 1 / each["outputs"])),
+            percent(cost_left(each)),
             "" if each["error"] is None else number(each["error"]),
         ]
         for each in factors
@@ -240,7 +256,7 @@ def calibrated(document: Mapping[str, Any]) -> str:
 
 
 def _reasons(skipped: list[dict[str, str]]) -> list[str]:
-    lines = ["", "not narrowed"] if skipped else []
+    lines = ["", "left as it is"] if skipped else []
     for reason in dict.fromkeys(skip["reason"] for skip in skipped):
         of = [skip.get("layer") or skip["node"] for skip in skipped if skip["reason"] == reason]
         more = f" and {len(of) - NAMED} more (see --json)" if len(of) > NAMED else ""

@@ -5,7 +5,7 @@ from typing import Any
 
 from frivkit.report import tables
 from frivkit.report.chart import Bar, bar_plot, column_plot
-from frivkit.report.compression import RESOURCES, calibrated
+from frivkit.report.compression import RESOURCES, calibrated, cost_left, kinds_told
 from frivkit.report.figures import MOST_BARS, NAME, Drawing, Figure
 from frivkit.report.html import environment
 from frivkit.report.scale import SHARE
@@ -37,7 +37,9 @@ def compression_page(document: Mapping[str, Any]) -> str:
             lead=PLANNED if planned else sentences(shown),
             warnings=shown["warnings"],
             calibrated=calibrated(shown),
+            kinds=kinds_told(shown["kinds"]) if shown["kinds"]["leaving"] else "",
             figure=_figure(shown["layers"]),
+            split=_split(shown["factors"]),
             savings=tables.Table(
                 ("", "original", "thin", "thin / original"),
                 [] if planned else savings(shown),
@@ -82,6 +84,20 @@ def _skipped(skipped: list[Mapping[str, str]]) -> tables.Table:
         for skip in skipped
     ]
     return tables.Table(("layer or node", "operator", "why"), rows, "skipped")
+
+
+def _split(factors: list[Mapping[str, Any]]) -> tables.Table:
+    rows = [
+        (
+            short(each["node"], NAME),
+            f"{each['columns']} × {each['outputs']}",
+            str(each["rank"]),
+            percent(cost_left(each)),
+            _error(each["error"]),
+        )
+        for each in factors
+    ]
+    return tables.Table(("node", "weight", "rank", "of its cost", "error"), rows, "refits")
 
 
 def _refits(refits: list[Mapping[str, Any]]) -> tables.Table:

@@ -136,15 +136,29 @@ class Pca:
         pairs = [(d, rank) for d, rank in zip(self._all, ranks, strict=True) if rank is not None]
         error = float(sum(d.lost[rank] for d, rank in pairs))
         factors = tuple(d.factors(rank) for d, rank in pairs)
-        return Plan(everything(self._calibration), error, factors=factors)
+        split = {d.reading.consumer.node for d, _ in pairs}
+        whole = {
+            reading.consumer.node: self._reason(reading)
+            for reading in self._calibration.readings
+            if reading.consumer.node not in split
+        }
+        return Plan(everything(self._calibration), error, factors=factors, whole=whole)
+
+    def _reason(self, reading: Reading) -> str:
+        """Say why a node is not split."""
+        columns, outputs = reading.matrix.shape
+        if _highest(reading) < 1:
+            return f"no rank saves anything of a weight of {columns} x {outputs}"
+        if self._calibration.sums[reading.source].channels:
+            return "the moments of its patches do not fit into --memory"
+        return f"a rank below {_highest(reading) + 1} would lose more than it is worth here"
 
 
 def _directions(calibration: Calibration) -> Iterator[_Directions]:
     nodes = {node_label(node): node for node in calibration.model.graph}
     for reading in calibration.readings:
         sums = calibration.sums[reading.source]
-        columns, outputs = reading.matrix.shape
-        highest = (columns * outputs - 1) // (columns + outputs)
+        highest = _highest(reading)
         if sums.channels or highest < 1:
             continue
         fitted, unseen = _made(reading, sums)
@@ -165,6 +179,12 @@ def _directions(calibration: Calibration) -> Iterator[_Directions]:
             node_cost(nodes[reading.consumer.node]).macs,
             whole.mean,
         )
+
+
+def _highest(reading: Reading) -> int:
+    """Give the highest rank at which splitting a node saves anything."""
+    columns, outputs = reading.matrix.shape
+    return int((columns * outputs - 1) // (columns + outputs))
 
 
 def _made(reading: Reading, sums: Sums) -> tuple[Array, Array]:

@@ -30,7 +30,9 @@ from frivkit.compression.patches import (
 )
 from frivkit.compression.planning import Plan, fitted, group_flags, thinned
 from frivkit.compression.readings import Array, Source
+from frivkit.compression.split import Subset
 from frivkit.engine.memory import batch_size
+from frivkit.graph.cost import macs
 from frivkit.graph.names import node_label
 from frivkit_lowrank.rounds import ROUNDS, into_relu
 
@@ -40,6 +42,11 @@ LEAST = 1e-3
 """Gain of an output below which it cannot make good for anything."""
 SHARE = 4
 """The rows of one node may take this part of the memory."""
+WORK = 2e13
+"""Multiply-accumulates that all passes together may take, some minutes on two cores; deep networks
+of large images are refitted on fewer examples."""
+FEWEST = 64
+"""Examples that are taken whatever they cost, where there are as many."""
 
 Rows = NDArray[np.float32]
 
@@ -47,22 +54,37 @@ Rows = NDArray[np.float32]
 def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     """Refit what reads units that leave, in the order of the graph.
 
-    Takes a pass of both networks over the data for each tensor that is read.  Nodes whose whole
-    patches do not fit into memory keep the plain refit.
+    Takes a pass of both networks over the data, up to the tensor, for each tensor that is read.
+    Nodes whose whole patches do not fit into memory keep the plain refit.
     """
     model = calibration.model
     place = {node_label(node): i for i, node in enumerate(model.graph)}
     fits = sorted(fitted(calibration, plan), key=lambda fit: place[fit.reading.consumer.node])
     nodes = {node_label(node): node for node in model.graph}
-    for source in dict.fromkeys(fit.reading.source for fit in fits):
-        if calibration.sums[source].channels:
-            continue
+    sources = [
+        source
+        for source in dict.fromkeys(fit.reading.source for fit in fits)
+        if not calibration.sums[source].channels
+    ]
+    calibration = _on_enough(calibration, len(sources))
+    for source in sources:
         mine = [i for i, fit in enumerate(fits) if fit.reading.source == source]
         sample = _gathered(calibration, replace(plan, fits=tuple(fits)), source, mine)
         for i in mine:
             relu = into_relu(nodes[fits[i].reading.consumer.node], fits[i])
             fits[i] = _refitted(fits[i], sample, relu=relu)
     return tuple(fits)
+
+
+def _on_enough(calibration: Calibration, passes: int) -> Calibration:
+    """Leave out examples, evenly, where so many passes over all would take too long."""
+    run, cost = calibration.run, macs(calibration.model.graph) or 0
+    room = int(WORK / max(1, cost * passes))  # two networks, half of each on average
+    count = min(run.data.examples, max(FEWEST, room))
+    if count == run.data.examples:
+        return calibration
+    chosen = np.linspace(0, run.data.examples - 1, count).round().astype(np.int64)
+    return replace(calibration, run=replace(run, data=Subset(run.data, chosen, f"{count} of them")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,7 @@ def test_text_shows_layers_reasons_and_the_proof(frivkit: Run) -> None:
     assert re.fullmatch(r"layer +units +left +predicted error", lines[0])
     assert re.fullmatch(r"conv1 +8 +[1-8] +\S+", lines[1])
     text = " ".join(" ".join(lines).split())
-    assert "not narrowed logits/Gemm: its units are the model's outputs" in text
+    assert "left as it is logits/Gemm: its units are the model's outputs" in text
     assert "Calibrated on 150 examples of npz:x.npz" in text
     assert re.search(r"Left are [\d.]+ % of the MACs, [\d.]+ % of the parameters", text)
     assert re.search(r"\d+ of 50 labels are the same, [\d.]+ % \(95 % interval", text)
