@@ -13,6 +13,7 @@ from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.planning import thinned
 from frivkit.engine.probe import complete_shapes
+from frivkit.errors import BudgetError
 from frivkit.graph.sites import survey
 from frivkit.graph.writing import save
 from frivkit.pipeline import load_model, named_data
@@ -71,6 +72,10 @@ SIDES = (*FRIVKIT, *(name for rival in RIVALS for name in (rival, REFITTED.get(r
 """All sides, in the order of the tables."""
 
 
+class Absent(Exception):  # noqa: N818  # a finding, and no error
+    """A network or budget that a side does not take; the message says why."""
+
+
 class Contenders:
     """All sides for one subject.
 
@@ -88,22 +93,22 @@ class Contenders:
         self._bases: dict[tuple[str, str, str], Basis] = {}
         self.whole = amounts(subject, subject.model)
 
-    def write(self, side: str, kind: Kind, level: float) -> Path | None:
+    def write(self, side: str, kind: Kind, level: float) -> Path:
         """Write a side's file under a budget.
 
-        Returns:
-            The file; None where the side does not take such a network.
-
         Raises:
+            Absent: the side does not take such a network or budget.
             OutOfReach: the side cannot meet the budget.
         """
         path = self._folder / "thin.onnx"
         if side in FRIVKIT:
+            if FRIVKIT[side].basis == "pca" and kind == "units":
+                raise Absent("no unit leaves")
             self._compress(FRIVKIT[side], kind, level, path)
             return path
         base = next((rival for rival, refitted in REFITTED.items() if refitted == side), side)
         if base.startswith("Torch-Pruning") and self._subject.net is None:
-            return None
+            raise Absent("no torch network")
         ratio = self._dial(WIDTHS.get(base, base)).ratio(kind, level)
         RIVALS[base](self._subject, ratio, path)
         if side in REFITTED.values():
@@ -126,7 +131,10 @@ class Contenders:
         if opened not in self._bases:
             refactorer = installed().load("refactorers", method.basis)
             self._bases[opened] = refactorer(calibration, method)
-        plan = self._bases[opened].within(kind, level, 1)
+        try:
+            plan = self._bases[opened].within(kind, level, 1)
+        except BudgetError as error:
+            raise OutOfReach(error.least) from None
         refit: Refit = installed().load("refits", method.refit)
         made = replace(plan, fits=refit.fit(calibration, plan))
         save(thinned(calibration, made), path, calibration.model)

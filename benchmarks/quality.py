@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
-from benchmarks.contenders import FRIVKIT, SIDES, Contenders
+from benchmarks.contenders import FRIVKIT, SIDES, Absent, Contenders
 from benchmarks.dial import OutOfReach
 from benchmarks.judging import THREADS, amounts, said
 from benchmarks.kept import Kept
@@ -77,10 +77,10 @@ def _row(subject: Subject, contenders: Contenders, kind: Any, level: float, side
         path = contenders.write(side, kind, level)
     except OutOfReach as reached:
         return {"cannot": reached.least}
+    except Absent as absent:
+        return {"absent": str(absent)}
     except Exception as error:  # whatever a side raises is its result
         return {"fails": f"{type(error).__name__}: {error}"[:300]}
-    if path is None:
-        return {"absent": "there is no torch network"}
     left = amounts(subject, path)
     if left[kind] > level * contenders.whole[kind]:
         return {"fails": f"{left[kind]} of {contenders.whole[kind]} {kind} are more than {level:g}"}

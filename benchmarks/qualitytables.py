@@ -78,7 +78,7 @@ def _column(whole: Json, budget: Json, number: str, digits: int) -> list[str]:
 def _lacking(side: Json) -> str:
     if "cannot" in side:
         return f"cannot: stays at {side['cannot']:.0%}"
-    return "no torch network" if "absent" in side else "fails"
+    return str(side.get("absent", "fails"))
 
 
 def _spread(numbers: Sequence[float], digits: int) -> str:

@@ -19,6 +19,18 @@ class ModelError(FrivkitError):
     """A model file cannot be read, run or analysed."""
 
 
+class BudgetError(ModelError):
+    """A model cannot be made as small as it was asked to be.
+
+    Attributes:
+        least: The smallest share that can be left.
+    """
+
+    def __init__(self, message: str, least: float) -> None:
+        super().__init__(message)
+        self.least = least
+
+
 class DataError(FrivkitError):
     """A data source cannot be read, or does not fit the model."""
 

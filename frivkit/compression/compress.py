@@ -20,7 +20,7 @@ from frivkit.engine.memory import batch_size
 from frivkit.engine.probe import complete_shapes
 from frivkit.engine.runs import run_whole_batches
 from frivkit.engine.session import Session
-from frivkit.errors import DataError, ModelError, UsageError
+from frivkit.errors import BudgetError, DataError, ModelError, UsageError
 from frivkit.graph.model import Model
 from frivkit.graph.sites import survey
 from frivkit.graph.writing import save
@@ -227,7 +227,7 @@ def _agreeing(
         share = (low + high) / 2
         try:
             chosen = basis.within("macs", share, budget.multiple)
-        except ModelError:  # smaller than can be made
+        except BudgetError:  # smaller than can be made
             low = share
             continue
         tried = replace(chosen, fits=refit.quick(calibration, chosen))

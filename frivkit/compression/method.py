@@ -49,7 +49,7 @@ class Basis(Protocol):
             multiple: What widths are rounded up to a multiple of.
 
         Raises:
-            ModelError: even the smallest model that can be made is larger.
+            BudgetError: even the smallest model that can be made is larger.
             UsageError: this basis knows no such budget.
         """
         ...

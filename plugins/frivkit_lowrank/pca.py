@@ -11,7 +11,7 @@ from frivkit.compression.method import Method
 from frivkit.compression.patches import Sums
 from frivkit.compression.planning import Factors, Plan, Resource, amount, everything
 from frivkit.compression.readings import Array, Reading
-from frivkit.errors import ModelError, UsageError
+from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.graph.cost import node_cost
 from frivkit.graph.names import node_label
 
@@ -105,10 +105,11 @@ class Pca:
         ranks = _shared_out(self._all, resource, allowed, multiple)
         if ranks is None:
             least = rest + sum(each.cost(resource, 1) for each in self._all)
-            raise ModelError(
+            raise BudgetError(
                 f"{share:.4g} of the {resource} of {calibration.model.path.name} cannot be met by "
                 f"splitting nodes: the smallest model has {least / whole:.4g}; ask for more, or "
-                "use the basis select"
+                "use the basis select",
+                least / whole,
             )
         return self._plan(ranks)
 

@@ -8,7 +8,7 @@ from frivkit.compression.curves import held_to_refits
 from frivkit.compression.method import Method, Ranker
 from frivkit.compression.planning import Keep, Plan, Resource, amount
 from frivkit.compression.ranking import Ranking, ranked
-from frivkit.errors import ModelError
+from frivkit.errors import BudgetError, ModelError
 from frivkit.graph.slicing import narrow
 from frivkit.registry import installed
 from frivkit.study import Study
@@ -49,9 +49,10 @@ class Select:
 
         least = cost(high)
         if least > share * whole:
-            raise ModelError(
+            raise BudgetError(
                 f"{share:.4g} of the {resource} of {calibration.model.path.name} cannot be met: "
-                f"the smallest model has {least / whole:.4g}; ask for more"
+                f"the smallest model has {least / whole:.4g}; ask for more",
+                least / whole,
             )
         while low < high:
             middle = (low + high) // 2
