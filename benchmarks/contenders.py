@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from benchmarks import onnxsimside, torchpruningside
-from benchmarks.dial import Dial
+from benchmarks.dial import Dial, OutOfReach
 from benchmarks.judging import amounts, request
 from benchmarks.subjects import Kind, Subject
 from frivkit.compression.calibration import Calibration, Run, calibrate

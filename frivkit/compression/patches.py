@@ -265,7 +265,7 @@ class _Adding:
         self._type = np.float64 if rows < FLAT * source.columns else np.float32
         self._apart = examples >= 2 * HELD_OUT
         self._shift: Array | None = None
-        self._parts: dict[bool, Moments] = {}
+        self._parts: dict[bool, _Part] = {}
 
     def add(self, rows: NDArray[np.float32], first: int, count: int) -> None:
         """Add the rows of ``count`` examples from number ``first`` on."""
@@ -281,24 +281,64 @@ class _Adding:
         example = first + np.arange(count).repeat(each)
         held = self._apart & (example % HELD_OUT == HELD_OUT - 1)
         for apart in (False, True):
-            part = shifted[held == apart].astype(self._type)
-            if not len(part):
-                continue
-            total = part.sum(axis=0, dtype=np.float64)
-            gram = (part.T @ part).astype(np.float64)
-            moments = Moments(len(part), self._shift, total, gram)
-            old = self._parts.get(apart)
-            self._parts[apart] = moments if old is None else old + moments
+            part = shifted[held == apart]
+            if len(part):
+                self._parts.setdefault(apart, _Part(self._type)).add(part)
 
     def sums(self) -> Sums:
         """Give the sums."""
-        fitted, held = self._parts[False], self._parts.get(True)
+        shift = self._shift
+        if shift is None:
+            raise ModelError(f"tensor {self._source.tensor!r} was never read: give examples")
+        moments = {apart: part.moments(shift) for apart, part in self._parts.items()}
+        fitted, held = moments[False], moments.get(True)
         if not fitted.finite or (held is not None and not held.finite):
             raise ModelError(
                 f"tensor {self._source.tensor!r} holds activations that are not finite (or "
                 "overflow when squared): give other data"
             )
         return Sums(fitted, held, self._channels)
+
+
+class _Part:
+    """Sums of shifted rows.
+
+    Rows wait until there are as many as columns: adding to a Gram matrix touches all of it.
+    """
+
+    def __init__(self, kind: type[np.floating[Any]]) -> None:
+        self._type = kind
+        self._waiting: list[NDArray[np.float32]] = []
+        self._count, self._waiting_rows = 0, 0
+        self._total: Any = 0.0
+        self._gram: Any = None
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Add rows."""
+        self._waiting.append(rows)
+        self._waiting_rows += len(rows)
+        enough = self._waiting_rows >= rows.shape[1]
+        if enough or 4 * self._waiting_rows * rows.shape[1] >= ROWS_BYTES:
+            self._sum()
+
+    def moments(self, shift: Array) -> Moments:
+        """Give the moments of all rows."""
+        self._sum()
+        return Moments(self._count, shift, self._total, self._gram)
+
+    def _sum(self) -> None:
+        if not self._waiting:
+            return
+        rows = np.concatenate(self._waiting).astype(self._type, copy=False)
+        self._waiting, self._waiting_rows = [], 0
+        self._count += len(rows)
+        with np.errstate(over="ignore", invalid="ignore"):  # told by ``Moments.finite``
+            self._total = self._total + rows.sum(axis=0, dtype=np.float64)
+            gram = rows.T @ rows
+            if self._gram is None:
+                self._gram = gram.astype(np.float64)
+            else:
+                self._gram += gram
 
 
 class _Spread:

@@ -42,7 +42,7 @@ LEAST = 1e-3
 """Gain of an output below which it cannot make good for anything."""
 SHARE = 4
 """The rows of one node may take this part of the memory."""
-WORK = 2e13
+WORK = 1e13
 """Multiply-accumulates that all passes together may take, some minutes on two cores; deep networks
 of large images are refitted on fewer examples."""
 FEWEST = 64

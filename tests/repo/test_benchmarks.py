@@ -142,7 +142,7 @@ QUALITY = [
                     "frivkit": HALF,
                     "onnxsim L2": {**HALF, "macs": [40, 44], "agreement": [0.7, 0.7]},
                     "onnxsim Wanda": {"cannot": 0.91},
-                    "Torch-Pruning random": {"absent": "there is no torch network"},
+                    "Torch-Pruning random": {"absent": "no torch network"},
                     "Torch-Pruning Taylor": {"fails": "ValueError: out of ink"},
                 },
             }
