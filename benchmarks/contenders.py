@@ -130,7 +130,8 @@ class Contenders:
         calibration, opened = self._calibration, (method.basis, method.ranking, method.allocation)
         if opened not in self._bases:
             refactorer = installed().load("refactorers", method.basis)
-            self._bases[opened] = refactorer(calibration, method)
+            ranker = installed().load("rankings", method.ranking)
+            self._bases[opened] = refactorer(calibration, ranker, method.allocation)
         try:
             plan = self._bases[opened].within(kind, level, 1)
         except BudgetError as error:

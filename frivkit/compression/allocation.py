@@ -19,7 +19,7 @@ from frivkit.graph.model import Model, is_constant
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Allocation:
+class Allocated:
     """The order in which groups leave over the whole model.
 
     Attributes:
@@ -51,7 +51,7 @@ def allocate(
     examined: Examined,
     rankings: Sequence[Ranking],
     resource: Resource,
-) -> Allocation:
+) -> Allocated:
     """Order groups over all layers: next is the one that costs least error for what it frees.
 
     Within a bundle the ranking's order is kept, and each site keeps at least one unit.
@@ -88,10 +88,10 @@ def allocate(
         at[bundle] += 1
         if at[bundle] < len(ranking.order):
             heapq.heappush(heap, (price(bundle), bundle))
-    return Allocation(np.array(order, np.intp), np.array(errors))
+    return Allocated(np.array(order, np.intp), np.array(errors))
 
 
-def allocate_alike(examined: Examined, rankings: Sequence[Ranking]) -> Allocation:
+def allocate_alike(examined: Examined, rankings: Sequence[Ranking]) -> Allocated:
     """Order groups so that at any time each bundle has lost about the same share of its own.
 
     Args:
@@ -112,7 +112,7 @@ def allocate_alike(examined: Examined, rankings: Sequence[Ranking]) -> Allocatio
             error += _step(rankings[bundle], k)
             order.append(group)
             errors.append(error)
-    return Allocation(np.array(order, np.intp), np.array(errors))
+    return Allocated(np.array(order, np.intp), np.array(errors))
 
 
 def _step(ranking: Ranking, k: int) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.kinds import Kinds, kinds_of
-from frivkit.compression.method import Basis, Method, Refactorer, Refit
+from frivkit.compression.method import Basis, Method, Ranker, Refactorer, Refit
 from frivkit.compression.planning import Plan, thinned
 from frivkit.compression.split import split
 from frivkit.data import Dataset, open_data
@@ -128,7 +128,7 @@ def compress(
     progress, method = progress or Silent(), method or Method()
     refactorer: Refactorer = installed().load("refactorers", method.basis)
     refit: Refit = installed().load("refits", method.refit)
-    installed().load("rankings", method.ranking)
+    ranker: Ranker = installed().load("rankings", method.ranking)
     model = load_model(request)
     everything, warnings = named_data(request, model)
     model = complete_shapes(model, request.device, everything)
@@ -148,7 +148,7 @@ def compress(
             f"{data.examples} examples calibrate layers of up to {widest} units: fits lean on "
             "ridges, and more examples would do better",
         )
-    basis = refactorer(calibration, method)
+    basis = refactorer(calibration, ranker, method.allocation)
     chosen = _chosen(calibration, basis, budget, tuning, refit)
     made = _refitted(calibration, chosen, refit)
     thin = thinned(calibration, made)

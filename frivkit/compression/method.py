@@ -59,14 +59,14 @@ class Basis(Protocol):
         ...
 
 
-Refactorer = Callable[[Calibration, Method], Basis]
-"""Opens a basis for a model; raises ModelError where nothing of the model can leave."""
-
 Ranker = Callable[[Bundle, Study], NDArray[np.int64]]
 """Gives the places in ``bundle.groups`` from the first group to leave to the last, each once.
 
 The study is of the calibration examples; it is there for rankings that look at more than moments.
 """
+
+Refactorer = Callable[[Calibration, Ranker, Allocation], Basis]
+"""Opens a basis for a model; raises ModelError where nothing of the model can leave."""
 
 Fitter = Callable[[Calibration, Plan], tuple[Fit, ...]]
 """Gives new weights for what reads units that leave under a plan."""

@@ -28,20 +28,19 @@ class Ranking:
     errors: Array
 
 
-def ranked(bundle: Bundle, places: NDArray[np.int64], who: str) -> Ranking:
+def ranked(bundle: Bundle, places: NDArray[np.int64]) -> Ranking:
     """Give the ranking that an order of places makes: what nothing reads leaves first, and free.
 
     Args:
         bundle: The bundle.
         places: The places in ``bundle.groups`` from the first to leave to the last.
-        who: Who gave the order, for the message.
 
     Raises:
         PluginError: the order leaves a group out or has one twice.
     """
     if not np.array_equal(np.sort(places), np.arange(len(bundle.groups))):
         raise PluginError(
-            f"ranking {who!r} gave {len(np.unique(places))} of {len(bundle.groups)} units of "
+            f"the ranking gave {len(np.unique(places))} of {len(bundle.groups)} units of "
             f"{bundle.layers[0]}; it must give each once"
         )
     read = np.zeros(len(bundle.groups), np.bool_)

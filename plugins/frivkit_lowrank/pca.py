@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.method import Method
+from frivkit.compression.method import Allocation, Ranker
 from frivkit.compression.patches import Sums
 from frivkit.compression.planning import Factors, Plan, Resource, amount, everything
 from frivkit.compression.readings import Array, Reading
@@ -76,12 +76,15 @@ class Pca:
         regression, Izenman, Journal of Multivariate Analysis 5, 1975).
     """
 
-    def __init__(self, calibration: Calibration, method: Method) -> None:
-        """Find the directions of every node that reads units.
+    def __init__(
+        self, calibration: Calibration, ranker: Ranker, allocation: Allocation = "global"
+    ) -> None:
+        """Find the directions of every node that reads units; no ranking is asked.
 
         Raises:
             ModelError: no node can be split.
         """
+        del ranker, allocation
         self._calibration = calibration
         self._all = list(_directions(calibration))
         if not self._all:

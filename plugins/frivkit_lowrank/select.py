@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from frivkit.compression.allocation import Allocation, allocate, allocate_alike
+from frivkit.compression.allocation import Allocated, allocate, allocate_alike
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.curves import held_to_refits
-from frivkit.compression.method import Method, Ranker
+from frivkit.compression.method import Allocation, Ranker
 from frivkit.compression.planning import Keep, Plan, Resource, amount
 from frivkit.compression.ranking import Ranking, ranked
 from frivkit.errors import BudgetError, ModelError
@@ -21,7 +21,9 @@ class Select:
         rankings: The order in which the units of each bundle leave.
     """
 
-    def __init__(self, calibration: Calibration, method: Method) -> None:
+    def __init__(
+        self, calibration: Calibration, ranker: Ranker, allocation: Allocation = "global"
+    ) -> None:
         """Rank the units of every bundle.
 
         Raises:
@@ -31,9 +33,9 @@ class Select:
         if not groups.free.any():
             reasons = "; ".join(dict.fromkeys(groups.held.values())) or "it has no units"
             raise ModelError(f"no unit of {calibration.model.path.name} can leave: {reasons[:300]}")
-        self._calibration, self._method = calibration, method
-        self._allocations: dict[Resource, Allocation] = {}
-        self.rankings = held_to_refits(calibration, _rankings(calibration, method.ranking))
+        self._calibration, self._mode = calibration, allocation
+        self._allocations: dict[Resource, Allocated] = {}
+        self.rankings = held_to_refits(calibration, _rankings(calibration, ranker))
 
     def within(self, resource: Resource, share: float, multiple: int) -> Plan:
         """Let the fewest groups leave that a budget asks for, in the order of the allocation."""
@@ -79,17 +81,17 @@ class Select:
             error += last
         return Plan(groups.flags(stays), error)
 
-    def _allocation(self, resource: Resource) -> Allocation:
+    def _allocation(self, resource: Resource) -> Allocated:
         if resource not in self._allocations:
             calibration = self._calibration
             self._allocations[resource] = (
                 allocate_alike(calibration.examined, self.rankings)
-                if self._method.allocation == "uniform"
+                if self._mode == "uniform"
                 else allocate(calibration.model, calibration.examined, self.rankings, resource)
             )
         return self._allocations[resource]
 
-    def _leave(self, allocation: Allocation, count: int, multiple: int) -> Keep:
+    def _leave(self, allocation: Allocated, count: int, multiple: int) -> Keep:
         """Give the flags of units when the first groups of an allocation have left.
 
         The number of groups left in each bundle is rounded up to a multiple; the last to leave
@@ -106,8 +108,7 @@ class Select:
         return groups.flags(stays)
 
 
-def _rankings(calibration: Calibration, name: str) -> list[Ranking]:
-    ranker: Ranker = installed().load("rankings", name)
+def _rankings(calibration: Calibration, ranker: Ranker) -> list[Ranking]:
     run, model, there = calibration.run, calibration.model, calibration.survey
     study = Study(
         model,
@@ -121,4 +122,4 @@ def _rankings(calibration: Calibration, name: str) -> list[Ranking]:
         seed=run.seed,
         memory=run.memory,
     )
-    return [ranked(bundle, ranker(bundle, study), name) for bundle in calibration.bundles]
+    return [ranked(bundle, ranker(bundle, study)) for bundle in calibration.bundles]

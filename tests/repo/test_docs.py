@@ -131,10 +131,9 @@ class TestExample:
         return calibrate(model, survey(model), run)
 
     def test_refactorer_keeps_the_first_units(self, calibration):
-        from frivkit.compression.method import Method
         from frivkit.errors import UsageError
 
-        basis = example("refactorers")["FirstUnits"](calibration, Method())
+        basis = example("refactorers")["FirstUnits"](calibration, None, "global")
         for flags in basis.within("units", 0.5, 1).keep.values():
             assert flags.tolist() == sorted(flags, reverse=True)
             assert flags.sum() == len(flags) // 2

@@ -29,6 +29,7 @@ from frivkit.graph.instrument import check_names
 from frivkit.graph.sites import survey
 from frivkit.pipeline import Request
 from frivkit.progress import Silent
+from frivkit_lowrank.rankings import backward
 from frivkit_lowrank.select import Select
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import as_model, close, run
@@ -143,7 +144,7 @@ def test_full_width_is_the_model_and_a_narrow_one_runs(name, tmp_path):
     run_on = Run(data, model.output(None), Device(threads=1), 1 << 28, 0, Silent())
     found = calibrate(model, there, run_on)
     with nullcontext() if free else pytest.raises(ModelError, match="can leave"):
-        basis = Select(found, Method())
+        basis = Select(found, backward)
     if not free:
         return
     whole = everything(found)

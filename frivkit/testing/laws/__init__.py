@@ -11,10 +11,28 @@ analyze`` would::
     def test_my_metric_keeps_the_laws(law, tmp_path):
         law.check(METRIC, tmp_path)
 
+Bases, rankings and refits of ``frivkit compress`` have laws of their own, of which a check takes
+what is to be checked by its kind: ``law.check(tmp_path, ranking=my_ranking)``.
+
 Nothing here needs pytest or the network.
 """
 
 from frivkit.testing.laws.case import LawError
+from frivkit.testing.laws.compressor import (
+    COMPRESSION_LAWS,
+    FOLDING_LAWS,
+    RANKING_LAWS,
+    CompressionLaw,
+)
 from frivkit.testing.laws.metric import METRIC_LAWS, REDUNDANCY_LAWS, MetricLaw
 
-__all__ = ["METRIC_LAWS", "REDUNDANCY_LAWS", "LawError", "MetricLaw"]
+__all__ = [
+    "COMPRESSION_LAWS",
+    "FOLDING_LAWS",
+    "METRIC_LAWS",
+    "RANKING_LAWS",
+    "REDUNDANCY_LAWS",
+    "CompressionLaw",
+    "LawError",
+    "MetricLaw",
+]

@@ -1,0 +1,156 @@
+"""Every basis, ranking and refit that is installed keeps the laws, and offenders break them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from frivkit.compression.method import Refit
+from frivkit.compression.planning import Plan, cut, fitted
+from frivkit.errors import BudgetError
+from frivkit.registry import installed
+from frivkit.testing.laws import (
+    COMPRESSION_LAWS,
+    FOLDING_LAWS,
+    RANKING_LAWS,
+    CompressionLaw,
+    LawError,
+)
+from frivkit_lowrank.rankings import backward
+from frivkit_lowrank.select import Select
+
+EVERY = {
+    "refactorer": list(installed().offers("refactorers")),
+    "ranking": list(installed().offers("rankings")),
+    "refit": list(installed().offers("refits")),
+}
+HOOKS = {"refactorer": "refactorers", "ranking": "rankings", "refit": "refits"}
+FOLDING = {"ranking": ["backward"], "refit": ["ridge", "relu", "sequential"]}
+LAWS = {law.name: law for law in (*COMPRESSION_LAWS, *RANKING_LAWS, *FOLDING_LAWS)}
+CALLS = count()
+
+
+def cases(kinds: dict[str, list[str]], laws: tuple[CompressionLaw, ...]) -> list[Any]:
+    return [
+        pytest.param(kind, name, law, id=f"{kind}-{name}-{law.name}")
+        for kind, names in kinds.items()
+        for name in names
+        for law in laws
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "law"),
+    [
+        *cases(EVERY, COMPRESSION_LAWS),
+        *cases({"ranking": EVERY["ranking"]}, RANKING_LAWS),
+        *cases(FOLDING, FOLDING_LAWS),
+    ],
+)
+def test_offer_keeps_the_law(kind: str, name: str, law: CompressionLaw, tmp_path: Path) -> None:
+    offered = installed().load(HOOKS[kind], name)
+    assert law.check(tmp_path, **{kind: offered})
+
+
+class Forgetful(Select):
+    """Says that a budget of everything is one of half."""
+
+    def within(self, resource: Any, share: float, multiple: int) -> Plan:
+        return super().within(resource, 0.5, multiple)
+
+
+class Generous(Select):
+    """Leaves more than the budget."""
+
+    def within(self, resource: Any, share: float, multiple: int) -> Plan:
+        return super().within(resource, min(1.0, share + 0.2), multiple)
+
+
+class Stingy(Select):
+    """Refuses every budget."""
+
+    def within(self, resource: Any, share: float, multiple: int) -> Plan:
+        raise BudgetError("no", 1.0)
+
+
+class Careful(Select):
+    """Lets nothing leave under a tolerance."""
+
+    def tolerating(self, tolerance: float) -> Plan:
+        return super().within("units", 1.0, 1)
+
+
+def by_place(bundle: Any, study: Any) -> np.ndarray:
+    return np.arange(len(bundle.groups))
+
+
+def by_chance(bundle: Any, study: Any) -> np.ndarray:
+    return np.random.default_rng(next(CALLS)).permutation(len(bundle.groups))
+
+
+def spoiling(calibration: Any, plan: Plan) -> Any:
+    path = calibration.model.path
+    path.write_bytes(path.read_bytes() + b"x")
+    return fitted(calibration, plan)
+
+
+def spoiling_memory(calibration: Any, plan: Plan) -> Any:
+    for value in calibration.model.graph.initializers.values():
+        value.const_value.numpy().flags.writeable = True
+        value.const_value.numpy()[...] *= 2
+    return fitted(calibration, plan)
+
+
+def tripling(calibration: Any, plan: Plan) -> Any:
+    return tuple(replace(fit, matrix=3 * fit.matrix) for fit in cut(calibration, plan))
+
+
+def keeping_dead_units(bundle: Any, study: Any) -> np.ndarray:
+    return backward(bundle, study)[::-1]
+
+
+@pytest.mark.parametrize(
+    ("law", "given", "said"),
+    [
+        ("full-width", {"refactorer": Forgetful}, "outputs as before"),
+        ("budgets", {"refactorer": Generous}, "expected at most"),
+        ("budgets", {"refactorer": Stingy}, "could not be checked"),
+        ("repeatable", {"ranking": by_chance}, "same weights"),
+        ("model-unchanged", {"refit": Refit(spoiling)}, "found it changed"),
+        ("dead-units", {"ranking": keeping_dead_units}, "which is off, to leave"),
+        ("dead-units", {"refactorer": Careful}, "which is off, to leave"),
+        ("copied-units", {"refactorer": Careful}, "units of"),
+        ("copied-units", {"refit": Refit(tripling)}, "outputs"),
+        ("unit-order", {"ranking": by_place}, "in the new order"),
+    ],
+)
+def test_offender_breaks_the_law(
+    law: str, given: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(LawError, match=said) as raised:
+        LAWS[law].check(tmp_path, **given)
+    assert law in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_slices_that_are_not_the_masked_model_break_the_law(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from frivkit.testing.laws import compressor_rules
+
+    def wrong(calibration: Any, plan: Plan) -> Any:
+        return tripling(calibration, plan)
+
+    changed: Callable[..., Any] = wrong
+    monkeypatch.setattr(compressor_rules, "cut", changed)
+    with pytest.raises(LawError, match="masked outputs"):
+        LAWS["sliced-is-masked"].check(tmp_path)
+
+
+def test_every_law_has_an_offender() -> None:
+    source = Path(__file__).read_text()
+    assert all(source.count(f'"{name}"') for name in LAWS)
