@@ -1,5 +1,6 @@
 """Every basis, ranking and refit that is installed keeps the laws, and offenders break them."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -154,3 +155,15 @@ def test_slices_that_are_not_the_masked_model_break_the_law(
 def test_every_law_has_an_offender() -> None:
     source = Path(__file__).read_text()
     assert all(source.count(f'"{name}"') for name in LAWS)
+
+
+def test_page_lists_the_laws_and_its_lines_check_them(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/writing-plugins.md").read_text()
+    section = page.partition("## Test what compresses against its laws\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", section, re.MULTILINE)
+    assert rows == [(law.name, law.says) for law in LAWS.values()]
+    (lines,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(compile(lines, "docs/writing-plugins.md", "exec"), namespace)  # noqa: S102  # our own page
+    for law in (*COMPRESSION_LAWS, *RANKING_LAWS):
+        namespace["test_ranking_keeps_the_laws"](law, tmp_path)
