@@ -110,14 +110,14 @@ def test_agreement_leaves_a_smaller_model_that_agrees(frivkit: Run) -> None:
 
 def test_document_says_what_the_file_does(frivkit: Run) -> None:
     found = document(frivkit(*HALF, *DATA, "--json", "-"))
-    stored = np.load("x.npz")
-    proof = kept_for_proof(len(stored["x"]))
-    x = stored["x"][proof]
+    with np.load("x.npz") as stored:
+        x, y = stored["x"], stored["y"]
+    proof = kept_for_proof(len(x))
+    x, y = x[proof], y[proof]
     a, b = logits("net.onnx", x), logits("thin.onnx", x)
     same = int((a.argmax(1) == b.argmax(1)).sum())
     assert (found["agreement"]["same"], found["agreement"]["examples"]) == (same, 50)
     assert found["outputs"]["max_abs"] == pytest.approx(np.abs(a - b).max(), rel=1e-4)
-    y = stored["y"][proof]
     assert found["accuracy"]["after"] == (b.argmax(1) == y).mean()
     left = {name: array.shape for name, array in weights("thin.onnx").items() if array.ndim > 1}
     assert [(layer["layer"], layer["units_after"]) for layer in found["layers"]] == [
