@@ -1,6 +1,7 @@
 """Split weighted nodes in two, with fewer numbers between than either side has."""
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def factored(model: ir.Model, halves: Mapping[str, Halves]) -> ir.Model:
         node = nodes.get(label)
         if node is None:
             raise ModelError(f"no weighted node is called {label!r}; see 'frivkit inspect'")
-        _check(node, first, second)
+        _check(node, first, second, bias)
         split = {"Conv": _convolution, "ConvTranspose": _transposed}.get(node.op_type, _dense)
         split(constants, node, first, second)
         if bias is not None:
@@ -50,18 +51,36 @@ def factored(model: ir.Model, halves: Mapping[str, Halves]) -> ir.Model:
     return copy
 
 
-def _check(node: ir.Node, first: NDArray[Any], second: NDArray[Any]) -> None:
+def _check(
+    node: ir.Node, first: NDArray[Any], second: NDArray[Any], bias: NDArray[Any] | None
+) -> None:
     label, old = node_label(node), node.inputs[1]
     if old is None or not is_constant(old) or attribute(node, "group", 1) > 1:
         raise ModelError(f"{label} cannot be split: its weight is computed or in groups")
-    size = np.prod([size or 0 for size in shape_of(old) or ()])
-    if first.shape[1:] != second.shape[:1] or first.shape[0] * second.shape[1] != size:
+    columns, outputs = _sides(node)
+    if first.shape[1:] != second.shape[:1] or first.shape[:1] + second.shape[1:] != (
+        columns,
+        outputs,
+    ):
         raise ModelError(
             f"{label} has a weight of shape {shape_of(old)}; it cannot be split into "
             f"{first.shape} and {second.shape}"
         )
+    channels = outputs // (prod(_kernel(node)) if node.op_type == "ConvTranspose" else 1)
+    if bias is not None and bias.shape != (channels,):
+        raise ModelError(f"the bias of {label} has shape {bias.shape}; give {channels} numbers")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise ModelError(f"a number to be put into {label} is not finite; split it otherwise")
+
+
+def _sides(node: ir.Node) -> tuple[int, int]:
+    """Give how many columns and outputs a node's weight has as a matrix."""
+    sizes = [size or 0 for size in shape_of(node.inputs[1]) or (0,)]
+    if node.op_type == "ConvTranspose":
+        return sizes[0], prod(sizes[1:])
+    if node.op_type == "Conv" or attribute(node, "transB", 0):
+        return prod(sizes[1:]), sizes[0]
+    return prod(sizes[:-1]), sizes[-1]
 
 
 def _dense(constants: Constants, node: ir.Node, first: NDArray[Any], second: NDArray[Any]) -> None:

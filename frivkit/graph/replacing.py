@@ -22,6 +22,7 @@ class Constants:
         self.graph, self._listed = graph, ir_version < OLDEST_APART
         self._taken = {value.name for node in graph for value in node.outputs}
         self._taken |= {value.name for value in graph.inputs} | set(graph.initializers)
+        self._taken |= {node.name for node in graph}
 
     def free(self, name: str) -> str:
         """Give a name like ``name`` that nothing has, and take it."""
