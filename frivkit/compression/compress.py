@@ -21,7 +21,7 @@ from frivkit.engine.probe import complete_shapes
 from frivkit.engine.runs import run_whole_batches
 from frivkit.engine.session import Session
 from frivkit.errors import BudgetError, DataError, ModelError, UsageError
-from frivkit.graph.model import Model
+from frivkit.graph.model import Model, parameters
 from frivkit.graph.sites import survey
 from frivkit.graph.writing import save
 from frivkit.pipeline import Request, load_model, named_data
@@ -150,7 +150,7 @@ def compress(
         )
     basis = refactorer(calibration, ranker, method.allocation)
     chosen = _chosen(calibration, basis, budget, tuning, refit)
-    made = _refitted(calibration, chosen, refit)
+    made = replace(chosen, fits=refit.fit(calibration, chosen))
     thin = thinned(calibration, made)
     if tuning is not None and _Search(calibration, tuning).agreement(thin) < budget.share:
         made = replace(chosen, fits=refit.quick(calibration, chosen))  # what the search found
@@ -162,16 +162,17 @@ def compress(
             f"no unit of {model.path.name} leaves under {budget.kind} {budget.share:g}, so nothing "
             "would be smaller; allow more"
         )
+    if parameters(thin.graph) >= parameters(model.graph):
+        raise ModelError(
+            f"{model.path.name} would get no smaller under {budget.kind} {budget.share:g}: the "
+            "biases that are added outweigh what is saved; ask for a smaller one"
+        )
     for stale in STALE:
         thin.metadata_props.pop(stale, None)
     thin.metadata_props.update(_provenance(calibration, budget, method, made))
     save(thin, output, model)
     found = verify(request, output, data=proof, progress=progress)
     return Compression(calibration, method, made, output, found, (*warnings, *found.warnings))
-
-
-def _refitted(calibration: Calibration, chosen: Plan, refit: Refit) -> Plan:
-    return replace(chosen, fits=refit.fit(calibration, chosen))
 
 
 def _parts(

@@ -418,3 +418,21 @@ def test_examples_of_the_proof_are_none_of_the_others(tmp_path):
     batches = list(part.batches(2))
     assert [batch.labels.tolist() for batch in batches] == [[1, 2], [5]]
     assert [batch.first for batch in batches] == [0, 2]
+
+
+def test_a_split_whose_new_bias_eats_up_what_it_saves_is_refused(tmp_path):
+    model = onnx.load(
+        write_layers(tmp_path / "m.onnx", GENERATOR.normal(size=(2, 3)), np.ones((3, 3)))
+    )
+    reader = next(node for node in model.graph.node if "l1.bias" in node.input)
+    reader.CopyFrom(helper.make_node("MatMul", list(reader.input)[:2], list(reader.output)))
+    kept = [tensor for tensor in model.graph.initializer if tensor.name != "l1.bias"]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    onnx.save(model, tmp_path / "m.onnx")
+    request = Request(tmp_path / "m.onnx", data=write_data(tmp_path / "x.npz", 2))
+    with pytest.raises(ModelError, match="get no smaller"):  # 3 + 3 numbers and 3 new for 9
+        compress(
+            request, tmp_path / "t.onnx", Budget("tolerance", 1e-3), method=Method(basis="pca")
+        )
+    assert not (tmp_path / "t.onnx").exists()
