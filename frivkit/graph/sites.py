@@ -110,7 +110,7 @@ def survey(model: Model, output: str | None = None) -> Survey:
             skipped.append(Skip.of(node, f"examples are not the first axis of {value.name!r}"))
         elif shape is None or None in shape[1:]:
             skipped.append(Skip.of(node, f"shape of {value.name!r} is unknown: give --input-shape"))
-        elif there.size != there.width or shape[there.axis] != there.width:
+        elif not there.whole or shape[there.axis] != there.size:
             skipped.append(Skip.of(node, "its nonlinearity comes after units were flattened"))
         elif (site := found.setdefault(value.name or "", Found(value, there))).layout != there:
             skipped.append(Skip.of(node, f"another layer's units lie otherwise in {value.name!r}"))
@@ -149,6 +149,10 @@ def _sites(found: dict[str, Found], order: dict[int, int]) -> tuple[Site, ...]:
 def _shared_weights(found: dict[str, Found]) -> Iterable[Junction]:
     """Sites written by one weight tensor narrow together."""
     users: dict[str, list[str]] = {}
+
+    def parts(names: Iterable[str]) -> tuple[Part, ...]:
+        return tuple(Part(name, found[name].layout) for name in dict.fromkeys(names))
+
     for name, site in found.items():
         for node in site.writers:
             for value in node.inputs[1:2]:
@@ -156,4 +160,4 @@ def _shared_weights(found: dict[str, Found]) -> Iterable[Junction]:
                     users.setdefault(value.name, []).append(name)
     for weight, names in users.items():
         if len(set(names)) > 1:
-            yield Junction(weight, "shared", tuple(Part(name, 0) for name in dict.fromkeys(names)))
+            yield Junction(weight, "shared", parts(names))

@@ -13,6 +13,9 @@ from frivkit.graph.layout import Ends, Layout, Reads
 from frivkit.graph.rules import effect
 from frivkit.graph.shapes import batch_first, infer_shapes
 
+EXAMPLES = 3
+"""The batch, the first size of every shape below."""
+
 END = 2**31 - 1
 """Behind the end of every axis, also of one whose size is not known."""
 
@@ -31,7 +34,7 @@ class Chain:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.followed: list[tuple[int, int]] = []  # node, and its input that carries the units
-        self.start = Layout(axis, shape[axis])
+        self.start = Layout.of(axis, shape[axis])
         numbers = np.arange(shape[axis]).reshape(
             [-1 if a == axis else 1 for a in range(len(shape))]
         )
@@ -94,11 +97,16 @@ class Chain:
 
 def units_lie(array: np.ndarray, layout: Layout) -> bool:
     """Tell whether each position along the axis holds the units that a layout says."""
-    if array.shape[layout.axis] != layout.size:
-        return False
-    rows = np.moveaxis(array, layout.axis, -1).reshape(-1, layout.size)
-    positions = np.arange(layout.size) // layout.inner % layout.span - layout.offset
-    mine = (positions >= 0) & (positions < layout.width)
+    units = layout.units
+    for at, axis in enumerate(layout.axes):
+        repeats, rest = divmod(array.shape[axis], units.shape[at])
+        if rest or (repeats > 1 and repeats != EXAMPLES):
+            return False
+        units = np.concatenate([units] * repeats, axis=at)  # one period for each example
+    back = range(-len(layout.axes), 0)
+    rows = np.moveaxis(array, layout.axes, back).reshape(-1, units.size)
+    positions = units.ravel()
+    mine = positions >= 0
     numbered = (rows[:, mine] % OTHER == positions[mine]).all()  # unit i of others may lie there
     return bool(numbered and (rows[:, ~mine] >= OTHER).all())
 
@@ -253,7 +261,7 @@ def test_places_merged_one_after_the_other():
 
 def test_numbers_tell_a_wrong_layout():
     numbers = np.arange(8).reshape(1, 8) // 2
-    assert units_lie(numbers, Layout(1, 4, inner=2))
-    assert not units_lie(numbers, Layout(1, 4, outer=2))
-    assert not units_lie(numbers, Layout(1, 8))
-    assert not units_lie(numbers, Layout(1, 4, inner=2, span=3))
+    assert units_lie(numbers, Layout.of(1, 4, inner=2))
+    assert not units_lie(numbers, Layout.of(1, 4, outer=2))
+    assert not units_lie(numbers, Layout.of(1, 8))
+    assert not units_lie(numbers, Layout.of(1, 3, inner=2, span=4))

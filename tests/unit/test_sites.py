@@ -173,8 +173,7 @@ PICTURES = {
         a: Conv>Relu 4, 8x8 -> /fc/Gemm
         - /fc/Gemm: OUT""",
     "shuffled": """
-        a: Conv>Relu 4, 4x4 -> nobody
-        ! /Reshape: Reshape that splits the axis of units
+        a: Conv>Relu 4, 4x4 -> /b/Conv
         b: Conv>Relu 6, 4x4 -> /head/head.2/Gemm
         - /head/head.2/Gemm: OUT""",
     "sizes first": """
@@ -213,8 +212,7 @@ PICTURES = {
         0: Conv>Relu 4, 4x4x4 -> /4/Gemm
         - /4/Gemm: OUT""",
     "group norm": """
-        0: Conv>Conv 4, 4x4 -> nobody
-        ! /1/Reshape: Reshape that splits the axis of units
+        0: Conv>Relu 4, 4x4 -> /3/Conv
         3: Conv>Relu 5, 4x4 -> /5/5.2/Gemm
         - /5/5.2/Gemm: OUT""",
     "two heads": """
@@ -238,9 +236,8 @@ PICTURES = {
     # Inside the attention the examples lie on axis 1, or among the tokens on axis 0.
     "attention": """
         up: MatMul>Relu 6 on axis 2, 5 -> /down/MatMul
-        down: MatMul>Add 4 on axis 2, 5 -> nobody
+        down: MatMul>Add 4 on axis 2, 5 -> /out/Gemm
         ! /Add_1: met by '/n1/LayerNormalization_output_0', MET
-        ! /Gather: no rule for operator Gather
         - /attend/MatMul: examples are not the first axis of '/attend/Add_output_0'
         - /attend/Gemm: examples are not the first axis of '/attend/Gemm_output_0'
         - /out/Gemm: OUT""",
@@ -302,9 +299,8 @@ PICTURES = {
         - y/Gemm: OUT""",
     "padded shortcut": """
         a: Conv>Relu 4, 4x4 -> b/Conv
-        ! more/Pad: Pad changes the axis that units lie on
         b: Conv>Relu 6, 2x2 -> y/Gemm
-        ! s/Add: met by 'more', MET
+        = sum b a+1
         - y/Gemm: OUT""",
     "identity skip": """
         a: Gemm>Relu 5, - -> y/Gemm
@@ -334,8 +330,8 @@ PICTURES = {
         a: Gemm>Mul 5, - -> y/Gemm
         - y/Gemm: OUT""",
     "split": """
-        a: Gemm>Gemm 8, - -> nobody
-        ! p/Split: no rule for operator Split
+        a: Gemm>Gemm 8, - -> y/Gemm
+        = product a a
         - y/Gemm: OUT""",
     "crossed": """
         a: MatMul>Relu 4, 4 -> y/Gemm
@@ -350,9 +346,8 @@ PICTURES = {
         - y/Gemm: OUT""",
     "flat sum": """
         a: Conv>Relu 4, 2x2 -> y/Gemm
-        ! c/Add: met by 's', MET
         b: Gemm>Relu 16, - -> y/Gemm
-        ! c/Add: met by 'f', MET
+        = sum a b
         - y/Gemm: OUT""",
     "embedded": """
         a: MatMul>Relu 5 on axis 2, 4 -> y/Gemm
