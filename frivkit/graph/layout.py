@@ -122,7 +122,7 @@ class Layout:
         Args:
             axis: One of ``axes``.
             positions: Which to take, ``STAYS`` for what comes from elsewhere; shape (n,), or () to
-                take one and drop the axis.
+                take one and drop the axis, which must not be the only one.
         """
         at = self.axes.index(axis)
         units = np.take(self.units, np.maximum(positions, 0), axis=at)
@@ -133,8 +133,7 @@ class Layout:
             return None
         if np.ndim(positions):
             return Layout(self.axes, units)
-        kept = tuple(a - (a > axis) for a in self.axes if a != axis)
-        return Layout(kept, units) if kept else None
+        return Layout(tuple(a - (a > axis) for a in self.axes if a != axis), units)
 
     @cached_property
     def _key(self) -> tuple[tuple[int, ...], tuple[int, ...], bytes]:

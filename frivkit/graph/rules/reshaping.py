@@ -99,7 +99,7 @@ def _reduced(units: Numbers, axes: Sequence[int], batches: Sequence[int]) -> Lay
         if not wide:
             return None
         longest = max(wide, key=lambda at: lengths[at])
-        return Layout((axes[longest],), np.zeros(lengths[longest], np.intp))
+        return Layout((axes[longest],), np.full(lengths[longest], units.item()))
     return Layout(tuple(kept), units.reshape([size for size in units.shape if size > 1]))
 
 
