@@ -16,6 +16,7 @@ from frivkit.errors import DataError, FrivkitError, ModelError
 from frivkit.graph.instrument import check_names
 from frivkit.graph.model import Model
 from frivkit.graph.sites import Site, Survey, survey
+from frivkit.graph.turning import turned
 from frivkit.metric import Measurement, Metric
 from frivkit.options import parse_options, share_out
 from frivkit.progress import Progress, Silent
@@ -90,7 +91,7 @@ def load_model(request: Request, registry: Registry | None = None) -> Model:
 def inspect_model(request: Request) -> tuple[Model, Survey]:
     """Read a model and find what there is to analyse, without data unless shapes need a run."""
     model = load_model(request)
-    model = complete_shapes(model, request.device)
+    model = turned(complete_shapes(model, request.device))
     return model, survey(model, request.output)
 
 
@@ -108,7 +109,7 @@ def open_study(
     """
     model = load_model(request)
     data, warnings = named_data(request, model)
-    model = complete_shapes(model, request.device, data)
+    model = turned(complete_shapes(model, request.device, data))
     found = survey(model, request.output)
     study = Study(
         model,

@@ -100,17 +100,26 @@ def _meetings(
 
 
 def _split(survey: Survey, first: Mapping[str, int]) -> Iterator[Sequence[Numbers]]:
-    """Give pairs of units of one site that lie at one position of the axis on which they leave."""
-    seen: set[tuple[str, Layout]] = set()
+    """Give pairs of units that lie at one position of the axis on which they leave.
+
+    Such are the units of all heads of an attention, and those of sites that lay side by side
+    before their axis was split.
+    """
+    seen: set[tuple[tuple[str, Layout], ...]] = set()
     for layouts in survey.layouts.values():
+        if layouts in seen or all(len(layout.axes) == 1 for _, layout in layouts):
+            continue
+        seen.add(layouts)
+        last: dict[tuple[int, int], Numbers] = {}  # by axis and its length
         for site, layout in layouts:
-            if len(layout.axes) > 1 and (site, layout) not in seen:
-                seen.add((site, layout))
-                units = stacked(layout)
-                here = np.where(units == STAYS, STAYS, first[site] + units)
-                left, right = here[:, :-1].ravel(), here[:, 1:].ravel()
-                both = (left != STAYS) & (right != STAYS)
-                yield left[both], right[both]
+            units = stacked(layout)
+            here = np.where(units == STAYS, STAYS, first[site] + units)
+            place = (narrowed_axis(layout), len(here))
+            for column in here.T:
+                before = last.get(place, np.full(len(column), STAYS))
+                both = (before != STAYS) & (column != STAYS)
+                yield before[both], column[both]
+                last[place] = np.where(column == STAYS, before, column)
 
 
 def _grouped(

@@ -12,6 +12,7 @@ from frivkit.graph.model import Model
 from frivkit.graph.names import layer_names, node_label
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.tap import tap
+from frivkit.graph.turning import examples_first
 from frivkit.graph.writers import Skip, find_writers, leading_to_outputs, leading_to_weights
 
 
@@ -101,6 +102,7 @@ def survey(model: Model, output: str | None = None) -> Survey:
     order = {id(node): i for i, node in enumerate(graph)}
     for node, layout in weighted:
         value, there = tap(node.outputs[0], layout, order)
+        value, there = examples_first(value, there, model.batch) or (value, there)
         shape = shape_of(value)
         if id(value) not in to_output:
             skipped.append(Skip.of(node, f"does not lead to output {target!r}"))

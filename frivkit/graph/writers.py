@@ -115,8 +115,22 @@ def _weights_not_read(node: ir.Node) -> str | None:
         if not floating and node.op_type not in MIXING:  # sizes and indices, not weights
             continue
         if sum(size != 1 for size in shape_of(value) or ()) >= 2:
-            return f"{node.op_type} is not an operator whose weights are analysed"
+            return _WITHOUT_UNITS.get(node.op_type, f"{node.op_type} has weights but no rule")
     return None
+
+
+_WITHOUT_UNITS = {
+    **dict.fromkeys(
+        ("LSTM", "GRU", "RNN"), "recurrent: its units live in a state, which is not looked into"
+    ),
+    "Gather": "looks rows of a table up: no unit is computed by its weights",
+    **dict.fromkeys(("Add", "Mul", "Sub", "Div"), "a number of its own for each place: no units"),
+    **dict.fromkeys(
+        ("QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger"),
+        "computes in whole numbers, which masks cannot be put between",
+    ),
+}
+"""Why an operator with weights is not analysed."""
 
 
 def leading_to_weights(graph: ir.Graph, to_output: Set[int]) -> set[int]:

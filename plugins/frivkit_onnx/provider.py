@@ -12,6 +12,7 @@ from onnx_ir.passes.common import InlinePass
 from frivkit.errors import FrivkitError, ModelError
 from frivkit.graph.model import Model, digest, signature
 from frivkit.graph.shapes import infer_shapes
+from frivkit.graph.sizes import fix_sizes
 
 _SHAPE = re.compile(r"[1-9][0-9]{0,9}(x[1-9][0-9]{0,9})*")
 
@@ -56,6 +57,7 @@ def _read(path: Path, input_shape: str | None) -> Model:
     if input_shape is not None:
         _fix_sizes(model.graph, input_shape)
     infer_shapes(model)
+    fix_sizes(model)
     inputs, batch = signature(model.graph, path.name)
     return Model(
         ir=model,

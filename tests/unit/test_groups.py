@@ -15,12 +15,15 @@ from tests.handmade import written
 from tests.nets import NETS, network, opened
 
 HELD = {  # by layer, a part of the reason; every other layer can be thinned
-    "local norm": {"0": "a Pad whose sizes are computed"},
+    "local norm": {"0": "AveragePool pools over axis 2, where units lie"},
     "tokens": {"b": "LayerNormalization rescales each unit by all of them"},
     "tokens by dynamo": {"node_MatMul_10": "LayerNormalization rescales"},
     "group norm": {"0": "InstanceNormalization rescales each unit by all of its channel"},
     "group norm by dynamo": {"0": "rescales each unit"},
-    "attention": {"down": "where no units lie along their axis"},
+    "attention": {
+        "attend.out_proj": "met by 'x', where no units lie along their axis",
+        "down": "met by 'x', where no units lie along their axis",
+    },
     "mixer": {"down": "where no units lie along their axis"},
     "local norm node": {"a": "LRN rescales each unit by its neighbours"},
     "branching": {"a": "read in a graph that is not entered"},

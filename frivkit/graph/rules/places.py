@@ -173,10 +173,8 @@ def _gathering(node: ir.Node, index: int, layout: Layout) -> Effect:
     if tensor is None:
         return Ends("a Gather that chooses among units by what it computes")
     positions = tensor.numpy().astype(np.intp)
-    if positions.ndim == 0 and len(layout.axes) == 1:
-        return Ends("a Gather that takes one unit out")
-    if positions.ndim > 1:
-        return Ends("a Gather that lays units out on further axes")
+    if positions.ndim > 1 or (positions.ndim == 0 and len(layout.axes) == 1):
+        return Ends("a Gather that takes one unit out, or lays units out on further axes")
     length = layout.units.shape[layout.axes.index(axis)]
     return _only(layout.taken(axis, np.asarray(positions % length)))
 
