@@ -10,6 +10,8 @@ import numpy as np
 
 from frivkit.cache import Cache
 from frivkit.data import Dataset, open_data
+from frivkit.engine.freeing import freed
+from frivkit.engine.labels import Asked
 from frivkit.engine.probe import complete_shapes
 from frivkit.engine.session import Device
 from frivkit.errors import DataError, FrivkitError, ModelError
@@ -23,6 +25,8 @@ from frivkit.progress import Progress, Silent
 from frivkit.registry import Registry, installed
 from frivkit.study import Study
 
+KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+"""Domains of operators that ONNX Runtime brings."""
 ONE_SIDED = 0.9
 """Share of labels in one class above which agreement of labels says little."""
 
@@ -44,6 +48,7 @@ class Request:
         trust: Whether formats that can run code may be read.
         device: Where to run.
         memory: Bytes that activations may take.
+        asked: How labels are read from the output.
     """
 
     model: Path
@@ -58,6 +63,7 @@ class Request:
     trust: bool = False
     device: Device = field(default_factory=Device)
     memory: int = 2 << 30
+    asked: Asked = field(default_factory=Asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +115,24 @@ def open_study(
     """
     model = load_model(request)
     data, warnings = named_data(request, model)
-    model = turned(complete_shapes(model, request.device, data))
+    _check_operators(model)
+    output = model.output(request.output)
+    model = complete_shapes(model, request.device, data)
+    free = freed(model, output, request.device, data, request.memory)
+    if free.batch is not None:
+        warnings += (
+            f"{model.path.name} insists on {free.batch} examples a run, and gives others when it "
+            "is run on more: runs take their time",
+        )
+    warnings += tuple(f"{model.path.name}: {change}" for change in model.changes)
+    model = turned(complete_shapes(free, request.device, data))
     found = survey(model, request.output)
     study = Study(
         model,
         found,
         _chosen(found, request.layers, model),
         data,
-        output=model.output(request.output),
+        output=output,
         select=lambda name: installed().load("unit_selectors", name),
         cache=cache,
         device=request.device,
@@ -125,8 +141,19 @@ def open_study(
         protocol=request.protocol,
         seed=request.seed,
         memory=request.memory,
+        asked=request.asked,
     )
     return study, warnings
+
+
+def _check_operators(model: Model) -> None:
+    """Refuse operators that ONNX Runtime does not bring, by name."""
+    foreign = [f"{node.domain}.{node.op_type}" for node in model.graph if node.domain not in KNOWN]
+    if foreign:
+        raise ModelError(
+            f"{model.path.name} uses {', '.join(dict.fromkeys(foreign))}, which ONNX Runtime does "
+            "not have, so it cannot be run; 'frivkit inspect' shows what lies around it"
+        )
 
 
 def analyze(
@@ -165,10 +192,10 @@ def analyze(
     labels = study.labels()
     _, counts = np.unique(labels, return_counts=True)
     largest = float(counts.max() / labels.size)
-    if largest > ONE_SIDED:
+    if largest > ONE_SIDED and not study.numbers:
         warnings += (
             f"{largest:.1%} of the labels fall in one class: give more varied data, "
-            "for most labels have nowhere to go",
+            "for most labels have nowhere to go; if the output holds numbers, give --regression",
         )
     found = []
     for meter, setting in zip(meters, settings, strict=True):
@@ -226,7 +253,7 @@ def _chosen(found: Survey, patterns: Sequence[str], model: Model) -> tuple[Site,
 def _accuracy(study: Study) -> float | None:
     """Give the share of the data's own labels that the intact network meets."""
     labels = study.labels()
-    if not study.data.has_labels or labels.shape[1] != 1:
+    if study.numbers or not study.data.has_labels or labels.shape[1] != 1:
         return None
     met = 0
     for batch in study.data.batches(4096):

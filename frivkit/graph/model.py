@@ -26,6 +26,8 @@ class Model:
         inputs: What each input wants, without the batch axis.
         batch: The batch size the file insists on, or None when any will do.
         metadata: Key-value pairs that the file carries.
+        changes: What was changed on reading, so that it is analysed; the graph is then not that
+            of the file, and nothing is written from it.
     """
 
     ir: OnnxModel
@@ -35,6 +37,7 @@ class Model:
     inputs: tuple[TensorSpec, ...]
     batch: int | None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
 
     @property
     def graph(self) -> Graph:

@@ -103,7 +103,7 @@ def verify(
     named = request.data is not None or "frivkit.data" in original.metadata
     models = [_complete(model, request.device, data) for model in (original, other)]
     before, after = (
-        Side(model, output, request.device, request.memory)
+        Side(model, output, request.device, request.memory, request.asked)
         for model, output in zip(models, outputs, strict=True)
     )
     comparison = compare(before, after, data, progress)

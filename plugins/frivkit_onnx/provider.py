@@ -10,9 +10,11 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from frivkit.errors import FrivkitError, ModelError
+from frivkit.graph.dequantising import dequantise
 from frivkit.graph.model import Model, digest, signature
 from frivkit.graph.shapes import infer_shapes
 from frivkit.graph.sizes import fix_sizes
+from frivkit.graph.widening import widen
 
 _SHAPE = re.compile(r"[1-9][0-9]{0,9}(x[1-9][0-9]{0,9})*")
 
@@ -54,6 +56,7 @@ def _read(path: Path, input_shape: str | None) -> Model:
     _read_on_use(model, path)
     if model.functions:
         InlinePass()(model)
+    changes = [done for done in (widen(model), dequantise(model)) if done is not None]
     if input_shape is not None:
         _fix_sizes(model.graph, input_shape)
     infer_shapes(model)
@@ -67,6 +70,7 @@ def _read(path: Path, input_shape: str | None) -> Model:
         inputs=inputs,
         batch=batch,
         metadata=dict(model.metadata_props),
+        changes=tuple(changes),
     )
 
 
