@@ -1,7 +1,7 @@
 """The spine: open a model, find its sites, open its data, measure.  Reads like the README."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,8 @@ def load_model(request: Request, registry: Registry | None = None) -> Model:
     options = {"input_shape": request.input_shape} if request.input_shape else {}
     model: Model = registry.load("model_providers", name)(request.model, options)
     check_names(model)
-    return model
+    rules = [registry.load("operator_rules", each) for each in registry.offers("operator_rules")]
+    return replace(model, operators={op: rule for table in rules for op, rule in table.items()})
 
 
 def inspect_model(request: Request) -> tuple[Model, Survey]:

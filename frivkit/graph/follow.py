@@ -14,6 +14,7 @@ from frivkit.graph.layout import (
     Keeps,
     Layout,
     Reads,
+    Rule,
     Splits,
     shape_of,
 )
@@ -71,20 +72,26 @@ class Followed:
     layouts: Mapping[str, tuple[tuple[str, Layout], ...]]
 
 
-def follow(graph: ir.Graph, found: Mapping[str, Found], fresh: Mapping[int, Layout]) -> Followed:
+def follow(
+    graph: ir.Graph,
+    found: Mapping[str, Found],
+    fresh: Mapping[int, Layout],
+    operators: Mapping[str, Rule],
+) -> Followed:
     """Note readers and ends in every site, and give where their units lie and where sites meet.
 
     Args:
         graph: The graph.
         found: The sites by name; their readers and ends are filled in.
         fresh: Where each writer's units lie in its output, by ``id(node)``.
+        operators: What each operator does to units.
     """
     written = {id(node): name for name, site in found.items() for node in site.writers}
     lying: _Lying = {}
     layouts: dict[str, tuple[tuple[str, Layout], ...]] = {}
     junctions: list[Junction] = []
     for node in (node for node in graph if node.op_type not in SHAPE_ONLY and node.outputs):
-        outs, met = _arriving(node, lying, found)
+        outs, met = _arriving(node, lying, found, operators)
         writer = written.get(id(node))
         junctions.extend(_junctions(node, met, writer, fresh))
         _note(node, met, writer, found)
@@ -107,7 +114,7 @@ _Lying = dict[int, list[tuple[str, Layout]]]  # the sites in a tensor, by id(val
 
 
 def _arriving(
-    node: ir.Node, lying: _Lying, found: Mapping[str, Found]
+    node: ir.Node, lying: _Lying, found: Mapping[str, Found], operators: Mapping[str, Rule]
 ) -> tuple[list[list[tuple[str, Layout]]], list[_Met]]:
     """Give the units that go on in each output, and those that meet; note readers and ends."""
     outs: list[list[tuple[str, Layout]]] = [[] for _ in node.outputs]
@@ -116,7 +123,7 @@ def _arriving(
         known: dict[Layout, Effect] = {}  # in a long residual stage hundreds lie alike
         for name, layout in lying.get(id(value), ()):
             if layout not in known:
-                known[layout] = effect(node, index, layout)
+                known[layout] = effect(node, index, layout, operators)
             what = known[layout]
             if isinstance(what, Joins):
                 met.append(_Met(name, index, what))

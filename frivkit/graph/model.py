@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 from onnx_ir import Graph
@@ -28,6 +29,7 @@ class Model:
         metadata: Key-value pairs that the file carries.
         changes: What was changed on reading, so that it is analysed; the graph is then not that
             of the file, and nothing is written from it.
+        operators: Rules of operators that plugins add, by name (``frivkit.graph.layout.Rule``).
     """
 
     ir: OnnxModel
@@ -38,6 +40,7 @@ class Model:
     batch: int | None
     metadata: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+    operators: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:

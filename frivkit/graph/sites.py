@@ -10,6 +10,7 @@ from frivkit.graph.follow import Found, follow
 from frivkit.graph.layout import Layout, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.names import layer_names, node_label
+from frivkit.graph.rules import RULES
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.tap import tap
 from frivkit.graph.turning import examples_first
@@ -93,7 +94,7 @@ def survey(model: Model, output: str | None = None) -> Survey:
     Raises:
         ModelError: the output asked for is not there.
     """
-    graph = model.graph
+    graph, operators = model.graph, RULES | dict(model.operators)
     target = model.output(output)
     weighted, skipped = find_writers(graph)
     to_output = leading_to_outputs(graph, target)
@@ -101,8 +102,8 @@ def survey(model: Model, output: str | None = None) -> Survey:
     found: dict[str, Found] = {}
     order = {id(node): i for i, node in enumerate(graph)}
     for node, layout in weighted:
-        value, there = tap(node.outputs[0], layout, order)
-        value, there = examples_first(value, there, model.batch) or (value, there)
+        value, there = tap(node.outputs[0], layout, order, operators)
+        value, there = examples_first(value, there, model.batch, operators) or (value, there)
         shape = shape_of(value)
         if id(value) not in to_output:
             skipped.append(Skip.of(node, f"does not lead to output {target!r}"))
@@ -118,7 +119,8 @@ def survey(model: Model, output: str | None = None) -> Survey:
             skipped.append(Skip.of(node, f"another layer's units lie otherwise in {value.name!r}"))
         else:
             site.writers.append(node)
-    followed = follow(graph, found, {id(node): layout for node, layout in weighted})
+    fresh = {id(node): layout for node, layout in weighted}
+    followed = follow(graph, found, fresh, operators)
     sites = _sites(found, order)
     couplings = couple(
         [site.name for site in sites], [*followed.junctions, *_shared_weights(found)]

@@ -1,12 +1,13 @@
 """Tensors whose examples do not lie on the first axis, as torch's own attention writes them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import onnx_ir as ir
 
-from frivkit.graph.layout import SHAPE_ONLY, Keeps, Layout
+from frivkit.graph.layout import SHAPE_ONLY, Keeps, Layout, Rule
 from frivkit.graph.model import Model
-from frivkit.graph.rules import effect
+from frivkit.graph.rules import RULES, effect
 from frivkit.graph.shapes import batch_first, batch_symbol, sizes_for
 from frivkit.graph.tap import tap
 from frivkit.graph.writers import find_writers
@@ -18,7 +19,7 @@ _NONE = 7919  # a batch that no fixed size of a model is
 
 
 def examples_first(
-    value: ir.Value, layout: Layout, batch: int | None
+    value: ir.Value, layout: Layout, batch: int | None, operators: Mapping[str, Rule] = RULES
 ) -> tuple[ir.Value, Layout] | None:
     """Follow units to a tensor with the examples on its first axis, through what moves places.
 
@@ -26,6 +27,7 @@ def examples_first(
         value: Where units are tapped.
         layout: Where they lie there.
         batch: The batch size the model insists on, None when any will do.
+        operators: What each operator does to units.
 
     Returns:
         The tensor and where the units lie in it, whole and in order; None where there is none.
@@ -34,7 +36,7 @@ def examples_first(
         uses = [use for use in value.uses() if use.node.op_type not in SHAPE_ONLY]
         if len(uses) != 1 or uses[0].node.op_type not in MOVING or uses[0].idx != 0:
             return None
-        what = effect(uses[0].node, 0, layout)
+        what = effect(uses[0].node, 0, layout, operators)
         if not isinstance(what, Keeps):
             return None
         value, layout = uses[0].node.outputs[0], what.layout
@@ -63,11 +65,13 @@ def turned(model: Model) -> Model:
 
 def _misplaced(model: Model, symbol: str) -> list[tuple[str, int]]:
     order = {id(node): i for i, node in enumerate(model.graph)}
+    operators = RULES | dict(model.operators)
     found: dict[str, int] = {}
     for node, layout in find_writers(model.graph)[0]:
-        value, there = tap(node.outputs[0], layout, order)
+        value, there = tap(node.outputs[0], layout, order, operators)
         sizes = sizes_for(value, symbol, _NONE) or ()
-        if examples_first(value, there, None) is None and sizes.count(_NONE) == 1 and there.whole:
+        first = examples_first(value, there, None, operators)
+        if first is None and sizes.count(_NONE) == 1 and there.whole:
             found[value.name or ""] = sizes.index(_NONE)
     return [(name, axis) for name, axis in found.items() if axis > 0 and name]
 

@@ -70,12 +70,12 @@ def test_weights_alone_in_bfloat16(tmp_path):
     """As files save room: the weights are cast to float32 before they are used."""
     proto = dense()
     for index, old in enumerate(list(proto.graph.initializer)):
-        array = onnx.numpy_helper.to_array(old)
+        array, name = onnx.numpy_helper.to_array(old), old.name
         narrow = helper.make_tensor(
-            f"{old.name}_narrow", TensorProto.BFLOAT16, array.shape, array.ravel().tolist()
+            f"{name}_narrow", TensorProto.BFLOAT16, array.shape, array.ravel().tolist()
         )
         proto.graph.initializer[index].CopyFrom(narrow)
-        cast = helper.make_node("Cast", [narrow.name], [old.name], to=TensorProto.FLOAT)
+        cast = helper.make_node("Cast", [narrow.name], [name], to=TensorProto.FLOAT)
         proto.graph.node.insert(0, cast)
     study, _ = open_study(Request(saved(proto, tmp_path), data=NOISE))
     assert [site.width for site in study.sites] == [5]

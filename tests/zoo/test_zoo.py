@@ -12,6 +12,7 @@ from frivkit.graph.sites import Site, survey
 from frivkit.masks import Mask
 from frivkit_units.selectors import MAP
 from tests.picture import picture, written_out
+from tests.zoo import operators
 from tests.zoo.files import EXPORTERS, UNWRITTEN, ZOO, opened
 from tests.zoo.independent import multiplied, ran, without_weights
 from tests.zoo.page import PAGE, outline, rows
@@ -97,3 +98,7 @@ def test_the_page_has_a_row_for_each_network():
     assert [line.split("|")[1].strip() for line in dict.fromkeys(table)] == [
         name for name in ZOO for _ in range(ROWS.get(name, 1))
     ]
+
+
+def test_the_page_of_operators_is_that_of_the_rules():
+    assert operators.PAGE.read_text() == operators.page(), "run: python -m tests.zoo.operators"

@@ -85,6 +85,7 @@ ELEMENTWISE = NONLINEAR | LINEAR
 
 
 def _elementwise(node: ir.Node, index: int, layout: Layout, *, nonlinear: bool) -> Effect:
+    """Keep them entry by entry, or couple them with those of another computed operand."""
     moved = _broadcast(node, index, layout)
     if moved is None:
         return Ends("its other operand changes the axis that units lie on")

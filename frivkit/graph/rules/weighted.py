@@ -44,6 +44,7 @@ MIXING = frozenset(
 
 
 def _mixing(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Mix all units by weights into something new."""
     del node, index, layout
     return Reads()
 
