@@ -36,7 +36,7 @@ def model_providers() -> list[Offer]:  # type: ignore[empty-body]  # pluggy spec
 
 @hookspec
 def operator_rules() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer what operators do to units: a mapping of names to ``frivkit.graph.layout.Rule``."""
+    """Offer what operators do to units; target: ``frivkit.graph.layout.Operators``."""
 
 
 @hookspec

@@ -3,7 +3,7 @@
 These are the words in which the rules of :mod:`frivkit.graph.rules` are written.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -207,6 +207,8 @@ class Ends:
 Effect = Keeps | Splits | Joins | Reads | Ends
 Rule = Callable[[ir.Node, int, Layout], Effect]
 """A rule: the node, which of its inputs carries the units, and where they lie there."""
+Operators = Mapping[str, Rule]
+"""Rules by the names of operators, those of a domain of their own with it (``org.example.Blend``)."""
 
 
 SHAPE_ONLY = frozenset(("Shape", "Size"))

@@ -255,7 +255,7 @@ PICTURES = {
         - b/MatMul: OUT
         - c/MatMul: OUT""",
     "integer": """
-        - c/QLinearConv: computes in whole numbers, which masks cannot be put between""",
+        - c/QLinearConv: OUT""",
     "halves": """
         a: Gemm>Relu 5, - -> y/Gemm
         - y/Gemm: OUT""",
