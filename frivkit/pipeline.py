@@ -36,7 +36,7 @@ class Request:
     """What a user asks of a model, apart from what to do with it.
 
     Attributes:
-        model: The model file.
+        model: The model file, or a model that is open already, as :func:`frivkit.load` gives.
         data: A data spec; None takes the one in the model's metadata, else ``gaussian``.
         examples: Use at most so many examples.
         units: The unit selector; None lets each metric take its protocol's.
@@ -51,7 +51,7 @@ class Request:
         asked: How labels are read from the output.
     """
 
-    model: Path
+    model: Path | Model
     data: str | None = None
     examples: int | None = None
     units: str | None = None
@@ -78,17 +78,26 @@ class Analysis:
 
 
 def load_model(request: Request, registry: Registry | None = None) -> Model:
-    """Read a model with the provider for its file type.
+    """Read a model with the provider for its file type; one that is open stays as it is.
 
     Raises:
         ModelError: no provider reads such files, the file cannot be read, or it has names that
             frivkit keeps for itself.
     """
+    if isinstance(request.model, Model):
+        check_names(request.model)
+        return request.model
     registry = registry or installed()
     suffix = request.model.suffix.lower().removeprefix(".")
     offers = registry.offers("model_providers")
     name = suffix if suffix in offers else "onnx"
-    options = {"input_shape": request.input_shape} if request.input_shape else {}
+    given = {
+        "input_shape": request.input_shape,
+        "data": request.data,
+        "memory": str(request.memory),
+        "trust": "yes" if request.trust else None,
+    }
+    options = {key: value for key, value in given.items() if value}
     model: Model = registry.load("model_providers", name)(request.model, options)
     check_names(model)
     rules = [registry.load("operator_rules", each) for each in registry.offers("operator_rules")]

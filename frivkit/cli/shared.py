@@ -33,8 +33,11 @@ _OPTIONS = (
     ),
     click.option("--no-cache", is_flag=True, help="Keep nothing, reuse nothing."),
     click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True),
-    click.option("--trust", is_flag=True, help="Read formats that can run code."),
-    click.option("--input-shape", help="Sizes that the file leaves open, such as 1x3x32x32."),
+    click.option("--trust", is_flag=True, help="Read formats that can run code, such as .pt."),
+    click.option(
+        "--input-shape",
+        help="Sizes that the file leaves open, such as 1x3x32x32, or 1x3x32x32,1x10:int64.",
+    ),
     click.option("--output-name", help="The output that holds the logits."),
     click.option(
         "--label-axis",

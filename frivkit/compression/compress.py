@@ -177,7 +177,8 @@ def compress(
         thin.metadata_props.pop(stale, None)
     thin.metadata_props.update(_provenance(calibration, budget, method, made))
     save(thin, output, model)
-    found = verify(request, output, data=proof, progress=progress)
+    opened = replace(request, model=model)  # reading it again may take long
+    found = verify(opened, output, data=proof, progress=progress)
     return Compression(calibration, method, made, output, found, (*warnings, *found.warnings))
 
 

@@ -208,7 +208,7 @@ Effect = Keeps | Splits | Joins | Reads | Ends
 Rule = Callable[[ir.Node, int, Layout], Effect]
 """A rule: the node, which of its inputs carries the units, and where they lie there."""
 Operators = Mapping[str, Rule]
-"""Rules by the names of operators, those of a domain of their own with it (``org.example.Blend``)."""
+"""Rules by the names of operators; that of another domain stands before it, with a dot."""
 
 
 SHAPE_ONLY = frozenset(("Shape", "Size"))

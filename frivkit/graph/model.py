@@ -1,7 +1,7 @@
 """A model: an ONNX graph in memory, where it came from, and what goes in and comes out."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -79,7 +79,11 @@ def parameters(graph: ir.Graph) -> int:
 
 
 Provider = Callable[[Path, Mapping[str, str]], Model]
-"""A model provider: reads a file under options (``trust``, ``input_shape``), gives a Model."""
+"""A model provider: reads a file under options, gives a Model.
+
+The options are those that were given of ``input_shape`` (as in ``--input-shape``), ``data`` (a data
+spec), ``memory`` (bytes) and ``trust`` (``"yes"``: the file may run code).
+"""
 
 
 def _constants(graph: ir.Graph) -> Iterator[ir.TensorProtocol]:
@@ -190,10 +194,10 @@ def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int |
     return tuple(specs), next(iter(fixed), None)
 
 
-def digest(path: Path, model: ir.Model) -> str:
-    """Give the sha256 of a model file followed by its external data files in name order."""
+def digest(files: Iterable[Path]) -> str:
+    """Give one sha256 for files in their order: a model's, then those of its external data."""
     total = hashlib.sha256()
-    for part in [path, *external_files(model)]:
+    for part in files:
         with part.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
