@@ -110,13 +110,13 @@ def survey(model: Model, output: str | None = None) -> Survey:
         elif id(value) not in to_weights:
             skipped.append(Skip.of(node, "its units are the model's outputs"))
         elif not batch_first(value, model.batch):
-            skipped.append(Skip.of(node, f"examples are not the first axis of {value.name!r}"))
+            skipped.append(Skip.of(node, "its examples lie on no axis of their own"))
         elif shape is None or None in shape[1:]:
-            skipped.append(Skip.of(node, f"shape of {value.name!r} is unknown: give --input-shape"))
+            skipped.append(Skip.of(node, "its shape is not known: give --input-shape"))
         elif not there.whole or shape[there.axis] != there.size:
             skipped.append(Skip.of(node, "its nonlinearity comes after units were flattened"))
         elif (site := found.setdefault(value.name or "", Found(value, there))).layout != there:
-            skipped.append(Skip.of(node, f"another layer's units lie otherwise in {value.name!r}"))
+            skipped.append(Skip.of(node, "another layer's units lie otherwise in what it writes"))
         else:
             site.writers.append(node)
     fresh = {id(node): layout for node, layout in weighted}

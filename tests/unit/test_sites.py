@@ -209,11 +209,11 @@ PICTURES = {
         up: MatMul>Relu 6 on axis 2, 5 -> /down/MatMul
         down: MatMul>Add 4 on axis 2, 5 -> /out/Gemm
         = sum attend.out_proj down
-        - /attend/MatMul: examples are not the first axis of '/attend/Add_output_0'
+        - /attend/MatMul: its examples lie on no axis of their own
         - /out/Gemm: OUT""",
     "windows": """
         a: Conv>Relu 4, 8x8 -> /b/MatMul
-        - /b/MatMul: examples are not the first axis of '/Relu_1_output_0'
+        - /b/MatMul: its examples lie on no axis of their own
         - /c/Gemm: OUT""",
     # The units of up and down are places of the stem's: they share no axis with the stem's units,
     # and the two layers do not read those.
@@ -306,7 +306,7 @@ PICTURES = {
     "crossed": """
         a: MatMul>Relu 4, 4 -> y/Gemm
         ! s/Add: met by 'b', MET
-        - b/MatMul: another layer's units lie otherwise in 'r'
+        - b/MatMul: another layer's units lie otherwise in what it writes
         - y/Gemm: OUT""",
     # Sixteen entries before s are sixteen of its units.
     "flat beside": """
@@ -325,8 +325,8 @@ PICTURES = {
         - p/Add: a number of its own for each place: no units
         - y/Gemm: OUT""",
     "cnn of any size": """
-        - /0/Conv: shape of '/1/Relu_output_0' is unknown: give --input-shape
-        - /2/Conv: shape of '/3/Relu_output_0' is unknown: give --input-shape
+        - /0/Conv: its shape is not known: give --input-shape
+        - /2/Conv: its shape is not known: give --input-shape
         - /4/4.2/Gemm: OUT""",
 }
 SAME = ["cnn of opset 9", "cnn with weights as inputs", "cnn of one", "cnn of four"]

@@ -1,6 +1,6 @@
 """Rules for operators that give the numbers of a tensor other axes: Reshape and its relatives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -27,7 +27,7 @@ def _reshaping(node: ir.Node, index: int, layout: Layout) -> Effect:
         return Ends(f"{node.op_type} to or from an unknown shape")
     groups = [
         group
-        for group in sorted(_equal_groups(before, after))
+        for group in _equal_groups(before, after)
         if any(group[0] <= axis < group[1] for axis in layout.axes)
     ]
     mixed = Ends(f"{node.op_type} that mixes units with the batch")
@@ -116,27 +116,31 @@ def _kept_whole(before: Sizes, after: Sizes, layout: Layout, groups: Groups) -> 
     return None
 
 
-def _equal_groups(before: Sizes, after: Sizes) -> Iterator[tuple[int, int, int, int]]:
+def _equal_groups(before: Sizes, after: Sizes) -> Groups:
     """Cut two shapes, from the back, into the shortest runs of axes of equal size.
 
-    From where sizes cannot be compared, in front, the rest is one group.
+    From where sizes cannot be compared, in front, the rest is one group; axes of 1 that are left
+    over in front belong to the first.
     """
+    found: Groups = []
     i, j = len(before), len(after)
     while i > 0 and j > 0:
         left, right = i - 1, j - 1
         a, b = before[left], after[right]
         while a != b:
             if a is None or b is None or (a < b and left == 0) or (b < a and right == 0):
-                yield 0, i, 0, j
-                return
+                return [(0, i, 0, j), *found]
             if a < b:
                 left -= 1
                 a = _size(before[left:i])
             else:
                 right -= 1
                 b = _size(after[right:j])
-        yield left, i, right, j
+        found.insert(0, (left, i, right, j))
         i, j = left, right
+    if found:
+        found[0] = (0, found[0][1], 0, found[0][3])
+    return found
 
 
 def _size(sizes: Sequence[int | None]) -> int | None:
