@@ -21,8 +21,8 @@ def command(*, common: Common, model: Path, json_to: str | None) -> None:
     clock = Clock.start()
     check_places(json_to, model=model)
     found, survey = inspect_model(common.request(model))
-    document = inspection_document(found, survey, clock)
+    document = inspection_document(found, survey, clock, common.output_name)
     if json_to:
         write_json(document, json_to)
     if json_to != "-":
-        click.echo(inspection_text(document))
+        click.echo(inspection_text(document, everything=common.verbose))

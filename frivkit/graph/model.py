@@ -182,7 +182,8 @@ def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int |
             raise ModelError(f"input {value.name!r} of {name} has no shape: give --input-shape")
         if len(value.shape) == 0:
             raise ModelError(
-                f"input {value.name!r} of {name} has no batch axis to put examples on: make it a constant of the file"
+                f"input {value.name!r} of {name} has no batch axis to put examples on: make it a "
+                "constant of the file"
             )
         sizes = [size if isinstance(size, int) and size > 0 else None for size in value.shape]
         batches.add(sizes[0])

@@ -13,6 +13,7 @@ from frivkit.metric import Measurement
 from frivkit.pipeline import Analysis
 from frivkit.provenance import Clock, provenance
 from frivkit.registry import installed
+from frivkit.report.advice import advice, held_layers
 
 
 def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
@@ -45,8 +46,18 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
     return finite
 
 
-def inspection_document(model: Model, survey: Survey, clock: Clock) -> dict[str, Any]:
-    """Give the document ``frivkit.inspection/1``."""
+def inspection_document(
+    model: Model, survey: Survey, clock: Clock, output: str | None = None
+) -> dict[str, Any]:
+    """Give the document ``frivkit.inspection/1``.
+
+    Args:
+        model: The model.
+        survey: What was found in it.
+        clock: When that began.
+        output: The output whose labels are compared; None takes the first.
+    """
+    held = held_layers(model, survey)
     return {
         "schema": "frivkit.inspection/1",
         "model": _model(model)
@@ -65,6 +76,7 @@ def inspection_document(model: Model, survey: Survey, clock: Clock) -> dict[str,
                 "writers": list(site.writers),
                 "readers": list(site.readers),
                 "not_followed": list(site.ends),
+                "held": held[site.name],
                 "parameters": survey.weights[site.name].parameters,
                 "macs": survey.weights[site.name].macs,
             }
@@ -86,6 +98,7 @@ def inspection_document(model: Model, survey: Survey, clock: Clock) -> dict[str,
             for coupling in survey.couplings
         ],
         "skipped": _skipped(survey),
+        "advice": advice(model, survey, model.output(output)),
         "provenance": _provenance(clock, 0),
     }
 

@@ -22,6 +22,8 @@ WIDTH = 80
 CURVE_HEIGHT, CURVE_WIDTH = 11, 61
 LEAST = 12
 """Characters that are left of a name however little room there is."""
+LAYERS, COUPLINGS, REASONS = 16, 8, 3
+"""Lines for layers and for couplings, and reasons, that are shown unless all are asked for."""
 NODES = 8
 """Nodes listed for each reason why some are not analysed."""
 
@@ -53,11 +55,13 @@ def analysis_text(document: Mapping[str, Any]) -> str:
     return joined(lines)
 
 
-def inspection_text(document: Mapping[str, Any]) -> str:
-    """Give an inspection as text: sites, couplings, what is not analysed and why.
+def inspection_text(document: Mapping[str, Any], *, everything: bool = False) -> str:
+    """Give an inspection as text: layers, couplings, what is left out, and what to do about it.
 
     Args:
         document: ``frivkit.inspection/1``, see ``docs/json.md``.
+        everything: List all layers, couplings and nodes, however many they are; else no more than
+            fit on a screen together with what is said of all of them, which comes last.
     """
     name, document = file_name(document["model"]["path"]), readable(document)
     model, sites = document["model"], document["sites"]
@@ -86,12 +90,56 @@ def inspection_text(document: Mapping[str, Any]) -> str:
         for site in sites
     ]
     if rows:
-        lines += columns([head, *rows], right={2, 4, 5}, names={0, 6})
+        table = columns([head, *rows], right={2, 4, 5}, names={0, 6})
+        lines += table if everything else _shortened(table, LAYERS)
     else:
         lines.append("no layer with units was found: there is nothing to analyse")
-    lines += _couplings(document)
+    couplings = _couplings(document)
+    lines += couplings if everything else _shortened(couplings, COUPLINGS)
     lines += _skipped(document["skipped"])
+    lines += _in_short(document)
     return joined(lines)
+
+
+def _shortened(lines: list[str], most: int) -> list[str]:
+    """Leave lines out in the middle where there are more than fit."""
+    if len(lines) <= most + 2:
+        return lines
+    kept = most // 2
+    left = len(lines) - 2 * kept
+    return [*lines[:kept], f"  … {left} more lines (see -v or --json)", *lines[-kept:]]
+
+
+def _in_short(document: Mapping[str, Any]) -> list[str]:
+    """Say in a few lines what will be analysed, what can leave, and what to do."""
+    sites, skipped = document["sites"], document["skipped"]
+    if not sites:
+        return ["", *_to_do(document)] if document["advice"] else []
+    held = [site["held"] for site in sites if site["held"]]
+    units = sum(site["units"] for site in sites)
+    lines = [
+        "",
+        *wrapped(
+            f"in short: {len(sites)} {'layer' if len(sites) == 1 else 'layers'} with {units:,} "
+            f"units will be analysed, {len(skipped)} {'node' if len(skipped) == 1 else 'nodes'} "
+            f"with weights will not; units of {len(sites) - len(held)} can leave in a thinner model"
+            + ("" if not held else f", those of {len(held)} cannot:"),
+            "  ",
+        ),
+    ]
+    reasons: dict[str, int] = {}
+    for reason in held:
+        told = reason.partition(": ")[2] or reason
+        reasons[told] = reasons.get(told, 0) + 1
+    for told, count in sorted(reasons.items(), key=lambda each: -each[1])[:REASONS]:
+        lines += wrapped(f"  {count:>3} {told}", "      ")
+    if len(reasons) > REASONS:
+        lines.append(f"     {_more(len(reasons) - REASONS).strip()}")
+    return [*lines, *_to_do(document)]
+
+
+def _to_do(document: Mapping[str, Any]) -> list[str]:
+    return [line for each in document["advice"] for line in wrapped(f"- {each}", "  ")]
 
 
 def _model(name: str, document: Mapping[str, Any]) -> list[str]:

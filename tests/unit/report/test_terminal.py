@@ -13,7 +13,7 @@ from tests.documents import ablation, document, plain
 
 def inspection(**more):
     found = documents.small()
-    found |= {"schema": "frivkit.inspection/1", "couplings": []}
+    found |= {"schema": "frivkit.inspection/1", "couplings": [], "advice": []}
     found["model"] |= {
         "inputs": [{"name": "image", "dtype": "float32", "shape": [1, 28, None]}],
         "outputs": ["logits"],
@@ -25,6 +25,7 @@ def inspection(**more):
             "writers": [f"/{site['layer']}/Conv"],
             "readers": [],
             "not_followed": [],
+            "held": None,
             "parameters": 18496,
             "macs": 3612672,
         }
@@ -144,7 +145,9 @@ class TestInspection:
         skipped = [{"node": f"n{i}", "op": "MatMul", "reason": "left"} for i in range(11)]
         skipped.insert(3, {"node": "g", "op": "Gemm", "reason": "right"})
         lines = inspection_text(inspection(skipped=skipped)).splitlines()
-        lines = lines[lines.index("not analysed") + 1 :]
+        lines = lines[
+            lines.index("not analysed") + 1 : lines.index("", lines.index("not analysed"))
+        ]
         assert lines == [
             "  left",
             *(f"    MatMul  n{i}" for i in range(8)),
@@ -152,6 +155,26 @@ class TestInspection:
             "  right",
             "    Gemm  g",
         ]
+
+    def test_the_end_says_in_short_what_to_expect_and_what_to_do(self):
+        found = inspection(advice=["give real inputs by --data"])
+        found["sites"][1]["held"] = "/n/Softmax: Softmax rescales each unit by all of them"
+        assert inspection_text(found).splitlines()[-4:] == [
+            "in short: 3 layers with 96 units will be analysed, 1 node with weights will not;",
+            "  units of 2 can leave in a thinner model, those of 1 cannot:",
+            "    1 Softmax rescales each unit by all of them",
+            "- give real inputs by --data",
+        ]
+
+    def test_a_long_table_is_cut_unless_all_is_asked_for(self):
+        found = inspection()
+        found["sites"] = [found["sites"][0] | {"layer": f"layer{i}"} for i in range(40)]
+        text, whole = inspection_text(found), inspection_text(found, everything=True)
+        assert "layer0 " in text
+        assert "layer39 " in text
+        assert "layer20 " not in text
+        assert "more lines (see -v or --json)" in text
+        assert all(f"layer{i} " in whole for i in range(40))
 
     def test_model_without_layers_says_so(self):
         found = inspection(sites=[])
@@ -175,6 +198,7 @@ def test_no_line_is_wider_than_a_terminal(names, what):
                     "writers": ["w"],
                     "readers": list(names[:2]),
                     "not_followed": [],
+                    "held": f"{names[0]}: held for a reason that is long enough to be wrapped",
                     "parameters": 10**9,
                     "macs": None,
                 }

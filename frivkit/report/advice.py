@@ -1,0 +1,99 @@
+"""What a newcomer should know of a model before analysing it, and what to do about it."""
+
+from collections.abc import Iterable, Iterator
+from math import prod
+
+import onnx_ir as ir
+
+from frivkit.engine.labels import are_labels, threshold_of
+from frivkit.graph.groups import find_groups
+from frivkit.graph.layout import shape_of
+from frivkit.graph.model import Model
+from frivkit.graph.sites import Survey
+from frivkit.graph.writers import Skip
+
+NO_RULE = "no rule for operator "
+LAST = "its units are the model's outputs"
+"""Why the last layer is never analysed: its units are what is looked at."""
+
+
+def held_layers(model: Model, survey: Survey) -> dict[str, str | None]:
+    """Give for each site by name why none of its units can leave in a thinner model, if so."""
+    groups = find_groups(model, survey)
+    return {site.name: groups.reason(site.name) for site in survey.sites}
+
+
+def advice(model: Model, survey: Survey, output: str) -> list[str]:
+    """Say, in one line each, what to know and what to do.
+
+    Args:
+        model: The model, as it was inspected.
+        survey: What was found in it.
+        output: The output whose labels are compared.
+    """
+    return [
+        *_on_reading(model),
+        *_on_labels(model.graph, output),
+        *_on_what_is_skipped(survey.skipped),
+        *_on_what_ends(survey),
+    ]
+
+
+def _on_reading(model: Model) -> Iterator[str]:
+    yield from model.changes
+    if model.batch is not None:
+        yield (
+            f"the file insists on batches of {model.batch}: more examples are run at once where "
+            "that gives the same, else they take their turns"
+        )
+    if "frivkit.data" not in model.metadata:
+        yield "the file names no data: give real inputs by --data, or noise stands in for them"
+
+
+def _on_labels(graph: ir.Graph, output: str) -> Iterator[str]:
+    value = next(each for each in graph.outputs if each.name == output)
+    others = len(graph.outputs) - 1
+    if others:
+        yield (
+            f"labels are read from the first of {others + 1} outputs, {output!r}: another one by "
+            "--output-name"
+        )
+    shape = shape_of(value)
+    if shape is None or (value.dtype is not None and are_labels(value.dtype.numpy())):
+        return
+    if len(shape) > 2 and shape[1] != 1:
+        places = [size for size in shape[2:] if size is not None]
+        count = str(prod(places)) if len(places) == len(shape) - 2 else "several"
+        yield (
+            f"an example has {count} labels: the largest of {shape[1] or 'the'} entries along axis "
+            "1 at each position; classes on another axis by --label-axis"
+        )
+    elif len(shape) < 2 or shape[1] == 1:
+        limit = threshold_of(graph, output)
+        yield (
+            f"the output is one number: the label is whether it exceeds {limit:g}; if it is a "
+            "quantity and no score, give --regression 0.1"
+        )
+
+
+def _on_what_is_skipped(skipped: Iterable[Skip]) -> Iterator[str]:
+    reasons = [skip.reason for skip in skipped]
+    open_ = sum("give --input-shape" in reason for reason in reasons)
+    if open_:
+        yield f"the sizes of {open_} layers are open: fix them by --input-shape, all axes of it"
+    if any("holds a graph of its own" in reason for reason in reasons):
+        yield "layers inside an If or a Loop are left out: export the network without them"
+    if any(reason.startswith("recurrent") for reason in reasons):
+        yield "recurrent layers are left out; the layers before and behind them are analysed"
+    if any("does not lead to output" in reason for reason in reasons):
+        yield "layers that lead to other outputs only are left out: choose another by --output-name"
+
+
+def _on_what_ends(survey: Survey) -> Iterator[str]:
+    ends = [end for site in survey.sites for end in site.ends if NO_RULE in end]
+    names = dict.fromkeys(end.partition(NO_RULE)[2] for end in ends)
+    if names:
+        yield (
+            f"units are lost at {', '.join(names)}: they are measured but cannot leave; a plugin "
+            "can say what such an operator does to them (hook operator_rules)"
+        )
