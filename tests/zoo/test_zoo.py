@@ -36,8 +36,10 @@ def close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 1e-5) -> Non
     np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * max(1, abs(wanted).max()))
 
 
-def masked(model: Model, sites: list[Site], feeds: dict, keep: dict[str, np.ndarray]) -> np.ndarray:
-    way = Way(model, sites, "y", Device(threads=1), MEMORY)
+def masked(
+    model: Model, sites: list[Site], feeds: dict, keep: dict[str, np.ndarray], output: str = "y"
+) -> np.ndarray:
+    way = Way(model, sites, output, Device(threads=1), MEMORY)
     return way.run(way.prepare(feeds), Mask(keep), MAP)
 
 

@@ -1,0 +1,73 @@
+"""Networks that others published: what is found in each, and that masks do as they say."""
+
+from collections import Counter
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from frivkit.engine.runs import Intact
+from frivkit.engine.session import Device
+from frivkit.graph.model import Model
+from frivkit.graph.sites import Survey
+from frivkit.pipeline import Request, inspect_model
+from tests.zoo.independent import multiplied, ran, without_weights
+from tests.zoo.packaged import PACKAGED
+from tests.zoo.test_zoo import MEMORY, close, masked
+
+pytestmark = pytest.mark.assets
+
+TRIED = 5
+"""Layers of a network on which masks are tried, spread over its depth."""
+
+
+def feeds_of(model: Model) -> dict[str, np.ndarray]:
+    """Draw inputs in the shapes that the file wants: as many as it insists on, or two."""
+    generator = np.random.default_rng(0)
+    drawn = {}
+    for each in model.inputs:
+        shape = (model.batch or 2, *(size or 16 for size in each.shape))
+        noise = generator.standard_normal(shape)
+        drawn[each.name] = (noise if each.dtype.startswith("f") else 97 + 5 * noise).astype(
+            each.dtype
+        )
+    return drawn
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_what_is_found_is_what_the_architecture_has(name, tmp_path):
+    known = PACKAGED[name]
+    path = known.file(tmp_path)
+    model, found = inspect_model(Request(path, input_shape=known.shape))
+    junctions = [junction.kind for each in found.couplings for junction in each.junctions]
+    last = [skip for skip in found.skipped if "model's outputs" in skip.reason]
+    others = [skip.op for skip in found.skipped if skip not in last]
+    assert len(found.sites) == known.sites
+    assert Counter(junctions) == Counter(known.junctions)
+    assert Counter(others) == Counter(known.skipped)
+    assert len(last) == known.last
+    if known.laws:
+        # Weights of the light ones are computed, and norms read both layers of magika.
+        without = name.startswith("light") or name == "magika"
+        assert (by_weights_and_masks(model, found) > 0) is not without
+
+
+def by_weights_and_masks(model: Model, found: Survey) -> int:
+    """Try masks; give how many were held to zeros in weights, beside products in the file."""
+    feeds, output = feeds_of(model), model.output(None)
+    intact = Intact(model, output, Device(threads=1), MEMORY).run(feeds)
+    close(intact, ran(ir.to_proto(model.ir), feeds, output)[0], 1e-6)
+    ones = {site.name: np.ones(site.width, bool) for site in found.sites}
+    close(masked(model, list(found.sites), feeds, ones, output), intact, 1e-6)
+    by_weights = 0
+    for number in np.unique(np.linspace(0, len(found.sites) - 1, TRIED).astype(int)):
+        site = found.sites[number]
+        close(masked(model, [site], feeds, {site.name: ones[site.name]}, output), intact, 1e-6)
+        unit = (7 * int(number) + 3) % site.width
+        zeroed = masked(model, [site], feeds, {site.name: np.arange(site.width) != unit}, output)
+        close(zeroed, ran(multiplied(model, site, unit), feeds, output)[0])
+        edited = without_weights(model, found, site, unit, feeds)
+        if edited is not None:
+            by_weights += 1
+            close(zeroed, ran(edited, feeds, output)[0])
+    return by_weights
