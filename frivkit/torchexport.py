@@ -136,7 +136,9 @@ def _traced(network: "nn.Module", inputs: Array) -> bytes:
 
     buffer = BytesIO()
     axes = {"x": {0: "N"}, "logits": {0: "N"}}
-    trace(network.eval(), (torch.from_numpy(inputs[:1]),), buffer, ["x"], ["logits"], axes)
+    first = (torch.from_numpy(inputs[:1]),)
+    names = {"input_names": ["x"], "output_names": ["logits"]}
+    trace(network.eval(), first, buffer, input_names=["x"], output_names=["logits"], axes=axes)
     return buffer.getvalue()
 
 
@@ -144,6 +146,7 @@ def trace(
     network: "nn.Module",
     inputs: "tuple[Tensor, ...]",
     to: BytesIO | Path,
+    *,
     input_names: Sequence[str],
     output_names: Sequence[str],
     axes: Mapping[str, Mapping[int, str]],

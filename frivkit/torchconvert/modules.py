@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 import torch
@@ -65,7 +65,7 @@ class ModuleNetwork:
         path = folder / "traced.onnx"
         network, prefix = self._flat(tensors)
         axes = {name: {0: "N"} for name in free}
-        trace(network, tensors, path, self.inputs, outputs, axes)
+        trace(network, tensors, path, input_names=self.inputs, output_names=outputs, axes=axes)
         model = ir.load(path)
         for node in model.graph:
             node.name = (node.name or "").replace(prefix, "/", 1)
@@ -80,7 +80,9 @@ class ModuleNetwork:
         parts = made if isinstance(made, tuple) else (made,)
         if all(isinstance(part, Tensor) for part in parts):
             return self._module, "/"
-        flat = torch.jit.trace(_Flat(self._module), tensors, check_trace=False)
+        flat: nn.Module = torch.jit.trace(  # type: ignore[no-untyped-call]  # has no types
+            _Flat(self._module), tensors, check_trace=False
+        )
         return flat.eval(), "/network/"
 
 
@@ -96,7 +98,8 @@ class _Flat(nn.Module):
 def input_names(module: nn.Module) -> list[str] | None:
     """Give the names of what a module takes by position; None where it takes any number."""
     if isinstance(module, torch.jit.ScriptModule):
-        return [argument.name for argument in module.forward.schema.arguments[1:]]
+        forward: Any = module.forward  # a compiled method, of which the types know nothing
+        return [argument.name for argument in forward.schema.arguments[1:]]
     parameters = inspect.signature(module.forward).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return None
@@ -106,7 +109,7 @@ def input_names(module: nn.Module) -> list[str] | None:
 
 def _check_trained(module: "ScriptModule") -> None:
     """Refuse what was traced in training mode, which .eval() does not undo."""
-    graph = module.inlined_graph
+    graph: Any = module.inlined_graph
     for kind, position in TRAINING.items():
         for node in graph.findAllNodes(kind):
             flag = list(node.inputs())[position]

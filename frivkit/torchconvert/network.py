@@ -92,11 +92,11 @@ def output_names(count: int, taken: Iterable[str]) -> list[str]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Give what torch says went wrong in one line, without the code that it shows around it.
+    r"""Give what torch says went wrong in one line, without the code that it shows around it.
 
     Example:
-        >>> reason_of(RuntimeError("Traceback of TorchScript (most recent call last):\\n  f(x)\\n"
-        ...                        "RuntimeError: shapes cannot be multiplied\\n"))
+        >>> reason_of(RuntimeError("Traceback of TorchScript (most recent call last):\n  f(x)\n"
+        ...                        "RuntimeError: shapes cannot be multiplied\n"))
         'shapes cannot be multiplied'
     """
     if isinstance(error, MemoryError):

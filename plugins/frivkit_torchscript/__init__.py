@@ -1,0 +1,1 @@
+"""Built-in model provider for files of TorchScript and ``torch.export``."""

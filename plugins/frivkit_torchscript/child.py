@@ -1,0 +1,138 @@
+"""Convert a file in a process of its own, under a limit of time and memory, and end it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frivkit.data import Array
+from frivkit.errors import ModelError, UsageError
+
+SECONDS = 600
+"""How long a conversion may take."""
+
+SPARE = 1 << 30
+"""Bytes that a conversion may take whatever the size of the file."""
+
+COPIES = 8
+"""Times that the weights may be in memory at once, on the way from one form to the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is converted.
+
+    Attributes:
+        path: The file.
+        kind: ``"torchscript"`` or ``"torch.export"``.
+        batch: The batch size to write where the network does not take any.
+        memory: Bytes that activations may take.
+    """
+
+    path: Path
+    kind: str
+    batch: int
+    memory: int
+
+
+def convert_apart(job: Job, examples: Sequence[Array], folder: Path) -> Path:
+    """Convert a file, and give the ONNX file that came of it.
+
+    The process that does so, and whatever that starts, has ended afterwards.
+
+    Args:
+        job: What to convert.
+        examples: For each input examples to try, shape (n, ...).
+        folder: An empty folder, which all goes into.
+
+    Raises:
+        ModelError: the conversion failed, was ended for taking too long, or ended by itself.
+        UsageError: FRIVKIT_CONVERT_SECONDS is no number of seconds.
+    """
+    limit = _seconds()
+    memory = COPIES * job.path.stat().st_size + job.memory + SPARE
+    np.savez(folder / "examples.npz", *examples)
+    told = {
+        "path": str(job.path.resolve()),
+        "kind": job.kind,
+        "batch": job.batch,
+        "memory": memory,
+    }
+    (folder / "job.json").write_text(json.dumps(told))
+    code = _run(folder, limit, job.path)
+    answer = _answer(folder / "answer.json")
+    if answer.get("done") is True and (folder / "model.onnx").is_file():
+        return folder / "model.onnx"
+    reason = answer.get("error")
+    if not isinstance(reason, str):
+        reason = f"its conversion ended without a word ({_ending(code)}); perhaps it needs more "
+        reason += "memory: give a larger --memory"
+    raise ModelError(f"{job.path}: {' '.join(reason.split())[:500]}")
+
+
+def _seconds() -> float:
+    given = os.environ.get("FRIVKIT_CONVERT_SECONDS", str(SECONDS))
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise UsageError(f"FRIVKIT_CONVERT_SECONDS is {given!r}; give a number of seconds above 0")
+    return seconds
+
+
+def _run(folder: Path, limit: float, path: Path) -> int:
+    """Run the conversion to its end, and give its exit code."""
+    # -P: what lies in the working folder is no module.  The pipe tells the child when we end.
+    command = [sys.executable, "-P", "-W", "ignore", "-m", "frivkit_torchscript.convert"]
+    process = subprocess.Popen(  # noqa: S603  # our own module
+        [*command, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+        start_new_session=True,  # Ctrl-C comes to us alone, and all that it starts can be ended
+    )
+    try:
+        return process.wait(limit)
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(
+            f"{path}: its conversion did not end in {limit:g} seconds; allow it more with "
+            "FRIVKIT_CONVERT_SECONDS"
+        ) from error
+    finally:
+        _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _answer(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes()[: 1 << 16])
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        with suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"

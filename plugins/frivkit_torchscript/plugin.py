@@ -1,0 +1,15 @@
+"""What this plugin offers: a provider for what torch.jit.save and torch.export.save write."""
+
+from frivkit.hookspecs import Offer, hookimpl
+
+LOAD = "frivkit_torchscript.provider:load"
+
+
+@hookimpl
+def model_providers() -> list[Offer]:
+    """Offer one provider under each suffix; which of the two a file is, its content tells."""
+    scripts = [
+        Offer(suffix, LOAD, f"TorchScript files (.{suffix}), with --trust")
+        for suffix in ("pt", "pth", "ts", "jit")
+    ]
+    return [*scripts, Offer("pt2", LOAD, "torch.export programs (.pt2), with --trust")]
