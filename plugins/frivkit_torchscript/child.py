@@ -99,6 +99,7 @@ def _run(folder: Path, limit: float, path: Path) -> int:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=folder,
+        env=os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder)),
         start_new_session=True,  # Ctrl-C comes to us alone, and all that it starts can be ended
     )
     try:

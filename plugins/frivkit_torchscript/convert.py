@@ -47,7 +47,8 @@ def _do(job: Mapping[str, Any], folder: Path) -> None:
     with np.load(folder / "examples.npz", allow_pickle=False) as stored:
         given = [stored[name] for name in stored.files]
     network, examples = _opened(job["path"], job["kind"], given)
-    convert(network, examples, int(job["batch"]), folder / "model.onnx")
+    batch = int(job["batch"]) if given else len(next(iter(examples.values())))
+    convert(network, examples, batch, folder / "model.onnx")
 
 
 def _opened(path: str, kind: str, given: list[Array]) -> tuple[Network, dict[str, Array]]:

@@ -62,7 +62,9 @@ def _archived(path: Path, file: IO[bytes]) -> Kind:
                 with archive.open(pickle) as stream:
                     raise _pickled(path, stream)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-        raise ModelError(f"{path} is cut short or damaged: {error}; give a complete file") from error
+        raise ModelError(
+            f"{path} is cut short or damaged: {error}; give a complete file"
+        ) from error
     raise ModelError(
         f"{path} is an archive of something else than a network of torch; give a file written by "
         "torch.jit.save or torch.export.save"
