@@ -137,7 +137,6 @@ def _traced(network: "nn.Module", inputs: Array) -> bytes:
     buffer = BytesIO()
     axes = {"x": {0: "N"}, "logits": {0: "N"}}
     first = (torch.from_numpy(inputs[:1]),)
-    names = {"input_names": ["x"], "output_names": ["logits"]}
     trace(network.eval(), first, buffer, input_names=["x"], output_names=["logits"], axes=axes)
     return buffer.getvalue()
 

@@ -53,6 +53,7 @@ def _do(job: Mapping[str, Any], folder: Path) -> None:
 
 def _opened(path: str, kind: str, given: list[Array]) -> tuple[Network, dict[str, Array]]:
     import torch
+    from torch import nn
 
     from frivkit.torchconvert.modules import ModuleNetwork
     from frivkit.torchconvert.programs import ProgramNetwork
@@ -61,7 +62,8 @@ def _opened(path: str, kind: str, given: list[Array]) -> tuple[Network, dict[str
         if kind == "torch.export":
             program = ProgramNetwork(torch.export.load(path))
             return program, program.examples()
-        network = ModuleNetwork(torch.jit.load(path, map_location="cpu"), len(given))
+        script: nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]  # has no types
+        network = ModuleNetwork(script, len(given))
     except FrivkitError:
         raise
     except Exception as error:  # torch raises what it likes

@@ -2,14 +2,13 @@
 
 from frivkit.hookspecs import Offer, hookimpl
 
-LOAD = "frivkit_torchscript.provider:load"
-
 
 @hookimpl
 def model_providers() -> list[Offer]:
     """Offer one provider under each suffix; which of the two a file is, its content tells."""
+    load = "frivkit_torchscript.provider:load"
     scripts = [
-        Offer(suffix, LOAD, f"TorchScript files (.{suffix}), with --trust")
+        Offer(suffix, load, f"TorchScript files (.{suffix}), with --trust")
         for suffix in ("pt", "pth", "ts", "jit")
     ]
-    return [*scripts, Offer("pt2", LOAD, "torch.export programs (.pt2), with --trust")]
+    return [*scripts, Offer("pt2", load, "torch.export programs (.pt2), with --trust")]

@@ -209,7 +209,7 @@ class TestRefusals:
         path = saved(net(), tmp_path / "net.pt")
         with pytest.raises(ModelError, match=r"is a program: opening it can run code .* --trust"):
             load(path, {"input_shape": "1x1x8x8"})
-        with pytest.raises(ModelError, match="torch.export file, which is a program"):
+        with pytest.raises(ModelError, match=r"torch\.export file, which is a program"):
             load(program(net().eval(), tmp_path / "n.pt2", torch.randn(2, 1, 8, 8)), {})
 
     def test_without_a_shape_or_with_a_wrong_one(self, tmp_path):
@@ -350,7 +350,7 @@ class TestModules:
             def forward(self, x):
                 return x * (1.01 if torch.jit.is_tracing() else 1.0)
 
-        with pytest.raises(ModelError, match=r"away from torch's, more than 1e-05|away from torch"):
+        with pytest.raises(ModelError, match=r"away from torch's, more than"):
             frivkit.load(Liar(), torch.ones(2, 3))
 
     def test_a_network_of_chance(self):
