@@ -1,6 +1,7 @@
 """Networks of torch as models: what is read, what it computes, and what is refused."""
 
 import os
+import re
 import signal
 import time
 import warnings
@@ -417,6 +418,23 @@ def children(scratch: Path) -> list[int]:
         if os.fsencode(scratch) in command:
             found.append(int(folder.name))
     return found
+
+
+def test_example_of_the_page_runs():
+    page = (Path(__file__).parents[2] / "docs/torch.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(code, "docs/torch.md", "exec"), names)  # noqa: S102  # our own page
+    assert all(0 <= each.value <= 1 for each in names["found"])
+
+
+def test_zeros_as_an_example_are_not_all_that_is_compared():
+    class Subtle(nn.Module):
+        def forward(self, x):
+            return x * (1.01 if torch.jit.is_tracing() else 1.0)
+
+    with pytest.raises(ModelError, match="away from torch's"):
+        frivkit.load(Subtle(), torch.zeros(1, 3))
 
 
 def test_nothing_of_torch_is_imported_to_read_a_file(tmp_path):
