@@ -136,8 +136,8 @@ def _traced(network: "nn.Module", inputs: Array) -> bytes:
 
     buffer = BytesIO()
     axes = {"x": {0: "N"}, "logits": {0: "N"}}
-    example = (torch.from_numpy(inputs[:1]),)
-    trace(network.eval(), example, buffer, names=(["x"], ["logits"]), axes=axes)
+    first = (torch.from_numpy(inputs[:1]),)
+    trace(network.eval(), first, buffer, input_names=["x"], output_names=["logits"], axes=axes)
     return buffer.getvalue()
 
 
@@ -146,7 +146,8 @@ def trace(
     inputs: "tuple[Tensor, ...]",
     to: BytesIO | Path,
     *,
-    names: tuple[Sequence[str], Sequence[str]],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
     axes: Mapping[str, Mapping[int, str]],
 ) -> None:
     """Write a network with torch's tracing exporter, which names nodes by the path of their module.

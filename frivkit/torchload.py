@@ -2,6 +2,7 @@
 
 import copy
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,8 +85,12 @@ def _opened(module: Any, example: Example | None) -> tuple[Network, dict[str, Ar
         return program, _named(example, program.inputs)
     if example is None:
         raise ModelError("a module does not say what it takes: give an example")
+    import torch
+
     try:
-        twin = copy.deepcopy(module).cpu()
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch looks for gradients that nobody asked for
+            twin = copy.deepcopy(module).cpu()
     except Exception as error:  # a module may hold anything
         raise ModelError(f"it cannot be copied: {reason_of(error)}") from error
     if isinstance(example, Mapping):

@@ -4,7 +4,7 @@ A :class:`~frivkit.torchconvert.network.Network` is run and written in one of tw
 TorchScript by tracing, programs of ``torch.export`` as they are.  :func:`convert` does the rest.
 """
 
-from frivkit.torchconvert.convert import convert
 from frivkit.torchconvert.network import Network, reason_of
+from frivkit.torchconvert.writing import convert
 
 __all__ = ["Network", "convert", "reason_of"]

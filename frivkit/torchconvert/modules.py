@@ -65,7 +65,7 @@ class ModuleNetwork:
         path = folder / "traced.onnx"
         network, prefix = self._flat(tensors)
         axes = {name: {0: "N"} for name in free}
-        trace(network, tensors, path, names=(self.inputs, outputs), axes=axes)
+        trace(network, tensors, path, input_names=self.inputs, output_names=outputs, axes=axes)
         model = ir.load(path)
         for node in model.graph:
             node.name = (node.name or "").replace(prefix, "/", 1)
@@ -80,11 +80,10 @@ class ModuleNetwork:
         parts = made if isinstance(made, tuple) else (made,)
         if all(isinstance(part, Tensor) for part in parts):
             return self._module, "/"
-        flat: Any = torch.jit.trace(  # type: ignore[no-untyped-call]  # torch leaves it so
+        flat: nn.Module = torch.jit.trace(  # type: ignore[no-untyped-call]  # has no types
             _Flat(self._module), tensors, check_trace=False
         )
-        network: nn.Module = flat.eval()
-        return network, "/network/"
+        return flat.eval(), "/network/"
 
 
 class _Flat(nn.Module):
@@ -99,7 +98,7 @@ class _Flat(nn.Module):
 def input_names(module: nn.Module) -> list[str] | None:
     """Give the names of what a module takes by position; None where it takes any number."""
     if isinstance(module, torch.jit.ScriptModule):
-        forward: Any = module.forward
+        forward: Any = module.forward  # a compiled method, of which the types know nothing
         return [argument.name for argument in forward.schema.arguments[1:]]
     parameters = inspect.signature(module.forward).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,21 +104,23 @@ def _name_nodes(graph: ir.Graph) -> None:
     """Name nodes as the tracing exporter does: ``/layer/0/Conv``."""
     taken: dict[str, int] = {}
     for node in graph:
-        name = f"/{node.op_type}"
-        scopes = _scopes(node.metadata_props)
-        if len(scopes) > 1 and scopes[-2]:
-            name = f"/{scopes[-2].replace('.', '/')}{name}"
+        scope = _scope(node)
+        name = f"/{scope.replace('.', '/')}/{node.op_type}" if scope else f"/{node.op_type}"
         count = taken.get(name, 0)
         taken[name] = count + 1
         node.name = f"{name}_{count}" if count else name
 
 
-def _scopes(metadata: Mapping[str, str]) -> list[str]:
+def _scope(node: ir.Node) -> str:
+    """Give the path of a node's module: its weight's, for a folded batch norm comes behind it."""
+    for value in node.inputs:
+        if value is not None and value.is_initializer() and (value.name or "").endswith(".weight"):
+            return (value.name or "").removesuffix(".weight")
     try:
-        found = ast.literal_eval(metadata.get(SCOPES, "[]"))
+        found = ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))
     except (ValueError, SyntaxError):
-        return []
-    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+        return ""
+    return str(found[-2]) if isinstance(found, list) and len(found) > 1 else ""
 
 
 def _name_batch(graph: ir.Graph, batch: int | None) -> None:

@@ -1,1 +1,1 @@
-"""Built-in model providers for files of torch: TorchScript, and programs of ``torch.export``."""
+"""Built-in model provider for files of TorchScript and ``torch.export``."""

@@ -1,88 +1,139 @@
-"""The process that loads a file of torch, which may do whatever it likes, and writes it as ONNX.
+"""Convert a file in a process of its own, under a limit of time and memory, and end it."""
 
-It is given a folder with ``job.json`` and ``examples.npz`` and leaves ``model.onnx`` there, or
-``failed.txt``.
-"""
-
-import contextlib
 import json
 import os
+import signal
+import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from frivkit.data import Array
-from frivkit.errors import FrivkitError
+from frivkit.errors import ModelError, UsageError
 
-JOB, EXAMPLES, MODEL, FAILED = "job.json", "examples.npz", "model.onnx", "failed.txt"
+SECONDS = 600
+"""How long a conversion may take."""
+
+SPARE = 1 << 30
+"""Bytes that a conversion may take whatever the size of the file."""
+
+COPIES = 8
+"""Times that the weights may be in memory at once, on the way from one form to the other."""
 
 
-def main(folder: Path) -> None:
-    """Do the job that lies in a folder."""
-    job = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    _bound(job["bytes"])
-    with np.load(folder / EXAMPLES, allow_pickle=False) as stored:
-        examples = {name: stored[name] for name in job["inputs"]}
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is converted.
+
+    Attributes:
+        path: The file.
+        kind: ``"torchscript"`` or ``"torch.export"``.
+        batch: The batch size to write where the network does not take any.
+        memory: Bytes that activations may take.
+    """
+
+    path: Path
+    kind: str
+    batch: int
+    memory: int
+
+
+def convert_apart(job: Job, examples: Sequence[Array], folder: Path) -> Path:
+    """Convert a file, and give the ONNX file that came of it.
+
+    The process that does so, and whatever that starts, has ended afterwards.
+
+    Args:
+        job: What to convert.
+        examples: For each input examples to try, shape (n, ...).
+        folder: An empty folder, which all goes into.
+
+    Raises:
+        ModelError: the conversion failed, was ended for taking too long, or ended by itself.
+        UsageError: FRIVKIT_CONVERT_SECONDS is no number of seconds.
+    """
+    limit = _seconds()
+    memory = COPIES * job.path.stat().st_size + job.memory + SPARE
+    np.savez(folder / "examples.npz", *examples)
+    told = {
+        "path": str(job.path.resolve()),
+        "kind": job.kind,
+        "batch": job.batch,
+        "memory": memory,
+    }
+    (folder / "job.json").write_text(json.dumps(told))
+    code = _run(folder, limit, job.path)
+    answer = _answer(folder / "answer.json")
+    if answer.get("done") is True and (folder / "model.onnx").is_file():
+        return folder / "model.onnx"
+    reason = answer.get("error")
+    if not isinstance(reason, str):
+        reason = f"its conversion ended without a word ({_ending(code)}); perhaps it needs more "
+        reason += "memory: give a larger --memory"
+    raise ModelError(f"{job.path}: {' '.join(reason.split())[:500]}")
+
+
+def _seconds() -> float:
+    given = os.environ.get("FRIVKIT_CONVERT_SECONDS", str(SECONDS))
     try:
-        _convert(job, examples, folder / "made")
-    except MemoryError as error:
-        _fail(folder, f"it takes more memory than it may ({error}); allow it more with --memory")
-    except FrivkitError as error:
-        _fail(folder, str(error))
-    except Exception as error:  # torch raises what it likes, and so does a file
-        from frivkit.torchconvert import reason_of
-
-        _fail(folder, f"it cannot be loaded: {reason_of(error)}")
-    else:
-        for made in (folder / "made").iterdir():
-            made.replace(folder / made.name)
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise UsageError(f"FRIVKIT_CONVERT_SECONDS is {given!r}; give a number of seconds above 0")
+    return seconds
 
 
-def _convert(job: dict[str, Any], examples: dict[str, Array], made: Path) -> None:
-    import torch
-
-    from frivkit.torchconvert import convert
-    from frivkit.torchconvert.network import Network
-
-    made.mkdir()
-    torch.set_num_threads(1)
-    network: Network
-    if job["kind"] == "torch.export":
-        from frivkit.torchconvert.programs import ProgramNetwork
-
-        network = program = ProgramNetwork(torch.export.load(job["path"]))
-        examples = _named(program.inputs, examples) or program.examples()
-    else:
-        from frivkit.torchconvert.modules import ModuleNetwork
-
-        module = torch.jit.load(job["path"], map_location="cpu")  # type: ignore[no-untyped-call]
-        network = ModuleNetwork(module, len(examples))
-        examples = _named(network.inputs, examples)
-    convert(network, examples, job["batch"], made / MODEL)
-
-
-def _named(names: Any, examples: dict[str, Array]) -> dict[str, Array]:
-    if examples and len(names) != len(examples):
-        raise FrivkitError(f"it takes {', '.join(names)}; give a shape for each of them")
-    return dict(zip(names, examples.values(), strict=False))
+def _run(folder: Path, limit: float, path: Path) -> int:
+    """Run the conversion to its end, and give its exit code."""
+    # -P: what lies in the working folder is no module.  The pipe tells the child when we end.
+    command = [sys.executable, "-P", "-W", "ignore", "-m", "frivkit_torchscript.convert"]
+    process = subprocess.Popen(  # noqa: S603  # our own module
+        [*command, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+        env=os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder)),
+        start_new_session=True,  # Ctrl-C comes to us alone, and all that it starts can be ended
+    )
+    try:
+        return process.wait(limit)
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(
+            f"{path}: its conversion did not end in {limit:g} seconds; allow it more with "
+            "FRIVKIT_CONVERT_SECONDS"
+        ) from error
+    finally:
+        _end(process)
 
 
-def _bound(size: int) -> None:
-    """Bound the memory of this process, where the system can."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _fail(folder: Path, reason: str) -> None:
-    (folder / FAILED).write_text(" ".join(reason.split())[:500], encoding="utf-8")
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
-    sys.stdout.flush()
-    os._exit(0)  # what the file registered to run at exit is not waited for
+def _answer(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes()[: 1 << 16])
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        with suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"

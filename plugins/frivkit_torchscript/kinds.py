@@ -1,49 +1,107 @@
-"""Which kind of file of torch a file is, told without loading anything from it."""
+"""Tell what torch wrote into a file without running any of it."""
 
+import pickletools
 import zipfile
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from frivkit.errors import ModelError
 
 Kind = Literal["torchscript", "torch.export"]
-PICKLE = b"\x80"
-"""The first byte of a file that torch.save wrote before version 1.6."""
+
+LOOKED_AT = 1 << 24
+"""Bytes of a pickle in which names are looked for."""
+
+WEIGHTS = ("torch._utils", "torch._tensor", "torch.nn.parameter", "torch.storage", "collections")
+"""Modules whose names a pickle of weights holds."""
+
+CURE = (
+    "in Python, open the network with frivkit.load(module, example), or write it with "
+    "torch.jit.save or torch.onnx.export"
+)
 
 
 def kind_of(path: Path) -> Kind:
-    """Tell what a file holds.
+    """Tell which of the two a file is.
 
     Raises:
-        ModelError: it is not there, is no file of torch, or holds weights and no network.
+        ModelError: it is neither; the message says what it is instead.
     """
     if not path.is_file():
         found = "is a folder or a device" if path.exists() else "does not exist"
-        raise ModelError(f"model file {path} {found}; give the path of a file of torch")
+        raise ModelError(f"model file {path} {found}; give the path of a file")
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.partition("/")[2] for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        with path.open("rb") as stream:
-            start = stream.read(1)
-        if start == PICKLE:
-            raise _only_weights(path) from None
+        with path.open("rb") as file:
+            head = file.read(4)
+            file.seek(0)
+            if head[:2] == b"PK":
+                return _archived(path, file)
+            if head[:1] == b"\x80":  # what torch.save wrote before 1.6
+                raise _pickled(path, file)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    found = "is not what torch.jit.save or torch.export.save writes" if head else "is empty"
+    raise ModelError(f"{path} {found}; give a complete .pt or .pt2 file")
+
+
+def _archived(path: Path, file: IO[bytes]) -> Kind:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            parts = {name.partition("/")[2] for name in names}
+            if "constants.pkl" in parts and any(part.startswith("code/") for part in parts):
+                return "torchscript"
+            if "serialized_exported_program.json" in {*names, *parts} or any(
+                part.startswith("models/") and part.endswith(".json") for part in parts
+            ):
+                return "torch.export"
+            pickle = next((name for name in names if name.partition("/")[2] == "data.pkl"), None)
+            if pickle is not None:
+                with archive.open(pickle) as stream:
+                    raise _pickled(path, stream)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise ModelError(
-            f"{path} cannot be read as a file of torch: {error or 'it is damaged'}; give a whole "
-            "file of torch.jit.save or torch.export.save"
-        ) from None
-    if "constants.pkl" in names:
-        return "torchscript"
-    if any(name.startswith("models/") for name in names) or "archive_format" in names:
-        return "torch.export"
-    if "data.pkl" in names:
-        raise _only_weights(path)
-    raise ModelError(f"{path} is a zip file, and none of torch's; give a file of torch.jit.save")
-
-
-def _only_weights(path: Path) -> ModelError:
-    return ModelError(
-        f"{path} holds weights, or a module by its name, and no network that could be run: write "
-        "the network with torch.jit.save or torch.onnx.export, or call frivkit.load(module, "
-        "example) in Python"
+            f"{path} is cut short or damaged: {error}; give a complete file"
+        ) from error
+    raise ModelError(
+        f"{path} is an archive of something else than a network of torch; give a file written by "
+        "torch.jit.save or torch.export.save"
     )
+
+
+def _pickled(path: Path, stream: IO[bytes]) -> ModelError:
+    """Give the error for a pickle, which is not opened: that would run whatever it says."""
+    foreign = next((name for name in _names(stream.read(LOOKED_AT)) if not _of_weights(name)), None)
+    if foreign is None:
+        return ModelError(
+            f"{path} holds weights without their network (a state dict, by torch.save): {CURE}"
+        )
+    return ModelError(
+        f"{path} is a pickle with {foreign.replace(' ', '.')[:100]} (by torch.save), which can be "
+        f"opened only where its classes are: {CURE}"
+    )
+
+
+def _of_weights(name: str) -> bool:
+    module, _, attribute = name.partition(" ")
+    tensors = module == "torch" and attribute.endswith(("Storage", "Size", "device"))
+    return tensors or module in WEIGHTS or module.startswith("numpy")
+
+
+def _names(content: bytes) -> Iterator[str]:
+    """Give the ``module name`` of what a row of pickles would import."""
+    stream = BytesIO(content)
+    texts: list[str] = []
+    try:
+        while stream.tell() < len(content):
+            for operation, argument, _ in pickletools.genops(stream):
+                if operation.name in ("GLOBAL", "INST"):
+                    yield str(argument)
+                elif operation.name == "STACK_GLOBAL" and len(texts) > 1:
+                    yield " ".join(texts[-2:])
+                elif isinstance(argument, str):
+                    texts.append(argument)
+    except Exception:  # cut short, or a tensor's bytes behind the last pickle
+        return

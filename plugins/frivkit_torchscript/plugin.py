@@ -1,11 +1,14 @@
-"""What this plugin offers."""
+"""What this plugin offers: a provider for what torch.jit.save and torch.export.save write."""
 
 from frivkit.hookspecs import Offer, hookimpl
 
 
 @hookimpl
 def model_providers() -> list[Offer]:
-    """Offer to read files of torch, whatever they are called."""
-    target = "frivkit_torchscript.provider:load"
-    summary = "TorchScript, and programs of torch.export; a program: needs --trust"
-    return [Offer(suffix, target, summary) for suffix in ("pt", "ts", "jit", "pth", "pt2")]
+    """Offer one provider under each suffix; which of the two a file is, its content tells."""
+    load = "frivkit_torchscript.provider:load"
+    scripts = [
+        Offer(suffix, load, f"TorchScript files (.{suffix}), with --trust")
+        for suffix in ("pt", "pth", "ts", "jit")
+    ]
+    return [*scripts, Offer("pt2", load, "torch.export programs (.pt2), with --trust")]

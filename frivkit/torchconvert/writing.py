@@ -33,8 +33,8 @@ def convert(network: Network, examples: Mapping[str, Array], batch: int, path: P
 
     Args:
         network: What torch runs.
-        examples: For each input an array of examples, shape (n, ...), n at least 1; they are taken
-            over again where there are too few.
+        examples: For each input an array of examples, shape (n, ...), n at least 1; few are made
+            more by noise, or where they are whole numbers taken over again.
         batch: The batch size to write where the network does not take any.
         path: Where to, in a folder that holds nothing else.
 
@@ -42,6 +42,7 @@ def convert(network: Network, examples: Mapping[str, Array], batch: int, path: P
         ModelError: the network does not run on the examples, cannot be written as ONNX, or gives
             other outputs there, by more than 1e-5 of the largest (of 1 at least).
     """
+    examples = {name: _varied(array) for name, array in examples.items()}
     with _quiet():
         sizes, made = _tried(network, examples, batch)
         names = output_names(len(made[0]), examples)
@@ -103,6 +104,15 @@ def _free(
         return []
     outputs = zip(names, zip(*made, strict=True), strict=True)
     return [*examples, *(name for name, parts in outputs if _follow(parts, sizes))]
+
+
+def _varied(array: Array) -> Array:
+    """Add noise to few examples, which are often zeros and would prove little alone."""
+    missing = max(SIZES) - len(array)
+    if missing <= 0 or array.dtype.kind != "f":
+        return array
+    noise = np.random.default_rng(0).standard_normal((missing, *array.shape[1:]))
+    return np.concatenate([array, noise.astype(array.dtype)])
 
 
 def _taken(examples: Mapping[str, Array], size: int) -> list[Array]:
