@@ -156,7 +156,8 @@ def trace(
         network: In evaluation mode; a module, or one of TorchScript.
         inputs: What it is run on.
         to: Where the file goes.
-        names: A name for each input, and one for each output.
+        input_names: A name for each input.
+        output_names: A name for each output.
         axes: Names of free axes, by their number, by the name of the input or output.
 
     Raises:
@@ -177,8 +178,8 @@ def trace(
                 to,  # type: ignore[arg-type]  # a buffer is taken, too, and documented so
                 dynamo=False,
                 opset_version=OPSET,
-                input_names=list(names[0]),
-                output_names=list(names[1]),
+                input_names=list(input_names),
+                output_names=list(output_names),
                 dynamic_axes={name: dict(of) for name, of in axes.items()},
             )
         except TypeError as error:

@@ -26,15 +26,16 @@ def drawn(groups: Groups, seed: int, share: float = 0.5) -> dict[str, np.ndarray
     """Draw which units stay: each group with probability ``share``, and of each site one."""
     generator = np.random.default_rng(seed)
     stays = (generator.random(groups.count) < share) | ~groups.free
-    for of in groups.of.values():
+    for of in (*groups.of.values(), *groups.rows):
         if not stays[of].any():
             stays[generator.choice(of)] = True
     return groups.flags(stays)
 
 
 def staying(layout: Layout, flags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Say of each position of an axis whether it stays, one position after the other."""
-    return np.array([bool(flags[unit]) if unit >= 0 else True for unit in layout.units.tolist()])
+    """Say of each position where units lie whether it stays, one position after the other."""
+    units = layout.units.ravel().tolist()
+    return np.array([bool(flags[unit]) if unit >= 0 else True for unit in units])
 
 
 def masked_readers(model: Model, survey: Survey, keep: Flags) -> ir.Model:
@@ -45,7 +46,8 @@ def masked_readers(model: Model, survey: Survey, keep: Flags) -> ir.Model:
             layouts = survey.layouts.get(value.name or "", ()) if value is not None else ()
             for site, layout in layouts:
                 shape = [1] * len(value.shape)
-                shape[layout.axis] = -1
+                for axis, size in zip(layout.axes, layout.units.shape, strict=True):
+                    shape[axis] = size
                 factor = staying(layout, keep[site]).reshape(shape)
                 _multiply(copy.graph, node, index, factor)
     copy.ir_version = max(copy.ir_version, 4)  # the factors are no inputs

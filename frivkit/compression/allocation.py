@@ -121,24 +121,25 @@ def _step(ranking: Ranking, k: int) -> float:
 
 
 class _Left:
-    """How many groups each site has left."""
+    """How many groups are left of each site, and of each part into which units are split."""
 
     def __init__(self, examined: Examined) -> None:
-        of = examined.groups.of
-        self._in = {site: len(np.unique(groups)) for site, groups in of.items()}
-        self._sites: dict[int, list[str]] = {}
-        for site, groups in of.items():
-            for group in np.unique(groups).tolist():
-                self._sites.setdefault(group, []).append(site)
+        groups = examined.groups
+        rows = [*(np.unique(of) for of in groups.of.values()), *groups.rows]
+        self._left = [len(row) for row in rows]
+        self._rows: dict[int, list[int]] = {}
+        for number, row in enumerate(rows):
+            for group in row.tolist():
+                self._rows.setdefault(group, []).append(number)
 
     def may_leave(self, group: int) -> bool:
-        """Tell whether each site would keep a unit."""
-        return all(self._in[site] > 1 for site in self._sites[group])
+        """Tell whether each of them would keep a unit."""
+        return all(self._left[row] > 1 for row in self._rows[group])
 
     def remove(self, group: int) -> None:
         """Let a group leave."""
-        for site in self._sites[group]:
-            self._in[site] -= 1
+        for row in self._rows[group]:
+            self._left[row] -= 1
 
 
 class _Ledger:

@@ -23,12 +23,15 @@ class Groups:
         count: The number of groups.
         held: Why a group cannot leave, for each that cannot.
         bundles: The sites that share groups, each site in one bundle, in the order of the graph.
+        rows: Groups that lie beside each other in some tensor and nothing else with them, so that
+            one of them must stay: those of a site, of a part that was split off, of a head.
     """
 
     of: Mapping[str, Numbers]
     count: int
     held: Mapping[int, str]
     bundles: tuple[tuple[str, ...], ...]
+    rows: tuple[Numbers, ...] = ()
 
     @property
     def free(self) -> NDArray[np.bool_]:
@@ -90,8 +93,14 @@ def examine(model: Model, survey: Survey) -> Examined:
     for reason, marks in _holds(model, survey, ties, found):
         for group in np.unique(marks[marks != STAYS]).tolist():
             held.setdefault(group, reason)
-    groups = Groups(ties.of, ties.count, held, _bundles(ties))
+    groups = Groups(ties.of, ties.count, held, _bundles(ties), _rows(ties))
     return Examined(groups, ties, {i: each for i, each in found.items() if each})
+
+
+def _rows(ties: Ties) -> tuple[Numbers, ...]:
+    every = [*ties.of.values(), *(m for there in ties.marks.values() for m in there.values())]
+    alone = [np.unique(marks) for marks in every if (marks != STAYS).all() and len(marks)]
+    return tuple({row.tobytes(): row for row in alone}.values())
 
 
 def _holds(

@@ -71,6 +71,12 @@ def _groups_that_stay(
             raise ModelError(f"no unit of layer {site.layer} stays; leave at least one")
         stays[groups.of[name][flags]] = True
         leaves[groups.of[name][~flags]] = True
+    for row in groups.rows:
+        if not stays[row].any():
+            raise ModelError(
+                "nothing would stay of a part into which the units of a layer are split; leave at "
+                "least one unit of each"
+            )
     for name, site in sites.items():
         _refuse(site, groups.of[name], groups.held, leaves, stays)
     return stays

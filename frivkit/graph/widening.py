@@ -1,4 +1,7 @@
-"""bfloat16, which no CPU runtime computes with: such a model is analysed in float32."""
+"""bfloat16, which no CPU runtime computes with: such a model is analysed in float32.
+
+A file that only stores weights in it, and casts them before they are used, stays as it is.
+"""
 
 import numpy as np
 import onnx_ir as ir
@@ -16,35 +19,43 @@ def widen(model: ir.Model) -> str | None:
     Returns:
         What was done, None where there was nothing to do.
     """
-    found = [_in_graph(graph) for graph in model.graphs()]
-    if not any(found):
+    if not any(_computes(graph) for graph in model.graphs()):
         return None
+    for graph in model.graphs():
+        _widen(graph)
     return (
         "it computes in bfloat16, which is read as float32: numbers are not rounded on their way "
         "as they are where the file runs"
     )
 
 
-def _in_graph(graph: ir.Graph) -> bool:
+def _computes(graph: ir.Graph) -> bool:
+    """Tell whether anything but a Cast takes or makes bfloat16."""
+    if any(value.dtype == NARROW for value in graph.inputs if not value.is_initializer()):
+        return True
+    stored = [value for value in graph.initializers.values() if value.dtype == NARROW]
+    if any(use.node.op_type != "Cast" for value in stored for use in value.uses()):
+        return True
+    to = [node.attributes["to"].as_int() for node in graph if node.op_type == "Cast"]
+    return NARROW.value in to
+
+
+def _widen(graph: ir.Graph) -> None:
     values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
     values += [value for value in graph.initializers.values() if value not in values]
-    found = False
     for value in values:
         if value.dtype == NARROW:
-            value.dtype, found = WIDE, True
+            value.dtype = WIDE
         if value.const_value is not None and value.const_value.dtype == NARROW:
-            value.const_value, found = _wide(value.const_value), True
+            value.const_value = _wide(value.const_value)
     for node in graph:
         for name, attribute in list(node.attributes.items()):
             if attribute.type == ir.AttributeType.TENSOR:
                 tensor = attribute.as_tensor()
                 if tensor.dtype == NARROW:
                     node.attributes[name] = ir.AttrTensor(name, _wide(tensor))
-                    found = True
             elif name in ("to", "dtype", "output_dtype") and attribute.as_int() == NARROW.value:
                 node.attributes[name] = ir.AttrInt64(name, WIDE.value)
-                found = True
-    return found
 
 
 def _wide(tensor: ir.TensorProtocol) -> ir.LazyTensor:

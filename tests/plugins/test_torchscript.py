@@ -14,15 +14,17 @@ import torch
 from torch import Tensor, nn
 
 import frivkit
+from frivkit.compression.compress import Budget, compress
 from frivkit.data import open_data
 from frivkit.engine.session import Device, Session
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.model import digest
-from frivkit.pipeline import Request, analyze
+from frivkit.pipeline import Request, analyze, inspect_model, open_study
 from frivkit.proof import verify
 from frivkit.torchexport import exported
 from frivkit_torchscript.provider import load
 from tests.program import ended, start
+from tests.zoo.files import ZOO, built
 
 linux = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks into /proc")
 
@@ -448,3 +450,25 @@ def test_nothing_of_torch_is_imported_to_read_a_file(tmp_path):
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["ResNet basic", "ViT", "LSTM classifier"])
+def test_modules_of_many_kinds(name):
+    module, example = built(name), ZOO[name].examples(2)
+    model = frivkit.load(module.train(), example)
+    assert module.training
+    study, _ = open_study(Request(model, data="gaussian?n=8"))
+    (inputs,) = study.data.read(0, 8).inputs.values()
+    wanted = module.eval()(torch.from_numpy(inputs)).detach().numpy()
+    assert abs(study.outputs() - wanted).max() < 1e-5 * max(1, abs(wanted).max())
+
+
+def test_a_file_of_torch_is_compressed(tmp_path):
+    net = built("MLP")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript deprecates itself
+        torch.jit.save(torch.jit.trace(net, torch.zeros(2, 6)), tmp_path / "net.pt")
+    request = Request(tmp_path / "net.pt", data="gaussian?n=400", trust=True, input_shape="1x6")
+    made = compress(request, tmp_path / "thin.onnx", Budget("units", 0.5))
+    assert made.proof.comparison.agreement.interval[0] > 0.5
+    assert inspect_model(Request(tmp_path / "thin.onnx"))[0].parameters < 219

@@ -1,19 +1,26 @@
 """Sites and couplings of many kinds of networks, and that masks do to them what they say."""
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
+from frivkit.engine.probe import complete_shapes
 from frivkit.engine.runs import Intact
 from frivkit.engine.runs import Path as Way
 from frivkit.engine.session import Device
+from frivkit.errors import ModelError
+from frivkit.graph.groups import find_groups
 from frivkit.graph.model import Model
 from frivkit.graph.sites import Site, survey
+from frivkit.graph.slicing import narrow
 from frivkit.masks import Mask
+from frivkit_onnx.provider import load
 from frivkit_units.selectors import MAP
+from tests import surgery
 from tests.picture import picture, written_out
 from tests.zoo import operators
-from tests.zoo.files import EXPORTERS, UNWRITTEN, ZOO, opened
+from tests.zoo.files import EXPORTERS, UNWRITTEN, ZOO, exported, opened
 from tests.zoo.independent import multiplied, ran, without_weights
 from tests.zoo.page import PAGE, outline, rows
 from tests.zoo.pictures import PICTURES
@@ -104,3 +111,32 @@ def test_the_page_has_a_row_for_each_network():
 
 def test_the_page_of_operators_is_that_of_the_rules():
     assert operators.PAGE.read_text() == operators.page(), "run: python -m tests.zoo.operators"
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_thinner_network_is_one_whose_readers_read_zeros(name, tmp_path):
+    feeds = feeds_of(name)
+    for exporter in EXPORTERS[1:]:
+        path = tmp_path / "m.onnx"
+        path.write_bytes(exported(name, exporter))
+        model = complete_shapes(load(path, {}), Device(threads=1))
+        found = survey(model)
+        groups = find_groups(model, found)
+        keep = surgery.drawn(groups, seed=len(name))
+        thin = narrow(model, found, keep)
+        onnx.checker.check_model(ir.to_proto(thin), full_check=True)
+        (wanted,) = surgery.run(surgery.masked_readers(model, found, keep), feeds)
+        close(surgery.run(thin, feeds)[0], wanted)
+        left = sum(int(flags.sum()) for flags in keep.values())
+        assert left < sum(site.width for site in found.sites) or not groups.free.any()
+
+
+def test_no_part_of_a_split_may_leave_whole(tmp_path):
+    """The values of an attention are the last third of one layer's units."""
+    path = tmp_path / "m.onnx"
+    path.write_bytes(exported("GPT-like", "legacy 17"))
+    model = complete_shapes(load(path, {}), Device(threads=1))
+    found = survey(model)
+    keep = {found.sites[0].name: np.arange(24) < 16}
+    with pytest.raises(ModelError, match="nothing would stay of a part"):
+        narrow(model, found, keep)
