@@ -34,7 +34,7 @@ wheel-test: .venv/installed .venv-wheel/installed
 	.venv/bin/python -m build --wheel --no-isolation --outdir build/wheel
 	.venv-wheel/bin/python -m pip uninstall --quiet --yes frivkit
 	.venv-wheel/bin/python $(PIP) build/wheel/frivkit-*.whl
-	PYTHONSAFEPATH=1 FRIVKIT_EXPECT=wheel .venv-wheel/bin/python -m pytest -n $(WORKERS)
+	PYTHONSAFEPATH=1 FRIVKIT_EXPECT=wheel .venv-wheel/bin/python -m pytest -n $(WORKERS) -m "not slow"
 
 bench: .venv/installed
 	.venv/bin/python $(PIP) --group bench

@@ -15,7 +15,7 @@ from tests.zoo.independent import multiplied, ran, without_weights
 from tests.zoo.packaged import PACKAGED
 from tests.zoo.test_zoo import MEMORY, close, masked
 
-pytestmark = pytest.mark.assets
+pytestmark = [pytest.mark.assets, pytest.mark.slow]
 
 TRIED = 5
 """Layers of a network on which masks are tried, spread over its depth."""

@@ -25,6 +25,8 @@ from tests.zoo.independent import multiplied, ran, without_weights
 from tests.zoo.page import PAGE, outline, rows
 from tests.zoo.pictures import PICTURES
 
+pytestmark = pytest.mark.slow
+
 MEMORY, COUNT = 1 << 30, 5
 OTHER_SKIPS = {("AlexNet with LRN", "dynamo 18")}  # its LRN in pieces has no If
 
