@@ -158,18 +158,18 @@ class TestInterval:
         assert gain(curve, seed=1) == gain(curve, seed=1)
         assert gain(curve, seed=1).interval != gain(curve, seed=2).interval
 
-    @pytest.mark.parametrize(("trials", "least"), [(3, 0.88), (8, 0.90)])
+    @pytest.mark.parametrize(("trials", "least"), [(3, 0.87), (8, 0.91)])
     def test_true_gain_is_inside_about_as_often_as_it_says(self, trials, least):
         generator = np.random.default_rng(trials)
         truth = np.array([0.3, 0.36, 0.44, 0.52, 0.6])
         wanted = float(np.mean(2 * truth[1:] / truth[:-1]))
         inside = 0
-        for _ in range(150):
+        for _ in range(400):
             drawn = truth[:, None] * (1 + 0.05 * generator.standard_normal((5, trials)))
             curve = Curve("redundant", "any", WIDTHS, tuple(map(tuple, drawn.tolist())))
             low, high = gain(curve).interval
             inside += low <= wanted <= high
-        assert least <= inside / 150 < 1
+        assert least <= inside / 400 < 1
 
     def test_units_from_none_at_all_leave_it_open_above(self):
         curve = Curve("prunable", "any", (1, 2), ((0, 0, 0.3), (0.5, 0.5, 0.5)))
