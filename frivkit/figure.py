@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from frivkit.errors import DataError
-from frivkit.gain import Curve
+from frivkit.gain import UNITS, Curve
 
 RESULTS = "results.jsonl"
 FORMATS = ("png", "svg", "pdf")
@@ -28,16 +28,38 @@ class Figure:
     Attributes:
         draw: Called with at least one curve and the protocol of the gains that it prints,
             ``"paper"`` or ``"reference"``; gives a drawing.
-        labels: The figures whose rows it draws, such as ``("4a",)``, in lower case; empty for all
-            rows.
+        labels: The figures whose curves it draws, lower-case, such as ``("4a",)``; empty for all.
+        panels: The panels whose curves it draws; empty for all.
     """
 
     draw: Callable[[Sequence[Curve], str], Drawing]
     labels: tuple[str, ...] = ()
+    panels: tuple[str, ...] = ()
 
     def choose(self, curves: Iterable[Curve]) -> list[Curve]:
-        """Give the curves that it draws, in their order."""
-        return [c for c in curves if not self.labels or c.figure.lower() in self.labels]
+        """Give the curves that it draws, in their order.
+
+        Where it asks for units that are not prunable, or not redundant, and nobody wrote a curve of
+        them, the complement of what is prunable or redundant is taken.
+
+        Example:
+            >>> others = Figure(draw=print, panels=("not prunable",))
+            >>> [curve] = others.choose([Curve("prunable", "MLP", (1,), ((0.25,),))])
+            >>> curve.panel, curve.values
+            ('not prunable', ((0.75,),))
+        """
+        here = [c for c in curves if not self.labels or c.figure.lower() in self.labels]
+        written = {(curve.figure, curve.panel, curve.series) for curve in here}
+        found = []
+        for curve in here:
+            if not self.panels or curve.panel in self.panels:
+                found.append(curve)
+            elif curve.panel in UNITS:
+                rest = curve.complement()
+                is_new = (rest.figure, rest.panel, rest.series) not in written
+                if rest.panel in self.panels and is_new:
+                    found.append(rest)
+        return found
 
 
 def read_curves(folder: Path) -> list[Curve]:

@@ -131,9 +131,10 @@ def epoch_rows() -> Iterator[dict[str, Any]]:
     for i, accuracy in enumerate((0.493, 0.624, 0.704, 0.745, 0.761)):
         series = f"width {WIDTHS[i]:g}"
         for epochs in (0, 2, 4, 6, 8):
-            yield from rows("e12", "test accuracy", series, epochs, [accuracy])
+            yield from rows("e12", "accuracy by epochs", series, epochs, [accuracy])
             for kind, panel in PANELS.items():
-                yield from rows("e12", panel, series, epochs, shares(f"{kind}/imagenet", 0)[i][1:2])
+                trials = shares(f"{kind}/imagenet", 0)[i][1:2]
+                yield from rows("e12", f"{panel} by epochs", series, epochs, trials)
 
 
 def paper_rows() -> Iterator[dict[str, Any]]:

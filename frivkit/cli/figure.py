@@ -56,13 +56,18 @@ def command(*, name: str, folder: Path, output: Path, protocol: str) -> None:
     curves = read_curves(folder)
     chosen = figure.choose(curves)
     if not chosen:
-        held = ", ".join(sorted({curve.figure for curve in curves})) or "none"
+        held = sorted({f"{curve.figure} ({curve.panel})" for curve in curves})
         raise DataError(
-            f"{folder / RESULTS} has no rows for figure {name} (of the figures "
-            f"{', '.join(figure.labels)}), but for: {held}; run the sweep that measures it"
+            f"{folder / RESULTS} has no rows for figure {name}, which shows "
+            f"{_named(figure.panels)} of the figures {_named(figure.labels)}; "
+            f"it has {', '.join(held) or 'none'}"
         )
     write_bytes(output, figure.draw(chosen, protocol)(kind))
     click.echo("\n".join([f"{output}: figure {name}", *_gains(chosen, protocol)]))
+
+
+def _named(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "any"
 
 
 def _gains(curves: "list[Curve]", protocol: str) -> list[str]:
@@ -71,7 +76,7 @@ def _gains(curves: "list[Curve]", protocol: str) -> list[str]:
 
     rows = [("figure", "panel", "series", "g", "95 % interval")]
     for curve in curves:
-        if curve.panel in UNITS and len(curve.widths) > 1:
+        if curve.panel in UNITS:
             found = gain(curve, protocol)
             ends = found.interval
             between = f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else "-"

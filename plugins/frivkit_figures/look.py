@@ -8,7 +8,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """The palette of Okabe and Ito (2008), but for its yellow, which is lost on white."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: Any = {  # matplotlib has a type of its own for this
     "font.family": "DejaVu Sans",  # comes with matplotlib, so text is as wide everywhere
     "font.size": 8,
     "axes.titlesize": 8,
@@ -30,7 +30,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def style(place: int) -> dict[str, str]:
+def style(place: int) -> dict[str, Any]:
     """Give the colour and the marker of the series at a place in its figure, from 0.
 
     The first 56 differ.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class View:
     protocol: str
 
 
-def growth(axes: "Axes", view: View) -> None:
+def growth(view: View, axes: "Axes") -> None:
     """Draw numbers of units against width, both by powers of two.
 
     Numbers are shares of those that the widest network has.  Bars are standard deviations over the
@@ -65,7 +65,7 @@ def growth(axes: "Axes", view: View) -> None:
     axes.set_title(f"{view.title}\n{said}")
 
 
-def accuracy(axes: "Axes", view: View) -> None:
+def accuracy(view: View, axes: "Axes") -> None:
     """Draw accuracy in percent against width: on test data, and dashed on training data."""
     _power_axis(axes, view.curves)
     for curve in view.curves:
@@ -75,7 +75,7 @@ def accuracy(axes: "Axes", view: View) -> None:
     axes.set_title(f"{view.title}\ndashed: on training data" if trained else view.title)
 
 
-def parameters(axes: "Axes", view: View) -> None:
+def parameters(view: View, axes: "Axes") -> None:
     """Draw numbers of trainable parameters against width, both on logarithmic axes."""
     _power_axis(axes, view.curves)
     for curve in view.curves:
@@ -85,22 +85,22 @@ def parameters(axes: "Axes", view: View) -> None:
     axes.set_title(view.title)
 
 
-def ablation(axes: "Axes", view: View) -> None:
+def ablation(view: View, axes: "Axes") -> None:
     """Draw the percentage of labels unchanged against that of the units ablated."""
     _percent_lines(axes, view, 100)
     axes.set_xlabel("units ablated, %")
     axes.set_ylabel("labels unchanged, %")
 
 
-def epochs(axes: "Axes", view: View) -> None:
+def epochs(view: View, axes: "Axes") -> None:
     """Draw shares in percent against epochs of training."""
     _percent_lines(axes, view, 1)
     axes.set_xlabel("epochs past convergence")
-    accurate = view.curves[0].panel.endswith("accuracy")
+    accurate = view.curves[0].panel.startswith("accuracy")
     axes.set_ylabel("accuracy, %" if accurate else "share of the units, %")
 
 
-def violins(axes: "Axes", view: View) -> None:
+def violins(view: View, axes: "Axes") -> None:
     """Draw how the values at each width are distributed, with their mean as a bar."""
     names: list[str] = []
     for curve in view.curves:
@@ -108,8 +108,8 @@ def violins(axes: "Axes", view: View) -> None:
         for width, values in zip(curve.widths, curve.values, strict=True):
             place = len(names)
             if len(set(values)) > 1:  # a density needs some spread
-                drawn = axes.violinplot(values, [place], widths=0.8, showextrema=False)
-                for body in drawn["bodies"]:
+                bodies: Any = axes.violinplot(values, [place], widths=0.8, showextrema=False)
+                for body in bodies["bodies"]:
                     body.set(facecolor=colour, edgecolor=colour, alpha=0.5)
             if values:
                 axes.hlines(float(np.mean(values)), place - 0.3, place + 0.3, color=colour)

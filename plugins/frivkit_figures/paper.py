@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from frivkit.errors import DataError
 from frivkit.figure import Drawing, Figure
 from frivkit.gain import UNITS, Curve
 from frivkit_figures import panels
@@ -18,7 +17,7 @@ from frivkit_figures.sheet import Fill, sheet
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PRUNABLE, REDUNDANT, NOT_PRUNABLE, NOT_REDUNDANT = UNITS
+PRUNABLE, REDUNDANT = UNITS[:2]
 TEST, TRAIN = "test accuracy", "train accuracy"
 
 
@@ -36,17 +35,13 @@ class Panel:
     title: str
     shows: tuple[str, ...]
     labels: tuple[str, ...]
-    draw: Callable[["Axes", View], None] = panels.growth
+    draw: Callable[[View, "Axes"], None] = panels.growth
 
     def choose(self, curves: Sequence[Curve]) -> list[Curve]:
-        """Give what it shows; where there are no other units, they follow from the frivolous."""
+        """Give what it shows."""
         for label in self.labels:
             here = [curve for curve in curves if curve.figure.lower() == label]
             found = [curve for curve in here if curve.panel in self.shows]
-            if not found and self.shows[0] in (NOT_PRUNABLE, NOT_REDUNDANT):
-                counted = [curve for curve in here if curve.panel in UNITS]
-                others = [curve.complement() for curve in counted]
-                found = [curve for curve in others if curve.panel in self.shows]
             if found:
                 return found
         return []
@@ -63,27 +58,23 @@ def _draw(
         if chosen:
             filled.append(
                 [
-                    partial(panel.draw, view=View(panel.title, found, order, protocol))
+                    partial(panel.draw, View(panel.title, found, order, protocol))
                     for panel, found in chosen
                 ]
             )
-    if not filled:
-        wanted = sorted({name for group in groups for panel in group for name in panel.shows})
-        raise DataError(
-            f"the results have no curves of {', '.join(wanted)} for this figure, "
-            f"but of {', '.join(sorted({curve.panel for curve in curves}))}; measure those"
-        )
     return sheet(filled, beside=beside)
 
 
 def _figure(*groups: Sequence[Panel], beside: bool = False) -> Figure:
-    labels = {label for group in groups for panel in group for label in panel.labels}
-    return Figure(partial(_draw, groups=groups, beside=beside), tuple(sorted(labels)))
+    every = [panel for group in groups for panel in group]
+    labels = dict.fromkeys(label for panel in every for label in panel.labels)
+    shows = dict.fromkeys(name for panel in every for name in panel.shows)
+    return Figure(partial(_draw, groups=groups, beside=beside), tuple(labels), tuple(shows))
 
 
 def _frivolous(label: str, letters: str = "") -> list[Panel]:
     """Give the panels of frivolous units; with letters, how the panels are called."""
-    a, b = (f"({letter}) " for letter in letters) if letters else ("", "")
+    a, b = [f"({letter}) " for letter in letters] or ["", ""]
     return [
         Panel(f"{a}prunable", (PRUNABLE,), (label,)),
         Panel(f"{b}redundant", (REDUNDANT,), (label,)),
@@ -91,10 +82,9 @@ def _frivolous(label: str, letters: str = "") -> list[Panel]:
 
 
 def _others(label: str, letters: str) -> list[Panel]:
-    a, b = letters
     return [
-        Panel(f"({a}) not prunable", (NOT_PRUNABLE,), (label,)),
-        Panel(f"({b}) not redundant", (NOT_REDUNDANT,), (label,)),
+        Panel(f"({letter}) {name}", (name,), (label,))
+        for letter, name in zip(letters, UNITS[2:], strict=True)
     ]
 
 
@@ -103,7 +93,7 @@ def _trends(label: str) -> Figure:
     return _figure([accuracy, *_frivolous(label, "bc")])
 
 
-def _each(draw: Callable[["Axes", View], None], shows: str, *titles: tuple[str, str]) -> Figure:
+def _each(draw: Callable[[View, "Axes"], None], shows: str, *titles: tuple[str, str]) -> Figure:
     """Give a figure of panels side by side, each with its own label, title and legend."""
     return _figure(
         *([Panel(title, (shows,), (label,), draw)] for label, title in titles), beside=True
@@ -147,8 +137,7 @@ FIGURE_E10 = _trends("e10")
 FIGURE_E11 = _trends("e11")
 FIGURE_E12 = _figure(
     [
-        Panel("(a) accuracy", (TEST,), ("e12",), panels.epochs),
-        Panel("(b) prunable", (PRUNABLE,), ("e12",), panels.epochs),
-        Panel("(c) redundant", (REDUNDANT,), ("e12",), panels.epochs),
+        Panel(f"({letter}) {name}", (f"{name} by epochs",), ("e12",), panels.epochs)
+        for letter, name in (("a", "accuracy"), ("b", PRUNABLE), ("c", REDUNDANT))
     ]
 )

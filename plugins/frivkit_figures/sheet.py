@@ -5,13 +5,14 @@ matplotlib is an extra, so it is imported where something is drawn and nowhere e
 
 import io
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from frivkit.errors import PluginError
 from frivkit.figure import Drawing
 from frivkit_figures.look import SETTINGS
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
@@ -74,12 +75,13 @@ def _laid_out(groups: Sequence[Sequence[Fill]], beside: bool) -> "Figure":
 
 
 def _fill(part: "SubFigure", fills: Sequence[Fill], columns: int, beside: bool) -> None:
-    entries = {}
+    entries: dict[str, Artist] = {}
     for axes, fill in zip(part.subplots(1, columns, squeeze=False)[0], fills, strict=False):
         fill(axes)
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     for axes in part.axes[len(fills) :]:
         axes.set_axis_off()
+    place: Literal["outside lower center", "outside right center"]
     place = "outside lower center" if beside else "outside right center"
     part.legend(list(entries.values()), list(entries), loc=place)
