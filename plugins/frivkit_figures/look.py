@@ -23,6 +23,7 @@ SETTINGS: Any = {  # matplotlib has a type of its own for this
     "lines.linewidth": 1.3,
     "lines.markersize": 4.5,
     "errorbar.capsize": 2,
+    "figure.constrained_layout.w_pad": 0.1,
     "savefig.dpi": 200,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "frivkit",  # names inside the file are drawn from this and not by chance

@@ -5,7 +5,7 @@ matplotlib is an extra, so it is imported where something is drawn and nowhere e
 
 import io
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from frivkit.errors import PluginError
 from frivkit.figure import Drawing
@@ -14,7 +14,7 @@ from frivkit_figures.look import SETTINGS
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
 Fill = Callable[["Axes"], None]
 """Draws a panel into its axes."""
@@ -63,25 +63,40 @@ def sheet(groups: Sequence[Sequence[Fill]], *, beside: bool) -> Drawing:
 def _laid_out(groups: Sequence[Sequence[Fill]], beside: bool) -> "Figure":
     from matplotlib.figure import Figure
 
-    most = max(map(len, groups))
-    size = (_WIDTH * most + _LEGEND, _HEIGHT * len(groups))
     if beside:
         size = (_WIDTH * sum(map(len, groups)), _HEIGHT + _LEGEND / 2)
-    figure = Figure(figsize=size, layout="constrained")
-    shape = (1, len(groups)) if beside else (len(groups), 1)
-    for part, fills in zip(figure.subfigures(*shape, squeeze=False).flat, groups, strict=True):
-        _fill(part, fills, len(fills) if beside else most, beside)
+        figure = Figure(figsize=size, layout="constrained")
+        every = figure.subplots(1, sum(map(len, groups)), squeeze=False)[0]
+        for group in groups:
+            shown, every = every[: len(group)], every[len(group) :]
+            handles, names = _filled(shown, group)
+            # A legend of the axes, so that panels above legends of any length are as high.
+            shown[0].legend(handles, names, loc="upper left", bbox_to_anchor=(0, -0.28))
+        return figure
+    most = max(map(len, groups))
+    figure = Figure((_WIDTH * most + _LEGEND, _HEIGHT * len(groups)), layout="constrained")
+    parts = figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
+    for part, group in zip(parts, groups, strict=True):
+        shown = part.subplots(1, most, squeeze=False)[0]
+        handles, names = _filled(shown, group)
+        part.legend(handles, names, loc="outside right center")
+        for axes in shown[len(group) :]:
+            axes.set_axis_off()
     return figure
 
 
-def _fill(part: "SubFigure", fills: Sequence[Fill], columns: int, beside: bool) -> None:
-    entries: dict[str, Artist] = {}
-    for axes, fill in zip(part.subplots(1, columns, squeeze=False)[0], fills, strict=False):
+def _filled(shown: "Sequence[Axes]", group: Sequence[Fill]) -> "tuple[list[Artist], list[str]]":
+    """Draw a group of panels; give the entries of their legend, guides last."""
+    from matplotlib.container import ErrorbarContainer
+
+    series: dict[str, Artist] = {}
+    guides: dict[str, Artist] = {}
+    for axes, fill in zip(shown, group, strict=False):
         fill(axes)
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    for axes in part.axes[len(fills) :]:
-        axes.set_axis_off()
-    place: Literal["outside lower center", "outside right center"]
-    place = "outside lower center" if beside else "outside right center"
-    part.legend(list(entries.values()), list(entries), loc=place)
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            if isinstance(handle, ErrorbarContainer):
+                series.setdefault(name, handle.lines[0])
+            else:
+                guides.setdefault(name, handle)
+    entries = series | guides
+    return list(entries.values()), list(entries)
