@@ -155,7 +155,7 @@ def _percent_lines(axes: "Axes", view: View, across: float) -> None:
             label=curve.series,
             **style(view.order.index(curve.series)),
         )
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
     axes.set_title(view.title)
 
 

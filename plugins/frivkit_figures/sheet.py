@@ -71,7 +71,7 @@ def _laid_out(groups: Sequence[Sequence[Fill]], beside: bool) -> "Figure":
             shown, every = every[: len(group)], every[len(group) :]
             handles, names = _filled(shown, group)
             # A legend of the axes, so that panels above legends of any length are as high.
-            shown[0].legend(handles, names, loc="upper left", bbox_to_anchor=(0, -0.28))
+            shown[0].legend(handles, names, loc="upper left", bbox_to_anchor=(0, -0.24))
         return figure
     most = max(map(len, groups))
     figure = Figure((_WIDTH * most + _LEGEND, _HEIGHT * len(groups)), layout="constrained")
