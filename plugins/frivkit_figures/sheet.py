@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 Fill = Callable[["Axes"], None]
 """Draws a panel into its axes."""
 
-_WIDTH, _HEIGHT, _LEGEND = 2.5, 2.4, 1.5  # inches
+_WIDTH, _HEIGHT, _LETTER, _LINE = 2.5, 2.4, 0.07, 0.19
+"""Of a panel, and of a letter and a line of a legend, in inches."""
 _STAMPS: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
@@ -62,26 +63,35 @@ def sheet(groups: Sequence[Sequence[Fill]], *, beside: bool) -> Drawing:
 
 def _laid_out(groups: Sequence[Sequence[Fill]], beside: bool) -> "Figure":
     from matplotlib.figure import Figure
+    from matplotlib.transforms import ScaledTranslation
 
-    if beside:
-        size = (_WIDTH * sum(map(len, groups)), _HEIGHT + _LEGEND / 2)
-        figure = Figure(figsize=size, layout="constrained")
-        every = figure.subplots(1, sum(map(len, groups)), squeeze=False)[0]
-        for group in groups:
-            shown, every = every[: len(group)], every[len(group) :]
-            handles, names = _filled(shown, group)
-            # A legend of the axes, so that panels above legends of any length are as high.
-            shown[0].legend(handles, names, loc="upper left", bbox_to_anchor=(0, -0.24))
-        return figure
-    most = max(map(len, groups))
-    figure = Figure((_WIDTH * most + _LEGEND, _HEIGHT * len(groups)), layout="constrained")
-    parts = figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
-    for part, group in zip(parts, groups, strict=True):
-        shown = part.subplots(1, most, squeeze=False)[0]
+    figure = Figure(layout="constrained")
+    columns = sum(map(len, groups)) if beside else max(map(len, groups))
+    parts = [figure] if beside else figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
+    every = [axes for part in parts for axes in part.subplots(1, columns, squeeze=False)[0]]
+    longest = most = start = 0
+    for i, group in enumerate(groups):
+        shown = every[start : start + len(group)]
+        start += len(group) if beside else columns
         handles, names = _filled(shown, group)
-        part.legend(handles, names, loc="outside right center")
-        for axes in shown[len(group) :]:
+        longest, most = max(longest, *map(len, names)), max(most, len(names))
+        if beside:
+            # A legend of the axes, so that panels above legends of any length are as high.
+            below = shown[0].transAxes + ScaledTranslation(0, -0.42, figure.dpi_scale_trans)
+            place = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below}
+            legend = shown[0].legend(handles, names, **place)
+        else:
+            legend = parts[i].legend(handles, names, loc="outside right center")
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a name with dollars in it is no formula
+        for axes in every[start - columns + len(group) : start] if not beside else ():
             axes.set_axis_off()
+    legend_width, legend_height = 0.5 + _LETTER * longest, 0.1 + _LINE * most
+    if beside:
+        figure.set_size_inches(columns * max(_WIDTH, 0.5 + legend_width), _HEIGHT + legend_height)
+    else:
+        height = len(groups) * max(_HEIGHT, legend_height)
+        figure.set_size_inches(columns * _WIDTH + legend_width, height)
     return figure
 
 

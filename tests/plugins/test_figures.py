@@ -89,9 +89,8 @@ def test_figure_4d_shows_the_gains_that_the_paper_prints(drawn):
     assert "g min 2.09, max 2.44" in shown
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_text_stays_on_the_page_and_off_other_text(name, results):
-    """Lay the figure out as matplotlib does and compare the boxes of all that is written."""
+def boxes(name: str, curves: list[Curve]):
+    """Lay a figure out as matplotlib does; give all that is written with its box, and the size."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.text import Text
@@ -102,27 +101,53 @@ def test_text_stays_on_the_page_and_off_other_text(name, results):
     figure = installed().load("figures", name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", lambda page, *_, **__: pages.append(page))
-        figure.draw(figure.choose(results), "reference")("png")
+        figure.draw(figure.choose(curves), "reference")("png")
         patch.setattr(Text, "draw", lambda text, *a: written.append(text) or plain(text, *a))
         canvas = FigureCanvasAgg(*pages)
         canvas.draw()
     # Ticks out of view are there, but not drawn.
-    boxes = [(t.get_text(), t.get_window_extent()) for t in written if t.get_text().strip()]
-    wide, high = canvas.get_width_height()
-    assert len(boxes) > 10
-    for words, box in boxes:
+    shown = [(t.get_text(), t.get_window_extent()) for t in written if t.get_text().strip()]
+    return shown, canvas.get_width_height()
+
+
+def check_places(name: str, curves: list[Curve]) -> None:
+    shown, (wide, high) = boxes(name, curves)
+    assert len(shown) > 10
+    for words, box in shown:
         assert box.x0 >= -1, words
         assert box.y0 >= -1, words
         assert box.x1 <= wide + 1, words
         assert box.y1 <= high + 1, words
     clashes = [
         (a, b)
-        for i, (a, first) in enumerate(boxes)
-        for b, second in boxes[i + 1 :]
+        for i, (a, first) in enumerate(shown)
+        for b, second in shown[i + 1 :]
         if min(first.x1, second.x1) - max(first.x0, second.x0) > 1
         and min(first.y1, second.y1) - max(first.y0, second.y0) > 1
     ]
     assert clashes == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_text_stays_on_the_page_and_off_other_text(name, results):
+    check_places(name, results)
+
+
+@pytest.mark.parametrize("name", ["1", "4a"])
+@pytest.mark.parametrize(
+    "series",
+    [["a network of a name that is longer than any other", "b"], [f"net {i}" for i in range(20)]],
+    ids=["long", "many"],
+)
+def test_long_and_many_names_have_room(name, series):
+    panels = ("prunable", "redundant", "test accuracy")
+    curves = [
+        Curve(panel, each, (1, 2, 4), ((0.1,), (0.2,), (0.3 + i / 100,)), label)
+        for panel in panels
+        for label in ("3a", "4a", "4c")
+        for i, each in enumerate(series)
+    ]
+    check_places(name, curves)
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
@@ -170,10 +195,10 @@ def test_panel_without_curves_is_left_out():
 )
 def test_curve_that_has_little_to_show_is_drawn(values, said):
     figure = installed().load("figures", "4a")
-    curve = Curve("prunable", "a $ and an _", (1, 2), values, "4a")
+    curve = Curve("prunable", "a $x_{$ and an _", (1, 2), values, "4a")
     shown = texts(figure.draw([curve], "paper")("svg"))
     assert said in shown
-    assert "a $ and an _" in shown
+    assert "a $x_{$ and an _" in shown
 
 
 def test_single_width_is_drawn():
