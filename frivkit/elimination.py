@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.graph.marks import STAYS
+from frivkit.graph.layout import STAYS
 from frivkit.masks import without
 
 Array = NDArray[np.float64]

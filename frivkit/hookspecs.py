@@ -35,6 +35,11 @@ def model_providers() -> list[Offer]:  # type: ignore[empty-body]  # pluggy spec
 
 
 @hookspec
+def operator_rules() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer what operators do to units; target: ``frivkit.graph.layout.Operators``."""
+
+
+@hookspec
 def data_sources() -> list[Offer]:  # type: ignore[empty-body]
     """Offer data sources by spec name; target: ``frivkit.data.Source``."""
 

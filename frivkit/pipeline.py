@@ -1,7 +1,7 @@
 """The spine: open a model, find its sites, open its data, measure.  Reads like the README."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,23 @@ import numpy as np
 
 from frivkit.cache import Cache
 from frivkit.data import Dataset, open_data
+from frivkit.engine.freeing import freed
+from frivkit.engine.labels import Asked
 from frivkit.engine.probe import complete_shapes
 from frivkit.engine.session import Device
 from frivkit.errors import DataError, FrivkitError, ModelError
 from frivkit.graph.instrument import check_names
 from frivkit.graph.model import Model
 from frivkit.graph.sites import Site, Survey, survey
+from frivkit.graph.turning import turned
 from frivkit.metric import Measurement, Metric
 from frivkit.options import parse_options, share_out
 from frivkit.progress import Progress, Silent
 from frivkit.registry import Registry, installed
 from frivkit.study import Study
 
+KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+"""Domains of operators that ONNX Runtime brings."""
 ONE_SIDED = 0.9
 """Share of labels in one class above which agreement of labels says little."""
 
@@ -31,7 +36,7 @@ class Request:
     """What a user asks of a model, apart from what to do with it.
 
     Attributes:
-        model: The model file.
+        model: The model file, or a model that is open already, as :func:`frivkit.load` gives.
         data: A data spec; None takes the one in the model's metadata, else ``gaussian``.
         examples: Use at most so many examples.
         units: The unit selector; None lets each metric take its protocol's.
@@ -43,9 +48,10 @@ class Request:
         trust: Whether formats that can run code may be read.
         device: Where to run.
         memory: Bytes that activations may take.
+        asked: How labels are read from the output.
     """
 
-    model: Path
+    model: Path | Model
     data: str | None = None
     examples: int | None = None
     units: str | None = None
@@ -57,6 +63,7 @@ class Request:
     trust: bool = False
     device: Device = field(default_factory=Device)
     memory: int = 2 << 30
+    asked: Asked = field(default_factory=Asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +78,36 @@ class Analysis:
 
 
 def load_model(request: Request, registry: Registry | None = None) -> Model:
-    """Read a model with the provider for its file type.
+    """Read a model with the provider for its file type; one that is open stays as it is.
 
     Raises:
         ModelError: no provider reads such files, the file cannot be read, or it has names that
             frivkit keeps for itself.
     """
+    if isinstance(request.model, Model):
+        check_names(request.model)
+        return request.model
     registry = registry or installed()
     suffix = request.model.suffix.lower().removeprefix(".")
     offers = registry.offers("model_providers")
     name = suffix if suffix in offers else "onnx"
-    options = {"input_shape": request.input_shape} if request.input_shape else {}
+    given = {
+        "input_shape": request.input_shape,
+        "data": request.data,
+        "memory": str(request.memory),
+        "trust": "yes" if request.trust else None,
+    }
+    options = {key: value for key, value in given.items() if value}
     model: Model = registry.load("model_providers", name)(request.model, options)
     check_names(model)
-    return model
+    rules = [registry.load("operator_rules", each) for each in registry.offers("operator_rules")]
+    return replace(model, operators={op: rule for table in rules for op, rule in table.items()})
 
 
 def inspect_model(request: Request) -> tuple[Model, Survey]:
     """Read a model and find what there is to analyse, without data unless shapes need a run."""
     model = load_model(request)
-    model = complete_shapes(model, request.device)
+    model = turned(complete_shapes(model, request.device))
     return model, survey(model, request.output)
 
 
@@ -108,14 +125,24 @@ def open_study(
     """
     model = load_model(request)
     data, warnings = named_data(request, model)
+    _check_operators(model)
+    output = model.output(request.output)
     model = complete_shapes(model, request.device, data)
+    free = freed(model, output, request.device, data, request.memory)
+    if free.batch is not None:
+        warnings += (
+            f"{model.path.name} insists on {free.batch} examples a run, and gives others when it "
+            "is run on more: runs take their time",
+        )
+    warnings += tuple(f"{model.path.name}: {change}" for change in model.changes)
+    model = turned(complete_shapes(free, request.device, data))
     found = survey(model, request.output)
     study = Study(
         model,
         found,
         _chosen(found, request.layers, model),
         data,
-        output=model.output(request.output),
+        output=output,
         select=lambda name: installed().load("unit_selectors", name),
         cache=cache,
         device=request.device,
@@ -124,8 +151,19 @@ def open_study(
         protocol=request.protocol,
         seed=request.seed,
         memory=request.memory,
+        asked=request.asked,
     )
     return study, warnings
+
+
+def _check_operators(model: Model) -> None:
+    """Refuse operators that ONNX Runtime does not bring, by name."""
+    foreign = [f"{node.domain}.{node.op_type}" for node in model.graph if node.domain not in KNOWN]
+    if foreign:
+        raise ModelError(
+            f"{model.path.name} uses {', '.join(dict.fromkeys(foreign))}, which ONNX Runtime does "
+            "not have, so it cannot be run; 'frivkit inspect' shows what lies around it"
+        )
 
 
 def analyze(
@@ -164,10 +202,10 @@ def analyze(
     labels = study.labels()
     _, counts = np.unique(labels, return_counts=True)
     largest = float(counts.max() / labels.size)
-    if largest > ONE_SIDED:
+    if largest > ONE_SIDED and not study.numbers:
         warnings += (
             f"{largest:.1%} of the labels fall in one class: give more varied data, "
-            "for most labels have nowhere to go",
+            "for most labels have nowhere to go; if the output holds numbers, give --regression",
         )
     found = []
     for meter, setting in zip(meters, settings, strict=True):
@@ -225,7 +263,7 @@ def _chosen(found: Survey, patterns: Sequence[str], model: Model) -> tuple[Site,
 def _accuracy(study: Study) -> float | None:
     """Give the share of the data's own labels that the intact network meets."""
     labels = study.labels()
-    if not study.data.has_labels or labels.shape[1] != 1:
+    if study.numbers or not study.data.has_labels or labels.shape[1] != 1:
         return None
     met = 0
     for batch in study.data.batches(4096):

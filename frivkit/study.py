@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from frivkit.cache import Cache, Entry, Key
 from frivkit.data import Dataset
 from frivkit.engine.executor import run_intact, run_perturbed
-from frivkit.engine.labels import UNDEFINED, labels_of, threshold_of
+from frivkit.engine.labels import UNDEFINED, Asked, Judge
 from frivkit.engine.passes import gram_room, share_out
 from frivkit.engine.runs import Intact, Path
 from frivkit.engine.session import Device
@@ -62,6 +62,7 @@ class Study:
         protocol: str = "paper",
         seed: int = 0,
         memory: int = 2 << 30,
+        asked: Asked | None = None,
     ) -> None:
         if protocol not in PROTOCOLS:
             raise UsageError(f"no protocol is named {protocol!r}; known: {', '.join(PROTOCOLS)}")
@@ -74,7 +75,7 @@ class Study:
         self._device = device or Device()
         self._memory = memory
         self._progress = progress or Silent()
-        self._threshold = threshold_of(model.graph, output)
+        self._judge = Judge.of_output(model.graph, output, asked or Asked())
         self._labels: NDArray[np.int32] | None = None
         self._built: set[str] = set()
         self._moments: dict[tuple[str, bool], dict[str, tuple[Moments, ...]]] = {}
@@ -88,6 +89,16 @@ class Study:
     def complete(self) -> bool:
         """Whether the sites under study are all the sites of the model."""
         return len(self.sites) == len(self.survey.sites)
+
+    @property
+    def judge(self) -> Judge:
+        """What reads labels from the output."""
+        return self._judge
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the output is taken for numbers, of which only changes are judged."""
+        return self._judge.numbers
 
     def units(self, default: str) -> UnitSelector:
         """Give the unit selector that the user asked for, else the one named ``default``."""
@@ -276,7 +287,7 @@ class Study:
             parts: list[NDArray[Any]] = []
             with self._cache.build(key) as writer:
                 for outputs in run_intact(intact, self.data, self._progress):
-                    labels = labels_of(outputs, self._threshold)
+                    labels = self._judge.labels(outputs)
                     writer.append("outputs", outputs)
                     writer.append("labels", labels)
                     parts.append(labels if name == "labels" else outputs)
@@ -310,6 +321,9 @@ class Study:
     ) -> NDArray[np.int32]:
         """Run changes, with the entries of masks from the cache where that pays."""
         kind = type(changes[0])
+        outputs = self.outputs() if self._judge.numbers else None
+        if outputs is not None and self._judge.spread is None:
+            self._judge = self._judge.fitted([outputs])
         path = Path(self.model, sites, self._output, self._device, self._memory, kind=kind)
 
         def run(
@@ -320,7 +334,8 @@ class Study:
                 self.data,
                 some,
                 selector,
-                threshold=self._threshold,
+                judge=self._judge,
+                intact=lambda a, b: None if outputs is None else outputs[a:b],
                 what=what,
                 progress=self._progress,
                 kept=kept,
@@ -360,6 +375,8 @@ class Study:
     ) -> Key:
         fixed = {"runtime": self._device.fingerprint, "output": self._output}
         shared = fixed | (extra or {})
+        if self._judge.fingerprint:
+            shared |= {"labels": self._judge.fingerprint}
         return Key(self.model.sha256, self.data.digest, site, selector, what, shared)
 
     def _count(self, what: str, key: Key, number: int = 1) -> None:

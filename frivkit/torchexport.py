@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ from frivkit.engine.session import Device, Session
 from frivkit.errors import FrivkitError, ModelError
 
 if TYPE_CHECKING:  # torch takes a second to import, and importing this module needs none
-    from torch import nn
+    from torch import Tensor, nn
 
 OPSET = 17
 """The newest at which torch's tracing exporter names nodes by the path of their module."""
@@ -135,19 +135,55 @@ def _traced(network: "nn.Module", inputs: Array) -> bytes:
     import torch
 
     buffer = BytesIO()
+    axes = {"x": {0: "N"}, "logits": {0: "N"}}
+    example = (torch.from_numpy(inputs[:1]),)
+    trace(network.eval(), example, buffer, names=(["x"], ["logits"]), axes=axes)
+    return buffer.getvalue()
+
+
+def trace(
+    network: "nn.Module",
+    inputs: "tuple[Tensor, ...]",
+    to: BytesIO | Path,
+    *,
+    names: tuple[Sequence[str], Sequence[str]],
+    axes: Mapping[str, Mapping[int, str]],
+) -> None:
+    """Write a network with torch's tracing exporter, which names nodes by the path of their module.
+
+    Args:
+        network: In evaluation mode; a module, or one of TorchScript.
+        inputs: What it is run on.
+        to: Where the file goes.
+        names: A name for each input, and one for each output.
+        axes: Names of free axes, by their number, by the name of the input or output.
+
+    Raises:
+        ModelError: this torch has no such exporter.
+        Exception: whatever torch raises where it cannot.
+    """
+    import torch
+
     with warnings.catch_warnings():
         # The exporter says that it is deprecated.  Its successor names no node by its module.
         for said in ("You are using the legacy TorchScript-based ONNX", "The feature will be rem"):
             for category in (DeprecationWarning, FutureWarning):
                 warnings.filterwarnings("ignore", said, category)
-        torch.onnx.export(
-            network.eval(),
-            (torch.from_numpy(inputs[:1]),),
-            buffer,  # type: ignore[arg-type]  # taken by the tracing exporter, and documented so
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["x"],
-            output_names=["logits"],
-            dynamic_axes={"x": {0: "N"}, "logits": {0: "N"}},
-        )
-    return buffer.getvalue()
+        try:
+            torch.onnx.export(
+                network,
+                inputs,
+                to,  # type: ignore[arg-type]  # a buffer is taken, too, and documented so
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=list(names[0]),
+                output_names=list(names[1]),
+                dynamic_axes={name: dict(of) for name, of in axes.items()},
+            )
+        except TypeError as error:
+            if "unexpected keyword" not in str(error):
+                raise
+            raise ModelError(
+                f"torch {torch.__version__} no longer has the exporter that frivkit needs: "
+                "install an earlier torch, or write the network as ONNX yourself"
+            ) from error

@@ -48,7 +48,7 @@ def exported(
         outputs: Names of the outputs.
         more: Further arguments of ``torch.onnx.export``.
     """
-    _draw(net)
+    draw(net)
     names = ["x"] if len(examples) == 1 else [f"x{i}" for i in range(len(examples))]
     args = tuple(torch.zeros(batch or BATCH, *shape) for shape in examples)
     stream = BytesIO()
@@ -75,7 +75,7 @@ def exported(
     return onnx.load_from_string(stream.getvalue())
 
 
-def _draw(net: nn.Module) -> None:
+def draw(net: nn.Module) -> None:
     """Draw all weights and statistics so that no unit is dead and no output is constant."""
     generator = torch.Generator().manual_seed(0)
     for name, tensor in net.state_dict().items():

@@ -34,11 +34,7 @@ def drawn(groups: Groups, seed: int, share: float = 0.5) -> dict[str, np.ndarray
 
 def staying(layout: Layout, flags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Say of each position of an axis whether it stays, one position after the other."""
-    found = []
-    for position in range(layout.outer * layout.span * layout.inner):
-        unit = (position // layout.inner) % layout.span - layout.offset
-        found.append(bool(flags[unit]) if 0 <= unit < layout.width else True)
-    return np.array(found)
+    return np.array([bool(flags[unit]) if unit >= 0 else True for unit in layout.units.tolist()])
 
 
 def masked_readers(model: Model, survey: Survey, keep: Flags) -> ir.Model:

@@ -15,7 +15,7 @@ from frivkit.activations.file import Part, is_sound, read_key, sync
 from frivkit.activations.plan import key_of, layer_path, plan_of
 from frivkit.cache import format_size
 from frivkit.data import Batch
-from frivkit.engine.labels import labels_of, threshold_of
+from frivkit.engine.labels import Judge
 from frivkit.engine.memory import batch_size
 from frivkit.engine.runs import run_whole_batches
 from frivkit.engine.session import Session
@@ -108,7 +108,7 @@ class _Job:
         self._names = list(dict.fromkeys([*(site.name for site in study.sites), self._output]))
         self._graph = tapped(study.model, self._names)
         self._session = Session(self._graph.ir, request.device)
-        self._threshold = threshold_of(study.model.graph, self._output)
+        self._judge = Judge.of_output(study.model.graph, self._output, request.asked)
         # Half for what the runtime holds, half for a layer laid out as rows.
         self._size = batch_size(self._graph.ir.graph, request.memory // 2, study.model.batch)
         first = self._run(study.data.read(0, 1))
@@ -118,7 +118,7 @@ class _Job:
                     f"layer {site.layer} should have shape {site.shape} and runs give "
                     f"{first[site.name].shape[1:]}: leave it out with --layer"
                 )
-        positions = labels_of(first[self._output], self._threshold).shape[1]
+        positions = self._judge.labels(first[self._output]).shape[1]
         self._plan = plan_of(study, key, first, positions, request.memory)
         self._compress = None if key["compression"] is None else str(key["compression"])
 
@@ -169,7 +169,7 @@ class _Job:
     def _write_batch(self, file: Part, batch: Batch, last: int) -> None:
         found, first = self._run(batch), batch.first
         ready = {"outputs": found[self._output]}
-        ready["labels"] = labels_of(found[self._output], self._threshold)
+        ready["labels"] = self._judge.labels(found[self._output])
         if batch.labels is not None:
             ready["y"] = batch.labels
         starts = dict.fromkeys(ready, first)

@@ -33,9 +33,25 @@ _OPTIONS = (
     ),
     click.option("--no-cache", is_flag=True, help="Keep nothing, reuse nothing."),
     click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True),
-    click.option("--trust", is_flag=True, help="Read formats that can run code."),
-    click.option("--input-shape", help="Sizes that the file leaves open, such as 1x3x32x32."),
+    click.option("--trust", is_flag=True, help="Read formats that can run code, such as .pt."),
+    click.option(
+        "--input-shape",
+        help="Sizes that the file leaves open, such as 1x3x32x32, or 1x3x32x32,1x10:int64.",
+    ),
     click.option("--output-name", help="The output that holds the logits."),
+    click.option(
+        "--label-axis",
+        type=int,
+        default=1,
+        show_default=True,
+        help="The axis of the output that classes lie on, the batch being 0.",
+    ),
+    click.option(
+        "--regression",
+        type=click.FloatRange(0, min_open=True),
+        metavar="SHARE",
+        help="The output holds numbers, which count as changed by more than SHARE of their spread.",
+    ),
     click.option("--no-progress", is_flag=True, help="Show no progress."),
     click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors."),
     click.option("-v", "--verbose", is_flag=True, help="Say more on stderr."),
@@ -56,6 +72,8 @@ class Common:
     trust: bool
     input_shape: str | None
     output_name: str | None
+    label_axis: int
+    regression: float | None
     no_progress: bool
     quiet: bool
     verbose: bool
@@ -68,6 +86,7 @@ class Common:
             UsageError: ``--memory`` is no size, or is nothing.
         """
         from frivkit.cache import parse_size
+        from frivkit.engine.labels import Asked
         from frivkit.engine.session import Device
         from frivkit.pipeline import Request
 
@@ -81,6 +100,7 @@ class Common:
             trust=self.trust,
             device=Device(self.device, self.threads),
             memory=memory,
+            asked=Asked(self.label_axis, self.regression),
             **more,
         )
 

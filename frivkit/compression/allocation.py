@@ -13,8 +13,7 @@ from frivkit.compression.ranking import Ranking
 from frivkit.graph.consumers import READERS
 from frivkit.graph.cost import node_cost
 from frivkit.graph.groups import Examined
-from frivkit.graph.layout import attribute, shape_of
-from frivkit.graph.marks import STAYS
+from frivkit.graph.layout import STAYS, attribute, shape_of
 from frivkit.graph.model import Model, is_constant
 
 

@@ -11,8 +11,7 @@ from frivkit.compression.readings import Array, Reading, Source, slots_of
 from frivkit.elimination import RIDGE, Term
 from frivkit.graph.consumers import READERS
 from frivkit.graph.groups import Examined
-from frivkit.graph.layout import attribute, shape_of
-from frivkit.graph.marks import STAYS
+from frivkit.graph.layout import STAYS, attribute, shape_of
 from frivkit.graph.model import Model, constant_tensor
 
 LEAN = 4e-3

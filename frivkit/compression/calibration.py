@@ -1,7 +1,7 @@
 """What the data tell of a model, in one streamed pass; every budget is met from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from frivkit.compression.bundles import Bundle, find_bundles
 from frivkit.compression.patches import Sums, sum_patches
@@ -13,6 +13,7 @@ from frivkit.compression.readings import (
     sources_of,
 )
 from frivkit.data import Dataset
+from frivkit.engine.labels import Asked
 from frivkit.engine.session import Device
 from frivkit.graph.groups import Examined, examine
 from frivkit.graph.model import Model
@@ -31,6 +32,7 @@ class Run:
         memory: Bytes that activations, and what is summed of them, may take.
         seed: The seed of all random choices.
         progress: Where progress is shown.
+        asked: How labels are read from the output.
     """
 
     data: Dataset
@@ -39,6 +41,7 @@ class Run:
     memory: int
     seed: int
     progress: Progress
+    asked: Asked = field(default_factory=Asked)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +15,7 @@ from frivkit.compression.method import Basis, Method, Ranker, Refactorer, Refit
 from frivkit.compression.planning import Plan, thinned
 from frivkit.compression.split import split
 from frivkit.data import Dataset, open_data
-from frivkit.engine.labels import UNDEFINED, labels_of, threshold_of
+from frivkit.engine.labels import UNDEFINED, Judge
 from frivkit.engine.memory import batch_size
 from frivkit.engine.probe import complete_shapes
 from frivkit.engine.runs import run_whole_batches
@@ -130,6 +130,11 @@ def compress(
     refit: Refit = installed().load("refits", method.refit)
     ranker: Ranker = installed().load("rankings", method.ranking)
     model = load_model(request)
+    if model.changes:
+        raise ModelError(
+            f"{model.path.name} is read otherwise than it is written ({model.changes[0]}), so no "
+            "thinner file can be made of it: compress the float32 model that it came from"
+        )
     everything, warnings = named_data(request, model)
     model = complete_shapes(model, request.device, everything)
     data, tuning, proof = _parts(everything, model, budget, verify_data)
@@ -140,6 +145,7 @@ def compress(
         request.memory,
         request.seed,
         progress,
+        request.asked,
     )
     calibration = calibrate(model, survey(model, request.output), run)
     widest = max((site.width for site in calibration.survey.sites), default=0)
@@ -171,7 +177,8 @@ def compress(
         thin.metadata_props.pop(stale, None)
     thin.metadata_props.update(_provenance(calibration, budget, method, made))
     save(thin, output, model)
-    found = verify(request, output, data=proof, progress=progress)
+    opened = replace(request, model=model)  # reading it again may take long
+    found = verify(opened, output, data=proof, progress=progress)
     return Compression(calibration, method, made, output, found, (*warnings, *found.warnings))
 
 
@@ -249,23 +256,25 @@ class _Search:
 
     def __init__(self, calibration: Calibration, tuning: Dataset) -> None:
         self._model, self._tuning, self._run = calibration.model, tuning, calibration.run
-        self._intact = self._labels(calibration.model.ir)
+        judge = Judge.of_output(self._model.graph, self._run.output, self._run.asked)
+        self._outputs = self._ran(calibration.model.ir)
+        self._judge = judge.fitted([self._outputs])
+        self._intact = self._judge.labels(self._outputs)
 
     def agreement(self, thin: ir.Model) -> float:
         """Give the lower end of the agreement of a thinner model's labels with the original's."""
-        same = (self._labels(thin) == self._intact) & (self._intact != UNDEFINED)
+        labels = self._judge.against(self._ran(thin), self._outputs)
+        same = (labels == self._intact) & (self._intact != UNDEFINED)
         return Agreement(int(same.sum()), len(same), same.shape[1]).interval[0]
 
-    def _labels(self, graph: ir.Model) -> NDArray[np.int32]:
+    def _ran(self, graph: ir.Model) -> NDArray[Any]:
         model, run = self._model, self._run
         session = Session(graph, run.device)
-        threshold = threshold_of(model.graph, run.output)
         names = [value.name or "" for value in graph.graph.inputs if not value.is_initializer()]
         parts = []
         for batch in self._tuning.batches(batch_size(model.graph, run.memory, model.batch)):
             feeds = {name: batch.inputs[name] for name in names}
-            outputs = run_whole_batches(session, model, feeds, [run.output])[0]
-            parts.append(labels_of(outputs, threshold))
+            parts.append(run_whole_batches(session, model, feeds, [run.output])[0])
         return np.concatenate(parts)
 
 

@@ -9,7 +9,7 @@ from frivkit.compression.bundles import Bundle
 from frivkit.compression.readings import Array
 from frivkit.elimination import errors_along
 from frivkit.errors import PluginError
-from frivkit.graph.marks import STAYS
+from frivkit.graph.layout import STAYS
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from frivkit.graph.consumers import Consumer, Geometry, find_consumers
 from frivkit.graph.groups import Examined
-from frivkit.graph.layout import attribute, shape_of
-from frivkit.graph.marks import STAYS
+from frivkit.graph.layout import STAYS, attribute, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
 from frivkit.graph.shapes import batch_first
@@ -230,7 +229,7 @@ def _reading(
 
 def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
     """Give how many positions in a row belong to one unit, 1 where sites differ in that."""
-    found = {layout.inner if layout.outer == 1 else 1 for _, layout in consumer.layouts}
+    found = {layout.inner for _, layout in consumer.layouts}
     inner = found.pop()
     return inner if not found and shape[consumer.axis - 1] % inner == 0 else 1
 

@@ -1,6 +1,6 @@
 """Loops over examples: each batch is read once, its entry is computed once, every change is run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from frivkit.cache import Entry, Writer
 from frivkit.data import Dataset
 from frivkit.engine.feeding import Batch
-from frivkit.engine.labels import labels_of
+from frivkit.engine.labels import Judge
 from frivkit.engine.runs import Intact, Path
 from frivkit.perturbations import Perturbation
 from frivkit.progress import Progress
@@ -31,7 +31,8 @@ def run_perturbed(
     changes: Sequence[Perturbation],
     selector: UnitSelector | None,
     *,
-    threshold: float,
+    judge: Judge,
+    intact: Callable[[int, int], NDArray[Any] | None],
     what: str,
     progress: Progress,
     kept: Entry | None = None,
@@ -44,7 +45,8 @@ def run_perturbed(
         data: The examples.
         changes: What to do, one run of a batch each.
         selector: How the flags of masks are read.
-        threshold: See :func:`frivkit.engine.labels.labels_of`.
+        judge: Reads labels from outputs.
+        intact: Gives what the intact network gave for examples, for a judge of numbers.
         what: What is being done, for the progress display.
         progress: Where steps are reported.
         kept: Entries of an earlier run, read back instead of computed.
@@ -62,7 +64,7 @@ def run_perturbed(
             for name, array in batch.entry.items():
                 keep.append(name, array)
         for i, change in enumerate(changes):
-            labels = labels_of(path.run(batch, change, selector), threshold)
+            labels = judge.against(path.run(batch, change, selector), intact(first, last))
             if found is None:
                 found = np.empty((len(changes), data.examples, labels.shape[1]), np.int32)
             found[i, first:last] = labels

@@ -1,5 +1,7 @@
 """Labels: what a network says about an example, read from its output."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,109 @@ def threshold_of(graph: ir.Graph, output: str) -> float:
     while node is not None and node.op_type in SHAPING and node.inputs[0] is not None:
         node = node.inputs[0].producer()
     return 0.5 if node is not None and node.op_type in ("Sigmoid", "HardSigmoid") else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a user wants an output read.
+
+    Attributes:
+        axis: The axis along which classes lie, counted with the batch; negative from the end.
+        change: None where the output holds scores of classes; for one that holds numbers (a
+            regression) the share of an output's spread that it may change by and count as the same.
+    """
+
+    axis: int = 1
+    change: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judge:
+    """Says what an output says, and whether another says the same.
+
+    Attributes:
+        output: The name of the output.
+        threshold: What separates the two classes of an output with one entry.
+        asked: How the output is to be read.
+        spread: The standard deviation of each entry over the data, where numbers are judged.
+    """
+
+    output: str
+    threshold: float = 0.0
+    asked: Asked = Asked()
+    spread: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of_output(cls, graph: ir.Graph, output: str, asked: Asked) -> "Judge":
+        """Give the judge of an output of a graph."""
+        return cls(output, threshold_of(graph, output), asked)
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the output holds numbers and no scores of classes."""
+        return self.asked.change is not None
+
+    @property
+    def fingerprint(self) -> str:
+        """What labels depend on beside the output: empty for classes along axis 1."""
+        return "" if self.asked == Asked() else f"{self.asked.axis} {self.asked.change}"
+
+    def fitted(self, outputs: Iterable[NDArray[Any]]) -> "Judge":
+        """Learn the spread of numbers from batches of the intact network's outputs.
+
+        Where an entry never changes, its spread counts as the mean of the others, or as 1.
+        """
+        if not self.numbers:
+            return self
+        count, total, squares = 0, np.zeros(1), np.zeros(1)
+        for batch in outputs:
+            rows = batch.reshape(len(batch), -1).astype(np.float64)
+            count += len(rows)
+            total, squares = total + rows.sum(axis=0), squares + (rows**2).sum(axis=0)
+        spread = np.sqrt(np.maximum(squares / max(count, 1) - (total / max(count, 1)) ** 2, 0.0))
+        small = spread <= 1e-9 * spread.max(initial=0.0)
+        usual = spread[~small].mean() if (~small).any() else 1.0
+        return replace(self, spread=np.where(small, usual, spread))
+
+    def labels(self, outputs: NDArray[Any]) -> NDArray[np.int32]:
+        """Give the labels of the intact network, shape (n, positions).
+
+        Numbers have the label 0, whatever they are: other runs are compared with them.
+
+        Raises:
+            ModelError: the output has no such axis, or no numbers.
+        """
+        if not self.numbers:
+            return labels_of(self._classes_first(outputs), self.threshold)
+        rows = outputs.reshape(len(outputs), -1)
+        undefined = np.isnan(rows).any(axis=1) if rows.dtype.kind == "f" else np.zeros(len(rows))
+        return np.where(undefined, UNDEFINED, 0).astype(np.int32)[:, np.newaxis]
+
+    def against(self, outputs: NDArray[Any], intact: NDArray[Any] | None) -> NDArray[np.int32]:
+        """Give the labels of another run of the same examples.
+
+        Args:
+            outputs: What it gave, shape (n, ...).
+            intact: What the intact network gave, where ``numbers``: an example keeps the label 0
+                while no entry moves by more than the share of its spread that was asked for.
+        """
+        if not self.numbers or intact is None or self.spread is None:
+            return self.labels(outputs)
+        limit = (self.asked.change or 0.0) * self.spread
+        rows, was = (each.reshape(len(each), -1).astype(np.float64) for each in (outputs, intact))
+        labels = (np.abs(rows - was) > limit).any(axis=1).astype(np.int32)
+        return np.where(np.isnan(rows).any(axis=1), UNDEFINED, labels).astype(np.int32)[:, None]
+
+    def _classes_first(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        axis = self.asked.axis
+        if axis == 1 or are_labels(outputs.dtype):
+            return outputs
+        if not (1 <= axis < outputs.ndim or -outputs.ndim < axis <= -1):
+            raise ModelError(
+                f"output {self.output!r} has shape {('n', *outputs.shape[1:])}, with no axis "
+                f"{axis} for classes; give another --label-axis"
+            )
+        return np.moveaxis(outputs, axis, 1)
 
 
 def are_labels(dtype: np.dtype[Any]) -> bool:

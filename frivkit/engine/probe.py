@@ -15,6 +15,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.instrument import tapped
 from frivkit.graph.model import Model, is_constant
 from frivkit.graph.shapes import batch_symbol, example_sizes, from_two
+from frivkit.graph.sizes import fix_sizes
 
 EXAMPLES = (2, 3)
 """Examples in the two runs of a probe: an axis that differs between them is the batch's."""
@@ -56,6 +57,7 @@ def complete_shapes(model: Model, device: Device, data: Dataset | None = None) -
             value.dtype = ir.DataType.from_numpy(a.dtype) if value.dtype is None else value.dtype
             shape = from_two(a.shape, b.shape, symbol, EXAMPLES)
             value.shape = value.shape if shape is None else ir.Shape(shape)
+    fix_sizes(copy)
     return replace(model, ir=copy)
 
 

@@ -107,7 +107,7 @@ def _consumer(
     tensor, weight = node.inputs[0], node.inputs[1]
     convolves = node.op_type in ("Conv", "ConvTranspose")
     axis = 1 if convolves else len(shape_of(tensor) or ()) - 1
-    lying = tuple(each for each in layouts.get(tensor.name or "", ()) if each[1].axis == axis)
+    lying = tuple(each for each in layouts.get(tensor.name or "", ()) if each[1].axes == (axis,))
     if not lying or not is_constant(weight) or attribute(node, "transA", 0):
         return None
     return Consumer(

@@ -3,26 +3,30 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from frivkit.graph.layout import Layout
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One site in a junction: its unit ``i`` lies at unit position ``offset + i``.
-
-    Positions are counted in the site's own units, each of which may be several entries of the axis
-    (a map that was flattened); only in a ``"concat"`` do parts of different units meet.
-    """
+    """One site in a junction, and where its units lie in the junction's tensor."""
 
     site: str
-    offset: int
+    layout: Layout
+
+    @property
+    def offset(self) -> int:
+        """The position of its first unit, counted in units: in a concatenation, how many before."""
+        return self.layout.first
 
 
 @dataclass(frozen=True, slots=True)
 class Junction:
-    """A tensor in which units of several sites meet.
+    """A tensor in which units of several sites meet, or units of one site meet each other.
 
-    In a ``"sum"``, a ``"product"`` or a ``"depthwise"`` convolution, and for ``"shared"`` weights,
-    units at one position leave together.  In a ``"concat"`` the parts lie side by side and each
-    unit may leave alone, but whoever narrows a part moves the positions of the parts behind it.
+    In a ``"sum"``, a ``"product"``, an ``"inner"`` product, a ``"depthwise"`` convolution, and for
+    ``"shared"`` weights, units at one position leave together.  In a ``"concat"`` the parts lie
+    side by side and each unit may leave alone, but whoever narrows a part moves the positions of
+    the parts behind it.
     """
 
     tensor: str
@@ -48,7 +52,8 @@ def couple(sites: Sequence[str], junctions: Iterable[Junction]) -> tuple[Couplin
     """Gather the sites that junctions connect, in the order of the graph.
 
     Example:
-        >>> sum_ = Junction("add", "sum", (Part("a", 0), Part("b", 0)))
+        >>> here = Layout.of(axis=1, width=4)
+        >>> sum_ = Junction("add", "sum", (Part("a", here), Part("b", here)))
         >>> [c.sites for c in couple(["a", "b", "c"], [sum_])]
         [('a', 'b')]
     """

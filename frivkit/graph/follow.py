@@ -6,7 +6,18 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from frivkit.graph.coupling import Junction, Part
-from frivkit.graph.layout import SHAPE_ONLY, Effect, Ends, Joins, Keeps, Layout, Reads, shape_of
+from frivkit.graph.layout import (
+    SHAPE_ONLY,
+    Effect,
+    Ends,
+    Joins,
+    Keeps,
+    Layout,
+    Reads,
+    Rule,
+    Splits,
+    shape_of,
+)
 from frivkit.graph.model import bodies, is_constant, reads
 from frivkit.graph.names import node_label
 from frivkit.graph.rules import effect
@@ -45,7 +56,7 @@ class _Met:
         there = self.joins.layout
         if self.joins.kind == "concat":
             return (self.joins.kind,)
-        return (self.joins.kind, there.axis, there.inner, there.outer, there.span)
+        return (self.joins.kind, there.axes, there.units.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,68 +72,88 @@ class Followed:
     layouts: Mapping[str, tuple[tuple[str, Layout], ...]]
 
 
-def follow(graph: ir.Graph, found: Mapping[str, Found], fresh: Mapping[int, Layout]) -> Followed:
+def follow(
+    graph: ir.Graph,
+    found: Mapping[str, Found],
+    fresh: Mapping[int, Layout],
+    operators: Mapping[str, Rule],
+) -> Followed:
     """Note readers and ends in every site, and give where their units lie and where sites meet.
 
     Args:
         graph: The graph.
         found: The sites by name; their readers and ends are filled in.
         fresh: Where each writer's units lie in its output, by ``id(node)``.
+        operators: What each operator does to units.
     """
     written = {id(node): name for name, site in found.items() for node in site.writers}
     lying: _Lying = {}
     layouts: dict[str, tuple[tuple[str, Layout], ...]] = {}
     junctions: list[Junction] = []
     for node in (node for node in graph if node.op_type not in SHAPE_ONLY and node.outputs):
-        out, met = _arriving(node, lying, found)
+        outs, met = _arriving(node, lying, found, operators)
         writer = written.get(id(node))
-        junctions.extend(_junctions(node, met, writer))
+        junctions.extend(_junctions(node, met, writer, fresh))
         _note(node, met, writer, found)
-        out += [(each.site, each.joins.layout) for each in met if each.joins.kind != "depthwise"]
+        outs[0] += [(e.site, e.joins.layout) for e in met if e.joins.kind not in _ENDING]
         if writer is not None:
-            out = _instead(out, writer, fresh[id(node)])
-        name = node.outputs[0].name or ""
-        if name in found:
-            out = _instead(out, name, found[name].layout)
-        lying[id(node.outputs[0])] = list(dict.fromkeys(out))
-        if out:
-            layouts[name] = tuple(lying[id(node.outputs[0])])
+            outs[0] = _instead(outs[0], writer, fresh[id(node)])
+        for value, out in zip(node.outputs, outs, strict=True):
+            name, here = value.name or "", out
+            if name in found:
+                here = _instead(out, name, found[name].layout)
+            if here:
+                lying[id(value)] = list(dict.fromkeys(here))
+                layouts[name] = tuple(lying[id(value)])
     return Followed(tuple(junctions), layouts)
 
 
+_ENDING = ("depthwise", "inner")
+"""Kinds of junctions behind which the units are gone."""
 _Lying = dict[int, list[tuple[str, Layout]]]  # the sites in a tensor, by id(value), and where
 
 
 def _arriving(
-    node: ir.Node, lying: _Lying, found: Mapping[str, Found]
-) -> tuple[list[tuple[str, Layout]], list[_Met]]:
-    """Give the units that go on alone and those that meet others; note who reads and what ends."""
-    out: list[tuple[str, Layout]] = []
+    node: ir.Node, lying: _Lying, found: Mapping[str, Found], operators: Mapping[str, Rule]
+) -> tuple[list[list[tuple[str, Layout]]], list[_Met]]:
+    """Give the units that go on in each output, and those that meet; note readers and ends."""
+    outs: list[list[tuple[str, Layout]]] = [[] for _ in node.outputs]
     met: list[_Met] = []
     for index, value in enumerate(node.inputs):
         known: dict[Layout, Effect] = {}  # in a long residual stage hundreds lie alike
         for name, layout in lying.get(id(value), ()):
             if layout not in known:
-                known[layout] = effect(node, index, layout)
+                known[layout] = effect(node, index, layout, operators)
             what = known[layout]
-            if isinstance(what, Keeps):
-                out.append((name, what.layout))
-            elif isinstance(what, Joins):
+            if isinstance(what, Joins):
                 met.append(_Met(name, index, what))
             elif isinstance(what, Reads):
                 found[name].readers[node_label(node)] = None
             elif isinstance(what, Ends):
                 found[name].ends[f"{node_label(node)}: {what.reason}"] = None
+            else:
+                _go_on(name, what, outs)
     for name in {name for value in _inside(node) for name, _ in lying.get(id(value), ())}:
         found[name].ends[f"{node_label(node)}: read in a graph that is not entered"] = None
-    return out, met
+    return outs, met
+
+
+def _go_on(name: str, what: Keeps | Splits, outs: list[list[tuple[str, Layout]]]) -> None:
+    """Put units into the outputs that they go on in."""
+    layouts = what.layouts if isinstance(what, Splits) else (what.layout,)
+    for out, layout in zip(outs, layouts, strict=False):
+        if layout is not None:
+            out.append((name, layout))
 
 
 def _instead(
     out: Iterable[tuple[str, Layout]], name: str, layout: Layout
 ) -> list[tuple[str, Layout]]:
     """Let a site's units stand for all that lie on its axis; those on other axes stay."""
-    return [*((other, lies) for other, lies in out if lies.axis != layout.axis), (name, layout)]
+    return [
+        *((other, lies) for other, lies in out if not {*lies.axes} & {*layout.axes}),
+        (name, layout),
+    ]
 
 
 def _inside(node: ir.Node) -> list[ir.Value]:
@@ -130,13 +161,15 @@ def _inside(node: ir.Node) -> list[ir.Value]:
     return reads(node)[sum(value is not None for value in node.inputs) :] if bodies(node) else []
 
 
-def _junctions(node: ir.Node, met: Iterable[_Met], writer: str | None) -> Iterator[Junction]:
+def _junctions(
+    node: ir.Node, met: Iterable[_Met], writer: str | None, fresh: Mapping[int, Layout]
+) -> Iterator[Junction]:
     groups: dict[tuple[object, ...], list[Part]] = {}
     for each in met:
-        groups.setdefault(each.place, []).append(Part(each.site, each.joins.layout.offset))
+        groups.setdefault(each.place, []).append(Part(each.site, each.joins.layout))
     for (kind, *_), parts in groups.items():
         if kind == "depthwise" and writer is not None:  # each unit is read into one of its own
-            parts.append(Part(writer, 0))
+            parts.append(Part(writer, fresh[id(node)]))
         if len(set(parts)) > 1:
             yield Junction(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
 
@@ -152,8 +185,9 @@ def _note(node: ir.Node, met: list[_Met], writer: str | None, found: Mapping[str
     }
     for each in met:
         site = found[each.site]
-        if each.joins.kind == "depthwise":
+        if each.joins.kind in _ENDING:
             site.readers[node_label(node)] = None
+        if each.joins.kind == "depthwise":
             if writer is None:
                 site.ends[f"{node_label(node)}: carried into units that are not analysed"] = None
         elif each.joins.kind != "concat":
@@ -168,5 +202,7 @@ def _spans(other: ir.Value, node: ir.Node, layout: Layout) -> bool:
     mine, whole = shape_of(other), shape_of(node.outputs[0])
     if is_constant(other) or mine is None or whole is None:
         return False
-    axis = layout.axis - (len(whole) - len(mine))
-    return axis >= 0 and mine[axis] != 1
+    if layout.axes[-1] >= len(whole):  # summed over: the other has an entry for each
+        return True
+    axes = [axis - (len(whole) - len(mine)) for axis in layout.axes]
+    return any(axis >= 0 and mine[axis] != 1 for axis in axes)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.graph.cuts import Edit, Holds, edits
-from frivkit.graph.marks import STAYS, Numbers, Ties, tie
+from frivkit.graph.layout import STAYS, Numbers
+from frivkit.graph.marks import Ties, tie
 from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
 from frivkit.graph.sites import Survey

@@ -3,52 +3,147 @@
 These are the words in which the rules of :mod:`frivkit.graph.rules` are written.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from frivkit.graph.model import is_constant
 
+STAYS = -1
+"""Stands for a position at which no unit of the site lies, or none that can leave."""
 
-@dataclass(frozen=True, slots=True)
+Numbers = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the units of one site lie along one axis of a tensor.
-
-    Position ``p`` of the axis belongs to unit ``(p // inner - offset) % width``, as far as
-    ``offset <= (p // inner) % span < offset + width``.
+    """Where the units of one site lie in a tensor: mostly along one axis, several after a split.
 
     Attributes:
-        axis: The axis along which units change, counted from the front.
-        width: The number of units.
-        inner: Consecutive positions of one unit (height times width after a Flatten of maps).
-        outer: How often the whole row of units repeats along the axis.
-        offset: The unit position at which this site starts (after a Concat).
-        span: Unit positions in one row of units; ``width`` unless a Concat put others beside.
+        axes: The axes along which units change, in rising order.
+        units: The number of the unit at each position of these axes, ``STAYS`` where no unit of
+            this site lies; one axis for each of ``axes``.  Along an axis whose length is a
+            multiple of the batch it is one period of the pattern.
 
     Example:
-        >>> maps = Layout(axis=1, width=8)
-        >>> flattened = Layout(axis=1, width=8, inner=49)   # 8 maps of 7 x 7
-        >>> flattened.size
-        392
+        >>> Layout.of(axis=1, width=2, inner=2, offset=1, span=3).units.tolist()
+        [-1, -1, 0, 0, 1, 1]
     """
 
-    axis: int
-    width: int
-    inner: int = 1
-    outer: int = 1
-    offset: int = 0
-    span: int = 0
+    axes: tuple[int, ...]
+    units: Numbers
 
-    def __post_init__(self) -> None:
-        """Let a span that was not given be the width."""
-        if self.span == 0:
-            object.__setattr__(self, "span", self.width)
+    @classmethod
+    def of(
+        cls,
+        axis: int,
+        width: int,
+        *,
+        inner: int = 1,
+        outer: int = 1,
+        offset: int = 0,
+        span: int = 0,
+    ) -> Self:
+        """Give units in order along one axis.
+
+        Args:
+            axis: The axis.
+            width: The number of units.
+            inner: Consecutive positions of one unit (height times width of flattened maps).
+            outer: How often the whole row of units repeats along the axis.
+            offset: The unit position at which the units start (behind others in a Concat).
+            span: Unit positions in one row; ``width`` unless others lie beside the units.
+        """
+        row = np.full(span or width, STAYS, np.intp)
+        row[offset : offset + width] = np.arange(width)
+        return cls((axis,), np.tile(np.repeat(row, inner), outer))
+
+    @property
+    def axis(self) -> int:
+        """The axis along which units change, where there is only one.
+
+        Raises:
+            ValueError: units change along several axes.
+        """
+        (axis,) = self.axes
+        return axis
 
     @property
     def size(self) -> int:
-        """The length of the axis."""
-        return self.outer * self.span * self.inner
+        """The length of that axis."""
+        return len(self.units)
+
+    @property
+    def whole(self) -> bool:
+        """Whether each unit has one position, in order, and nothing lies beside them."""
+        return len(self.axes) == 1 and bool((self.units == np.arange(len(self.units))).all())
+
+    @property
+    def first(self) -> int:
+        """The position of the first unit, in units: those of a Concat lie behind each other."""
+        found = np.flatnonzero(self.units.ravel() != STAYS)
+        return int(found[0]) // self.inner if len(found) else 0
+
+    @cached_property
+    def inner(self) -> int:
+        """Consecutive positions that belong to one unit, 1 where units differ in that."""
+        units = self.units.ravel()
+        starts = np.flatnonzero(np.diff(units, prepend=units[0] - 1))
+        lengths = np.diff(starts, append=len(units))
+        of = units[starts]
+        here = of != STAYS
+        if not here.any() or len(set(of[here].tolist())) < here.sum():
+            return 1
+        found = set(lengths[here].tolist())
+        inner = int(found.pop())
+        return inner if not found and not (starts[here] % inner).any() else 1
+
+    def at(self, axis: int) -> Numbers | None:
+        """Give the units along an axis, None where units change along others or along more."""
+        return self.units if self.axes == (axis,) else None
+
+    def moved(self, *axes: int) -> "Layout":
+        """Give the layout on other axes, each taking the place of one, in any order."""
+        if axes == self.axes:
+            return self
+        order = sorted(range(len(axes)), key=axes.__getitem__)
+        return Layout(
+            tuple(axes[i] for i in order), np.ascontiguousarray(self.units.transpose(order))
+        )
+
+    def taken(self, axis: int, positions: Numbers) -> "Layout | None":
+        """Give what lies at positions of one of the axes, in that order; None if no unit does.
+
+        Args:
+            axis: One of ``axes``.
+            positions: Which to take, ``STAYS`` for what comes from elsewhere; shape (n,), or () to
+                take one and drop the axis, which must not be the only one.
+        """
+        at = self.axes.index(axis)
+        units = np.take(self.units, np.maximum(positions, 0), axis=at)
+        if np.ndim(positions):
+            shape = [-1 if i == at else 1 for i in range(self.units.ndim)]
+            units = np.where(np.reshape(positions == STAYS, shape), STAYS, units)
+        if not (units != STAYS).any():
+            return None
+        if np.ndim(positions):
+            return Layout(self.axes, units)
+        return Layout(tuple(a - (a > axis) for a in self.axes if a != axis), units)
+
+    @cached_property
+    def _key(self) -> tuple[tuple[int, ...], tuple[int, ...], bytes]:
+        return self.axes, self.units.shape, self.units.tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and (self is other or self._key == other._key)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +163,25 @@ class Keeps:
 
 
 @dataclass(frozen=True, slots=True)
-class Joins:
-    """The units go on in the first output together with those of other inputs.
+class Splits:
+    """The units go on in several outputs, or not all of them do.
 
     Attributes:
-        layout: Where they lie there.
-        kind: ``"sum"``, ``"product"``, ``"concat"`` or ``"depthwise"``.
+        layouts: Where they lie in each output, None where none of them does.
+    """
+
+    layouts: tuple[Layout | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Joins:
+    """The units meet those of other inputs.
+
+    Attributes:
+        layout: Where they lie in the first output; where they are summed over, an axis behind its
+            last stands for the one that is gone.
+        kind: ``"sum"``, ``"product"``, ``"concat"``, ``"depthwise"`` or ``"inner"``: two computed
+            tensors are multiplied and summed over the units, which end there.
     """
 
     layout: Layout
@@ -96,9 +204,11 @@ class Ends:
     reason: str
 
 
-Effect = Keeps | Joins | Reads | Ends
+Effect = Keeps | Splits | Joins | Reads | Ends
 Rule = Callable[[ir.Node, int, Layout], Effect]
 """A rule: the node, which of its inputs carries the units, and where they lie there."""
+Operators = Mapping[str, Rule]
+"""Rules by the names of operators; that of another domain stands before it, with a dot."""
 
 
 SHAPE_ONLY = frozenset(("Shape", "Size"))

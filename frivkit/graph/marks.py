@@ -9,29 +9,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from frivkit.graph.coupling import Junction
-from frivkit.graph.layout import Layout, attribute
+from frivkit.graph.layout import STAYS, Layout, Numbers, attribute
 from frivkit.graph.sites import Survey
 
-STAYS = -1
-"""The mark of a position that belongs to no site."""
-
-Numbers = NDArray[np.intp]
 Marks = Mapping[int, Numbers]
 """The mark of each position of an axis, for each axis of a tensor on which units lie."""
 
 
-def positions(layout: Layout) -> Numbers:
-    """Give the unit at each position of the axis, ``STAYS`` where others lie.
+def narrowed_axis(layout: Layout) -> int:
+    """Give the axis on which units leave: of several the longest, of equals the last.
 
-    Example:
-        >>> positions(Layout(axis=1, width=2, inner=2, offset=1, span=3)).tolist()
-        [-1, -1, 0, 0, 1, 1]
+    Units at one position of it leave together, as those of all heads of an attention do.
     """
-    unit = np.arange(layout.size) // layout.inner % layout.span - layout.offset
-    return np.where((unit >= 0) & (unit < layout.width), unit, STAYS)
+    return max(layout.axes, key=lambda a: (layout.units.shape[layout.axes.index(a)], a))
+
+
+def stacked(layout: Layout) -> Numbers:
+    """Give the units at each position of that axis, shape (positions, units at each)."""
+    at = layout.axes.index(narrowed_axis(layout))
+    return np.moveaxis(layout.units, at, 0).reshape(layout.units.shape[at], -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,11 @@ def tie(graph: ir.Graph, survey: Survey) -> Ties:
     first = {site.name: int(start) for site, start in zip(survey.sites, starts, strict=False)}
     width = {site.name: site.width for site in survey.sites}
     junctions = [junction for each in survey.couplings for junction in each.junctions]
-    rows = [*_meetings(junctions, first, width), *_grouped(graph, survey, first)]
+    rows = [
+        *_meetings(junctions, first),
+        *_grouped(graph, survey, first),
+        *_split(survey, first),
+    ]
     labels = _connected(int(starts[-1]), rows)
     of = {name: labels[start : start + width[name]] for name, start in first.items()}
     marks: dict[str, Marks] = {}
@@ -79,20 +81,45 @@ def tie(graph: ir.Graph, survey: Survey) -> Ties:
 
 
 def _meetings(
-    junctions: Iterable[Junction], first: Mapping[str, int], width: Mapping[str, int]
+    junctions: Iterable[Junction], first: Mapping[str, int]
 ) -> Iterator[Sequence[Numbers]]:
     """Give pairs of rows of units that lie on each other, by unit number."""
     for junction in junctions:
         if junction.kind == "concat":
             continue
-        span = max(part.offset + width[part.site] for part in junction.parts)
-        below = np.full(span, STAYS)
+        below: Numbers | None = None
         for part in junction.parts:
-            here = slice(part.offset, part.offset + width[part.site])
-            units = first[part.site] + np.arange(width[part.site])
-            met = below[here] != STAYS
-            yield below[here][met], units[met]
-            below[here] = units
+            units = part.layout.units
+            here = np.where(units == STAYS, STAYS, first[part.site] + units)
+            if below is None:
+                below = here.copy()
+                continue
+            met = (below != STAYS) & (here != STAYS)
+            yield below[met], here[met]
+            below = np.where(here == STAYS, below, here)
+
+
+def _split(survey: Survey, first: Mapping[str, int]) -> Iterator[Sequence[Numbers]]:
+    """Give pairs of units that lie at one position of the axis on which they leave.
+
+    Such are the units of all heads of an attention, and those of sites that lay side by side
+    before their axis was split.
+    """
+    seen: set[tuple[tuple[str, Layout], ...]] = set()
+    for layouts in survey.layouts.values():
+        if layouts in seen or all(len(layout.axes) == 1 for _, layout in layouts):
+            continue
+        seen.add(layouts)
+        last: dict[tuple[int, int], Numbers] = {}  # by axis and its length
+        for site, layout in layouts:
+            units = stacked(layout)
+            here = np.where(units == STAYS, STAYS, first[site] + units)
+            place = (narrowed_axis(layout), len(here))
+            for column in here.T:
+                before = last.get(place, np.full(len(column), STAYS))
+                both = (before != STAYS) & (column != STAYS)
+                yield before[both], column[both]
+                last[place] = np.where(column == STAYS, before, column)
 
 
 def _grouped(
@@ -112,12 +139,12 @@ def _grouped(
 
 def _channels(value: ir.Value | None, survey: Survey) -> list[tuple[str, Layout]]:
     found = survey.layouts.get((value.name if value is not None else None) or "", ())
-    return [(site, layout) for site, layout in found if layout.axis == 1]
+    return [(site, layout) for site, layout in found if layout.axes == (1,)]
 
 
 def _within(layout: Layout, start: int, groups: int) -> Sequence[Numbers]:
     """Tie the units of one site that lie in one group."""
-    unit = positions(layout).reshape(groups, -1)
+    unit = layout.units.reshape(groups, -1)
     here = np.where(unit == STAYS, STAYS, start + unit)
     left, right = here[:, :-1].ravel(), here[:, 1:].ravel()
     both = (left != STAYS) & (right != STAYS)
@@ -133,7 +160,7 @@ def _across(
         for site, layout in _channels(value, survey):
             if layout.size % groups:
                 continue
-            unit = positions(layout).reshape(groups, -1).max(axis=1)
+            unit = layout.units.reshape(groups, -1).max(axis=1)
             here = np.where(unit == STAYS, STAYS, first[site] + unit)
             both = (last != STAYS) & (here != STAYS)
             yield last[both], here[both]
@@ -162,13 +189,14 @@ def _marked(
 ) -> Marks:
     marks: dict[int, Numbers] = {}
     for site, layout in layouts:
-        unit = positions(layout)
+        unit = stacked(layout).max(axis=1)
         mine = np.where(unit == STAYS, STAYS, of[site][unit])
-        there = marks.setdefault(layout.axis, np.full(layout.size, STAYS))
+        axis = narrowed_axis(layout)
+        there = marks.setdefault(axis, np.full(len(mine), STAYS))
         if len(there) != len(mine):
             crossed.extend((there[there != STAYS], mine[mine != STAYS]))
             continue
         differ = (there != STAYS) & (mine != STAYS) & (there != mine)
         crossed.extend((there[differ], mine[differ]))
-        marks[layout.axis] = np.where(mine == STAYS, there, mine)
+        marks[axis] = np.where(mine == STAYS, there, mine)
     return marks

@@ -1,10 +1,11 @@
 """A model: an ONNX graph in memory, where it came from, and what goes in and comes out."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 from onnx_ir import Graph
@@ -26,6 +27,9 @@ class Model:
         inputs: What each input wants, without the batch axis.
         batch: The batch size the file insists on, or None when any will do.
         metadata: Key-value pairs that the file carries.
+        changes: What was changed on reading, so that it is analysed; the graph is then not that
+            of the file, and nothing is written from it.
+        operators: Rules of operators that plugins add, by name (``frivkit.graph.layout.Rule``).
     """
 
     ir: OnnxModel
@@ -35,6 +39,8 @@ class Model:
     inputs: tuple[TensorSpec, ...]
     batch: int | None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+    operators: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:
@@ -73,7 +79,11 @@ def parameters(graph: ir.Graph) -> int:
 
 
 Provider = Callable[[Path, Mapping[str, str]], Model]
-"""A model provider: reads a file under options (``trust``, ``input_shape``), gives a Model."""
+"""A model provider: reads a file under options, gives a Model.
+
+The options are those that were given of ``input_shape`` (as in ``--input-shape``), ``data`` (a data
+spec), ``memory`` (bytes) and ``trust`` (``"yes"``: the file may run code).
+"""
 
 
 def _constants(graph: ir.Graph) -> Iterator[ir.TensorProtocol]:
@@ -184,10 +194,10 @@ def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int |
     return tuple(specs), next(iter(fixed), None)
 
 
-def digest(path: Path, model: ir.Model) -> str:
-    """Give the sha256 of a model file followed by its external data files in name order."""
+def digest(files: Iterable[Path]) -> str:
+    """Give one sha256 for files in their order: a model's, then those of its external data."""
     total = hashlib.sha256()
-    for part in [path, *external_files(model)]:
+    for part in files:
         with part.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()

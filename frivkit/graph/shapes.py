@@ -18,6 +18,7 @@ _MULTIPLE = re.compile(r"(\d+)\*.+")
 _NAMELESS = re.compile(r"unk__\d+")  # what ONNX calls sizes it could not infer
 
 Size = int | ir.SymbolicDim | str | None
+Sizes = tuple[int | None, ...]
 
 
 def batch_symbol(graph: ir.Graph) -> str | None:
@@ -26,6 +27,34 @@ def batch_symbol(graph: ir.Graph) -> str | None:
     if any(isinstance(size, int) for size in firsts):
         return None
     return next((name for size in firsts if (name := _name(size))), "N")
+
+
+def batch_symbol_of(node: ir.Node) -> str | None:
+    """Give the name of the free batch axis of the graph that a node is in."""
+    return batch_symbol(node.graph) if isinstance(node.graph, ir.Graph) else None
+
+
+def sizes_for(value: ir.Value | None, symbol: str | None, batch: int) -> Sizes | None:
+    """Give a tensor's sizes for a number of examples; None for a size that is not known.
+
+    Example:
+        >>> value = ir.Value(name="windows", shape=ir.Shape(["4*N", 16, "N", "H"]))
+        >>> sizes_for(value, "N", 3)
+        (12, 16, 3, None)
+    """
+    if value is None or value.shape is None:
+        return None
+    return tuple(_numbered(size, symbol, batch) for size in value.shape)
+
+
+def _numbered(size: Size, symbol: str | None, batch: int) -> int | None:
+    if isinstance(size, int):
+        return size
+    name = _name(size) or ""
+    if symbol is None or not name.endswith(symbol):
+        return None
+    times = name.removesuffix(symbol).removesuffix("*")
+    return batch * int(times or 1) if name in (symbol, f"{times}*{symbol}") else None
 
 
 def infer_shapes(model: ir.Model) -> None:

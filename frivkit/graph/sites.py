@@ -10,8 +10,10 @@ from frivkit.graph.follow import Found, follow
 from frivkit.graph.layout import Layout, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.names import layer_names, node_label
+from frivkit.graph.rules import RULES
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.tap import tap
+from frivkit.graph.turning import examples_first
 from frivkit.graph.writers import Skip, find_writers, leading_to_outputs, leading_to_weights
 
 
@@ -92,7 +94,7 @@ def survey(model: Model, output: str | None = None) -> Survey:
     Raises:
         ModelError: the output asked for is not there.
     """
-    graph = model.graph
+    graph, operators = model.graph, RULES | dict(model.operators)
     target = model.output(output)
     weighted, skipped = find_writers(graph)
     to_output = leading_to_outputs(graph, target)
@@ -100,7 +102,8 @@ def survey(model: Model, output: str | None = None) -> Survey:
     found: dict[str, Found] = {}
     order = {id(node): i for i, node in enumerate(graph)}
     for node, layout in weighted:
-        value, there = tap(node.outputs[0], layout, order)
+        value, there = tap(node.outputs[0], layout, order, operators)
+        value, there = examples_first(value, there, model.batch, operators) or (value, there)
         shape = shape_of(value)
         if id(value) not in to_output:
             skipped.append(Skip.of(node, f"does not lead to output {target!r}"))
@@ -110,13 +113,14 @@ def survey(model: Model, output: str | None = None) -> Survey:
             skipped.append(Skip.of(node, f"examples are not the first axis of {value.name!r}"))
         elif shape is None or None in shape[1:]:
             skipped.append(Skip.of(node, f"shape of {value.name!r} is unknown: give --input-shape"))
-        elif there.size != there.width or shape[there.axis] != there.width:
+        elif not there.whole or shape[there.axis] != there.size:
             skipped.append(Skip.of(node, "its nonlinearity comes after units were flattened"))
         elif (site := found.setdefault(value.name or "", Found(value, there))).layout != there:
             skipped.append(Skip.of(node, f"another layer's units lie otherwise in {value.name!r}"))
         else:
             site.writers.append(node)
-    followed = follow(graph, found, {id(node): layout for node, layout in weighted})
+    fresh = {id(node): layout for node, layout in weighted}
+    followed = follow(graph, found, fresh, operators)
     sites = _sites(found, order)
     couplings = couple(
         [site.name for site in sites], [*followed.junctions, *_shared_weights(found)]
@@ -149,6 +153,10 @@ def _sites(found: dict[str, Found], order: dict[int, int]) -> tuple[Site, ...]:
 def _shared_weights(found: dict[str, Found]) -> Iterable[Junction]:
     """Sites written by one weight tensor narrow together."""
     users: dict[str, list[str]] = {}
+
+    def parts(names: Iterable[str]) -> tuple[Part, ...]:
+        return tuple(Part(name, found[name].layout) for name in dict.fromkeys(names))
+
     for name, site in found.items():
         for node in site.writers:
             for value in node.inputs[1:2]:
@@ -156,4 +164,4 @@ def _shared_weights(found: dict[str, Found]) -> Iterable[Junction]:
                     users.setdefault(value.name, []).append(name)
     for weight, names in users.items():
         if len(set(names)) > 1:
-            yield Junction(weight, "shared", tuple(Part(name, 0) for name in dict.fromkeys(names)))
+            yield Junction(weight, "shared", parts(names))

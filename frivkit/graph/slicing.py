@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from frivkit.errors import ModelError
 from frivkit.graph.constants import Change, Flags
-from frivkit.graph.cuts import Cut, Edit, Fewer, Names, Restores, target
+from frivkit.graph.cuts import SPLITTING, Cut, Edit, Fewer, Names, Pieces, Restores, target
 from frivkit.graph.groups import Examined, Groups, examine
-from frivkit.graph.marks import Numbers
+from frivkit.graph.layout import Numbers
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.replacing import Constants, Replacing, drop_unused
 from frivkit.graph.sites import Site, Survey
@@ -105,7 +105,7 @@ class _Surgeon:
             self._replacing.settle(nodes[index])
         self._replacing.finish()
         for node in nodes:
-            for value in node.outputs[:1]:
+            for value in node.outputs if node.op_type in SPLITTING else node.outputs[:1]:
                 self._narrow_shape(node, value, examined)
         drop_unused(self._graph)
 
@@ -113,6 +113,7 @@ class _Surgeon:
         cuts: dict[int, dict[int, Flags]] = {}
         named: dict[int, dict[int, int]] = {}
         restored: dict[int, int] = {}
+        self._split(node, [self._stays(edit.marks) for edit in edits if isinstance(edit, Pieces)])
         for edit in edits:
             stays = self._stays(edit.marks)
             if stays.all():
@@ -131,6 +132,15 @@ class _Surgeon:
             self._name(node, index, entries)
         if restored and not _picks_others(node, restored):
             self._restore(node, restored)
+
+    def _split(self, node: ir.Node, parts: list[Flags]) -> None:
+        """Let a Split say how long its parts are, where they are not as they were."""
+        if all(stays.all() for stays in parts):
+            return
+        lengths = [int(stays.sum()) for stays in parts]
+        node.attributes.pop("num_outputs", None)
+        node.resize_inputs(2)
+        node.replace_input_with(1, self._constant(lengths))
 
     def _name(self, node: ir.Node, index: int, entries: dict[int, int]) -> None:
         """Write new lengths into an operand, or keep a computed one down to them."""
@@ -176,8 +186,8 @@ class _Surgeon:
                 sizes = list(value.shape)
                 sizes[axis] = int(stays.sum())
                 value.shape = ir.Shape(sizes)
-                for other in node.outputs[1:]:  # nobody reads them
-                    other.shape = None
+                for other in [] if node.op_type in SPLITTING else node.outputs[1:]:
+                    other.shape = None  # nobody reads them
 
 
 def _length(value: ir.Value, node: ir.Node) -> int:

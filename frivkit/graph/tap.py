@@ -1,12 +1,13 @@
 """Find where to tap what a weighted node writes: right after the layer's nonlinearity."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from frivkit.graph.layout import SHAPE_ONLY, Joins, Keeps, Layout, rank_of, shape_of
+from frivkit.graph.layout import SHAPE_ONLY, Joins, Keeps, Layout, Rule, rank_of, shape_of
 from frivkit.graph.model import is_constant
-from frivkit.graph.rules import STANDARD, effect
+from frivkit.graph.rules import RULES, STANDARD, effect
 from frivkit.graph.rules.elementwise import ELEMENTWISE, NONLINEAR
 from frivkit.graph.rules.weighted import MIXING
 
@@ -14,7 +15,12 @@ LONGEST_NONLINEARITY = 32
 """Nodes in the longest nonlinearity written in pieces that is looked for (GELU takes about 9)."""
 
 
-def tap(start: ir.Value, layout: Layout, order: dict[int, int]) -> tuple[ir.Value, Layout]:
+def tap(
+    start: ir.Value,
+    layout: Layout,
+    order: dict[int, int],
+    operators: Mapping[str, Rule] = RULES,
+) -> tuple[ir.Value, Layout]:
     """Follow units from the node that writes them to the tensor where the paper taps them.
 
     1. Single consumers are followed through bias, normalisation, residual sum and place-moving
@@ -28,6 +34,7 @@ def tap(start: ir.Value, layout: Layout, order: dict[int, int]) -> tuple[ir.Valu
         start: The output of the weighted node.
         layout: Where its units lie.
         order: The position of each node in the graph, by ``id(node)``.
+        operators: What each operator does to units.
 
     Returns:
         The tensor to tap, and where the units lie in it.
@@ -35,13 +42,13 @@ def tap(start: ir.Value, layout: Layout, order: dict[int, int]) -> tuple[ir.Valu
     here = _Step(start, layout)
     settled, moved, bent = here, False, False
     while True:
-        following = _step(here, order)
+        following = _step(here, order, operators)
         if following is None:
             break
         here = following
         moved, bent = moved or here.moves, bent or here.bends
         if bent and _floating(here.value):
-            here = settled = _row(here, order)
+            here = settled = _row(here, order, operators)
             break
         if not moved and _floating(here.value):
             settled = here
@@ -59,7 +66,7 @@ class _Step:
     alone: bool = False  # made of the tensor before, entry by entry, and of nothing else
 
 
-def _step(here: _Step, order: dict[int, int]) -> _Step | None:
+def _step(here: _Step, order: dict[int, int], operators: Mapping[str, Rule]) -> _Step | None:
     """Go on to the one tensor that is made of this one, None where there is no such tensor."""
     consumers = _consumers(here.value, order)
     if any(id(node) not in order for node in consumers):  # read inside an If or a Loop
@@ -71,7 +78,7 @@ def _step(here: _Step, order: dict[int, int]) -> _Step | None:
     node, index = taken[0]
     if node.op_type in MIXING:
         return None
-    what = effect(node, index, here.layout)
+    what = effect(node, index, here.layout, operators)
     if isinstance(what, Keeps):
         alone = node.op_type in ELEMENTWISE
         return _Step(node.outputs[0], what.layout, what.nonlinear, what.places, alone)
@@ -80,13 +87,13 @@ def _step(here: _Step, order: dict[int, int]) -> _Step | None:
     return None
 
 
-def _row(bent: _Step, order: dict[int, int]) -> _Step:
+def _row(bent: _Step, order: dict[int, int], operators: Mapping[str, Rule]) -> _Step:
     """Go on through elementwise nodes to the last one that bends."""
-    last, here = bent, _step(bent, order)
+    last, here = bent, _step(bent, order, operators)
     while here is not None and here.alone:
         if here.bends and _floating(here.value):
             last = here
-        here = _step(here, order)
+        here = _step(here, order, operators)
     return last
 
 

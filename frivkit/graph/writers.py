@@ -62,7 +62,7 @@ def _convolution(node: ir.Node) -> Layout | str:
         return "its weights are computed"
     transposed = node.op_type == "ConvTranspose"
     width = shape[1] * attribute(node, "group", 1) if transposed else shape[0]
-    return Layout(axis=1, width=width)
+    return Layout.of(axis=1, width=width)
 
 
 def _gemm(node: ir.Node) -> Layout | str:
@@ -71,7 +71,7 @@ def _gemm(node: ir.Node) -> Layout | str:
         return "its weights are computed or stand on the left"
     if attribute(node, "transA", 0):
         return "its input is transposed (transA), so that units lie on the batch axis"
-    return Layout(axis=1, width=shape[0] if attribute(node, "transB", 0) else shape[1])
+    return Layout.of(axis=1, width=shape[0] if attribute(node, "transB", 0) else shape[1])
 
 
 def _matmul(node: ir.Node) -> Layout | str:
@@ -83,7 +83,7 @@ def _matmul(node: ir.Node) -> Layout | str:
         return f"its weights have {len(shape)} axes, one matrix for each batch"
     if rank is None or rank < 2:
         return "its output has no unit axis behind a batch axis"
-    return Layout(axis=rank - 1, width=shape[1])
+    return Layout.of(axis=rank - 1, width=shape[1])
 
 
 _WRITERS = {
@@ -115,8 +115,22 @@ def _weights_not_read(node: ir.Node) -> str | None:
         if not floating and node.op_type not in MIXING:  # sizes and indices, not weights
             continue
         if sum(size != 1 for size in shape_of(value) or ()) >= 2:
-            return f"{node.op_type} is not an operator whose weights are analysed"
+            return _WITHOUT_UNITS.get(node.op_type, f"{node.op_type} has weights but no rule")
     return None
+
+
+_WITHOUT_UNITS = {
+    **dict.fromkeys(
+        ("LSTM", "GRU", "RNN"), "recurrent: its units live in a state, which is not looked into"
+    ),
+    "Gather": "looks rows of a table up: no unit is computed by its weights",
+    **dict.fromkeys(("Add", "Mul", "Sub", "Div"), "a number of its own for each place: no units"),
+    **dict.fromkeys(
+        ("QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger"),
+        "computes in whole numbers, which masks cannot be put between",
+    ),
+}
+"""Why an operator with weights is not analysed."""
 
 
 def leading_to_weights(graph: ir.Graph, to_output: Set[int]) -> set[int]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.data import Dataset
-from frivkit.engine.labels import UNDEFINED, are_labels, labels_of, threshold_of
+from frivkit.engine.labels import UNDEFINED, Asked, Judge, are_labels
 from frivkit.engine.runs import Intact
 from frivkit.engine.session import Device
 from frivkit.errors import ModelError
@@ -32,7 +32,8 @@ class Comparison:
         relative_l2: The norm of the differences over that of the original's outputs; None where
             outputs are labels.
         undefined: Labels that the thin model leaves open by giving NaN; they agree with none.
-        largest_class: The share of the original's labels that fall in the most frequent class.
+        largest_class: The share of the original's labels that fall in the most frequent class; 0
+            where outputs are numbers.
     """
 
     agreement: Agreement
@@ -51,11 +52,14 @@ class Side:
         output: The output that is compared.
         device: Where to run.
         memory: Bytes that activations may take.
+        asked: How labels are read from the output.
     """
 
-    def __init__(self, model: Model, output: str, device: Device, memory: int) -> None:
+    def __init__(
+        self, model: Model, output: str, device: Device, memory: int, asked: Asked | None = None
+    ) -> None:
         self.name, self.output, self.fixed = str(model.path), output, model.batch is not None
-        self.threshold = threshold_of(model.graph, output)
+        self.judge = Judge.of_output(model.graph, output, asked or Asked())
         with naming(model):
             self._intact = Intact(model, output, device, memory)
         self._model, self.batch = model, self._intact.batch
@@ -79,6 +83,8 @@ def compare(original: Side, thin: Side, data: Dataset, progress: Progress) -> Co
     """
     if not (original.fixed or thin.fixed):  # equal models get equal batches and equal outputs
         original.batch = thin.batch = min(original.batch, thin.batch)
+    batches = data.batches(max(original.batch, thin.batch))
+    judge = original.judge.fitted(original.run(dict(batch.inputs)) for batch in batches)
     difference = Difference()
     counts: Counter[int] = Counter()
     same = undefined = positions = 0
@@ -89,7 +95,7 @@ def compare(original: Side, thin: Side, data: Dataset, progress: Progress) -> Co
         inputs = dict(batch.inputs)
         a, b = original.run(inputs), thin.run(inputs)
         _check(original, a, thin, b)
-        first, second = labels_of(a, original.threshold), labels_of(b, thin.threshold)
+        first, second = judge.labels(a), (judge if judge.numbers else thin.judge).against(b, a)
         _check_defined(original, first, batch.first, data)
         if positions not in (0, first.shape[1]):
             raise ModelError(
@@ -109,14 +115,14 @@ def compare(original: Side, thin: Side, data: Dataset, progress: Progress) -> Co
             difference.add(a, b)
         progress.advance(len(a))
     progress.finish()
-    known = data.has_labels and positions == 1
+    known = data.has_labels and positions == 1 and not judge.numbers
     return Comparison(
         agreement=Agreement(same, data.examples, positions),
         accuracy=(met[0] / data.examples, met[1] / data.examples) if known else None,
         max_abs=difference.max_abs if scores else None,
         relative_l2=difference.relative_l2 if scores else None,
         undefined=undefined,
-        largest_class=max(counts.values()) / counts.total(),
+        largest_class=0.0 if judge.numbers else max(counts.values()) / counts.total(),
     )
 
 

@@ -72,7 +72,7 @@ class Verification:
 
 def verify(
     request: Request,
-    thin: Path,
+    thin: Path | Model,
     *,
     data: Dataset | None = None,
     progress: Progress | None = None,
@@ -82,7 +82,7 @@ def verify(
     Args:
         request: The original, the data and how to run both; units, layers and protocol play no
             part.
-        thin: The file of the compressed model.
+        thin: The compressed model, a file or open.
         data: Examples that lie ready, fitted to the original's inputs; None opens those that the
             request names.
         progress: Where progress is shown.
@@ -103,7 +103,7 @@ def verify(
     named = request.data is not None or "frivkit.data" in original.metadata
     models = [_complete(model, request.device, data) for model in (original, other)]
     before, after = (
-        Side(model, output, request.device, request.memory)
+        Side(model, output, request.device, request.memory, request.asked)
         for model, output in zip(models, outputs, strict=True)
     )
     comparison = compare(before, after, data, progress)
@@ -126,7 +126,13 @@ def verify(
 
 
 def stored_bytes(model: Model) -> int:
-    """Give the bytes of a model's file and of the external data that it points to."""
+    """Give the bytes of a model's file and of the external data that it points to.
+
+    A model that came from no file has the bytes of its weights.
+    """
+    if not model.path.is_file():
+        weights = (value.const_value for value in model.graph.initializers.values())
+        return sum(weight.nbytes for weight in weights if weight is not None)
     files = [model.path, *(external_files(model.ir) if model.format == "onnx" else ())]
     return sum(path.stat().st_size for path in files)
 

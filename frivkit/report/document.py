@@ -29,6 +29,11 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
             "accuracy": analysis.accuracy,
             "warnings": list(analysis.data_warnings),
         },
+        "labels": {
+            "output": study.judge.output,
+            "axis": None if study.numbers else study.judge.asked.axis,
+            "change": study.judge.asked.change,
+        },
         "sites": _sites(study.survey),
         "skipped": _skipped(study.survey),
         "measurements": [_measurement(measurement) for measurement in analysis.measurements],

@@ -11,7 +11,7 @@ from frivkit.compression.ranking import ranked
 from frivkit.elimination import RIDGE, Term, eliminate, eliminate_together, errors_along
 from frivkit.engine.labels import UNDEFINED
 from frivkit.errors import PluginError
-from frivkit.graph.marks import STAYS
+from frivkit.graph.layout import STAYS
 from frivkit.masks import random_order
 from frivkit_lowrank import rankings
 from frivkit_lowrank.prunable import prunable

@@ -70,7 +70,7 @@ def test_sequence_refits_whatever_can_be_narrowed(name, tmp_path):
     data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
     on = Run(data, model.output(None), Device(threads=1), 1 << 28, 0, Silent())
     found = calibrate(model, survey(model), on)
-    if not found.examined.groups.free.any():
+    if found.examined.groups.free.sum() < 2:  # of a single group nothing can leave
         return
     plan = Select(found, backward).within("units", 0.7, 1)
     fits = refit_in_sequence(found, plan)

@@ -81,6 +81,31 @@ class TestExample:
         with pytest.raises(ModelError, match="cannot be read as compressed ONNX"):
             load(path, {})
 
+    def test_operator_rule_lets_units_through(self, tmp_path):
+        from dataclasses import replace
+
+        from frivkit.graph.sites import survey
+        from tests.handmade import written
+        from tests.nets import opened
+
+        text = """g (float[N, 4, 6] x) => (float[N, 4, 3] y) {
+          a = MatMul (x, wa)
+          r = Relu (a)
+          c = CumSum (r, AXIS)
+          y = MatMul (c, wb)
+        }"""
+        for axis, readers in ((1, ("y/MatMul",)), (2, ())):
+            proto = written(
+                text.replace("AXIS", "along"), wa=(6, 5), wb=(5, 3), along=np.array(axis, np.int64)
+            )
+            model = opened(proto, tmp_path / "m.onnx")
+            (plain,) = survey(model).sites
+            assert (plain.readers, len(plain.ends)) == ((), 1)
+            taught = replace(model, operators=example("operator_rules")["OPERATORS"])
+            (site,) = survey(taught).sites
+            assert site.readers == readers
+            assert ("over units" in " ".join(site.ends)) is (not readers)
+
     def test_source_gives_examples(self):
         from frivkit.data import Dataset, DataSpec
         from frivkit.errors import UsageError

@@ -38,7 +38,7 @@ def test_a_flattened_map_is_read_behind_pooling(tmp_path):
     flat = next(node for node in model.graph if node.op_type == "Reshape").outputs[0].name
     first, second = read
     assert (first.op, first.tensor, first.axis) == ("Gemm", flat, 1)
-    assert first.layouts == ((conv.name, Layout(axis=1, width=4, inner=16)),)
+    assert first.layouts == ((conv.name, Layout.of(axis=1, width=4, inner=16)),)
     assert (first.weight, first.bias, first.transposed) == ("b.weight", "b.bias", True)
     assert first.geometry is None
     assert second.sites == (dense.name,)
@@ -54,7 +54,7 @@ def test_the_tensor_is_the_one_behind_the_normalisation(tmp_path):
 def test_a_concatenation_is_read_with_offsets(tmp_path):
     _, found, read = consumers(network("dense"), tmp_path)
     last = read[-1]
-    assert [(site, layout.offset, layout.span) for site, layout in last.layouts] == [
+    assert [(site, layout.first, layout.size) for site, layout in last.layouts] == [
         (found.sites[0].name, 0, 9),
         (found.sites[1].name, 4, 9),
         (found.sites[2].name, 6, 9),

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from frivkit.graph.layout import Ends, Layout, Reads
+from frivkit.graph.layout import Ends, Layout, Reads, Splits
 from frivkit.graph.rules import effect
 from frivkit.graph.shapes import batch_first, infer_shapes
+
+EXAMPLES = 3
+"""The batch, the first size of every shape below."""
 
 END = 2**31 - 1
 """Behind the end of every axis, also of one whose size is not known."""
@@ -31,7 +34,7 @@ class Chain:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.followed: list[tuple[int, int]] = []  # node, and its input that carries the units
-        self.start = Layout(axis, shape[axis])
+        self.start = Layout.of(axis, shape[axis])
         numbers = np.arange(shape[axis]).reshape(
             [-1 if a == axis else 1 for a in range(len(shape))]
         )
@@ -50,7 +53,9 @@ class Chain:
             last if each is None else self.constant(each) if isinstance(each, np.ndarray) else each
             for each in inputs or (None,)
         ]
-        self.nodes.append(helper.make_node(op, names, [f"t{len(self.nodes) + 1}"], **attributes))
+        made = f"t{len(self.nodes) + 1}"
+        outputs = [made, f"{made} rest"] if op == "Split" else [made]
+        self.nodes.append(helper.make_node(op, names, outputs, **attributes))
         self.followed.append((len(self.nodes) - 1, carries))
         self.array = self.run()[-1]
 
@@ -85,7 +90,10 @@ class Chain:
             what = effect(model.graph[at], index, layout)
             if isinstance(what, Ends | Reads):
                 return step
-            layout = what.layout
+            if isinstance(what, Splits) and what.layouts[0] is None:
+                assert (arrays[at] >= OTHER).all(), (model.graph[at], layout)
+                return step
+            layout = what.layouts[0] if isinstance(what, Splits) else what.layout
             assert units_lie(arrays[at], layout), (model.graph[at], layout)
             if batch_first(model.graph[at].outputs[0], None):
                 assert len(arrays[at]) == len(self.numbers)
@@ -94,11 +102,16 @@ class Chain:
 
 def units_lie(array: np.ndarray, layout: Layout) -> bool:
     """Tell whether each position along the axis holds the units that a layout says."""
-    if array.shape[layout.axis] != layout.size:
-        return False
-    rows = np.moveaxis(array, layout.axis, -1).reshape(-1, layout.size)
-    positions = np.arange(layout.size) // layout.inner % layout.span - layout.offset
-    mine = (positions >= 0) & (positions < layout.width)
+    units = layout.units
+    for at, axis in enumerate(layout.axes):
+        repeats, rest = divmod(array.shape[axis], units.shape[at])
+        if rest or (repeats > 1 and repeats != EXAMPLES):
+            return False
+        units = np.concatenate([units] * repeats, axis=at)  # one period for each example
+    back = range(-len(layout.axes), 0)
+    rows = np.moveaxis(array, layout.axes, back).reshape(-1, units.size)
+    positions = units.ravel()
+    mine = positions >= 0
     numbered = (rows[:, mine] % OTHER == positions[mine]).all()  # unit i of others may lie there
     return bool(numbered and (rows[:, ~mine] >= OTHER).all())
 
@@ -133,7 +146,16 @@ def broadcast(draw: Any, chain: Chain, place: int) -> None:
 def transpose(draw: Any, chain: Chain, place: int) -> None:
     del place
     order = [0, *draw(st.permutations(range(1, chain.array.ndim)))]
-    chain.add("Transpose", perm=order if draw(st.booleans()) else order[::-1])
+    chain.add("Transpose", perm=order)
+
+
+def away(draw: Any, chain: Chain, place: int) -> None:
+    """Move the batch to another axis and back."""
+    del place
+    order = draw(st.permutations(range(chain.array.ndim)))
+    chain.add("Transpose", perm=order)
+    chain.add("Relu")
+    chain.add("Transpose", perm=[order.index(axis) for axis in range(len(order))])
 
 
 def reshape(draw: Any, chain: Chain, place: int) -> None:
@@ -161,7 +183,7 @@ def squeeze(draw: Any, chain: Chain, place: int) -> None:
 
 def unsqueeze(draw: Any, chain: Chain, place: int) -> None:
     del place
-    chain.add("Unsqueeze", None, ints(draw(st.integers(0, chain.array.ndim))))
+    chain.add("Unsqueeze", None, ints(draw(st.integers(1, chain.array.ndim))))
 
 
 def concat(draw: Any, chain: Chain, place: int) -> None:
@@ -182,7 +204,24 @@ def cut(draw: Any, chain: Chain, place: int) -> None:
 def pad(draw: Any, chain: Chain, place: int) -> None:
     pads = np.zeros((2, chain.array.ndim), np.int64)
     pads[:, place] = draw(st.sampled_from([(1, 1), (0, 1), (2, 0)]))
-    chain.add("Pad", None, pads.ravel(), mode="edge")
+    if chain.nodes or place != chain.start.axis:  # constants among places are nobody's
+        chain.add("Pad", None, pads.ravel(), mode="edge")
+    else:
+        chain.add("Pad", None, pads.ravel(), np.array(OTHER, np.float32))
+
+
+def split(draw: Any, chain: Chain, place: int) -> None:
+    size = chain.array.shape[place]
+    if size > 1:
+        first = draw(st.integers(1, size - 1))
+        chain.add("Split", None, ints(first, size - first), axis=place)
+
+
+def gather(draw: Any, chain: Chain, place: int) -> None:
+    size = chain.array.shape[place]
+    chosen = draw(st.lists(st.integers(-size, size - 1), min_size=1, max_size=5))
+    one = draw(st.booleans()) and chain.array.ndim > 2
+    chain.add("Gather", None, np.array(chosen[0] if one else chosen, np.int64), axis=place)
 
 
 def tile(draw: Any, chain: Chain, place: int) -> None:
@@ -197,6 +236,7 @@ def turn(draw: Any, chain: Chain, place: int) -> None:
 
 
 STEPS = [value, broadcast, transpose, reshape, flatten, squeeze, unsqueeze, concat, cut, pad, tile]
+STEPS += [split, gather, away]
 WITH_PLACES = [into_batch, reduce, turn]
 
 
@@ -253,7 +293,7 @@ def test_places_merged_one_after_the_other():
 
 def test_numbers_tell_a_wrong_layout():
     numbers = np.arange(8).reshape(1, 8) // 2
-    assert units_lie(numbers, Layout(1, 4, inner=2))
-    assert not units_lie(numbers, Layout(1, 4, outer=2))
-    assert not units_lie(numbers, Layout(1, 8))
-    assert not units_lie(numbers, Layout(1, 4, inner=2, span=3))
+    assert units_lie(numbers, Layout.of(1, 4, inner=2))
+    assert not units_lie(numbers, Layout.of(1, 4, outer=2))
+    assert not units_lie(numbers, Layout.of(1, 8))
+    assert not units_lie(numbers, Layout.of(1, 3, inner=2, span=4))

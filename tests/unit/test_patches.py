@@ -8,7 +8,7 @@ from frivkit.compression.readings import find_readings, slots_of, sources_of
 from frivkit.data import open_data
 from frivkit.engine.session import Device
 from frivkit.graph.groups import examine
-from frivkit.graph.marks import STAYS
+from frivkit.graph.layout import STAYS
 from frivkit.graph.sites import survey
 from frivkit.progress import Silent
 from tests.nets import NETS, examples, network, opened

@@ -27,7 +27,6 @@ from tests.surgery import (
     masked_readers,
     masked_sites,
     run,
-    staying,
     weights,
 )
 
@@ -268,17 +267,6 @@ def test_units_that_cannot_leave_are_refused_with_the_reason(tmp_path):
     model = opened(network("local norm node"), tmp_path / "m.onnx")
     with pytest.raises(ModelError, match="unit 1 of layer a cannot leave: l/LRN: LRN rescales"):
         narrow(model, survey(model), {"r": np.arange(4) != 1})
-
-
-def test_positions_are_counted_as_layouts_say():
-    """The reference above counts one by one what the layouts of a real survey say."""
-    from frivkit.graph.layout import Layout
-    from frivkit.graph.marks import positions
-
-    layout = Layout(axis=1, width=2, inner=3, outer=2, offset=1, span=4)
-    flags = np.array([False, True])
-    unit = positions(layout)
-    assert (staying(layout, flags) == np.where(unit < 0, True, flags[unit])).all()
 
 
 @pytest.mark.assets

@@ -4,9 +4,9 @@ import onnx_ir as ir
 
 from frivkit.graph.constants import uncut
 from frivkit.graph.cuts import elementwise, normalisation, places, weighted
-from frivkit.graph.cuts.edit import Cut, Edit, Fewer, Given, Holds, Names, Restores, Rule
+from frivkit.graph.cuts.edit import Cut, Edit, Fewer, Given, Holds, Names, Pieces, Restores, Rule
 from frivkit.graph.layout import shape_of
-from frivkit.graph.marks import Marks, Ties
+from frivkit.graph.marks import Ties
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.rules import STANDARD
 
@@ -18,6 +18,7 @@ __all__ = [
     "Given",
     "Holds",
     "Names",
+    "Pieces",
     "Restores",
     "edits",
     "target",
@@ -29,6 +30,8 @@ RULES: dict[str, Rule] = {
     **places.RULES,
     **weighted.RULES,
 }
+SPLITTING = ("Split",)
+"""Operators of which all outputs are looked at."""
 OLDEST = 7
 """The first opset whose operators align axes as numpy does."""
 OLDEST_MIN = 12
@@ -46,8 +49,9 @@ def edits(node: ir.Node, ties: Ties, model: Model) -> list[Edit]:
     Returns:
         The edits; those that cannot be made are replaced by holding the units they are for.
     """
-    given = Given(node, tuple(ties.at(value) for value in node.inputs), _written(node, ties))
-    if not given.output and not any(given.inputs):
+    inputs, outputs = ([*map(ties.at, values)] for values in (node.inputs, node.outputs))
+    given = Given(node, tuple(inputs), tuple(outputs))
+    if not any(outputs) and not any(inputs):
         return []
     rule = RULES.get(node.op_type) if node.domain in STANDARD else None
     if rule is None:
@@ -55,13 +59,22 @@ def edits(node: ir.Node, ties: Ties, model: Model) -> list[Edit]:
     opset = model.ir.opset_imports.get("", 1)
     if opset < OLDEST:
         return given.held(f"operators of opset {opset} align axes by number")
-    if given.output and any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+    if not _fits(given):
+        return given.held(f"{node.op_type} of an axis on which both examples and units lie")
+    further = any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
+    if given.output and further and node.op_type not in SPLITTING:
         return given.held(f"{node.op_type} has further outputs, which are read")
     return [_possible(given, asked, model) for asked in rule(given)]
 
 
-def _written(node: ir.Node, ties: Ties) -> Marks:
-    return ties.at(node.outputs[0]) if node.outputs else {}
+def _fits(given: Given) -> bool:
+    """Tell whether every axis of units is as long as there are marks."""
+    for values, marks in ((given.node.inputs, given.inputs), (given.node.outputs, given.outputs)):
+        for value, there in zip(values, marks, strict=True):
+            shape = shape_of(value)
+            if shape is not None and any(shape[a] != len(m) for a, m in there.items()):
+                return False
+    return True
 
 
 def _possible(given: Given, edit: Edit, model: Model) -> Edit:

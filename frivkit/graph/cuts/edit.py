@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.graph.layout import shape_of
-from frivkit.graph.marks import STAYS, Marks, Numbers
+from frivkit.graph.layout import STAYS, Numbers, shape_of
+from frivkit.graph.marks import Marks
 from frivkit.graph.model import is_constant
 
 
@@ -41,6 +41,14 @@ class Fewer:
 
 
 @dataclass(frozen=True, slots=True)
+class Pieces:
+    """Output ``output`` of a Split becomes as long as what stays of it."""
+
+    output: int
+    marks: Numbers
+
+
+@dataclass(frozen=True, slots=True)
 class Restores:
     """Entry ``entry`` of the node's output, a shape, goes on saying what it said."""
 
@@ -56,16 +64,21 @@ class Holds:
     marks: Numbers
 
 
-Edit = Cut | Names | Fewer | Restores | Holds
+Edit = Cut | Names | Fewer | Pieces | Restores | Holds
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A node, and where units lie in what it reads and in its first output."""
+    """A node, and where units lie in what it reads and writes."""
 
     node: ir.Node
     inputs: tuple[Marks, ...]
-    output: Marks
+    outputs: tuple[Marks, ...]
+
+    @property
+    def output(self) -> Marks:
+        """Where they lie in the first output."""
+        return self.outputs[0] if self.outputs else {}
 
     def lying(self, index: int, axis: int) -> Numbers | None:
         """Give the marks of an axis of an operand, None where no units lie on it."""
@@ -73,13 +86,18 @@ class Given:
 
     def held(self, reason: str) -> list[Edit]:
         """Hold all units that the node reads or writes."""
-        every = [marks for there in (*self.inputs, self.output) for marks in there.values()]
+        every = [marks for there in (*self.inputs, *self.outputs) for marks in there.values()]
         return [Holds(reason, marks) for marks in every]
 
     def constant(self, index: int) -> bool:
         """Tell whether an operand is there and is the same in every run."""
         value = self.operand(index)
         return value is not None and is_constant(value)
+
+    def computed(self, index: int) -> bool:
+        """Tell whether an operand is there and is not the same in every run."""
+        value = self.operand(index)
+        return value is not None and not is_constant(value)
 
     def operand(self, index: int) -> ir.Value | None:
         """Give an operand, None where it is left out."""

@@ -9,7 +9,8 @@ from frivkit.graph.layout import attribute, rank_of, shape_of
 def _per_unit(given: Given) -> list[Edit]:
     marks = given.lying(0, 1)
     if marks is None:
-        return []
+        reason = f"{given.node.op_type} rescales each unit by all of its channel"
+        return [Holds(reason, marks) for marks in given.inputs[0].values()]
     return [Cut(index, 0, marks) for index in range(1, len(given.node.inputs))]
 
 

@@ -1,6 +1,18 @@
 """What changes in operators that move, pool or reshape places: numbers that name the unit axis."""
 
-from frivkit.graph.cuts.edit import Edit, Given, Holds, Names, Restores, Rule, broadcast, nothing
+import numpy as np
+
+from frivkit.graph.cuts.edit import (
+    Edit,
+    Given,
+    Holds,
+    Names,
+    Pieces,
+    Restores,
+    Rule,
+    broadcast,
+    nothing,
+)
 from frivkit.graph.layout import attribute, rank_of, shape_of
 from frivkit.graph.model import constant_tensor
 from frivkit.graph.rules.places import POOLING, REDUCING
@@ -13,7 +25,7 @@ def _concat(given: Given) -> list[Edit]:
         return given.held("a Concat of unknown rank")
     axis = attribute(given.node, "axis", 1) % rank
     beside = {at: marks for at, marks in given.output.items() if at != axis}
-    return broadcast(Given(given.node, given.inputs, beside))
+    return broadcast(Given(given.node, given.inputs, (beside,)))
 
 
 def _reshape(given: Given) -> list[Edit]:
@@ -110,15 +122,85 @@ def _clipped(axis: int, rank: int) -> int:
     return min(max(axis + rank if axis < 0 else axis, 0), rank)
 
 
+def _split(given: Given) -> list[Edit]:
+    """Shorten the parts along units; a Split of places goes on as before."""
+    rank = rank_of(given.operand(0))
+    if rank is None:
+        return given.held("a Split of a tensor of unknown rank")
+    axis = attribute(given.node, "axis", 0) % rank
+    read = given.lying(0, axis)
+    if read is None:
+        return []
+    sizes = [(shape_of(value) or (None,) * rank)[axis] for value in given.node.outputs]
+    if "split" in given.node.attributes or None in sizes or given.computed(1):
+        return [Holds("a Split whose sizes are computed, or of before opset 13", read)]
+    ends = np.cumsum([size or 0 for size in sizes])
+    parts = np.split(read, ends[:-1])
+    return [Pieces(i, part) for i, part in enumerate(parts)]
+
+
+def _slice(given: Given) -> list[Edit]:
+    """Move the bounds of a Slice along units; one of places goes on as before."""
+    rank = rank_of(given.operand(0))
+    starts, ends = _numbers(given, 1), _numbers(given, 2)
+    axes, steps = _numbers(given, 3), _numbers(given, 4)
+    edits: list[Edit] = []
+    for axis, marks in given.inputs[0].items():
+        if rank is None or "starts" in given.node.attributes:
+            same = given.output.get(axis)
+            whole = same is not None and len(same) == len(marks)
+            edits += [] if whole else [Holds("a Slice of units of before opset 10", marks)]
+            continue
+        sliced = [a % rank for a in (axes if axes is not None else range(len(starts or ())))]
+        if axis not in sliced:
+            continue
+        at = sliced.index(axis)
+        after = given.output.get(axis)
+        if after is not None and len(after) == len(marks) and (after == marks).all():
+            continue  # units pass whole: from the first to beyond the last, which Slice clips
+        if starts is None or ends is None or (steps is not None and steps[at] != 1):
+            edits.append(Holds("a Slice that chooses among units by what it computes", marks))
+            continue
+        bounds = slice(starts[at], ends[at]).indices(len(marks))
+        edits += [Names(1, at, marks[: bounds[0]]), Names(2, at, marks[: bounds[1]])]
+    return edits
+
+
+def _pad(given: Given) -> list[Edit]:
+    """Leave what is put beside units; nothing may be cut off."""
+    pads = _numbers(given, 1)
+    attribute_ = given.node.attributes.get("pads")
+    numbers = pads if attribute_ is None else list(attribute_.as_ints())
+    if numbers is not None and min(numbers, default=0) >= 0:
+        return []
+    return [
+        Holds("a Pad that cuts units off, or whose sizes are computed", marks)
+        for axis, marks in given.inputs[0].items()
+        if len(given.output.get(axis, ())) != len(marks)
+    ]
+
+
+def _gather(given: Given) -> list[Edit]:
+    """Hold units that are chosen by number; places may be chosen as before."""
+    rank = rank_of(given.operand(0))
+    if rank is None:
+        return given.held("a Gather from a tensor of unknown rank")
+    marks = given.lying(0, attribute(given.node, "axis", 0) % rank)
+    return [] if marks is None else [Holds("a Gather that chooses units by number", marks)]
+
+
 def _size(given: Given) -> list[Edit]:
     return given.held("the number of its entries is computed with")
 
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys((*POOLING, *REDUCING), nothing),
-    # Units pass whole, so Pad pads nothing there, Tile repeats them once, and Slice takes from the
-    # first to beyond the last, which it clips.
-    **dict.fromkeys(["Flatten", "Unsqueeze", "Transpose", "Pad", "Tile", "Slice"], nothing),
+    # Units pass a Tile whole, which repeats them once.
+    **dict.fromkeys(["Flatten", "Unsqueeze", "Transpose", "Tile"], nothing),
+    "Pad": _pad,
+    "Slice": _slice,
+    "Split": _split,
+    "Gather": _gather,
     **dict.fromkeys(["Resize", "Upsample"], _resize),
     "Concat": _concat,
     "Expand": _expand,

@@ -3,8 +3,7 @@
 import numpy as np
 
 from frivkit.graph.cuts.edit import Cut, Edit, Fewer, Given, Holds, Rule, broadcast, met
-from frivkit.graph.layout import attribute, rank_of, shape_of
-from frivkit.graph.marks import STAYS, Numbers
+from frivkit.graph.layout import STAYS, Numbers, attribute, rank_of, shape_of
 
 
 def _gemm(given: Given) -> list[Edit]:
@@ -33,7 +32,7 @@ def _matmul(given: Given) -> list[Edit]:
         for axis, marks in given.inputs[index].items():
             back = axis - rank
             if back == summed and not given.constant(1 - index):
-                edits.append(Holds("summed over in a MatMul of two computed tensors", marks))
+                edits += _inner(given, 1 - index, summed_there, marks)
             elif back == summed:
                 edits.append(Cut(1 - index, summed_there, marks))
             elif back < -2:
@@ -42,6 +41,14 @@ def _matmul(given: Given) -> list[Edit]:
     if written is not None and given.constant(1):
         edits.append(Cut(1, (ranks[1] or 0) - 1, written))
     return edits
+
+
+def _inner(given: Given, index: int, axis: int, marks: Numbers) -> list[Edit]:
+    """Hold units of a product of two computed tensors that meet others, or none, in it."""
+    value = given.operand(index)
+    if value is None:
+        return [Holds("summed over in a MatMul of two computed tensors", marks)]
+    return met(marks, given.inputs[index].get(axis, np.full(len(marks), STAYS)), value)
 
 
 def _stacked(given: Given, index: int, back: int, marks: Numbers) -> list[Edit]:

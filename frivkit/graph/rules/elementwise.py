@@ -1,6 +1,5 @@
 """Rules for operators that act on each entry alone, or on two tensors entry by entry."""
 
-from dataclasses import replace
 from functools import partial
 
 import onnx_ir as ir
@@ -86,6 +85,7 @@ ELEMENTWISE = NONLINEAR | LINEAR
 
 
 def _elementwise(node: ir.Node, index: int, layout: Layout, *, nonlinear: bool) -> Effect:
+    """Keep them entry by entry, or couple them with those of another computed operand."""
     moved = _broadcast(node, index, layout)
     if moved is None:
         return Ends("its other operand changes the axis that units lie on")
@@ -106,17 +106,16 @@ def _like(node: ir.Node, index: int, layout: Layout) -> Effect:
 
 
 def _broadcast(node: ir.Node, index: int, layout: Layout) -> Layout | None:
-    """Follow the axis through numpy broadcasting, which aligns shapes at the back."""
+    """Follow the axes through numpy broadcasting, which aligns shapes at the back."""
     before, after = rank_of(node.inputs[index]), rank_of(node.outputs[0])
     if len([value for value in node.inputs if value is not None]) == 1 or before is None:
         return layout
-    if after is None:
-        return None
-    axis = layout.axis + after - before
     shape = shape_of(node.outputs[0])
-    if shape is None or (shape[axis] is not None and shape[axis] != layout.size):
+    if after is None or shape is None:
         return None
-    return replace(layout, axis=axis)
+    axes = [axis + after - before for axis in layout.axes]
+    lengths = zip((shape[axis] for axis in axes), layout.units.shape, strict=True)
+    return layout.moved(*axes) if all(a in (None, b) for a, b in lengths) else None
 
 
 RULES: dict[str, Rule] = {

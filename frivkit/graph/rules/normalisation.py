@@ -9,12 +9,17 @@ def _per_unit(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Scale and shift each unit: batch and instance normalisation of axis 1."""
     if index != 0:
         return Ends("units are the parameters of a normalisation")
-    if layout.axis != 1:
-        return Ends(f"{node.op_type} acts on axis 1 and units lie on axis {layout.axis}")
+    if layout.axes != (1,):
+        return Ends(f"{node.op_type} acts on axis 1 and units lie on axis {layout.axes[-1]}")
     return Keeps(layout)
 
 
-def _across_units(node: ir.Node, index: int, layout: Layout) -> Effect:
+def _over_places(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Normalise each channel of axis 1 over its places, among which units may lie."""
+    return _per_unit(node, index, layout) if layout.axes == (1,) else _across(node, index, layout)
+
+
+def _across(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Rescale units by statistics over several of them: they stay in their places."""
     del node
     return Keeps(layout, places=True) if index == 0 else Ends("units are parameters of a norm")
@@ -28,16 +33,16 @@ def _quantised(node: ir.Node, index: int, layout: Layout) -> Effect:
 
 RULES = {
     "BatchNormalization": _per_unit,
-    "InstanceNormalization": _per_unit,
-    "LRN": _across_units,
-    "LpNormalization": _across_units,
-    "LayerNormalization": _across_units,
-    "SimplifiedLayerNormalization": _across_units,
-    "RMSNormalization": _across_units,
-    "GroupNormalization": _across_units,
-    "MeanVarianceNormalization": _across_units,
-    "Softmax": _across_units,
-    "LogSoftmax": _across_units,
+    "InstanceNormalization": _over_places,
+    "LRN": _across,
+    "LpNormalization": _across,
+    "LayerNormalization": _across,
+    "SimplifiedLayerNormalization": _across,
+    "RMSNormalization": _across,
+    "GroupNormalization": _across,
+    "MeanVarianceNormalization": _across,
+    "Softmax": _across,
+    "LogSoftmax": _across,
     "QuantizeLinear": _quantised,
     "DequantizeLinear": _quantised,
 }

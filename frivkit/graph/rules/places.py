@@ -1,58 +1,93 @@
-"""Rules for operators that pool, pad, slice, reorder or reshape places while units stay whole."""
-
-from collections.abc import Iterator
-from dataclasses import replace
-from math import prod
+"""Rules for operators that pool, pad, slice or reorder places, and those that choose units."""
 
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.graph.layout import Effect, Ends, Joins, Keeps, Layout, attribute, rank_of, shape_of
+from frivkit.graph.layout import (
+    STAYS,
+    Effect,
+    Ends,
+    Joins,
+    Keeps,
+    Layout,
+    Splits,
+    attribute,
+    rank_of,
+    shape_of,
+)
 from frivkit.graph.model import constant_tensor
+from frivkit.graph.shapes import batch_symbol_of
 
 
 def _pooling(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Pool places, channel by channel (axis 1)."""
     del index
-    if layout.axis != 1:
-        return Ends(f"{node.op_type} pools over axis {layout.axis}, where units lie")
+    if layout.axes != (1,):
+        return Ends(f"{node.op_type} pools over axis {layout.axes[-1]}, where units lie")
     return Keeps(layout, places=True)
 
 
 def _resizing(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Pad, repeat or resize places; the axis of units must keep its size."""
+    """Repeat or resize places; the axes of units must keep their sizes."""
     before, shape = rank_of(node.inputs[0]), shape_of(node.outputs[0])
     if index != 0 or before is None or shape is None:
         return Ends(f"{node.op_type} to or from an unknown shape")
-    axis = layout.axis + len(shape) - before  # Expand may put axes in front
-    if shape[axis] != layout.size:
+    axes = [axis + len(shape) - before for axis in layout.axes]  # Expand may put axes in front
+    if [shape[axis] for axis in axes] != list(layout.units.shape):
         return Ends(f"{node.op_type} changes the axis that units lie on")
-    return Keeps(replace(layout, axis=axis), places=True)
+    return Keeps(layout.moved(*axes), places=True)
 
 
 def _padding(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Pad places; units must not be shifted (cut in front and padded behind)."""
+    """Pad places; on the axis of units constants come to lie beside them, or units are cut off."""
     pads, axes = _integers(node, 1, "pads"), _integers(node, 3, "axes")
     rank = rank_of(node.inputs[0])
-    if rank is None or pads is None or (axes is None and _given(node, 3)):
+    if index != 0 or rank is None or pads is None or (axes is None and given(node, 3)):
         return Ends("a Pad whose sizes are computed")
     padded = [axis % rank for axis in (axes if axes is not None else range(len(pads) // 2))]
-    if layout.axis in padded and pads[padded.index(layout.axis)] != 0:
-        return Ends("Pad changes the axis that units lie on")
-    return _resizing(node, index, layout)
+    mode = node.attributes.get("mode")
+    for at, axis in enumerate(layout.axes):
+        place = padded.index(axis) if axis in padded else None
+        front, back = (0, 0) if place is None else (pads[place], pads[place + len(padded)])
+        if (front, back) == (0, 0):
+            continue
+        if mode is not None and mode.as_string() != "constant":
+            return Ends("a Pad that repeats units")
+        length = layout.units.shape[at]
+        positions = np.arange(-front, length + back)
+        outside = (positions < 0) | (positions >= length)
+        found = layout.taken(axis, np.where(outside, STAYS, positions))
+        if found is None:
+            return Splits((None,))
+        layout = found
+    return Keeps(layout, places=True)
 
 
 def _slicing(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Take a part of the places; the axis of units must stay whole and in order."""
-    starts, rank = _integers(node, 1, "starts"), rank_of(node.inputs[0])
+    """Take a part of the places, or of the units."""
+    rank = rank_of(node.inputs[0])
+    starts, ends = _integers(node, 1, "starts"), _integers(node, 2, "ends")
     axes, steps = _integers(node, 3, "axes"), _integers(node, 4, "steps")
-    known = (axes is not None or not _given(node, 3)) and (steps is not None or not _given(node, 4))
-    if rank is None or starts is None or not known:
+    known = (axes is not None or not given(node, 3)) and (steps is not None or not given(node, 4))
+    if index != 0 or rank is None or not known:
         return Ends("a Slice whose axes are computed")
-    sliced = [axis % rank for axis in (axes if axes is not None else range(len(starts)))]
-    if layout.axis in sliced and steps is not None and steps[sliced.index(layout.axis)] != 1:
-        return Ends("a Slice that reorders units")
-    return _resizing(node, index, layout)
+    if axes is None and starts is None:
+        return Ends("a Slice whose axes are computed")
+    sliced = [axis % rank for axis in (axes if axes is not None else range(len(starts or ())))]
+    for axis in layout.axes:
+        if axis not in sliced:
+            continue
+        if starts is None or ends is None:
+            return Ends("a Slice of units whose sizes are computed")
+        at = sliced.index(axis)
+        length = layout.units.shape[layout.axes.index(axis)]
+        step = 1 if steps is None else steps[at]
+        last = ends[at] if step > 0 or ends[at] >= -length else None
+        found = layout.taken(axis, np.arange(length)[starts[at] : last : step])
+        if found is None:
+            return Splits((None,))
+        layout = found
+    return Keeps(layout, places=True)
 
 
 def _reducing(node: ir.Node, index: int, layout: Layout) -> Effect:
@@ -62,13 +97,12 @@ def _reducing(node: ir.Node, index: int, layout: Layout) -> Effect:
     if index != 0 or rank is None or not axes:
         return Ends(f"{node.op_type} over axes that are computed, or over all of them")
     reduced = {axis % rank for axis in axes}
-    if layout.axis in reduced or 0 in reduced:
+    if reduced & {0, *layout.axes}:
         return Ends(f"{node.op_type} over the axis that units or examples lie on")
     if attribute(node, "keepdims", 1):
         return Keeps(layout, places=True)
-    return Keeps(
-        replace(layout, axis=layout.axis - sum(a < layout.axis for a in reduced)), places=True
-    )
+    moved = [axis - sum(a < axis for a in reduced) for axis in layout.axes]
+    return Keeps(layout.moved(*moved), places=True)
 
 
 def _transposing(node: ir.Node, index: int, layout: Layout) -> Effect:
@@ -81,110 +115,78 @@ def _transposing(node: ir.Node, index: int, layout: Layout) -> Effect:
         order = list(reversed(range(rank)))
     else:
         return Ends("a Transpose of a tensor of unknown rank")
-    axis = order.index(layout.axis)
-    if axis == 0:
+    axes = [order.index(axis) for axis in layout.axes]
+    if 0 in axes and batch_symbol_of(node) is None:
         return Ends("a Transpose that puts units on the batch axis")
-    return Keeps(replace(layout, axis=axis), places=True)
-
-
-def _reshaping(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Flatten, Reshape, Squeeze, Unsqueeze: follow the axis through equal groups of axes."""
-    before, after = shape_of(node.inputs[0]), shape_of(node.outputs[0])
-    if index != 0 or before is None or after is None:
-        return Ends(f"{node.op_type} to or from an unknown shape")
-    return _through_groups(before, after, layout, node.op_type)
-
-
-def _through_groups(
-    before: tuple[int | None, ...], after: tuple[int | None, ...], layout: Layout, op: str
-) -> Effect:
-    for left, left_end, right, right_end in _equal_groups(before, after):
-        if left <= layout.axis < left_end:
-            if left == 0 or right == 0:
-                break
-            group = before[left:left_end], after[right:right_end]
-            return _within_group(*group, (left, right), layout, op)
-    return Ends(f"{op} that mixes units with the batch")
-
-
-def _equal_groups(
-    before: tuple[int | None, ...], after: tuple[int | None, ...]
-) -> Iterator[tuple[int, int, int, int]]:
-    """Cut two shapes, from the back, into the shortest runs of axes of equal size.
-
-    The batch, in front, is the one size that may be unknown; from where sizes cannot be compared
-    the rest is one group.
-    """
-    i, j = len(before), len(after)
-    while i > 0 and j > 0:
-        left, right = i - 1, j - 1
-        a, b = before[left], after[right]
-        while a != b:
-            if a is None or b is None or (a < b and left == 0) or (b < a and right == 0):
-                yield 0, i, 0, j
-                return
-            if a < b:
-                left -= 1
-                a = _size(before[left:i])
-            else:
-                right -= 1
-                b = _size(after[right:j])
-        yield left, i, right, j
-        i, j = left, right
-
-
-def _within_group(
-    before: tuple[int | None, ...],
-    after: tuple[int | None, ...],
-    firsts: tuple[int, int],
-    layout: Layout,
-    op: str,
-) -> Effect:
-    """Find the units of one group of input axes in the equal group of output axes.
-
-    ``firsts`` are the axes with which the two groups begin.
-    """
-    position, first = layout.axis - firsts[0], firsts[1]
-    inner, outer = _size(before[position + 1 :]), _size(before[:position])
-    if inner is None or outer is None:
-        return Ends(f"{op} of places of unknown size")
-    for k, size in enumerate(after):  # the axis survives whole, its neighbours were regrouped
-        if size == before[position] and (_size(after[:k]), _size(after[k + 1 :])) == (outer, inner):
-            return Keeps(replace(layout, axis=first + k), places=True)
-    if sum(size != 1 for size in after) > 1:
-        return Ends(f"{op} that splits the axis of units")
-    axis = first + [size != 1 for size in after].index(True)
-    merged = replace(layout, axis=axis, inner=layout.inner * inner, outer=layout.outer * outer)
-    return Keeps(merged, places=True)
+    return Keeps(layout.moved(*axes), places=True)
 
 
 def _concatenating(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Put tensors side by side: on the axis of units each part gets an offset."""
+    """Put tensors side by side: on the axis of units each part lies behind those before it."""
     rank = rank_of(node.outputs[0]) or rank_of(node.inputs[index])
     if rank is None:
         return Ends("a Concat of unknown rank")
     axis = attribute(node, "axis", 1) % rank
-    if axis != layout.axis:
+    if axis not in layout.axes:
         return Joins(layout, "sum")  # places beside places: unit i stays unit i
     sizes = [(shape_of(value) or (None,) * rank)[axis] for value in node.inputs]
     known = [size for size in sizes if size is not None]
-    if len(known) != len(sizes) or layout.outer != 1:
+    if len(known) != len(sizes):
         return Ends("a Concat of parts of unknown size")
-    if any(size % layout.inner for size in known):
-        return Ends("a Concat of parts with different numbers of places")
-    before = sum(known[:index]) // layout.inner
-    span = sum(known) // layout.inner
-    return Joins(replace(layout, offset=before + layout.offset, span=span), "concat")
+    before, size = sum(known[:index]), known[index]
+    positions = np.arange(sum(known)) - before
+    beside = (positions < 0) | (positions >= size)
+    found = layout.taken(axis, np.where(beside, STAYS, positions))
+    return Joins(found, "concat") if found is not None else Splits((None,))
 
 
-def _given(node: ir.Node, index: int) -> bool:
+def _splitting(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Give each output its part; on the axis of units its units, else all of them its places."""
+    rank = rank_of(node.inputs[0])
+    if index != 0 or rank is None:
+        return Ends("a Split of a tensor of unknown rank")
+    axis = attribute(node, "axis", 0) % rank
+    if axis not in layout.axes:
+        return Splits((layout,) * len(node.outputs))
+    sizes = [(shape_of(value) or (None,) * rank)[axis] for value in node.outputs]
+    known = [size for size in sizes if size is not None]
+    length = layout.units.shape[layout.axes.index(axis)]
+    if len(known) != len(sizes) or sum(known) != length:
+        return Ends("a Split into parts of unknown size")
+    ends = np.cumsum(known)
+    parts = zip(ends - known, ends, strict=True)
+    return Splits(tuple(layout.taken(axis, np.arange(a, b)) for a, b in parts))
+
+
+def _gathering(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Take positions of an axis, in any order: units, where it is theirs, else places."""
+    rank = rank_of(node.inputs[0])
+    if index != 0 or rank is None:
+        return Ends("units are the indices of a Gather")
+    axis = attribute(node, "axis", 0) % rank
+    tensor, shape = constant_tensor(node.inputs[1]), shape_of(node.inputs[1])
+    if axis not in layout.axes:
+        if shape is None:
+            return Ends("a Gather by indices of unknown shape")
+        more = len(shape) - 1
+        return Keeps(layout.moved(*(a + more * (a > axis) for a in layout.axes)), places=True)
+    if tensor is None:
+        return Ends("a Gather that chooses among units by what it computes")
+    positions = tensor.numpy().astype(np.intp)
+    if positions.ndim > 1 or (positions.ndim == 0 and len(layout.axes) == 1):
+        return Ends("a Gather that takes one unit out, or lays units out on further axes")
+    length = layout.units.shape[layout.axes.index(axis)]
+    return _only(layout.taken(axis, np.asarray(positions % length)))
+
+
+def _only(layout: Layout | None) -> Effect:
+    """Go on with what is left of the units, if any is."""
+    return Splits((None,)) if layout is None else Keeps(layout, places=True)
+
+
+def given(node: ir.Node, index: int) -> bool:
     """Tell whether an optional input is there."""
     return index < len(node.inputs) and node.inputs[index] is not None
-
-
-def _size(sizes: tuple[int | None, ...]) -> int | None:
-    known = [size for size in sizes if size is not None]
-    return prod(known) if len(known) == len(sizes) else None
 
 
 def _integers(node: ir.Node, index: int, name: str) -> list[int] | None:
@@ -210,8 +212,9 @@ RULES = {
     **dict.fromkeys(["Resize", "Upsample", "Expand", "Tile"], _resizing),
     "Pad": _padding,
     **dict.fromkeys(REDUCING, _reducing),
-    **dict.fromkeys(["Flatten", "Reshape", "Squeeze", "Unsqueeze"], _reshaping),
     "Slice": _slicing,
     "Transpose": _transposing,
     "Concat": _concatenating,
+    "Split": _splitting,
+    "Gather": _gathering,
 }

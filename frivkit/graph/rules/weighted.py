@@ -1,7 +1,5 @@
 """Rules for operators that mix units: by their own weights, or with another tensor."""
 
-from dataclasses import replace
-
 import onnx_ir as ir
 
 from frivkit.graph.layout import (
@@ -46,6 +44,7 @@ MIXING = frozenset(
 
 
 def _mixing(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Mix all units by weights into something new."""
     del node, index, layout
     return Reads()
 
@@ -63,18 +62,44 @@ def _product(node: ir.Node, index: int, layout: Layout) -> Effect:
     if rank is None or other is None or after is None:
         return Ends("a MatMul of unknown rank")
     summed, whole = (-1, -2) if index == 0 else (-2, -1)
-    from_back = layout.axis - rank
-    if from_back == summed:
-        return Reads()
-    if other == 1 or (from_back != whole and not others_constant(node, index)):
+    from_back = [axis - rank for axis in layout.axes]
+    if summed in from_back:
+        if others_constant(node, index):
+            return Reads()
+        axes = [after if back == summed else after + back for back in from_back]
+        return Joins(layout.moved(*axes), "inner")
+    if other == 1 or (whole not in from_back and not others_constant(node, index)):
         return Ends("a MatMul along other axes, with a vector or a matrix for each unit")
-    return Keeps(replace(layout, axis=after + from_back), places=True)
+    return Keeps(layout.moved(*(after + back for back in from_back)), places=True)
+
+
+def _einsum(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Mix along letters that are summed over; units stay on the others."""
+    equation = node.attributes["equation"].as_string().replace(" ", "")
+    left, arrow, right = equation.partition("->")
+    operands = left.split(",")
+    if not arrow or "." in equation or len(operands) > 2 or len(set(right)) != len(right):
+        return Ends(f"an Einsum with equation {equation}")
+    letters = [operands[index][axis] for axis in layout.axes]
+    beside = "".join(operands[:index] + operands[index + 1 :])
+    constant = others_constant(node, index)
+    gone = [letter for letter in letters if letter not in right]
+    if gone:
+        if constant:
+            return Reads()
+        if len(gone) > 1 or gone[0] not in beside:
+            return Ends("an Einsum that sums units up")
+        axes = [right.find(letter) if letter in right else len(right) for letter in letters]
+        return Joins(layout.moved(*axes), "inner")
+    found = layout.moved(*(right.index(letter) for letter in letters))
+    met = not constant and all(letter in beside for letter in letters)
+    return Joins(found, "product") if met else Keeps(found, places=True)
 
 
 def _convolution(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Mix all channels, or in a depthwise convolution carry each into units of its own."""
     group = attribute(node, "group", 1)
-    if index != 0 or layout.axis != 1:
+    if index != 0 or layout.axes != (1,):
         return Reads() if index == 0 else Ends("units are the weights of a convolution")
     shape = shape_of(node.outputs[0])
     if group == 1 or group != layout.size or shape is None or shape[1] != group:
@@ -86,6 +111,7 @@ RULES = {
     **dict.fromkeys(MIXING, _mixing),
     "Gemm": _gemm,
     "MatMul": _product,
+    "Einsum": _einsum,
     "Conv": _convolution,
     "ConvTranspose": _convolution,
 }

@@ -1,0 +1,147 @@
+"""Rules for operators that give the numbers of a tensor other axes: Reshape and its relatives."""
+
+from collections.abc import Iterator, Sequence
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from frivkit.graph.layout import Effect, Ends, Keeps, Layout, Numbers
+from frivkit.graph.shapes import STAND_INS, batch_symbol_of, sizes_for
+
+EXAMPLES = (2, 3)
+"""Batches for which the places of units are worked out; what differs between them is no layout."""
+
+Sizes = tuple[int | None, ...]
+
+
+Groups = list[tuple[int, int, int, int]]
+"""Runs of axes: the first and the one behind the last, of what is read, then of what is made."""
+
+
+def _reshaping(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Follow units to their new axes, by numbering the entries of the axes that change."""
+    symbol = batch_symbol_of(node)
+    before, after = (sizes_for(value, symbol, STAND_INS[0]) for value in _ends_of(node))
+    if index != 0 or before is None or after is None:
+        return Ends(f"{node.op_type} to or from an unknown shape")
+    groups = [
+        group
+        for group in sorted(_equal_groups(before, after))
+        if any(group[0] <= axis < group[1] for axis in layout.axes)
+    ]
+    mixed = Ends(f"{node.op_type} that mixes units with the batch")
+    if symbol is None and any(left == 0 or right == 0 for left, _, right, _ in groups):
+        return mixed
+    kept = _kept_whole(before, after, layout, groups)
+    if kept is not None:
+        return Keeps(layout.moved(kept), places=True)
+    if any(None in before[a:b] or None in after[c:d] for a, b, c, d in groups):
+        return Ends(f"{node.op_type} of places of unknown size")
+    free = [(size or 0) % STAND_INS[0] == 0 for size in after]
+    found = [_regrouped(node, layout, groups, symbol, batch, free) for batch in EXAMPLES]
+    if found[0] is None or found[0] != found[1]:
+        return mixed
+    return Keeps(found[0], places=True)
+
+
+def _ends_of(node: ir.Node) -> tuple[ir.Value | None, ir.Value]:
+    return node.inputs[0], node.outputs[0]
+
+
+def _regrouped(  # noqa: PLR0917  # all that places depend on
+    node: ir.Node,
+    layout: Layout,
+    groups: Groups,
+    symbol: str | None,
+    batch: int,
+    free: Sequence[bool],
+) -> Layout | None:
+    """Give the layout for a number of examples; None where units change with the example."""
+    before, after = (sizes_for(value, symbol, batch) or () for value in _ends_of(node))
+    left = [axis for first, last, _, _ in groups for axis in range(first, last)]
+    right = [axis for _, _, first, last in groups for axis in range(first, last)]
+    old, new = [before[axis] or 0 for axis in left], [after[axis] or 0 for axis in right]
+    if prod(old) != prod(new):
+        return None
+    units = _spread(layout, left, old).reshape(new)
+    return _reduced(units, right, [batch if free[axis] else 1 for axis in right])
+
+
+def _spread(layout: Layout, axes: Sequence[int], lengths: Sequence[int]) -> Numbers:
+    """Give the unit at every entry of axes, of which those of the layout are some."""
+    units = layout.units
+    shape = [1] * len(axes)
+    for at, axis in enumerate(layout.axes):
+        place = axes.index(axis)
+        repeats = lengths[place] // units.shape[at]  # along the batch the layout is one period
+        units = np.concatenate([units] * repeats, axis=at)
+        shape[place] = lengths[place]
+    return np.broadcast_to(units.reshape(shape), lengths)
+
+
+def _reduced(units: Numbers, axes: Sequence[int], batches: Sequence[int]) -> Layout | None:
+    """Leave out the axes along which units do not change, and all examples but the first."""
+    kept: list[int] = []
+    lengths = units.shape
+    for at, (axis, batch) in enumerate(zip(axes, batches, strict=True)):
+        period = units.shape[at] // batch
+        first = np.take(units, np.arange(period), axis=at)
+        if batch > 1 and not (units == np.concatenate([first] * batch, axis=at)).all():
+            return None
+        single = np.take(first, [0], axis=at)
+        changes = not (first == single).all()
+        units = first if changes else single
+        if changes:
+            kept.append(axis)
+    if not kept:  # a single unit: any axis will do that is not the batch
+        wide = [at for at, batch in enumerate(batches) if batch == 1]
+        if not wide:
+            return None
+        longest = max(wide, key=lambda at: lengths[at])
+        return Layout((axes[longest],), np.full(lengths[longest], units.item()))
+    return Layout(tuple(kept), units.reshape([size for size in units.shape if size > 1]))
+
+
+def _kept_whole(before: Sizes, after: Sizes, layout: Layout, groups: Groups) -> int | None:
+    """Give the axis on which units go on where theirs survives and its neighbours are regrouped."""
+    if len(layout.axes) != 1 or len(groups) != 1:
+        return None
+    left, left_end, right, right_end = groups[0]
+    outer, inner = _size(before[left : layout.axis]), _size(before[layout.axis + 1 : left_end])
+    for axis in range(right, right_end):
+        beside = _size(after[right:axis]), _size(after[axis + 1 : right_end])
+        if after[axis] == before[layout.axis] and None not in beside and beside == (outer, inner):
+            return axis
+    return None
+
+
+def _equal_groups(before: Sizes, after: Sizes) -> Iterator[tuple[int, int, int, int]]:
+    """Cut two shapes, from the back, into the shortest runs of axes of equal size.
+
+    From where sizes cannot be compared, in front, the rest is one group.
+    """
+    i, j = len(before), len(after)
+    while i > 0 and j > 0:
+        left, right = i - 1, j - 1
+        a, b = before[left], after[right]
+        while a != b:
+            if a is None or b is None or (a < b and left == 0) or (b < a and right == 0):
+                yield 0, i, 0, j
+                return
+            if a < b:
+                left -= 1
+                a = _size(before[left:i])
+            else:
+                right -= 1
+                b = _size(after[right:j])
+        yield left, i, right, j
+        i, j = left, right
+
+
+def _size(sizes: Sequence[int | None]) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return prod(known) if len(known) == len(sizes) else None
+
+
+RULES = dict.fromkeys(["Flatten", "Reshape", "Squeeze", "Unsqueeze"], _reshaping)

@@ -1,0 +1,56 @@
+"""What ``--input-shape`` says: sizes and number types of a model's inputs."""
+
+import re
+from dataclasses import dataclass
+
+from frivkit.errors import ModelError
+
+DTYPES = (
+    *("float32", "float64", "float16", "bool"),
+    *("int64", "int32", "int16", "int8", "uint8"),
+)
+"""The number types that can be asked for."""
+
+_SHAPE = re.compile(r"([1-9][0-9]{0,9}(?:x[1-9][0-9]{0,9})*)(?::([a-z0-9]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class AskedShape:
+    """What is said of one input.
+
+    Attributes:
+        text: As it was written.
+        sizes: All axes, the batch in front; each at least 1.
+        dtype: A numpy type name of :data:`DTYPES`, None where nothing is said.
+    """
+
+    text: str
+    sizes: tuple[int, ...]
+    dtype: str | None
+
+
+def parse_input_shapes(text: str) -> tuple[AskedShape, ...]:
+    """Read ``SHAPE[:DTYPE][,SHAPE[:DTYPE]...]``, at least one.
+
+    Raises:
+        ModelError: it is not of that form.
+
+    Example:
+        >>> [(each.sizes, each.dtype) for each in parse_input_shapes("1x3x32x32,1x10:int64")]
+        [((1, 3, 32, 32), None), ((1, 10), 'int64')]
+    """
+    found = []
+    for part in text.lower().split(","):
+        match = _SHAPE.fullmatch(part)
+        if match is None:
+            raise ModelError(
+                f"--input-shape {text!r} is not of the form 1x3x32x32: whole numbers from 1, "
+                "all axes of the input, the batch in front; a comma between several inputs"
+            )
+        if match[2] not in (None, *DTYPES):
+            raise ModelError(
+                f"--input-shape {text!r} asks for {match[2]!r}, which is no number type here; "
+                f"known: {', '.join(DTYPES)}"
+            )
+        found.append(AskedShape(part, tuple(map(int, match[1].split("x"))), match[2]))
+    return tuple(found)

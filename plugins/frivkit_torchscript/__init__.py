@@ -1,0 +1,1 @@
+"""Built-in model providers for files of torch: TorchScript, and programs of ``torch.export``."""

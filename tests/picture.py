@@ -1,0 +1,40 @@
+"""What was found in a network, as text."""
+
+from textwrap import dedent
+
+from frivkit.graph.model import Model
+from frivkit.graph.sites import survey
+
+OUT = "its units are the model's outputs"
+MET = "where no units lie along their axis"
+
+
+def picture(model: Model, output: str | None = None) -> str:
+    found = survey(model, output)
+    operators = {value.name: node.op_type for node in model.graph for value in node.outputs}
+    layers = {site.name: site.layer for site in found.sites}
+    lines = []
+    for site in found.sites:
+        places = "x".join(map(str, site.spatial)) or "-"
+        axis = "" if site.axis == 1 else f" on axis {site.axis}"
+        writers = "" if len(site.writers) == 1 else f" by {' '.join(site.writers)}"
+        lines.append(
+            f"{site.layer}: {site.op}>{operators[site.name]} {site.width}{axis}, {places}{writers}"
+            f" -> {' '.join(site.readers) or 'nobody'}"
+        )
+        lines += [f"! {reason}" for reason in site.ends]
+    for coupling in found.couplings:
+        for junction in coupling.junctions:
+            parts = [
+                layers[part.site] + (f"+{part.offset}" if part.offset else "")
+                for part in junction.parts
+            ]
+            lines.append(f"= {junction.kind} {' '.join(parts)}")
+    for skip in found.skipped:
+        lines.append(f"- {skip.node}: {skip.reason}")
+    return "\n".join(lines)
+
+
+def written_out(text: str) -> str:
+    """Write a picture out that is indented and has reasons cut short."""
+    return dedent(text).strip().replace("OUT", OUT).replace("MET", MET)

@@ -1,0 +1,83 @@
+"""The page of networks: what is found in each file of the zoo.  ``python -m tests.zoo.page``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from frivkit.graph.groups import find_groups
+from frivkit.graph.model import Model
+from frivkit.graph.sites import survey
+from tests.zoo.files import EXPORTERS, UNWRITTEN, ZOO, opened
+
+PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
+
+HEAD = """# Networks and exporters
+
+What frivkit finds in {count} kinds of networks, each written by torch's tracing exporter at opsets
+13 and 17 and by its newer one at opset 18 (torch 2.13).  The networks are small copies of the kinds
+that people train, in `tests/zoo`; what is to be found in each was worked out by hand, in
+`tests/zoo/pictures.py`.  The table is written by `python -m tests.zoo.page`, and a test holds it to
+what the code finds.
+
+For every file the tests make sure that masks which keep every unit change no output by more than
+1e-6 of the largest, and that a masked unit does to the output, to 1e-5, what a product put into the
+file does, and what zeros in the weights that read it do wherever these are the same thing.
+
+*Sites* are tensors with units that are analysed, *couplings* are sets of them whose units meet,
+*held* are layers of which no unit can leave in a thinner model, *skipped* are nodes with weights
+that are not analysed.  `frivkit inspect` gives the reasons.  All exporters give the same sites and
+couplings.
+
+| network | exporter | sites | units | couplings | held | skipped, apart from the last layer |
+|---|---|---|---|---|---|---|
+"""
+
+
+def outline(model: Model) -> tuple[Sequence[object], Sequence[object], int]:
+    """Give what is found apart from names: sites, junctions, and how many nodes are left out."""
+    found = survey(model)
+    order = [site.name for site in found.sites]
+    junctions = [
+        (junction.kind, {(order.index(part.site), part.offset) for part in junction.parts})
+        for coupling in found.couplings
+        for junction in coupling.junctions
+    ]
+    return [(site.op, site.axis, site.shape) for site in found.sites], junctions, len(found.skipped)
+
+
+def rows(name: str, models: Mapping[str, Model]) -> list[str]:
+    """Give the rows of one network, exporters with the same one together."""
+    same: dict[tuple[str, ...], list[str]] = {}
+    for exporter in EXPORTERS:
+        same.setdefault(_cells(models.get(exporter)), []).append(exporter)
+    return [
+        f"| {name} | {', '.join(exporters)} | {' | '.join(cells)} |"
+        for cells, exporters in same.items()
+    ]
+
+
+def _cells(model: Model | None) -> tuple[str, ...]:
+    if model is None:
+        return "-", "-", "-", "-", "torch cannot write its attention before opset 14"
+    found = survey(model)
+    groups = find_groups(model, found)
+    held = sum(groups.reason(site.name) is not None for site in found.sites)
+    others = [skip for skip in found.skipped if "model's outputs" not in skip.reason]
+    counted = {skip.op: sum(other.op == skip.op for other in others) for skip in others}
+    skipped = ", ".join(f"{count} {op}" for op, count in counted.items()) or "none"
+    units = sum(site.width for site in found.sites)
+    return str(len(found.sites)), str(units), str(len(found.couplings)), str(held), skipped
+
+
+def page() -> str:
+    """Give the page."""
+    lines = []
+    with TemporaryDirectory() as folder:
+        for name in ZOO:
+            written = [e for e in EXPORTERS if (name, e) not in UNWRITTEN]
+            lines += rows(name, {e: opened(name, e, Path(folder)) for e in written})
+    return HEAD.format(count=len(ZOO)) + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

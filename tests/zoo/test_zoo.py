@@ -1,0 +1,104 @@
+"""Sites and couplings of many kinds of networks, and that masks do to them what they say."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from frivkit.engine.runs import Intact
+from frivkit.engine.runs import Path as Way
+from frivkit.engine.session import Device
+from frivkit.graph.model import Model
+from frivkit.graph.sites import Site, survey
+from frivkit.masks import Mask
+from frivkit_units.selectors import MAP
+from tests.picture import picture, written_out
+from tests.zoo import operators
+from tests.zoo.files import EXPORTERS, UNWRITTEN, ZOO, opened
+from tests.zoo.independent import multiplied, ran, without_weights
+from tests.zoo.page import PAGE, outline, rows
+from tests.zoo.pictures import PICTURES
+
+MEMORY, COUNT = 1 << 30, 5
+OTHER_SKIPS = {("AlexNet with LRN", "dynamo 18")}  # its LRN in pieces has no If
+
+
+ROWS = {"AlexNet with LRN": 2, "ViT": 2, "BERT-like": 2}
+"""Networks whose exporters differ in what is left out, or of which one refuses."""
+
+
+def feeds_of(name: str, count: int = COUNT) -> dict[str, np.ndarray]:
+    known = ZOO[name]
+    arrays = (tensor.numpy() for tensor in known.examples(count, seed=1))
+    return dict(zip(known.names, arrays, strict=True))
+
+
+def close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 1e-5) -> None:
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * max(1, abs(wanted).max()))
+
+
+def masked(model: Model, sites: list[Site], feeds: dict, keep: dict[str, np.ndarray]) -> np.ndarray:
+    way = Way(model, sites, "y", Device(threads=1), MEMORY)
+    return way.run(way.prepare(feeds), Mask(keep), MAP)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_sites_are_those_worked_out_by_hand_and_masks_do_what_they_say(name, tmp_path):
+    """All of a network in one test, for its files take longest to write."""
+    models = {
+        exporter: opened(name, exporter, tmp_path)
+        for exporter in EXPORTERS
+        if (name, exporter) not in UNWRITTEN
+    }
+    assert picture(models["legacy 17"]) == written_out(PICTURES[name])
+    wanted = outline(models["legacy 17"])
+    for exporter, model in models.items():
+        found = outline(model)
+        assert found[:2] == wanted[:2], exporter
+        assert (found[2] == wanted[2]) is ((name, exporter) not in OTHER_SKIPS)
+        check_intact(model, feeds_of(name))
+        check_zeros(model, feeds_of(name))
+    assert "\n".join(rows(name, models)) in PAGE.read_text(), "run: python -m tests.zoo.page"
+
+
+def check_intact(model: Model, feeds: dict[str, np.ndarray]) -> None:
+    """Masks that keep every unit change nothing."""
+    sites = list(survey(model).sites)
+    intact = Intact(model, "y", Device(threads=1), MEMORY).run(feeds)
+    close(intact, ran(ir.to_proto(model.ir), feeds, "y")[0], 1e-6)
+    ones = {site.name: np.ones(site.width, bool) for site in sites}
+    close(masked(model, sites, feeds, ones), intact, 1e-6)
+    for site in sites:
+        close(masked(model, [site], feeds, {site.name: ones[site.name]}), intact, 1e-6)
+
+
+def check_zeros(model: Model, feeds: dict[str, np.ndarray]) -> None:
+    """A masked unit is one whose weights are zero, where that is the same thing as a zero unit."""
+    found = survey(model)
+    by_weights = 0
+    for number, site in enumerate(found.sites):
+        unit = (7 * number + 3) % site.width
+        flags = np.arange(site.width) != unit
+        zeroed = masked(model, [site], feeds, {site.name: flags})
+        close(zeroed, ran(multiplied(model, site, unit), feeds, "y")[0])
+        edited = without_weights(model, found, site, unit, feeds)
+        if edited is not None:
+            by_weights += 1
+            close(zeroed, ran(edited, feeds, "y")[0])
+    assert by_weights > 0
+
+
+@pytest.mark.parametrize(("name", "exporter"), UNWRITTEN)
+def test_a_network_that_torch_refuses_is_refused(name, exporter, tmp_path):
+    with pytest.raises(Exception, match="not supported"):
+        opened(name, exporter, tmp_path)
+
+
+def test_the_page_has_a_row_for_each_network():
+    table = PAGE.read_text().partition("|---|")[2].splitlines()[1:]
+    assert [line.split("|")[1].strip() for line in dict.fromkeys(table)] == [
+        name for name in ZOO for _ in range(ROWS.get(name, 1))
+    ]
+
+
+def test_the_page_of_operators_is_that_of_the_rules():
+    assert operators.PAGE.read_text() == operators.page(), "run: python -m tests.zoo.operators"
