@@ -80,5 +80,10 @@ def trainers() -> list[Offer]:  # type: ignore[empty-body]
 
 
 @hookspec
+def figures() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer drawings of what a sweep found; target: ``frivkit.figure.Figure``."""
+
+
+@hookspec
 def cli_commands() -> list[Offer]:  # type: ignore[empty-body]
     """Offer further subcommands; target: ``click.Command``."""

@@ -212,6 +212,11 @@ def write_json(document: Mapping[str, Any], where: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text, in UTF-8, as :func:`write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file or nothing: to a temporary name first, then renamed.
 
     A link stays a link, and what is no regular file (a pipe, ``/dev/null``) is written to.
@@ -221,9 +226,9 @@ def write_text(path: Path, text: str) -> None:
     """
     try:
         if _is_special(path):
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(content)
         else:
-            _replace(path.resolve(), text)
+            _replace(path.resolve(), content)
     except OSError as error:
         raise FrivkitError(f"{path} cannot be written: {error.strerror or error}") from error
 
@@ -233,11 +238,11 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except BaseException:

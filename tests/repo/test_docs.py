@@ -210,6 +210,22 @@ class TestExample:
         trainer = example("trainers")["NONE"]
         assert trainer.fit(None, None, None, 0, trainer.options(), None).epochs == 0
 
+    def test_figure_draws_a_bar_for_each_gain(self):
+        from frivkit.gain import Curve
+
+        found = example("figures")["BARS"]
+        values = ((0.1,), (0.15,), (0.3,))
+        curves = [
+            Curve(panel, "A & B", (1, 2, 4), values, figure="9")
+            for panel in ("redundant", "not redundant", "test accuracy")
+        ]
+        chosen = found.choose(curves)
+        assert [curve.panel for curve in chosen] == ["redundant"]
+        drawn = found.draw(chosen, "paper")("svg").decode()
+        assert "A &amp; B: g = 3.50" in drawn
+        assert 'width="140"' in drawn
+        assert "g = 4.00" in found.draw(chosen, "reference")("svg").decode()
+
     def test_command_runs(self, tmp_path):
         from click.testing import CliRunner
 

@@ -153,7 +153,8 @@ def pins() -> dict[str, str]:
 
 
 def test_every_direct_requirement_is_pinned_within_its_range():
-    groups = PROJECT["dependency-groups"].values()
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    groups = [*PROJECT["dependency-groups"].values(), *extras]
     direct = [*PROJECT["project"]["dependencies"], *(each for group in groups for each in group)]
     for requirement in map(Requirement, direct):
         version = pins()[canonicalize_name(requirement.name)]

@@ -1,0 +1,90 @@
+"""``frivkit figure``: draw a figure from what a sweep found."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from frivkit.cli.shared import check_places, write_bytes
+from frivkit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from frivkit.gain import Curve
+
+
+class _Listing(click.Command):
+    """A command whose help lists the figures that there are."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from frivkit.registry import installed
+
+        with formatter.section("Figures"):
+            offers = installed().offers("figures")
+            formatter.write_dl([(name, offer.summary) for name, offer in offers.items()])
+        super().format_epilog(ctx, formatter)
+
+
+@click.command("figure", cls=_Listing)
+@click.argument("name")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File to write: .png, .svg or .pdf.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["paper", "reference"]),
+    default="paper",
+    show_default=True,
+    help="How gains are averaged: as the paper says, or as its published code does.",
+)
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def command(*, name: str, folder: Path, output: Path, protocol: str) -> None:
+    """Draw the figure NAME from what a sweep wrote into DIR, and tell the gains."""
+    from frivkit.figure import FORMATS, RESULTS, Figure, read_curves
+    from frivkit.registry import installed
+
+    figure: Figure = installed().load("figures", name if ":" in name else name.lower())
+    kind = output.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise UsageError(f"{output} does not say its format; give a name in .png, .svg or .pdf")
+    check_places(output)
+    curves = read_curves(folder)
+    chosen = figure.choose(curves)
+    if not chosen:
+        held = sorted({f"{curve.figure} ({curve.panel})" for curve in curves})
+        raise DataError(
+            f"{folder / RESULTS} has no rows for figure {name}, which shows "
+            f"{_named(figure.panels)} of the figures {_named(figure.labels)}; "
+            f"it has {', '.join(held) or 'none'}"
+        )
+    write_bytes(output, figure.draw(chosen, protocol)(kind))
+    click.echo("\n".join([f"{output}: figure {name}", *_gains(chosen, protocol)]))
+
+
+def _named(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "any"
+
+
+def _gains(curves: "list[Curve]", protocol: str) -> list[str]:
+    """Give a table of the gains, empty where nothing is a number of units against width."""
+    from frivkit.gain import UNITS, gain
+
+    rows = [("figure", "panel", "series", "g", "95 % interval")]
+    for curve in curves:
+        if curve.panel in UNITS:
+            found = gain(curve, protocol)
+            ends = found.interval
+            between = f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else "-"
+            rows.append((curve.figure, curve.panel, curve.series, f"{found.value:.2f}", between))
+    if len(rows) == 1:
+        return []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

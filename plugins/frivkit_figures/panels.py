@@ -1,0 +1,169 @@
+"""The kinds of panels that the paper's figures are made of."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.gain import Curve, gain
+from frivkit_figures.look import fraction, number, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_APART = 0.035
+"""Octaves between neighbouring series, so that what is equal can be told apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a panel shows.
+
+    Attributes:
+        title: Stands above it.
+        curves: At least one.
+        order: The series of all panels that share a legend, which decides on colours.
+        protocol: Of the gains that are printed.
+    """
+
+    title: str
+    curves: Sequence[Curve]
+    order: Sequence[str]
+    protocol: str
+
+
+def growth(view: View, axes: "Axes") -> None:
+    """Draw numbers of units against width, both by powers of two.
+
+    Numbers are shares of those that the widest network has.  Bars are standard deviations over the
+    trials.  The dashed line is a network all of whose units are of the kind; what grows with a gain
+    of 2 runs parallel to it.  The least and the largest gain stand above.
+    """
+    widths = _power_axis(axes, view.curves)
+    if not all(curve.fixed for curve in view.curves):
+        ends = np.array([widths[0], widths[-1]])
+        axes.plot(ends, ends / ends[1], color="#888888", ls="--", lw=1, label="all units (g = 2)")
+    least = 1.0
+    for curve in view.curves:
+        sizes = np.array(curve.sizes) / (1 if curve.fixed else widths[-1])
+        counts = sizes * curve.means
+        _line(axes, view, curve, counts, sizes * curve.deviations)
+        least = min([least, *counts[counts > 0].tolist()])
+    bottom = min(-2, math.floor(math.log2(least)))
+    axes.set_yscale("log", base=2)
+    axes.set_ylim(2.0**bottom / 1.15, 1.25)
+    ticks = [2.0**power for power in range(0, bottom - 1, -1 if bottom >= -6 else -2)]
+    axes.set_yticks(ticks, [fraction(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylabel("units / those of the widest")
+    gains = [gain(curve, view.protocol).value for curve in view.curves]
+    told = [value for value in gains if not math.isnan(value)]
+    said = f"g min {number(min(told))}, max {number(max(told))}" if told else "g cannot be told"
+    axes.set_title(f"{view.title}\n{said}")
+
+
+def accuracy(view: View, axes: "Axes") -> None:
+    """Draw accuracy in percent against width: on test data, and dashed on training data."""
+    _power_axis(axes, view.curves)
+    for curve in view.curves:
+        _line(axes, view, curve, 100 * np.array(curve.means), 100 * np.array(curve.deviations))
+    axes.set_ylabel("accuracy, %")
+    trained = any(curve.panel == "train accuracy" for curve in view.curves)
+    axes.set_title(f"{view.title}\ndashed: on training data" if trained else view.title)
+
+
+def parameters(view: View, axes: "Axes") -> None:
+    """Draw numbers of trainable parameters against width, both on logarithmic axes."""
+    _power_axis(axes, view.curves)
+    for curve in view.curves:
+        _line(axes, view, curve, np.array(curve.means), np.array(curve.deviations))
+    axes.set_yscale("log")
+    axes.set_ylabel("trainable parameters")
+    axes.set_title(view.title)
+
+
+def ablation(view: View, axes: "Axes") -> None:
+    """Draw the percentage of labels unchanged against that of the units ablated."""
+    _percent_lines(axes, view, 100)
+    axes.set_xlabel("units ablated, %")
+    axes.set_ylabel("labels unchanged, %")
+
+
+def epochs(view: View, axes: "Axes") -> None:
+    """Draw shares in percent against epochs of training."""
+    _percent_lines(axes, view, 1)
+    axes.set_xlabel("epochs past convergence")
+    accurate = view.curves[0].panel.startswith("accuracy")
+    axes.set_ylabel("accuracy, %" if accurate else "share of the units, %")
+
+
+def violins(view: View, axes: "Axes") -> None:
+    """Draw how the values at each width are distributed, with their mean as a bar."""
+    names: list[str] = []
+    for curve in view.curves:
+        colour = style(view.order.index(curve.series))["color"]
+        for width, values in zip(curve.widths, curve.values, strict=True):
+            place = len(names)
+            if len(set(values)) > 1:  # a density needs some spread
+                bodies: Any = axes.violinplot(values, [place], widths=0.8, showextrema=False)
+                for body in bodies["bodies"]:
+                    body.set(facecolor=colour, edgecolor=colour, alpha=0.5)
+            if values:
+                axes.hlines(float(np.mean(values)), place - 0.3, place + 0.3, color=colour)
+                names.append(fraction(width))
+        axes.plot([], [], color=colour, lw=6, alpha=0.5, label=curve.series)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("width")
+    axes.set_ylabel("|correlation| of two units")
+    axes.set_title(view.title)
+
+
+def _line(
+    axes: "Axes",
+    view: View,
+    curve: Curve,
+    means: NDArray[np.float64],
+    deviations: NDArray[np.float64],
+) -> None:
+    """Draw a curve on an axis of octaves, moved aside a little from the others."""
+    place = view.order.index(curve.series)
+    aside = 2 ** (_APART * (place - (len(view.order) - 1) / 2))
+    there = ~np.isnan(means)
+    train = curve.panel == "train accuracy"
+    axes.errorbar(
+        aside * np.array(curve.widths)[there],
+        means[there],
+        np.where(deviations > 0, deviations, np.nan)[there],
+        label=None if train else curve.series,
+        linestyle="--" if train else "-",
+        markerfacecolor="white" if train else None,
+        **style(place),
+    )
+
+
+def _percent_lines(axes: "Axes", view: View, across: float) -> None:
+    for curve in view.curves:
+        deviations = 100 * np.array(curve.deviations)
+        axes.errorbar(
+            across * np.array(curve.widths),
+            100 * np.array(curve.means),
+            np.where(deviations > 0, deviations, np.nan),
+            label=curve.series,
+            **style(view.order.index(curve.series)),
+        )
+    axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
+    axes.set_title(view.title)
+
+
+def _power_axis(axes: "Axes", curves: Sequence[Curve]) -> list[float]:
+    """Make the axis across one of octaves with a tick at each width; give the widths."""
+    widths = sorted({width for curve in curves for width in curve.widths})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(widths, [fraction(width) for width in widths])
+    axes.minorticks_off()
+    axes.set_xlabel("width")
+    return widths

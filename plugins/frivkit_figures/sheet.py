@@ -1,0 +1,112 @@
+"""A sheet of panels, and the file that it becomes.
+
+matplotlib is an extra, so it is imported where something is drawn and nowhere else.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from frivkit.errors import PluginError
+from frivkit.figure import Drawing
+from frivkit_figures.look import SETTINGS
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Fill = Callable[["Axes"], None]
+"""Draws a panel into its axes."""
+
+_WIDTH, _HEIGHT, _LETTER, _LINE = 2.5, 2.4, 0.07, 0.19
+"""Of a panel, and of a letter and a line of a legend, in inches."""
+_STAMPS: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""What matplotlib would write into a file of when and by what it was made."""
+
+
+def sheet(groups: Sequence[Sequence[Fill]], *, beside: bool) -> Drawing:
+    """Lay out groups of panels; the panels of a group share a legend, outside of all panels.
+
+    Args:
+        groups: At least one, of at least one panel each.
+        beside: Whether groups stand side by side with their legends below, and not one below the
+            other with their legends to the right.
+
+    Returns:
+        A drawing, which gives the same bytes each time.
+
+    Raises:
+        PluginError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise PluginError(
+            "figures are drawn by matplotlib, which is not installed; "
+            "run: pip install frivkit[figures]"
+        ) from None
+
+    def drawing(kind: str) -> bytes:
+        stream = io.BytesIO()
+        with mpl.rc_context(SETTINGS):
+            figure = _laid_out(groups, beside)
+            figure.savefig(stream, format=kind, metadata=_STAMPS[kind])
+        return stream.getvalue()
+
+    return drawing
+
+
+def _laid_out(groups: Sequence[Sequence[Fill]], beside: bool) -> "Figure":
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = Figure(layout="constrained")
+    columns = sum(map(len, groups)) if beside else max(map(len, groups))
+    parts = [figure] if beside else figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
+    every = [axes for part in parts for axes in part.subplots(1, columns, squeeze=False)[0]]
+    longest = most = start = 0
+    for i, group in enumerate(groups):
+        shown = every[start : start + len(group)]
+        start += len(group) if beside else columns
+        handles, names = _filled(shown, group)
+        longest, most = max(longest, *map(len, names)), max(most, len(names))
+        if beside:
+            # A legend of the axes, so that panels above legends of any length are as high.
+            below = shown[0].transAxes + ScaledTranslation(0, -0.42, figure.dpi_scale_trans)
+            place = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below}
+            legend = shown[0].legend(handles, names, **place)
+        else:
+            legend = parts[i].legend(handles, names, loc="outside right center")
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a name with dollars in it is no formula
+        for axes in every[start - columns + len(group) : start] if not beside else ():
+            axes.set_axis_off()
+    legend_width, legend_height = 0.5 + _LETTER * longest, 0.1 + _LINE * most
+    if beside:
+        figure.set_size_inches(columns * max(_WIDTH, 0.5 + legend_width), _HEIGHT + legend_height)
+    else:
+        height = len(groups) * max(_HEIGHT, legend_height)
+        figure.set_size_inches(columns * _WIDTH + legend_width, height)
+    return figure
+
+
+def _filled(shown: "Sequence[Axes]", group: Sequence[Fill]) -> "tuple[list[Artist], list[str]]":
+    """Draw a group of panels; give the entries of their legend, guides last."""
+    from matplotlib.container import ErrorbarContainer
+
+    series: dict[str, Artist] = {}
+    guides: dict[str, Artist] = {}
+    for axes, fill in zip(shown, group, strict=False):
+        fill(axes)
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            if isinstance(handle, ErrorbarContainer):
+                series.setdefault(name, handle.lines[0])
+            else:
+                guides.setdefault(name, handle)
+    entries = series | guides
+    return list(entries.values()), list(entries)
