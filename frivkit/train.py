@@ -251,6 +251,7 @@ def divided(data: str, test_data: str | None = None) -> tuple[Dataset, Dataset]:
 
     1. With ``test_data``, both are as they are named.
     2. Without, they are the splits ``train`` and ``test`` of ``data``, which names no other split.
+       Labels that were drawn at random are those to train on; the test labels stay true.
 
     No part of the training data is held out to test on: the model names its test data, and no spec
     names such a part.
@@ -269,7 +270,13 @@ def divided(data: str, test_data: str | None = None) -> tuple[Dataset, Dataset]:
     if spec.options.get("split", "train") != "train":
         raise UsageError(f"{data} has no test split of its own; name test data by --test-data")
     try:
-        parts = [open_data(spec.with_options(split=split), None) for split in ("train", "test")]
+        parts = [
+            open_data(part, None)
+            for part in (
+                spec.with_options(split="train"),
+                spec.with_options(split="test").without("labels", "labels_seed"),
+            )
+        ]
     except UsageError as error:
         labelled(spec)  # if the spec is wrong as it stands, this says so
         raise UsageError(
