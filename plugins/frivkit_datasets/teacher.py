@@ -34,8 +34,9 @@ def teacher(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "TeacherRecords":
     layer of two outputs and no biases; all its weights are drawn from a normal of s.d. 0.01.
 
     ``protocol=paper`` (default) draws teachers until one gives either label to 45 to 55 % of
-    inputs, so that sets of 1,000 stay between the paper's 40 and 60 %.  ``protocol=reference`` truncates the weights at two s.d., takes the first teacher and
-    gives at most 1,000 test examples.  ``balanced=yes`` or ``no`` overrides the first of these.
+    inputs, so that sets of 1,000 stay between the paper's 40 and 60 %.  ``protocol=reference``
+    truncates the weights at two s.d., takes the first teacher and gives at most 1,000 test
+    examples.  ``balanced=yes`` or ``no`` overrides the choice of the teacher.
 
     Raises:
         UsageError: a key or value is wrong.
