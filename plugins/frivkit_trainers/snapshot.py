@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class Snapshot:
             "batches": self.batches.state,
             "random": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state() if self.device == "cuda" else None,
-            "progressed": asdict(progressed),
+            "progressed": _plain(progressed) | {"choice": _plain(progressed.choice)},
         }
         content = io.BytesIO()
         torch.save(state, content)
@@ -117,6 +117,11 @@ class Snapshot:
             torch.cuda.set_rng_state(state["cuda"])
         saved = state["progressed"]
         return Progressed(**{**saved, "choice": Choice(**saved["choice"])})
+
+
+def _plain(state: Progressed | Choice) -> dict[str, Any]:
+    """Give the attributes by name, without the copies of weights that ``asdict`` makes."""
+    return {each.name: getattr(state, each.name) for each in fields(state)}
 
 
 def run_of(
