@@ -26,7 +26,7 @@ HELD_OUT = {"train": "train", "test": "val"}  # folders of the splits
 
 
 def images(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageRecords":
-    """Give the images of a folder, shape (height, width, 3), in the order of their paths.
+    """Give the images of a folder, shape (3, height, width), in the order of their paths.
 
     Folders in the folder are classes, numbered from 0 in the order of their names, and only files
     directly in them are read; without any, the files of the folder itself are read, without labels.
@@ -34,7 +34,7 @@ def images(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageRecords":
 
     Images are uint8 and must all have one size, unless ``size=HxW`` or ``short=N`` makes it so:
     the former resizes as for every source; the latter resizes the shorter side to N and keeps the
-    N x N in the middle.  Both give float32.  ``colours=grey`` gives shape (height, width, 1).
+    N x N in the middle.  Both give float32.  ``colours=grey`` gives shape (1, height, width).
 
     Raises:
         UsageError: a value in the spec is malformed.
@@ -162,7 +162,7 @@ class ImageRecords:
         for place, path in enumerate(self._files[start:stop]):
             image = self._decoded(path)
             if image.shape != self._shape:
-                sizes = " and ".join(f"{h} x {w}" for h, w, _ in (image.shape, self._shape))
+                sizes = " and ".join(f"{h} x {w}" for _, h, w in (image.shape, self._shape))
                 raise DataError(
                     f"data {self._spec}: {str(path)!r} and the first image have sizes {sizes}; "
                     "give size=HxW or short=N"
@@ -174,7 +174,7 @@ class ImageRecords:
         return found
 
     def _decoded(self, path: Path) -> Array:
-        """Give one image, shape (height, width, channels)."""
+        """Give one image, shape (channels, height, width)."""
         pillow = _pillow(self._spec)
         try:
             with warnings.catch_warnings():
@@ -187,11 +187,11 @@ class ImageRecords:
                 f"data {self._spec}: {str(path)!r} cannot be decoded ({reason}); mend or remove it"
             ) from error
         if self._short:
-            sides = np.array(image.shape[:2])
-            for axis, side in enumerate(np.floor(sides * self._short / sides.min() + 0.5)):
+            sides = np.array(image.shape[1:])
+            for axis, side in enumerate(np.floor(sides * self._short / sides.min() + 0.5), 1):
                 image = crop_axis(resize_axis(image, axis, int(side)), axis, self._short)
         elif self._size is not None and len(self._size) <= 2:  # other counts are refused later
-            for axis, side in enumerate((self._size[0], self._size[-1])):
+            for axis, side in enumerate((self._size[0], self._size[-1]), 1):
                 image = resize_axis(image, axis, side)
         return image
 
@@ -202,7 +202,7 @@ class ImageRecords:
         if opened.mode.startswith(("I", "F")):
             raise ValueError("it has more than 8 bits a colour")
         pixels: Array = np.array(opened.convert(self._mode), np.uint8)
-        return pixels.reshape(height, width, -1)
+        return np.moveaxis(pixels.reshape(height, width, -1), -1, 0)
 
 
 def _pillow(spec: DataSpec) -> Any:

@@ -14,11 +14,11 @@ RANDOM = np.random.default_rng(0)
 
 
 def save(path, height=6, width=5, **options):
-    """Write a random image and give its pixels."""
+    """Write a random image and give its pixels, channels first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, **options)
-    return pixels
+    return np.moveaxis(pixels, -1, 0)
 
 
 def read(spec: str):
@@ -54,8 +54,8 @@ def test_class_folders_are_numbered_by_name(tmp_path):
 
 def test_images_are_prepared_like_all_others(tmp_path):
     pixels = save(tmp_path / "a.png")
-    batch = read(f"images:{tmp_path}?crop=4&scale=1/255&mean=0.5&channels=bgr&layout=nchw")
-    wanted = np.moveaxis(pixels[1:5, 0:4, ::-1] / 255 - 0.5, -1, 0)
+    batch = read(f"images:{tmp_path}?crop=4&scale=1/255&mean=0.5&channels=bgr&layout=nhwc")
+    wanted = np.moveaxis(pixels[::-1, 1:5, 0:4] / 255 - 0.5, 0, -1)
     np.testing.assert_allclose(batch.inputs["x"][0], wanted, atol=1e-6)
 
 
@@ -63,21 +63,21 @@ def test_images_of_several_sizes_need_a_key_that_makes_them_one(tmp_path):
     shapes = {"a.png": (6, 5), "b.png": (7, 12), "c.png": (20, 8)}
     pixels = [save(tmp_path / name, *shape) for name, shape in shapes.items()]
     assert "7 x 12 and 6 x 5; give size=HxW or short=N" in refused(f"images:{tmp_path}")
-    sized = read(f"images:{tmp_path}?size=5x7").inputs["x"]
-    wanted = [resize_axis(resize_axis(each, 0, 5), 1, 7) for each in pixels]
+    sized = read(f"images:{tmp_path}?size=4x3").inputs["x"]
+    wanted = [resize_axis(resize_axis(each, 1, 4), 2, 3) for each in pixels]
     np.testing.assert_array_equal(sized, wanted)
     short = read(f"images:{tmp_path}?short=4&crop=2").inputs["x"]
-    assert short.shape == (3, 2, 2, 3)
-    scaled = resize_axis(resize_axis(pixels[2], 0, 10), 1, 4)  # 20 x 8 becomes 10 x 4
-    np.testing.assert_array_equal(short[2], scaled[4:6, 1:3])
+    assert short.shape == (3, 3, 2, 2)
+    scaled = resize_axis(resize_axis(pixels[2], 1, 10), 2, 4)  # 20 x 8 becomes 10 x 4
+    np.testing.assert_array_equal(short[2], scaled[:, 4:6, 1:3])
 
 
 def test_grey_and_palette_images_become_what_is_asked_for(tmp_path):
     grey = RANDOM.integers(0, 256, (4, 4), dtype=np.uint8)
     Image.fromarray(grey).save(tmp_path / "a.png")
     coloured = read(f"images:{tmp_path}").inputs["x"][0]
-    np.testing.assert_array_equal(coloured, np.repeat(grey[..., None], 3, axis=2))
-    assert read(f"images:{tmp_path}?colours=grey").inputs["x"].shape == (1, 4, 4, 1)
+    np.testing.assert_array_equal(coloured, np.repeat(grey[None], 3, axis=0))
+    assert read(f"images:{tmp_path}?colours=grey").inputs["x"].shape == (1, 1, 4, 4)
     Image.fromarray(grey).convert("P").save(tmp_path / "a.png")
     np.testing.assert_array_equal(read(f"images:{tmp_path}").inputs["x"][0], coloured)
     Image.fromarray(np.zeros((4, 4, 4), np.uint8), "CMYK").save(tmp_path / "b.jpg")
