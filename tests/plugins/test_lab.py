@@ -14,6 +14,7 @@ from frivkit.progress import Silent
 from frivkit.train import TrainingError, accuracy
 from frivkit_papernets.mlp import MlpOptions, mlp
 from frivkit_trainers import feed
+from frivkit_trainers.choosing import Choice
 from frivkit_trainers.feed import Ring
 from frivkit_trainers.lab import lab
 from frivkit_trainers.optimisers import optimiser
@@ -327,3 +328,18 @@ def test_rates_never_rise_after_the_warm_up():
     for options in (LabOptions(), LabOptions(schedule="steps", steps="2,5"), LabOptions(warmup=3)):
         found = rates(options, 9)[options.warmup :]
         assert all(later <= earlier for earlier, later in pairwise(found))
+
+
+def test_only_a_better_accuracy_is_a_new_best():
+    network, choice, options = nn.Linear(1, 1), Choice(), LabOptions(patience=2)
+    for epoch, reached in enumerate([0.4, 0.5, 0.5], start=1):
+        network.weight.data.fill_(epoch)
+        choice.tell(reached, epoch, network, keep=True)
+        assert not choice.enough(options)
+    assert (choice.best, choice.epoch, choice.since) == (0.5, 2, 1)
+    assert choice.weights["weight"].item() == 2
+    choice.tell(0.1, 4, network, keep=True)
+    assert choice.enough(options)
+    assert Choice(best=0.9).enough(LabOptions(enough=0.9))
+    assert not Choice(best=0.9).enough(LabOptions(enough=0.91))
+    assert not Choice(best=1.0, since=99).enough(LabOptions())
