@@ -229,7 +229,7 @@ def train(
         "frivkit.seed": str(seed),
         "frivkit.recipe": json.dumps(recipe, allow_nan=False),
     }
-    with _torch(seed, threads):
+    with _torch(seed, threads):  # for the threads
         kept, reached = _written(network, test, target, record.kept, metadata)
     warnings = tuple(dict.fromkeys(line for part in parts for line in part.warnings))
     seconds = perf_counter() - started
@@ -246,19 +246,15 @@ def _written(
     """Write the single epochs, then the network itself; give their paths and its accuracy."""
     (inputs,) = test.read(0, min(64, test.examples)).inputs.values()
 
-    def file(told: Mapping[str, str]) -> tuple[bytes, float]:
-        reached = accuracy(network, test)
-        return exported(
-            network, inputs, {**metadata, "frivkit.accuracy": str(reached), **told}
-        ), reached
-
-    content, reached = file({})
+    reached = accuracy(network, test)
+    final = exported(network, inputs, {**metadata, "frivkit.accuracy": str(reached)})
     paths = []
     for epoch, weights in sorted(kept.items()):
         network.load_state_dict(weights)
+        told = {"frivkit.accuracy": str(accuracy(network, test)), "frivkit.epoch": str(epoch)}
         paths.append(target.with_name(f"{target.stem}-epoch{epoch}.onnx"))
-        write(paths[-1], file({"frivkit.epoch": str(epoch)})[0])
-    write(target, content)  # last, so that where it is, the others are
+        write(paths[-1], exported(network, inputs, {**metadata, **told}))
+    write(target, final)  # last, so that where it is, the others are
     return tuple(paths), reached
 
 

@@ -14,7 +14,8 @@ from frivkit.errors import UsageError
 from frivkit_trainers.distort import Distorter
 
 HELD = 2**30
-"""Bytes of float32 inputs up to which a dataset is held in memory; 1 GiB."""
+"""Bytes up to which a dataset is held in memory: its float32 inputs, or what is stored if that is
+augmented; 1 GiB."""
 
 Pair = tuple[Tensor, Tensor]
 
@@ -44,7 +45,7 @@ class Store:
 
     def __init__(self, data: Dataset, distorter: Distorter | None = None) -> None:
         self.examples = data.examples
-        self.held = _bytes(data) <= HELD
+        self.held = _bytes(data, distorter) <= HELD
         self._data = data
         self._distorter = distorter
         self._prepared: Pair | None = None
@@ -182,6 +183,9 @@ def _tensors(batch: Batch) -> Pair:
     return torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(labels)
 
 
-def _bytes(data: Dataset) -> int:
+def _bytes(data: Dataset, distorter: Distorter | None) -> int:
+    """Give the bytes that holding all examples takes."""
+    if distorter is not None:
+        return data.examples * sum(column.nbytes for column in data.stored(0, 1).values())
     (column,) = data.inputs
     return 4 * data.examples * prod(size or 1 for size in column.shape)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import nn
 
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
-from frivkit.torchexport import write
+from frivkit.torchexport import check_writable, write
 from frivkit.train import TrainingError
 from frivkit_trainers.choosing import Choice, Weights
 from frivkit_trainers.feed import Batches
@@ -79,36 +80,42 @@ class Snapshot:
         }
         content = io.BytesIO()
         torch.save(state, content)
+        write(self.folder / NAME, content.getvalue())
+
+    def load(self) -> Progressed:
+        """Restore the state that was saved, if one was; else make the folder for it.
+
+        Raises:
+            TrainingError: the file is damaged, or of another run.
+            ModelError: no file can be written there.
+        """
+        path = self.folder / NAME
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ModelError(
                 f"no folder {self.folder} can be made ({error.strerror}); give another checkpoint"
             ) from error
-        write(self.folder / NAME, content.getvalue())
-
-    def load(self) -> Progressed:
-        """Restore the state that was saved, if one was; else give the beginning.
-
-        Raises:
-            TrainingError: the file is damaged, or of another run.
-        """
-        path = self.folder / NAME
+        check_writable(path)
         if not path.exists():
             return Progressed()
         try:
             # Nothing but tensors and plain values is unpickled.
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             found, run = state["format"], state["run"]
-        except Exception as error:  # torch.load raises what it likes
+            progressed = self._restored(state) if (found, run) == (FORMAT, self.run) else None
+        except Exception as error:  # torch raises what it likes
             raise TrainingError(
                 f"the checkpoint {path} cannot be read; remove it to train from the beginning"
             ) from error
-        if (found, run) != (FORMAT, self.run):
+        if progressed is None:
             raise TrainingError(
                 f"the checkpoint {path} is of another run ({_difference(run, self.run)}); "
                 "give another folder, or remove it"
             )
+        return progressed
+
+    def _restored(self, state: Mapping[str, Any]) -> Progressed:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.batches.state = state["batches"]

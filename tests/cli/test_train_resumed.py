@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from frivkit.cli import main
-from frivkit.errors import UsageError
+from frivkit.errors import ModelError, UsageError
 from frivkit.train import TrainingError, train
 from frivkit_trainers import lab
 from frivkit_trainers.snapshot import NAME
@@ -159,11 +159,27 @@ def test_damaged_and_hostile_checkpoints_are_refused(folder):
     trained(folder / "a.onnx", 1, checkpoint="state")
     path = folder / "state" / NAME
     content = path.read_bytes()
+    contents = [content[:-100], b"", pickle.dumps(Trap())]
     torch.save({"format": 1, "run": Trap()}, path)
-    for bad in (content[:-100], b"", pickle.dumps(Trap()), path.read_bytes()):
+    contents.append(path.read_bytes())
+    path.write_bytes(content)
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "network": {}}, path)  # the right run, but nothing of it
+    contents.append(path.read_bytes())
+    for bad in contents:
         path.write_bytes(bad)
         with pytest.raises(TrainingError, match="cannot be read; remove it"):
             trained(folder / "a.onnx", 1, checkpoint="state")
+
+
+def test_place_that_cannot_be_written_is_noticed_before_any_work(folder, monkeypatch):
+    monkeypatch.setattr(lab._Run, "_epoch", lambda *_: pytest.fail("trained"))
+    (folder / "file").write_bytes(b"")
+    with pytest.raises(ModelError, match="no folder file can be made"):
+        trained(folder / "a.onnx", 1, checkpoint="file")
+    (folder / "state" / NAME).mkdir(parents=True)
+    with pytest.raises(ModelError, match="it is a folder"):
+        trained(folder / "a.onnx", 1, checkpoint="state")
 
 
 def test_interruption_while_saving_leaves_the_state_before(folder, monkeypatch):
