@@ -14,8 +14,10 @@ import numpy as np
 from frivkit.dataspec import DataSpec
 from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.fit import Feed, check_labels, class_labels, feed, full, size_in_bytes
+from frivkit.preprocess import Distortion
 from frivkit.records import Array, Batch, Records, Source, TensorSpec, input_columns
 from frivkit.registry import Registry, installed
+from frivkit.relabel import relabelled
 
 __all__ = [
     "Array",
@@ -61,7 +63,7 @@ class Dataset:
     ) -> None:
         self.spec = str(spec)
         self._options = {key: value for key, value in spec.options.items() if key != "n"}
-        self._records = records
+        self._records = records = relabelled(spec, records)
         self.examples = records.examples
         if "n" in spec.options:
             self.examples = min(self.examples, spec.whole("n", default=1, least=1))
@@ -116,6 +118,43 @@ class Dataset:
             if labels is not None:
                 labels[rows] = class_labels(stored["y"], first)
         return Batch(inputs, labels, start)
+
+    def stored(self, start: int, stop: int) -> Mapping[str, Array]:
+        """Give examples ``start`` to ``stop`` - 1 as they are stored, by column.
+
+        Raises:
+            DataError: the source cannot be read.
+            ValueError: the range does not lie within 0 to :attr:`examples`, or is empty.
+        """
+        if not 0 <= start < stop <= self.examples:
+            raise ValueError(f"examples {start} to {stop} of {self.examples}")
+        return self._stored(start, stop)
+
+    def prepared(
+        self, stored: Mapping[str, Array], distort: Distortion | None = None, first: int = 0
+    ) -> Batch:
+        """Prepare examples that :meth:`stored` gave, or any choice among them.
+
+        Args:
+            stored: Examples by column, shapes (n, ...).
+            distort: Distorts images, which then are not cropped; None to prepare them as
+                :meth:`read` does.
+            first: Index of the first example, for messages.
+
+        Raises:
+            DataError: the inputs cannot take a number; the message names the example, counted from
+                ``first``, and its column.
+        """
+        inputs = {
+            name: np.array(each(stored[each.column], first, distort))  # the caller's to change
+            for name, each in self._feeds.items()
+        }
+        return Batch(inputs, class_labels(stored["y"], first) if self.has_labels else None, first)
+
+    @property
+    def images(self) -> bool:
+        """Tell whether all inputs are prepared from images, which can be distorted."""
+        return all(each.preparation.layout for each in self._feeds.values())
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Give all examples in order, ``size`` at a time; the last batch may be smaller.

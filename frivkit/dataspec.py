@@ -9,7 +9,10 @@ from urllib.parse import quote, unquote
 
 from frivkit.errors import UsageError, unknown_name
 
-SHARED_KEYS = ("n", "scale", "mean", "std", "size", "crop", "layout", "channels", "dtype")
+SHARED_KEYS = (
+    *("n", "size", "crop", "scale", "mean", "std", "standardise", "resize"),
+    *("channels", "layout", "dtype", "labels", "labels_seed"),
+)
 """The keys that every source has; ``split`` is each source's own."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.ASCII)
@@ -92,6 +95,16 @@ class DataSpec:
         """
         texts = {key: str(value) for key, value in changed.items()}
         return replace(self, options={**self.options, **texts})
+
+    def without(self, *keys: str) -> "DataSpec":
+        """Give a copy that lacks the options named.
+
+        Example:
+            >>> str(DataSpec.parse("digits?n=10&split=test").without("n"))
+            'digits?split=test'
+        """
+        kept = {key: value for key, value in self.options.items() if key not in keys}
+        return replace(self, options=kept)
 
     def check_keys(self, *own: str) -> None:
         """Refuse every key that is neither shared nor one of ``own``.

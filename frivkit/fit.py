@@ -7,7 +7,7 @@ import numpy as np
 
 from frivkit.dataspec import DataSpec
 from frivkit.errors import DataError, unknown_name
-from frivkit.preprocess import DTYPES, Preparation, prepare, stored_layout
+from frivkit.preprocess import DTYPES, Distortion, Preparation, prepare, stored_layout
 from frivkit.records import Array, TensorSpec
 
 Shape = tuple[int, ...]
@@ -33,14 +33,16 @@ class Feed:
     rounded: str | None
     tensor: TensorSpec
 
-    def __call__(self, stored: Array, first: int) -> Array:
+    def __call__(self, stored: Array, first: int, distort: Distortion | None = None) -> Array:
         """Turn stored examples, shape (n, *stored), into the input, shape (n, *tensor.shape).
+
+        With ``distort``, images are distorted instead of cropped.
 
         Raises:
             DataError: a number is not finite or cannot be held; ``first`` is the index of the
                 first example, for the message.
         """
-        batch = self.preparation(stored)
+        batch = self.preparation(stored, distort)
         if self.rounded is not None:
             batch = converted(batch, self.rounded, self.column, first)
         batch = converted(batch, self.tensor.dtype, self.column, first)

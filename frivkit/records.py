@@ -44,6 +44,9 @@ class Records(Protocol):
         columns: Stored number type and full shape of one example, by column name: ``x`` for the
             single input, the model's input names for several, ``y`` for labels if there are any.
         digest: SHA-256 of the content in hexadecimal, whatever the preprocessing.
+
+    A source that knows how many classes its labels have may say so in an attribute ``classes``;
+    without, they are counted where ``labels=random`` asks for them.
     """
 
     @property

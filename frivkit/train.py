@@ -20,6 +20,7 @@ from frivkit.registry import installed
 from frivkit.torchexport import check_writable, exported, outputs, write
 
 if TYPE_CHECKING:  # torch takes a second to import, and whoever only looks at types needs none
+    import torch
     from torch import nn
 
 
@@ -57,12 +58,15 @@ class TrainingRecord:
         validation_accuracy: Share of validation labels met by the weights that were kept, in
             [0, 1]; None without validation data.
         recipe: The settings, JSON types only.
+        kept: State dicts of the network after some of the last epochs, by number of epochs done;
+            each is written to a file of its own.
     """
 
     epochs: int
     losses: tuple[float, ...] = ()
     validation_accuracy: float | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    kept: "Mapping[int, Mapping[str, torch.Tensor]]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class Trained:
         record: What the trainer did.
         seconds: From looking up the names to the finished file.
         warnings: What the user should know about the data, one line each.
+        kept: The files of single epochs, such as ``net-epoch9.onnx`` beside ``net.onnx``.
     """
 
     path: Path
@@ -103,6 +108,7 @@ class Trained:
     record: TrainingRecord
     seconds: float
     warnings: tuple[str, ...] = ()
+    kept: tuple[Path, ...] = ()
 
 
 def scaled(units: int, width: float) -> int:
@@ -207,7 +213,6 @@ def train(
         record = method.fit(
             network, train_set, validation, seed, method_options, progress or Silent()
         )
-        reached = accuracy(network, test)
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     recipe = {
         "architecture": {"name": architecture, "width": width, **asdict(design_options)},
@@ -222,13 +227,35 @@ def train(
         "frivkit.architecture": architecture,
         "frivkit.trainable_parameters": str(parameters),
         "frivkit.seed": str(seed),
-        "frivkit.accuracy": str(reached),
         "frivkit.recipe": json.dumps(recipe, allow_nan=False),
     }
-    (inputs,) = test.read(0, min(64, test.examples)).inputs.values()
-    write(target, exported(network, inputs, metadata))
+    with _torch(seed, threads):  # for the threads
+        kept, reached = _written(network, test, target, record.kept, metadata)
     warnings = tuple(dict.fromkeys(line for part in parts for line in part.warnings))
-    return Trained(target, parameters, reached, test, record, perf_counter() - started, warnings)
+    seconds = perf_counter() - started
+    return Trained(target, parameters, reached, test, record, seconds, warnings, kept)
+
+
+def _written(
+    network: "nn.Module",
+    test: Dataset,
+    target: Path,
+    kept: "Mapping[int, Mapping[str, torch.Tensor]]",
+    metadata: Mapping[str, str],
+) -> tuple[tuple[Path, ...], float]:
+    """Write the single epochs, then the network itself; give their paths and its accuracy."""
+    (inputs,) = test.read(0, min(64, test.examples)).inputs.values()
+
+    reached = accuracy(network, test)
+    final = exported(network, inputs, {**metadata, "frivkit.accuracy": str(reached)})
+    paths = []
+    for epoch, weights in sorted(kept.items()):
+        network.load_state_dict(weights)
+        told = {"frivkit.accuracy": str(accuracy(network, test)), "frivkit.epoch": str(epoch)}
+        paths.append(target.with_name(f"{target.stem}-epoch{epoch}.onnx"))
+        write(paths[-1], exported(network, inputs, {**metadata, **told}))
+    write(target, final)  # last, so that where it is, the others are
+    return tuple(paths), reached
 
 
 @contextmanager
@@ -251,6 +278,7 @@ def divided(data: str, test_data: str | None = None) -> tuple[Dataset, Dataset]:
 
     1. With ``test_data``, both are as they are named.
     2. Without, they are the splits ``train`` and ``test`` of ``data``, which names no other split.
+       Labels that were drawn at random are those to train on; the test labels stay true.
 
     No part of the training data is held out to test on: the model names its test data, and no spec
     names such a part.
@@ -269,7 +297,13 @@ def divided(data: str, test_data: str | None = None) -> tuple[Dataset, Dataset]:
     if spec.options.get("split", "train") != "train":
         raise UsageError(f"{data} has no test split of its own; name test data by --test-data")
     try:
-        parts = [open_data(spec.with_options(split=split), None) for split in ("train", "test")]
+        parts = [
+            open_data(part, None)
+            for part in (
+                spec.with_options(split="train"),
+                spec.with_options(split="test").without("labels", "labels_seed"),
+            )
+        ]
     except UsageError as error:
         labelled(spec)  # if the spec is wrong as it stands, this says so
         raise UsageError(

@@ -12,7 +12,7 @@ import numpy as np
 
 from frivkit.data import DataSpec, TensorSpec
 from frivkit.errors import DataError
-from frivkit_datasets.rows import FileRecords, MappedRows, Rows, StreamedRows
+from frivkit_datasets.rows import FileRecords, MappedRows, Rows, StreamedRows, existing_folder
 
 PREFIXES = {"train": "train", "test": "t10k"}
 AXES = {"images": 3, "labels": 1}
@@ -35,10 +35,7 @@ def idx(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileRecords:
     """
     spec.check_keys("split")
     split = spec.choice("split", tuple(PREFIXES), "test")
-    folder = Path(spec.needed_path("a folder of IDX files")).expanduser()
-    if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "does not exist"
-        raise DataError(f"data {spec}: {str(folder)!r} {what}; give the folder of the IDX files")
+    folder = existing_folder(spec, "a folder of IDX files")
     images = _find(folder, split, "images")
     if images is None:
         raise DataError(

@@ -136,17 +136,25 @@ class FileRecords:
         spec: What was asked for, for messages.
         columns: The rows by column name.
         files: The files whose bytes are the content.
+        classes: How many classes the labels have, where that is known beforehand.
 
     Raises:
         DataError: columns differ in their number of rows.
     """
 
-    def __init__(self, spec: DataSpec, columns: Mapping[str, Rows], files: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        spec: DataSpec,
+        columns: Mapping[str, Rows],
+        files: Sequence[Path],
+        classes: int | None = None,
+    ) -> None:
         self.examples = agreed_length(spec, {name: rows.shape[0] for name, rows in columns.items()})
         self.columns = {
             name: TensorSpec(name, rows.dtype.name, rows.shape[1:])
             for name, rows in columns.items()
         }
+        self.classes = classes
         self._rows = columns
         self._files = tuple(files)
 
@@ -218,6 +226,20 @@ def regular_file(spec: DataSpec) -> Path:
         raise DataError(f"data {spec}: {str(path)!r} is {what}; give the path of a file")
     if path.stat().st_size == 0:
         raise DataError(f"data {spec}: {str(path)!r} is empty; write or fetch it again")
+    return path
+
+
+def existing_folder(spec: DataSpec, what: str) -> Path:
+    """Give the path of a spec that names a folder; ``~`` is the home folder.
+
+    Raises:
+        UsageError: the spec has no path; ``what`` says what it should be.
+        DataError: there is no such folder.
+    """
+    path = Path(spec.needed_path(what)).expanduser()
+    if not path.is_dir():
+        found = "is no folder" if path.exists() else "does not exist"
+        raise DataError(f"data {spec}: {str(path)!r} {found}; give {what}")
     return path
 
 

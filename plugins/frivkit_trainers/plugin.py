@@ -7,5 +7,6 @@ from frivkit.hookspecs import Offer, hookimpl
 def trainers() -> list[Offer]:
     """Offer recipes that train a network."""
     return [
-        Offer("sgd", "frivkit_trainers.sgd:SGD", "gradient descent with momentum, as in the paper")
+        Offer("lab", "frivkit_trainers.lab:LAB", "the paper's optimisers and schedules, resumable"),
+        Offer("sgd", "frivkit_trainers.sgd:SGD", "gradient descent with momentum, as in the paper"),
     ]

@@ -102,6 +102,9 @@ MADE = {
     "digits": lambda _: "digits?n=50",
     "digits test": lambda _: "digits?split=test&n=50&scale=1/16",
     "gaussian": lambda _: "gaussian?shape=2x3&n=50",
+    "teacher": lambda _: "teacher?d=5&n=150",  # over two borders of blocks
+    "random labels": lambda _: "digits?split=train&n=50&labels=random&labels_seed=3",
+    "standardised": lambda _: "digits?n=50&crop=6&standardise=image&resize=9x5",
 }
 
 
@@ -442,7 +445,9 @@ def test_offers_load_and_their_summaries_are_one_line():
     from frivkit_datasets import plugin
 
     offers = plugin.data_sources()
-    assert [offer.name for offer in offers] == ["digits", "gaussian", "hdf5", "idx", "npz"]
+    names = [offer.name for offer in offers]
+    assert names == sorted(names)
+    assert {"digits", "gaussian", "hdf5", "idx", "npz"} <= set(names)
     for offer in offers:
         assert callable(installed().load("data_sources", offer.name))
         assert len(offer.summary.splitlines()) == 1
@@ -476,6 +481,6 @@ def test_the_page_shows_every_source_and_key():
     shown = [DataSpec.parse(line) for line in examples.splitlines()]
     assert sorted(spec.name for spec in shown) == sorted(o.name for o in plugin.data_sources())
     for spec in shown:
-        spec.check_keys("split", "seed")
+        spec.check_keys("split", "seed", "d", "validation", "short")
     for key in SHARED_KEYS:
         assert f"| `{key}` |" in PAGE

@@ -143,3 +143,74 @@ def test_malformed_values_are_usage_errors(option):
     with pytest.raises(UsageError) as caught:
         prepared(option, np.zeros((2, 3, 8, 8)))
     assert option.partition("=")[0] in str(caught.value)
+
+
+# --- by image, and after it ---
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (3, 5, 6), (5, 6, 3)])
+def test_each_image_is_standardised_by_itself(shape):
+    x = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype=np.uint8)
+    x[2] = 7  # without contrast
+    got = prepared("standardise=image", x)
+    for image, wanted in zip(got, x.astype(float), strict=True):
+        spread = max(wanted.std(), 1 / np.sqrt(wanted.size))
+        np.testing.assert_allclose(image, (wanted - wanted.mean()) / spread, rtol=1e-5, atol=1e-6)
+    assert got.dtype == np.float32
+    assert not got[2].any()
+
+
+def test_a_weak_image_is_not_blown_up():
+    x = np.zeros((1, 4, 4))
+    x[0, 0, 0] = 1e-3
+    np.testing.assert_allclose(prepared("standardise=image", x), (x - x.mean()) * 4, atol=1e-9)
+
+
+def test_the_paper_s_alexnet_input_is_cropped_standardised_and_enlarged():
+    x = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), dtype=np.uint8)
+    got = prepared("resize=32&crop=28&standardise=image", x)
+    middle = x[:, :, 2:30, 2:30].astype(np.float64)
+    middle -= middle.mean(axis=(1, 2, 3), keepdims=True)
+    middle /= np.sqrt((middle**2).mean(axis=(1, 2, 3), keepdims=True))
+    wanted = torch.nn.functional.interpolate(
+        torch.from_numpy(middle), size=(32, 32), mode="bilinear", align_corners=False
+    )
+    np.testing.assert_allclose(got, wanted.numpy(), atol=1e-5)
+
+
+def test_the_paper_s_imagenet_input_has_its_means_subtracted():
+    x = np.random.default_rng(0).integers(0, 256, (2, 6, 5, 3), dtype=np.uint8)
+    got = prepared("mean=123.68,116.78,103.94&layout=nchw", x)
+    wanted = np.moveaxis(x - np.array([123.68, 116.78, 103.94]), -1, 1)
+    np.testing.assert_allclose(got, wanted, atol=1e-4)
+
+
+def test_what_is_distorted_is_not_cropped_and_then_prepared_as_ever():
+    seen = []
+
+    def shifted(batch, layout, size):
+        seen.append((batch.shape, layout, size))
+        return batch[:, :, :3, :2]
+
+    x = np.random.default_rng(0).normal(size=(4, 3, 9, 9))
+    spec = DataSpec.parse("npz:x?size=6x5&crop=3x2&scale=2&layout=nhwc")
+    preparation = prepare(spec, "x", (3, 9, 9), "float64")
+    plain = prepare(DataSpec.parse("npz:x?size=6x5"), "x", (3, 9, 9), "float64")
+    got = preparation(x, shifted)
+    assert seen == [((4, 3, 6, 5), "chw", (3, 2))]
+    np.testing.assert_array_equal(got, np.moveaxis(plain(x)[:, :, :3, :2], 1, -1) * 2)
+    np.testing.assert_array_equal(preparation(x), np.moveaxis(plain(x)[:, :, 1:4, 1:3], 1, -1) * 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "complaint"),
+    [
+        ("standardise=channel", UsageError, "one of image"),
+        ("standardise=image", DataError, "wants images"),
+        ("resize=3", DataError, "wants images"),
+        ("resize=0", UsageError, "sizes such as"),
+    ],
+)
+def test_wrong_ways_of_standardising_and_enlarging_are_refused(options, error, complaint):
+    with pytest.raises(error, match=complaint):
+        prepared(options, np.zeros((2, 7)))

@@ -1,0 +1,63 @@
+"""Rows that are held in memory, and rows that lie in several files one after the other."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from frivkit.data import Array
+from frivkit_datasets.rows import Rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldRows:
+    """An array in memory."""
+
+    array: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Give the shape of the whole array."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Give its number type."""
+        return self.array.dtype
+
+    def read(self, start: int, stop: int) -> Array:
+        """Give rows ``start`` to ``stop`` - 1 as an array of their own."""
+        return self.array[start:stop].copy()
+
+
+class JoinedRows:
+    """Some of the rows of several arrays, taken one after the other.
+
+    Args:
+        parts: At least one, whose rows have one shape and one number type.
+        first: The first row, counted over all parts.
+        end: One more than the last row.
+    """
+
+    def __init__(self, parts: Sequence[Rows], first: int, end: int) -> None:
+        self.shape = (end - first, *parts[0].shape[1:])
+        self.dtype = parts[0].dtype
+        self._parts = tuple(parts)
+        self._first = first
+        self._begins = tuple(accumulate((part.shape[0] for part in parts), initial=0))
+
+    def read(self, start: int, stop: int) -> Array:
+        """Give rows ``start`` to ``stop`` - 1 as an array of their own."""
+        rows = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        row, end = self._first + start, self._first + stop
+        filled = 0
+        while row < end:
+            place = bisect_right(self._begins, row) - 1
+            begin = self._begins[place]
+            last = min(end, self._begins[place + 1])
+            rows[filled : filled + last - row] = self._parts[place].read(row - begin, last - begin)
+            filled, row = filled + last - row, last
+        return rows

@@ -1,0 +1,74 @@
+"""Augmentation: training images are changed at random before they are prepared."""
+
+import numpy as np
+
+from frivkit.data import Array
+from frivkit.errors import DataError
+from frivkit_trainers.settings import LabOptions
+
+
+class Distorter:
+    """Pad, crop, mirror, brighten and change the contrast of images, each image differently.
+
+    What the options leave out is not done, and draws no random numbers.  Values are in the units
+    of the stored image, usually 0 to 255, and are not clipped.
+
+    Args:
+        options: ``pad``, ``crop``, ``flip``, ``brightness`` and ``contrast``.
+        random: Decides everything.
+
+    Source:
+        The code published with Casper et al. 2021, arXiv:1912.04783, in that order.  As there, the
+        contrast of each channel changes about its mean.
+    """
+
+    def __init__(self, options: LabOptions, random: np.random.Generator) -> None:
+        self.random = random
+        self._options = options
+
+    def __call__(self, batch: Array, layout: str, size: tuple[int, int]) -> Array:
+        """Give distorted images of height and width ``size``.
+
+        Args:
+            batch: Shape (n, *example).
+            layout: Letters of an example's axes: ``hw``, ``hwc`` or ``chw``.
+            size: Height and width to give.
+
+        Returns:
+            The same axes, in an array of its own; float32 where brightness or contrast change.
+
+        Raises:
+            DataError: with the padding, images are smaller than ``size``.
+        """
+        images = batch[:, None] if layout == "hw" else np.moveaxis(batch, layout.index("c") + 1, 1)
+        images = self._cut(images, size)
+        count = len(images)
+        if self._options.flip:
+            mirrored = self.random.random(count) < 0.5
+            images[mirrored] = images[mirrored, ..., ::-1]
+        shape = (count, 1, 1, 1)
+        if self._options.brightness:
+            added = self.random.uniform(-1, 1, shape) * self._options.brightness
+            images = images.astype(np.float32) + added.astype(np.float32)
+        if self._options.contrast:
+            factor = 1 + self.random.uniform(-1, 1, shape) * self._options.contrast
+            images = images.astype(np.float32)
+            mean = images.mean(axis=(2, 3), keepdims=True)
+            images = (images - mean) * factor.astype(np.float32) + mean
+        return images[:, 0] if layout == "hw" else np.moveaxis(images, 1, layout.index("c") + 1)
+
+    def _cut(self, images: Array, size: tuple[int, int]) -> Array:
+        """Pad and crop images, shape (n, channels, height, width), into an array of its own."""
+        height, width = size
+        if self._options.pad:
+            around = (self._options.pad, self._options.pad)
+            images = np.pad(images, ((0, 0), (0, 0), around, around))
+        room = (images.shape[2] - height, images.shape[3] - width)
+        if min(room) < 0:
+            raise DataError(f"images of {images.shape[2:]} are too small to cut {size} from them")
+        tops, lefts = (np.full(len(images), space // 2) for space in room)
+        if self._options.crop:
+            tops, lefts = (self.random.integers(0, space + 1, len(images)) for space in room)
+        windows = np.lib.stride_tricks.sliding_window_view(images, size, axis=(2, 3))
+        cut: Array = windows[np.arange(len(images)), :, tops, lefts]
+        return cut

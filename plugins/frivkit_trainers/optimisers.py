@@ -1,0 +1,96 @@
+"""The optimisers of the paper, and which parameters their weight decay is on."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frivkit.errors import UsageError
+from frivkit_trainers.settings import LabOptions
+
+
+class RMSProp(torch.optim.Optimizer):
+    """RMSProp as TensorFlow 1 has it: the root is taken after the small number is added.
+
+    The running mean of squared gradients starts at 1, so that first steps are short.
+
+    Args:
+        params: Parameters, or groups of them.
+        lr: Learning rate.
+        weight_decay: Factor on the parameters that is added to their gradient.
+
+    Source:
+        ``tf.train.RMSPropOptimizer`` with its defaults: decay 0.9, no momentum, epsilon 1e-10.
+
+    Example:
+        >>> weight = nn.Parameter(torch.tensor([1.0]))
+        >>> weight.grad = torch.tensor([0.5])
+        >>> RMSProp([weight], lr=0.1).step()
+        >>> round(weight.item(), 4)  # 1 - 0.1 x 0.5 / sqrt(0.9 + 0.1 x 0.25)
+        0.948
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Change the parameters by one step; ``closure`` is not called."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                slope = weight.grad + group["weight_decay"] * weight
+                state = self.state[weight]
+                if not state:
+                    state["square"] = torch.ones_like(weight)
+                state["square"].mul_(0.9).addcmul_(slope, slope, value=0.1)
+                weight.sub_(group["lr"] * slope / (state["square"] + 1e-10).sqrt())
+
+
+def optimiser(network: nn.Module, options: LabOptions) -> torch.optim.Optimizer:
+    """Give the optimiser that ``options`` ask for, over all trainable parameters.
+
+    Weight decay adds to the gradient, with every optimiser: it is the slope of half the squared
+    weights, times ``weight_decay``, in the loss.
+
+    Raises:
+        UsageError: the scope of the weight decay holds no parameter.
+
+    Source:
+        Casper et al. 2021, arXiv:1912.04783, table 1.  Adam is D. P. Kingma and J. Ba,
+        arXiv:1412.6980, with its usual settings.
+    """
+    decayed = _decayed(network, options.decay_scope)
+    if options.weight_decay and not decayed:
+        raise UsageError(
+            f"option decay_scope={options.decay_scope}: the network has no such parameters; "
+            "choose another scope"
+        )
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    chosen = {id(weight) for weight in decayed}
+    groups = [
+        {
+            "params": [weight for weight in trained if (id(weight) in chosen) is inside],
+            "weight_decay": options.weight_decay if inside else 0.0,
+        }
+        for inside in (True, False)
+    ]
+    match options.optimiser:
+        case "adam":
+            return torch.optim.Adam(groups, options.lr)
+        case "rmsprop":
+            return RMSProp(groups, options.lr)
+        case "momentum":
+            return torch.optim.SGD(groups, options.lr, options.momentum)
+        case _:
+            return torch.optim.SGD(groups, options.lr)
+
+
+def _decayed(network: nn.Module, scope: str) -> list[Tensor]:
+    if scope == "dense":
+        dense = [layer.weight for layer in network.modules() if isinstance(layer, nn.Linear)]
+        return list(dense[:-1])  # as in the code published with the paper
+    least = 2 if scope == "weights" else 0  # biases and batch norm have one axis
+    return [w for w in network.parameters() if w.requires_grad and w.dim() >= least]
