@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -56,23 +57,23 @@ def measure(networks: Networks, stack: Stack, protocol: Protocol, data: Data) ->
     Prunability and redundancy are those that ``frivkit analyze --protocol`` finds on the measured
     test examples with the stack's seed.
     """
-    shares = []
+    accuracies = []
     for name, part in data.parts.items():
         examples = protocol.measured(len(part.labels))
-        shares.append(accuracy(networks, name, part.first(examples)).tolist())
+        accuracies.append(accuracy(networks, name, part.first(examples)).tolist())
     tested = protocol.measured(len(data.parts["test"].labels))
     hidden = networks.hidden("test", slice(tested))
     orders = np.stack([random_order(stack.seed, LAYER, r, stack.units) for r in range(REPEATS)])
     found = []
-    for net, accuracies in enumerate(zip(*shares, strict=True)):
+    for net, (train, validation, test) in enumerate(zip(*accuracies, strict=True)):
         units = hidden[:, net].to(torch.float64)
         if units.isfinite().all() and networks.slope[net].isfinite().all():
             ablate = ablation(units, networks.slope[net], networks.offset[net], orders)
             prunable = prunability(ablate, stack.units, protocol.measures)
             redundant = redundancy(units, protocol.measures)
-            found.append(Measured(*accuracies, prunable, redundant))
+            found.append(Measured(train, validation, test, prunable, redundant))
         else:
-            found.append(Measured(*accuracies, None, None))
+            found.append(Measured(train, validation, test, None, None))
     return found
 
 
@@ -140,7 +141,7 @@ def _points(
 
 def _crossing(points: list[tuple[float, float, float]]) -> tuple[float, float, float]:
     """Give where a curve first falls below the threshold, and the levels on both sides."""
-    for (x, high, before), (y, low, after) in zip(points, points[1:], strict=False):
+    for (x, high, before), (y, low, after) in pairwise(points):
         if high >= KEPT - EXACT > low:
             share = min(max((high - KEPT) / (high - low), 0.0), 1.0)
             return x + share * (y - x), before, after

@@ -38,7 +38,7 @@ class Rule(Protocol):
 class Sgd:
     """Plain gradient descent."""
 
-    linear = True
+    linear: ClassVar[bool] = True
 
     def __init__(self, weight: Tensor) -> None:
         del weight  # nothing is remembered
@@ -56,7 +56,7 @@ class Sgd:
 class Momentum:
     """Gradient descent with momentum 0.9, without Nesterov's look ahead."""
 
-    linear = True
+    linear: ClassVar[bool] = True
 
     def __init__(self, weight: Tensor) -> None:
         self._velocity = torch.zeros_like(weight)
@@ -80,7 +80,7 @@ class Adam:
         Kingma and Ba 2015, arXiv:1412.6980, section 2, the reordered form that TensorFlow 1 uses.
     """
 
-    linear = False
+    linear: ClassVar[bool] = False
 
     def __init__(self, weight: Tensor) -> None:
         self._mean, self._square, self._steps = (
@@ -110,7 +110,7 @@ class RmsProp:
         ``tf.train.RMSPropOptimizer`` of TensorFlow 1, which the published code calls.
     """
 
-    linear = False
+    linear: ClassVar[bool] = False
 
     def __init__(self, weight: Tensor) -> None:
         self._square, self._root = torch.ones_like(weight), torch.empty_like(weight)

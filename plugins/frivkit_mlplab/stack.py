@@ -10,7 +10,8 @@ A network is inputs → ReLU units → 2 outputs.  Three things make a stack of 
    the weights, and products of training inputs, which all networks share, stand for the inputs.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -61,6 +62,10 @@ class Stack:
     def units(self) -> int:
         """Hidden units of one network."""
         return scaled(128, self.width)
+
+    def of(self, nets: Iterable[Net]) -> "Stack":
+        """Give the same stack of other networks."""
+        return replace(self, nets=tuple(nets))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +132,7 @@ class Dual:
 
     def __init__(self, data: Data, start: Tensor, factors: Tensor, rule: type[Rule]) -> None:
         self._train = data.parts["train"].inputs
-        self.parameter = torch.zeros(len(self._train), *torch.broadcast_shapes(factors.shape, (1, start.shape[1])))
+        self.parameter = torch.zeros(len(self._train), len(factors), start.shape[1])
         self._products = _products(data)
         self._start, self._factors = start, factors
         self._initial = {part: data.parts[part].inputs @ start for part in PARTS}

@@ -4,13 +4,12 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-import torch
 
 from frivkit.engine.session import Device
 from frivkit.pipeline import Request, analyze
 from frivkit_mlplab.data import make_data
 from frivkit_mlplab.export import write_net
-from frivkit_mlplab.measures import ablation, measure, prunability, redundancy
+from frivkit_mlplab.measures import measure
 from frivkit_mlplab.protocol import PAPER, REFERENCE
 from frivkit_mlplab.stack import Net, Stack
 from frivkit_mlplab.training import train
@@ -47,6 +46,10 @@ def test_measures_are_those_of_the_exported_network(kind, inputs, net, tmp_path)
         seed=stack.seed,
         device=Device(threads=1),
     )
-    found = {m.metric: m.value for m in analyze(request, ["prunability", "redundancy"]).measurements if m.scope == "network"}
+    found = {
+        m.metric: m.value
+        for m in analyze(request, ["prunability", "redundancy"]).measurements
+        if m.scope == "network"
+    }
     assert measured[net].prunability == pytest.approx(found["prunability"], abs=1e-9)
     assert measured[net].redundancy == pytest.approx(found["redundancy"], abs=1e-9)

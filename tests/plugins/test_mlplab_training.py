@@ -32,8 +32,8 @@ def one_at_a_time(stack, net, protocol, data, dtype=torch.float32):
         name: (part.inputs[:, :-1].to(dtype), part.labels.long())
         for name, part in data.parts.items()
     }
-    state = [dict(velocity=0, mean=0, square=1 if stack.optimiser == "rmsprop" else 0)
-             for _ in network.parameters()]  # fmt: skip
+    square = 1 if stack.optimiser == "rmsprop" else 0
+    state = [{"velocity": 0, "mean": 0, "square": square} for _ in network.parameters()]
     x, y = parts["train"]
     limit = 128 * (stack.examples // 128) if protocol.spared else stack.examples
     best, kept, steps = -1.0, None, 0
@@ -48,13 +48,15 @@ def one_at_a_time(stack, net, protocol, data, dtype=torch.float32):
     for epoch, rows_of_batches in enumerate(batches(stack.examples, protocol, stack.seed)):
         if protocol.ahead:
             look()
+        falling = net.rate * protocol.decay**epoch
+        constant = (protocol.adam if stack.optimiser == "adam" else 0) or net.rate
         for rows in rows_of_batches:
             network.zero_grad()
             nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()
             steps += 1
             with torch.no_grad():
                 for p, s in zip(network.parameters(), state, strict=True):
-                    step(stack.optimiser, p, s, net.rate, protocol, epoch, steps)
+                    step(p, s, stack.optimiser, falling, constant, steps)
         if not protocol.ahead:
             look()
     with torch.no_grad():
@@ -63,23 +65,22 @@ def one_at_a_time(stack, net, protocol, data, dtype=torch.float32):
     return network
 
 
-def step(optimiser, p, s, rate, protocol, epoch, steps):
+def step(p, s, optimiser, falling, constant, steps):  # noqa: PLR0917  # a rule by the book
     g = p.grad
     match optimiser:
         case "sgd":
-            p -= rate * protocol.decay**epoch * g
+            p -= falling * g
         case "momentum":
             s["velocity"] = 0.9 * s["velocity"] + g
-            p -= rate * protocol.decay**epoch * s["velocity"]
+            p -= falling * s["velocity"]
         case "adam":
             s["mean"] = 0.9 * s["mean"] + 0.1 * g
             s["square"] = 0.999 * s["square"] + 0.001 * g * g
-            rate = protocol.adam or rate
-            corrected = rate * math.sqrt(1 - 0.999**steps) / (1 - 0.9**steps)
+            corrected = constant * math.sqrt(1 - 0.999**steps) / (1 - 0.9**steps)
             p -= corrected * s["mean"] / (s["square"].sqrt() + 1e-8)
         case "rmsprop":
             s["square"] = 0.9 * s["square"] + 0.1 * g * g
-            p -= rate / 10 * g / (s["square"] + 1e-10).sqrt()
+            p -= constant / 10 * g / (s["square"] + 1e-10).sqrt()
 
 
 @pytest.mark.parametrize("optimiser", LIKELY)
@@ -91,9 +92,7 @@ def test_each_network_of_a_stack_is_what_it_would_be_alone(kind, inputs, optimis
     stack = Stack(inputs, 300, optimiser, 0.25, 3, nets)
     data = make_data(inputs, 300, 3, 0.0)
     networks = train(stack, SHORT[kind], data)
-    assert isinstance(networks.first, Dual) == (
-        inputs > 300 and optimiser in {"momentum", "sgd"}
-    )
+    assert isinstance(networks.first, Dual) == (inputs > 300 and optimiser in {"momentum", "sgd"})
     x = data.parts["test"].inputs
     together = networks.margins(networks.hidden("test", slice(None)))
     for i, net in enumerate(nets):
