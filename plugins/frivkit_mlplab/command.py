@@ -18,6 +18,11 @@ from frivkit.cli.shared import TerminalProgress
     help="How much of it: all of the paper's, one seed, or a trial run of seconds.",
 )
 @click.option(
+    "--protocol",
+    type=click.Choice(["paper", "reference"]),
+    help="Follow the paper's text, or its published code, in place of what the recipe says.",
+)
+@click.option(
     "-o",
     "--output",
     "folder",
@@ -33,7 +38,14 @@ from frivkit.cli.shared import TerminalProgress
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def command(
-    *, recipe: str, scale: str, folder: Path, threads: int, no_progress: bool, quiet: bool
+    *,
+    recipe: str,
+    scale: str,
+    protocol: str | None,
+    folder: Path,
+    threads: int,
+    no_progress: bool,
+    quiet: bool,
 ) -> None:
     """Train and measure all networks of RECIPE, a built-in name or a TOML file.
 
@@ -44,7 +56,7 @@ def command(
     from frivkit_mlplab.recipes import read_recipe
     from frivkit_mlplab.sweep import run
 
-    asked = read_recipe(recipe, scale)
+    asked = read_recipe(recipe, scale, protocol)
     progress = TerminalProgress(hidden=quiet or no_progress or not sys.stderr.isatty())
     try:
         swept = run(asked, folder, threads=threads, progress=progress)

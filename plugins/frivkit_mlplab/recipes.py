@@ -146,12 +146,13 @@ def recipe_names() -> list[str]:
     )
 
 
-def read_recipe(name: str, scale: str = "full") -> Recipe:
+def read_recipe(name: str, scale: str = "full", protocol: str | None = None) -> Recipe:
     """Read a recipe.
 
     Args:
         name: One of :func:`recipe_names`, or the path of a file that ends in ``.toml``.
         scale: Which of its scales.
+        protocol: ``paper`` or ``reference``, in place of the recipe's; its changes stay.
 
     Raises:
         UsageError: there is no such recipe or scale, or the file is not as it must be.
@@ -168,17 +169,18 @@ def read_recipe(name: str, scale: str = "full") -> Recipe:
     else:
         raise unknown_name("recipe", name, recipe_names())
     try:
-        return _recipe(tomllib.loads(text), scale)
+        return _recipe(tomllib.loads(text), scale, protocol)
     except (UsageError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"recipe {name}: {error}") from error
 
 
-def _recipe(table: dict[str, Any], scale: str) -> Recipe:
+def _recipe(table: dict[str, Any], scale: str, protocol: str | None) -> Recipe:
     scales = table.pop("scales", {})
     if scale not in scales:
         raise unknown_name("scale", scale, scales)
     size = _filled(Scale, scales[scale], f"scale {scale}")
     base = table.pop("protocol", "paper")
+    base = protocol or base
     if base not in PROTOCOLS:
         raise unknown_name("protocol", str(base), PROTOCOLS)
     changes = table.pop("changes", {}) | ({"epochs": size.epochs} if size.epochs else {})
