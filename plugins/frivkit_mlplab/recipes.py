@@ -13,7 +13,7 @@ from frivkit_mlplab.protocol import PROTOCOLS, Protocol
 from frivkit_mlplab.stack import Net, Stack
 
 PANELS = ("prunable", "redundant", "train accuracy", "test accuracy", "parameters")
-LARGEST = 4096
+LARGEST = 1024
 """Hidden units of a stack: what its layers make of a batch then stays in a processor's cache."""
 
 

@@ -197,7 +197,7 @@ class Networks:
         """
         hidden = self.hidden("train", rows)
         error = (self.margins(hidden).sigmoid_() - labels[:, None]) / len(rows)
-        of_slope = torch.einsum("npu,np->pu", hidden, error)
+        of_slope = (hidden * error[:, :, None]).sum(0)  # einsum takes ten times as long
         of_offset = error.sum(0)[:, None]
         of_sums = torch.ops.aten.threshold_backward(error[:, :, None] * self.slope, hidden, 0)
         self.first.descend(rows, of_sums, rates)
