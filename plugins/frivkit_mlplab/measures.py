@@ -116,7 +116,7 @@ def prunability(unchanged: Unchanged, units: int, kind: Kind) -> float:
         numbers as frivkit's metric ``prunability``.
 
     Example:
-        >>> prunability(lambda repeat, count: 1 - count / 60, 60, "reference")
+        >>> round(prunability(lambda repeat, count: 1 - count / 60, 60, "reference"), 9)
         0.2
     """
     levels = set(LEVELS)

@@ -130,7 +130,7 @@ def cut(stack: Stack) -> list[Stack]:
 
     Example:
         >>> nets = tuple(Net(rate, 1.0) for rate in (1.0, 0.1, 0.01))
-        >>> [len(part.nets) for part in cut(Stack(10, 100, "sgd", 16.0, 0, nets))]
+        >>> [len(part.nets) for part in cut(Stack(10, 100, "sgd", 4.0, 0, nets))]
         [2, 1]
     """
     most = max(1, LARGEST // stack.units)
