@@ -166,6 +166,14 @@ def test_recipes_share_networks_in_one_folder(recipe, tmp_path):
     assert {row["figure"] for row in rows(tmp_path / "out") if "figure" in row} == {"T", "U"}
 
 
+def test_points_of_a_figure_are_replaced(recipe, tmp_path):
+    run(recipe, tmp_path)
+    (tmp_path / "trial.toml").write_text(RECIPE.replace("seeds = [0, 1]", "seeds = [1, 2]"))
+    run(read_recipe(str(tmp_path / "trial.toml"), "smoke"), tmp_path)
+    points = [row for row in rows(tmp_path) if "figure" in row]
+    assert Counter(point["trial"] for point in points) == {1: 8, 2: 8}
+
+
 def test_folder_of_another_protocol_is_refused(recipe, tmp_path):
     run(recipe, tmp_path)
     (tmp_path / "trial.toml").write_text(RECIPE.replace("epochs = 2", "epochs = 3"))
@@ -215,8 +223,9 @@ def test_best_test_accuracy_chooses_the_network(recipe):
 
 
 def test_gain_is_the_mean_of_the_last_ratios():
-    assert gain([0.1, 0.2, 0.1, 0.1, 0.2], 4) == pytest.approx((4 + 1 + 2 + 4) / 4)
-    assert gain([0.1, 0.2, 0.1, 0.1, 0.2], 3) == pytest.approx((1 + 2 + 4) / 3)
+    shares = [0.1, 0.3, 0.15, 0.15, 0.3]  # numbers of units grow by 6, 1, 2 and 4
+    assert gain(shares, 4) == pytest.approx(13 / 4)
+    assert gain(shares, 3) == pytest.approx(7 / 3)
 
 
 def test_parameters_are_those_of_the_paper(tmp_path):
