@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frivkit.errors import UsageError
 from frivkit_mlplab.data import Data, Part
 from frivkit_mlplab.optimisers import rate_in
 from frivkit_mlplab.protocol import Protocol
@@ -66,6 +67,9 @@ def accuracy(networks: Networks, name: str, part: Part) -> Tensor:
 def batches(examples: int, protocol: Protocol, seed: int) -> Iterator[list[Tensor]]:
     """Give for each epoch the rows of each batch that is trained on.
 
+    Raises:
+        UsageError: an epoch has no such batch.
+
     Example:
         >>> from frivkit_mlplab.protocol import PAPER, REFERENCE
         >>> [[len(rows) for rows in next(batches(300, p, 0))] for p in (PAPER, REFERENCE)]
@@ -75,6 +79,11 @@ def batches(examples: int, protocol: Protocol, seed: int) -> Iterator[list[Tenso
     """
     size = protocol.batch
     count = max(1, examples // size) if protocol.whole else -(-examples // size)
+    if count <= protocol.idle:
+        raise UsageError(
+            f"{examples} examples are {count} batch(es) of {size}, and the protocol trains on none "
+            f"of the first {protocol.idle}; give more examples, or a smaller batch"
+        )
     generator = np.random.default_rng([seed, examples, 3])
     for epoch in range(protocol.epochs):
         if protocol.shuffled:

@@ -168,6 +168,11 @@ class TestBatches:
             assert sorted(torch.cat(epoch).tolist()) == list(range(1000))
         assert torch.cat(first).tolist() != torch.cat(second).tolist()
 
+    def test_too_few_examples_for_a_step_are_refused(self):
+        with pytest.raises(UsageError, match="200 examples are 1 batch.* give more examples"):
+            next(batches(200, REFERENCE, 0))
+        assert len(next(batches(200, PAPER, 0))) == 2
+
 
 class TestData:
     def test_balance_is_kept(self):
