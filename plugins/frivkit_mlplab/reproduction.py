@@ -1,4 +1,8 @@
-"""Compare sweeps with the paper's figures: ``python -m frivkit_mlplab.reproduction DIR README``."""
+"""Compare sweeps with the paper's figures.
+
+``python -m frivkit_mlplab.reproduction DIR... README`` keeps the figures of sweeps beside a page and
+makes its tables anew; without DIR, it makes them from what was kept.
+"""
 
 import json
 import sys
@@ -14,7 +18,10 @@ from frivkit_mlplab.figures import gain
 from frivkit_mlplab.results import replace_file
 
 BEGIN, END = "<!-- made from data: begin -->", "<!-- made from data: end -->"
-DOUBLINGS = {"prunable": 4}
+HEADINGS = {
+    "reference": "Trained and measured as the published code does",
+    "paper": "Trained and measured as the text says",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +113,14 @@ def curves(rows: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]])
     return found
 
 
-def tables(found: Sequence[Curve], runs: Sequence[Mapping[str, Any]]) -> str:
-    """Write all comparisons in Markdown."""
+def tables(found: Sequence[Curve], journal: Mapping[str, Any]) -> str:
+    """Write all comparisons of one protocol in Markdown."""
+    runs, protocol = journal["runs"], journal["protocol"]
     seconds = sum(run["provenance"]["seconds"] for run in runs)
     networks = sum(stack["networks"] for run in runs for stack in run["stacks"])
     lines = [
+        f"## {HEADINGS[protocol['measures']]}",
+        "",
         f"{networks:,} networks were trained and measured in {seconds / 60:.0f} minutes.",
         "",
         "| points | off by at most | inside | of |",
@@ -121,21 +131,23 @@ def tables(found: Sequence[Curve], runs: Sequence[Mapping[str, Any]]) -> str:
         inside = [near for curve in members for near in curve.inside]
         lines.append(f"| {family} | {members[0].tolerance} | {sum(inside)} | {len(inside)} |")
     for figure in dict.fromkeys(curve.figure for curve in found):
-        lines += ["", f"## Figure {figure}" if figure[0] in "4E" else f"## By {figure}"]
+        lines += ["", f"### Figure {figure}" if figure[0] in "4E" else f"### By {figure}"]
         for panel in dict.fromkeys(c.panel for c in found if c.figure == figure):
             members = [c for c in found if (c.figure, c.panel) == (figure, panel)]
-            lines += ["", *_table(panel, members)]
+            lines += [
+                "",
+                *_table(panel, members, 4 if panel == "prunable" else protocol["doublings"]),
+            ]
     return "\n".join(lines)
 
 
-def _table(panel: str, members: Sequence[Curve]) -> Iterator[str]:
+def _table(panel: str, members: Sequence[Curve], doublings: int) -> Iterator[str]:
     shares = members[0].tolerance > 0
-    yield f"### {panel.capitalize()}" + (" units" if shares else "")
+    yield f"#### {panel.capitalize()}" + (" units" if shares else "")
     yield ""
     g = " g: ours, paper |" if shares else ""
     yield f"| series | 1/4 | 1/2 | 1 | 2 | 4 |{g}"
     yield "|---|---|---|---|---|---|" + ("---|" if shares else "")
-    doublings = DOUBLINGS.get(panel, 3)
     for curve in members:
         cells = [
             f"{fmean(trials):.2f} ± {pstdev(trials):.2f}, {theirs:.2f}"
@@ -180,6 +192,10 @@ def keep(folder: Path, data: Path) -> None:
 def updated(page: str, data: Path) -> str:
     """Give a page with what stands between its two marks made anew.
 
+    Args:
+        page: Its text.
+        data: Folder of folders of kept sweeps, one a protocol.
+
     Raises:
         DataError: the page has no such marks, or the data cannot be read.
     """
@@ -187,20 +203,31 @@ def updated(page: str, data: Path) -> str:
     _, end, tail = rest.partition(END)
     if not (begin and end):
         raise DataError(f"the page has no {BEGIN} with {END} behind it; put both where tables go")
-    try:
-        rows = [json.loads(line) for line in (data / "results.jsonl").read_text().splitlines()]
-        runs = json.loads((data / "run.json").read_bytes())["runs"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{data} has no results of a sweep ({error}); run frivkit sweep") from error
-    return f"{head}{BEGIN}\n\n{tables(curves(rows, runs), runs)}\n\n{END}{tail}"
+    parts = []
+    for name in HEADINGS:
+        folder = data / name
+        if not folder.is_dir():
+            continue
+        try:
+            rows = [json.loads(line) for line in (folder / "results.jsonl").open("rb")]
+            journal = json.loads((folder / "run.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{folder} has no results of a sweep ({error}); run it again"
+            ) from error
+        parts.append(tables(curves(rows, journal["runs"]), journal))
+    if not parts:
+        raise DataError(f"{data} has no results of sweeps; name the folder of one")
+    return "\n\n".join([f"{head}{BEGIN}", *parts, f"{END}{tail}"])
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Keep what matters of the sweep in the first folder beside the page, and make it anew."""
-    folder, page = map(Path, arguments)
+    """Keep the figures of sweeps beside a page, and make its tables anew."""
+    *folders, page = map(Path, arguments)
     data = page.parent / "data"
-    if folder.resolve() != data.resolve():
-        keep(folder, data)
+    for folder in folders:
+        journal = json.loads((folder / "run.json").read_bytes())
+        keep(folder, data / journal["protocol"]["measures"])
     page.write_text(updated(page.read_text(encoding="utf-8"), data), encoding="utf-8")
 
 

@@ -23,6 +23,7 @@ RUN = {
     "provenance": {"seconds": 90.0},
     "stacks": [{"networks": 15}],
 }
+JOURNAL = {"protocol": {"measures": "reference", "doublings": 3}, "runs": [RUN]}
 
 
 def points(values):
@@ -42,7 +43,7 @@ def test_points_as_near_as_allowed_are_inside():
 
 def test_table_tells_mean_spread_paper_gain_and_what_is_off():
     found = curves(points([PAPERS[0] - 0.06, *PAPERS[1:]]), [RUN])
-    text = tables(found, [RUN])
+    text = tables(found, JOURNAL)
     assert "15 networks were trained and measured in 2 minutes" in text
     assert "| 10 inputs, redundant | 0.055 | 4 | 5 |" in text
     assert "| 0.70 ± 0.01, 0.76 **off** | 0.86 ± 0.01, 0.86 |" in text
@@ -81,20 +82,23 @@ def test_only_figures_of_a_sweep_are_kept(tmp_path):
     lines = [{"stack": "s", "value": 1.0}, *points(PAPERS)]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "sweep/results.jsonl").write_text(text)
-    (tmp_path / "sweep/run.json").write_text(json.dumps({"runs": [RUN]}))
+    (tmp_path / "sweep/run.json").write_text(json.dumps(JOURNAL))
     page = tmp_path / "README.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nbehind\n")
     main([str(tmp_path / "sweep"), str(page)])
-    kept = (tmp_path / "data/results.jsonl").read_text().splitlines()
+    kept = (tmp_path / "data/reference/results.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in kept] == points(PAPERS)
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("\nbehind\n")
     assert "old" not in page.read_text()
     again = page.read_text()
-    main([str(tmp_path / "data"), str(page)])
+    main([str(page)])
     assert page.read_text() == again
+    (tmp_path / "data/reference/run.json").unlink()
+    with pytest.raises(DataError, match="reference has no results of a sweep"):
+        updated(again, tmp_path / "data")
     shutil.rmtree(tmp_path / "data")
-    with pytest.raises(DataError, match="has no results of a sweep"):
+    with pytest.raises(DataError, match="data has no results of sweeps"):
         updated(again, tmp_path / "data")
     with pytest.raises(DataError, match="put both where tables go"):
         updated("no marks", tmp_path)

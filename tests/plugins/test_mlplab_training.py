@@ -169,7 +169,7 @@ class TestBatches:
         assert torch.cat(first).tolist() != torch.cat(second).tolist()
 
     def test_too_few_examples_for_a_step_are_refused(self):
-        with pytest.raises(UsageError, match="200 examples are 1 batch.* give more examples"):
+        with pytest.raises(UsageError, match=r"200 examples are 1 batch.* give more examples"):
             next(batches(200, REFERENCE, 0))
         assert len(next(batches(200, PAPER, 0))) == 2
 
