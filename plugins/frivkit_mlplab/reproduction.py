@@ -1,7 +1,7 @@
 """Compare sweeps with the paper's figures.
 
-``python -m frivkit_mlplab.reproduction DIR... README`` keeps the figures of sweeps beside a page and
-makes its tables anew; without DIR, it makes them from what was kept.
+``python -m frivkit_mlplab.reproduction DIR... README`` keeps the figures of sweeps beside a page
+and makes its tables anew; without DIR, it makes them from what was kept.
 """
 
 import json
@@ -121,7 +121,7 @@ def tables(found: Sequence[Curve], journal: Mapping[str, Any]) -> str:
     lines = [
         f"## {HEADINGS[protocol['measures']]}",
         "",
-        f"{networks:,} networks were trained and measured in {seconds / 60:.0f} minutes.",
+        f"{networks:,} networks were trained and measured in {seconds / 60:.1f} minutes.",
         "",
         "| points | off by at most | inside | of |",
         "|---|---|---|---|",
@@ -209,7 +209,8 @@ def updated(page: str, data: Path) -> str:
         if not folder.is_dir():
             continue
         try:
-            rows = [json.loads(line) for line in (folder / "results.jsonl").open("rb")]
+            lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
+            rows = [json.loads(line) for line in lines]
             journal = json.loads((folder / "run.json").read_bytes())
         except (OSError, ValueError) as error:
             raise DataError(
