@@ -36,6 +36,7 @@ class Curve:
         paper: The paper's means, one a width.
         tolerance: How far off a mean may be, 0 where nothing was fixed.
         family: What curves have in common that may be equally far off.
+        networks: Which networks it chooses among; figure 4d shows curves of E7 and E8 again.
     """
 
     figure: str
@@ -45,6 +46,7 @@ class Curve:
     paper: tuple[float, ...]
     tolerance: float
     family: str
+    networks: tuple[Any, ...]
 
     @property
     def means(self) -> list[float]:
@@ -109,7 +111,8 @@ def curves(rows: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]])
         family, tolerance = allowed(series["inputs"], series["factors"], panel)
         values = tuple(tuple(widths[width]) for width in sorted(widths))
         shares = tuple(theirs["shares"])
-        found.append(Curve(figure, panel, label, values, shares, tolerance, family))
+        networks = (panel, *(str(series[key]) for key in sorted(series.keys() - {"label"})))
+        found.append(Curve(figure, panel, label, values, shares, tolerance, family, networks))
     return found
 
 
@@ -128,9 +131,10 @@ def tables(found: Sequence[Curve], journal: Mapping[str, Any]) -> str:
     ]
     for family in dict.fromkeys(curve.family for curve in found if curve.tolerance):
         members = [curve for curve in found if curve.family == family]
-        inside = [near for curve in members for near in curve.inside]
+        once = {curve.networks: curve for curve in members}.values()
+        inside = [near for curve in once for near in curve.inside]
         lines.append(f"| {family} | {members[0].tolerance} | {sum(inside)} | {len(inside)} |")
-    for figure in dict.fromkeys(curve.figure for curve in found):
+    for figure in sorted({curve.figure for curve in found}):
         lines += ["", f"### Figure {figure}" if figure[0] in "4E" else f"### By {figure}"]
         for panel in dict.fromkeys(c.panel for c in found if c.figure == figure):
             members = [c for c in found if (c.figure, c.panel) == (figure, panel)]

@@ -51,6 +51,14 @@ def test_table_tells_mean_spread_paper_gain_and_what_is_off():
     assert "printed in the plot: 2.08 to 2.45." in text
 
 
+def test_networks_that_two_figures_show_count_once():
+    series = {"label": "1e-4", "inputs": 10, "factors": [0.01]}
+    again = [row | {"figure": "E7", "series": "1e-4"} for row in points(PAPERS)]
+    found = curves([*points(PAPERS), *again], [RUN, RUN | {"figure": "E7", "series": [series]}])
+    assert len(found) == 2
+    assert "| 10 inputs, redundant | 0.055 | 5 | 5 |" in tables(found, JOURNAL)
+
+
 def test_undefined_and_missing_points_leave_a_curve_out():
     rows = points(PAPERS)
     assert curves(rows[2:], [RUN]) == []
