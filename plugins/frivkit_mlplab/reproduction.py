@@ -185,11 +185,17 @@ def printed(figure: str, panel: str) -> tuple[float, float]:
 
 
 def keep(folder: Path, data: Path) -> None:
-    """Write down the figures and the journal of a sweep, and leave its single networks out."""
+    """Write down the figures and the journal of a sweep.
+
+    Single networks are left out, and so are the folders of paths in the commands.
+    """
     data.mkdir(parents=True, exist_ok=True)
     lines = (folder / "results.jsonl").read_bytes().splitlines(keepends=True)
     replace_file(data / "results.jsonl", b"".join(li for li in lines if b'"figure"' in li))
     journal = json.loads((folder / "run.json").read_bytes())
+    for run in journal["runs"]:
+        command = run["provenance"].get("command", [])
+        command[:] = [Path(word).name if Path(word).is_absolute() else word for word in command]
     replace_file(data / "run.json", json.dumps(journal, indent=1).encode() + b"\n")
 
 

@@ -20,7 +20,7 @@ PAPERS = [0.76, 0.864, 0.919, 0.96, 0.98]  # redundant units of "10dim 1e-2"
 RUN = {
     "figure": "4d",
     "series": [{"label": "10dim 1e-2", "inputs": 10, "factors": [0.01]}],
-    "provenance": {"seconds": 90.0},
+    "provenance": {"seconds": 90.0, "command": ["frivkit", "sweep", "fig4d", "-o", "/some/where"]},
     "stacks": [{"networks": 15}],
 }
 JOURNAL = {"protocol": {"measures": "reference", "doublings": 3}, "runs": [RUN]}
@@ -96,6 +96,8 @@ def test_only_figures_of_a_sweep_are_kept(tmp_path):
     main([str(tmp_path / "sweep"), str(page)])
     kept = (tmp_path / "data/reference/results.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in kept] == points(PAPERS)
+    journal = json.loads((tmp_path / "data/reference/run.json").read_text())
+    assert journal["runs"][0]["provenance"]["command"][-2:] == ["-o", "where"]
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("\nbehind\n")
     assert "old" not in page.read_text()
