@@ -1,0 +1,1 @@
+"""Full-scale repetition of the paper's experiments with multilayer perceptrons."""

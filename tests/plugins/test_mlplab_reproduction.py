@@ -1,0 +1,149 @@
+"""Comparison with the paper's figures, and the pages that tell of it."""
+
+import json
+import re
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from frivkit.errors import DataError
+from frivkit_mlplab.protocol import PAPER, REFERENCE
+from frivkit_mlplab.recipes import read_recipe, recipe_names
+from frivkit_mlplab.reproduction import BEGIN, END, allowed, curves, main, tables, updated
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/reproduction/README.md"
+WIDTHS = (0.25, 0.5, 1, 2, 4)
+PAPERS = [0.76, 0.864, 0.919, 0.96, 0.98]  # redundant units of "10dim 1e-2"
+RUN = {
+    "figure": "4d",
+    "series": [{"label": "10dim 1e-2", "inputs": 10, "factors": [0.01]}],
+    "provenance": {"seconds": 90.0, "command": ["frivkit", "sweep", "fig4d", "-o", "/some/where"]},
+    "stacks": [{"networks": 15}],
+}
+JOURNAL = {"protocol": {"measures": "reference", "doublings": 3}, "runs": [RUN]}
+
+
+def points(values):
+    grid = {"figure": "4d", "panel": "redundant", "series": "10dim 1e-2"}
+    return [
+        {**grid, "width": width, "trial": trial, "value": value + shift}
+        for width, value in zip(WIDTHS, values, strict=True)
+        for trial, shift in enumerate((-0.01, 0.01))
+    ]
+
+
+def test_points_as_near_as_allowed_are_inside():
+    (curve,) = curves(points([PAPERS[0] - 0.05, PAPERS[1] + 0.06, *PAPERS[2:]]), [RUN])
+    assert curve.inside == [True, False, True, True, True]
+    assert curve.means == pytest.approx([0.71, 0.924, *PAPERS[2:]])
+
+
+def test_table_tells_mean_spread_paper_gain_and_what_is_off():
+    found = curves(points([PAPERS[0] - 0.06, *PAPERS[1:]]), [RUN])
+    text = tables(found, JOURNAL)
+    assert "15 networks were trained and measured in 1.5 minutes" in text
+    assert "| 10 inputs, redundant | 0.055 | 4 | 5 |" in text
+    assert "| 0.70 ± 0.01, 0.76 **off** | 0.86 ± 0.01, 0.86 |" in text
+    assert "| 2.09, 2.09 |" in text
+    assert "printed in the plot: 2.08 to 2.45." in text
+
+
+def test_networks_that_two_figures_show_count_once():
+    series = {"label": "1e-4", "inputs": 10, "factors": [0.01]}
+    again = [row | {"figure": "E7", "series": "1e-4"} for row in points(PAPERS)]
+    found = curves([*points(PAPERS), *again], [RUN, RUN | {"figure": "E7", "series": [series]}])
+    assert len(found) == 2
+    assert "| 10 inputs, redundant | 0.055 | 5 | 5 |" in tables(found, JOURNAL)
+
+
+def test_undefined_and_missing_points_leave_a_curve_out():
+    rows = points(PAPERS)
+    assert curves(rows[2:], [RUN]) == []
+    assert curves([row | {"value": None} for row in rows], [RUN]) == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "factors", "panel", "off"),
+    [
+        (10, [1e6], "prunable", 0.055),
+        (10_000, [0.01], "redundant", 0.05),
+        (10_000, [0.01], "prunable", 0.15),
+        (10_000, [1], "redundant", 0.15),
+        (10_000, [100], "prunable", 0.25),
+        (10_000, [0.01, 1, 100], "redundant", 0.25),
+        (10, [1], "test accuracy", 0.0),
+    ],
+)
+def test_tolerances(inputs, factors, panel, off):
+    assert allowed(inputs, factors, panel)[1] == off
+
+
+def test_page_is_made_from_its_data():
+    assert updated(PAGE.read_text(), PAGE.parent / "data") == PAGE.read_text()
+
+
+def test_only_figures_of_a_sweep_are_kept(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    lines = [{"stack": "s", "value": 1.0}, *points(PAPERS)]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "sweep/results.jsonl").write_text(text)
+    (tmp_path / "sweep/run.json").write_text(json.dumps(JOURNAL))
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nbehind\n")
+    main([str(tmp_path / "sweep"), str(page)])
+    kept = (tmp_path / "data/reference/results.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in kept] == points(PAPERS)
+    journal = json.loads((tmp_path / "data/reference/run.json").read_text())
+    assert journal["runs"][0]["provenance"]["command"][-2:] == ["-o", "where"]
+    assert page.read_text().startswith("before\n")
+    assert page.read_text().endswith("\nbehind\n")
+    assert "old" not in page.read_text()
+    again = page.read_text()
+    main([str(page)])
+    assert page.read_text() == again
+    (tmp_path / "data/reference/run.json").unlink()
+    with pytest.raises(DataError, match="reference has no results of a sweep"):
+        updated(again, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data")
+    with pytest.raises(DataError, match="data has no results of sweeps"):
+        updated(again, tmp_path / "data")
+    with pytest.raises(DataError, match="put both where tables go"):
+        updated("no marks", tmp_path)
+
+
+class TestSweepsPage:
+    TEXT = (ROOT / "docs/sweeps.md").read_text()
+
+    def test_table_of_fields_is_that_of_the_protocols(self):
+        rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|", self.TEXT, re.MULTILINE)
+        shown = {name: (paper, reference) for name, paper, reference in rows}
+
+        def text(value):
+            return str(value).lower() if isinstance(value, bool) else f"{value}".removesuffix(".0")
+
+        paper, reference = asdict(PAPER), asdict(REFERENCE)
+        wanted = {name: (text(paper[name]), text(reference[name])) for name in paper}
+        assert {name: shown.get(name) for name in wanted} == wanted
+
+    def test_table_of_recipes_has_each_with_its_networks(self):
+        head = self.TEXT.partition("## ")[0]
+        shown = dict(re.findall(r"^\| `([\w-]+)` \| [^|]+ \| ([\d,]+|none) \|", head, re.MULTILINE))
+        for name in recipe_names():
+            number = sum(len(stack.nets) for stack in read_recipe(name).stacks())
+            assert shown.pop(name) == (f"{number:,}" if number else "none")
+        assert shown == {}
+
+    def test_recipe_of_ones_own_can_be_read(self, tmp_path):
+        (block,) = re.findall(r"```toml\n(.*?)```", self.TEXT, re.DOTALL)
+        (tmp_path / "mine.toml").write_text(block)
+        recipe = read_recipe(str(tmp_path / "mine.toml"))
+        assert recipe.protocol == PAPER.changed(epochs=100)
+        assert sum(len(stack.nets) for stack in recipe.stacks()) == 64
+
+    def test_program_runs(self, capsys):
+        (block,) = re.findall(r"```python\n(.*?)```", self.TEXT, re.DOTALL)
+        exec(compile(block, "docs/sweeps.md", "exec"), {})  # noqa: S102  # our own page
+        assert capsys.readouterr().out == "20 40\n"
