@@ -28,7 +28,8 @@ lint: .venv/installed
 	.venv/bin/lint-imports --no-logo
 
 # PYTHONSAFEPATH keeps the checkout off sys.path, also in the processes that tests start; the suite
-# itself checks that every module comes from the wheel when FRIVKIT_EXPECT=wheel.
+# itself checks that every module comes from the wheel when FRIVKIT_EXPECT=wheel.  What is slow was
+# tried on the checkout.
 wheel-test: .venv/installed .venv-wheel/installed
 	rm -rf build/wheel
 	.venv/bin/python -m build --wheel --no-isolation --outdir build/wheel

@@ -356,4 +356,4 @@ def test_sizes_that_no_data_has_are_left_to_the_data(size, tmp_path):
     proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = size
     model = load(saved(proto, tmp_path), {})
     assert model.inputs[0].shape == (size if size > 0 else None,)
-    assert survey(model).sites == ()
+    assert len(survey(model).sites) == (size < 1)  # the weights tell what is open, not what is not
