@@ -18,6 +18,8 @@ from frivkit.graph.shapes import batch_symbol, sizes_for
 Numbers = NDArray[Any]
 EXAMPLES = (2, 3)
 """Batches for which sizes are worked out; numbers that differ between them are not fixed."""
+OLDEST_IR = 4
+"""IR version with which initializers that are no inputs came."""
 MOST = 64
 """Entries of the largest tensor that is taken for a list of sizes."""
 FIXED = {
@@ -61,6 +63,8 @@ def fix_sizes(model: ir.Model) -> None:
             idle.append(value)
     for value in idle:
         _drop(graph, value)
+    if idle:
+        model.ir_version = max(OLDEST_IR, model.ir_version)
 
 
 def _drop(graph: ir.Graph, value: ir.Value) -> None:

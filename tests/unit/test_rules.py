@@ -164,6 +164,8 @@ JOINED = [
     case("y = ConvTranspose <group = 8> (x, w)", MAPS, Joins(MAPS, "depthwise"), w=(8, 1, 3, 3)),
     case("t = Transpose <perm = [0, 2, 1]> (z) y = MatMul (x, t)", ROWS,
          Joins(Layout.of(3, 8), "inner")),
+    case("y = com.microsoft.SkipLayerNormalization (x, z, g)", ROWS, Joins(ROWS, "sum"), g=(8,),
+         domains=("com.microsoft",)),
     case('y = Einsum <equation = "ntd,nsd->nts"> (x, z)', ROWS, Joins(Layout.of(3, 8), "inner")),
     case('y = Einsum <equation = "ntd,ntd->ntd"> (x, z)', ROWS, Joins(ROWS, "product")),
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from frivkit.graph.layout import Effect, Ends, Keeps, Layout
+from frivkit.graph.layout import Effect, Ends, Joins, Keeps, Layout
 
 
 def _per_unit(node: ir.Node, index: int, layout: Layout) -> Effect:
@@ -25,6 +25,12 @@ def _across(node: ir.Node, index: int, layout: Layout) -> Effect:
     return Keeps(layout, places=True) if index == 0 else Ends("units are parameters of a norm")
 
 
+def _after_a_sum(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Add two streams and rescale units by statistics over all of them."""
+    del node
+    return Joins(layout, "sum") if index < 2 else Ends("units are parameters of a norm")
+
+
 def _quantised(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Round or restore each entry."""
     del node
@@ -39,6 +45,8 @@ RULES = {
     "LayerNormalization": _across,
     "SimplifiedLayerNormalization": _across,
     "RMSNormalization": _across,
+    "SkipLayerNormalization": _after_a_sum,
+    "SkipSimplifiedLayerNormalization": _after_a_sum,
     "GroupNormalization": _across,
     "MeanVarianceNormalization": _across,
     "Softmax": _across,

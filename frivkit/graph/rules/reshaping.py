@@ -13,8 +13,6 @@ EXAMPLES = (2, 3)
 """Batches for which the places of units are worked out; what differs between them is no layout."""
 
 Sizes = tuple[int | None, ...]
-
-
 Groups = list[tuple[int, int, int, int]]
 """Runs of axes: the first and the one behind the last, of what is read, then of what is made."""
 
