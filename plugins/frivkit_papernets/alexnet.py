@@ -82,4 +82,4 @@ def alexnet(
     return net
 
 
-ALEXNET = Architecture(alexnet, AlexNetOptions)
+ALEXNET = Architecture(alexnet, AlexNetOptions, layers=("conv1", "conv2", "fc3", "fc4"))

@@ -6,7 +6,7 @@ from torch import nn
 
 from frivkit.options import NoOptions
 from frivkit.train import Architecture, scaled
-from frivkit_papernets.initial import he_
+from frivkit_papernets.initial import initialise_
 from frivkit_papernets.parts import image
 
 
@@ -49,7 +49,7 @@ def cnn(shape: tuple[int, ...], classes: int, width: float, options: NoOptions) 
     )
     for layer in net:
         if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
-            he_(layer.weight)
+            initialise_(layer.weight, "he-normal")
             nn.init.zeros_(layer.bias)
     return net
 

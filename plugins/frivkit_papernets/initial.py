@@ -85,8 +85,3 @@ def initialise_(weight: Tensor, init: Init) -> None:
         truncated_normal_(weight, spread / SHRINKAGE)
     else:
         nn.init.uniform_(weight, -sqrt(3) * spread, sqrt(3) * spread)
-
-
-def he_(weight: Tensor) -> None:
-    """Fill ``weight`` as :func:`initialise_` does with ``he-normal``, which suits ReLU layers."""
-    initialise_(weight, "he-normal")

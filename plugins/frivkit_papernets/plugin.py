@@ -12,4 +12,10 @@ def architectures() -> list[Offer]:
         Offer("alexnet-cifar", "frivkit_papernets.alexnet:ALEXNET", "the paper's, for CIFAR-10"),
         Offer("resnet56", "frivkit_papernets.resnet:RESNET56", "27 residual blocks, for CIFAR-10"),
         Offer("resnet18", "frivkit_papernets.resnet:RESNET18", "8 residual blocks, for ImageNet"),
+        Offer("inception-v3", "frivkit_papernets.inception:INCEPTION", "11 modules, for ImageNet"),
+        Offer(
+            "inception-v3-layer",
+            "frivkit_papernets.inception:INCEPTION_LAYER",
+            "the same with one module at another width",
+        ),
     ]

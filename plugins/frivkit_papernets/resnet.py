@@ -88,7 +88,9 @@ def resnet56(
     paper = options.protocol == "paper"
     norm, first = _norm(options), scaled(16, width)
     maps = [first, *(scaled(units, width) for units in (16, 32, 64))]
-    parts: OrderedDict[str, nn.Module] = OrderedDict(conv1=NormedConv(channels, first, (3, 3), norm))
+    parts: OrderedDict[str, nn.Module] = OrderedDict(
+        conv1=NormedConv(channels, first, (3, 3), norm)
+    )
     _add_stages(parts, maps, 9, 3, (1, 1, 1) if paper else (1, 2, 2), norm)
     return _finished(parts, maps[-1], classes, options)
 
@@ -180,5 +182,10 @@ def _finished(
     return net
 
 
-RESNET56 = Architecture(resnet56, ResNetOptions)
-RESNET18 = Architecture(resnet18, ResNetOptions)
+def _layers(stages: int, blocks: int) -> tuple[str, ...]:
+    """Name ``conv1`` and what each stage writes, after the sum and the ReLU of its last block."""
+    return ("conv1", *(f"stage{stage + 1}.block{blocks}.conv2" for stage in range(stages)))
+
+
+RESNET56 = Architecture(resnet56, ResNetOptions, layers=_layers(3, 9))
+RESNET18 = Architecture(resnet18, ResNetOptions, layers=_layers(4, 2))
