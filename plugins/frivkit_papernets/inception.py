@@ -1,7 +1,7 @@
 """Inception-v3, all of it or one module at another width."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,6 @@ from frivkit_papernets.initial import Init, initialise_, truncated_normal_
 from frivkit_papernets.parts import Norm, NormedConv, image
 
 NORM = Norm(momentum=0.0003, eps=0.001, scaled=False)
-Units = Callable[[str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class InceptionOptions:
 class Fork(nn.Module):
     """Several layers that read the same, their maps one behind the other."""
 
-    def __init__(self, ways: OrderedDict[str, nn.Module]) -> None:
+    def __init__(self, ways: Mapping[str, nn.Module]) -> None:
         super().__init__()
         for name, way in ways.items():
             self.add_module(name, way)
@@ -120,7 +119,7 @@ def inception(
         >>> sum(p.numel() for p in net.parameters() if p.requires_grad)  # figure E1
         2286026
     """
-    return _built("inception-v3", shape, classes, width, width, options)
+    return _built("inception-v3", shape, classes, (width, width), options)
 
 
 def inception_layer(
@@ -136,33 +135,31 @@ def inception_layer(
         >>> sum(p.numel() for p in net.parameters() if p.requires_grad)  # figure E1
         34174658
     """
-    return _built("inception-v3-layer", shape, classes, 1.0, width, options)
+    return _built("inception-v3-layer", shape, classes, (1.0, width), options)
 
 
 def _built(
     name: str,
     shape: tuple[int, ...],
     classes: int,
-    width: float,
-    varied: float,
+    widths: tuple[float, float],
     options: InceptionOptions,
 ) -> nn.Module:
+    """Build a net from the widths of all modules and of the one that is varied."""
+    width, varied = widths
     reference = options.protocol == "reference"
     maps, height, breadth = image(name, shape, 107 if reference else 75)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for part, layer in STEM.items():
-        layers[part], maps = _layer(layer, maps, lambda text: _units(text, width))
+        layers[part], maps = _layer(layer, maps, width)
     auxiliary = None
     for part, branches in (MODULES | (DEPARTURE if reference else {})).items():
         factor = varied if part == VARIED else width
-        made = [
-            _branch(b, maps, lambda text, by=factor: _units(text, by)) for b in branches.values()
-        ]
-        layers[part] = Fork(OrderedDict(zip(branches, (each for each, _ in made), strict=True)))
-        maps = sum(outputs for _, outputs in made)
+        made = {branch: _branch(text, maps, factor) for branch, text in branches.items()}
+        layers[part] = Fork({branch: each for branch, (each, _) in made.items()})
+        maps = sum(outputs for _, outputs in made.values())
         if reference and part == "mixed_17x17x768e":
-            places = (_places(height), _places(breadth))
-            auxiliary = Auxiliary(maps, places, classes, width)
+            auxiliary = Auxiliary(maps, (_places(height), _places(breadth)), classes, width)
     layers["mean"] = nn.AdaptiveAvgPool2d(1)
     layers["dropout"] = nn.Dropout(0.2 if reference else 0.0)
     layers["flatten"] = nn.Flatten()
@@ -172,10 +169,6 @@ def _built(
     return net
 
 
-def _units(text: str, width: float) -> int:
-    return int(text[:-1]) if text.endswith("!") else scaled(int(text), width)
-
-
 def _places(size: int) -> int:
     """Give the height of the 17 x 17 maps in an image of another height than 299."""
     stem = (size - 3) // 2 - 1  # conv0 and conv1
@@ -183,30 +176,30 @@ def _places(size: int) -> int:
     return (pooled - 3) // 2 + 1
 
 
-def _branch(text: str, inputs: int, units: Units) -> tuple[nn.Module, int]:
-    """Build a branch; the last of several layers is called ``last``."""
+def _branch(text: str, inputs: int, width: float) -> tuple[nn.Module, int]:
+    """Build a branch and give the maps it writes; the last of its layers is called ``last``."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     parts = text.split(", ")
     for number, part in enumerate(parts, start=1):
         name = "last" if number == len(parts) else f"layer{number}"
-        layers[name], inputs = _layer(part, inputs, units)
+        layers[name], inputs = _layer(part, inputs, width)
     return nn.Sequential(layers), inputs
 
 
-def _layer(text: str, inputs: int, units: Units) -> tuple[nn.Module, int]:
-    """Build what one entry of the table says; give it and the maps that it writes."""
+def _layer(text: str, inputs: int, width: float) -> tuple[nn.Module, int]:
+    """Build what one entry of the table says and give the maps it writes."""
     if text == "mean":
         return nn.AvgPool2d(3, 1, padding=1, count_include_pad=False), inputs
     if text == "max":
         return nn.MaxPool2d(3, 2), inputs
-    number, places = text.split(" ")
-    outputs = units(number)
-    if "|" in places:
-        ways = zip(("across", "down"), places.split("|"), strict=True)
-        return Fork(
-            OrderedDict((name, _convolution(inputs, outputs, way)) for name, way in ways)
-        ), 2 * outputs
-    return _convolution(inputs, outputs, places), outputs
+    number, _, places = text.partition(" ")
+    outputs = int(number[:-1]) if number.endswith("!") else scaled(int(number), width)
+    across, fork, down = places.partition("|")
+    first = _convolution(inputs, outputs, across)
+    if not fork:
+        return first, outputs
+    down_way = _convolution(inputs, outputs, down)
+    return Fork({"across": first, "down": down_way}), 2 * outputs
 
 
 def _convolution(inputs: int, outputs: int, places: str) -> NormedConv:

@@ -104,7 +104,7 @@ class NeighbourNorm(nn.Module):
 
     Source:
         Krizhevsky et al. 2012, section 3.3, with the numbers of Casper et al. 2021, appendix D.
-        Where torch differs: it divides ``alpha`` by the number of maps.
+        Torch's and ONNX's own divide ``alpha`` by the number of maps.
     """
 
     def __init__(self, alpha: float = 2e-5, beta: float = 0.75) -> None:
@@ -114,18 +114,25 @@ class NeighbourNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, maps, height, width) to the same shape."""
         if torch.onnx.is_in_onnx_export():
-            return cast(Tensor, _Lrn.apply(x, 5 * self.alpha, self.beta))
-        return functional.local_response_norm(x, 5, 5 * self.alpha, self.beta, 1.0)
+            made = _Lrn.apply(x, self.alpha, self.beta)  # type: ignore[no-untyped-call]
+            return cast(Tensor, made)
+        return _normalised(x, self.alpha, self.beta)
+
+
+def _normalised(x: Tensor, alpha: float, beta: float) -> Tensor:
+    squares = functional.pad(x.square().unsqueeze(1), (0, 0, 0, 0, 2, 2))
+    sums = 5 * functional.avg_pool3d(squares, (5, 1, 1), stride=1).squeeze(1)
+    return x / (1 + alpha * sums) ** beta
 
 
 class _Lrn(torch.autograd.Function):
-    """One LRN node; torch would write a dozen, in which nobody would see that units stay apart."""
+    """One LRN node; else there would be a dozen, in which nobody sees that units stay apart."""
 
     @staticmethod
     def forward(_: Any, x: Tensor, alpha: float, beta: float) -> Tensor:
-        return functional.local_response_norm(x, 5, alpha, beta, 1.0)
+        return _normalised(x, alpha, beta)
 
     @staticmethod
     def symbolic(graph: Any, x: Any, alpha: float, beta: float) -> Any:
-        made = graph.op("LRN", x, size_i=5, alpha_f=alpha, beta_f=beta, bias_f=1.0)
+        made = graph.op("LRN", x, size_i=5, alpha_f=5 * alpha, beta_f=beta, bias_f=1.0)
         return made.setType(x.type())

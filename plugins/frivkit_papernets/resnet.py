@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -33,13 +34,20 @@ class Block(nn.Module):
         inputs: Maps read.
         outputs: Maps written.
         kernel: Size of both kernels.
+        norm: The batch norm after each convolution.
         stride: Of the first convolution, and of the shortcut.
         projected: Whether the input passes a 1 x 1 convolution on its way to the sum.
-        norm: The batch norm after each convolution.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, projected: bool, norm: Norm
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        norm: Norm,
+        *,
+        stride: int = 1,
+        projected: bool = False,
     ) -> None:
         super().__init__()
         square = (kernel, kernel)
@@ -91,20 +99,20 @@ def resnet56(
     parts: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=NormedConv(channels, first, (3, 3), norm)
     )
-    _add_stages(parts, maps, 9, 3, (1, 1, 1) if paper else (1, 2, 2), norm)
+    parts |= _stages(maps, 9, 3, (1, 1, 1) if paper else (1, 2, 2), norm)
     return _finished(parts, maps[-1], classes, options)
 
 
 def resnet18(
     shape: tuple[int, ...], classes: int, width: float, options: ResNetOptions
 ) -> nn.Module:
-    """Build ``conv1`` of 64 x ``width`` maps and four stages of 2 blocks, of 64, 128, 256 and 512 x.
+    """Build ``conv1`` of 64 x ``width`` maps and four stages of 2 blocks, of 64, 128, 256, 512 x.
 
     ``conv1`` is 7 x 7 with stride 2, and 3 x 3 max-pooling with stride 2 follows it.  The first
     block of each stage has a projection.
 
-    1. ``paper``: kernels of blocks are 7 x 7, each stage begins with stride 2, weights are Glorot's.
-    2. ``reference``: kernels of blocks are 3 x 3, the first stage has stride 1, weights are LeCun's,
+    1. ``paper``: blocks have 7 x 7 kernels, each stage begins with stride 2, weights are Glorot's.
+    2. ``reference``: blocks have 3 x 3 kernels, the first stage has stride 1, weights are LeCun's,
        and the running statistics of batch norm take 0.003 of a batch.  This is the usual ResNet18
        but for the projection in its first stage, and the net whose parameters the paper counts.
 
@@ -130,7 +138,7 @@ def resnet18(
         pool1=halving_pool((height + 1) // 2, (breadth + 1) // 2),
     )
     kernel, strides = (7, (2, 2, 2, 2)) if paper else (3, (1, 2, 2, 2))
-    _add_stages(parts, maps, 2, kernel, strides, norm)
+    parts |= _stages(maps, 2, kernel, strides, norm)
     return _finished(parts, maps[-1], classes, options)
 
 
@@ -138,28 +146,18 @@ def _norm(options: ResNetOptions) -> Norm:
     return Norm() if options.protocol == "paper" else Norm(momentum=0.003)
 
 
-def _add_stages(
-    parts: OrderedDict[str, nn.Module],
-    maps: Sequence[int],
-    blocks: int,
-    kernel: int,
-    strides: Sequence[int],
-    norm: Norm,
-) -> None:
-    for stage, stride in enumerate(strides, start=1):
-        before, after = maps[stage - 1 : stage + 1]
-        parts[f"stage{stage}"] = nn.Sequential(
-            OrderedDict(
-                {
-                    f"block{number}": (
-                        Block(before, after, kernel, stride, True, norm)
-                        if number == 1
-                        else Block(after, after, kernel, 1, False, norm)
-                    )
-                    for number in range(1, blocks + 1)
-                }
-            )
-        )
+def _stages(
+    maps: Sequence[int], blocks: int, kernel: int, strides: Sequence[int], norm: Norm
+) -> dict[str, nn.Module]:
+    """Build stages that begin with ``strides`` and lead from each of ``maps`` to the next."""
+    stages: dict[str, nn.Module] = {}
+    for number, (before, after) in enumerate(pairwise(maps)):
+        first = Block(before, after, kernel, norm, stride=strides[number], projected=True)
+        row: OrderedDict[str, nn.Module] = OrderedDict(block1=first)
+        for place in range(2, blocks + 1):
+            row[f"block{place}"] = Block(after, after, kernel, norm)
+        stages[f"stage{number + 1}"] = nn.Sequential(row)
+    return stages
 
 
 def _finished(
