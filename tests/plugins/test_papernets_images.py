@@ -7,9 +7,11 @@ import onnx
 import pytest
 import torch
 
+from frivkit.data import open_data
 from frivkit.errors import DataError, UsageError
 from frivkit.options import parse_options
 from frivkit.pipeline import Request, analyze, inspect_model
+from frivkit.progress import Silent
 from frivkit.registry import installed
 from frivkit.torchexport import exported
 from frivkit.train import train
@@ -330,21 +332,26 @@ def test_trained_file_names_the_layers_of_the_paper(tmp_path):
     assert [site.layer for site in found.sites] == told["frivkit.layers"].split(",")
 
 
+WATCH = {"sgd": {}, "lab": {"choose": "last"}}
+
+
 def test_cnn_is_about_all_its_layers(tmp_path):
     path = tmp_path / "net.onnx"
     train("cnn", "digits", path, width=1 / 4, options={"epochs": "0"})
     assert "frivkit.layers" not in {entry.key for entry in onnx.load(path).metadata_props}
 
 
-def test_trainers_leave_the_auxiliary_classifier_as_it_was_drawn(tmp_path):
+@pytest.mark.parametrize("trainer", ["sgd", "lab"])
+def test_trainers_leave_the_auxiliary_classifier_as_it_was_drawn(trainer, tmp_path):
     random = np.random.default_rng(0)
     x = random.normal(size=(6, 3, 107, 107)).astype(np.float32)
     np.savez(tmp_path / "d.npz", x=x, y=np.arange(6) % 3)
-    options = {"protocol": "reference", "epochs": "1", "lr": "0.001", "batch": "3"}
-    spec = f"npz:{tmp_path / 'd.npz'}"
-    made = train("inception-v3", spec, tmp_path / "net.onnx", test_data=spec, width=1 / 16,
-                 options=options)  # fmt: skip
-    assert made.parameters == trainable(
-        build("inception-v3", (3, 107, 107), 3, 1 / 16, protocol="reference")
-    )
-    assert not [i.name for i in onnx.load(made.path).graph.initializer if "aux" in i.name]
+    data = open_data(f"npz:{tmp_path / 'd.npz'}", None)
+    method = installed().load("trainers", trainer)
+    net = build("inception-v3", (3, 107, 107), 3, 1 / 16, protocol="reference")
+    before = {name: weight.clone() for name, weight in net.named_parameters()}
+    given = {"epochs": "1", "lr": "0.001", "batch": "3", "weight_decay": "0.1"}
+    method.fit(net, data, None, 0, parse_options(method.options, given | WATCH[trainer]), Silent())
+    same = {name for name, weight in net.named_parameters() if torch.equal(weight, before[name])}
+    scales = {name for name in before if name.endswith("norm.weight")}  # not trainable, all 1
+    assert same == scales | {name for name in before if name.startswith("auxiliary.")}
