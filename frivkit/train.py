@@ -42,10 +42,13 @@ class Architecture(Generic[Options]):
             torch's global generator, which was seeded just before.
         options: Dataclass of the settings that ``--option key=value`` sets, read by
             :func:`frivkit.options.parse_options`.
+        layers: Patterns, as ``--layer`` takes them, of the layers that a study of it is about; the
+            file written has them in its metadata.  Empty for all.
     """
 
     build: "Callable[[tuple[int, ...], int, float, Options], nn.Module]"
     options: type[Options] = NoOptions  # type: ignore[assignment]  # the default of a generic
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +232,8 @@ def train(
         "frivkit.seed": str(seed),
         "frivkit.recipe": json.dumps(recipe, allow_nan=False),
     }
+    if design.layers:
+        metadata["frivkit.layers"] = ",".join(design.layers)
     with _torch(seed, threads):  # for the threads
         kept, reached = _written(network, test, target, record.kept, metadata)
     warnings = tuple(dict.fromkeys(line for part in parts for line in part.warnings))

@@ -4,10 +4,10 @@ from collections import OrderedDict
 
 from torch import nn
 
-from frivkit.errors import DataError
 from frivkit.options import NoOptions
 from frivkit.train import Architecture, scaled
-from frivkit_papernets.initial import he_
+from frivkit_papernets.initial import initialise_
+from frivkit_papernets.parts import image
 
 
 def cnn(shape: tuple[int, ...], classes: int, width: float, options: NoOptions) -> nn.Module:
@@ -29,12 +29,7 @@ def cnn(shape: tuple[int, ...], classes: int, width: float, options: NoOptions) 
         >>> sum(p.numel() for p in cnn((1, 8, 8), 10, 1, NoOptions()).parameters())
         13802
     """
-    if len(shape) != 3 or min(shape[1:]) < 4:
-        raise DataError(
-            f"cnn needs images (channels, height, width) of at least 4 x 4, the data has shape "
-            f"{shape}; use mlp, or data of another layout"
-        )
-    channels, height, breadth = shape
+    channels, height, breadth = image("cnn", shape, 4)
     first, second, hidden = scaled(16, width), scaled(32, width), scaled(64, width)
     net = nn.Sequential(
         OrderedDict(
@@ -54,7 +49,7 @@ def cnn(shape: tuple[int, ...], classes: int, width: float, options: NoOptions) 
     )
     for layer in net:
         if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
-            he_(layer.weight)
+            initialise_(layer.weight, "he-normal")
             nn.init.zeros_(layer.bias)
     return net
 

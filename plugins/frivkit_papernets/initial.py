@@ -1,9 +1,18 @@
-"""Initial weights.  All are truncated normals: a draw beyond two scales is drawn again."""
+"""Initial weights: scaled to the layer as Glorot, He or LeCun have it, or of a given scale.
+
+Each kind comes uniform and normal; normal draws beyond two scales are drawn again.
+"""
 
 from math import sqrt
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+Init = Literal[
+    "glorot-normal", "glorot-uniform", "he-normal", "he-uniform", "lecun-normal", "lecun-uniform"
+]
+"""What an option ``init`` can name."""
 
 SHRINKAGE = 0.87962566103423978  # s.d. of a standard normal that is truncated at -2 and 2
 
@@ -24,15 +33,55 @@ def truncated_normal_(weight: Tensor, scale: float) -> None:
             nn.init.trunc_normal_(weight, std=scale, a=-2 * scale, b=2 * scale)
 
 
-def he_(weight: Tensor) -> None:
-    """Fill ``weight`` for a ReLU layer: s.d. sqrt(2 / fan-in), after the truncation.
+def fans(weight: Tensor) -> tuple[int, int]:
+    """Give fan-in and fan-out: inputs and outputs of a layer, each times the places of its kernel.
 
     Args:
-        weight: Shape (outputs, inputs, ...), changed in place.
+        weight: Shape (outputs, inputs, *kernel).
+
+    Example:
+        >>> fans(torch.empty(64, 3, 5, 5))
+        (75, 1600)
+    """
+    outputs, inputs, *_ = weight.shape
+    places = weight[0, 0].numel()
+    return inputs * places, outputs * places
+
+
+def variance(weight: Tensor, init: Init) -> float:
+    """Give the variance with which ``init`` draws the weights of a layer.
+
+    Args:
+        weight: Shape (outputs, inputs, *kernel).
+        init: The kind; whether it is normal or uniform does not matter.
 
     Source:
-        He et al. 2015, arXiv:1502.01852, equation 10.  Where we differ: a truncated normal of the
-        same s.d., as in TensorFlow's ``he_normal``.
+        2 / (fan-in + fan-out): Glorot and Bengio 2010.  2 / fan-in: He et al. 2015,
+        arXiv:1502.01852, equation 10.  1 / fan-in: LeCun et al. 2012, "Efficient BackProp".  All
+        three as in Casper et al. 2021, appendix E.
+
+    Example:
+        >>> variance(torch.empty(30, 50), "glorot-uniform")
+        0.025
     """
-    fan_in = weight[0].numel()
-    truncated_normal_(weight, sqrt(2 / fan_in) / SHRINKAGE)
+    into, out = fans(weight)
+    kind = init.partition("-")[0]
+    return {"glorot": 2 / (into + out), "he": 2 / into, "lecun": 1 / into}[kind]
+
+
+def initialise_(weight: Tensor, init: Init) -> None:
+    """Fill ``weight`` with draws of mean 0 and of the variance that suits the layer.
+
+    Args:
+        weight: Shape (outputs, inputs, *kernel), changed in place.
+        init: How to draw.
+
+    Source:
+        :func:`variance`.  Where we differ: normals are truncated at two scales, and then have the
+        variance named there, as TensorFlow draws them.
+    """
+    spread = sqrt(variance(weight, init))
+    if init.endswith("normal"):
+        truncated_normal_(weight, spread / SHRINKAGE)
+    else:
+        nn.init.uniform_(weight, -sqrt(3) * spread, sqrt(3) * spread)

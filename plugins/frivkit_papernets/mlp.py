@@ -10,7 +10,7 @@ from torch import nn
 
 from frivkit.errors import UsageError
 from frivkit.train import Architecture, scaled
-from frivkit_papernets.initial import he_, truncated_normal_
+from frivkit_papernets.initial import Init, initialise_, truncated_normal_
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,16 @@ class MlpOptions:
 
     Attributes:
         depth: Hidden layers, at least 1.
-        init: ``he`` for weights that suit the layer's size; ``normal`` for the paper's, whose
-            spread ``std`` is the same for every size.
-        std: With ``normal``, the scale of the output layer's weights, at least 0.  Hidden layers
-            get a tenth of it, as in the code published with the paper.
+        init: ``he`` is ``he-normal``, which suits the layer's size, as do the others of
+            :data:`~frivkit_papernets.initial.Init`.  Two have a scale that is the same for every
+            size: ``normal``, truncated at two scales, that of the code published with the paper,
+            and ``gaussian``, not truncated, that of its text.
+        std: The scale of the output layer's weights, at least 0.  Hidden layers get a tenth of it
+            with ``normal``, the same with ``gaussian``.  The paper's init factor f is std=0.01f.
     """
 
     depth: int = 1
-    init: Literal["he", "normal"] = "he"
+    init: Literal["he", "normal", "gaussian", Init] = "he"
     std: float = 0.01
 
     def __post_init__(self) -> None:
@@ -52,20 +54,22 @@ def mlp(shape: tuple[int, ...], classes: int, width: float, options: MlpOptions)
     sizes = [prod(shape), *[scaled(128, width)] * options.depth]
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     for number, (before, units) in enumerate(pairwise(sizes), start=1):
-        layers[f"fc{number}"] = _linear(before, units, options, options.std / 10)
+        layers[f"fc{number}"] = _linear(before, units, options, 0.1)
         layers[f"relu{number}"] = nn.ReLU()
-    layers["output"] = _linear(sizes[-1], classes, options, options.std)
+    layers["output"] = _linear(sizes[-1], classes, options, 1.0)
     return nn.Sequential(layers)
 
 
-def _linear(before: int, units: int, options: MlpOptions, scale: float) -> nn.Linear:
+def _linear(before: int, units: int, options: MlpOptions, share: float) -> nn.Linear:
     layer = nn.Linear(before, units)
     nn.init.zeros_(layer.bias)
-    if options.init == "he":
-        he_(layer.weight)
+    if options.init == "normal":
+        truncated_normal_(layer.weight, options.std * share)
+    elif options.init == "gaussian":
+        nn.init.normal_(layer.weight, std=options.std)
     else:
-        truncated_normal_(layer.weight, scale)
+        initialise_(layer.weight, "he-normal" if options.init == "he" else options.init)
     return layer
 
 
-MLP = Architecture(mlp, MlpOptions)
+MLP = Architecture(mlp, MlpOptions, layers=("fc*",))

@@ -8,7 +8,7 @@ from frivkit.options import NoOptions
 from frivkit.registry import installed
 from frivkit.train import scaled
 from frivkit_papernets.cnn import cnn
-from frivkit_papernets.initial import he_, truncated_normal_
+from frivkit_papernets.initial import truncated_normal_
 from frivkit_papernets.mlp import MlpOptions, mlp
 
 
@@ -55,12 +55,22 @@ def test_paper_s_weights_are_ten_times_smaller_in_the_hidden_layer():
         assert not layer.bias.any()
 
 
-def test_he_weights_have_the_spread_that_suits_the_fan_in():
+def test_gaussian_weights_have_one_scale_and_no_bounds():
     torch.manual_seed(0)
-    for shape, fan_in in (((500, 200), 200), ((64, 32, 3, 3), 288)):
-        weight = torch.empty(shape)
-        he_(weight)
-        assert float(weight.std()) == pytest.approx((2 / fan_in) ** 0.5, rel=0.02)
+    network = mlp((1000,), 1000, 4, MlpOptions(init="gaussian", std=0.5))
+    for layer in (network.fc1, network.output):
+        assert float(layer.weight.detach().std()) == pytest.approx(0.5, rel=0.01)
+        assert float(layer.weight.detach().abs().max()) > 1.5
+        assert not layer.bias.any()
+
+
+def test_he_is_he_normal():
+    def draw(init):
+        torch.manual_seed(3)
+        return mlp((20,), 3, 1, MlpOptions(init=init)).fc1.weight
+
+    assert torch.equal(draw("he"), draw("he-normal"))
+    assert not torch.equal(draw("he"), draw("lecun-normal"))
 
 
 def test_weights_of_scale_zero_are_zero():
@@ -105,13 +115,13 @@ def test_width_that_leaves_no_unit_or_too_many_is_refused(width):
         scaled(128, width)
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "alexnet-cifar", "resnet56"])
 def test_same_seed_draws_the_same_weights(name):
     architecture = installed().load("architectures", name)
 
     def draw(seed):
         torch.manual_seed(seed)
-        return architecture.build((1, 8, 8), 10, 1, architecture.options()).state_dict()
+        return architecture.build((1, 8, 8), 10, 0.25, architecture.options()).state_dict()
 
     first, again, other = draw(1), draw(1), draw(2)
     assert all(torch.equal(first[key], again[key]) for key in first)

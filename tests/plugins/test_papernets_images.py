@@ -1,0 +1,357 @@
+"""The paper's convolutional networks: sizes, protocols, and what frivkit finds in them."""
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from frivkit.data import open_data
+from frivkit.errors import DataError, UsageError
+from frivkit.options import parse_options
+from frivkit.pipeline import Request, analyze, inspect_model
+from frivkit.progress import Silent
+from frivkit.registry import installed
+from frivkit.torchexport import exported
+from frivkit.train import train
+from frivkit_papernets.alexnet import AlexNetOptions
+from frivkit_papernets.inception import InceptionOptions, inception, inception_layer
+from frivkit_papernets.parts import NeighbourNorm, halving_pool
+
+WIDTHS = (0.25, 0.5, 1, 2, 4)
+
+# Casper et al. 2021, figure E1, and the notebook it was drawn by.
+PUBLISHED = {
+    ("alexnet-cifar", (3, 32, 32), 10): (438746, 1749930, 6989642, 27938442, 111713546),
+    ("resnet56", (3, 32, 32), 10): (54518, 215362, 856058, 3413482, 13632458),
+    ("resnet18", (3, 224, 224), 1001): (831513, 3057225, 11694249, 45710697, 180713193),
+    ("inception-v3", (3, 299, 299), 1001): (2286026, 7571266, 27145970),
+    ("inception-v3-layer", (3, 299, 299), 1001): (
+        *(25993598, 26350842, 27145970, 29058786, 34174658),
+    ),
+    ("mlp", (10,), 2): (418, 834, 1666, 3330, 6658),
+    ("mlp", (10_000,), 2): (320098, 640194, 1280386, 2560770, 5121538),
+}
+CASES = [
+    (*net, width, count)
+    for net, counts in PUBLISHED.items()
+    for width, count in zip(WIDTHS, counts, strict=False)
+]
+
+
+def build(name, shape, classes, width, **options):
+    design = installed().load("architectures", name)
+    if "protocol" not in design.options.__dataclass_fields__:
+        options.pop("protocol", None)
+    return design.build(shape, classes, width, parse_options(design.options, options))
+
+
+def trainable(net):
+    return sum(weight.numel() for weight in net.parameters() if weight.requires_grad)
+
+
+def test_all_published_numbers_are_compared():
+    assert len(CASES) == 33
+
+
+@pytest.mark.parametrize(("name", "shape", "classes", "width", "published"), CASES)
+def test_reference_has_the_published_number_of_parameters(name, shape, classes, width, published):
+    with torch.device("meta"):
+        net = build(name, shape, classes, width, protocol="reference")
+    assert trainable(net) == published
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "number"),
+    [
+        ("resnet56", (3, 32, 32), 10, 856_058),
+        # Of 16 kernels of 3 x 3 in the blocks, each grows by 40 places.
+        ("resnet18", (3, 224, 224), 1001, 11_694_249 + 40 * sum(
+            before * after + 3 * after * after
+            for before, after in ((64, 64), (64, 128), (128, 256), (256, 512))
+        )),
+        # Without the auxiliary classifier: 768 -> 128 -> 768 (5 x 5) -> 1001.
+        ("inception-v3", (3, 299, 299), 1001, 27_145_970 - (
+            768 * 128 + 128 + 128 * 768 * 25 + 768 + 768 * 1001 + 1001
+        )),
+    ],
+)  # fmt: skip
+def test_paper_s_text_has_the_parameters_counted_by_hand(name, shape, classes, number):
+    with torch.device("meta"):
+        assert trainable(build(name, shape, classes, 1)) == number
+
+
+def test_reference_inception_alone_keeps_one_branch_as_it_is():
+    with torch.device("meta"):
+        paper = build("inception-v3", (3, 299, 299), 10, 0.5)
+        reference = build("inception-v3", (3, 299, 299), 10, 0.5, protocol="reference")
+    branch = "mixed_17x17x768d.branch_pool.last"
+    assert paper.get_submodule(branch).out_channels == 96
+    assert reference.get_submodule(branch).out_channels == 192
+
+
+def maps_at(net, layer, size):
+    """Give the height of the maps of a layer in an image of ``size`` x ``size``."""
+    seen = []
+    net.get_submodule(layer).register_forward_hook(lambda *call: seen.append(call[2].shape[2]))
+    with torch.no_grad():
+        net.eval()(torch.zeros(1, 3, size, size))
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "protocol", "heights"),
+    [
+        ("resnet56", 32, "paper", [32, 32, 32, 32]),
+        ("resnet56", 32, "reference", [32, 32, 16, 8]),
+        ("resnet18", 224, "paper", [112, 28, 14, 7, 4]),
+        ("resnet18", 224, "reference", [112, 56, 28, 14, 7]),
+    ],
+)
+def test_strides_are_those_of_the_protocol(name, size, protocol, heights):
+    net = build(name, (3, size, size), 10, 1 / 16, protocol=protocol)
+    layers = ["conv1", *(f"stage{stage}" for stage in range(1, len(heights)))]
+    assert [maps_at(net, layer, size) for layer in layers] == heights
+
+
+def test_inception_has_the_maps_its_modules_are_named_after():
+    net = build("inception-v3", (3, 299, 299), 10, 1 / 16)
+    modules = [name for name, _ in net.named_children() if name.startswith("mixed")]
+    assert len(modules) == 11
+    for name in modules:
+        assert name.startswith(f"mixed_{maps_at(net, name, 299)}x")
+
+
+@pytest.mark.parametrize(("name", "momentum", "eps"), [
+    ("resnet56", {"paper": 0.1, "reference": 0.003}, 1e-5),
+    ("inception-v3", {"paper": 0.0003, "reference": 0.0003}, 1e-3),
+])  # fmt: skip
+@pytest.mark.parametrize("protocol", ["paper", "reference"])
+def test_batch_norm_is_that_of_the_protocol(name, momentum, eps, protocol):
+    net = build(name, (3, 107, 107), 10, 1 / 16, protocol=protocol)
+    norms = [each for each in net.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    assert {(each.momentum, each.eps) for each in norms} == {(momentum[protocol], eps)}
+
+
+@pytest.mark.parametrize("size", range(1, 10))
+def test_pooling_pads_as_tensorflow_does(size):
+    x = -1 - np.random.default_rng(size).random((1, 1, size, size)).astype(np.float32)
+    half = -(-size // 2)
+    before = max(2 * (half - 1) + 3 - size, 0) // 2  # TensorFlow's SAME
+    windows = [slice(max(2 * i - before, 0), 2 * i - before + 3) for i in range(half)]
+    expected = [[x[0, 0, rows, columns].max() for columns in windows] for rows in windows]
+    found = halving_pool(size, size)(torch.from_numpy(x))
+    np.testing.assert_array_equal(found[0, 0].numpy(), expected)
+
+
+@pytest.fixture
+def loud():
+    """Give response normalisation strong enough to be seen, images of 7 maps, and its result."""
+    x = np.random.default_rng(0).normal(size=(2, 7, 3, 4)).astype(np.float32)
+    around = [(x[:, max(i - 2, 0) : i + 3] ** 2).sum(axis=1) for i in range(7)]
+    expected = x / (1 + 0.3 * np.stack(around, axis=1)) ** 0.75
+    return NeighbourNorm(alpha=0.3), x, expected
+
+
+def test_response_normalisation_sums_the_squares_of_five_maps(loud):
+    norm, x, expected = loud
+    np.testing.assert_allclose(norm(torch.from_numpy(x)).numpy(), expected, rtol=1e-5)
+
+
+def test_response_normalisation_becomes_one_node_that_does_the_same(loud):
+    norm, x, _ = loud
+    content = exported(norm, x, {})  # which compares ONNX Runtime with torch
+    assert [n.op_type for n in onnx.load_from_string(content).graph.node] == ["LRN"]
+
+
+def test_auxiliary_classifier_has_no_say():
+    net = build("inception-v3", (3, 107, 107), 10, 1 / 16, protocol="reference").eval()
+    x = torch.randn(2, 3, 107, 107)
+    before = net(x)
+    for weight in net.auxiliary.parameters():
+        weight.data.fill_(torch.nan)
+    assert torch.equal(net(x), before)
+    fresh = build("inception-v3", (3, 107, 107), 10, 1 / 16, protocol="reference").eval()
+    assert fresh.auxiliary(torch.randn(2, net.auxiliary.proj.in_channels, 5, 5)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("shape", [(3, 107, 150), (1, 299, 107)])
+def test_auxiliary_classifier_fits_its_place(shape):
+    net = inception(shape, 10, 1 / 16, InceptionOptions("reference")).eval()
+    seen = []
+    net.mixed_17x17x768e.register_forward_hook(lambda *call: seen.append(call[2]))
+    with torch.no_grad():
+        assert net(torch.zeros(1, *shape)).shape == (1, 10)
+        assert net.auxiliary(seen[0]).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("alexnet-cifar", (1, 1, 1)),
+        ("alexnet-cifar", (2, 9, 6)),
+        ("resnet56", (1, 1, 3)),
+        ("resnet18", (1, 1, 5)),
+        ("inception-v3", (3, 75, 76)),
+    ],
+)
+def test_smallest_and_odd_images_give_logits(name, shape):
+    net = build(name, shape, 4, 1 / 16).eval()
+    with torch.no_grad():
+        assert net(torch.zeros(2, *shape)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "protocol", "least"),
+    [
+        ("alexnet-cifar", (64,), "paper", 1),
+        ("resnet56", (8, 8), "paper", 1),
+        ("resnet18", (1, 0, 8), "paper", 1),
+        ("inception-v3", (3, 74, 80), "paper", 75),
+        ("inception-v3-layer", (3, 200, 106), "reference", 107),
+    ],
+)
+def test_what_is_no_image_of_that_size_is_refused(name, shape, protocol, least):
+    with pytest.raises(DataError, match=f"{name} needs .* {least} x {least}.*use mlp"):
+        build(name, shape, 4, 1, protocol=protocol)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0])
+def test_dropout_is_a_share(dropout):
+    with pytest.raises(UsageError, match="0 to below 1"):
+        AlexNetOptions(dropout=dropout)
+
+
+def test_inception_refuses_a_negative_scale():
+    with pytest.raises(UsageError, match="negative"):
+        InceptionOptions(std=-1)
+
+
+def test_dropout_works_in_training_only():
+    net = build("alexnet-cifar", (3, 8, 8), 3, 0.25, dropout="0.5")
+    x = torch.randn(1, 3, 8, 8)
+    assert not torch.equal(net(x), net(x))
+    net.eval()
+    assert torch.equal(net(x), net(x))
+
+
+# What the paper ablates: index 0, 1, ... of its layers, and maps x places at width 1 / 16.
+TAPS = {
+    ("alexnet-cifar", 32): {
+        "conv1": ("/relu1/Relu_output_0", (6, 32, 32)),
+        "conv2": ("/relu2/Relu_output_0", (16, 16, 16)),
+        "fc3": ("/relu3/Relu_output_0", (24,)),
+        "fc4": ("/relu4/Relu_output_0", (12,)),
+    },
+    ("resnet56", 8): {
+        "conv1": ("/conv1/relu/Relu_output_0", (1, 8, 8)),
+        "stage1.block9.conv2": ("/stage1/block9/relu/Relu_output_0", (1, 8, 8)),
+        "stage2.block9.conv2": ("/stage2/block9/relu/Relu_output_0", (2, 4, 4)),
+        "stage3.block9.conv2": ("/stage3/block9/relu/Relu_output_0", (4, 2, 2)),
+    },
+    ("resnet18", 32): {
+        "conv1": ("/conv1/relu/Relu_output_0", (4, 16, 16)),
+        "stage1.block2.conv2": ("/stage1/block2/relu/Relu_output_0", (4, 8, 8)),
+        "stage2.block2.conv2": ("/stage2/block2/relu/Relu_output_0", (8, 4, 4)),
+        "stage3.block2.conv2": ("/stage3/block2/relu/Relu_output_0", (16, 2, 2)),
+        "stage4.block2.conv2": ("/stage4/block2/relu/Relu_output_0", (32, 1, 1)),
+    },
+}
+
+
+def write(name, size, path, protocol="reference", width=1 / 16):
+    torch.manual_seed(0)
+    net = build(name, (3, size, size), 5, width, protocol=protocol)
+    x = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
+    path.write_bytes(exported(net, x, {}))
+    return path
+
+
+def chosen(name, path):
+    """Give the sites that the layers of an architecture pick, and the file."""
+    patterns = installed().load("architectures", name).layers
+    study = analyze(Request(path, data="gaussian?n=8", layers=patterns), []).study
+    return study.sites, onnx.load(path)
+
+
+@pytest.mark.parametrize(("name", "size"), TAPS)
+def test_layers_of_the_paper_are_sites_where_it_taps_them(name, size, tmp_path):
+    sites, file = chosen(name, write(name, size, tmp_path / "net.onnx"))
+    assert {site.layer: (site.name, site.shape) for site in sites} == TAPS[name, size]
+    writers = {output: node.op_type for node in file.graph.node for output in node.output}
+    assert {writers[site.name] for site in sites} == {"Relu"}
+
+
+def test_all_branches_that_a_module_joins_are_sites(tmp_path):
+    path = write("inception-v3", 75, tmp_path / "net.onnx", "paper")
+    sites, file = chosen("inception-v3", path)
+    joined = {}
+    for node in file.graph.node:
+        if node.op_type == "Concat" and node.name.count("/") == 2:
+            joined[node.name.split("/")[1]] = {
+                part
+                for name in node.input
+                for part in next((n.input for n in file.graph.node if name in n.output
+                                  and n.op_type == "Concat"), [name])
+            }  # fmt: skip
+    assert len(joined) == 11
+    found = {site.name: site for site in sites}
+    for module, parts in joined.items():
+        mine = {site.name for site in sites if site.layer.startswith(module)}
+        assert mine <= parts
+        assert Counter("MaxPool" in part for part in parts - mine) == (
+            {True: 1} if module in ("mixed_17x17x768a", "mixed_8x8x1280a") else {}
+        )
+    stem = [site.layer for site in sites if site.layer.startswith("conv")]
+    assert stem == [f"conv{number}" for number in range(5)]
+    assert len(found) == 5 + sum(len(parts) for parts in joined.values()) - 2
+
+
+def test_layer_of_inception_v3_layer_is_one_module(tmp_path):
+    net = inception_layer((3, 75, 75), 5, 0.25, InceptionOptions())
+    varied = net.mixed_35x35x288b
+    assert [way.last.out_channels for way in varied.children()] == [16, 16, 24, 16]
+    assert net.mixed_35x35x288a.branch1x1.last.out_channels == 64
+    assert net.mixed_17x17x768a.branch3x3.last.out_channels == 384
+    pattern = installed().load("architectures", "inception-v3-layer").layers
+    path = write("inception-v3", 75, tmp_path / "net.onnx", "paper")
+    study = analyze(Request(path, data="gaussian?n=8", layers=pattern), []).study
+    assert {site.layer for site in study.sites} == {
+        f"mixed_35x35x288b.{way}.last"
+        for way in ("branch1x1", "branch5x5", "branch3x3dbl", "branch_pool")
+    }
+
+
+def test_trained_file_names_the_layers_of_the_paper(tmp_path):
+    path = tmp_path / "net.onnx"
+    train("alexnet-cifar", "digits", path, width=1 / 16, options={"epochs": "1"})
+    told = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert told["frivkit.layers"] == "conv1,conv2,fc3,fc4"
+    _, found = inspect_model(Request(path))
+    assert [site.layer for site in found.sites] == told["frivkit.layers"].split(",")
+
+
+WATCH = {"sgd": {}, "lab": {"choose": "last"}}
+
+
+def test_cnn_is_about_all_its_layers(tmp_path):
+    path = tmp_path / "net.onnx"
+    train("cnn", "digits", path, width=1 / 4, options={"epochs": "0"})
+    assert "frivkit.layers" not in {entry.key for entry in onnx.load(path).metadata_props}
+
+
+@pytest.mark.parametrize("trainer", ["sgd", "lab"])
+def test_trainers_leave_the_auxiliary_classifier_as_it_was_drawn(trainer, tmp_path):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(6, 3, 107, 107)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=x, y=np.arange(6) % 3)
+    data = open_data(f"npz:{tmp_path / 'd.npz'}", None)
+    method = installed().load("trainers", trainer)
+    net = build("inception-v3", (3, 107, 107), 3, 1 / 16, protocol="reference")
+    before = {name: weight.clone() for name, weight in net.named_parameters()}
+    given = {"epochs": "1", "lr": "0.001", "batch": "3", "weight_decay": "0.1"}
+    method.fit(net, data, None, 0, parse_options(method.options, given | WATCH[trainer]), Silent())
+    same = {name for name, weight in net.named_parameters() if torch.equal(weight, before[name])}
+    scales = {name for name in before if name.endswith("norm.weight")}  # not trainable, all 1
+    assert same == scales | {name for name in before if name.startswith("auxiliary.")}
