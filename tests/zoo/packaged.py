@@ -1,6 +1,6 @@
 """Networks that installable packages ship, and what is to be found in each.
 
-The counts were worked out from the architectures: the number of layers, the blocks in which they
+The counts were checked against the architectures: the number of layers, the blocks in which they
 meet, and what no layer of units is.
 """
 

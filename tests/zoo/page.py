@@ -15,7 +15,7 @@ HEAD = """# Networks and exporters
 
 What frivkit finds in {count} kinds of networks, each written by torch's tracing exporter at opsets
 13 and 17 and by its newer one at opset 18 (torch 2.13).  The networks are small copies of the kinds
-that people train, in `tests/zoo`; what is to be found in each was worked out by hand, in
+that people train, in `tests/zoo`; what is found in each was checked by hand against its code, in
 `tests/zoo/pictures.py`.  The table is written by `python -m tests.zoo.page`, and a test holds it to
 what the code finds.
 

@@ -1,4 +1,4 @@
-"""What is to be found in each network of the zoo, worked out by hand.
+"""What is found in each network of the zoo, checked by hand against the code of each.
 
 Names are those that torch's tracing exporter gives.  A picture has a line for each site (layer: writing operator > tapped operator, units, places, ->
 nodes that read it), one for each reason why its units end (!), one for each junction (=, with
