@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from frivkit.graph.build import Builder
+from frivkit.graph.layout import attribute
 from frivkit.graph.model import constant_tensor
 
 OLDEST = 13
@@ -25,6 +26,8 @@ def dequantise(model: ir.Model) -> str | None:
     done: dict[str, int] = {}
     for node in list(model.graph):
         rewrite = REWRITES.get(node.op_type)
+        if attribute(node, "channels_last", 0):
+            continue  # the real operators have channels in front
         if rewrite is not None and model.opset_imports.get("", 1) >= OLDEST:
             rewrite(_Rewriting(model, node))
             done[node.op_type] = done.get(node.op_type, 0) + 1

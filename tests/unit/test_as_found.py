@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper
 from frivkit.compression.compress import Budget, compress
 from frivkit.engine.labels import Asked, Judge
 from frivkit.errors import ModelError
+from frivkit.graph.dequantising import dequantise
 from frivkit.pipeline import Request, analyze, inspect_model, open_study
 from tests.handmade import written
 from tests.nets import exported, network
@@ -124,6 +126,19 @@ def quantise(original: Path, path: Path, way: str, data: np.ndarray) -> None:
             Reader.left = [{"x": data}]
             kind = q.QuantFormat[way]
             q.quantize_static(original, path, Reader(), quant_format=kind, per_channel=True)
+
+
+def test_whole_numbers_with_channels_behind_places_stay_as_they_are():
+    """The real operators have channels in front, so that such a node has no form in them."""
+    proto = written(
+        """g (uint8[N, 4, 4, 3] x, float s, uint8 z) => (uint8[N, 1, 1, 3] y) {
+          y = com.microsoft.QLinearGlobalAveragePool <channels_last = 1> (x, s, z, s, z)
+        }""",
+        domains=("com.microsoft",),
+    )
+    model = onnx_ir.from_proto(proto)
+    assert dequantise(model) is None
+    assert [node.op_type for node in model.graph] == ["QLinearGlobalAveragePool"]
 
 
 def test_whole_numbers_are_not_compressed_and_rounded_ones_are(tmp_path):

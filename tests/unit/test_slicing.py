@@ -17,6 +17,7 @@ from frivkit.graph.groups import find_groups
 from frivkit.graph.sites import survey
 from frivkit.graph.slicing import narrow
 from frivkit.testing.tiny_models import TINY_MODELS, evaluate
+from tests.handmade import written
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import (
     as_model,
@@ -224,6 +225,31 @@ def test_initializers_that_are_inputs_stay_inputs(tmp_path):
         ("wb", [3, 3]),
         ("bb", [3]),
     ]
+
+
+@pytest.mark.parametrize(("first", "last", "held"), [(2, 6, False), (-4, 99, True), (0, -2, True)])
+def test_a_slice_of_units_moves_with_what_leaves_before_it(first, last, held, tmp_path):
+    """Its bounds are counted anew from the front; those from the end would mean other units."""
+    proto = written(
+        """g (float[N, 4] x) => (float[N, 2] y) {
+          a = MatMul (x, wa)
+          r = Relu (a)
+          s = Slice (r, first, last, axis)
+          y = MatMul (s, wb)
+        }""",
+        wa=(4, 8), wb=(len(range(8)[first:last]), 2), first=np.array([first]),
+        last=np.array([last]), axis=np.array([1]),
+    )  # fmt: skip
+    model = opened(proto, tmp_path / "m.onnx")
+    found = survey(model)
+    keep = {"r": ~np.isin(np.arange(8), [1, 4, 7])}
+    if held:
+        with pytest.raises(ModelError, match="counts from their end"):
+            narrow(model, found, keep)
+        return
+    thin, feeds = narrow(model, found, keep), examples(model, 3)
+    check(thin)
+    close(run(thin, feeds), run(masked_readers(model, found, keep), feeds))
 
 
 def test_weights_that_are_stored_in_bfloat16_stay_so(tmp_path):

@@ -161,6 +161,9 @@ def _slice(given: Given) -> list[Edit]:
         if starts is None or ends is None or (steps is not None and steps[at] != 1):
             edits.append(Holds("a Slice that chooses among units by what it computes", marks))
             continue
+        if min(starts[at], ends[at]) < 0:  # behind what leaves, the end is another
+            edits.append(Holds("a Slice of units that counts from their end", marks))
+            continue
         bounds = slice(starts[at], ends[at]).indices(len(marks))
         edits += [Names(1, at, marks[: bounds[0]]), Names(2, at, marks[: bounds[1]])]
     return edits
