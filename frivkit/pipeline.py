@@ -78,17 +78,23 @@ class Analysis:
 
 
 def load_model(request: Request, registry: Registry | None = None) -> Model:
-    """Read a model with the provider for its file type; one that is open stays as it is.
+    """Read a model with the provider for its file type; one that is open is taken as it is.
 
     Raises:
         ModelError: no provider reads such files, the file cannot be read, or it has names that
             frivkit keeps for itself.
     """
-    if isinstance(request.model, Model):
-        check_names(request.model)
-        return request.model
     registry = registry or installed()
-    suffix = request.model.suffix.lower().removeprefix(".")
+    model = request.model
+    if not isinstance(model, Model):
+        model = _read_file(model, request, registry)
+    check_names(model)
+    rules = [registry.load("operator_rules", each) for each in registry.offers("operator_rules")]
+    return replace(model, operators={op: rule for table in rules for op, rule in table.items()})
+
+
+def _read_file(path: Path, request: Request, registry: Registry) -> Model:
+    suffix = path.suffix.lower().removeprefix(".")
     offers = registry.offers("model_providers")
     name = suffix if suffix in offers else "onnx"
     given = {
@@ -98,10 +104,8 @@ def load_model(request: Request, registry: Registry | None = None) -> Model:
         "trust": "yes" if request.trust else None,
     }
     options = {key: value for key, value in given.items() if value}
-    model: Model = registry.load("model_providers", name)(request.model, options)
-    check_names(model)
-    rules = [registry.load("operator_rules", each) for each in registry.offers("operator_rules")]
-    return replace(model, operators={op: rule for table in rules for op, rule in table.items()})
+    model: Model = registry.load("model_providers", name)(path, options)
+    return model
 
 
 def inspect_model(request: Request) -> tuple[Model, Survey]:
@@ -131,11 +135,13 @@ def open_study(
     free = freed(model, output, request.device, data, request.memory)
     if free.batch is not None:
         warnings += (
-            f"{model.path.name} insists on {free.batch} examples a run, and gives others when it "
-            "is run on more: runs take their time",
+            f"{model.path.name} insists on {free.batch} examples a run, and more at once were not "
+            "seen to give the same: runs take their time",
         )
     warnings += tuple(f"{model.path.name}: {change}" for change in model.changes)
-    model = turned(complete_shapes(free, request.device, data))
+    if free is not model:
+        model = complete_shapes(free, request.device, data)
+    model = turned(model)
     found = survey(model, request.output)
     study = Study(
         model,

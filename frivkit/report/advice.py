@@ -13,8 +13,6 @@ from frivkit.graph.sites import Survey
 from frivkit.graph.writers import Skip
 
 NO_RULE = "no rule for operator "
-LAST = "its units are the model's outputs"
-"""Why the last layer is never analysed: its units are what is looked at."""
 
 
 def held_layers(model: Model, survey: Survey) -> dict[str, str | None]:
