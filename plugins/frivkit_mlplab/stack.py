@@ -99,14 +99,19 @@ def draw_start(stack: Stack, protocol: Protocol) -> Start:
     return Start(hidden, output)
 
 
+BLOCK = 256
+"""Inputs whose weights are moved together, so that their gradient is still in the cache."""
+
+
 class Primal:
     """First layers as their weights, shape (inputs + 1, networks, units)."""
 
     def __init__(self, data: Data, start: Tensor, factors: Tensor, rule: type[Rule]) -> None:
         self.parameter = start[:, None] * factors
         self._inputs = {part: data.parts[part].inputs for part in PARTS}
-        self._gradient = torch.empty_like(self.parameter)
-        self._rule = rule(self.parameter)
+        self._gradient = torch.empty_like(self.parameter[:BLOCK])
+        blocks = [slice(i, i + BLOCK) for i in range(0, len(self.parameter), BLOCK)]
+        self._rules = [(block, rule(self.parameter[block])) for block in blocks]
 
     def sums(self, part: str, rows: Tensor | slice) -> Tensor:
         """Give what units sum up before the ReLU, shape (n, networks, units)."""
@@ -115,9 +120,12 @@ class Primal:
 
     def descend(self, rows: Tensor, gradient: Tensor, rates: Tensor) -> None:
         """Move one step; ``gradient`` is that of the sums of training examples."""
-        inputs = self._inputs["train"][rows]
-        torch.mm(inputs.t(), gradient.flatten(1), out=self._gradient.flatten(1))
-        self._rule.descend(self.parameter, self._gradient, rates)
+        inputs, gradient = self._inputs["train"][rows].t(), gradient.flatten(1)
+        for block, rule in self._rules:
+            weight = self.parameter[block]
+            of_weight = self._gradient[: len(weight)]
+            torch.mm(inputs[block], gradient, out=of_weight.flatten(1))
+            rule.descend(weight, of_weight, rates)
 
     def weight(self, net: int) -> Tensor:
         """Give one network's weights, shape (inputs + 1, units)."""
