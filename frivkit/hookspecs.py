@@ -80,6 +80,16 @@ def trainers() -> list[Offer]:  # type: ignore[empty-body]
 
 
 @hookspec
+def laboratories() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer ways to carry out recipes; target: ``frivkit.sweep.work.Laboratory``."""
+
+
+@hookspec
+def recipes() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer experiments; target: a TOML file, as ``importlib.resources.files`` finds it."""
+
+
+@hookspec
 def figures() -> list[Offer]:  # type: ignore[empty-body]
     """Offer drawings of what a sweep found; target: ``frivkit.figure.Figure``."""
 

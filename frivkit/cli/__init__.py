@@ -18,6 +18,7 @@ COMMANDS = {
     "compress": "Write a thinner model, and prove what it still says.",
     "verify": "Compare a compressed model with the original.",
     "train": "Train a small network and write it as ONNX.",
+    "sweep": "Train and measure all networks of an experiment.",
     "figure": "Draw a figure of the paper from what a sweep found.",
     "demo": "Train, analyse and compress a network, in under a minute.",
     "plugins": "List plugins, what they offer, and which failed to load.",

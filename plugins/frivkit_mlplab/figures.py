@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
+from frivkit.sweep.work import Row
 from frivkit.train import scaled
+from frivkit_mlplab.keys import Key
 from frivkit_mlplab.recipes import Recipe, Series
-from frivkit_mlplab.results import Key, Row
 from frivkit_mlplab.stack import Net
 
 SHOWS = {"prunable": "prunability", "redundant": "redundancy"}
@@ -30,8 +31,8 @@ def figure_rows(recipe: Recipe, rows: Iterable[Row]) -> list[Row]:
     """
     values: dict[Key, dict[str, float | None]] = {}
     for row in rows:
-        if "stack" in row:
-            values.setdefault(Key.of(row), {})[row["measurement"]] = row["value"]
+        if (key := Key.of(row)) is not None:
+            values.setdefault(key, {})[row["measurement"]] = row["value"]
     return [
         {
             "figure": recipe.figure,

@@ -1,6 +1,6 @@
 """What is measured of every network of a stack, as ``frivkit analyze`` would measure it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -32,7 +32,7 @@ Unchanged = Callable[[int, int], float]
 """Gives the share of labels that one repeat leaves when so many units are switched off."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Measured:
     """What is known of one network; all are shares in [0, 1].
 
@@ -42,6 +42,9 @@ class Measured:
         test_accuracy: Of test labels met.
         prunability: Of units that can be switched off; None where activations are not finite.
         redundancy: Of units that are redundant; None where activations are not finite.
+        unchanged: Shares of labels that stay at the seven levels of ablation, shape (repeats, 7);
+            NaN where activations are not finite.
+        variances: Of the principal components, ascending, shape (units,); NaN likewise.
     """
 
     train_accuracy: float
@@ -49,6 +52,8 @@ class Measured:
     test_accuracy: float
     prunability: float | None
     redundancy: float | None
+    unchanged: NDArray[np.float64]
+    variances: NDArray[np.float64]
 
 
 def measure(networks: Networks, stack: Stack, protocol: Protocol, data: Data) -> list[Measured]:
@@ -67,14 +72,44 @@ def measure(networks: Networks, stack: Stack, protocol: Protocol, data: Data) ->
     found = []
     for net, (train, validation, test) in enumerate(zip(*accuracies, strict=True)):
         units = hidden[:, net].to(torch.float64)
+        prunable, redundant = None, None
+        unchanged = np.full((REPEATS, len(LEVELS)), np.nan)
+        spread = np.full(stack.units, np.nan)
         if units.isfinite().all() and networks.slope[net].isfinite().all():
             ablate = ablation(units, networks.slope[net], networks.offset[net], orders)
             prunable = prunability(ablate, stack.units, protocol.measures)
-            redundant = redundancy(units, protocol.measures)
-            found.append(Measured(train, validation, test, prunable, redundant))
-        else:
-            found.append(Measured(train, validation, test, None, None))
+            counts = [switched_off(level, stack.units, protocol.measures) for level in LEVELS]
+            unchanged = np.array([[ablate(r, count) for count in counts] for r in range(REPEATS)])
+            spread = variances(units)
+            redundant = redundancy(spread, protocol.measures)
+        found.append(Measured(train, validation, test, prunable, redundant, unchanged, spread))
     return found
+
+
+def curves_of(stack: Stack, measured: Sequence[Measured]) -> dict[str, NDArray[np.float64]]:
+    """Give what numbers alone do not tell, for the networks of a stack in their order.
+
+    Returns:
+        ``rates`` and ``factors`` (networks,), ``levels`` (7,), ``unchanged`` (networks, repeats, 7)
+        and ``variances`` (networks, units), all float64.
+    """
+    return {
+        "rates": np.array([net.rate for net in stack.nets]),
+        "factors": np.array([net.factor for net in stack.nets]),
+        "levels": np.array(LEVELS),
+        "unchanged": np.stack([each.unchanged for each in measured]),
+        "variances": np.stack([each.variances for each in measured]),
+    }
+
+
+def switched_off(level: float, units: int, kind: Kind) -> int:
+    """Give how many units go at a level: rounded down (``reference``), or half up.
+
+    Example:
+        >>> switched_off(0.5, 33, "reference"), switched_off(0.5, 33, "paper")
+        (16, 17)
+    """
+    return int(level * units) if kind == "reference" else int(level * units + 0.5)
 
 
 def ablation(hidden: Tensor, slope: Tensor, offset: Tensor, orders: NDArray[np.int64]) -> Unchanged:
@@ -133,7 +168,7 @@ def _points(
     """Give (place on the curve, share unchanged, nominal level), sorted, one for each place."""
     points: dict[float, tuple[float, float]] = {}
     for level in sorted(levels):
-        count = int(level * units) if kind == "reference" else int(level * units + 0.5)
+        count = switched_off(level, units, kind)
         place = level if kind == "reference" else count / units
         points.setdefault(place, (unchanged(repeat, count), level))
     return [(place, share, level) for place, (share, level) in points.items()]
@@ -149,7 +184,18 @@ def _crossing(points: list[tuple[float, float, float]]) -> tuple[float, float, f
     return last[0], last[2], last[2]
 
 
-def redundancy(hidden: Tensor, kind: Kind) -> float:
+def variances(hidden: Tensor) -> NDArray[np.float64]:
+    """Give the variances of the principal components of activations (n, units), times n.
+
+    Returns:
+        Ascending, shape (units,), float64, none below 0.
+    """
+    centred = hidden - hidden.mean(0)
+    found: NDArray[np.float64] = torch.linalg.eigvalsh(centred.t() @ centred).clamp_(min=0).numpy()
+    return found
+
+
+def redundancy(spread: NDArray[np.float64], kind: Kind) -> float:
     """Give the share of units that are linear combinations of others.
 
     1. ``paper``: all components but the fewest that leave at most 5 % of the variance unexplained.
@@ -157,7 +203,7 @@ def redundancy(hidden: Tensor, kind: Kind) -> float:
     3. A layer that never changes: all units, and one component.
 
     Args:
-        hidden: Activations, shape (n, units), float64.
+        spread: What :func:`variances` gives.
         kind: Whose count.
 
     Source:
@@ -166,18 +212,15 @@ def redundancy(hidden: Tensor, kind: Kind) -> float:
 
     Example:
         >>> one = torch.tensor([[1.0, 2.0], [2.0, 4.0], [4.0, 8.0]], dtype=torch.float64)
-        >>> redundancy(one, "paper"), redundancy(one, "reference")
+        >>> redundancy(variances(one), "paper"), redundancy(variances(one), "reference")
         (0.5, 1.0)
     """
-    units = hidden.shape[1]
-    centred = hidden - hidden.mean(0)
-    variances = torch.linalg.eigvalsh(centred.t() @ centred).clamp_(min=0).numpy()
-    total = variances.sum()
+    units, total = len(spread), spread.sum()
     if total <= 0:
         return 1.0 if kind == "paper" else 1 / units
     if kind == "paper":
-        explained = np.cumsum(variances[::-1]) / total
+        explained = np.cumsum(spread[::-1]) / total
         return 1 - (int((explained >= 1 - UNEXPLAINED - EXACT).argmax()) + 1) / units
-    smallest = np.cumsum(variances) / total
+    smallest = np.cumsum(spread) / total
     dropped = int(np.searchsorted(smallest, UNEXPLAINED, side="right")) + 1
     return min(dropped, units) / units

@@ -4,8 +4,27 @@ from frivkit.hookspecs import Offer, hookimpl
 
 
 @hookimpl
-def cli_commands() -> list[Offer]:
-    """Offer further subcommands."""
+def laboratories() -> list[Offer]:
+    """Offer the training of stacked perceptrons."""
     return [
-        Offer("sweep", "frivkit_mlplab.command:command", "repeat an experiment of the paper's MLPs")
+        Offer(
+            "stacks", "frivkit_mlplab.laboratory:plan", "perceptrons on a teacher's data, in stacks"
+        )
+    ]
+
+
+@hookimpl
+def recipes() -> list[Offer]:
+    """Offer the paper's experiments with perceptrons."""
+    summaries = {
+        "e1-mlp": "trainable parameters of the paper's MLPs",
+        "fig4d": "MLPs by inputs and initial weights",
+        "e7": "MLPs of 10 inputs by spread of the initial weights",
+        "e8": "MLPs of 10,000 inputs by spread of the initial weights",
+        "e9": "MLPs of 10,000 inputs by optimiser",
+        "data-sizes": "MLPs of 10 inputs by number of training examples",
+    }
+    return [
+        Offer(name, f"frivkit_mlplab.book:{name.upper().replace('-', '_')}", summary)
+        for name, summary in summaries.items()
     ]

@@ -1,13 +1,11 @@
 """Recipes: which networks a figure needs, read from TOML."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from frivkit.errors import UsageError, unknown_name
+from frivkit.sweep.work import Asked
 from frivkit_mlplab.optimisers import RULES
 from frivkit_mlplab.protocol import PROTOCOLS, Protocol
 from frivkit_mlplab.stack import Net, Stack
@@ -104,9 +102,12 @@ class Recipe:
         """Give the networks to train, those with the same data after one another.
 
         Example:
-            >>> stacks = read_recipe("fig4d", "smoke").stacks()
+            >>> from frivkit_mlplab.protocol import PAPER
+            >>> size = Scale(widths=(0.25, 0.5), seeds=(0,), rates=(1.0, 0.1))
+            >>> series = (Series("one", 10, (1.0,)), Series("ten", 10, (10.0,)))
+            >>> stacks = Recipe("T", "a trial", ("prunable",), PAPER, series, size).stacks()
             >>> [(stack.inputs, stack.units, len(stack.nets)) for stack in stacks]
-            [(10, 32, 4), (10, 64, 4), (10000, 32, 4), (10000, 64, 4)]
+            [(10, 32, 4), (10, 64, 4)]
         """
         if set(self.panels) == {"parameters"}:
             return []
@@ -138,49 +139,25 @@ def cut(stack: Stack) -> list[Stack]:
     return [stack.of(stack.nets[i : i + size]) for i in range(0, len(stack.nets), size)]
 
 
-def recipe_names() -> list[str]:
-    """Name the built-in recipes."""
-    folder = files("frivkit_mlplab") / "recipes"
-    return sorted(
-        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
-    )
-
-
-def read_recipe(name: str, scale: str = "full", protocol: str | None = None) -> Recipe:
+def read_table(table: dict[str, Any], asked: Asked) -> Recipe:
     """Read a recipe.
 
     Args:
-        name: One of :func:`recipe_names`, or the path of a file that ends in ``.toml``.
-        scale: Which of its scales.
-        protocol: ``paper`` or ``reference``, in place of the recipe's; its changes stay.
+        table: What its file holds.
+        asked: Which scale, and which protocol in place of the recipe's, whose changes stay.
 
     Raises:
-        UsageError: there is no such recipe or scale, or the file is not as it must be.
+        UsageError: there is no such scale, or the table is not as it must be.
     """
-    if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise UsageError(
-                f"there is no recipe file {name}; give a file or one of {', '.join(recipe_names())}"
-            )
-        text = path.read_text(encoding="utf-8")
-    elif name in recipe_names():
-        text = (files("frivkit_mlplab") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
-    else:
-        raise unknown_name("recipe", name, recipe_names())
-    try:
-        return _recipe(tomllib.loads(text), scale, protocol)
-    except (UsageError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"recipe {name}: {error}") from error
-
-
-def _recipe(table: dict[str, Any], scale: str, protocol: str | None) -> Recipe:
+    table = dict(table)
+    if asked.data is not None:
+        raise UsageError("its data are made by a teacher of its own; take out --data")
     scales = table.pop("scales", {})
-    if scale not in scales:
-        raise unknown_name("scale", scale, scales)
-    size = _filled(Scale, scales[scale], f"scale {scale}")
-    base = table.pop("protocol", "paper")
-    base = protocol or base
+    if asked.scale not in scales:
+        raise unknown_name("scale", asked.scale, scales)
+    size = _filled(Scale, scales[asked.scale], f"scale {asked.scale}")
+    base = asked.protocol or table.pop("protocol", "paper")
+    table.pop("protocol", None)
     if base not in PROTOCOLS:
         raise unknown_name("protocol", str(base), PROTOCOLS)
     changes = table.pop("changes", {}) | ({"epochs": size.epochs} if size.epochs else {})

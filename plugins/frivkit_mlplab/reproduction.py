@@ -14,8 +14,8 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from frivkit.errors import DataError
+from frivkit.sweep.results import replace_file
 from frivkit_mlplab.figures import gain
-from frivkit_mlplab.results import replace_file
 
 BEGIN, END = "<!-- made from data: begin -->", "<!-- made from data: end -->"
 HEADINGS = {
@@ -96,7 +96,7 @@ def curves(rows: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]])
         runs: The runs of the journal, which tell what each series is.
     """
     paper = json.loads((files("frivkit_mlplab") / "targets.json").read_text(encoding="utf-8"))
-    described = {(r["figure"], s["label"]): s for r in runs for s in r["series"]}
+    described = {(r["figures"][0], s["label"]): s for r in runs for s in r["series"]}
     points: dict[tuple[str, str, str], dict[float, list[float]]] = {}
     for row in rows:
         if "figure" in row and row["value"] is not None:
@@ -118,9 +118,9 @@ def curves(rows: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]])
 
 def tables(found: Sequence[Curve], journal: Mapping[str, Any]) -> str:
     """Write all comparisons of one protocol in Markdown."""
-    runs, protocol = journal["runs"], journal["protocol"]
+    runs, protocol = journal["runs"], journal["settings"]["stacks"]
     seconds = sum(run["provenance"]["seconds"] for run in runs)
-    networks = sum(stack["networks"] for run in runs for stack in run["stacks"])
+    networks = sum(work["networks"] for run in runs for work in run["works"])
     lines = [
         f"## {HEADINGS[protocol['measures']]}",
         "",
@@ -238,7 +238,7 @@ def main(arguments: Sequence[str]) -> None:
     data = page.parent / "data"
     for folder in folders:
         journal = json.loads((folder / "run.json").read_bytes())
-        keep(folder, data / journal["protocol"]["measures"])
+        keep(folder, data / journal["settings"]["stacks"]["measures"])
     page.write_text(updated(page.read_text(encoding="utf-8"), data), encoding="utf-8")
 
 

@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 
 from frivkit.errors import UsageError
+from frivkit.progress import Progress
 from frivkit_mlplab.data import Data, Part
 from frivkit_mlplab.optimisers import rate_in
 from frivkit_mlplab.protocol import Protocol
 from frivkit_mlplab.stack import Networks, Stack
 
 
-def train(stack: Stack, protocol: Protocol, data: Data) -> Networks:
+def train(
+    stack: Stack, protocol: Protocol, data: Data, progress: Progress | None = None
+) -> Networks:
     """Train the networks of a stack.
 
     A network whose margins are no longer finite meets no label, so that its weights before that
@@ -23,6 +26,7 @@ def train(stack: Stack, protocol: Protocol, data: Data) -> Networks:
         stack: The networks.
         protocol: How they are trained, and which weights are kept.
         data: What :func:`~frivkit_mlplab.data.make_data` gives for the stack.
+        progress: Told of each epoch.
 
     Source:
         ``train.py`` of the code published with Casper et al. 2021, which trains one at a time.
@@ -46,6 +50,8 @@ def train(stack: Stack, protocol: Protocol, data: Data) -> Networks:
             networks.descend(rows, labels[rows], torch.tensor(rates)[:, None])
         if kept is not None and not protocol.ahead:
             kept.look(networks, accuracy(networks, "validation", validation))
+        if progress is not None:
+            progress.advance()
     if kept is not None:
         kept.restore(networks)
     return networks

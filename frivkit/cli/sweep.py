@@ -1,0 +1,99 @@
+"""``frivkit sweep``: train and measure all networks of an experiment."""
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("sweep")
+@click.argument("recipe")
+@click.option(
+    "--scale",
+    type=click.Choice(["full", "laptop", "smoke"]),
+    default="full",
+    show_default=True,
+    help="How much of it: all of the paper's, less, or a trial run that says nothing.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["paper", "reference"]),
+    help="Follow the paper's text, or its published code, in place of what the recipe says.",
+)
+@click.option(
+    "--data",
+    metavar="SPEC",
+    help="Where the data are, such as cifar10:DIR; its keys go before the recipe's.",
+)
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    metavar="SPEC",
+    help="local, or local:N for N processes, each with a network of its own.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Threads of each process.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder of results; what is there already is not trained again.",
+)
+@click.option("--no-progress", is_flag=True, help="Show no progress.")
+@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def command(
+    *,
+    recipe: str,
+    scale: str,
+    protocol: str | None,
+    data: str | None,
+    engine: str,
+    threads: int,
+    folder: Path,
+    no_progress: bool,
+    quiet: bool,
+) -> None:
+    """Train and measure all networks of RECIPE, a built-in name or a TOML file.
+
+    'frivkit plugins' lists the recipes.  DIR/results.jsonl gets a line for each network and
+    measurement, and for each point of a figure; DIR/run.json says where they come from, and
+    DIR/arrays holds what does not fit into a line.  After an interruption, the same command goes on
+    where it stopped.
+    """
+    from frivkit.sweep.engine import Engine
+    from frivkit.sweep.recipe import read_recipe
+    from frivkit.sweep.runner import run
+    from frivkit.sweep.work import Asked
+
+    where = Engine.parse(engine, threads)
+    plans = read_recipe(recipe, Asked(scale, protocol, data))
+    show = not (quiet or no_progress) and sys.stderr is not None and sys.stderr.isatty()
+    for plan in plans:
+        try:
+            swept = run(plan, folder, engine=where, show=show)
+        except KeyboardInterrupt:
+            if not quiet:
+                again = f"what was finished is in {folder}; the same command goes on"
+                click.echo(f"frivkit: {again}", err=True)
+            raise
+        if swept.failed and not quiet:
+            click.echo(
+                f"frivkit: {len(swept.failed)} of {swept.trained} networks have no results: "
+                f"{swept.failed[0]}",
+                err=True,
+            )
+        click.echo(
+            f"{folder / 'results.jsonl'}: {plan.title}, {swept.points} points of figure "
+            f"{', '.join(plan.figures)}; {swept.trained} networks trained, {swept.found} found, "
+            f"{swept.seconds:.1f} s"
+        )

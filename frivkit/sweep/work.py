@@ -1,0 +1,106 @@
+"""The words of a sweep: pieces of work, what they give, and the plan they belong to."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.progress import Progress
+
+Row = Mapping[str, Any]
+"""One line of ``results.jsonl``, JSON types only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a piece of work gives.
+
+    Attributes:
+        rows: One a measurement, each with ``measurement`` and ``value`` (a number, or None where it
+            is undefined) and with what tells its network from all others of a sweep.
+        arrays: What does not fit into a line, by name; written to an HDF5 file.
+    """
+
+    rows: Sequence[Row]
+    arrays: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+
+
+class Work(Protocol):
+    """Something to train and measure: a network, or several that are trained together.
+
+    It is sent to another process where a sweep has several, so it must survive ``pickle``.
+    """
+
+    @property
+    def name(self) -> str:
+        """Twelve hexadecimal digits that follow from all that decides what is found."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The row and the column of the table of progress in which it counts."""
+
+    @property
+    def networks(self) -> int:
+        """How many networks it trains."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides what is found, JSON types only; written down with its arrays."""
+
+    def run(self, folder: Path, threads: int, progress: Progress) -> Found:
+        """Train and measure.
+
+        Args:
+            folder: Not there, or what an interrupted run of this work left in it to go on from;
+                deleted when it is done.
+            threads: How many may be used, at least 1.
+            progress: Where epochs are reported.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A recipe that is ready to be run; what a laboratory makes of a recipe's table.
+
+    Attributes:
+        title: What it shows.
+        figures: The figures it has points of, such as ``("4a",)``.
+        settings: What all networks in one folder must have in common, JSON types only.
+        described: The recipe in full, for ``run.json``, JSON types only.
+        missing: Called with the rows that are there; gives the work that is left, in the order in
+            which it should be done, and how many networks of the plan are there already.
+        points: Called with all rows; gives the rows of the figures, as many as the networks allow,
+            each with ``figure``, ``panel``, ``series``, ``width``, ``trial`` and ``value``.
+    """
+
+    title: str
+    figures: tuple[str, ...]
+    settings: Mapping[str, Any]
+    described: Mapping[str, Any]
+    missing: Callable[[Sequence[Row]], tuple[Sequence[Work], int]]
+    points: Callable[[Iterable[Row]], Sequence[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user asks of a recipe.
+
+    Attributes:
+        scale: Which of its scales.
+        protocol: ``paper`` or ``reference``, in place of the recipe's; None for that.
+        data: A data spec, in place of the source that the recipe names; None for that.
+    """
+
+    scale: str = "full"
+    protocol: str | None = None
+    data: str | None = None
+
+
+Laboratory = Callable[[dict[str, Any], Asked], Plan]
+"""Makes a plan of a recipe's table; what an offer of ``laboratories`` names.
+
+Raises :class:`~frivkit.errors.UsageError` where the table is not as it must be.
+"""

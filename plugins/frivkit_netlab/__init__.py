@@ -1,0 +1,1 @@
+"""Experiments with single networks of any architecture, trained and measured one by one."""

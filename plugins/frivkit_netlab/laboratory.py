@@ -1,0 +1,113 @@
+"""The laboratory of single networks: from a recipe's table to a plan."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import product
+from typing import Any
+
+from frivkit.dataspec import DataSpec
+from frivkit.sweep.work import Asked, Plan, Row, Work
+from frivkit_netlab.network import NetworkWork
+from frivkit_netlab.points import figure_rows
+from frivkit_netlab.recipe import ALWAYS, Network, Recipe, Scale, read_table
+
+
+def plan(table: dict[str, Any], asked: Asked) -> Plan:
+    """Make a plan of a recipe of single networks.
+
+    Raises:
+        UsageError: the table is not as it must be, or its data are not named.
+    """
+    return plan_of(read_table(table, asked))
+
+
+def plan_of(recipe: Recipe) -> Plan:
+    """Make a plan of a recipe that has been read."""
+    works = {name: list(_works(recipe, net)) for name, net in trained(recipe).items()}
+    return Plan(
+        title=recipe.title,
+        figures=tuple(dict.fromkeys(curve.figure for curve in recipe.curves)),
+        settings={"protocol": recipe.protocol},
+        described={
+            "networks": [asdict(net) for net in recipe.networks.values()],
+            "curves": [asdict(curve) for curve in recipe.curves],
+            "scale": asdict(recipe.scale),
+            "choose": recipe.choose,
+        },
+        missing=lambda rows: _missing(works, rows),
+        points=lambda rows: figure_rows(recipe, works, list(rows)),
+    )
+
+
+def trained(recipe: Recipe) -> dict[str, Network]:
+    """Give the networks that are trained at a scale: not those whose parameters are counted."""
+    wanted = {
+        recipe.network(curve).name for curve in recipe.curves if {*curve.panels} - {"parameters"}
+    }
+    chosen = recipe.scale.networks or tuple(recipe.networks)
+    return {name: net for name, net in recipe.networks.items() if name in wanted & {*chosen}}
+
+
+def _missing(
+    works: Mapping[str, Sequence[NetworkWork]], rows: Sequence[Row]
+) -> tuple[list[Work], int]:
+    there = {row["work"] for row in rows}
+    every = {work.name: work for each in works.values() for work in each}
+    # By width first, so that an experiment that is broken off has whole curves of narrow networks.
+    left = [work for work in every.values() if work.name not in there]
+    left.sort(key=lambda work: (work.width, work.seed))
+    return [*left], len(every) - len(left)
+
+
+def _works(recipe: Recipe, net: Network) -> Iterator[NetworkWork]:
+    scale = recipe.scale
+    data = specs(recipe, net)
+    combinations = [dict(zip(net.grid, values, strict=True)) for values in _product(net)]
+    metrics = {name: dict(recipe.metrics.get(name, {})) for name in (*ALWAYS, *net.metrics)}
+    for width in scale.widths:
+        for seed in scale.seeds if not net.widths or width in net.widths else ():
+            for choice in combinations:
+                options = net.options | getattr(net, recipe.protocol) | choice
+                yield NetworkWork(
+                    net.name,
+                    net.architecture,
+                    net.trainer,
+                    width,
+                    seed,
+                    options | scale.options,
+                    choice,
+                    *data,
+                    recipe.protocol,
+                    metrics,
+                    net.back,
+                )
+
+
+def _product(net: Network) -> Iterator[tuple[str, ...]]:
+    return product(*net.grid.values())
+
+
+def specs(recipe: Recipe, net: Network) -> tuple[str, str | None, str]:
+    """Give the data to train on, to validate on and to test on.
+
+    The user's keys go before those of the scale, and these before the network's.
+
+    Raises:
+        UsageError: neither the user nor the recipe says what the data are.
+    """
+    base = DataSpec.parse(recipe.data or recipe.scale.source or net.source)
+    keys = {**({} if _replaced(recipe.scale, recipe) else net.keys), **recipe.scale.keys}
+    keys |= base.options
+    training = {"split": "train", **net.training}
+    every = base.with_options(**keys)
+    validation = every.with_options(**training, split="validation") if net.validation else None
+    return (
+        str(every.with_options(**training)),
+        None if validation is None else str(validation),
+        str(every.with_options(split="test")),
+    )
+
+
+def _replaced(scale: Scale, recipe: Recipe) -> bool:
+    """Say whether the data are others than those that the networks' keys are for."""
+    return bool(scale.source) and recipe.data is None

@@ -1,0 +1,88 @@
+"""From a recipe's TOML tables to dataclasses: types must fit, and no key goes unread."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar, get_type_hints
+
+from frivkit.errors import UsageError, unknown_name
+
+T = TypeVar("T")
+SEQUENCES: dict[Any, type] = {
+    tuple[str, ...]: str,
+    tuple[int, ...]: int,
+    tuple[float, ...]: float,
+}
+
+
+def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
+    """Make a dataclass of a table; lists become tuples, and texts of option tables texts.
+
+    Args:
+        cls: A dataclass of ``str``, ``bool``, ``int``, tuples of ``str``, ``int`` or ``float``,
+            ``dict[str, str]`` and ``dict[str, tuple[str, ...]]``.
+        table: Its values by name.
+        what: What it is, for messages.
+
+    Raises:
+        UsageError: a key is unknown or missing, or a value of another type.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Net:
+        ...     name: str
+        ...     options: dict[str, str]
+        >>> filled(Net, {"name": "a", "options": {"lr": 0.1, "crop": True}}, "a network")
+        Net(name='a', options={'lr': '0.1', 'crop': 'yes'})
+    """
+    types = get_type_hints(cls)
+    for key in table:
+        if key not in types:
+            raise unknown_name(f"key of {what}", key, types)
+    for field in fields(cls):  # type: ignore[arg-type]  # T is a dataclass, which 3.11 cannot say
+        bare = field.default is MISSING and field.default_factory is MISSING
+        if bare and field.name not in table:
+            raise UsageError(f"{what} lacks {field.name!r}; add it")
+    return cls(**{key: _value(types[key], value, f"{what}: {key}") for key, value in table.items()})
+
+
+def _value(wanted: Any, value: Any, what: str) -> Any:
+    if wanted == dict[str, str]:
+        return {key: text(each, f"{what}.{key}") for key, each in _table(value, what).items()}
+    if wanted == dict[str, tuple[str, ...]]:
+        return {
+            key: tuple(text(each, f"{what}.{key}") for each in _list(values, f"{what}.{key}"))
+            for key, values in _table(value, what).items()
+        }
+    if wanted in SEQUENCES:
+        return tuple(_value(SEQUENCES[wanted], each, what) for each in _list(value, what))
+    if wanted is float and type(value) is int:
+        return float(value)
+    if type(value) is not wanted:
+        raise UsageError(f"{what} is {value!r}; write a value of type {wanted.__name__}")
+    return value
+
+
+def text(value: Any, what: str) -> str:
+    """Give an option's value as its text.
+
+    Raises:
+        UsageError: it is a list or a table.
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float | str):
+        return str(value)
+    raise UsageError(f"{what} is {value!r}; write a number, a text, true or false")
+
+
+def _table(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{what} is {value!r}; write a table such as {{ lr = 0.1 }}")
+    return value
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise UsageError(f"{what} is {value!r}; write a list")
+    return value
