@@ -86,7 +86,7 @@ def laboratories() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def recipes() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer experiments; target: a TOML file, as ``importlib.resources.files`` finds it."""
+    """Offer experiments as TOML files; target: ``importlib.resources.abc.Traversable``."""
 
 
 @hookspec

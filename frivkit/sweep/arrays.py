@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.sweep.results import replace_file
+
 ENCODING = {"encoding-type": "frivkit-sweep-arrays", "encoding-version": "1.0.0"}
 
 
@@ -35,17 +37,15 @@ def write_arrays(
     """
     import h5py
 
+    # In memory first: where a disk is full, HDF5 fails in ways that cannot be caught.
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+        for name, value in ENCODING.items():
+            file.attrs[name] = value
+        file.attrs["settings"] = json.dumps(settings)
+        file.attrs["provenance"] = json.dumps(provenance)
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+        file.flush()
+        content = file.id.get_file_image()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with h5py.File(temporary, "w", locking=False) as file:
-            for name, value in ENCODING.items():
-                file.attrs[name] = value
-            file.attrs["settings"] = json.dumps(settings)
-            file.attrs["provenance"] = json.dumps(provenance)
-            for name, array in arrays.items():
-                file.create_dataset(name, data=array)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_file(path, content)

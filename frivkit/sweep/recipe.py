@@ -29,23 +29,28 @@ def read_recipe(name: str, asked: Asked) -> tuple[Plan, ...]:
 def _plans(name: str, asked: Asked, around: tuple[str, ...]) -> Iterator[Plan]:
     if name in around:
         raise UsageError(f"recipe {name} is made of itself: {' → '.join((*around, name))}")
+    text = _text(name)
     try:
-        table = tomllib.loads(_text(name))
-        parts = table.pop("recipes", None)
-        if parts is None:
-            laboratory = table.pop("laboratory", LABORATORY)
-            plan: Laboratory = installed().load("laboratories", str(laboratory))
+        table = tomllib.loads(text)
+        if "recipes" in table:
+            for part in _parts(table):
+                inner = str(Path(name).parent / part) if part.endswith(".toml") else part
+                yield from _plans(inner, asked, (*around, name))
+        else:
+            laboratory = str(table.pop("laboratory", LABORATORY))
+            plan: Laboratory = installed().load("laboratories", laboratory)
             yield plan(table, asked)
-            return
-        if not (isinstance(parts, list) and parts and all(isinstance(p, str) for p in parts)):
-            raise UsageError(f"recipes is {parts!r}; write a list of recipes")
-        if left := table.keys() - {"title"}:
-            raise UsageError(f"beside recipes there is {', '.join(sorted(left))}; take it out")
-    except (UsageError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (UsageError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"recipe {name}: {error}") from error
-    for part in parts:
-        path = Path(name).parent / part if part.endswith(".toml") else part
-        yield from _plans(str(path), asked, (*around, name))
+
+
+def _parts(table: dict[str, Any]) -> list[str]:
+    parts = table["recipes"]
+    if not (isinstance(parts, list) and parts and all(isinstance(part, str) for part in parts)):
+        raise UsageError(f"recipes is {parts!r}; write a list of recipes")
+    if left := table.keys() - {"title", "recipes"}:
+        raise UsageError(f"beside recipes there is {', '.join(sorted(left))}; take it out")
+    return parts
 
 
 def _text(name: str) -> str:
@@ -56,4 +61,7 @@ def _text(name: str) -> str:
     if not path.is_file():
         known = ", ".join(installed().offers("recipes"))
         raise UsageError(f"there is no file {name}; give a file, or one of {known}")
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name} cannot be read as text: {error}; give a recipe") from error

@@ -59,15 +59,14 @@ def run(plan: Plan, folder: Path, *, engine: Engine | None = None, show: bool = 
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire(timeout=0)
+        held = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise DataError(
             f"another sweep is writing to {folder}; wait for it, or give another folder"
         ) from None
     except OSError as error:
         raise _unwritable(folder, error) from error
-    with lock:
+    with held:
         try:
             return _run(plan, folder, engine or Engine(), show)
         except OSError as error:

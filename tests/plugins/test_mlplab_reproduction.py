@@ -1,16 +1,12 @@
 """Comparison with the paper's figures, and the pages that tell of it."""
 
 import json
-import re
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from frivkit.errors import DataError
-from frivkit_mlplab.protocol import PAPER, REFERENCE
-from frivkit_mlplab.recipes import read_recipe, recipe_names
 from frivkit_mlplab.reproduction import BEGIN, END, allowed, curves, main, tables, updated
 
 ROOT = Path(__file__).parents[2]
@@ -18,12 +14,12 @@ PAGE = ROOT / "docs/reproduction/README.md"
 WIDTHS = (0.25, 0.5, 1, 2, 4)
 PAPERS = [0.76, 0.864, 0.919, 0.96, 0.98]  # redundant units of "10dim 1e-2"
 RUN = {
-    "figure": "4d",
+    "figures": ["4d"],
     "series": [{"label": "10dim 1e-2", "inputs": 10, "factors": [0.01]}],
     "provenance": {"seconds": 90.0, "command": ["frivkit", "sweep", "fig4d", "-o", "/some/where"]},
-    "stacks": [{"networks": 15}],
+    "works": [{"networks": 15}],
 }
-JOURNAL = {"protocol": {"measures": "reference", "doublings": 3}, "runs": [RUN]}
+JOURNAL = {"settings": {"stacks": {"measures": "reference", "doublings": 3}}, "runs": [RUN]}
 
 
 def points(values):
@@ -54,7 +50,7 @@ def test_table_tells_mean_spread_paper_gain_and_what_is_off():
 def test_networks_that_two_figures_show_count_once():
     series = {"label": "1e-4", "inputs": 10, "factors": [0.01]}
     again = [row | {"figure": "E7", "series": "1e-4"} for row in points(PAPERS)]
-    found = curves([*points(PAPERS), *again], [RUN, RUN | {"figure": "E7", "series": [series]}])
+    found = curves([*points(PAPERS), *again], [RUN, RUN | {"figures": ["E7"], "series": [series]}])
     assert len(found) == 2
     assert "| 10 inputs, redundant | 0.055 | 5 | 5 |" in tables(found, JOURNAL)
 
@@ -87,7 +83,7 @@ def test_page_is_made_from_its_data():
 
 def test_only_figures_of_a_sweep_are_kept(tmp_path):
     (tmp_path / "sweep").mkdir()
-    lines = [{"stack": "s", "value": 1.0}, *points(PAPERS)]
+    lines = [{"work": "s", "value": 1.0}, *points(PAPERS)]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "sweep/results.jsonl").write_text(text)
     (tmp_path / "sweep/run.json").write_text(json.dumps(JOURNAL))
@@ -112,38 +108,3 @@ def test_only_figures_of_a_sweep_are_kept(tmp_path):
         updated(again, tmp_path / "data")
     with pytest.raises(DataError, match="put both where tables go"):
         updated("no marks", tmp_path)
-
-
-class TestSweepsPage:
-    TEXT = (ROOT / "docs/sweeps.md").read_text()
-
-    def test_table_of_fields_is_that_of_the_protocols(self):
-        rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|", self.TEXT, re.MULTILINE)
-        shown = {name: (paper, reference) for name, paper, reference in rows}
-
-        def text(value):
-            return str(value).lower() if isinstance(value, bool) else f"{value}".removesuffix(".0")
-
-        paper, reference = asdict(PAPER), asdict(REFERENCE)
-        wanted = {name: (text(paper[name]), text(reference[name])) for name in paper}
-        assert {name: shown.get(name) for name in wanted} == wanted
-
-    def test_table_of_recipes_has_each_with_its_networks(self):
-        head = self.TEXT.partition("## ")[0]
-        shown = dict(re.findall(r"^\| `([\w-]+)` \| [^|]+ \| ([\d,]+|none) \|", head, re.MULTILINE))
-        for name in recipe_names():
-            number = sum(len(stack.nets) for stack in read_recipe(name).stacks())
-            assert shown.pop(name) == (f"{number:,}" if number else "none")
-        assert shown == {}
-
-    def test_recipe_of_ones_own_can_be_read(self, tmp_path):
-        (block,) = re.findall(r"```toml\n(.*?)```", self.TEXT, re.DOTALL)
-        (tmp_path / "mine.toml").write_text(block)
-        recipe = read_recipe(str(tmp_path / "mine.toml"))
-        assert recipe.protocol == PAPER.changed(epochs=100)
-        assert sum(len(stack.nets) for stack in recipe.stacks()) == 64
-
-    def test_program_runs(self, capsys):
-        (block,) = re.findall(r"```python\n(.*?)```", self.TEXT, re.DOTALL)
-        exec(compile(block, "docs/sweeps.md", "exec"), {})  # noqa: S102  # our own page
-        assert capsys.readouterr().out == "20 40\n"

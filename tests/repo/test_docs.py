@@ -226,6 +226,19 @@ class TestExample:
         assert 'width="140"' in drawn
         assert "g = 4.00" in found.draw(chosen, "reference")("svg").decode()
 
+    def test_laboratory_throws_dice_and_goes_on(self, tmp_path):
+        from frivkit.sweep.runner import run
+        from frivkit.sweep.work import Asked
+
+        plan = example("laboratories")["plan"]
+        swept = run(plan({"throws": 60, "dice": 2}, Asked()), tmp_path)
+        assert (swept.trained, swept.points) == (2, 2)
+        swept = run(plan({"throws": 60, "dice": 3}, Asked()), tmp_path)
+        assert (swept.trained, swept.found, swept.points) == (1, 2, 3)
+
+    def test_recipe_is_a_file_that_can_be_read(self):
+        assert "figure" in example("recipes")["WIDE"].read_text(encoding="utf-8")
+
     def test_command_runs(self, tmp_path):
         from click.testing import CliRunner
 
