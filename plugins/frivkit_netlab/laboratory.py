@@ -100,7 +100,9 @@ def specs(recipe: Recipe, net: Network) -> tuple[str, str | None, str]:
     keys |= base.options
     training = {"split": "train", **net.training}
     every = base.with_options(**keys)
-    validation = every.with_options(**training, split="validation") if net.validation else None
+    validation = (
+        every.with_options(**training | {"split": "validation"}) if net.validation else None
+    )
     return (
         str(every.with_options(**training)),
         None if validation is None else str(validation),
