@@ -38,8 +38,8 @@ def alexnet(
     """Build ``conv1``, ``conv2``, ``fc3`` and ``fc4`` of 96, 256, 384 and 192 x ``width`` units.
 
     Each 5 x 5 convolution is followed by its activation, 3 x 3 max-pooling with stride 2, and
-    response normalisation across neighbouring maps.  Biases start at 0 in ``conv1`` and ``output``, at 0.1
-    elsewhere.
+    response normalisation across neighbouring maps.  Biases start at 0 in ``conv1`` and ``output``,
+    at 0.1 elsewhere.
 
     Source:
         Casper et al. 2021, appendix D, which the code published with it agrees with; it alone gives

@@ -5,9 +5,7 @@ from typing import Literal
 
 from frivkit.errors import UsageError
 
-Optimiser = Literal[
-    "momentum", "sgd", "adam", "rmsprop", "adagrad", "proximal-adagrad", "ftrl"
-]
+Optimiser = Literal["momentum", "sgd", "adam", "rmsprop", "adagrad", "proximal-adagrad", "ftrl"]
 """What an option ``optimiser`` can name."""
 
 

@@ -71,7 +71,8 @@ def test_contrast_stretches_each_channel_about_its_mean():
 
 
 @pytest.mark.parametrize(
-    "options", [{"crop": "yes", "pad": 2}, {"crop": "proportions"}, {"flip": True}, {"contrast": 0.5}]
+    "options",
+    [{"crop": "yes", "pad": 2}, {"crop": "proportions"}, {"flip": True}, {"contrast": 0.5}],
 )
 def test_every_layout_is_distorted_alike(options):
     size = (5, 4)

@@ -41,7 +41,7 @@ class Momentum:
     def __init__(self, factor):
         self.factor, self.speed = factor, 0.0
 
-    def __call__(self, slope, lr, number):
+    def __call__(self, slope, lr, number, value):
         self.speed = self.factor * self.speed + slope
         return lr * self.speed
 
@@ -51,7 +51,7 @@ class Adam:
 
     first = second = 0.0
 
-    def __call__(self, slope, lr, number):
+    def __call__(self, slope, lr, number, value):
         self.first = 0.9 * self.first + 0.1 * slope
         self.second = 0.999 * self.second + 0.001 * slope**2
         mean, square = self.first / (1 - 0.9**number), self.second / (1 - 0.999**number)
@@ -63,7 +63,7 @@ class RmsProp:
 
     square = 1.0
 
-    def __call__(self, slope, lr, number):
+    def __call__(self, slope, lr, number, value):
         self.square = 0.9 * self.square + 0.1 * slope**2
         return lr * slope / np.sqrt(self.square + 1e-10)
 
@@ -73,7 +73,7 @@ class Adagrad:
 
     squares = 0.1
 
-    def __call__(self, slope, lr, number):
+    def __call__(self, slope, lr, number, value):
         self.squares = self.squares + slope**2
         return lr * slope / np.sqrt(self.squares)
 
@@ -86,11 +86,13 @@ class Ftrl:
 
     squares, z = 0.1, 0.0
 
-    def step(self, value, slope, lr):
+    def __call__(self, slope, lr, number, value):
         sigma = (np.sqrt(self.squares + slope**2) - np.sqrt(self.squares)) / lr
         self.z = self.z + slope - sigma * value
         self.squares = self.squares + slope**2
-        return -self.z / (np.sqrt(self.squares) / lr)
+        return value + self.z / (
+            np.sqrt(self.squares) / lr
+        )  # less the new value, which is -z / ...
 
 
 BY_HAND = {
@@ -137,10 +139,7 @@ def test_first_updates_are_those_worked_out_in_numpy(name, scope, small):
         slopes[1] += 0.2 * values[1] if scope == "all" else 0.0
         for value, slope, step in zip(values, slopes, steps, strict=True):
             lr = 0.1 * 0.5 ** (number // 2)
-            if name == "ftrl":  # it gives the new value, not the step to it
-                value[...] = step.step(value, slope, lr)
-            else:
-                value -= step(slope, lr, number + 1)
+            np.subtract(value, step(slope, lr, number + 1, value), out=value)
     np.testing.assert_allclose(record.losses, losses, rtol=1e-5)
     np.testing.assert_allclose(network.weight.detach().numpy().T, values[0], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(network.bias.detach().numpy(), values[1], rtol=1e-3, atol=1e-5)
