@@ -90,9 +90,7 @@ class Ftrl:
         sigma = (np.sqrt(self.squares + slope**2) - np.sqrt(self.squares)) / lr
         self.z = self.z + slope - sigma * value
         self.squares = self.squares + slope**2
-        return value + self.z / (
-            np.sqrt(self.squares) / lr
-        )  # less the new value, which is -z / ...
+        return value - (-self.z * lr / np.sqrt(self.squares))
 
 
 BY_HAND = {
