@@ -81,6 +81,7 @@ def test_file_says_how_it_was_made(folder):
         "depth": 2,
         "init": "he",
         "std": 0.01,
+        "activation": "relu",
     }
     assert recipe["trainer"]["name"] == "sgd"
     assert recipe["trainer"]["epochs"] == 2
