@@ -33,6 +33,7 @@ class Found:
         writers: The weighted nodes that write it.
         readers: Labels of the weighted nodes that read its units, in order.
         ends: Why its units could not be followed further, or cannot leave, in order.
+        joint: The Concat whose parts are this one site, None for any other site.
     """
 
     value: ir.Value
@@ -40,6 +41,7 @@ class Found:
     writers: list[ir.Node] = field(default_factory=list)
     readers: dict[str, None] = field(default_factory=dict)
     ends: dict[str, None] = field(default_factory=dict)
+    joint: ir.Node | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ def follow(
     Args:
         graph: The graph.
         found: The sites by name; their readers and ends are filled in.
-        fresh: Where each writer's units lie in its output, by ``id(node)``.
+        fresh: Where each writer's units lie in its output, by ``id(node)``, numbered as those of
+            its site.
         operators: What each operator does to units.
     """
     written = {id(node): name for name, site in found.items() for node in site.writers}
@@ -93,7 +96,9 @@ def follow(
     for node in (node for node in graph if node.op_type not in SHAPE_ONLY and node.outputs):
         outs, met = _arriving(node, lying, found, operators)
         writer = written.get(id(node))
-        junctions.extend(_junctions(node, met, writer, fresh))
+        junctions.extend(
+            each for each in _junctions(node, met, writer, fresh) if not _within(each, node, found)
+        )
         _note(node, met, writer, found)
         outs[0] += [(e.site, e.joins.layout) for e in met if e.joins.kind not in _ENDING]
         if writer is not None:
@@ -102,6 +107,7 @@ def follow(
             name, here = value.name or "", out
             if name in found:
                 here = _instead(out, name, found[name].layout)
+                junctions.extend(_taken_over(out, name, found[name]))
             if here:
                 lying[id(value)] = list(dict.fromkeys(here))
                 layouts[name] = tuple(lying[id(value)])
@@ -154,6 +160,26 @@ def _instead(
         *((other, lies) for other, lies in out if not {*lies.axes} & {*layout.axes}),
         (name, layout),
     ]
+
+
+def _taken_over(out: Iterable[tuple[str, Layout]], name: str, site: Found) -> Iterator[Junction]:
+    """Tie the sites for which a joined one stands from here on to its units."""
+    others = [
+        Part(other, lies)
+        for other, lies in out
+        if other != name and {*lies.axes} & {*site.layout.axes}
+    ]
+    if site.joint is not None and others:
+        yield Junction(name, "joined", (Part(name, site.layout), *dict.fromkeys(others)))
+
+
+def _within(junction: Junction, node: ir.Node, found: Mapping[str, Found]) -> bool:
+    """Tell whether what lies side by side in a Concat is one site."""
+    if junction.kind != "concat":
+        return False
+    sites = {part.site for part in junction.parts}
+    own = len(sites) == 1 and found[sites.pop()].joint is not None
+    return own or any(site.joint is node for site in found.values())
 
 
 def _inside(node: ir.Node) -> list[ir.Value]:
