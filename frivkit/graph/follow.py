@@ -90,15 +90,19 @@ def follow(
         operators: What each operator does to units.
     """
     written = {id(node): name for name, site in found.items() for node in site.writers}
+    joints = {id(site.joint): name for name, site in found.items() if site.joint is not None}
     lying: _Lying = {}
     layouts: dict[str, tuple[tuple[str, Layout], ...]] = {}
     junctions: list[Junction] = []
     for node in (node for node in graph if node.op_type not in SHAPE_ONLY and node.outputs):
         outs, met = _arriving(node, lying, found, operators)
         writer = written.get(id(node))
-        junctions.extend(
-            each for each in _junctions(node, met, writer, fresh) if not _within(each, node, found)
-        )
+        if id(node) in joints:
+            junctions.extend(_joined(node, met, joints[id(node)], found))
+        else:
+            junctions.extend(
+                each for each in _junctions(node, met, writer, fresh) if not _within(each, found)
+            )
         _note(node, met, writer, found)
         outs[0] += [(e.site, e.joins.layout) for e in met if e.joins.kind not in _ENDING]
         if writer is not None:
@@ -107,7 +111,6 @@ def follow(
             name, here = value.name or "", out
             if name in found:
                 here = _instead(out, name, found[name].layout)
-                junctions.extend(_taken_over(out, name, found[name]))
             if here:
                 lying[id(value)] = list(dict.fromkeys(here))
                 layouts[name] = tuple(lying[id(value)])
@@ -162,26 +165,6 @@ def _instead(
     ]
 
 
-def _taken_over(out: Iterable[tuple[str, Layout]], name: str, site: Found) -> Iterator[Junction]:
-    """Tie the sites for which a joined one stands from here on to its units."""
-    others = [
-        Part(other, lies)
-        for other, lies in out
-        if other != name and {*lies.axes} & {*site.layout.axes}
-    ]
-    if site.joint is not None and others:
-        yield Junction(name, "joined", (Part(name, site.layout), *dict.fromkeys(others)))
-
-
-def _within(junction: Junction, node: ir.Node, found: Mapping[str, Found]) -> bool:
-    """Tell whether what lies side by side in a Concat is one site."""
-    if junction.kind != "concat":
-        return False
-    sites = {part.site for part in junction.parts}
-    own = len(sites) == 1 and found[sites.pop()].joint is not None
-    return own or any(site.joint is node for site in found.values())
-
-
 def _inside(node: ir.Node) -> list[ir.Value]:
     """Give what a node's bodies take from outside."""
     return reads(node)[sum(value is not None for value in node.inputs) :] if bodies(node) else []
@@ -198,6 +181,22 @@ def _junctions(
             parts.append(Part(writer, fresh[id(node)]))
         if len(set(parts)) > 1:
             yield Junction(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
+
+
+def _within(junction: Junction, found: Mapping[str, Found]) -> bool:
+    """Tell whether units only lie side by side as they do in the joined layer that they are of."""
+    sites = {part.site for part in junction.parts}
+    return junction.kind == "concat" and len(sites) == 1 and found[sites.pop()].joint is not None
+
+
+def _joined(
+    node: ir.Node, met: Iterable[_Met], name: str, found: Mapping[str, Found]
+) -> Iterator[Junction]:
+    """Tie a joined layer to the layers that stay beside it and lie in its Concat."""
+    others = dict.fromkeys(Part(e.site, e.joins.layout) for e in met if e.site != name)
+    if others:
+        whole = Part(name, found[name].layout)
+        yield Junction(node.outputs[0].name or "", "joined", (whole, *others))
 
 
 def _note(node: ir.Node, met: list[_Met], writer: str | None, found: Mapping[str, Found]) -> None:
