@@ -1,6 +1,6 @@
 """Layers that a Concat joins: its whole tensor as one site, in place of the branches' own."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -81,13 +81,18 @@ class Joiner:
     Args:
         model: The model.
         lying: Where the units of its sites lie, before any are joined.
+        to_output: The ids of the values that lead to the output; no other reader counts.
         unfit: Says why a tensor cannot be a site, None where it can.
     """
 
     def __init__(
-        self, model: Model, lying: Lying, unfit: Callable[[ir.Value, Layout], str | None]
+        self,
+        model: Model,
+        lying: Lying,
+        to_output: Set[int],
+        unfit: Callable[[ir.Value, Layout], str | None],
     ) -> None:
-        self._model, self._lying, self._unfit = model, lying, unfit
+        self._model, self._lying, self._to_output, self._unfit = model, lying, to_output, unfit
         self._order = {id(node): i for i, node in enumerate(model.graph)}
         self._operators = RULES | dict(model.operators)
 
@@ -187,15 +192,15 @@ class Joiner:
         pending = [(value, layout)]
         while pending:
             here, lies = pending.pop()
-            uses = [use for use in here.uses() if use.node.op_type not in SHAPE_ONLY]
-            if here.is_graph_output() or not uses:
-                return None
-            for use in uses:
+            for use in here.uses():
                 if id(use.node) in nodes:
                     reached.add(id(use.node))
                     continue
                 if id(use.node) not in self._order:  # read inside an If or a Loop
                     return None
+                leads = any(id(value) in self._to_output for value in use.node.outputs)
+                if not leads or use.node.op_type in SHAPE_ONLY:
+                    continue
                 what = effect(use.node, use.idx, lies, self._operators)
                 if isinstance(what, Keeps) or (isinstance(what, Joins) and what.kind == "concat"):
                     pending.append((use.node.outputs[0], what.layout))

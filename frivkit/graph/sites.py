@@ -1,6 +1,6 @@
 """Find the sites of a model: the tensors where units live, tapped as the paper taps them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import prod
 
@@ -104,7 +104,8 @@ def survey(model: Model, output: str | None = None, joined: Sequence[str] = ()) 
     graph, operators = model.graph, RULES | dict(model.operators)
     target = model.output(output)
     weighted, skipped = find_writers(graph)
-    unfit = _unfit(model, target)
+    to_output = leading_to_outputs(graph, target)
+    unfit = _unfit(model, target, to_output)
     found: dict[str, Found] = {}
     order = {id(node): i for i, node in enumerate(graph)}
     for node, layout in weighted:
@@ -125,7 +126,7 @@ def survey(model: Model, output: str | None = None, joined: Sequence[str] = ()) 
         nodes = concats(graph, followed.layouts)
         names = layer_names([*firsts, *nodes])
         chosen = {names[id(n)]: n for n in matching(nodes, names, joined, model.path.name)}
-        joiner = Joiner(model, followed.layouts, unfit)
+        joiner = Joiner(model, followed.layouts, to_output, unfit)
         found, fresh = joiner.join(chosen, found, fresh)
         followed = follow(graph, found, fresh, operators)
     sites = _sites(found, order, names)
@@ -137,9 +138,10 @@ def survey(model: Model, output: str | None = None, joined: Sequence[str] = ()) 
     return Survey(sites, couplings, tuple(ranked), weights, followed.layouts)
 
 
-def _unfit(model: Model, target: str) -> Callable[[ir.Value, Layout], str | None]:
+def _unfit(
+    model: Model, target: str, to_output: Set[int]
+) -> Callable[[ir.Value, Layout], str | None]:
     """Give what says why a tensor cannot be a site, or None where it can."""
-    to_output = leading_to_outputs(model.graph, target)
     to_weights = leading_to_weights(model.graph, to_output)
 
     def unfit(value: ir.Value, there: Layout) -> str | None:
