@@ -101,6 +101,28 @@ HANDMADE = {
         }""",
         wa=(4, 3, 1, 1), wd=(4, 1, 1, 1), wb=(2, 3, 1, 1), wy=(6, 3),
     ),
+    # A branch is shuffled on its way: its units are those of other positions.
+    "shuffled branch": lambda: beside(
+        """s = Reshape (ra, apart)
+        t = Transpose <perm = [0, 2, 1]> (s)
+        u = Reshape (t, together)
+        j = Concat <axis = 1> (rb, u)
+        y = Gemm (j, wy)""",
+        apart=np.array([0, 2, 2]), together=np.array([0, 4]), wy=(9, 3),
+    ),
+    # What reads a branch for another output does not count.
+    "other output": lambda: written(
+        """g (float[N, 6] x) => (float[N, 3] y, float[N, 2] z) {
+          a = Gemm (x, wa)
+          ra = Relu (a)
+          b = Gemm (x, wb)
+          rb = Relu (b)
+          z = Gemm (ra, wz)
+          j = Concat <axis = 1> (ra, rb)
+          y = Gemm (j, wy)
+        }""",
+        wz=(4, 2), wy=(9, 3), **WEIGHTS,
+    ),
     # Another layer is summed with what is joined before either is tapped.
     "sum": lambda: beside(
         """c = Gemm (x, wc)
@@ -185,6 +207,13 @@ PICTURES = {
         a: Conv>Relu 4, 4x4 -> d/Conv
         j: Concat>Concat 6, 4x4 by d/Conv b/Conv -> y/Gemm
         = depthwise a j
+        - y/Gemm: OUT""",
+    ("shuffled branch", "j"): """
+        j: Concat>Concat 9, - by a/Gemm b/Gemm -> y/Gemm
+        - y/Gemm: OUT""",
+    ("other output", "j"): """
+        j: Concat>Concat 9, - by a/Gemm b/Gemm -> z/Gemm y/Gemm
+        - z/Gemm: does not lead to output 'y'
         - y/Gemm: OUT""",
     ("sum", "j"): """
         j: Concat>Relu 9, - by a/Gemm b/Gemm c/Gemm -> y/Gemm
@@ -339,6 +368,22 @@ def test_names_of_other_layers_stay_and_unnamed_concats_have_numbers(tmp_path):
     assert [s.layer for s in survey(model).sites] == ["Gemm_0", "Gemm_1", "Gemm_2"]
     found = survey(model, None, ("Concat_0",))
     assert [s.layer for s in found.sites] == ["Concat_0", "Gemm_2"]
+
+
+def test_units_of_a_shuffled_branch_have_the_numbers_of_their_places(tmp_path):
+    found = survey(read("shuffled branch", tmp_path), None, ("j",))
+    ((site, layout),) = found.layouts["a"]
+    assert (site, layout.units.tolist()) == ("j", [5, 7, 6, 8])
+
+
+def test_a_name_that_a_layer_has_is_not_taken_from_it(tmp_path):
+    proto = HANDMADE["nested"]()
+    for node in proto.graph.node:
+        node.name = node.name.replace("j/Concat", "c/Concat")
+    model = opened(proto, tmp_path / "m.onnx")
+    assert [s.layer for s in survey(model).sites] == ["a", "b", "c"]
+    assert [s.layer for s in survey(model, None, ("i",)).sites] == ["i", "c"]
+    assert [s.layer for s in survey(model, None, ("c#2",)).sites] == ["c#2"]
 
 
 def test_costs_and_weights_are_those_of_the_branches_that_are_taken_in(tmp_path):
