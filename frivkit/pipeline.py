@@ -41,6 +41,8 @@ class Request:
         examples: Use at most so many examples.
         units: The unit selector; None lets each metric take its protocol's.
         layers: Patterns for layer names; empty takes all.
+        joined: Patterns for the names of layers that a Concat joins, each one layer in place of its
+            branches; empty takes those in the model's metadata, ``("",)`` none.
         protocol: ``"paper"`` or ``"reference"``.
         seed: The seed of all random choices.
         output: The output whose labels are compared; None takes the first.
@@ -56,6 +58,7 @@ class Request:
     examples: int | None = None
     units: str | None = None
     layers: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
     protocol: str = "paper"
     seed: int = 0
     output: str | None = None
@@ -109,10 +112,14 @@ def _read_file(path: Path, request: Request, registry: Registry) -> Model:
 
 
 def inspect_model(request: Request) -> tuple[Model, Survey]:
-    """Read a model and find what there is to analyse, without data unless shapes need a run."""
+    """Read a model and find what there is to analyse, without data unless shapes need a run.
+
+    Raises:
+        ModelError: the model cannot be read, or what is asked to be joined cannot be.
+    """
     model = load_model(request)
     model = turned(complete_shapes(model, request.device))
-    return model, survey(model, request.output)
+    return model, _surveyed(request, model)
 
 
 def open_study(
@@ -124,7 +131,8 @@ def open_study(
         The study, and warnings about its data.
 
     Raises:
-        ModelError: the model has no sites, or no layer matches the patterns.
+        ModelError: the model has no sites, no layer matches the patterns, or what is asked to be
+            joined cannot be.
         DataError: the data cannot be read or does not fit.
     """
     model = load_model(request)
@@ -142,7 +150,7 @@ def open_study(
     if free is not model:
         model = complete_shapes(free, request.device, data)
     model = turned(model)
-    found = survey(model, request.output)
+    found = _surveyed(request, model)
     study = Study(
         model,
         found,
@@ -160,6 +168,19 @@ def open_study(
         asked=request.asked,
     )
     return study, warnings
+
+
+def _surveyed(request: Request, model: Model) -> Survey:
+    """Find the sites, with those joined that a user names, else those that the model names."""
+    named = request.joined or tuple(model.metadata.get("frivkit.joined", "").split(","))
+    patterns = tuple(pattern for pattern in named if pattern)
+    try:
+        return survey(model, request.output, patterns)
+    except ModelError as error:
+        if request.joined or not patterns:
+            raise
+        reason = f"{error} ({model.path.name} names this to be joined; give --join)"
+        raise ModelError(reason) from error
 
 
 def _check_operators(model: Model) -> None:

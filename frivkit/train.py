@@ -44,11 +44,15 @@ class Architecture(Generic[Options]):
             :func:`frivkit.options.parse_options`.
         layers: Patterns, as ``--layer`` takes them, of the layers that a study of it is about; the
             file written has them in its metadata.  Empty for all.
+        joined: Patterns, as ``--join`` takes them, of the layers that a Concat joins; the file
+            written has them in its metadata, too, and is analysed so unless the user says
+            otherwise.
     """
 
     build: "Callable[[tuple[int, ...], int, float, Options], nn.Module]"
     options: type[Options] = NoOptions  # type: ignore[assignment]  # the default of a generic
     layers: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +238,8 @@ def train(
     }
     if design.layers:
         metadata["frivkit.layers"] = ",".join(design.layers)
+    if design.joined:
+        metadata["frivkit.joined"] = ",".join(design.joined)
     with _torch(seed, threads):  # for the threads
         kept, reached = _written(network, test, target, record.kept, metadata)
     warnings = tuple(dict.fromkeys(line for part in parts for line in part.warnings))

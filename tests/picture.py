@@ -9,8 +9,8 @@ OUT = "its units are the model's outputs"
 MET = "where no units lie along their axis"
 
 
-def picture(model: Model, output: str | None = None) -> str:
-    found = survey(model, output)
+def picture(model: Model, output: str | None = None, joined: tuple[str, ...] = ()) -> str:
+    found = survey(model, output, joined)
     operators = {value.name: node.op_type for node in model.graph for value in node.outputs}
     layers = {site.name: site.layer for site in found.sites}
     lines = []

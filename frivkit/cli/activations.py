@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import Common, check_places, model_options
+from frivkit.cli.shared import Common, check_places, join_option, model_options
 
 
 @click.command("activations")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", metavar="SPEC", help="Data spec, NAME[:PATH][?key=value&...].")
 @click.option("--layer", "layers", multiple=True, help="Only layers that match this pattern.")
+@join_option
 @click.option("--examples", type=click.IntRange(min=1), help="Use at most so many examples.")
 @click.option("--rows", type=click.IntRange(min=1), help="Draw so many rows of each layer [all].")
 @click.option("--units", help="How --rows are read as units [map].")
@@ -36,6 +37,7 @@ def command(
     model: Path,
     data: str | None,
     layers: tuple[str, ...],
+    joined: tuple[str, ...],
     examples: int | None,
     rows: int | None,
     units: str | None,
@@ -56,7 +58,13 @@ def command(
     if str(output) == "-" or (output.exists() and not output.is_file()):
         raise UsageError(f"-o {output} is no file that can be written piece by piece; give one")
     request = common.request(
-        model, data=data, examples=examples, units=units, layers=layers, seed=seed
+        model,
+        data=data,
+        examples=examples,
+        units=units,
+        layers=layers,
+        joined=joined,
+        seed=seed,
     )
     progress = common.progress()
     try:

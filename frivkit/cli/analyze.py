@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from frivkit.cli.shared import Common, check_places, model_options, write_json, write_text
+from frivkit.cli.shared import (
+    Common,
+    check_places,
+    join_option,
+    model_options,
+    write_json,
+    write_text,
+)
 from frivkit.errors import FrivkitError, PluginError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--data", help="Data spec, NAME[:PATH][?key=value&...].")
 @click.option("--units", help="Unit selector; each protocol has its own default.")
 @click.option("--layer", "layers", multiple=True, help="Only layers that match this pattern.")
+@join_option
 @click.option(
     "--protocol",
     type=click.Choice(["paper", "reference"]),
@@ -47,6 +55,7 @@ def command(
     data: str | None,
     units: str | None,
     layers: tuple[str, ...],
+    joined: tuple[str, ...],
     protocol: str,
     examples: int | None,
     seed: int,
@@ -77,6 +86,7 @@ def command(
         examples=examples,
         units=units,
         layers=layers,
+        joined=joined,
         protocol=protocol,
         seed=seed,
     )

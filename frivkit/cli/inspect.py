@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import Common, check_places, model_options, write_json
+from frivkit.cli.shared import Common, check_places, join_option, model_options, write_json
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
+@join_option
 @model_options
-def command(*, common: Common, model: Path, json_to: str | None) -> None:
+def command(*, common: Common, model: Path, json_to: str | None, joined: tuple[str, ...]) -> None:
     """Show the sites, couplings, weights and costs of MODEL, and what is skipped and why."""
     from frivkit.pipeline import inspect_model
     from frivkit.provenance import Clock
@@ -20,7 +21,7 @@ def command(*, common: Common, model: Path, json_to: str | None) -> None:
 
     clock = Clock.start()
     check_places(json_to, model=model)
-    found, survey = inspect_model(common.request(model))
+    found, survey = inspect_model(common.request(model, joined=joined))
     document = inspection_document(found, survey, clock, common.output_name)
     if json_to:
         write_json(document, json_to)

@@ -57,6 +57,14 @@ _OPTIONS = (
     click.option("-v", "--verbose", is_flag=True, help="Say more on stderr."),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
 )
+join_option = click.option(
+    "--join",
+    "joined",
+    multiple=True,
+    metavar="GLOB",
+    help="Take what a concat joins as one layer; '' joins none [those that the model names].",
+)
+"""The option of commands that look at a model and leave it as it is."""
 
 
 @dataclass(frozen=True, slots=True)

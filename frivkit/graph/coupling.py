@@ -24,9 +24,9 @@ class Junction:
     """A tensor in which units of several sites meet, or units of one site meet each other.
 
     In a ``"sum"``, a ``"product"``, an ``"inner"`` product, a ``"depthwise"`` convolution, and for
-    ``"shared"`` weights, units at one position leave together.  In a ``"concat"`` the parts lie
-    side by side and each unit may leave alone, but whoever narrows a part moves the positions of
-    the parts behind it.
+    ``"shared"`` weights, units at one position leave together, and so do those of a ``"joined"``
+    layer and of layers that stay beside it.  In a ``"concat"`` the parts lie side by side and each
+    unit may leave alone, but whoever narrows a part moves the positions of the parts behind it.
     """
 
     tensor: str

@@ -33,6 +33,7 @@ class Found:
         writers: The weighted nodes that write it.
         readers: Labels of the weighted nodes that read its units, in order.
         ends: Why its units could not be followed further, or cannot leave, in order.
+        joint: The Concat whose parts are this one site, None for any other site.
     """
 
     value: ir.Value
@@ -40,6 +41,7 @@ class Found:
     writers: list[ir.Node] = field(default_factory=list)
     readers: dict[str, None] = field(default_factory=dict)
     ends: dict[str, None] = field(default_factory=dict)
+    joint: ir.Node | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +85,24 @@ def follow(
     Args:
         graph: The graph.
         found: The sites by name; their readers and ends are filled in.
-        fresh: Where each writer's units lie in its output, by ``id(node)``.
+        fresh: Where each writer's units lie in its output, by ``id(node)``, numbered as those of
+            its site.
         operators: What each operator does to units.
     """
     written = {id(node): name for name, site in found.items() for node in site.writers}
+    joints = {id(site.joint): name for name, site in found.items() if site.joint is not None}
     lying: _Lying = {}
     layouts: dict[str, tuple[tuple[str, Layout], ...]] = {}
     junctions: list[Junction] = []
     for node in (node for node in graph if node.op_type not in SHAPE_ONLY and node.outputs):
         outs, met = _arriving(node, lying, found, operators)
         writer = written.get(id(node))
-        junctions.extend(_junctions(node, met, writer, fresh))
+        if id(node) in joints:
+            junctions.extend(_joined(node, met, joints[id(node)], found))
+        else:
+            junctions.extend(
+                each for each in _junctions(node, met, writer, fresh) if not _within(each, found)
+            )
         _note(node, met, writer, found)
         outs[0] += [(e.site, e.joins.layout) for e in met if e.joins.kind not in _ENDING]
         if writer is not None:
@@ -172,6 +181,22 @@ def _junctions(
             parts.append(Part(writer, fresh[id(node)]))
         if len(set(parts)) > 1:
             yield Junction(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
+
+
+def _within(junction: Junction, found: Mapping[str, Found]) -> bool:
+    """Tell whether units only lie side by side as they do in the joined layer that they are of."""
+    sites = {part.site for part in junction.parts}
+    return junction.kind == "concat" and len(sites) == 1 and found[sites.pop()].joint is not None
+
+
+def _joined(
+    node: ir.Node, met: Iterable[_Met], name: str, found: Mapping[str, Found]
+) -> Iterator[Junction]:
+    """Tie a joined layer to the layers that stay beside it and lie in its Concat."""
+    others = dict.fromkeys(Part(e.site, e.joins.layout) for e in met if e.site != name)
+    if others:
+        whole = Part(name, found[name].layout)
+        yield Junction(node.outputs[0].name or "", "joined", (whole, *others))
 
 
 def _note(node: ir.Node, met: list[_Met], writer: str | None, found: Mapping[str, Found]) -> None:

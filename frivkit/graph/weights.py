@@ -12,8 +12,14 @@ def weights_of(model: Model, site: Site) -> tuple[ir.Value, ...]:
     """Give the weights, biases excepted, of the nodes that write a site, each once.
 
     Raises:
-        ModelError: a weight is computed in the graph, from quantised numbers for example.
+        ModelError: a weight is computed in the graph, from quantised numbers for example, or all
+            units of a joined layer are written by other layers.
     """
+    if not site.writers:
+        raise ModelError(
+            f"layer {site.layer} joins what other layers write and has no weights that could be "
+            "edited: leave it out with --layer"
+        )
     found: dict[str, ir.Value] = {}
     for node in model.graph:
         if node_label(node) not in site.writers:

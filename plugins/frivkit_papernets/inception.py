@@ -226,9 +226,7 @@ def _initialise(net: Inception, options: InceptionOptions) -> None:
             nn.init.zeros_(layer.bias)
 
 
-LAYERS = (
-    *(part for part in STEM if part.startswith("conv")),
-    *(f"{part}.*.last*" for part in MODULES),  # what the branches write is joined right after
-)
-INCEPTION = Architecture(inception, InceptionOptions, layers=LAYERS)
-INCEPTION_LAYER = Architecture(inception_layer, InceptionOptions, layers=(f"{VARIED}.*.last*",))
+JOINED = tuple(MODULES)  # named in full: what forks within a module is no layer of its own
+LAYERS = (*(part for part in STEM if part.startswith("conv")), *JOINED)
+INCEPTION = Architecture(inception, InceptionOptions, layers=LAYERS, joined=JOINED)
+INCEPTION_LAYER = Architecture(inception_layer, InceptionOptions, layers=(VARIED,), joined=JOINED)

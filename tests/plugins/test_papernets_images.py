@@ -1,6 +1,5 @@
 """The paper's convolutional networks: sizes, protocols, and what frivkit finds in them."""
 
-from collections import Counter
 from typing import get_args
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 
 from frivkit.data import open_data
 from frivkit.errors import DataError, UsageError
+from frivkit.masks import random_order
 from frivkit.options import parse_options
-from frivkit.pipeline import Request, analyze, inspect_model
+from frivkit.pipeline import Request, analyze, inspect_model, load_model
 from frivkit.progress import Silent
 from frivkit.registry import installed
 from frivkit.torchexport import exported
@@ -21,6 +21,7 @@ from frivkit_papernets.alexnet import AlexNetOptions
 from frivkit_papernets.inception import InceptionOptions, inception, inception_layer
 from frivkit_papernets.nonlinearity import Activation
 from frivkit_papernets.parts import NeighbourNorm, halving_pool
+from tests.zoo.independent import ran
 
 WIDTHS = (0.25, 0.5, 1, 2, 4)
 
@@ -267,7 +268,8 @@ def write(name, size, path, protocol="reference", width=1 / 16):
     torch.manual_seed(0)
     net = build(name, (3, size, size), 5, width, protocol=protocol)
     x = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
-    path.write_bytes(exported(net, x, {}))
+    joined = installed().load("architectures", name).joined
+    path.write_bytes(exported(net, x, {"frivkit.joined": ",".join(joined)}))
     return path
 
 
@@ -329,29 +331,44 @@ def test_layers_are_tapped_after_their_activation(name, layers, activation, tmp_
         np.testing.assert_allclose(values, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_all_branches_that_a_module_joins_are_sites(tmp_path):
-    path = write("inception-v3", 75, tmp_path / "net.onnx", "paper")
+# The paper's 16 layers with their units at width 1: convolutions, and what each module joins, the
+# maps that it only pools included.
+SIXTEEN = {
+    "conv0": 32, "conv1": 32, "conv2": 64, "conv3": 80, "conv4": 192,
+    "mixed_35x35x256a": 256, "mixed_35x35x288a": 288, "mixed_35x35x288b": 288,
+    **{f"mixed_17x17x768{letter}": 768 for letter in "abcde"},
+    "mixed_8x8x1280a": 1280, "mixed_8x8x2048a": 2048, "mixed_8x8x2048b": 2048,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("protocol", "size"), [("paper", 75), ("reference", 107)])
+def test_layers_of_inception_v3_are_the_sixteen_of_the_paper(protocol, size, tmp_path):
+    path = write("inception-v3", size, tmp_path / "net.onnx", protocol)
     sites, file = chosen("inception-v3", path)
-    joined = {}
-    for node in file.graph.node:
-        if node.op_type == "Concat" and node.name.count("/") == 2:
-            joined[node.name.split("/")[1]] = {
-                part
-                for name in node.input
-                for part in next((n.input for n in file.graph.node if name in n.output
-                                  and n.op_type == "Concat"), [name])
-            }  # fmt: skip
-    assert len(joined) == 11
-    found = {site.name: site for site in sites}
-    for module, parts in joined.items():
-        mine = {site.name for site in sites if site.layer.startswith(module)}
-        assert mine <= parts
-        assert Counter("MaxPool" in part for part in parts - mine) == (
-            {True: 1} if module in ("mixed_17x17x768a", "mixed_8x8x1280a") else {}
-        )
-    stem = [site.layer for site in sites if site.layer.startswith("conv")]
-    assert stem == [f"conv{number}" for number in range(5)]
-    assert len(found) == 5 + sum(len(parts) for parts in joined.values()) - 2
+    units = {layer: count // 16 for layer, count in SIXTEEN.items()}
+    if protocol == "reference":  # the branch whose 192 maps stay
+        units["mixed_17x17x768d"] += 192 - 192 // 16
+    assert {site.layer: site.width for site in sites} == units
+    assert list(units) == [site.layer for site in sites]
+    tapped = {output: node for node in file.graph.node for output in node.output}
+    for site in sites:
+        joins = site.layer.startswith("mixed")
+        assert tapped[site.name].op_type == ("Concat" if joins else "Relu")
+        assert tapped[site.name].name.count("/") == (2 if joins else 3)
+
+
+def test_branches_of_modules_are_no_layers_beside_them(tmp_path):
+    path = write("inception-v3", 75, tmp_path / "net.onnx", "paper")
+    _, found = inspect_model(Request(path))
+    _, apart = inspect_model(Request(path, joined=("",)))
+    last = {site.layer for site in apart.sites if ".last" in site.layer}
+    assert len(last) == 44  # 46 parts, of which two are pooled maps
+    assert {site.layer for site in apart.sites} - last | set(SIXTEEN) == {
+        site.layer for site in found.sites
+    }
+    joined = [each for coupling in found.couplings for each in coupling.junctions]
+    pooled = [(each.kind, [part.offset for part in each.parts]) for each in joined]
+    assert pooled == [("joined", [0, 30]), ("joined", [0, 32])]  # 480 and 512 maps are written
 
 
 def test_layer_of_inception_v3_layer_is_one_module(tmp_path):
@@ -360,13 +377,82 @@ def test_layer_of_inception_v3_layer_is_one_module(tmp_path):
     assert [way.last.out_channels for way in varied.children()] == [16, 16, 24, 16]
     assert net.mixed_35x35x288a.branch1x1.last.out_channels == 64
     assert net.mixed_17x17x768a.branch3x3.last.out_channels == 384
-    pattern = installed().load("architectures", "inception-v3-layer").layers
     path = write("inception-v3", 75, tmp_path / "net.onnx", "paper")
-    study = analyze(Request(path, data="gaussian?n=8", layers=pattern), []).study
-    assert {site.layer for site in study.sites} == {
-        f"mixed_35x35x288b.{way}.last"
-        for way in ("branch1x1", "branch5x5", "branch3x3dbl", "branch_pool")
+    (site,), _ = chosen("inception-v3-layer", path)
+    assert (site.layer, site.op, site.width) == ("mixed_35x35x288b", "Concat", 18)
+
+
+def zeroed(file, tensor, units, width):
+    """Give a file in which units of a tensor are multiplied by zero."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(file)
+    keep = np.ones((1, width, 1, 1), np.float32)
+    keep[0, units] = 0
+    for node in copy.graph.node:
+        node.input[:] = ["kept" if name == tensor else name for name in node.input]
+    at = next(i for i, node in enumerate(copy.graph.node) if tensor in node.output)
+    copy.graph.node.insert(at + 1, onnx.helper.make_node("Mul", [tensor, "keep"], ["kept"]))
+    copy.graph.initializer.append(onnx.numpy_helper.from_array(keep, "keep"))
+    return copy
+
+
+def test_measures_of_a_module_are_those_of_its_whole_tensor(tmp_path):
+    """Redundancy by numpy from the tensor, prunability by files that zero its units."""
+    torch.manual_seed(0)
+    net = build("inception-v3", (3, 107, 107), 5, 1 / 16, init="he-normal")
+    path, x = tmp_path / "net.onnx", np.zeros((2, 3, 107, 107), np.float32)
+    path.write_bytes(exported(net, x, {"frivkit.joined": "mixed_8x8x1280a,mixed_35x35x256a"}))
+    layers = {
+        "mixed_35x35x256a": ("/mixed_35x35x256a/Concat_output_0", 16),
+        "mixed_8x8x1280a": ("/mixed_8x8x1280a/Concat_output_0", 80),
     }
+
+    def measured(metric, protocol):
+        request = Request(path, data="gaussian?n=256", layers=tuple(layers), protocol=protocol)
+        return {each.layer: each for each in analyze(request, [metric]).measurements}
+
+    file = onnx.load(path)
+    data = open_data("gaussian?n=256", load_model(Request(path)).inputs)
+    feeds = data.read(0, 256).inputs
+    names = [name for name, _ in layers.values()]
+    redundancy = measured("redundancy", "paper")
+    assert list(redundancy) == list(layers)
+    for (layer, (_, units)), tensor in zip(layers.items(), ran(file, feeds, *names), strict=True):
+        assert tensor.shape[1] == units
+        rows = np.moveaxis(tensor, 1, -1).reshape(-1, units).astype(np.float64)
+        values = np.linalg.eigvalsh(np.cov(rows, rowvar=False))[::-1]
+        shares = np.cumsum(values) / values.sum()
+        rank = int(np.argmax(shares >= 0.95)) + 1
+        assert redundancy[layer].value == 1 - rank / units
+        assert redundancy[layer].detail["rows"] == len(rows)
+
+    feeds = {name: array[:128] for name, array in feeds.items()}  # all batches of 128 but the last
+    before = ran(file, feeds, "logits")[0].argmax(axis=1)
+    prunability = measured("prunability", "reference")
+    for layer, (name, units) in layers.items():
+        curves = []
+        for repeat in range(3):
+            order = random_order(0, layer, repeat, units)
+            after = [
+                ran(zeroed(file, name, order[: int(level * units)], units), feeds, "logits")[0]
+                for level in np.linspace(0, 1, 7)
+            ]
+            curves.append([float((logits.argmax(axis=1) == before).mean()) for logits in after])
+        assert min(map(min, curves)) < 0.5  # else nothing would be compared
+        np.testing.assert_allclose(prunability[layer].detail["unchanged"], curves, atol=1 / 128)
+
+
+def test_trained_file_names_what_is_joined_and_is_analysed_so(tmp_path):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(4, 3, 75, 75)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=x, y=np.arange(4) % 2)
+    path, data = tmp_path / "net.onnx", f"npz:{tmp_path / 'd.npz'}"
+    train("inception-v3", data, path, test_data=data, width=1 / 16, options={"epochs": "0"})
+    told = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert told["frivkit.layers"].split(",") == list(SIXTEEN)
+    assert told["frivkit.joined"].split(",") == list(SIXTEEN)[5:]
+    _, found = inspect_model(Request(path))
+    assert {site.layer for site in found.sites if site.op == "Concat"} == set(list(SIXTEEN)[5:])
 
 
 def test_trained_file_names_the_layers_of_the_paper(tmp_path):

@@ -52,6 +52,34 @@ def test_what_is_found_is_what_the_architecture_has(name, tmp_path):
         assert (by_weights_and_masks(model, found) > 0) is not without
 
 
+# Szegedy et al. 2014, arXiv:1409.4842, table 1; Huang et al. 2016, arXiv:1608.06993: 32 more maps a
+# layer, halved between blocks; Iandola et al. 2016, arXiv:1602.07360, table 1.
+JOINED = {
+    "light Inception v1": [256, 480, 512, 512, 512, 528, 832, 832, 1024],
+    "light DenseNet-121": [
+        start + 32 * layer
+        for start, layers in ((64, 6), (128, 12), (256, 24), (512, 16))
+        for layer in range(1, layers + 1)
+    ],
+    "light SqueezeNet": [128, 128, 256, 256, 384, 384, 512, 512],
+}
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_layers_that_concats_join_have_the_units_that_are_published(name, tmp_path):
+    known = PACKAGED[name]
+    request = Request(known.file(tmp_path), input_shape=known.shape, joined=("*",))
+    model, found = inspect_model(request)
+    joined = [site for site in found.sites if site.op == "Concat"]
+    assert [site.width for site in joined] == JOINED[name]
+    if name == "light SqueezeNet":
+        feeds, output = feeds_of(model), model.output(None)
+        for site in joined[::4]:
+            flags = np.arange(site.width) != 5
+            zeroed = masked(model, [site], feeds, {site.name: flags}, output)
+            close(zeroed, ran(multiplied(model, site, 5), feeds, output)[0])
+
+
 def by_weights_and_masks(model: Model, found: Survey) -> int:
     """Try masks; give how many were held to zeros in weights, beside products in the file."""
     feeds, output = feeds_of(model), model.output(None)

@@ -98,6 +98,36 @@ def check_zeros(model: Model, feeds: dict[str, np.ndarray]) -> None:
     assert by_weights > 0
 
 
+# Units of what each Concat joins.
+JOINED = {
+    "DenseNet": [10, 14, 11],
+    "Inception": [15],
+    "ShuffleNet": [8, 8],
+    "SqueezeNet": [8, 10],
+    "U-Net": [12, 8],
+    "two inputs": [10],
+}
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_what_concats_join_can_be_layers(name, tmp_path):
+    feeds = feeds_of(name)
+    for exporter in EXPORTERS:
+        model = opened(name, exporter, tmp_path)
+        apart, found = survey(model), survey(model, None, ("*",))
+        joined = [site for site in found.sites if site.op == "Concat"]
+        assert [site.width for site in joined] == JOINED[name]
+        writers = sorted(w for site in apart.sites for w in site.writers)
+        assert sorted(w for site in found.sites for w in site.writers) == writers
+        (intact,) = ran(ir.to_proto(model.ir), feeds, "y")
+        ones = {site.name: np.ones(site.width, bool) for site in found.sites}
+        close(masked(model, list(found.sites), feeds, ones), intact, 1e-6)
+        for number, site in enumerate(joined):
+            unit = (7 * number + 3) % site.width
+            zeroed = masked(model, [site], feeds, {site.name: np.arange(site.width) != unit})
+            close(zeroed, ran(multiplied(model, site, unit), feeds, "y")[0])
+
+
 @pytest.mark.parametrize(("name", "exporter"), UNWRITTEN)
 def test_a_network_that_torch_refuses_is_refused(name, exporter, tmp_path):
     with pytest.raises(Exception, match="not supported"):
