@@ -8,8 +8,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from frivkit.data import Array, DataSpec, TensorSpec
+from frivkit.errors import UsageError
 
 TRAINING = 1200  # of 1,797
+VALIDATION = 200  # of these, for split=validation unless validation= says otherwise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +47,12 @@ def digits(spec: DataSpec, inputs: Sequence[TensorSpec]) -> HeldRecords:
     """Give 1,797 handwritten digits, shape (1, 8, 8), float32 from 0 to 16, with labels 0 to 9.
 
     They are shuffled once and for all; ``split=train`` is the first 1,200, ``split=test`` the
-    other 597, ``split=all``, the default, both in that order.
+    other 597, ``split=all``, the default, both in that order.  ``split=validation`` is the last
+    ``validation`` (default 200) of the 1,200.  They stay in ``split=train`` unless ``validation``
+    is given there, too, so that a plain ``split=train`` always means the same.
+
+    Raises:
+        UsageError: a key is wrong, or ``validation`` leaves nothing, or goes with ``split=all``.
 
     Source:
         E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
@@ -53,12 +60,34 @@ def digits(spec: DataSpec, inputs: Sequence[TensorSpec]) -> HeldRecords:
         ``load_digits``.
     """
     spec.refuse_path()
-    spec.check_keys("split")
-    split = spec.choice("split", ("train", "test", "all"), "all")
+    spec.check_keys("split", "validation")
+    split = spec.choice("split", ("train", "validation", "test", "all"), "all")
     # RandomState's streams are frozen for good, those of the newer generators are not.
     order = np.random.RandomState(0).permutation(1797)
-    chosen = {"train": order[:TRAINING], "test": order[TRAINING:], "all": order}[split]
+    training = TRAINING - _held_out(spec, split)
+    chosen = {
+        "train": order[:training],
+        "validation": order[training:TRAINING],
+        "test": order[TRAINING:],
+        "all": order,
+    }[split]
     images, labels = load_digits(return_X_y=True)
     x = images[chosen].astype("<f4").reshape(-1, 1, 8, 8)
     y = labels[chosen].astype("<i8")
     return HeldRecords({"x": x, "y": y})
+
+
+def _held_out(spec: DataSpec, split: str) -> int:
+    """Give the number of training digits that ``validation`` leaves out of ``split=train``."""
+    held_out = spec.whole("validation", default=VALIDATION if split == "validation" else 0)
+    if split == "all" and "validation" in spec.options:
+        raise UsageError(
+            f"data {spec}: split=all leaves nothing out; give another split, or leave validation "
+            "out"
+        )
+    if split != "test" and (held_out >= TRAINING or (split == "validation" and held_out == 0)):
+        raise UsageError(
+            f"data {spec}: validation={held_out} of {TRAINING:,} training digits leaves none for "
+            f"split={split}; choose a number from 1 to {TRAINING - 1:,}"
+        )
+    return held_out

@@ -11,6 +11,7 @@ from torch import nn
 from frivkit.errors import UsageError
 from frivkit.train import Architecture, scaled
 from frivkit_papernets.initial import Init, initialise_, truncated_normal_
+from frivkit_papernets.nonlinearity import Activation, nonlinearity
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,13 @@ class MlpOptions:
             and ``gaussian``, not truncated, that of its text.
         std: The scale of the output layer's weights, at least 0.  Hidden layers get a tenth of it
             with ``normal``, the same with ``gaussian``.  The paper's init factor f is std=0.01f.
+        activation: What follows each hidden layer.
     """
 
     depth: int = 1
     init: Literal["he", "normal", "gaussian", Init] = "he"
     std: float = 0.01
+    activation: Activation = "relu"
 
     def __post_init__(self) -> None:
         if self.depth < 1:
@@ -39,7 +42,7 @@ class MlpOptions:
 
 
 def mlp(shape: tuple[int, ...], classes: int, width: float, options: MlpOptions) -> nn.Module:
-    """Build hidden layers ``fc1``, ``fc2``, ... of 128 x ``width`` ReLU units, and ``output``.
+    """Build hidden layers ``fc1``, ``fc2``, ... of 128 x ``width`` units, and ``output``.
 
     Inputs of any shape are flattened.  Biases start at 0.
 
@@ -55,7 +58,8 @@ def mlp(shape: tuple[int, ...], classes: int, width: float, options: MlpOptions)
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     for number, (before, units) in enumerate(pairwise(sizes), start=1):
         layers[f"fc{number}"] = _linear(before, units, options, 0.1)
-        layers[f"relu{number}"] = nn.ReLU()
+        name, function = nonlinearity(options.activation, number)
+        layers[name] = function
     layers["output"] = _linear(sizes[-1], classes, options, 1.0)
     return nn.Sequential(layers)
 

@@ -7,7 +7,7 @@ from frivkit.hookspecs import Offer, hookimpl
 def architectures() -> list[Offer]:
     """Offer untrained networks by name and width."""
     return [
-        Offer("mlp", "frivkit_papernets.mlp:MLP", "ReLU layers of 128 units, for any data"),
+        Offer("mlp", "frivkit_papernets.mlp:MLP", "layers of 128 units, for any data"),
         Offer("cnn", "frivkit_papernets.cnn:CNN", "two convolutions with batch norm, for images"),
         Offer("alexnet-cifar", "frivkit_papernets.alexnet:ALEXNET", "the paper's, for CIFAR-10"),
         Offer("resnet56", "frivkit_papernets.resnet:RESNET56", "27 residual blocks, for CIFAR-10"),

@@ -4,6 +4,7 @@ import numpy as np
 
 from frivkit.data import Array
 from frivkit.errors import DataError
+from frivkit_trainers.cuts import resized_cuts
 from frivkit_trainers.settings import LabOptions
 
 
@@ -19,7 +20,8 @@ class Distorter:
 
     Source:
         The code published with Casper et al. 2021, arXiv:1912.04783, in that order.  As there, the
-        contrast of each channel changes about its mean.
+        contrast of each channel changes about its mean.  For ``crop=proportions`` see
+        :func:`~frivkit_trainers.cuts.resized_cuts`.
     """
 
     def __init__(self, options: LabOptions, random: np.random.Generator) -> None:
@@ -35,13 +37,17 @@ class Distorter:
             size: Height and width to give.
 
         Returns:
-            The same axes, in an array of its own; float32 where brightness or contrast change.
+            The same axes, in an array of its own; float32 where brightness or contrast change, and
+            where images are resized (float64 if their numbers need it).
 
         Raises:
-            DataError: with the padding, images are smaller than ``size``.
+            DataError: with the padding, images are smaller than ``size``, and are not resized.
         """
         images = batch[:, None] if layout == "hw" else np.moveaxis(batch, layout.index("c") + 1, 1)
-        images = self._cut(images, size)
+        if self._options.crop == "proportions":
+            images = resized_cuts(images, size, self.random)
+        else:
+            images = self._cut(images, size)
         count = len(images)
         if self._options.flip:
             mirrored = self.random.random(count) < 0.5
@@ -67,7 +73,7 @@ class Distorter:
         if min(room) < 0:
             raise DataError(f"images of {images.shape[2:]} are too small to cut {size} from them")
         tops, lefts = (np.full(len(images), space // 2) for space in room)
-        if self._options.crop:
+        if self._options.crop == "yes":
             tops, lefts = (self.random.integers(0, space + 1, len(images)) for space in room)
         windows = np.lib.stride_tricks.sliding_window_view(images, size, axis=(2, 3))
         cut: Array = windows[np.arange(len(images)), :, tops, lefts]

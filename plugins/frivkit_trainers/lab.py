@@ -37,7 +37,8 @@ def lab(  # noqa: PLR0917  # what every trainer is called with
     1. Examples are not mixed.  An epoch takes the whole batches that there are, goes on where the
        one before ended, and makes no step with its first batch.
     2. Accuracy is measured before the steps of an epoch, so those of the last one cannot be chosen.
-    3. Adam's learning rate is 0.001 and RMSProp's a tenth of ``lr``, and both are constant.
+    3. Only with ``momentum`` and ``sgd`` the learning rate falls.  Adam's is 0.001, that of all
+       other optimisers a tenth of ``lr``.
 
     Args:
         network: Maps (n, ...) float32 to logits (n, classes).

@@ -49,6 +49,51 @@ class RMSProp(torch.optim.Optimizer):
                 weight.sub_(group["lr"] * slope / (state["square"] + 1e-10).sqrt())
 
 
+class Ftrl(torch.optim.Optimizer):
+    """FTRL-Proximal as TensorFlow 1 has it, without penalties.
+
+    1. The running sum of squared gradients starts at 0.1, the linear term at 0 wherever the
+       weights start: the first steps shrink initial weights, to almost 0 where slopes are small.
+    2. A weight is a multiple of the learning rate, so one that falls shrinks all weights with it.
+
+    Args:
+        params: Parameters, or groups of them.
+        lr: Learning rate.
+        weight_decay: Factor on the parameters that is added to their gradient.
+
+    Source:
+        H. B. McMahan et al. 2013, "Ad Click Prediction: a View from the Trenches", algorithm 1 with
+        beta and both lambdas 0; ``tf.train.FtrlOptimizer`` with its defaults.
+
+    Example:
+        >>> weight = nn.Parameter(torch.tensor([1.0]))
+        >>> weight.grad = torch.tensor([0.5])
+        >>> Ftrl([weight], lr=0.1).step()
+        >>> round(weight.item(), 4)  # 1 - (sqrt(0.1) + 0.1 x 0.5) / sqrt(0.1 + 0.5 x 0.5)
+        0.381
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Change the parameters by one step; ``closure`` is not called."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                slope = weight.grad + group["weight_decay"] * weight
+                state = self.state[weight]
+                if not state:
+                    state["squares"] = torch.full_like(weight, 0.1)
+                    state["linear"] = torch.zeros_like(weight)
+                before = state["squares"].sqrt()
+                root = state["squares"].addcmul_(slope, slope).sqrt()
+                state["linear"].add_(slope - (root - before) / group["lr"] * weight)
+                weight.copy_(-group["lr"] * state["linear"] / root)
+
+
 def optimiser(network: nn.Module, options: LabOptions) -> torch.optim.Optimizer:
     """Give the optimiser that ``options`` ask for, over all trainable parameters.
 
@@ -59,8 +104,11 @@ def optimiser(network: nn.Module, options: LabOptions) -> torch.optim.Optimizer:
         UsageError: the scope of the weight decay holds no parameter.
 
     Source:
-        Casper et al. 2021, arXiv:1912.04783, table 1.  Adam is D. P. Kingma and J. Ba,
-        arXiv:1412.6980, with its usual settings.
+        Casper et al. 2021, arXiv:1912.04783, table 1; the code published with it for
+        ``adagrad``, ``proximal-adagrad`` and ``ftrl``.  Adam is D. P. Kingma and J. Ba,
+        arXiv:1412.6980, with its usual settings.  Adagrad is J. Duchi et al. 2011, "Adaptive
+        Subgradient Methods", with TensorFlow 1's defaults: squares are summed from 0.1 on, and
+        nothing is added to their root.  Its proximal kind differs by penalties that default to 0.
     """
     decayed = _decayed(network, options.decay_scope)
     if options.weight_decay and not decayed:
@@ -82,6 +130,10 @@ def optimiser(network: nn.Module, options: LabOptions) -> torch.optim.Optimizer:
             return torch.optim.Adam(groups, options.lr)
         case "rmsprop":
             return RMSProp(groups, options.lr)
+        case "adagrad" | "proximal-adagrad":
+            return torch.optim.Adagrad(groups, options.lr, initial_accumulator_value=0.1, eps=0)
+        case "ftrl":
+            return Ftrl(groups, options.lr)
         case "momentum":
             return torch.optim.SGD(groups, options.lr, options.momentum)
         case _:

@@ -5,6 +5,9 @@ from typing import Literal
 
 from frivkit.errors import UsageError
 
+Optimiser = Literal["momentum", "sgd", "adam", "rmsprop", "adagrad", "proximal-adagrad", "ftrl"]
+"""What an option ``optimiser`` can name."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabOptions:
@@ -28,7 +31,8 @@ class LabOptions:
         decay_scope: Which ones: ``all`` parameters, ``weights`` without biases and batch norm, or
             the weights of ``dense`` layers but the last.
         pad: Zeros put around training images, at least 0.
-        crop: Whether training images are cut out at a random place; else in the middle.
+        crop: Whether training images are cut out at a random place, else in the middle; with
+            ``proportions`` in a random size and shape, too, and resized.
         flip: Whether every other training image, at random, is mirrored left to right.
         brightness: Largest number that is added to all values of a training image, at least 0.
         contrast: Largest change of a training image's contrast, in [0, 1]; 0.8 for 0.2 to 1.8.
@@ -45,7 +49,7 @@ class LabOptions:
     """
 
     protocol: Literal["paper", "reference"] = "paper"
-    optimiser: Literal["momentum", "sgd", "adam", "rmsprop"] = "momentum"
+    optimiser: Optimiser = "momentum"
     epochs: int = 50
     lr: float = 0.01
     batch: int = 128
@@ -59,7 +63,7 @@ class LabOptions:
     weight_decay: float = 0.0
     decay_scope: Literal["all", "weights", "dense"] = "all"
     pad: int = 0
-    crop: bool = False
+    crop: Literal["no", "yes", "proportions"] = "no"
     flip: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
@@ -96,8 +100,10 @@ class LabOptions:
         ):
             if not fine:
                 raise UsageError(f"option {name}={getattr(self, name)}: it must be {allowed}")
-        if self.pad and not self.crop:
-            raise UsageError(f"option pad={self.pad} does nothing without crop=yes; add that")
+        if self.pad and self.crop != "yes":
+            raise UsageError(
+                f"option pad={self.pad} goes with crop=yes, but crop is {self.crop}; change either"
+            )
 
     @property
     def size(self) -> int:
@@ -112,7 +118,7 @@ class LabOptions:
     @property
     def distorts(self) -> bool:
         """Whether training images are changed at random."""
-        return self.crop or self.flip or self.brightness > 0 or self.contrast > 0
+        return self.crop != "no" or self.flip or self.brightness > 0 or self.contrast > 0
 
     def _steps_rise(self) -> bool:
         if self.schedule != "steps":
@@ -144,7 +150,7 @@ def rate(options: LabOptions, epoch: int, update: int, updates: int) -> float:
         0.05
     """
     first = options.lr * options.k
-    if options.protocol == "reference" and options.optimiser in ("adam", "rmsprop"):
+    if options.protocol == "reference" and options.optimiser not in ("momentum", "sgd"):
         return 0.001 if options.optimiser == "adam" else first / 10
     if epoch < options.warmup:
         return first * (epoch * updates + update + 1) / (options.warmup * updates)

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from frivkit.cli import main
 from frivkit.errors import ModelError, UsageError
 from frivkit.train import TrainingError, train
 from frivkit_trainers import lab
+from frivkit_trainers.settings import Optimiser
 from frivkit_trainers.snapshot import NAME
 
 SETTINGS = {
@@ -113,6 +115,22 @@ def test_dropout_and_momentum_go_on_too(folder, monkeypatch):
     run("part.onnx", 2, checkpoint="state")
     assert run("part.onnx", 4, checkpoint="state") == run("whole.onnx", 4)
     assert run("other.onnx", 4, momentum="0.5") != run("whole.onnx", 4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        *({"optimiser": name} for name in get_args(Optimiser)),
+        {"crop": "proportions", "pad": "0"},
+    ],
+    ids=lambda more: more.get("optimiser", "crop"),
+)
+def test_each_optimiser_and_crop_goes_on_to_the_same_bytes(more, folder):
+    more = {"keep_last": "0", **more}
+    trained(folder / "part.onnx", 1, checkpoint="state", **more)
+    trained(folder / "part.onnx", 3, checkpoint="state", **more)
+    trained(folder / "whole.onnx", 3, **more)
+    assert (folder / "part.onnx").read_bytes() == (folder / "whole.onnx").read_bytes()
 
 
 def test_finished_run_is_not_trained_again(folder, monkeypatch):

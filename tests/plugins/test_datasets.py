@@ -289,7 +289,7 @@ def test_what_is_not_plain_numbers_is_refused(save, tmp_path):
 def test_split_is_only_for_sources_that_have_one(source, tmp_path):
     spec = {**FILES, **MADE}[source](tmp_path).partition("?")[0]
     error = refused(f"{spec}?split=val", error=UsageError)
-    assert ("one of train, test, all" if source == "digits" else "no key") in error
+    assert ("one of train, validation, test, all" if source == "digits" else "no key") in error
 
 
 # --- digits ---
@@ -308,12 +308,46 @@ def test_digits_are_those_of_scikit_learn_in_a_fixed_order():
     assert order[:5].tolist() == [1081, 1707, 927, 713, 262]  # the order does not change
 
 
+def digits_of(rest):
+    batch = read_all(open_data(f"digits?{rest}", None))
+    return list(zip(map(np.ndarray.tobytes, batch.inputs["x"]), batch.labels.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(("count", "key"), [(200, ""), (200, "&validation=200"), (1199, None)])
+def test_digits_to_validate_on_are_the_last_to_train_on(count, key):
+    whole = digits_of("split=train")
+    assert len(whole) == 1200
+    key = f"&validation={count}" if key is None else key
+    assert digits_of(f"split=validation{key}") == whole[-count:]
+    assert digits_of(f"split=train&validation={count}") == whole[:-count]
+    assert digits_of(f"split=test&validation={count}") == digits_of("split=test")
+
+
+def test_digits_are_left_out_only_where_that_is_asked_for():
+    assert digits_of("split=train") == digits_of("split=train&validation=0") == digits_of("n=1200")
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ("split=validation&validation=0", "leaves none"),
+        ("split=validation&validation=1200", "a number from 1 to 1,199"),
+        ("split=train&validation=1200", "leaves none"),
+        ("split=train&validation=-1", "whole number"),
+        ("validation=200", "split=all leaves nothing out"),
+    ],
+)
+def test_numbers_of_digits_that_make_no_sense_are_refused(rest, told):
+    assert told in refused(f"digits?{rest}", error=UsageError)
+
+
 def test_digits_take_no_path():
     assert "takes no path" in refused("digits:here", error=UsageError)
 
 
 def test_digits_of_each_split_have_a_digest():
-    assert len({open_data(f"digits?split={s}", None).digest for s in ("train", "test", "all")}) == 3
+    splits = ("train", "validation", "test", "all")
+    assert len({open_data(f"digits?split={split}", None).digest for split in splits}) == 4
 
 
 # --- gaussian ---

@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from frivkit_trainers.choosing import Choice
 from frivkit_trainers.feed import Ring
 from frivkit_trainers.lab import lab
 from frivkit_trainers.optimisers import optimiser
-from frivkit_trainers.settings import LabOptions, rate
+from frivkit_trainers.settings import LabOptions, Optimiser, rate
 
 
 def softmax(logits):
@@ -40,7 +41,7 @@ class Momentum:
     def __init__(self, factor):
         self.factor, self.speed = factor, 0.0
 
-    def __call__(self, slope, lr, number):
+    def __call__(self, slope, lr, number, value):
         self.speed = self.factor * self.speed + slope
         return lr * self.speed
 
@@ -50,7 +51,7 @@ class Adam:
 
     first = second = 0.0
 
-    def __call__(self, slope, lr, number):
+    def __call__(self, slope, lr, number, value):
         self.first = 0.9 * self.first + 0.1 * slope
         self.second = 0.999 * self.second + 0.001 * slope**2
         mean, square = self.first / (1 - 0.9**number), self.second / (1 - 0.999**number)
@@ -62,9 +63,36 @@ class RmsProp:
 
     square = 1.0
 
-    def __call__(self, slope, lr, number):
+    def __call__(self, slope, lr, number, value):
         self.square = 0.9 * self.square + 0.1 * slope**2
         return lr * slope / np.sqrt(self.square + 1e-10)
+
+
+class Adagrad:
+    """Duchi et al. 2011, equation 1, on the diagonal; TensorFlow 1 sums from 0.1 on."""
+
+    squares = 0.1
+
+    def __call__(self, slope, lr, number, value):
+        self.squares = self.squares + slope**2
+        return lr * slope / np.sqrt(self.squares)
+
+
+class Ftrl:
+    """McMahan et al. 2013, algorithm 1, with beta and both lambdas 0.
+
+    TensorFlow 1 sums squares from 0.1 on; ``z`` starts at 0, which the weights do not.
+    """
+
+    squares, z = 0.1, 0.0
+
+    def __call__(self, slope, lr, number, value):
+        sigma = (np.sqrt(self.squares + slope**2) - np.sqrt(self.squares)) / lr
+        self.z = self.z + slope - sigma * value
+        self.squares = self.squares + slope**2
+        return value + self.z / (
+            np.sqrt(self.squares) / lr
+        )  # less the new value, which is -z / ...
 
 
 BY_HAND = {
@@ -72,7 +100,23 @@ BY_HAND = {
     "momentum": lambda: Momentum(0.7),
     "adam": Adam,
     "rmsprop": RmsProp,
+    "adagrad": Adagrad,
+    "proximal-adagrad": Adagrad,  # its penalties are 0
+    "ftrl": Ftrl,
 }
+
+
+def test_all_optimisers_are_worked_out_by_hand():
+    assert set(BY_HAND) == set(get_args(Optimiser))
+
+
+def test_first_step_of_ftrl_leaves_little_of_the_weights(small):
+    network = nn.Linear(4, 3)
+    before = network.weight.detach().clone()
+    options = LabOptions(optimiser="ftrl", epochs=1, batch=64, lr=1e-6)
+    lab(network, small[2], None, 0, options, Silent())
+    share = network.weight.detach() / before
+    assert 0 <= share.min() < share.max() < 0.2
 
 
 @pytest.mark.parametrize("scope", ["all", "weights"])
@@ -94,7 +138,8 @@ def test_first_updates_are_those_worked_out_in_numpy(name, scope, small):
         slopes = [x.T @ error + 0.2 * values[0], error.sum(axis=0)]
         slopes[1] += 0.2 * values[1] if scope == "all" else 0.0
         for value, slope, step in zip(values, slopes, steps, strict=True):
-            np.subtract(value, step(slope, 0.1 * 0.5 ** (number // 2), number + 1), out=value)
+            lr = 0.1 * 0.5 ** (number // 2)
+            np.subtract(value, step(slope, lr, number + 1, value), out=value)
     np.testing.assert_allclose(record.losses, losses, rtol=1e-5)
     np.testing.assert_allclose(network.weight.detach().numpy().T, values[0], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(network.bias.detach().numpy(), values[1], rtol=1e-3, atol=1e-5)
@@ -143,11 +188,15 @@ def test_rate_rises_by_equal_steps_in_the_warm_up():
     np.testing.assert_allclose(found, [*np.arange(1, 9) / 8, 1, 1, 1, 1])
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("adam", 0.001), ("rmsprop", 0.2)])
+@pytest.mark.parametrize(("name", "wanted"), [
+    ("adam", 0.001), ("rmsprop", 0.2), ("adagrad", 0.2), ("proximal-adagrad", 0.2), ("ftrl", 0.2)
+])  # fmt: skip
 def test_reference_keeps_some_rates_constant(name, wanted):
     options = LabOptions(protocol="reference", optimiser=name, lr=2)
     np.testing.assert_allclose(rates(options, 4), wanted)
-    assert rates(LabOptions(protocol="reference", lr=2), 2) == [2, 1.9]
+    for falling in ("momentum", "sgd"):
+        options = LabOptions(protocol="reference", optimiser=falling, lr=2)
+        assert rates(options, 2) == [2, 1.9]
 
 
 @pytest.fixture
@@ -261,7 +310,7 @@ def test_k_multiplies_rate_and_batch(digits):
 
 
 def test_training_follows_the_seed(digits):
-    losses = [fitted(digits[0], None, epochs=2, crop=True, pad=1)[1].losses for _ in range(2)]
+    losses = [fitted(digits[0], None, epochs=2, crop="yes", pad=1)[1].losses for _ in range(2)]
     assert losses[0] == losses[1]
     plain = fitted(digits[0], None, epochs=2)[1].losses
     assert plain != losses[0]
@@ -310,6 +359,7 @@ def test_a_device_that_is_not_there_is_refused(digits):
         {"weight_decay": -1.0},
         {"pad": -1},
         {"pad": 2},
+        {"pad": 2, "crop": "proportions"},
         {"brightness": -1.0},
         {"contrast": 1.1},
         {"patience": -1},

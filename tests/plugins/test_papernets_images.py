@@ -1,9 +1,11 @@
 """The paper's convolutional networks: sizes, protocols, and what frivkit finds in them."""
 
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from frivkit.torchexport import exported
 from frivkit.train import train
 from frivkit_papernets.alexnet import AlexNetOptions
 from frivkit_papernets.inception import InceptionOptions, inception, inception_layer
+from frivkit_papernets.nonlinearity import Activation
 from frivkit_papernets.parts import NeighbourNorm, halving_pool
 
 WIDTHS = (0.25, 0.5, 1, 2, 4)
@@ -281,6 +284,49 @@ def test_layers_of_the_paper_are_sites_where_it_taps_them(name, size, tmp_path):
     assert {site.layer: (site.name, site.shape) for site in sites} == TAPS[name, size]
     writers = {output: node.op_type for node in file.graph.node for output in node.output}
     assert {writers[site.name] for site in sites} == {"Relu"}
+
+
+ACTIVATIONS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "leaky-relu": lambda x: np.where(x < 0, 0.2 * x, x),  # TensorFlow's slope
+    "elu": lambda x: np.where(x < 0, np.exp(x) - 1, x),
+    "selu": lambda x: 1.0507009873554805 * np.where(x < 0, 1.6732632423543772 * np.expm1(x), x),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+}
+
+
+def test_all_activations_are_tried():
+    assert set(ACTIVATIONS) == set(get_args(Activation))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [("alexnet-cifar", ["conv1", "conv2", "fc3", "fc4"]), ("mlp", ["fc1", "fc2"])],
+)
+def test_layers_are_tapped_after_their_activation(name, layers, activation, tmp_path):
+    depth = {"depth": "2"} if name == "mlp" else {}
+    net = build(name, (3, 8, 8), 5, 1 / 16, activation=activation, **depth)
+    x = np.random.default_rng(0).normal(size=(16, 3, 8, 8)).astype(np.float32)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(exported(net, x, {}))
+    _, found = inspect_model(Request(path))
+    assert [site.layer for site in found.sites] == layers
+    file = onnx.load(path)
+    file.graph.output.extend(onnx.ValueInfoProto(name=site.name) for site in found.sites)
+    runtime = onnxruntime.InferenceSession(file.SerializeToString())
+    tapped = runtime.run([site.name for site in found.sites], {"x": x})
+    for layer, values in zip(layers, tapped, strict=True):
+        written = []
+        hook = net.get_submodule(layer).register_forward_hook(
+            lambda *call, written=written: written.append(call[2].detach().numpy())
+        )
+        net.eval()(torch.from_numpy(x))
+        hook.remove()
+        assert written[0].min() < 0 < written[0].max()
+        wanted = ACTIVATIONS[activation](written[0].astype(float))
+        np.testing.assert_allclose(values, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_all_branches_that_a_module_joins_are_sites(tmp_path):
