@@ -41,6 +41,7 @@ class Request:
         examples: Use at most so many examples.
         units: The unit selector; None lets each metric take its protocol's.
         layers: Patterns for layer names; empty takes all.
+        whole: Whether these layers stand for the whole network, and are measured together, too.
         protocol: ``"paper"`` or ``"reference"``.
         seed: The seed of all random choices.
         output: The output whose labels are compared; None takes the first.
@@ -56,6 +57,7 @@ class Request:
     examples: int | None = None
     units: str | None = None
     layers: tuple[str, ...] = ()
+    whole: bool = False
     protocol: str = "paper"
     seed: int = 0
     output: str | None = None
@@ -158,6 +160,7 @@ def open_study(
         seed=request.seed,
         memory=request.memory,
         asked=request.asked,
+        whole=request.whole,
     )
     return study, warnings
 

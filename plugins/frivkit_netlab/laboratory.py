@@ -67,7 +67,7 @@ def _works(recipe: Recipe, net: Network) -> Iterator[NetworkWork]:
     for width in scale.widths:
         for seed in scale.seeds if not net.widths or width in net.widths else ():
             for choice in combinations:
-                options = net.options | getattr(net, recipe.protocol) | choice
+                options = net.options_at(width, recipe.protocol) | choice
                 yield NetworkWork(
                     net.name,
                     net.architecture,
@@ -80,6 +80,8 @@ def _works(recipe: Recipe, net: Network) -> Iterator[NetworkWork]:
                     recipe.protocol,
                     metrics,
                     net.back,
+                    net.trainer_options,
+                    net.layers,
                 )
 
 
