@@ -63,7 +63,10 @@ def _works(recipe: Recipe, net: Network) -> Iterator[NetworkWork]:
     scale = recipe.scale
     data = specs(recipe, net)
     combinations = [dict(zip(net.grid, values, strict=True)) for values in _product(net)]
-    metrics = {name: dict(recipe.metrics.get(name, {})) for name in (*ALWAYS, *net.metrics)}
+    metrics = {
+        name: {**recipe.metrics.get(name, {}), **scale.metrics.get(name, {})}
+        for name in (*ALWAYS, *net.metrics)
+    }
     for width in scale.widths:
         for seed in scale.seeds if not net.widths or width in net.widths else ():
             for choice in combinations:
@@ -102,10 +105,10 @@ def specs(recipe: Recipe, net: Network) -> tuple[str, str | None, str]:
     keys |= base.options
     training = {"split": "train", **net.training}
     every = base.with_options(**keys)
-    validation = every.with_options(**training, split="validation") if net.validation else None
+    validation = {**training, "split": "validation"}
     return (
         str(every.with_options(**training)),
-        None if validation is None else str(validation),
+        str(every.with_options(**validation)) if net.validation else None,
         str(every.with_options(split="test")),
     )
 

@@ -138,6 +138,7 @@ class Scale:
         source: A source in place of the networks'; their keys then do not count.
         keys: Keys of data specs that go before the networks'.
         options: Options that go before the networks'.
+        metrics: Options of metrics that go before the recipe's, by metric.
         networks: Which networks; empty for all.
     """
 
@@ -147,6 +148,7 @@ class Scale:
     source: str = ""
     keys: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, dict[str, str]] = field(default_factory=dict)
     networks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
