@@ -43,6 +43,7 @@ class Request:
         layers: Patterns for layer names; empty takes all.
         joined: Patterns for the names of layers that a Concat joins, each one layer in place of its
             branches; empty takes those in the model's metadata, ``("",)`` none.
+        whole: Whether these layers stand for the whole network, and are measured together, too.
         protocol: ``"paper"`` or ``"reference"``.
         seed: The seed of all random choices.
         output: The output whose labels are compared; None takes the first.
@@ -59,6 +60,7 @@ class Request:
     units: str | None = None
     layers: tuple[str, ...] = ()
     joined: tuple[str, ...] = ()
+    whole: bool = False
     protocol: str = "paper"
     seed: int = 0
     output: str | None = None
@@ -166,6 +168,7 @@ def open_study(
         seed=request.seed,
         memory=request.memory,
         asked=request.asked,
+        whole=request.whole,
     )
     return study, warnings
 

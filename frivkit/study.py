@@ -63,6 +63,7 @@ class Study:
         seed: int = 0,
         memory: int = 2 << 30,
         asked: Asked | None = None,
+        whole: bool = False,
     ) -> None:
         if protocol not in PROTOCOLS:
             raise UsageError(f"no protocol is named {protocol!r}; known: {', '.join(PROTOCOLS)}")
@@ -74,6 +75,7 @@ class Study:
         self._cache = cache or Cache(None)
         self._device = device or Device()
         self._memory = memory
+        self._whole = whole
         self._progress = progress or Silent()
         self._judge = Judge.of_output(model.graph, output, asked or Asked())
         self._labels: NDArray[np.int32] | None = None
@@ -87,8 +89,8 @@ class Study:
 
     @property
     def complete(self) -> bool:
-        """Whether the sites under study are all the sites of the model."""
-        return len(self.sites) == len(self.survey.sites)
+        """Whether the sites under study stand for the model: all, or some that were so named."""
+        return self._whole or len(self.sites) == len(self.survey.sites)
 
     @property
     def judge(self) -> Judge:

@@ -166,6 +166,7 @@ def train(
     threads: int = 1,
     options: Mapping[str, str] | None = None,
     trainer: str = "sgd",
+    trainer_options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Train a network and write it as an ONNX file that names its own test data.
@@ -185,6 +186,7 @@ def train(
             on a busy machine lose much.
         options: Options of the architecture and of the trainer, as text.
         trainer: Name of an offer of ``trainers``.
+        trainer_options: Options of the trainer alone, as text; they go before ``options``.
         progress: Where epochs are reported.
 
     Raises:
@@ -198,7 +200,7 @@ def train(
     method: Trainer[Any] = installed().load("trainers", trainer)
     of_design, of_method = share_out(options or {}, design.options, method.options)
     design_options = parse_options(design.options, of_design)
-    method_options = parse_options(method.options, of_method)
+    method_options = parse_options(method.options, {**of_method, **(trainer_options or {})})
     if not 0 < width < float("inf"):
         raise UsageError(f"width {width:g} is asked for; give a factor above 0")
     if target.suffix != ".onnx":

@@ -63,11 +63,14 @@ def _works(recipe: Recipe, net: Network) -> Iterator[NetworkWork]:
     scale = recipe.scale
     data = specs(recipe, net)
     combinations = [dict(zip(net.grid, values, strict=True)) for values in _product(net)]
-    metrics = {name: dict(recipe.metrics.get(name, {})) for name in (*ALWAYS, *net.metrics)}
+    metrics = {
+        name: {**recipe.metrics.get(name, {}), **scale.metrics.get(name, {})}
+        for name in (*ALWAYS, *net.metrics)
+    }
     for width in scale.widths:
         for seed in scale.seeds if not net.widths or width in net.widths else ():
             for choice in combinations:
-                options = net.options | getattr(net, recipe.protocol) | choice
+                options = net.options_at(width, recipe.protocol) | choice
                 yield NetworkWork(
                     net.name,
                     net.architecture,
@@ -80,6 +83,8 @@ def _works(recipe: Recipe, net: Network) -> Iterator[NetworkWork]:
                     recipe.protocol,
                     metrics,
                     net.back,
+                    net.trainer_options,
+                    net.layers,
                 )
 
 
@@ -100,12 +105,10 @@ def specs(recipe: Recipe, net: Network) -> tuple[str, str | None, str]:
     keys |= base.options
     training = {"split": "train", **net.training}
     every = base.with_options(**keys)
-    validation = (
-        every.with_options(**training | {"split": "validation"}) if net.validation else None
-    )
+    validation = {**training, "split": "validation"}
     return (
         str(every.with_options(**training)),
-        None if validation is None else str(validation),
+        str(every.with_options(**validation)) if net.validation else None,
         str(every.with_options(split="test")),
     )
 

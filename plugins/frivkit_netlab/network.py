@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class NetworkWork:
         protocol: ``paper`` or ``reference``.
         metrics: Names of metrics, with their options.
         back: Epochs, counted back from the last one, that are measured too.
+        trainer_options: Options of the trainer alone.
+        layers: Patterns of the layers that are measured; empty for those of the architecture.
     """
 
     label: str
@@ -59,6 +61,8 @@ class NetworkWork:
     protocol: str
     metrics: Mapping[str, Mapping[str, str]]
     back: tuple[int, ...] = ()
+    trainer_options: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -131,6 +135,7 @@ class NetworkWork:
             threads=threads,
             options={**{key: value for key, value in own.items() if key in known}, **self.options},
             trainer=self.trainer,
+            trainer_options=self.trainer_options,
             progress=progress,
         )
 
@@ -153,7 +158,8 @@ class NetworkWork:
         request = Request(
             path,
             self.test,
-            layers=design.layers,
+            layers=self.layers or design.layers,
+            whole=True,
             protocol=self.protocol,
             seed=self.seed,
             device=Device("cpu", threads),

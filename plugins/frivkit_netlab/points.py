@@ -218,7 +218,7 @@ def parameters(net: Network, protocol: str, width: float) -> int:
         )
     design: Architecture[Any] = installed().load("architectures", net.architecture)
     known = {each.name for each in fields(design.options)}
-    given = {"protocol": protocol, **net.options, **getattr(net, protocol)}
+    given = {"protocol": protocol, **net.options_at(width, protocol)}
     mine = {key: value for key, value in given.items() if key in known}
     with torch.device("meta"):
         network = design.build(net.shape, net.classes, width, parse_options(design.options, mine))

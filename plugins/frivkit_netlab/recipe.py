@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from frivkit.errors import UsageError, unknown_name
@@ -30,9 +31,13 @@ class Network:
         training: Further keys, for the data to train and validate on alone.
         validation: Whether there are data to validate on, the source's split of that name.
         options: Options of architecture and trainer.
+        by_width: Further ones of single widths, which are written ``1/4`` or ``2``.
         paper: Further ones under the protocol ``paper``.
         reference: Further ones under ``reference``.
         grid: Options with several values each; of all combinations the best network counts.
+        trainer_options: Options of the trainer alone, not of the architecture, which may have some
+            of the same names.
+        layers: Patterns of the layers that are measured; empty for those of the architecture.
         back: Epochs, counted back from the last one, whose networks are measured too; needs a
             trainer that keeps them (``keep_last``).
         widths: The widths it has, of those of the scale; empty for all.
@@ -49,9 +54,12 @@ class Network:
     training: dict[str, str] = field(default_factory=dict)
     validation: bool = False
     options: dict[str, str] = field(default_factory=dict)
+    by_width: dict[str, dict[str, str]] = field(default_factory=dict)
     paper: dict[str, str] = field(default_factory=dict)
     reference: dict[str, str] = field(default_factory=dict)
     grid: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    trainer_options: dict[str, str] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
     back: tuple[int, ...] = ()
     widths: tuple[float, ...] = ()
     metrics: tuple[str, ...] = ()
@@ -63,6 +71,23 @@ class Network:
             raise UsageError(f"network {self.name!r}: an option of its grid has no value; add one")
         if any(each < 0 for each in self.back):
             raise UsageError(f"network {self.name!r}: back counts epochs from the last, 0 or more")
+        for text in self.by_width:
+            _width(self.name, text)
+
+    def options_at(self, width: float, protocol: str) -> dict[str, str]:
+        """Give the options at a width, those of the protocol before those of the width."""
+        own = [each for text, each in self.by_width.items() if _width(self.name, text) == width]
+        protocols = {"paper": self.paper, "reference": self.reference}
+        return {**self.options, **(own[0] if own else {}), **protocols[protocol]}
+
+
+def _width(name: str, text: str) -> float:
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(
+            f"network {name!r}: {text!r} in by_width is no width; write 1/4 or 2"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +138,7 @@ class Scale:
         source: A source in place of the networks'; their keys then do not count.
         keys: Keys of data specs that go before the networks'.
         options: Options that go before the networks'.
+        metrics: Options of metrics that go before the recipe's, by metric.
         networks: Which networks; empty for all.
     """
 
@@ -122,6 +148,7 @@ class Scale:
     source: str = ""
     keys: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, dict[str, str]] = field(default_factory=dict)
     networks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
 
     Args:
         cls: A dataclass of ``str``, ``bool``, ``int``, tuples of ``str``, ``int`` or ``float``,
-            ``dict[str, str]`` and ``dict[str, tuple[str, ...]]``.
+            ``dict[str, str]``, and dicts from ``str`` to these or to ``tuple[str, ...]``.
         table: Its values by name.
         what: What it is, for messages.
 
@@ -49,6 +49,9 @@ def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
 def _value(wanted: Any, value: Any, what: str) -> Any:
     if wanted == dict[str, str]:
         return {key: text(each, f"{what}.{key}") for key, each in _table(value, what).items()}
+    if wanted == dict[str, dict[str, str]]:
+        inner = _table(value, what).items()
+        return {key: _value(dict[str, str], each, f"{what}.{key}") for key, each in inner}
     if wanted == dict[str, tuple[str, ...]]:
         return {
             key: tuple(text(each, f"{what}.{key}") for each in _list(values, f"{what}.{key}"))
