@@ -22,6 +22,7 @@ def recipes() -> list[Offer]:
         "e7": "MLPs of 10 inputs by spread of the initial weights",
         "e8": "MLPs of 10,000 inputs by spread of the initial weights",
         "e9": "MLPs of 10,000 inputs by optimiser",
+        "mlp10-optimisers": "MLPs of 10 inputs by optimiser",
         "data-sizes": "MLPs of 10 inputs by number of training examples",
     }
     return [

@@ -1,0 +1,224 @@
+"""The built-in recipes of single networks: complete, readable, and running at ``smoke``."""
+
+import io
+import re
+from collections import Counter
+from dataclasses import fields
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frivkit.dataspec import DataSpec
+from frivkit.figure import read_curves
+from frivkit.options import parse_options, share_out
+from frivkit.registry import installed
+from frivkit.sweep.recipe import read_recipe
+from frivkit.sweep.runner import run
+from frivkit.sweep.work import Asked
+from tests.plugins import test_cifar10
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(
+    file.name.removesuffix(".toml")
+    for file in (files("frivkit_netlab") / "recipes").iterdir()
+    if file.name.endswith(".toml")
+)
+COUNTED = {  # networks at full scale, after the published table of experiments and its three seeds
+    "e1": 0,
+    "fig2": 2 * 5,
+    "fig3": 5 + 3 + 4,
+    "fig4a": 4 * 5 * 3,
+    "fig4b": 5 * 5 * 3,
+    "fig4c": 3 * 5 * 3,
+    "e4": 3,
+    "e5": 5,
+    "e6": 3 * 5 * 3,
+    "e10": 5 + 1 + 3 + 3,
+    "e12": 5,
+    "alexnet-random-inits": 6 * 5 * 3,
+    "alexnet-optimisers": 7 * 5 * 3,
+    "alexnet-activations": 6 * 5 * 3,
+}
+SHOWN = {  # the rows that the drawings of the paper's figures read, in docs/figures.md
+    "fig1": {"3a": ["test accuracy"], "4a": ["test accuracy"], "4c": ["test accuracy"]},
+    "fig2": {
+        **{label: ["unchanged labels"] for label in ("2a", "2b")},
+        **{label: ["correlation"] for label in ("2c", "2d")},
+    },
+    "fig3": {"3a": ["prunable", "redundant"], "3c": ["prunable", "redundant"]},
+    **{name: {name[3:]: ["prunable", "redundant"]} for name in ("fig4a", "fig4b", "fig4c")},
+    "e1": {label: ["parameters"] for label in ("e1a", "e1b", "e1c")},
+    "e2": {"3a": ["prunable", "redundant"], "3c": ["prunable", "redundant"]},
+    "e3": {f"4{letter}": ["prunable", "redundant"] for letter in "abcd"},
+    **{name: {name: ["prunable", "redundant"]} for name in ("e4", "e5")},
+    **{
+        name: {name: ["test accuracy", "train accuracy", "prunable", "redundant"]}
+        for name in ("e6", "e10", "e11")
+    },
+    "e12": {"e12": [f"{each} by epochs" for each in ("accuracy", "prunable", "redundant")]},
+}
+PARAMETERS = {  # the numbers that the published notebook plot_numparams has
+    "e1a": {(418, 834, 1666, 3330, 6658), (320098, 640194, 1280386, 2560770, 5121538)},
+    "e1b": {
+        (438746, 1749930, 6989642, 27938442, 111713546),
+        (54518, 215362, 856058, 3413482, 13632458),
+    },
+    "e1c": {
+        (831513, 3057225, 11694249, 45710697, 180713193),
+        (2286026, 7571266, 27145970),
+        (25993598, 26350842, 27145970, 29058786, 34174658),
+    },
+}
+
+
+def works(name, *asked):
+    return [work for plan in read_recipe(name, Asked(*asked)) for work in plan.missing([])[0]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", ["full", "laptop", "smoke"])
+@pytest.mark.parametrize("protocol", ["paper", "reference"])
+def test_options_and_keys_are_known(name, scale, protocol):
+    for work in works(name, scale, protocol):
+        if not hasattr(work, "architecture"):
+            continue  # a perceptron's
+        design = installed().load("architectures", work.architecture)
+        method = installed().load("trainers", work.trainer)
+        of_design, of_method = share_out(work.options, design.options, method.options)
+        parse_options(design.options, of_design)
+        parse_options(method.options, {**of_method, **work.trainer_options})
+        for metric, options in work.metrics.items():
+            parse_options(installed().load("metrics", metric).options, options)
+        for spec in (work.train, work.validation, work.test):
+            if spec is not None:
+                DataSpec.parse(spec).check_keys("split", "validation", "background", "short")
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_networks_are_as_many_as_the_paper_s(name):
+    assert len({work.name for work in works(name)}) == COUNTED[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_less_than_in_the_paper_is_said(name):
+    for plan in read_recipe(name, Asked("laptop")):
+        full = works(name)
+        if "networks" in plan.described and full:
+            assert plan.described["scale"]["reductions"]
+
+
+def test_every_figure_of_curves_has_a_recipe():
+    drawn = set(installed().offers("figures"))
+    named = {name.removeprefix("fig") for name in installed().offers("recipes")}
+    assert drawn - named == set()
+
+
+def test_networks_that_two_recipes_have_are_the_same():
+    def names(name):
+        return {work.name for work in works(name)}
+
+    assert len(names("fig4c") & names("fig2")) == 10  # Glorot's and He's, of one seed
+    assert len(names("fig4c") & names("fig4b")) == 15  # without a regulariser
+    assert names("fig4a") & names("fig4b")  # with all of them
+    assert names("e12") <= names("fig3")
+    assert names("e12") <= names("e10")
+    assert names("e4") <= names("fig3")
+    assert names("e5") <= names("fig3")
+    assert names("e11") & names("fig4a")
+
+
+def test_protocols_are_two_experiments():
+    for name in ("fig4a", "fig3"):
+        one, other = ({w.name for w in works(name, "full", p)} for p in ("paper", "reference"))
+        assert not one & other
+
+
+def test_parameters_are_the_paper_s(tmp_path):
+    """Casper et al. 2021, figure E1: the numbers of the published notebook."""
+    (plan,) = read_recipe("e1", Asked())
+    run(plan, tmp_path)
+    found: dict[str, set[tuple[float, ...]]] = {}
+    for curve in read_curves(tmp_path):
+        counts = tuple(value for trials in curve.values for value in trials)
+        found.setdefault(curve.figure.lower(), set()).add(counts)
+    assert found == PARAMETERS
+
+
+def check_smoke(name, folder):
+    for plan in read_recipe(name, Asked("smoke")):
+        swept = run(plan, folder)
+        assert swept.failed == ()
+        assert swept.points > 0
+    curves = read_curves(folder)
+    there = Counter((curve.figure.lower(), curve.panel) for curve in curves)
+    for figure, panels in SHOWN.get(name, {}).items():
+        for panel in panels:
+            assert there[figure, panel] > 0, (figure, panel)
+    values = [value for curve in curves for trials in curve.values for value in trials]
+    assert values
+    assert np.isfinite(values).all()
+    figure = installed().offers("figures").get(name.removeprefix("fig"))
+    if figure is not None:
+        target = installed().load("figures", figure.name)
+        picture = target.draw(target.choose(curves), "reference")("svg")
+        assert b"<svg" in io.BytesIO(picture).read(1000)
+
+
+@pytest.mark.parametrize("name", ["fig2", "e10"])
+def test_recipe_runs_on_digits_and_is_drawn(name, tmp_path):
+    check_smoke(name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"fig2", "e10", "fig1", "e2", "e3", "e1"}))
+def test_every_recipe_runs_on_digits_and_is_drawn(name, tmp_path):
+    check_smoke(name, tmp_path)
+
+
+SHORT = """
+[scales.smoke]
+widths = [0.25]
+seeds = [0]
+keys = { n = 30, validation = 10 }
+options = { epochs = 1, batch = 8, lr = 0.001 }
+metrics = { prunability = { batch = 8, repeats = 1 }, redundancy = { batch = 8 } }
+"""
+
+
+def test_recipe_runs_on_files_of_cifar10(tmp_path):
+    (tmp_path / "cifar").mkdir()
+    data = test_cifar10.write(tmp_path / "cifar")
+    text = (files("frivkit_netlab") / "recipes" / "fig4a.toml").read_text(encoding="utf-8")
+    own = text[: text.index("[scales.full]")] + SHORT
+    (tmp_path / "short.toml").write_text(own)
+    (plan,) = read_recipe(str(tmp_path / "short.toml"), Asked("smoke", "reference", data))
+    swept = run(plan, tmp_path / "out")
+    assert (swept.trained, swept.failed) == (4, ())
+    shown = {(c.figure, c.panel, c.series) for c in read_curves(tmp_path / "out")}
+    assert ("4a", "prunable", "AlexNet-rand") in shown
+    assert ("4a", "train accuracy", "ResNet56") in shown
+
+
+class TestPage:
+    TEXT = (ROOT / "docs/sweeps.md").read_text()
+
+    def test_table_of_recipes_has_each_with_its_networks(self):
+        head = self.TEXT.partition("## How much")[0]
+        shown = dict(re.findall(r"^\| `([\w-]+)` \| [^|]+ \| ([\d,]+|none) \|", head, re.MULTILINE))
+        for name in installed().offers("recipes"):
+            number = sum(work.networks for work in works(name))
+            assert shown.pop(name) == (f"{number:,}" if number else "none"), name
+        assert shown == {}
+
+    @pytest.mark.parametrize(
+        ("heading", "kind"),
+        [("`[[networks]]`", "Network"), ("`[[curves]]`", "CurveOf"), ("`[scales.NAME]`", "Scale")],
+    )
+    def test_keys_of_recipes_are_all_told(self, heading, kind):
+        from frivkit_netlab import recipe
+
+        table = self.TEXT.partition(f"| key of {heading} |")[2].partition("\n\n")[0]
+        shown = re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| ([^|]+) \|", table, re.M)))
+        assert shown == [each.name for each in fields(getattr(recipe, kind))]
