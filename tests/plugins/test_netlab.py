@@ -399,6 +399,10 @@ keys = { n = 50 }
     def test_are_the_scale_s_with_its_own_keys_alone(self):
         assert self.specs("smoke", None, None)[2] == "digits?n=50&split=test"
 
+    def test_that_are_not_there_are_told_of_with_the_option_that_names_them(self, tmp_path):
+        with pytest.raises(UsageError, match=r"write cifar10:PATH \(--data says where the data"):
+            run(plan_of(recipe_of(self.NET, Asked("full"))), tmp_path)
+
     def test_options_of_the_scale_go_before_the_network_s(self):
         recipe = recipe_of(self.NET, Asked("laptop", None, "cifar10:/data"))
         (work,) = _works(recipe, recipe.networks["n"])
