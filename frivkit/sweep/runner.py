@@ -90,6 +90,7 @@ def _run(plan: Plan, folder: Path, engine: Engine, show: bool) -> Swept:
                     write_arrays(place, made.arrays, settings=work.settings, provenance=origin)
                 results.append(work.name, made.rows)
                 journal.add(work.settings, work.networks, seconds)
+                journal.write(clock)
                 failed += [str(row["reason"]) for row in made.rows if "reason" in row]
                 table.done(work)
         points = plan.points(results.measured)
