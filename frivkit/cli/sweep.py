@@ -23,7 +23,9 @@ import click
 @click.option(
     "--data",
     metavar="SPEC",
-    help="Where the data are, such as cifar10:DIR; its keys go before the recipe's.",
+    multiple=True,
+    help="Where the data are, such as cifar10:DIR; its keys go before the recipe's.  Once for each "
+    "source of a recipe that has several.",
 )
 @click.option(
     "--engine",
@@ -56,7 +58,7 @@ def command(
     recipe: str,
     scale: str,
     protocol: str | None,
-    data: str | None,
+    data: tuple[str, ...],
     engine: str,
     threads: int,
     folder: Path,
@@ -78,6 +80,8 @@ def command(
     where = Engine.parse(engine, threads)
     plans = read_recipe(recipe, Asked(scale, protocol, data))
     show = not (quiet or no_progress) and sys.stderr is not None and sys.stderr.isatty()
+    for plan in plans:
+        plan.check()  # of all, before the first takes its hours
     for plan in plans:
         try:
             swept = run(plan, folder, engine=where, show=show)

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def _plans(name: str, asked: Asked, around: tuple[str, ...]) -> Iterator[Plan]:
         if "recipes" in table:
             for part in _parts(table):
                 inner = str(Path(name).parent / part) if part.endswith(".toml") else part
-                yield from _plans(inner, asked, (*around, name))
+                yield from _plans(inner, replace(asked, part=True), (*around, name))
         else:
             laboratory = str(table.pop("laboratory", LABORATORY))
             plan: Laboratory = installed().load("laboratories", laboratory)

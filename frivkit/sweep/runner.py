@@ -53,10 +53,11 @@ def run(plan: Plan, folder: Path, *, engine: Engine | None = None, show: bool = 
         show: Whether a table of progress is shown on stderr.
 
     Raises:
-        UsageError: the folder has results of other settings.
+        UsageError: the folder has results of other settings, or the plan's data are not named.
         DataError: another run is using the folder, or its files are broken.
         FrivkitError: a piece of work failed, or something cannot be written.
     """
+    plan.check()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held = FileLock(folder / ".lock").acquire(timeout=0)

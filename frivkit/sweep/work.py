@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.dataspec import DataSpec
+from frivkit.errors import UsageError
 from frivkit.progress import Progress
 
 Row = Mapping[str, Any]
@@ -74,6 +76,8 @@ class Plan:
             which it should be done, and how many networks of the plan are there already.
         points: Called with all rows; gives the rows of the figures, as many as the networks allow,
             each with ``figure``, ``panel``, ``series``, ``width``, ``trial`` and ``value``.
+        check: Called before anything is written; raises a :class:`~frivkit.errors.FrivkitError`
+            where something is missing, such as data.
     """
 
     title: str
@@ -82,6 +86,7 @@ class Plan:
     described: Mapping[str, Any]
     missing: Callable[[Sequence[Row]], tuple[Sequence[Work], int]]
     points: Callable[[Iterable[Row]], Sequence[Row]]
+    check: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +96,41 @@ class Asked:
     Attributes:
         scale: Which of its scales.
         protocol: ``paper`` or ``reference``, in place of the recipe's; None for that.
-        data: A data spec, in place of the source that the recipe names; None for that.
+        data: Data specs, in place of the sources that the recipe names.
+        part: Whether the recipe is one of several that another one is made of.
     """
 
     scale: str = "full"
     protocol: str | None = None
-    data: str | None = None
+    data: tuple[str, ...] = ()
+    part: bool = False
+
+    def data_for(self, source: str) -> str | None:
+        """Give the data spec that takes the place of a source; None for the source itself.
+
+        A spec of the source's own name does; else the only one does, whatever its name.  Of a
+        recipe that is part of another, others may read that one.
+
+        Raises:
+            UsageError: there are several, and not one of that name.
+
+        Example:
+            >>> Asked(data=("cifar10:a", "imagenet:b")).data_for("imagenet")
+            'imagenet:b'
+            >>> Asked(data=("npz:a.npz",)).data_for("cifar10")
+            'npz:a.npz'
+            >>> Asked(data=("cifar10:a",), part=True).data_for("imagenet") is None
+            True
+        """
+        named = [spec for spec in self.data if DataSpec.parse(spec).name == source]
+        if len(named) == 1:
+            return named[0]
+        if named or (len(self.data) > 1 and not self.part):
+            raise UsageError(
+                f"{len(self.data)} data specs are given, of which {len(named)} read {source}; give "
+                "one that does, or one in all"
+            )
+        return self.data[0] if self.data and not self.part else None
 
 
 Laboratory = Callable[[dict[str, Any], Asked], Plan]

@@ -45,7 +45,7 @@ def images(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageRecords":
     folder = existing_folder(spec, "a folder of images")
     classes = _subfolders(spec, folder)
     if classes:
-        return _labelled(spec, folder, classes)
+        return ImageRecords(spec, *_labelled(spec, folder, classes), len(classes))
     return ImageRecords(spec, _files(spec, folder), None)
 
 
@@ -55,7 +55,8 @@ def imagenet(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageRecords":
     ``split=train`` reads ``train``, ``split=test``, the default, ``val``: the 50,000 images that
     are usually called the validation set are those on which networks are compared.  Classes are
     numbered from 0 in the order of the names in either folder.  ``background=yes`` counts from 1
-    instead, for networks with 1,001 outputs.  Otherwise as :func:`images`.
+    instead, for networks with 1,001 outputs.  Images are in a mixed order, always the same, so that
+    neighbours are of many classes.  Otherwise as :func:`images`.
 
     Raises:
         UsageError: a value in the spec is malformed.
@@ -78,19 +79,24 @@ def imagenet(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageRecords":
     classes = sorted({name for each in both for name in _subfolders(spec, each)})
     if not classes:
         raise DataError(f"data {spec}: {str(chosen)!r} has no class folders; sort its images so")
-    return _labelled(spec, chosen, classes, int(background))
+    files, labels = _labelled(spec, chosen, classes, int(background))
+    # RandomState's streams are frozen for good, those of the newer generators are not.
+    order = np.random.RandomState(0).permutation(len(files))
+    files, labels = [files[at] for at in order], [labels[at] for at in order]
+    return ImageRecords(spec, files, labels, int(background) + len(classes))
 
 
 def _labelled(
     spec: DataSpec, folder: Path, classes: Sequence[str], first: int = 0
-) -> "ImageRecords":
+) -> tuple[list[Path], list[int]]:
+    """Give the images of all classes, and the number of each one's class."""
     files: list[Path] = []
     labels: list[int] = []
     for number, name in enumerate(classes, start=first):
         found = _files(spec, folder / name) if (folder / name).is_dir() else []
         files += found
         labels += [number] * len(found)
-    return ImageRecords(spec, files, labels, first + len(classes))
+    return files, labels
 
 
 def _listed(spec: DataSpec, folder: Path) -> Iterator[Path]:

@@ -150,7 +150,7 @@ def read_table(table: dict[str, Any], asked: Asked) -> Recipe:
         UsageError: there is no such scale, or the table is not as it must be.
     """
     table = dict(table)
-    if asked.data is not None:
+    if asked.data and not asked.part:
         raise UsageError("its data are made by a teacher of its own; take out --data")
     scales = table.pop("scales", {})
     if asked.scale not in scales:

@@ -1,15 +1,17 @@
 """The laboratory of single networks: from a recipe's table to a plan."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from typing import Any
 
 from frivkit.dataspec import DataSpec
+from frivkit.errors import UsageError
+from frivkit.registry import installed
 from frivkit.sweep.work import Asked, Plan, Row, Work
 from frivkit_netlab.network import NetworkWork
 from frivkit_netlab.points import figure_rows
-from frivkit_netlab.recipe import ALWAYS, Network, Recipe, Scale, read_table
+from frivkit_netlab.recipe import ALWAYS, Network, Recipe, read_table
 
 
 def plan(table: dict[str, Any], asked: Asked) -> Plan:
@@ -35,6 +37,7 @@ def plan_of(recipe: Recipe) -> Plan:
             "choose": recipe.choose,
         },
         missing=lambda rows: _missing(works, rows),
+        check=lambda: _check(work for each in works.values() for work in each),
         points=lambda rows: figure_rows(recipe, works, list(rows)),
     )
 
@@ -100,8 +103,10 @@ def specs(recipe: Recipe, net: Network) -> tuple[str, str | None, str]:
     Raises:
         UsageError: neither the user nor the recipe says what the data are.
     """
-    base = DataSpec.parse(recipe.data or recipe.scale.source or net.source)
-    keys = {**({} if _replaced(recipe.scale, recipe) else net.keys), **recipe.scale.keys}
+    named, other = recipe.asked.data_for(net.source), recipe.scale.source
+    base = DataSpec.parse(named or other or net.source)
+    # The network's keys are not for the data of a scale.
+    keys = {**(net.keys if named or not other else {}), **recipe.scale.keys}
     keys |= base.options
     training = {"split": "train", **net.training}
     every = base.with_options(**keys)
@@ -113,6 +118,12 @@ def specs(recipe: Recipe, net: Network) -> tuple[str, str | None, str]:
     )
 
 
-def _replaced(scale: Scale, recipe: Recipe) -> bool:
-    """Say whether the data are others than those that the networks' keys are for."""
-    return bool(scale.source) and recipe.data is None
+def _check(works: Iterable[NetworkWork]) -> None:
+    """Refuse data of which the place is not known."""
+    for spec in dict.fromkeys(DataSpec.parse(work.train) for work in works):
+        source: Any = installed().load("data_sources", spec.name)
+        try:
+            if spec.path is None:
+                source(spec, ())
+        except UsageError as error:
+            raise UsageError(f"{error} (--data says where the data are)") from error

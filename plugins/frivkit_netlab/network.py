@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.engine.session import Device
-from frivkit.errors import UsageError
 from frivkit.metric import Measurement
 from frivkit.pipeline import Request, analyze
 from frivkit.progress import Progress
@@ -125,25 +124,20 @@ class NetworkWork:
             "checkpoint": str(folder),
             "keep_last": str(max(self.back, default=-1) + 1),
         }
-        try:
-            return train(
-                self.architecture,
-                self.train,
-                folder / "network.onnx",
-                test_data=self.test,
-                validation_data=self.validation,
-                width=self.width,
-                seed=self.seed,
-                threads=threads,
-                options={**{k: value for k, value in own.items() if k in known}, **self.options},
-                trainer=self.trainer,
-                trainer_options=self.trainer_options,
-                progress=progress,
-            )
-        except UsageError as error:
-            raise UsageError(
-                f"network {self.label!r}: {error} (--data says where the data are)"
-            ) from error
+        return train(
+            self.architecture,
+            self.train,
+            folder / "network.onnx",
+            test_data=self.test,
+            validation_data=self.validation,
+            width=self.width,
+            seed=self.seed,
+            threads=threads,
+            options={**{key: value for key, value in own.items() if key in known}, **self.options},
+            trainer=self.trainer,
+            trainer_options=self.trainer_options,
+            progress=progress,
+        )
 
     def _files(self, trained: Trained) -> Iterator[tuple[int, Path]]:
         """Give the files that are measured, with the epochs that each is back."""

@@ -168,7 +168,7 @@ class Recipe:
         curves: What is shown of it.
         scale: How much of it.
         protocol: ``paper`` or ``reference``.
-        data: A data spec in place of sources; None for these.
+        asked: What the user asked for, and with it the data in place of sources.
         choose: The accuracy that decides which network of a grid is the best.
         metrics: Options of metrics, by metric.
     """
@@ -178,7 +178,7 @@ class Recipe:
     curves: tuple[CurveOf, ...]
     scale: Scale
     protocol: str
-    data: str | None
+    asked: Asked
     choose: str
     metrics: Mapping[str, Mapping[str, str]]
 
@@ -223,7 +223,7 @@ def read_table(table: dict[str, Any], asked: Asked) -> Recipe:
     _check_names([curve.network or curve.series for curve in curves], networks)
     _check_names(scale.networks, networks)
     _check_choice(networks.values(), choose)
-    return Recipe(title, networks, curves, scale, protocol, asked.data, choose, metrics)
+    return Recipe(title, networks, curves, scale, protocol, asked, choose, metrics)
 
 
 def _check_names(asked: Iterable[str], networks: Mapping[str, Network]) -> None:

@@ -385,26 +385,26 @@ keys = { n = 50 }
         return specs(recipe, recipe.networks["n"])
 
     def test_are_the_source_s_with_the_keys_of_network_and_scale(self):
-        assert self.specs("laptop", None, "cifar10:/data") == (
+        assert self.specs("laptop", None, ("cifar10:/data",)) == (
             "cifar10:/data?crop=28&labels=random&n=100&split=train",
             "cifar10:/data?crop=28&labels=random&n=100&split=validation",
             "cifar10:/data?crop=28&n=100&split=test",
         )
 
     def test_are_the_user_s_where_they_are_named(self):
-        train_on, _, test = self.specs("full", None, "npz:a.npz?crop=24&size=30")
+        train_on, _, test = self.specs("full", None, ("npz:a.npz?crop=24&size=30",))
         assert train_on == "npz:a.npz?crop=24&labels=random&size=30&split=train"
         assert test == "npz:a.npz?crop=24&size=30&split=test"
 
     def test_are_the_scale_s_with_its_own_keys_alone(self):
-        assert self.specs("smoke", None, None)[2] == "digits?n=50&split=test"
+        assert self.specs("smoke")[2] == "digits?n=50&split=test"
 
     def test_that_are_not_there_are_told_of_with_the_option_that_names_them(self, tmp_path):
         with pytest.raises(UsageError, match=r"write cifar10:PATH \(--data says where the data"):
             run(plan_of(recipe_of(self.NET, Asked("full"))), tmp_path)
 
     def test_options_of_the_scale_go_before_the_network_s(self):
-        recipe = recipe_of(self.NET, Asked("laptop", None, "cifar10:/data"))
+        recipe = recipe_of(self.NET, Asked("laptop", None, ("cifar10:/data",)))
         (work,) = _works(recipe, recipe.networks["n"])
         assert work.options == {"epochs": "1"}
 

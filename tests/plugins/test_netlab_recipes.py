@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from frivkit.dataspec import DataSpec
+from frivkit.errors import UsageError
 from frivkit.figure import read_curves
 from frivkit.options import parse_options, share_out
 from frivkit.registry import installed
@@ -199,7 +200,7 @@ def test_recipe_runs_on_files_of_cifar10(tmp_path):
     text = (files("frivkit_netlab") / "recipes" / "fig4a.toml").read_text(encoding="utf-8")
     own = text[: text.index("[scales.full]")] + SHORT
     (tmp_path / "short.toml").write_text(own)
-    (plan,) = read_recipe(str(tmp_path / "short.toml"), Asked("smoke", "reference", data))
+    (plan,) = read_recipe(str(tmp_path / "short.toml"), Asked("smoke", "reference", (data,)))
     swept = run(plan, tmp_path / "out")
     assert (swept.trained, swept.failed) == (4, ())
     shown = {(c.figure, c.panel, c.series) for c in read_curves(tmp_path / "out")}
@@ -228,3 +229,38 @@ class TestPage:
         table = self.TEXT.partition(f"| key of {heading} |")[2].partition("\n\n")[0]
         shown = re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| ([^|]+) \|", table, re.M)))
         assert shown == [each.name for each in fields(getattr(recipe, kind))]
+
+
+def sweep(name, folder, data):
+    for plan in read_recipe(name, Asked(data=data)):
+        run(plan, folder)
+
+
+class TestData:
+    def refused(self, name, tmp_path, *data):
+        with pytest.raises(UsageError) as caught:
+            sweep(name, tmp_path / "out", data)
+        assert not (tmp_path / "out").exists()
+        return str(caught.value)
+
+    def test_that_are_nowhere_are_asked_for_before_anything_is_written(self, tmp_path):
+        asked = "write cifar10:PATH (--data says where the data are)"
+        assert asked in self.refused("fig4a", tmp_path)
+
+    def test_of_several_sources_go_to_the_parts_that_read_them(self):
+        plans = read_recipe("fig1", Asked(data=("cifar10:/c", "imagenet:/i")))
+        specs = {work.test.partition("?")[0] for plan in plans for work in plan.missing([])[0]}
+        assert specs == {"cifar10:/c", "imagenet:/i"}
+
+    def test_of_one_source_leave_other_parts_as_they_are(self, tmp_path):
+        *networks, stacks = read_recipe("e3", Asked(data=("cifar10:/c",)))
+        tests = [work.test for plan in networks for work in plan.missing([])[0]]
+        assert all(test.startswith("cifar10:/c?") for test in tests)
+        assert stacks.figures == ("4d",)
+        assert "imagenet:PATH" in self.refused("fig1", tmp_path, "cifar10:/c")
+
+    def test_that_leave_open_which_is_meant_are_refused(self, tmp_path):
+        twice = ("cifar10:/a", "cifar10:/b")
+        assert "2 data specs are given, of which 2" in self.refused("fig4a", tmp_path, *twice)
+        others = ("idx:/a", "npz:/b.npz")
+        assert "of which 0 read cifar10" in self.refused("fig4a", tmp_path, *others)

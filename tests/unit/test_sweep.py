@@ -390,7 +390,7 @@ class TestRecipe:
         with pytest.raises(UsageError, match=r"there is no file nowhere\.toml; give a file, or"):
             read_recipe("nowhere.toml", Asked())
         with pytest.raises(UsageError, match="take out --data"):
-            read_recipe("e7", Asked(data="digits"))
+            read_recipe("e7", Asked(data=("digits",)))
 
 
 class TestTable:
