@@ -1,8 +1,6 @@
 """From trained networks to the points of a figure: the best one of each series, width and seed."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
-from statistics import fmean
+from collections.abc import Iterable, Iterator, Mapping
 
 from frivkit.sweep.work import Row
 from frivkit.train import scaled
@@ -87,24 +85,3 @@ def parameters(inputs: int, width: float) -> int:
     """
     units = scaled(128, width)
     return (inputs + 1) * units + (units + 1) * 2
-
-
-def gain(shares: Sequence[float], doublings: int) -> float:
-    """Give by what factor the number of frivolous units grows when the width doubles, on average.
-
-    Args:
-        shares: Share of the network's own units at widths that double, each above 0.
-        doublings: How many of the last doublings count.
-
-    Returns:
-        The arithmetic mean of the successive ratios of numbers of units.
-
-    Source:
-        Casper et al. 2021, section 5; ``get_slope`` of the published notebooks, which takes four
-        doublings for prunability and the last three for redundancy.
-
-    Example:
-        >>> gain([0.5, 0.5, 0.5], 2)
-        2.0
-    """
-    return fmean([2 * after / before for before, after in pairwise(shares)][-doublings:])

@@ -42,8 +42,6 @@ class Protocol:
         balance: The least share of each label in the training examples that a teacher must give;
             another one is drawn until it does.  0 takes the first.
         chosen: What decides which learning rate is the best.
-        doublings: Doublings of width over which the gain of redundancy is taken, counted from the
-            widest.
 
     Source:
         Casper et al. 2021, arXiv:1912.04783, section 4 and appendix D, and the code published with
@@ -66,7 +64,6 @@ class Protocol:
     output: float = 0.01
     balance: float = 0.4
     chosen: Literal["validation accuracy", "test accuracy"] = "validation accuracy"
-    doublings: int = 4
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -81,7 +78,6 @@ class Protocol:
             ("output", "above 0", self.output > 0),
             ("balance", "0 to 0.5, and below 0.5", 0 <= self.balance < 0.5),
             ("chosen", "validation accuracy or test accuracy", self.chosen.endswith(" accuracy")),
-            ("doublings", "1 or more", self.doublings >= 1),
         ):
             if not fine:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it must be {allowed}")
@@ -142,6 +138,5 @@ REFERENCE = Protocol(
     hidden=0.001,
     balance=0.0,
     chosen="test accuracy",
-    doublings=3,
 )
 PROTOCOLS: Mapping[str, Protocol] = {"paper": PAPER, "reference": REFERENCE}

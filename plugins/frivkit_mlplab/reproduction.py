@@ -14,10 +14,12 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from frivkit.errors import DataError
+from frivkit.gain import Curve as Shares
+from frivkit.gain import gain
 from frivkit.sweep.results import replace_file
-from frivkit_mlplab.figures import gain
 
 BEGIN, END = "<!-- made from data: begin -->", "<!-- made from data: end -->"
+WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 HEADINGS = {
     "reference": "Trained and measured as the published code does",
     "paper": "Trained and measured as the text says",
@@ -61,9 +63,14 @@ class Curve:
             for ours, theirs in zip(self.means, self.paper, strict=True)
         ]
 
-    def gains(self, doublings: int) -> tuple[float, float]:
-        """Give our gain and the paper's, over the same doublings."""
-        return gain(self.means, doublings), gain(self.paper, doublings)
+    def gains(self, protocol: str) -> tuple[float, float]:
+        """Give our gain and the paper's, over the doublings that a protocol counts."""
+        paper = tuple((share,) for share in self.paper)
+        ours, theirs = (
+            gain(Shares(self.panel, self.series, WIDTHS, trials), protocol).value
+            for trials in (self.values, paper)
+        )
+        return ours, theirs
 
 
 def allowed(inputs: int, factors: Sequence[float], panel: str) -> tuple[str, float]:
@@ -140,12 +147,12 @@ def tables(found: Sequence[Curve], journal: Mapping[str, Any]) -> str:
             members = [c for c in found if (c.figure, c.panel) == (figure, panel)]
             lines += [
                 "",
-                *_table(panel, members, 4 if panel == "prunable" else protocol["doublings"]),
+                *_table(panel, members, protocol["measures"]),
             ]
     return "\n".join(lines)
 
 
-def _table(panel: str, members: Sequence[Curve], doublings: int) -> Iterator[str]:
+def _table(panel: str, members: Sequence[Curve], protocol: str) -> Iterator[str]:
     shares = members[0].tolerance > 0
     yield f"#### {panel.capitalize()}" + (" units" if shares else "")
     yield ""
@@ -159,11 +166,11 @@ def _table(panel: str, members: Sequence[Curve], doublings: int) -> Iterator[str
             for trials, theirs, near in zip(curve.values, curve.paper, curve.inside, strict=True)
         ]
         if shares:
-            ours, theirs = curve.gains(doublings)
+            ours, theirs = curve.gains(protocol)
             cells.append(f"{ours:.2f}, {theirs:.2f}")
         yield f"| {curve.series} | {' | '.join(cells)} |"
     if shares:
-        all_gains = [curve.gains(doublings)[0] for curve in members]
+        all_gains = [curve.gains(protocol)[0] for curve in members]
         low, high = printed(members[0].figure, panel)
         yield ""
         yield (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from frivkit.engine.session import Device
 from frivkit.metric import Measurement
-from frivkit.pipeline import Request, analyze
+from frivkit.pipeline import Analysis, Request, analyze
 from frivkit.progress import Progress
 from frivkit.registry import installed
 from frivkit.sweep.work import Found
@@ -101,18 +101,19 @@ class NetworkWork:
             return Found([self._row("failure", None) | {"reason": reason}])
         accuracies = {
             "validation accuracy": trained.record.validation_accuracy,
-            "train accuracy": self._accuracy(trained.path, self.train, threads, progress),
+            "train accuracy": self._train_accuracy(trained.path, threads, progress),
         }
         rows = [self._row(name, value) for name, value in accuracies.items()]
         rows.append(self._row("epochs", trained.record.epochs))
         arrays: dict[str, NDArray[np.generic]] = {"losses": np.array(trained.record.losses)}
         for back, path in self._files(trained):
             epoch = {"back": back} if self.back else {}
-            reached = self._accuracy(path, self.test, threads, progress)
+            for analysis in self._analyses(path, threads, progress):
+                reached = analysis.accuracy  # all of them are of the test data
+                for found in analysis.measurements:
+                    rows.append(self._row(found.metric, found.value, found) | epoch)
+                    arrays |= _arrays(found, f"back{back}/" if self.back else "")
             rows.append(self._row("test accuracy", reached) | epoch)
-            for found in self._measured(path, threads, progress):
-                rows.append(self._row(found.metric, found.value, found) | epoch)
-                arrays |= _arrays(found, f"back{back}/" if self.back else "")
         return Found(rows, arrays)
 
     def _trained(self, folder: Path, threads: int, progress: Progress) -> Trained:
@@ -149,11 +150,11 @@ class NetworkWork:
             if back in kept:
                 yield back, kept[back]
 
-    def _accuracy(self, path: Path, data: str, threads: int, progress: Progress) -> float | None:
-        request = Request(path, data, seed=self.seed, device=Device("cpu", threads))
+    def _train_accuracy(self, path: Path, threads: int, progress: Progress) -> float | None:
+        request = Request(path, self.train, seed=self.seed, device=Device("cpu", threads))
         return analyze(request, (), progress=progress).accuracy
 
-    def _measured(self, path: Path, threads: int, progress: Progress) -> Iterator[Measurement]:
+    def _analyses(self, path: Path, threads: int, progress: Progress) -> Iterator[Analysis]:
         design: Architecture[Any] = installed().load("architectures", self.architecture)
         request = Request(
             path,
@@ -165,7 +166,7 @@ class NetworkWork:
             device=Device("cpu", threads),
         )
         for metric, options in self.metrics.items():
-            yield from analyze(request, (metric,), options, progress=progress).measurements
+            yield analyze(request, (metric,), options, progress=progress)
 
     def _row(
         self, measurement: str, value: float | None, found: Measurement | None = None

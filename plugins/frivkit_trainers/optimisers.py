@@ -10,7 +10,41 @@ from frivkit.errors import UsageError
 from frivkit_trainers.settings import LabOptions
 
 
-class RMSProp(torch.optim.Optimizer):
+class ByTensor(torch.optim.Optimizer):
+    """A rule of TensorFlow 1 that torch has otherwise: each parameter is changed by itself.
+
+    Args:
+        params: Parameters, or groups of them.
+        lr: Learning rate.
+        weight_decay: Factor on the parameters that is added to their gradient.
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Change the parameters by one step; ``closure`` is not called."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                slope = weight.grad + group["weight_decay"] * weight
+                self.change(weight, slope, self.state[weight], group["lr"])
+
+    def change(self, weight: Tensor, slope: Tensor, state: dict[str, Tensor], lr: float) -> None:
+        """Change a parameter by one step.
+
+        Args:
+            weight: The parameter; changed in place.
+            slope: Its gradient, of the same shape, weight decay included.
+            state: What the rule remembers of it; empty at the first step.
+            lr: Learning rate.
+        """
+        raise NotImplementedError
+
+
+class RMSProp(ByTensor):
     """RMSProp as TensorFlow 1 has it: the root is taken after the small number is added.
 
     The running mean of squared gradients starts at 1, so that first steps are short.
@@ -31,25 +65,15 @@ class RMSProp(torch.optim.Optimizer):
         0.948
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Change the parameters by one step; ``closure`` is not called."""
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                slope = weight.grad + group["weight_decay"] * weight
-                state = self.state[weight]
-                if not state:
-                    state["square"] = torch.ones_like(weight)
-                state["square"].mul_(0.9).addcmul_(slope, slope, value=0.1)
-                weight.sub_(group["lr"] * slope / (state["square"] + 1e-10).sqrt())
+    def change(self, weight: Tensor, slope: Tensor, state: dict[str, Tensor], lr: float) -> None:
+        """Change a parameter by one step."""
+        if not state:
+            state["square"] = torch.ones_like(weight)
+        state["square"].mul_(0.9).addcmul_(slope, slope, value=0.1)
+        weight.sub_(lr * slope / (state["square"] + 1e-10).sqrt())
 
 
-class Ftrl(torch.optim.Optimizer):
+class Ftrl(ByTensor):
     """FTRL-Proximal as TensorFlow 1 has it, without penalties.
 
     1. The running sum of squared gradients starts at 0.1, the linear term at 0 wherever the
@@ -73,25 +97,15 @@ class Ftrl(torch.optim.Optimizer):
         0.381
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Change the parameters by one step; ``closure`` is not called."""
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                slope = weight.grad + group["weight_decay"] * weight
-                state = self.state[weight]
-                if not state:
-                    state["squares"] = torch.full_like(weight, 0.1)
-                    state["linear"] = torch.zeros_like(weight)
-                before = state["squares"].sqrt()
-                root = state["squares"].addcmul_(slope, slope).sqrt()
-                state["linear"].add_(slope - (root - before) / group["lr"] * weight)
-                weight.copy_(-group["lr"] * state["linear"] / root)
+    def change(self, weight: Tensor, slope: Tensor, state: dict[str, Tensor], lr: float) -> None:
+        """Change a parameter by one step."""
+        if not state:
+            state["squares"] = torch.full_like(weight, 0.1)
+            state["linear"] = torch.zeros_like(weight)
+        before = state["squares"].sqrt()
+        root = state["squares"].addcmul_(slope, slope).sqrt()
+        state["linear"].add_(slope - (root - before) / lr * weight)
+        weight.copy_(-lr * state["linear"] / root)
 
 
 def optimiser(network: nn.Module, options: LabOptions) -> torch.optim.Optimizer:

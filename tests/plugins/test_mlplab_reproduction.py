@@ -19,7 +19,7 @@ RUN = {
     "provenance": {"seconds": 90.0, "command": ["frivkit", "sweep", "fig4d", "-o", "/some/where"]},
     "works": [{"networks": 15}],
 }
-JOURNAL = {"settings": {"stacks": {"measures": "reference", "doublings": 3}}, "runs": [RUN]}
+JOURNAL = {"settings": {"stacks": {"measures": "reference"}}, "runs": [RUN]}
 
 
 def points(values):

@@ -15,7 +15,7 @@ from frivkit.registry import installed
 from frivkit.sweep.recipe import read_recipe
 from frivkit.sweep.runner import run
 from frivkit.sweep.work import Asked
-from frivkit_mlplab.figures import figure_rows, gain
+from frivkit_mlplab.figures import figure_rows
 from frivkit_mlplab.keys import MEASUREMENTS, Key, keys
 from frivkit_mlplab.laboratory import plan_of
 from frivkit_mlplab.recipes import LARGEST, read_table
@@ -168,12 +168,6 @@ def test_best_test_accuracy_chooses_the_network(recipe):
     assert prunable["small"]["value"] == 0.3
     best = prunable["either"]
     assert (best["value"], best["rate"], best["factor"], best["trial"]) == (0.2, 0.1, 100.0, 1)
-
-
-def test_gain_is_the_mean_of_the_last_ratios():
-    shares = [0.1, 0.3, 0.15, 0.15, 0.3]  # numbers of units grow by 6, 1, 2 and 4
-    assert gain(shares, 4) == pytest.approx(13 / 4)
-    assert gain(shares, 3) == pytest.approx(7 / 3)
 
 
 def test_parameters_are_those_of_the_paper(tmp_path):
