@@ -18,7 +18,7 @@ from frivkit.train import Architecture
 from frivkit_netlab.network import NetworkWork
 from frivkit_netlab.recipe import BY_EPOCHS, CurveOf, Network, Recipe
 
-METRICS = {"prunable": "prunability", "redundant": "redundancy", "accuracy": "test accuracy"}
+METRICS = {"prunable": "prunability", "redundant": "redundancy"}
 KEPT = 0.8
 """The share of labels that must stay: 1 less the paper's tolerance of 0.2."""
 DRAWN = 200
@@ -113,13 +113,12 @@ def _points(curve: CurveOf, panel: str, work: NetworkWork, found: Sequence[Row])
 
 
 def _shown(curve: CurveOf, panel: str, rows: Sequence[Row]) -> float | None:
-    measurement = METRICS.get(panel, panel)
+    if panel not in METRICS:
+        return _value(rows, "test accuracy" if panel == "accuracy" else panel)
     if panel == "prunable" and curve.alone:
-        return _crossing(_mean_curve(_rows(rows, measurement, curve.layers or ("*",))))
-    if measurement in METRICS.values() and measurement != "test accuracy":
-        values = [row["value"] for row in _rows(rows, measurement, curve.layers)]
-        return fmean(values) if values and None not in values else None
-    return _value(rows, measurement)
+        return _crossing(_mean_curve(_rows(rows, METRICS[panel], curve.layers or ("*",))))
+    values = [row["value"] for row in _rows(rows, METRICS[panel], curve.layers)]
+    return fmean(values) if values and None not in values else None
 
 
 def _value(rows: Iterable[Row], measurement: str) -> float | None:
