@@ -11,11 +11,11 @@ import numpy as np
 from benchmarks.job import request
 from benchmarks.nets import Case, dense, large_images, mnist, resnet20, wide_end
 from benchmarks.rounds import interleaved
-from frivkit.engine.memory import live_bytes
-from frivkit.engine.runs import Path as Masked
-from frivkit.masks import Mask
-from frivkit.pipeline import open_study
-from frivkit.registry import installed
+from frivkit.hooks.registry import installed
+from frivkit.measure.pipeline import open_study
+from frivkit.runtime.memory import live_bytes
+from frivkit.runtime.perturbed_model import Path as Masked
+from frivkit.units.masks import Mask
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 MEGABYTES = (2, 4, 8, 16, 32, 48, 64, 128, 256)

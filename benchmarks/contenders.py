@@ -11,14 +11,14 @@ from benchmarks.judging import amounts, request
 from benchmarks.subjects import Kind, Subject
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, Method, Refit
-from frivkit.compression.planning import thinned
-from frivkit.engine.probe import complete_shapes
+from frivkit.compression.plan import thinned
 from frivkit.errors import BudgetError
-from frivkit.graph.sites import survey
-from frivkit.graph.writing import save
-from frivkit.pipeline import load_model, named_data
+from frivkit.graph.onnx_io.save import save
+from frivkit.graph.sites.survey import survey
+from frivkit.hooks.registry import installed
+from frivkit.measure.pipeline import load_model, named_data
 from frivkit.progress import Silent
-from frivkit.registry import installed
+from frivkit.runtime.shape_probe import complete_shapes
 
 Write = Callable[[Subject, float, Path], None]
 """Writes the file that a rival makes at a ratio."""

@@ -12,9 +12,9 @@ from benchmarks.job import request
 from benchmarks.nets import Case, mnist, resnet20
 from benchmarks.rounds import interleaved
 from frivkit.cache import Cache, Key
-from frivkit.engine.runs import Path as Suffix
-from frivkit.pipeline import open_study
-from frivkit.study import Study
+from frivkit.measure.pipeline import open_study
+from frivkit.measure.study import Study
+from frivkit.runtime.perturbed_model import Path as Suffix
 
 
 def measure(folder: Path, rounds: int, examples: int = 2048) -> dict[str, object]:

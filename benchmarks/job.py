@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.setting import THREADS
-from frivkit.engine.session import Device
-from frivkit.graph.sites import Site
-from frivkit.masks import random_order, without
-from frivkit.pipeline import Request, open_study
-from frivkit.registry import installed
+from frivkit.graph.sites.survey import Site
+from frivkit.hooks.registry import installed
+from frivkit.measure.pipeline import Request, open_study
+from frivkit.runtime.session import Device
+from frivkit.units.masks import random_order, without
 
 Flags = NDArray[np.bool_]
 Curves = dict[tuple[str, int, int], float]

@@ -6,14 +6,14 @@ from typing import Any
 
 from benchmarks.subjects import Kind, Subject
 from frivkit.data import open_data
-from frivkit.engine.probe import complete_shapes
-from frivkit.engine.session import Device
 from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
-from frivkit.graph.sites import survey
-from frivkit.pipeline import Request, load_model
+from frivkit.graph.sites.survey import survey
+from frivkit.measure.pipeline import Request, load_model
 from frivkit.progress import Silent
-from frivkit.proof.compare import Side, compare
+from frivkit.runtime.session import Device
+from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.verification.compare import Side, compare
 
 THREADS = 1
 """Nothing is timed here, and where other programs run two threads wait for each other for long."""

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.fresh import Work
 from benchmarks.setting import THREADS
 from benchmarks.task import Stopwatch, Task, eigenvalues
-from frivkit.moments import Moments, merged
+from frivkit.units.moments import Moments, merged
 
 
 def plain(**given: Any) -> Work:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from frivkit.torchexport import exported
+from frivkit.torch_io.export import exported
 from tests import realdata
 from tests.assets import fetch
 

@@ -12,7 +12,7 @@ from benchmarks.moments import TOLERANCE, batches, task
 from benchmarks.nets import Case, one_layer
 from benchmarks.rounds import in_turn, ratio
 from benchmarks.task import Task, apart, rank
-from frivkit.pipeline import Request, inspect_model
+from frivkit.measure.pipeline import Request, inspect_model
 
 PLACES = 1024
 SIZES = ((64, 10_000), (64, 100_000), (64, 1_000_000), (256, 100_000))

@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.fresh import Work
 from benchmarks.task import Array, Stopwatch, Task, eigenvalues
-from frivkit.moments import merged
-from frivkit.registry import installed
+from frivkit.hooks.registry import installed
+from frivkit.units.moments import merged
 
 
 def redundancy(**given: Any) -> Work:

@@ -16,7 +16,7 @@ from benchmarks import smallnets
 from benchmarks.nets import mnist_net
 from benchmarks.training import fitted
 from frivkit.data import open_data
-from frivkit.torchexport import exported
+from frivkit.torch_io.export import exported
 from tests import realdata
 from tests.assets import fetch
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from benchmarks.job import request
 from benchmarks.runtime import session
-from frivkit.pipeline import open_study
+from frivkit.measure.pipeline import open_study
+from frivkit.measure.study import Study
 from frivkit.progress import Silent
-from frivkit.study import Study
 
 Array = NDArray[Any]
 Values = list[list[float]]

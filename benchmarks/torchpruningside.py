@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.subjects import Subject
-from frivkit.torchexport import exported
+from frivkit.torch_io.export import exported
 
 Importance = Literal["magnitude", "Taylor", "random"]
 BATCH = 50

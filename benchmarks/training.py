@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from frivkit.data import open_data
+from frivkit.hooks.registry import installed
 from frivkit.progress import Silent
-from frivkit.registry import installed
 
 Recipe = Mapping[str, float]
 """Settings of the trainer ``sgd``."""

@@ -9,7 +9,7 @@ loaded until a function needs it.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from frivkit.torchload import load
+    from frivkit.torch_io.load import load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -17,7 +17,7 @@ __all__ = ["__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from frivkit.torchload import load
+        from frivkit.torch_io.load import load
 
         return load
     raise AttributeError(f"module 'frivkit' has no attribute {name!r}")

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 from torch.nn import functional as fn
 
-from frivkit.engine.probe import complete_shapes
-from frivkit.engine.session import Device
 from frivkit.graph.model import Model
+from frivkit.runtime.session import Device
+from frivkit.runtime.shape_probe import complete_shapes
 from frivkit_onnx.provider import load
 from tests import handmade
 

@@ -3,7 +3,7 @@
 from textwrap import dedent
 
 from frivkit.graph.model import Model
-from frivkit.graph.sites import survey
+from frivkit.graph.sites.survey import survey
 
 OUT = "its units are the model's outputs"
 MET = "where no units lie along their axis"

@@ -9,12 +9,12 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-from frivkit.graph.groups import Groups
-from frivkit.graph.instrument import check_names
+from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.layout import Layout
 from frivkit.graph.model import Model
-from frivkit.graph.sites import Survey, survey
-from frivkit.graph.slicing import narrow
+from frivkit.graph.sites.groups import Groups
+from frivkit.graph.sites.survey import Survey, survey
+from frivkit.graph.surgery.narrow import narrow
 from tests.nets import examples, opened
 
 READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")

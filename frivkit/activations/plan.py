@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 import frivkit
 from frivkit.cache.entry import stored_name
 from frivkit.cache.writer import chunk_shape
-from frivkit.engine.session import Device
 from frivkit.errors import ModelError
-from frivkit.graph.sites import Site
-from frivkit.study import Study
-from frivkit.units import UnitSelector
+from frivkit.graph.sites.survey import Site
+from frivkit.measure.study import Study
+from frivkit.runtime.session import Device
+from frivkit.units.selector import UnitSelector
 
 TYPE = "frivkit-activations"
 VERSION = "1"

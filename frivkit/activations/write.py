@@ -15,15 +15,15 @@ from frivkit.activations.file import Part, is_sound, read_key, sync
 from frivkit.activations.plan import key_of, layer_path, plan_of
 from frivkit.cache import format_size
 from frivkit.data import Batch
-from frivkit.engine.labels import Judge
-from frivkit.engine.memory import batch_size
-from frivkit.engine.runs import run_whole_batches
-from frivkit.engine.session import Session
 from frivkit.errors import FrivkitError, ModelError, UsageError
-from frivkit.graph.instrument import tapped
-from frivkit.pipeline import Request, open_study
+from frivkit.graph.instrument.perturb import tapped
+from frivkit.measure.pipeline import Request, open_study
+from frivkit.measure.study import Study
 from frivkit.progress import Progress, Silent
-from frivkit.study import Study
+from frivkit.runtime.labels import Judge
+from frivkit.runtime.memory import batch_size
+from frivkit.runtime.perturbed_model import run_whole_batches
+from frivkit.runtime.session import Session
 
 RESERVE_BYTES = 16 << 20
 """What is left free on the disk, for others."""

@@ -59,7 +59,7 @@ class _Commands(click.Group):
             command: click.Command = importlib.import_module(f"frivkit.cli.{cmd_name}").command
             return command
         if cmd_name in _offered():
-            from frivkit.registry import installed
+            from frivkit.hooks.registry import installed
 
             found: click.Command = installed().load("cli_commands", cmd_name)
             return found
@@ -73,7 +73,7 @@ class _Commands(click.Group):
 
 def _offered() -> dict[str, str]:
     """Give the commands that plugins offer; ours cannot be taken over."""
-    from frivkit.registry import installed
+    from frivkit.hooks.registry import installed
 
     offers = installed().offers("cli_commands")
     return {name: offer.summary for name, offer in offers.items() if name not in COMMANDS}

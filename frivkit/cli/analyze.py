@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from frivkit.metric import Measurement
+    from frivkit.measure.metric import Measurement
 
 
 @click.command("analyze")
@@ -69,8 +69,8 @@ def command(
     Without --metric it measures prunability.  Without --data it takes the data that the model
     names in its metadata, else noise.
     """
-    from frivkit.options import split_pairs
-    from frivkit.pipeline import analyze
+    from frivkit.hooks.options import split_pairs
+    from frivkit.measure.pipeline import analyze
     from frivkit.provenance import Clock
     from frivkit.report.document import analysis_document
     from frivkit.report.terminal import analysis_text
@@ -117,7 +117,7 @@ def command(
         if json_to and json_to != "-":
             write_json(document, json_to)
         if report is not None:
-            from frivkit.report.html import analysis_page
+            from frivkit.report.analysis_html import analysis_page
 
             write_text(report, analysis_page(document))
         if table is not None:
@@ -131,7 +131,7 @@ def command(
 
 def _check_per_unit(metrics: "Sequence[str]") -> None:
     """Refuse a table of single units, before the work, when no metric tells anything of them."""
-    from frivkit.registry import installed
+    from frivkit.hooks.registry import installed
 
     registry, asked = installed(), dict.fromkeys(metrics)
     if not any(registry.load("metrics", name).per_unit for name in asked):
@@ -143,7 +143,7 @@ def _check_per_unit(metrics: "Sequence[str]") -> None:
 
 def _remedy() -> str:
     """Say which metrics tell something of single units."""
-    from frivkit.registry import installed
+    from frivkit.hooks.registry import installed
 
     registry, able = installed(), []
     for name in registry.offers("metrics"):
@@ -153,7 +153,7 @@ def _remedy() -> str:
 
 
 def _write_table(document: "Mapping[str, Any]", table: Path) -> None:
-    from frivkit.report.perunit import unit_csv, unit_tables
+    from frivkit.report.unit_table import unit_csv, unit_tables
 
     found = unit_tables(document)
     if not found:

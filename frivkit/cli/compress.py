@@ -132,7 +132,7 @@ def command(
         if json_to and json_to != "-":
             write_json(document, json_to)
         if report is not None:
-            from frivkit.report.compressionpage import compression_page
+            from frivkit.report.compression_html import compression_page
 
             write_text(report, compression_page(document))
     finally:  # what cannot be written is still shown

@@ -30,13 +30,13 @@ def command(*, common: Common, folder: Path, seed: int) -> None:
     Needs no network and no files: the digits come with scikit-learn.
     """
     from frivkit.compression.compress import Budget, compress
-    from frivkit.pipeline import analyze, inspect_model
+    from frivkit.experiments.train import train
+    from frivkit.measure.pipeline import analyze, inspect_model
     from frivkit.provenance import Clock
+    from frivkit.report.analysis_html import analysis_page
     from frivkit.report.compression import compression_document, compression_text
     from frivkit.report.document import analysis_document, inspection_document
-    from frivkit.report.html import analysis_page
     from frivkit.report.terminal import analysis_text, inspection_text
-    from frivkit.train import train
 
     clock = Clock.start()
     folder.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ def _packages() -> Checks:
 
 def _runtime() -> Checks:
     try:
-        from frivkit.engine.selftest import run_once
+        from frivkit.runtime.selftest import run_once
     except Exception as error:  # a broken onnxruntime raises anything, or lacks its parts
         yield BAD, f"onnxruntime cannot be imported: {' '.join(str(error).split())[:200]}"
         return
@@ -73,7 +73,7 @@ def _runtime() -> Checks:
 
 
 def _plugins() -> Checks:
-    from frivkit.registry import installed
+    from frivkit.hooks.registry import installed
 
     try:
         plugins = installed().plugins

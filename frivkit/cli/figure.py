@@ -9,14 +9,14 @@ from frivkit.cli.shared import check_places, write_bytes
 from frivkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from frivkit.gain import Curve
+    from frivkit.experiments.gain import Curve
 
 
 class _Listing(click.Command):
     """A command whose help lists the figures that there are."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from frivkit.registry import installed
+        from frivkit.hooks.registry import installed
 
         with formatter.section("Figures"):
             offers = installed().offers("figures")
@@ -45,8 +45,8 @@ class _Listing(click.Command):
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def command(*, name: str, folder: Path, output: Path, protocol: str) -> None:
     """Draw the figure NAME from what a sweep wrote into DIR, and tell the gains."""
-    from frivkit.figure import FORMATS, RESULTS, Figure, read_curves
-    from frivkit.registry import installed
+    from frivkit.experiments.figure import FORMATS, RESULTS, Figure, read_curves
+    from frivkit.hooks.registry import installed
 
     figure: Figure = installed().load("figures", name if ":" in name else name.lower())
     kind = output.suffix.lower().removeprefix(".")
@@ -72,7 +72,7 @@ def _named(names: tuple[str, ...]) -> str:
 
 def _gains(curves: "list[Curve]", protocol: str) -> list[str]:
     """Give a table of the gains, empty where nothing is a number of units against width."""
-    from frivkit.gain import UNITS, gain
+    from frivkit.experiments.gain import UNITS, gain
 
     rows = [("figure", "panel", "series", "g", "95 % interval")]
     for curve in curves:

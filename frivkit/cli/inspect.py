@@ -14,7 +14,7 @@ from frivkit.cli.shared import Common, check_places, join_option, model_options,
 @model_options
 def command(*, common: Common, model: Path, json_to: str | None, joined: tuple[str, ...]) -> None:
     """Show the sites, couplings, weights and costs of MODEL, and what is skipped and why."""
-    from frivkit.pipeline import inspect_model
+    from frivkit.measure.pipeline import inspect_model
     from frivkit.provenance import Clock
     from frivkit.report.document import inspection_document
     from frivkit.report.terminal import inspection_text

@@ -11,7 +11,7 @@ from frivkit.cli.shared import check_places, write_json
 def command(*, json_to: str | None, debug: bool) -> None:
     """List plugins, what they offer, and which failed to load."""
     del debug  # read where errors become messages
-    from frivkit.registry import installed
+    from frivkit.hooks.registry import installed
 
     check_places(json_to)
     plugins = [

@@ -17,7 +17,7 @@ from frivkit.errors import FrivkitError, UsageError
 
 if TYPE_CHECKING:
     from frivkit.cache import Cache
-    from frivkit.pipeline import Request
+    from frivkit.measure.pipeline import Request
 
 _OPTIONS = (
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
@@ -94,9 +94,9 @@ class Common:
             UsageError: ``--memory`` is no size, or is nothing.
         """
         from frivkit.cache import parse_size
-        from frivkit.engine.labels import Asked
-        from frivkit.engine.session import Device
-        from frivkit.pipeline import Request
+        from frivkit.measure.pipeline import Request
+        from frivkit.runtime.labels import Asked
+        from frivkit.runtime.session import Device
 
         memory = parse_size(self.memory)
         if memory == 0:

@@ -72,10 +72,10 @@ def command(
     DIR/arrays holds what does not fit into a line.  After an interruption, the same command goes on
     where it stopped.
     """
-    from frivkit.sweep.engine import Engine
-    from frivkit.sweep.recipe import read_recipe
-    from frivkit.sweep.runner import run
-    from frivkit.sweep.work import Asked
+    from frivkit.experiments.jobs import Asked
+    from frivkit.experiments.recipe import read_recipe
+    from frivkit.experiments.runner import run
+    from frivkit.experiments.workers import Engine
 
     where = Engine.parse(engine, threads)
     plans = read_recipe(recipe, Asked(scale, protocol, data))

@@ -72,8 +72,8 @@ def command(
     quiet: bool,
 ) -> None:
     """Train the network ARCH and write it as an ONNX file that carries its test data's spec."""
-    from frivkit.options import split_pairs
-    from frivkit.train import train
+    from frivkit.experiments.train import train
+    from frivkit.hooks.options import split_pairs
 
     progress = TerminalProgress(hidden=quiet or no_progress or not sys.stderr.isatty())
     try:

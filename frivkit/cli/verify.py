@@ -40,9 +40,9 @@ def command(
     --require it fails unless the lower end of the 95 % interval reaches that share.
     """
     from frivkit.errors import FrivkitError, UsageError
-    from frivkit.proof import verify
     from frivkit.provenance import Clock
     from frivkit.report.verification import verification_document, verification_text
+    from frivkit.verification import verify
 
     clock = Clock.start()
     if require is not None and math.isnan(require):

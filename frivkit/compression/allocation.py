@@ -8,13 +8,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.compression.planning import Resource
+from frivkit.compression.plan import Resource
 from frivkit.compression.ranking import Ranking
-from frivkit.graph.consumers import READERS
 from frivkit.graph.cost import node_cost
-from frivkit.graph.groups import Examined
 from frivkit.graph.layout import STAYS, attribute, shape_of
 from frivkit.graph.model import Model, is_constant
+from frivkit.graph.sites.consumers import READERS
+from frivkit.graph.sites.groups import Examined
 
 
 @dataclass(frozen=True, slots=True, eq=False)

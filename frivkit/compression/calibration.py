@@ -3,22 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from frivkit.compression.bundles import Bundle, find_bundles
-from frivkit.compression.patches import Sums, sum_patches
-from frivkit.compression.readings import (
+from frivkit.compression.layer_groups import Bundle, find_bundles
+from frivkit.compression.linear_consumers import (
     Reading,
     Source,
     find_readings,
     hold_what_cannot_be_refitted,
     sources_of,
 )
+from frivkit.compression.patch_moments import Sums, sum_patches
 from frivkit.data import Dataset
-from frivkit.engine.labels import Asked
-from frivkit.engine.session import Device
-from frivkit.graph.groups import Examined, examine
 from frivkit.graph.model import Model
-from frivkit.graph.sites import Survey
+from frivkit.graph.sites.groups import Examined, examine
+from frivkit.graph.sites.survey import Survey
 from frivkit.progress import Progress
+from frivkit.runtime.labels import Asked
+from frivkit.runtime.session import Device
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,25 +10,25 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration, Run, calibrate
-from frivkit.compression.kinds import Kinds, kinds_of
 from frivkit.compression.method import Basis, Method, Ranker, Refactorer, Refit
-from frivkit.compression.planning import Plan, thinned
-from frivkit.compression.split import split
+from frivkit.compression.plan import Plan, thinned
+from frivkit.compression.unit_kinds import Kinds, kinds_of
 from frivkit.data import Dataset, open_data
-from frivkit.engine.labels import UNDEFINED, Judge
-from frivkit.engine.memory import batch_size
-from frivkit.engine.probe import complete_shapes
-from frivkit.engine.runs import run_whole_batches
-from frivkit.engine.session import Session
+from frivkit.data.subset import split
 from frivkit.errors import BudgetError, DataError, ModelError, UsageError
 from frivkit.graph.model import Model, parameters
-from frivkit.graph.sites import survey
-from frivkit.graph.writing import save
-from frivkit.pipeline import Request, load_model, named_data
+from frivkit.graph.onnx_io.save import save
+from frivkit.graph.sites.survey import survey
+from frivkit.hooks.registry import installed
+from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.progress import Progress, Silent
-from frivkit.proof import Verification, verify
-from frivkit.proof.agreement import Agreement
-from frivkit.registry import installed
+from frivkit.runtime.labels import UNDEFINED, Judge
+from frivkit.runtime.memory import batch_size
+from frivkit.runtime.perturbed_model import run_whole_batches
+from frivkit.runtime.session import Session
+from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.verification import Verification, verify
+from frivkit.verification.agreement import Agreement
 
 Kind = Literal["macs", "params", "units", "tolerance", "agreement"]
 FEWEST = 8

@@ -7,11 +7,11 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.bundles import Bundle
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.fitting import Fit
-from frivkit.compression.planning import Plan, Resource, fitted
-from frivkit.study import Study
+from frivkit.compression.layer_groups import Bundle
+from frivkit.compression.plan import Plan, Resource, fitted
+from frivkit.compression.ridge import Fit
+from frivkit.measure.study import Study
 
 Allocation = Literal["global", "uniform"]
 """Whether the next unit to go is the cheapest of all layers, or all layers go alike."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.bundles import Bundle
-from frivkit.compression.readings import Array
-from frivkit.elimination import errors_along
+from frivkit.compression.layer_groups import Bundle
+from frivkit.compression.linear_consumers import Array
 from frivkit.errors import PluginError
 from frivkit.graph.layout import STAYS
+from frivkit.units.elimination import errors_along
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,12 +5,12 @@ from math import prod
 
 import onnx_ir as ir
 
-from frivkit.engine.labels import are_labels, threshold_of
-from frivkit.graph.groups import find_groups
 from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
-from frivkit.graph.sites import Survey
-from frivkit.graph.writers import Skip
+from frivkit.graph.sites.groups import find_groups
+from frivkit.graph.sites.producers import Skip
+from frivkit.graph.sites.survey import Survey
+from frivkit.runtime.labels import are_labels, threshold_of
 
 NO_RULE = "no rule for operator "
 

@@ -6,8 +6,8 @@ from xml.etree.ElementTree import Element
 
 from frivkit.report import svg
 from frivkit.report.curves import Curves
+from frivkit.report.format import percent, short, span
 from frivkit.report.scale import SHARE, Scale, round_step
-from frivkit.report.words import percent, short, span
 
 ROW = 38
 """Height of one bar with its name above, in pixels."""

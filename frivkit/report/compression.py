@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from frivkit.compression.compress import Budget, Compression
-from frivkit.compression.planning import amount, thinned
+from frivkit.compression.plan import amount, thinned
 from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
-from frivkit.pipeline import Request
-from frivkit.proof.verification import BATCHES, Facts, is_noise, stored_bytes
+from frivkit.hooks.registry import installed
+from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
-from frivkit.registry import installed
+from frivkit.report.format import number, percent, readable, short
 from frivkit.report.terminal import columns, joined, wrapped
 from frivkit.report.verification import side_facts, verification_document, verification_text
-from frivkit.report.words import number, percent, readable, short
+from frivkit.verification.verify import BATCHES, Facts, is_noise, stored_bytes
 
 NAMED = 4
 """Layers named for each reason why some cannot be narrowed."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeGuard
 
-from frivkit.report.words import ends, percent, short, span
+from frivkit.report.format import ends, percent, short, span
 
 SWITCHED_OFF = "units switched off"
 """What grows along a curve whose detail does not say."""

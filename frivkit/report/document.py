@@ -8,11 +8,11 @@ import numpy as np
 
 from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
-from frivkit.graph.sites import Survey
-from frivkit.metric import Measurement
-from frivkit.pipeline import Analysis
+from frivkit.graph.sites.survey import Survey
+from frivkit.hooks.registry import installed
+from frivkit.measure.metric import Measurement
+from frivkit.measure.pipeline import Analysis
 from frivkit.provenance import Clock, provenance
-from frivkit.registry import installed
 from frivkit.report.advice import advice, held_layers
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from frivkit.report.chart import Bar, bar_plot, column_plot, curve_plot
 from frivkit.report.curves import SWITCHED_OFF, Curves, verdict
+from frivkit.report.format import ends, number, percent, short, span
 from frivkit.report.scale import SHARE, Scale
-from frivkit.report.words import ends, number, percent, short, span
 
 MOST_BARS = 40
 """Layers with a named bar each; more become numbered columns."""

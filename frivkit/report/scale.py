@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 from typing import Self
 
-from frivkit.report.words import number, percent
+from frivkit.report.format import number, percent
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from frivkit.report.figures import NAME, Section
-from frivkit.report.perunit import UnitTable
-from frivkit.report.words import number, percent, short, sizes
+from frivkit.report.format import number, percent, short, sizes
+from frivkit.report.unit_table import UnitTable
 
 Facts = list[tuple[str, str]]
 """Names and values, in the order in which they are shown."""

@@ -6,7 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from frivkit.report.curves import Curves, verdict
-from frivkit.report.words import (
+from frivkit.report.format import (
     ends,
     file_name,
     magnitude,

@@ -7,10 +7,10 @@ from typing import Any
 
 from frivkit.cache import format_size
 from frivkit.graph.cost import macs
-from frivkit.proof.verification import Facts, Verification, is_noise
+from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
-from frivkit.registry import installed
-from frivkit.report.words import file_name, magnitude, number, percent, readable, short, span
+from frivkit.report.format import file_name, magnitude, number, percent, readable, short, span
+from frivkit.verification.verify import Facts, Verification, is_noise
 
 WIDTH = 80
 NAME = 26

@@ -23,15 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.elimination import Elimination, StandIn, eliminate, largest_removable, stand_in
 from frivkit.errors import DataError, ModelError, UsageError
-from frivkit.graph.sites import Site
-from frivkit.masks import random_order, without
-from frivkit.metric import Measurement, Metric
-from frivkit.moments import Moments, merged
-from frivkit.perturbations import Fold
-from frivkit.study import Study
-from frivkit.units import UnitSelector
+from frivkit.graph.sites.survey import Site
+from frivkit.measure.metric import Measurement, Metric
+from frivkit.measure.study import Study
+from frivkit.units.elimination import Elimination, StandIn, eliminate, largest_removable, stand_in
+from frivkit.units.masks import random_order, without
+from frivkit.units.moments import Moments, merged
+from frivkit.units.perturbations import Fold
+from frivkit.units.selector import UnitSelector
 from frivkit_ablation.ladder import CurveOptions, Ladder, Try, scopes
 from frivkit_ablation.steps import Steps
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.engine.labels import UNDEFINED
 from frivkit.errors import DataError, UsageError
-from frivkit.graph.sites import Site
-from frivkit.metric import Measurement
-from frivkit.study import Study
+from frivkit.graph.sites.survey import Site
+from frivkit.measure.metric import Measurement
+from frivkit.measure.study import Study
+from frivkit.runtime.labels import UNDEFINED
 from frivkit_ablation.curve import Curve, crossings, interval
 
 Try = tuple[int, float]

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.errors import UsageError
-from frivkit.metric import Measurement, Metric
-from frivkit.perturbations import Noise, Perturbation, WeightKnockout, WeightNoise
-from frivkit.study import Study
+from frivkit.measure.metric import Measurement, Metric
+from frivkit.measure.study import Study
+from frivkit.units.perturbations import Noise, Perturbation, WeightKnockout, WeightNoise
 from frivkit_ablation.ladder import CurveOptions, Ladder, Try, scopes, shared_walk
 
 Make = Callable[[Mapping[str, str], Try], Perturbation]

@@ -1,6 +1,6 @@
 """What this plugin offers: prunability, its targeted kin, and what noise labels withstand."""
 
-from frivkit.hookspecs import Offer, hookimpl
+from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl

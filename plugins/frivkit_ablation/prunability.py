@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.errors import UsageError
-from frivkit.graph.sites import Site
-from frivkit.masks import random_order
-from frivkit.metric import Measurement, Metric
-from frivkit.study import Study
+from frivkit.graph.sites.survey import Site
+from frivkit.measure.metric import Measurement, Metric
+from frivkit.measure.study import Study
+from frivkit.units.masks import random_order
 from frivkit_ablation.ladder import CurveOptions, Ladder, scopes, shared_walk
 from frivkit_ablation.steps import Steps
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.graph.sites import Site
-from frivkit.masks import Mask, without
-from frivkit.study import Study
-from frivkit.units import UnitSelector
+from frivkit.graph.sites.survey import Site
+from frivkit.measure.study import Study
+from frivkit.units.masks import Mask, without
+from frivkit.units.selector import UnitSelector
 from frivkit_ablation.ladder import Ladder, Try
 
 Order = Callable[[Site, int], NDArray[np.int64]]

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.errors import DataError, ModelError
-from frivkit.graph.sites import Site
-from frivkit.masks import random_order
-from frivkit.metric import Measurement, Metric
-from frivkit.moments import Moments, merged
-from frivkit.study import Study
-from frivkit.units import UnitSelector
+from frivkit.graph.sites.survey import Site
+from frivkit.measure.metric import Measurement, Metric
+from frivkit.measure.study import Study
+from frivkit.units.masks import random_order
+from frivkit.units.moments import Moments, merged
+from frivkit.units.selector import UnitSelector
 from frivkit_ablation.ladder import CurveOptions, scopes, shared_walk
 from frivkit_ablation.steps import Steps
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frivkit.data import Array, DataSpec, TensorSpec
+from frivkit.data.preprocess import crop_axis, resize_axis
 from frivkit.errors import DataError, PluginError
-from frivkit.preprocess import crop_axis, resize_axis
 from frivkit_datasets.rows import existing_folder, sha256
 
 if TYPE_CHECKING:  # an optional extra

@@ -1,6 +1,6 @@
 """What this plugin offers: the data sources that need no download."""
 
-from frivkit.hookspecs import Offer, hookimpl
+from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.gain import Curve, gain
+from frivkit.experiments.gain import Curve, gain
 from frivkit_figures.look import fraction, number, style
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from frivkit.figure import Drawing, Figure
-from frivkit.gain import UNITS, Curve
+from frivkit.experiments.figure import Drawing, Figure
+from frivkit.experiments.gain import UNITS, Curve
 from frivkit_figures import panels
 from frivkit_figures.panels import View
 from frivkit_figures.sheet import Fill, sheet

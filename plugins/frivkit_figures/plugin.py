@@ -1,6 +1,6 @@
 """What this plugin offers: the figures of the paper that hold curves."""
 
-from frivkit.hookspecs import Offer, hookimpl
+from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from frivkit.errors import PluginError
-from frivkit.figure import Drawing
+from frivkit.experiments.figure import Drawing
 from frivkit_figures.look import SETTINGS
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What this plugin offers: a provider for ONNX files."""
 
-from frivkit.hookspecs import Offer, hookimpl
+from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl

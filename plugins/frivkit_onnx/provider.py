@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from frivkit.graph.model import Model
-from frivkit.graph.reading import read
+from frivkit.graph.onnx_io.load import read
 
 
 def load(path: Path, options: Mapping[str, str]) -> Model:
@@ -13,7 +13,7 @@ def load(path: Path, options: Mapping[str, str]) -> Model:
     Args:
         path: An ONNX file; external data lies beside it.
         options: ``input_shape`` such as ``"1x3x32x32"`` fixes sizes the file leaves open, see
-            :func:`frivkit.graph.reading.read`.
+            :func:`frivkit.graph.onnx_io.load.read`.
 
     Raises:
         ModelError: missing, not ONNX, truncated, invalid, or without a usable input.

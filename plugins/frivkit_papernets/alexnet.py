@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from frivkit.errors import UsageError
-from frivkit.train import Architecture, scaled
+from frivkit.experiments.train import Architecture, scaled
 from frivkit_papernets.initial import Init, initialise_
 from frivkit_papernets.nonlinearity import Activation, nonlinearity
 from frivkit_papernets.parts import NeighbourNorm, halving_pool, image

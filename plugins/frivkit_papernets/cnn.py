@@ -4,8 +4,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from frivkit.options import NoOptions
-from frivkit.train import Architecture, scaled
+from frivkit.experiments.train import Architecture, scaled
+from frivkit.hooks.options import NoOptions
 from frivkit_papernets.initial import initialise_
 from frivkit_papernets.parts import image
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from frivkit.errors import UsageError
-from frivkit.train import Architecture, scaled
+from frivkit.experiments.train import Architecture, scaled
 from frivkit_papernets.inceptiontable import DEPARTURE, MODULES, STEM, VARIED
 from frivkit_papernets.initial import Init, initialise_, truncated_normal_
 from frivkit_papernets.parts import Norm, NormedConv, image

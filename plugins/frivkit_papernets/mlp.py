@@ -9,7 +9,7 @@ from typing import Literal
 from torch import nn
 
 from frivkit.errors import UsageError
-from frivkit.train import Architecture, scaled
+from frivkit.experiments.train import Architecture, scaled
 from frivkit_papernets.initial import Init, initialise_, truncated_normal_
 from frivkit_papernets.nonlinearity import Activation, nonlinearity
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from frivkit.train import Architecture, scaled
+from frivkit.experiments.train import Architecture, scaled
 from frivkit_papernets.initial import Init, initialise_
 from frivkit_papernets.parts import Norm, NormedConv, halving_pool, image
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from frivkit.moments import Moments, merged
+from frivkit.units.moments import Moments, merged
 
 T_95 = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Two-sided 95 % points of Student's t by degrees of freedom."""

@@ -1,6 +1,6 @@
 """What this plugin offers: redundancy and predictability."""
 
-from frivkit.hookspecs import Offer, hookimpl
+from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.errors import DataError, UsageError
-from frivkit.graph.sites import Site
-from frivkit.metric import Measurement, Metric
-from frivkit.moments import Moments, merged
-from frivkit.study import Study
+from frivkit.graph.sites.survey import Site
+from frivkit.measure.metric import Measurement, Metric
+from frivkit.measure.study import Study
+from frivkit.units.moments import Moments, merged
 from frivkit_redundancy.jackknife import interval, others
 from frivkit_redundancy.spectrum import infinite
 

@@ -5,9 +5,9 @@ from itertools import islice
 import numpy as np
 
 from frivkit.errors import DataError, ModelError
-from frivkit.moments import Moments, merged
-from frivkit.study import Study
-from frivkit.units import UnitSelector
+from frivkit.measure.study import Study
+from frivkit.units.moments import Moments, merged
+from frivkit.units.selector import UnitSelector
 
 
 def sampled_moments(

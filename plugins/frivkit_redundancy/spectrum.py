@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.errors import ModelError
-from frivkit.graph.sites import Site
-from frivkit.moments import Moments
+from frivkit.graph.sites.survey import Site
+from frivkit.units.moments import Moments
 
 Array = NDArray[np.float64]
 EXACT = 1e-6

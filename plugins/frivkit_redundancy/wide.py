@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.moments import settled
+from frivkit.units.moments import settled
 from frivkit_redundancy.spectrum import EXACT, Spectrum
 
 Array = NDArray[np.float64]

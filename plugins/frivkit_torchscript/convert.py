@@ -17,7 +17,7 @@ import numpy as np
 
 from frivkit.data import Array
 from frivkit.errors import FrivkitError, ModelError
-from frivkit.torchconvert import Network, convert, reason_of
+from frivkit.torch_io.convert import Network, convert, reason_of
 
 
 def main(folder: Path) -> None:
@@ -41,7 +41,7 @@ def _end_with_parent() -> None:
 
 
 def _do(job: Mapping[str, Any], folder: Path) -> None:
-    from frivkit.torchconvert import modules, programs  # noqa: F401  # imports torch
+    from frivkit.torch_io import module_network as modules  # noqa: F401  # imports torch
 
     _limit_memory(int(job["memory"]))
     with np.load(folder / "examples.npz", allow_pickle=False) as stored:
@@ -55,8 +55,8 @@ def _opened(path: str, kind: str, given: list[Array]) -> tuple[Network, dict[str
     import torch
     from torch import nn
 
-    from frivkit.torchconvert.modules import ModuleNetwork
-    from frivkit.torchconvert.programs import ProgramNetwork
+    from frivkit.torch_io.module_network import ModuleNetwork
+    from frivkit.torch_io.program_network import ProgramNetwork
 
     try:
         if kind == "torch.export":

@@ -1,6 +1,6 @@
 """What this plugin offers: a provider for what torch.jit.save and torch.export.save write."""
 
-from frivkit.hookspecs import Offer, hookimpl
+from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl

@@ -14,8 +14,8 @@ import numpy as np
 from frivkit.data import Array, open_data
 from frivkit.errors import DataError, ModelError
 from frivkit.graph.model import Model, digest
-from frivkit.graph.reading import detach, read
-from frivkit.inputshape import AskedShape, parse_input_shapes
+from frivkit.graph.onnx_io.input_shape import AskedShape, parse_input_shapes
+from frivkit.graph.onnx_io.load import detach, read
 from frivkit_torchscript.child import Job, convert_apart
 from frivkit_torchscript.kinds import Kind, kind_of
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.data import Array
-from frivkit.preprocess import resize_axis
+from frivkit.data.preprocess import resize_axis
 
 AREA = (0.08, 1.0)  # smallest and largest share of the image
 RATIO = (3 / 4, 4 / 3)  # smallest and largest width / height
@@ -22,7 +22,7 @@ def resized_cuts(images: Array, size: tuple[int, int], random: np.random.Generat
         random: Decides the rectangles, by the same number of draws for any images of that shape.
 
     Returns:
-        Shape (n, channels, *size), bilinear, as :func:`~frivkit.preprocess.resize_axis` makes it;
+        Shape (n, channels, *size), bilinear, as :func:`~frivkit.data.preprocess.resize_axis` makes it;
         float32, or float64 where float32 cannot hold the numbers of ``images``.
 
     Source:

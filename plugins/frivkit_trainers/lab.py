@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from frivkit.data import Dataset
 from frivkit.errors import DataError, DeviceError, UsageError
+from frivkit.experiments.train import Trainer, TrainingError, TrainingRecord, accuracy
 from frivkit.progress import Progress
-from frivkit.train import Trainer, TrainingError, TrainingRecord, accuracy
 from frivkit_trainers.choosing import copied
 from frivkit_trainers.distort import Distorter
 from frivkit_trainers.feed import Batches, Feed, Ring

@@ -8,8 +8,8 @@ from torch import nn
 
 from frivkit.data import Dataset
 from frivkit.errors import UsageError
+from frivkit.experiments.train import Trainer, TrainingError, TrainingRecord, accuracy
 from frivkit.progress import Progress
-from frivkit.train import Trainer, TrainingError, TrainingRecord, accuracy
 from frivkit_trainers.feed import Feed
 
 

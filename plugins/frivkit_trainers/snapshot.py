@@ -12,8 +12,8 @@ from torch import nn
 
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
-from frivkit.torchexport import check_writable, write
-from frivkit.train import TrainingError
+from frivkit.experiments.train import TrainingError
+from frivkit.torch_io.export import check_writable, write
 from frivkit_trainers.choosing import Choice, Weights
 from frivkit_trainers.feed import Batches
 from frivkit_trainers.settings import LabOptions

@@ -22,7 +22,7 @@ from frivkit.activations.file import Part
 from frivkit.cli import main
 from frivkit.data import open_data
 from frivkit.errors import FrivkitError, ModelError
-from frivkit.pipeline import Request, load_model
+from frivkit.measure.pipeline import Request, load_model
 from tests import handmade, nets
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from frivkit.compression.split import kept_for_proof
+from frivkit.data.subset import kept_for_proof
 from tests.contract import SCHEMAS, complaints
 from tests.handmade import written
 from tests.program import CLASSES, Outcome, same_networks, write_cnn, write_rows
@@ -29,8 +29,8 @@ PROOF = ("thin", "agreement", "accuracy", "outputs", "latency")
 @pytest.fixture(autouse=True)
 def net(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give net.onnx, two convolutions and a dense layer, and x.npz; latency takes no time."""
-    monkeypatch.setattr("frivkit.proof.latency.TURN", 0.0)
-    monkeypatch.setattr("frivkit.proof.latency.MOST", 5)
+    monkeypatch.setattr("frivkit.verification.latency.TURN", 0.0)
+    monkeypatch.setattr("frivkit.verification.latency.MOST", 5)
     write_rows(files / "x.npz", 1, SIDE, SIDE)
     return write_cnn(files / "net.onnx", CHANNELS, SIDE)
 
@@ -412,7 +412,7 @@ def test_full_disk_leaves_nothing_and_says_so(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = set(files.iterdir())
-    monkeypatch.setattr("frivkit.graph.writing.ir.save", full)
+    monkeypatch.setattr("frivkit.graph.onnx_io.save.ir.save", full)
     ran = frivkit(*HALF, *DATA, "--json", "found.json")
     assert (ran.code, ran.out) == (1, "")
     assert "thin.onnx cannot be written: No space left on device" in ran.error()
@@ -423,8 +423,8 @@ def test_full_disk_leaves_nothing_and_says_so(
     "step",
     [
         "frivkit.compression.compress.calibrate",
-        "frivkit.compression.planning.fit",
-        "frivkit.graph.writing._check",
+        "frivkit.compression.plan.fit",
+        "frivkit.graph.onnx_io.save._check",
     ],
 )
 def test_interruption_leaves_no_file(

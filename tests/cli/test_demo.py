@@ -14,8 +14,8 @@ from tests.program import Outcome, same_networks
 def test_demo_ends_with_a_thinner_network_by_the_command_it_shows(
     files: Path, frivkit: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frivkit.proof.latency.TURN", 0.0)
-    monkeypatch.setattr("frivkit.proof.latency.MOST", 5)
+    monkeypatch.setattr("frivkit.verification.latency.TURN", 0.0)
+    monkeypatch.setattr("frivkit.verification.latency.MOST", 5)
     ran = frivkit("demo", "-o", "out", "-q", "--no-cache")
     assert (ran.code, ran.err) == (0, "")
     folder = files / "out"

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from frivkit.engine.selftest import run_once
+from frivkit.runtime.selftest import run_once
 from tests.handmade import written
 from tests.program import CLASSES, EXAMPLES, INPUTS, Outcome, write_mlp, write_rows
 
@@ -184,7 +184,7 @@ def test_places_are_refused_before_the_work(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("worked")
 
-    monkeypatch.setattr("frivkit.pipeline.analyze", never)
+    monkeypatch.setattr("frivkit.measure.pipeline.analyze", never)
     for place in ("nowhere/result", "cache/..", "net.onnx"):
         for option in ("--json", "--report"):
             ran = frivkit("analyze", "net.onnx", option, place)
@@ -301,7 +301,7 @@ def test_metric_named_twice_is_measured_once(files: Path, frivkit: Run) -> None:
 def test_doctor_goes_on_past_what_is_wrong(
     files: Path, frivkit: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from frivkit.registry import installed
+    from frivkit.hooks.registry import installed
 
     monkeypatch.setenv("FRIVKIT_CACHE_LIMIT", "lots")
     monkeypatch.setenv("FRIVKIT_LOAD_PLUGINS", "frivkit_nope")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from frivkit.registry import installed
+from frivkit.hooks.registry import installed
 from tests.program import Outcome
 
 Run = Callable[..., Outcome]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frivkit.pipeline import Request, open_study
+from frivkit.measure.pipeline import Request, open_study
 from tests.program import EXAMPLES, Outcome, ended, start
 
 THIRDPARTY = Path(__file__).parents[1] / "data/thirdparty"

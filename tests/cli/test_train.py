@@ -13,8 +13,8 @@ import frivkit_trainers.sgd
 from frivkit.cli import main
 from frivkit.data import open_data
 from frivkit.errors import DataError, UsageError
-from frivkit.pipeline import Request, analyze
-from frivkit.train import divided, train
+from frivkit.experiments.train import divided, train
+from frivkit.measure.pipeline import Request, analyze
 
 QUICK = ("--option", "epochs=2")
 LARGE = ("--option", "init=normal", "--option", "std=1e30")

@@ -14,7 +14,7 @@ import torch
 
 from frivkit.cli import main
 from frivkit.errors import ModelError, UsageError
-from frivkit.train import TrainingError, train
+from frivkit.experiments.train import TrainingError, train
 from frivkit_trainers import lab
 from frivkit_trainers.settings import Optimiser
 from frivkit_trainers.snapshot import NAME

@@ -25,8 +25,8 @@ SCHEMA = json.loads(
 @pytest.fixture(autouse=True)
 def thin(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give thin.onnx, net.onnx without the last 4 of its 16 units; latency takes no time."""
-    monkeypatch.setattr("frivkit.proof.latency.TURN", 0.0)
-    monkeypatch.setattr("frivkit.proof.latency.MOST", 5)
+    monkeypatch.setattr("frivkit.verification.latency.TURN", 0.0)
+    monkeypatch.setattr("frivkit.verification.latency.MOST", 5)
     model = onnx.load(files / "net.onnx")
     for tensor, cut in zip(model.graph.initializer, (np.s_[:12], np.s_[:, :12]), strict=True):
         array = np.ascontiguousarray(numpy_helper.to_array(tensor)[cut])
@@ -201,7 +201,7 @@ def test_interruption_ends_with_130(frivkit: Run, monkeypatch: pytest.MonkeyPatc
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("frivkit.proof.verification.in_turns", interrupted)
+    monkeypatch.setattr("frivkit.verification.verify.in_turns", interrupted)
     ran = frivkit(*BOTH, *DATA, "--json", "found.json")
     assert (ran.code, ran.out) == (130, "")
     assert ran.error() == "frivkit: interrupted; nothing is half-written"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from frivkit.compression.method import Refit
-from frivkit.compression.planning import Plan, cut, fitted
+from frivkit.compression.plan import Plan, cut, fitted
 from frivkit.errors import BudgetError
-from frivkit.registry import installed
+from frivkit.hooks.registry import installed
 from frivkit.testing.laws import (
     COMPRESSION_LAWS,
     FOLDING_LAWS,
@@ -21,8 +21,8 @@ from frivkit.testing.laws import (
     CompressionLaw,
     LawError,
 )
-from frivkit_lowrank.rankings import backward
-from frivkit_lowrank.select import Select
+from frivkit_compressors.rankings import backward
+from frivkit_compressors.select import Select
 
 EVERY = {
     "refactorer": list(installed().offers("refactorers")),

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from frivkit.metric import Metric
-from frivkit.options import parse_options
-from frivkit.registry import installed
+from frivkit.hooks.options import parse_options
+from frivkit.hooks.registry import installed
+from frivkit.measure.metric import Metric
 from frivkit.testing.laws import METRIC_LAWS, REDUNDANCY_LAWS, MetricLaw
 
 NAMES = list(installed().offers("metrics"))

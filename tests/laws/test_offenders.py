@@ -10,12 +10,12 @@ import onnx_ir as ir
 import pytest
 
 from frivkit.errors import DataError
-from frivkit.graph.instrument import masked, perturbed_whole
-from frivkit.metric import Measurement, Metric
-from frivkit.options import NoOptions
-from frivkit.study import Study
+from frivkit.graph.instrument.perturb import masked, perturbed_whole
+from frivkit.hooks.options import NoOptions
+from frivkit.measure.metric import Measurement, Metric
+from frivkit.measure.study import Study
 from frivkit.testing.laws import METRIC_LAWS, REDUNDANCY_LAWS, LawError
-from frivkit_units.selectors import MAP
+from frivkit_unit_selectors.selectors import MAP
 
 LAWS = {law.name: law for law in (*METRIC_LAWS, *REDUNDANCY_LAWS)}
 CALLS = count()

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frivkit.engine.memory import batch_size, live_bytes
-from frivkit.moments import merged
-from frivkit.pipeline import Request, open_study
+from frivkit.measure.pipeline import Request, open_study
+from frivkit.runtime.memory import batch_size, live_bytes
 from frivkit.testing.laws.metric_rules import BATCH
 from frivkit.testing.subjects import EXAMPLES, Subject, small_cnn, small_mlp
 from frivkit.testing.tiny_models import evaluate
+from frivkit.units.moments import merged
 
 FITTED = [small_mlp, small_cnn]
 

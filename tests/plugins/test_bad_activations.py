@@ -16,10 +16,10 @@ import onnx
 import pytest
 
 from frivkit.errors import FrivkitError, ModelError
-from frivkit.metric import Measurement
-from frivkit.pipeline import Analysis, Request, analyze
+from frivkit.hooks.registry import installed
+from frivkit.measure.metric import Measurement
+from frivkit.measure.pipeline import Analysis, Request, analyze
 from frivkit.provenance import Clock
-from frivkit.registry import installed
 from frivkit.report.document import analysis_document
 from tests.contract import complaints
 from tests.handmade import written

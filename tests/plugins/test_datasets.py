@@ -21,9 +21,9 @@ from scipy import stats
 from sklearn.datasets import load_digits
 
 from frivkit.data import Dataset, DataSpec, TensorSpec, open_data
-from frivkit.dataspec import SHARED_KEYS
+from frivkit.data.spec import SHARED_KEYS
 from frivkit.errors import DataError, UsageError
-from frivkit.registry import installed
+from frivkit.hooks.registry import installed
 from frivkit_datasets import plugin
 
 N = 23

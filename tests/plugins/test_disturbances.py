@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from frivkit.errors import DataError, ModelError, UsageError
-from frivkit.masks import random_order
-from frivkit.metric import Measurement
-from frivkit.perturbations import Noise, WeightKnockout, WeightNoise, example_digests
-from frivkit.pipeline import Request, analyze
+from frivkit.measure.metric import Measurement
+from frivkit.measure.pipeline import Request, analyze
+from frivkit.units.masks import random_order
+from frivkit.units.perturbations import Noise, WeightKnockout, WeightNoise, example_digests
 from tests.plugins.test_prunability import write_net
 
 GENERATOR = np.random.default_rng(2)

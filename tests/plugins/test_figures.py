@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from frivkit.errors import PluginError
-from frivkit.figure import read_curves
-from frivkit.gain import UNITS, Curve, gain
-from frivkit.registry import installed
+from frivkit.experiments.figure import read_curves
+from frivkit.experiments.gain import UNITS, Curve, gain
+from frivkit.hooks.registry import installed
 from frivkit_figures.look import COLOURS, style
 from tests.papercurves import write_results
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from frivkit.data import open_data
+from frivkit.data.preprocess import resize_axis
 from frivkit.errors import DataError, PluginError, UsageError
-from frivkit.preprocess import resize_axis
 
 RANDOM = np.random.default_rng(0)
 

@@ -10,12 +10,12 @@ from onnx import numpy_helper
 
 from frivkit.compression.compress import Budget, Compression, compress
 from frivkit.compression.method import Method
-from frivkit.compression.planning import thinned
+from frivkit.compression.plan import thinned
 from frivkit.errors import BudgetError, ModelError, UsageError
-from frivkit.pipeline import Request
+from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock
 from frivkit.report.compression import compression_document, compression_text
-from frivkit.report.compressionpage import compression_page
+from frivkit.report.compression_html import compression_page
 from tests.contract import complaints
 from tests.handmade import written
 from tests.surgery import run
@@ -27,8 +27,8 @@ SIZES = [(8, 40), (40, 30), (30, 5)]
 
 @pytest.fixture(autouse=True)
 def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frivkit.proof.latency.TURN", 0.0)
-    monkeypatch.setattr("frivkit.proof.latency.MOST", 5)
+    monkeypatch.setattr("frivkit.verification.latency.TURN", 0.0)
+    monkeypatch.setattr("frivkit.verification.latency.MOST", 5)
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.linalg import qr
 
-from frivkit.compression.bundles import Bundle
+from frivkit.compression.layer_groups import Bundle
 from frivkit.compression.ranking import ranked
-from frivkit.elimination import RIDGE, Term, eliminate, eliminate_together, errors_along
-from frivkit.engine.labels import UNDEFINED
 from frivkit.errors import PluginError
 from frivkit.graph.layout import STAYS
-from frivkit.masks import random_order
-from frivkit_lowrank import rankings
-from frivkit_lowrank.prunable import prunable
+from frivkit.runtime.labels import UNDEFINED
+from frivkit.units.elimination import RIDGE, Term, eliminate, eliminate_together, errors_along
+from frivkit.units.masks import random_order
+from frivkit_compressors import rankings
+from frivkit_compressors.prunable import prunable
 
 UNITS = 12
 SHARES = [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1]

@@ -9,21 +9,21 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.compress import Budget, compress
-from frivkit.compression.curves import POINTS, held_to_refits
-from frivkit.compression.fitting import tried
-from frivkit.compression.kinds import kinds_of
+from frivkit.compression.error_curves import POINTS, held_to_refits
 from frivkit.compression.method import Method
-from frivkit.compression.planning import Plan, everything, fitted, thinned
+from frivkit.compression.plan import Plan, everything, fitted, thinned
 from frivkit.compression.ranking import ranked
+from frivkit.compression.ridge import tried
+from frivkit.compression.unit_kinds import kinds_of
 from frivkit.data import open_data
-from frivkit.engine.session import Device
-from frivkit.graph.sites import survey
-from frivkit.pipeline import Request, load_model
+from frivkit.graph.sites.survey import survey
+from frivkit.measure.pipeline import Request, load_model
 from frivkit.progress import Silent
-from frivkit_lowrank.hybrid import fold_the_redundant
-from frivkit_lowrank.rankings import backward
-from frivkit_lowrank.select import Select
-from frivkit_lowrank.sequential import refit_in_sequence
+from frivkit.runtime.session import Device
+from frivkit_compressors.hybrid import fold_the_redundant
+from frivkit_compressors.rankings import backward
+from frivkit_compressors.select import Select
+from frivkit_compressors.sequential import refit_in_sequence
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import run
 from tests.unit.test_compression import write_data, write_layers
@@ -133,7 +133,7 @@ def test_blocks_make_good_for_what_their_stream_lost(tmp_path):
 
 
 def test_sequence_leaves_examples_out_where_all_would_take_too_long(tmp_path, monkeypatch):
-    from frivkit_lowrank import sequential
+    from frivkit_compressors import sequential
 
     model = write_layers(tmp_path / "m.onnx", *layers((8, 20), (20, 20), (20, 4)))
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 400))

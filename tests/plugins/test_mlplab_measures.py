@@ -5,14 +5,14 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from frivkit.engine.session import Device
-from frivkit.pipeline import Request, analyze
-from frivkit_mlplab.data import make_data
-from frivkit_mlplab.export import write_net
-from frivkit_mlplab.measures import measure
-from frivkit_mlplab.protocol import PAPER, REFERENCE
-from frivkit_mlplab.stack import Net, Stack
-from frivkit_mlplab.training import train
+from frivkit.measure.pipeline import Request, analyze
+from frivkit.runtime.session import Device
+from frivkit_sweep_mlp.data import make_data
+from frivkit_sweep_mlp.export import write_net
+from frivkit_sweep_mlp.measures import measure
+from frivkit_sweep_mlp.protocol import PAPER, REFERENCE
+from frivkit_sweep_mlp.stack import Net, Stack
+from frivkit_sweep_mlp.training import train
 
 PROTOCOLS = {
     "paper": PAPER.changed(epochs=6),

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from frivkit.errors import UsageError
-from frivkit.registry import installed
-from frivkit.sweep.recipe import read_recipe
-from frivkit.sweep.runner import run
-from frivkit.sweep.work import Asked
-from frivkit_mlplab.figures import figure_rows
-from frivkit_mlplab.keys import MEASUREMENTS, Key, keys
-from frivkit_mlplab.laboratory import plan_of
-from frivkit_mlplab.recipes import LARGEST, read_table
+from frivkit.experiments.jobs import Asked
+from frivkit.experiments.recipe import read_recipe
+from frivkit.experiments.runner import run
+from frivkit.hooks.registry import installed
+from frivkit_sweep_mlp.figures import figure_rows
+from frivkit_sweep_mlp.keys import MEASUREMENTS, Key, keys
+from frivkit_sweep_mlp.laboratory import plan_of
+from frivkit_sweep_mlp.recipes import LARGEST, read_table
 
 RECIPE = """
 laboratory = "stacks"
@@ -47,7 +47,7 @@ epochs = 2
 
 
 MINE = sorted(
-    file.name.removesuffix(".toml") for file in (files("frivkit_mlplab") / "recipes").iterdir()
+    file.name.removesuffix(".toml") for file in (files("frivkit_sweep_mlp") / "recipes").iterdir()
 )
 SMOKE = Asked("smoke")
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from frivkit.errors import DataError, UsageError
-from frivkit_mlplab.data import make_data, truncated
-from frivkit_mlplab.protocol import PAPER, REFERENCE
-from frivkit_mlplab.stack import Dual, Net, Primal, Stack, draw_start
-from frivkit_mlplab.training import accuracy, batches, train
+from frivkit_sweep_mlp.data import make_data, truncated
+from frivkit_sweep_mlp.protocol import PAPER, REFERENCE
+from frivkit_sweep_mlp.stack import Dual, Net, Primal, Stack, draw_start
+from frivkit_sweep_mlp.training import accuracy, batches, train
 
 SHORT = {"paper": PAPER.changed(epochs=4), "reference": REFERENCE.changed(epochs=4)}
 LIKELY = {"momentum": 0.1, "sgd": 1.0, "adam": 0.01, "rmsprop": 0.1}
@@ -120,7 +120,7 @@ def test_coefficients_and_weights_train_alike(optimiser, monkeypatch):
     stack = Stack(500, 300, optimiser, 0.5, 0, (Net(0.1, 1.0), Net(0.1, 100.0)))
     data = make_data(500, 300, 0, 0.0)
     dual = train(stack, SHORT["reference"], data)
-    monkeypatch.setattr("frivkit_mlplab.stack.Dual", Primal)
+    monkeypatch.setattr("frivkit_sweep_mlp.stack.Dual", Primal)
     primal = train(stack, SHORT["reference"], data)
     assert isinstance(dual.first, Dual)
     assert isinstance(primal.first, Primal)

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from frivkit.errors import UsageError
-from frivkit.figure import read_curves
-from frivkit.pipeline import Request, analyze
+from frivkit.experiments.figure import read_curves
+from frivkit.experiments.jobs import Asked
+from frivkit.experiments.recipe import read_recipe
+from frivkit.experiments.runner import run
+from frivkit.experiments.train import train
+from frivkit.experiments.workers import Engine
+from frivkit.measure.pipeline import Request, analyze
 from frivkit.progress import Silent
-from frivkit.sweep.engine import Engine
-from frivkit.sweep.recipe import read_recipe
-from frivkit.sweep.runner import run
-from frivkit.sweep.work import Asked
-from frivkit.train import train
-from frivkit_netlab.laboratory import _works, plan, plan_of, specs, trained
-from frivkit_netlab.network import NetworkWork
-from frivkit_netlab.points import figure_rows
-from frivkit_netlab.recipe import read_table
+from frivkit_sweep_networks.laboratory import _works, plan, plan_of, specs, trained
+from frivkit_sweep_networks.network import NetworkWork
+from frivkit_sweep_networks.points import figure_rows
+from frivkit_sweep_networks.recipe import read_table
 
 TRIAL = """
 title = "a trial"

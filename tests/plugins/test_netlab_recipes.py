@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frivkit.dataspec import DataSpec
+from frivkit.data.spec import DataSpec
 from frivkit.errors import UsageError
-from frivkit.figure import read_curves
-from frivkit.options import parse_options, share_out
-from frivkit.registry import installed
-from frivkit.sweep.recipe import read_recipe
-from frivkit.sweep.runner import run
-from frivkit.sweep.work import Asked
+from frivkit.experiments.figure import read_curves
+from frivkit.experiments.jobs import Asked
+from frivkit.experiments.recipe import read_recipe
+from frivkit.experiments.runner import run
+from frivkit.hooks.options import parse_options, share_out
+from frivkit.hooks.registry import installed
 from tests.plugins import test_cifar10
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(
     file.name.removesuffix(".toml")
-    for file in (files("frivkit_netlab") / "recipes").iterdir()
+    for file in (files("frivkit_sweep_networks") / "recipes").iterdir()
     if file.name.endswith(".toml")
 )
 COUNTED = {  # networks at full scale, after the published table of experiments and its three seeds
@@ -197,7 +197,7 @@ metrics = { prunability = { batch = 8, repeats = 1 }, redundancy = { batch = 8 }
 def test_recipe_runs_on_files_of_cifar10(tmp_path):
     (tmp_path / "cifar").mkdir()
     data = test_cifar10.write(tmp_path / "cifar")
-    text = (files("frivkit_netlab") / "recipes" / "fig4a.toml").read_text(encoding="utf-8")
+    text = (files("frivkit_sweep_networks") / "recipes" / "fig4a.toml").read_text(encoding="utf-8")
     own = text[: text.index("[scales.full]")] + SHORT
     (tmp_path / "short.toml").write_text(own)
     (plan,) = read_recipe(str(tmp_path / "short.toml"), Asked("smoke", "reference", (data,)))
@@ -224,7 +224,7 @@ class TestPage:
         [("`[[networks]]`", "Network"), ("`[[curves]]`", "CurveOf"), ("`[scales.NAME]`", "Scale")],
     )
     def test_keys_of_recipes_are_all_told(self, heading, kind):
-        from frivkit_netlab import recipe
+        from frivkit_sweep_networks import recipe
 
         table = self.TEXT.partition(f"| key of {heading} |")[2].partition("\n\n")[0]
         shown = re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| ([^|]+) \|", table, re.M)))

@@ -4,9 +4,9 @@ import torch
 from scipy.stats import truncnorm
 
 from frivkit.errors import DataError, UsageError
-from frivkit.options import NoOptions
-from frivkit.registry import installed
-from frivkit.train import scaled
+from frivkit.experiments.train import scaled
+from frivkit.hooks.options import NoOptions
+from frivkit.hooks.registry import installed
 from frivkit_papernets.cnn import cnn
 from frivkit_papernets.initial import truncated_normal_
 from frivkit_papernets.mlp import MlpOptions, mlp

@@ -10,13 +10,13 @@ import torch
 
 from frivkit.data import open_data
 from frivkit.errors import DataError, UsageError
-from frivkit.masks import random_order
-from frivkit.options import parse_options
-from frivkit.pipeline import Request, analyze, inspect_model, load_model
+from frivkit.experiments.train import train
+from frivkit.hooks.options import parse_options
+from frivkit.hooks.registry import installed
+from frivkit.measure.pipeline import Request, analyze, inspect_model, load_model
 from frivkit.progress import Silent
-from frivkit.registry import installed
-from frivkit.torchexport import exported
-from frivkit.train import train
+from frivkit.torch_io.export import exported
+from frivkit.units.masks import random_order
 from frivkit_papernets.alexnet import AlexNetOptions
 from frivkit_papernets.inception import InceptionOptions, inception, inception_layer
 from frivkit_papernets.nonlinearity import Activation

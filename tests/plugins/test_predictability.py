@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression
 
 from frivkit.errors import DataError, ModelError, UsageError
-from frivkit.metric import Measurement
-from frivkit.pipeline import Request, analyze
+from frivkit.measure.metric import Measurement
+from frivkit.measure.pipeline import Request, analyze
 from tests.handmade import written
 
 

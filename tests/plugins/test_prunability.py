@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from frivkit.errors import UsageError
-from frivkit.masks import random_order
-from frivkit.metric import Measurement
-from frivkit.pipeline import Request, analyze
+from frivkit.measure.metric import Measurement
+from frivkit.measure.pipeline import Request, analyze
+from frivkit.units.masks import random_order
 
 
 def write_net(path: Path, hidden: NDArray, output: NDArray, bias: Sequence[float]) -> Path:

@@ -11,11 +11,11 @@ from scipy import stats
 from sklearn.decomposition import PCA
 
 from frivkit.cache import Cache
-from frivkit.engine.session import Device
 from frivkit.errors import DataError, ModelError, UsageError
-from frivkit.metric import Measurement
-from frivkit.moments import Moments
-from frivkit.pipeline import Analysis, Request, analyze
+from frivkit.measure.metric import Measurement
+from frivkit.measure.pipeline import Analysis, Request, analyze
+from frivkit.runtime.session import Device
+from frivkit.units.moments import Moments
 from frivkit_redundancy.jackknife import interval
 from frivkit_redundancy.spectrum import Spectrum
 from frivkit_redundancy.wide import wide_spectrum

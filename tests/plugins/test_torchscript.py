@@ -16,12 +16,12 @@ from torch import Tensor, nn
 import frivkit
 from frivkit.compression.compress import Budget, compress
 from frivkit.data import open_data
-from frivkit.engine.session import Device, Session
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.model import digest
-from frivkit.pipeline import Request, analyze, inspect_model, open_study
-from frivkit.proof import verify
-from frivkit.torchexport import exported
+from frivkit.measure.pipeline import Request, analyze, inspect_model, open_study
+from frivkit.runtime.session import Device, Session
+from frivkit.torch_io.export import exported
+from frivkit.verification import verify
 from frivkit_torchscript.provider import load
 from tests.program import ended, start
 from tests.zoo.files import ZOO, built
@@ -314,7 +314,7 @@ class TestModules:
         assert fixed.batch == 2
 
     def test_weights_in_a_file_of_their_own_outlive_it(self, monkeypatch):
-        monkeypatch.setattr("frivkit.torchconvert.writing.LARGEST_INLINE", 100)
+        monkeypatch.setattr("frivkit.torch_io.convert.LARGEST_INLINE", 100)
         module = net()
         model = frivkit.load(module, digits(2))
         check(model, module)

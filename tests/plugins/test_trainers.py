@@ -7,8 +7,8 @@ from torch import nn
 
 from frivkit.data import open_data
 from frivkit.errors import UsageError
+from frivkit.experiments.train import TrainingError, accuracy
 from frivkit.progress import Silent
-from frivkit.train import TrainingError, accuracy
 from frivkit_papernets.mlp import MlpOptions, mlp
 from frivkit_trainers import feed
 from frivkit_trainers.feed import Feed

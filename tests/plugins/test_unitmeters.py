@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr
 
 from frivkit.errors import FrivkitError, ModelError, UsageError
-from frivkit.metric import Measurement
-from frivkit.moments import Moments
-from frivkit.pipeline import Request, analyze
-from frivkit_unitmeters.correlation import absolute_correlation, per_unit
-from frivkit_unitmeters.dead import zero
-from frivkit_unitmeters.layers import varying
+from frivkit.measure.metric import Measurement
+from frivkit.measure.pipeline import Request, analyze
+from frivkit.units.moments import Moments
+from frivkit_unit_metrics.correlation import absolute_correlation, per_unit
+from frivkit_unit_metrics.dead import zero
+from frivkit_unit_metrics.layers import varying
 from tests.handmade import written
 
 METERS = ("correlation", "similarity", "selectivity", "dead-units")

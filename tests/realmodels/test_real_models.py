@@ -14,12 +14,12 @@ import onnxruntime
 import pytest
 
 from frivkit.cli import main
-from frivkit.engine.runs import Intact
-from frivkit.engine.runs import Path as Way
-from frivkit.engine.session import Device
-from frivkit.masks import Mask
-from frivkit.pipeline import Request, open_study
-from frivkit.study import Study
+from frivkit.measure.pipeline import Request, open_study
+from frivkit.measure.study import Study
+from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.perturbed_model import Path as Way
+from frivkit.runtime.session import Device
+from frivkit.units.masks import Mask
 from tests.contract import check_analysis
 
 pytestmark = pytest.mark.assets

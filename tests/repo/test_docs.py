@@ -84,7 +84,7 @@ class TestExample:
     def test_operator_rule_lets_units_through(self, tmp_path):
         from dataclasses import replace
 
-        from frivkit.graph.sites import survey
+        from frivkit.graph.sites.survey import survey
         from tests.handmade import written
         from tests.nets import opened
 
@@ -132,7 +132,7 @@ class TestExample:
     def test_metric_measures_under_its_options(self):
         from types import SimpleNamespace
 
-        from frivkit.options import parse_options
+        from frivkit.hooks.options import parse_options
 
         metric = example("metrics")["METRIC"]
         study = SimpleNamespace(examples=4, labels=lambda: np.array([[2], [1], [2], [0]]))
@@ -142,10 +142,10 @@ class TestExample:
     @pytest.fixture
     def calibration(self, tmp_path):
         from frivkit.compression.calibration import Run, calibrate
-        from frivkit.engine.session import Device
-        from frivkit.graph.sites import survey
-        from frivkit.pipeline import Request, load_model, named_data
+        from frivkit.graph.sites.survey import survey
+        from frivkit.measure.pipeline import Request, load_model, named_data
         from frivkit.progress import Silent
+        from frivkit.runtime.session import Device
         from frivkit.testing.subjects import small_mlp
 
         model, data = small_mlp().write(tmp_path / "net")
@@ -167,8 +167,8 @@ class TestExample:
             basis.within("macs", 0.5, 1)
 
     def test_ranking_lets_those_leave_that_are_mostly_zero(self, calibration):
-        from frivkit.registry import installed
-        from frivkit.study import Study
+        from frivkit.hooks.registry import installed
+        from frivkit.measure.study import Study
 
         run, there = calibration.run, calibration.survey
         study = Study(
@@ -187,7 +187,7 @@ class TestExample:
         assert (np.diff(zeros[order]) <= 0).all()
 
     def test_refit_adds_the_means(self, calibration):
-        from frivkit.compression.planning import Plan, everything
+        from frivkit.compression.plan import Plan, everything
 
         keep = everything(calibration)
         name = calibration.survey.sites[0].name
@@ -211,7 +211,7 @@ class TestExample:
         assert trainer.fit(None, None, None, 0, trainer.options(), None).epochs == 0
 
     def test_figure_draws_a_bar_for_each_gain(self):
-        from frivkit.gain import Curve
+        from frivkit.experiments.gain import Curve
 
         found = example("figures")["BARS"]
         values = ((0.1,), (0.15,), (0.3,))
@@ -227,8 +227,8 @@ class TestExample:
         assert "g = 4.00" in found.draw(chosen, "reference")("svg").decode()
 
     def test_laboratory_throws_dice_and_goes_on(self, tmp_path):
-        from frivkit.sweep.runner import run
-        from frivkit.sweep.work import Asked
+        from frivkit.experiments.jobs import Asked
+        from frivkit.experiments.runner import run
 
         plan = example("laboratories")["plan"]
         swept = run(plan({"throws": 60, "dice": 2}, Asked()), tmp_path)

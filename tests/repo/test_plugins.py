@@ -2,8 +2,8 @@
 
 import pytest
 
-from frivkit.hookspecs import Offer
-from frivkit.registry import HOOKS, Registry, installed
+from frivkit.hooks.registry import HOOKS, Registry, installed
+from frivkit.hooks.specs import Offer
 
 OURS = [plugin for plugin in installed().plugins if plugin.distribution == "frivkit"]
 OFFERS = [

@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from frivkit.compression.compress import Budget, compress
-from frivkit.engine.labels import Asked, Judge
 from frivkit.errors import ModelError
-from frivkit.graph.dequantising import dequantise
-from frivkit.pipeline import Request, analyze, inspect_model, open_study
+from frivkit.graph.onnx_io.dequantize import dequantise
+from frivkit.measure.pipeline import Request, analyze, inspect_model, open_study
+from frivkit.runtime.labels import Asked, Judge
 from tests.handmade import written
 from tests.nets import exported, network
 from tests.zoo.files import ZOO
@@ -242,8 +242,8 @@ def test_numbers_count_as_changed_by_more_than_a_share_of_their_spread(tmp_path)
     )  # fmt: skip
     path = saved(proto, tmp_path)
     study, said = open_study(Request(path, data="gaussian?n=500", asked=Asked(change=0.1)))
-    from frivkit.masks import Mask
-    from frivkit_units.selectors import MAP
+    from frivkit.units.masks import Mask
+    from frivkit_unit_selectors.selectors import MAP
 
     (site,) = study.sites
     masks = [Mask({site.name: np.arange(3) != unit}) for unit in range(3)]

@@ -12,25 +12,25 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frivkit.compression.calibration import Run, calibrate
 from frivkit.compression.compress import Budget, compress
-from frivkit.compression.method import Method
-from frivkit.compression.patches import sum_patches
-from frivkit.compression.planning import Plan, everything, fitted, thinned
-from frivkit.compression.readings import (
+from frivkit.compression.linear_consumers import (
     find_readings,
     hold_what_cannot_be_refitted,
     sources_of,
 )
-from frivkit.compression.split import Subset, split
+from frivkit.compression.method import Method
+from frivkit.compression.patch_moments import sum_patches
+from frivkit.compression.plan import Plan, everything, fitted, thinned
 from frivkit.data import open_data
-from frivkit.engine.session import Device
+from frivkit.data.subset import Subset, split
 from frivkit.errors import DataError, ModelError, UsageError
-from frivkit.graph.groups import examine
-from frivkit.graph.instrument import check_names
-from frivkit.graph.sites import survey
-from frivkit.pipeline import Request
+from frivkit.graph.instrument.perturb import check_names
+from frivkit.graph.sites.groups import examine
+from frivkit.graph.sites.survey import survey
+from frivkit.measure.pipeline import Request
 from frivkit.progress import Silent
-from frivkit_lowrank.rankings import backward
-from frivkit_lowrank.select import Select
+from frivkit.runtime.session import Device
+from frivkit_compressors.rankings import backward
+from frivkit_compressors.select import Select
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import as_model, close, run
 from tests.unit.test_perturbations import SITELESS

@@ -6,11 +6,11 @@ import onnx_ir as ir
 import pytest
 
 from frivkit.errors import ModelError
-from frivkit.graph.consumers import find_consumers, readers_of
 from frivkit.graph.layout import Layout
-from frivkit.graph.refitting import refit
-from frivkit.graph.sites import survey
-from frivkit.graph.slicing import narrow
+from frivkit.graph.sites.consumers import find_consumers, readers_of
+from frivkit.graph.sites.survey import survey
+from frivkit.graph.surgery.narrow import narrow
+from frivkit.graph.surgery.set_weights import refit
 from tests.handmade import written
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import as_model, check, run

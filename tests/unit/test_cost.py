@@ -3,11 +3,11 @@
 import onnx_ir as ir
 import pytest
 
-from frivkit.engine.memory import LARGEST_BATCH, batch_size, live_bytes, tensor_bytes
 from frivkit.graph.cost import Cost, macs
 from frivkit.graph.model import Model
 from frivkit.graph.shapes import infer_shapes
-from frivkit.graph.sites import survey
+from frivkit.graph.sites.survey import survey
+from frivkit.runtime.memory import LARGEST_BATCH, batch_size, live_bytes, tensor_bytes
 from tests.handmade import written
 from tests.nets import network, opened
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frivkit.data import Batch, Dataset, DataSpec, TensorSpec, input_columns, open_data
+from frivkit.data.adapt import EXAMPLE_BYTES, adapted
 from frivkit.errors import DataError, PluginError, UsageError
-from frivkit.fit import EXAMPLE_BYTES, adapted
-from frivkit.hookspecs import GROUP, Offer, hookimpl
-from frivkit.registry import Registry
+from frivkit.hooks.registry import Registry
+from frivkit.hooks.specs import GROUP, Offer, hookimpl
 
 
 class Held:
@@ -252,7 +252,7 @@ def test_batching_does_not_change_what_is_read(cuts, at_a_time):
     whole = data.read(0, 23)
     edges = [0, *sorted(cuts), 23]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frivkit.data.READ_BYTES", at_a_time)
+        patch.setattr("frivkit.data.dataset.READ_BYTES", at_a_time)
         parts = [data.read(a, b) for a, b in pairwise(edges)]
     joined = np.concatenate([part.inputs["input"] for part in parts])
     assert joined.tobytes() == whole.inputs["input"].tobytes()
@@ -270,7 +270,7 @@ def test_batches_cover_all_examples_in_order():
 
 
 def test_a_read_touches_only_its_rows_and_few_at_a_time(monkeypatch):
-    monkeypatch.setattr("frivkit.data.READ_BYTES", 4000)
+    monkeypatch.setattr("frivkit.data.dataset.READ_BYTES", 4000)
     records = Held(x=np.zeros((1000, 10, 10), np.float32))
     Dataset(DataSpec("held"), records).read(300, 325)
     assert records.reads == [(300, 310), (310, 320), (320, 325)]

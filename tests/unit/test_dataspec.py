@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frivkit.dataspec import DataSpec
+from frivkit.data.spec import DataSpec
 from frivkit.errors import UsageError
 
 SCALARS = st.characters(exclude_categories=["Cs"])

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from frivkit.elimination import eliminate, largest_removable, stand_in
+from frivkit.units.elimination import eliminate, largest_removable, stand_in
 
 GENERATOR = np.random.default_rng(11)
 

@@ -9,15 +9,15 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from frivkit.compression.readings import Reading, find_readings
+from frivkit.compression.linear_consumers import Reading, find_readings
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
-from frivkit.graph.factoring import factored
-from frivkit.graph.groups import examine
 from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
-from frivkit.graph.sites import survey
-from frivkit.graph.writing import save
+from frivkit.graph.onnx_io.save import save
+from frivkit.graph.sites.groups import examine
+from frivkit.graph.sites.survey import survey
+from frivkit.graph.surgery.factorize import factored
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import batches, close, run
 

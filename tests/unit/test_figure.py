@@ -5,8 +5,8 @@ import json
 import pytest
 
 from frivkit.errors import DataError
-from frivkit.figure import Figure, read_curves
-from frivkit.gain import Curve
+from frivkit.experiments.figure import Figure, read_curves
+from frivkit.experiments.gain import Curve
 from tests.papercurves import TARGETS, paper_rows, write_results
 
 ROW = {"figure": "4d", "panel": "prunable", "series": "MLP", "width": 1, "trial": 0, "value": 0.5}

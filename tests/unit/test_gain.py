@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frivkit.errors import DataError, UsageError
-from frivkit.gain import UNITS, Curve, gain
+from frivkit.experiments.gain import UNITS, Curve, gain
 from tests.papercurves import PANELS, TARGETS, WIDTHS, grown, shares
 
 PLOTS = TARGETS["plots"]

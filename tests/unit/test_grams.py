@@ -11,14 +11,14 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from frivkit.data import Dataset, open_data
-from frivkit.engine.session import Device
-from frivkit.engine.sums import run_sums
-from frivkit.graph.grams import with_grams
+from frivkit.graph.instrument.gram_outputs import with_grams
 from frivkit.graph.model import Model
-from frivkit.graph.sites import survey
-from frivkit.moments import Moments, merged
+from frivkit.graph.sites.survey import survey
 from frivkit.progress import Silent
-from frivkit_units.selectors import LOCATION, MAP
+from frivkit.runtime.moment_pass import run_sums
+from frivkit.runtime.session import Device
+from frivkit.units.moments import Moments, merged
+from frivkit_unit_selectors.selectors import LOCATION, MAP
 from tests.handmade import written
 from tests.nets import NETS, conv, examples, exported, head, mlp, opened, tokens
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from frivkit.graph.coupling import Coupling, Junction, Part
-from frivkit.graph.groups import find_groups
 from frivkit.graph.layout import Layout
-from frivkit.graph.marks import tie
-from frivkit.graph.sites import Site, Survey, survey
+from frivkit.graph.sites.group_ids import tie
+from frivkit.graph.sites.groups import find_groups
+from frivkit.graph.sites.survey import Site, Survey, survey
 from tests.handmade import written
 from tests.nets import NETS, network, opened
 

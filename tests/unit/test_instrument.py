@@ -13,16 +13,16 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from frivkit.engine import session
-from frivkit.engine.runs import Intact, Path
-from frivkit.engine.session import Device
-from frivkit.graph.instrument import perturbed_whole, suffix, tapped
+from frivkit.graph.instrument.perturb import perturbed_whole, suffix, tapped
 from frivkit.graph.model import Model
 from frivkit.graph.shapes import batch_first
-from frivkit.graph.sites import Site, Survey, survey
-from frivkit.masks import Mask
-from frivkit.units import UnitSelector
-from frivkit_units.selectors import LOCATION, MAP
+from frivkit.graph.sites.survey import Site, Survey, survey
+from frivkit.runtime import session
+from frivkit.runtime.perturbed_model import Intact, Path
+from frivkit.runtime.session import Device
+from frivkit.units.masks import Mask
+from frivkit.units.selector import UnitSelector
+from frivkit_unit_selectors.selectors import LOCATION, MAP
 from tests.nets import NETS, examples, network, opened
 
 DEVICE, MEMORY = Device(threads=1), 1 << 28

@@ -7,16 +7,16 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from frivkit.engine.runs import Intact
-from frivkit.engine.runs import Path as Way
-from frivkit.engine.session import Device
 from frivkit.errors import ModelError
-from frivkit.graph.groups import find_groups
-from frivkit.graph.sites import survey
-from frivkit.graph.slicing import narrow
-from frivkit.graph.weights import weights_of
-from frivkit.masks import Mask
-from frivkit_units.selectors import MAP
+from frivkit.graph.sites.groups import find_groups
+from frivkit.graph.sites.site_weights import weights_of
+from frivkit.graph.sites.survey import survey
+from frivkit.graph.surgery.narrow import narrow
+from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.perturbed_model import Path as Way
+from frivkit.runtime.session import Device
+from frivkit.units.masks import Mask
+from frivkit_unit_selectors.selectors import MAP
 from tests.handmade import written
 from tests.nets import NETS, examples, network, opened
 from tests.picture import OUT, picture, written_out

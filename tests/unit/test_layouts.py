@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from frivkit.graph.layout import Ends, Layout, Reads, Splits
-from frivkit.graph.rules import effect
+from frivkit.graph.operators.propagate import effect
 from frivkit.graph.shapes import batch_first, infer_shapes
 
 EXAMPLES = 3

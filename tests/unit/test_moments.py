@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from frivkit.moments import Moments, merged
+from frivkit.units.moments import Moments, merged
 
 FINITE = st.floats(-1e3, 1e3, width=32)
 

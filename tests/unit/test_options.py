@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 
 from frivkit.errors import UsageError
-from frivkit.options import NoOptions, parse_options, share_out, split_pairs
+from frivkit.hooks.options import NoOptions, parse_options, share_out, split_pairs
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from frivkit.compression.patches import places_of, rows_of, sum_patches
-from frivkit.compression.readings import find_readings, slots_of, sources_of
+from frivkit.compression.linear_consumers import find_readings, slots_of, sources_of
+from frivkit.compression.patch_moments import places_of, rows_of, sum_patches
 from frivkit.data import open_data
-from frivkit.engine.session import Device
-from frivkit.graph.groups import examine
 from frivkit.graph.layout import STAYS
-from frivkit.graph.sites import survey
+from frivkit.graph.sites.groups import examine
+from frivkit.graph.sites.survey import survey
 from frivkit.progress import Silent
+from frivkit.runtime.session import Device
 from tests.nets import NETS, examples, network, opened
 from tests.unit.test_perturbations import SITELESS, run
 

@@ -11,14 +11,16 @@ import pytest
 from onnx import helper, numpy_helper
 
 from frivkit.cache import Cache
-from frivkit.engine.runs import Path
-from frivkit.engine.session import Device
 from frivkit.errors import ModelError
 from frivkit.graph.model import constant_tensor
-from frivkit.graph.sites import Site, survey
-from frivkit.graph.weights import weights_of
-from frivkit.masks import Mask
-from frivkit.perturbations import (
+from frivkit.graph.sites.site_weights import weights_of
+from frivkit.graph.sites.survey import Site, survey
+from frivkit.measure.pipeline import Request, load_model, open_study
+from frivkit.measure.study import Study
+from frivkit.runtime.perturbed_model import Path
+from frivkit.runtime.session import Device
+from frivkit.units.masks import Mask
+from frivkit.units.perturbations import (
     Fold,
     Noise,
     Perturbation,
@@ -26,9 +28,7 @@ from frivkit.perturbations import (
     WeightNoise,
     example_digests,
 )
-from frivkit.pipeline import Request, load_model, open_study
-from frivkit.study import Study
-from frivkit_units.selectors import MAP
+from frivkit_unit_selectors.selectors import MAP
 from tests.nets import NETS, examples, network, opened
 from tests.program import write_cnn, write_rows
 

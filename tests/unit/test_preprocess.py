@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from frivkit.dataspec import DataSpec
+from frivkit.data.preprocess import prepare, resize_axis
+from frivkit.data.spec import DataSpec
 from frivkit.errors import DataError, UsageError
-from frivkit.preprocess import prepare, resize_axis
 
 
 def prepared(options: str, x) -> np.ndarray:

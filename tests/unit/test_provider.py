@@ -9,14 +9,14 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from frivkit.engine.runs import Intact
-from frivkit.engine.runs import Path as Way
-from frivkit.engine.session import Device
 from frivkit.errors import ModelError
-from frivkit.graph.sites import survey
-from frivkit.masks import Mask
+from frivkit.graph.sites.survey import survey
+from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.perturbed_model import Path as Way
+from frivkit.runtime.session import Device
+from frivkit.units.masks import Mask
 from frivkit_onnx.provider import load
-from frivkit_units.selectors import MAP
+from frivkit_unit_selectors.selectors import MAP
 from tests.handmade import constants, written
 
 NET = """g (float[N, 6] x) => (float[N, 3] y) {

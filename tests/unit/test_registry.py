@@ -8,8 +8,8 @@ from textwrap import dedent
 import pytest
 
 from frivkit.errors import PluginError, UsageError
-from frivkit.hookspecs import GROUP, Offer
-from frivkit.registry import HOOKS, Registry, installed
+from frivkit.hooks.registry import HOOKS, Registry, installed
+from frivkit.hooks.specs import GROUP, Offer
 
 THIRDPARTY = Path(__file__).parents[1] / "data/thirdparty"
 HEAD = "from frivkit.hookspecs import Offer, hookimpl\n"

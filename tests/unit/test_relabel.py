@@ -6,7 +6,7 @@ from scipy import stats
 
 from frivkit.data import Dataset, DataSpec, open_data
 from frivkit.errors import DataError, UsageError
-from frivkit.train import divided
+from frivkit.experiments.train import divided
 from frivkit_datasets.gaussian import GaussianRecords
 
 RANDOM = "labels=random"

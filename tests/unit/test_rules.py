@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from frivkit.graph.layout import Effect, Ends, Joins, Keeps, Layout, Reads
-from frivkit.graph.rules import effect
+from frivkit.graph.operators.propagate import effect
 from frivkit.graph.shapes import infer_shapes
 from tests.handmade import written
 

@@ -8,12 +8,12 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from frivkit.engine import probe
-from frivkit.engine.probe import complete_shapes
-from frivkit.engine.session import Device
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.graph.shapes import batch_first, example_sizes, infer_shapes
+from frivkit.runtime import shape_probe as probe
+from frivkit.runtime.session import Device
+from frivkit.runtime.shape_probe import complete_shapes
 from frivkit_onnx.provider import load
 from tests.handmade import written
 from tests.nets import network, opened

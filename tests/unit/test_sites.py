@@ -7,7 +7,7 @@ the offset of each part that does not begin at 0), and one for each node that is
 
 import pytest
 
-from frivkit.graph.sites import survey
+from frivkit.graph.sites.survey import survey
 from tests.nets import NETS, network, opened
 from tests.picture import OUT, picture, written_out
 

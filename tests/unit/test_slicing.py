@@ -13,9 +13,9 @@ from onnx import helper, numpy_helper
 
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
-from frivkit.graph.groups import find_groups
-from frivkit.graph.sites import survey
-from frivkit.graph.slicing import narrow
+from frivkit.graph.sites.groups import find_groups
+from frivkit.graph.sites.survey import survey
+from frivkit.graph.surgery.narrow import narrow
 from frivkit.testing.tiny_models import TINY_MODELS, evaluate
 from tests.handmade import written
 from tests.nets import NETS, examples, network, opened

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from frivkit.errors import ModelError
-from frivkit.graph.groups import find_groups
-from frivkit.graph.sites import survey
-from frivkit.graph.slicing import narrow
+from frivkit.graph.sites.groups import find_groups
+from frivkit.graph.sites.survey import survey
+from frivkit.graph.surgery.narrow import narrow
 from tests.handmade import written
 from tests.nets import network, opened
 from tests.surgery import (

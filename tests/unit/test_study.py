@@ -15,14 +15,14 @@ from onnx import helper, numpy_helper
 
 import frivkit
 from frivkit.cache import Cache
-from frivkit.engine.labels import UNDEFINED, labels_of
-from frivkit.engine.session import Session
 from frivkit.errors import ModelError, UsageError
-from frivkit.hookspecs import Offer
-from frivkit.masks import Mask, random_order, without
-from frivkit.pipeline import Request, analyze, open_study
-from frivkit.registry import Plugin, installed
-from frivkit.study import Study
+from frivkit.hooks.registry import Plugin, installed
+from frivkit.hooks.specs import Offer
+from frivkit.measure.pipeline import Request, analyze, open_study
+from frivkit.measure.study import Study
+from frivkit.runtime.labels import UNDEFINED, labels_of
+from frivkit.runtime.session import Session
+from frivkit.units.masks import Mask, random_order, without
 from tests.handmade import written
 from tests.program import write_cnn, write_rows
 
@@ -277,7 +277,7 @@ def test_kept_entries_give_the_same_labels(
 ) -> None:
     plain = opened(cnn)
     expected = ablated(plain, ["conv2"], LEVELS)
-    monkeypatch.setattr("frivkit.study.WORTH_KEEPING", 0)
+    monkeypatch.setattr("frivkit.measure.study.WORTH_KEEPING", 0)
     cache = Cache(tmp_path / "cache")
     study = opened(cnn, cache)
     assert np.array_equal(ablated(study, ["conv2"], LEVELS[:1]), expected[:1])
@@ -296,7 +296,7 @@ def test_analysis_is_the_same_however_much_is_kept(
 ) -> None:
     nothing = analyze(cnn).measurements
     results = analyze(cnn, cache=Cache(tmp_path / "a")).measurements
-    monkeypatch.setattr("frivkit.study.WORTH_KEEPING", 0)
+    monkeypatch.setattr("frivkit.measure.study.WORTH_KEEPING", 0)
     everything = analyze(cnn, cache=Cache(tmp_path / "b")).measurements
     again = analyze(cnn, cache=Cache(tmp_path / "b")).measurements
     assert nothing == results == everything == again
@@ -310,7 +310,7 @@ def test_analysis_is_the_same_however_much_is_kept(
 def test_fixed_batch_gives_what_a_free_one_gives(
     cnn: Request, tmp_path: Path, batch: int, keeping: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frivkit.study.WORTH_KEEPING", keeping)
+    monkeypatch.setattr("frivkit.measure.study.WORTH_KEEPING", keeping)
     fixed = replace(cnn, model=write_cnn(tmp_path / "fixed.onnx", batch=batch), examples=29)
     found = analyze(fixed, cache=Cache(tmp_path / "cache"))
     expected = analyze(replace(cnn, examples=29))

@@ -18,14 +18,14 @@ import pytest
 from filelock import FileLock
 
 from frivkit.errors import DataError, DeviceError, FrivkitError, UsageError
+from frivkit.experiments import progress_table as table
+from frivkit.experiments.jobs import Asked, Found, Plan
+from frivkit.experiments.progress_table import Cell, Table, drawn, duration
+from frivkit.experiments.recipe import read_recipe
+from frivkit.experiments.results import Results
+from frivkit.experiments.runner import run
+from frivkit.experiments.workers import Engine
 from frivkit.progress import Progress
-from frivkit.sweep import table
-from frivkit.sweep.engine import Engine
-from frivkit.sweep.recipe import read_recipe
-from frivkit.sweep.results import Results
-from frivkit.sweep.runner import run
-from frivkit.sweep.table import Cell, Table, drawn, duration
-from frivkit.sweep.work import Asked, Found, Plan
 from tests.program import start
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from frivkit.gain import Curve, gain
-from frivkit.masks import random_order
-from frivkit.pipeline import Request, analyze
-from frivkit.torchexport import exported
+from frivkit.experiments.gain import Curve, gain
+from frivkit.measure.pipeline import Request, analyze
+from frivkit.torch_io.export import exported
+from frivkit.units.masks import random_order
 from frivkit_papernets.mlp import MlpOptions, mlp
 from frivkit_redundancy.spectrum import Spectrum
 

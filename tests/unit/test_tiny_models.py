@@ -6,7 +6,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from frivkit.graph.sites import survey
+from frivkit.graph.sites.survey import survey
 from frivkit.testing.tiny_models import TINY_MODELS, evaluate, write
 from frivkit_onnx.provider import load
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from frivkit import torchexport
 from frivkit.errors import ModelError
-from frivkit.torchexport import check_writable, exported, outputs, write
+from frivkit.torch_io import export as torchexport
+from frivkit.torch_io.export import check_writable, exported, outputs, write
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from frivkit.data import open_data
-from frivkit.engine.runs import Intact
-from frivkit.engine.session import Session
 from frivkit.errors import DataError, ModelError
-from frivkit.pipeline import Request, load_model
+from frivkit.measure.pipeline import Request, load_model
 from frivkit.progress import Silent
-from frivkit.proof import Verification, verify
-from frivkit.proof.agreement import Agreement, lower_end
-from frivkit.proof.difference import PIECE, Difference
-from frivkit.proof.latency import Latency, in_turns
+from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.session import Session
+from frivkit.verification import Verification, verify
+from frivkit.verification.agreement import Agreement, lower_end
+from frivkit.verification.difference import PIECE, Difference
+from frivkit.verification.latency import Latency, in_turns
 from tests import handmade, nets
 from tests.handmade import written
 
@@ -30,8 +30,8 @@ LOOKUP += "y = Gather <axis = 0> (w, s) }}"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take few and short turns: what they measure is tested by itself."""
-    monkeypatch.setattr("frivkit.proof.latency.TURN", 0.0)
-    monkeypatch.setattr("frivkit.proof.latency.MOST", 5)
+    monkeypatch.setattr("frivkit.verification.latency.TURN", 0.0)
+    monkeypatch.setattr("frivkit.verification.latency.MOST", 5)
 
 
 def table(rows: np.ndarray, batch: object = "N") -> onnx.ModelProto:
@@ -182,8 +182,8 @@ class TestLatency:
             clock[0] += 5.0 if late.pop() else 0.004
 
         late = [False] * 100
-        monkeypatch.setattr("frivkit.proof.latency.perf_counter", lambda: clock[0])
-        monkeypatch.setattr("frivkit.proof.latency.TURN", 0.02)
+        monkeypatch.setattr("frivkit.verification.latency.perf_counter", lambda: clock[0])
+        monkeypatch.setattr("frivkit.verification.latency.TURN", 0.02)
         late[-3] = True  # after the warm-up
         (found,) = in_turns([run], Silent(), "x")
         assert found.turns == pytest.approx([4.0] * 5)
@@ -196,19 +196,19 @@ class TestLatency:
         def run() -> None:
             clock[0] += 0.9 if next(held) else 0.004
 
-        monkeypatch.setattr("frivkit.proof.latency.perf_counter", lambda: clock[0])
-        monkeypatch.setattr("frivkit.proof.latency.TURN", 0.02)
+        monkeypatch.setattr("frivkit.verification.latency.perf_counter", lambda: clock[0])
+        monkeypatch.setattr("frivkit.verification.latency.TURN", 0.02)
         (found,) = in_turns([run], Silent(), "x")
         assert found.turns == pytest.approx([4.0] * 5)
 
     def test_long_runs_have_few_turns(self, monkeypatch):
-        monkeypatch.setattr("frivkit.proof.latency.MOST", 25)
+        monkeypatch.setattr("frivkit.verification.latency.MOST", 25)
         clock = [0.0]
 
         def run() -> None:
             clock[0] += 3.0
 
-        monkeypatch.setattr("frivkit.proof.latency.perf_counter", lambda: clock[0])
+        monkeypatch.setattr("frivkit.verification.latency.perf_counter", lambda: clock[0])
         one, other = in_turns([run, run], Silent(), "x")
         assert one.turns == pytest.approx([3000.0] * 5)
         assert other.against(one) == pytest.approx((1, 1, 1))
@@ -314,7 +314,7 @@ class TestVerify:
                 opened.append(model)
                 super().__init__(model, device)
 
-        monkeypatch.setattr("frivkit.proof.verification.Session", Spy)
+        monkeypatch.setattr("frivkit.verification.verify.Session", Spy)
         compared(nets.network("mlp"), nets.network("mlp"), "gaussian?n=20")
         assert opened == [tmp_path / "a.onnx", tmp_path / "b.onnx"]
 

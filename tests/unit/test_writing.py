@@ -5,12 +5,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from frivkit.engine.probe import complete_shapes
-from frivkit.engine.session import Device
 from frivkit.errors import ModelError
-from frivkit.graph import writing
-from frivkit.graph.sites import survey
-from frivkit.graph.slicing import narrow
+from frivkit.graph.onnx_io import save as writing
+from frivkit.graph.sites.survey import survey
+from frivkit.graph.surgery.narrow import narrow
+from frivkit.runtime.session import Device
+from frivkit.runtime.shape_probe import complete_shapes
 from frivkit_onnx.provider import load
 from tests.nets import examples, network, opened
 from tests.surgery import run

@@ -11,10 +11,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from frivkit.engine.probe import complete_shapes
-from frivkit.engine.session import Device
 from frivkit.graph.model import Model
-from frivkit.graph.turning import turned
+from frivkit.graph.sites.batch_first import turned
+from frivkit.runtime.session import Device
+from frivkit.runtime.shape_probe import complete_shapes
 from frivkit_onnx.provider import load
 from tests.nets import draw
 from tests.zoo import convnets, sequences

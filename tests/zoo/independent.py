@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from frivkit.graph.layout import attribute
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
-from frivkit.graph.sites import Site, Survey
+from frivkit.graph.sites.survey import Site, Survey
 
 Feeds = Mapping[str, NDArray[Any]]
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")

@@ -3,8 +3,23 @@
 from pathlib import Path
 from types import ModuleType
 
-from frivkit.graph import cuts, rules
-from frivkit.graph.rules import elementwise, normalisation, places, reshaping, weighted
+from frivkit.graph.operators import narrow as cuts
+from frivkit.graph.operators import propagate as rules
+from frivkit.graph.operators import (
+    propagate_elementwise as elementwise,
+)
+from frivkit.graph.operators import (
+    propagate_normalisation as normalisation,
+)
+from frivkit.graph.operators import (
+    propagate_places as places,
+)
+from frivkit.graph.operators import (
+    propagate_reshaping as reshaping,
+)
+from frivkit.graph.operators import (
+    propagate_weighted as weighted,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
 FAMILIES: tuple[ModuleType, ...] = (weighted, elementwise, normalisation, places, reshaping)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from frivkit.graph.groups import find_groups
 from frivkit.graph.model import Model
-from frivkit.graph.sites import survey
+from frivkit.graph.sites.groups import find_groups
+from frivkit.graph.sites.survey import survey
 from tests.zoo.files import EXPORTERS, UNWRITTEN, ZOO, opened
 
 PAGE = Path(__file__).parents[2] / "docs" / "networks.md"

@@ -6,11 +6,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from frivkit.engine.runs import Intact
-from frivkit.engine.session import Device
 from frivkit.graph.model import Model
-from frivkit.graph.sites import Survey
-from frivkit.pipeline import Request, inspect_model
+from frivkit.graph.sites.survey import Survey
+from frivkit.measure.pipeline import Request, inspect_model
+from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.session import Device
 from tests.zoo.independent import multiplied, ran, without_weights
 from tests.zoo.packaged import PACKAGED
 from tests.zoo.test_zoo import MEMORY, close, masked

@@ -5,18 +5,18 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from frivkit.engine.probe import complete_shapes
-from frivkit.engine.runs import Intact
-from frivkit.engine.runs import Path as Way
-from frivkit.engine.session import Device
 from frivkit.errors import ModelError
-from frivkit.graph.groups import find_groups
 from frivkit.graph.model import Model
-from frivkit.graph.sites import Site, survey
-from frivkit.graph.slicing import narrow
-from frivkit.masks import Mask
+from frivkit.graph.sites.groups import find_groups
+from frivkit.graph.sites.survey import Site, survey
+from frivkit.graph.surgery.narrow import narrow
+from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.perturbed_model import Path as Way
+from frivkit.runtime.session import Device
+from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.units.masks import Mask
 from frivkit_onnx.provider import load
-from frivkit_units.selectors import MAP
+from frivkit_unit_selectors.selectors import MAP
 from tests import surgery
 from tests.picture import picture, written_out
 from tests.zoo import operators

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from frivkit.cache import Cache
-from frivkit.engine.session import Device
 from frivkit.errors import FrivkitError
-from frivkit.metric import Measurement, Metric
-from frivkit.pipeline import Request, open_study
-from frivkit.study import Study
+from frivkit.measure.metric import Measurement, Metric
+from frivkit.measure.pipeline import Request, open_study
+from frivkit.measure.study import Study
+from frivkit.runtime.session import Device
 from frivkit.testing.subjects import Subject
 
 MEMORY = 2 << 30

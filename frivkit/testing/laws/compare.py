@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from frivkit.metric import Measurement
+from frivkit.measure.metric import Measurement
 from frivkit.testing.laws.case import Case, Found
 from frivkit.testing.subjects import Subject
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from frivkit.compression.method import Ranker, Refactorer, Refit
 from frivkit.errors import BudgetError, ModelError, UsageError
-from frivkit.registry import installed
+from frivkit.hooks.registry import installed
 from frivkit.testing.laws import compressor_rules as rules
 from frivkit.testing.laws.case import LawError
 from frivkit.testing.laws.thinning import Compressor, Thinning

@@ -9,11 +9,11 @@ from hashlib import sha256
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.compression.planning import Plan, Resource, amount, cut, group_flags, thinned
+from frivkit.compression.plan import Plan, Resource, amount, cut, group_flags, thinned
 from frivkit.errors import BudgetError, UsageError
-from frivkit.graph.refitting import refit
-from frivkit.graph.writing import save
-from frivkit.pipeline import Request, load_model
+from frivkit.graph.onnx_io.save import save
+from frivkit.graph.surgery.set_weights import refit
+from frivkit.measure.pipeline import Request, load_model
 from frivkit.testing.laws.thinning import Thinning
 
 CLOSE = 1e-5

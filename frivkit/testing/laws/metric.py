@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from frivkit.errors import DataError, ModelError, UsageError
-from frivkit.metric import Metric
-from frivkit.options import parse_options
-from frivkit.study import PROTOCOLS
+from frivkit.hooks.options import parse_options
+from frivkit.measure.metric import Metric
+from frivkit.measure.study import PROTOCOLS
 from frivkit.testing.laws import metric_rules as rules
 from frivkit.testing.laws.case import Case, Found, LawError
 from frivkit.testing.subjects import Subject, small_cnn, small_mlp, tiny

@@ -16,10 +16,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.cache import Cache
-from frivkit.engine.memory import live_bytes
-from frivkit.graph.instrument import RUN, perturbed_whole
-from frivkit.metric import Measurement
-from frivkit.study import Study
+from frivkit.graph.instrument.perturb import RUN, perturbed_whole
+from frivkit.measure.metric import Measurement
+from frivkit.measure.study import Study
+from frivkit.runtime.memory import live_bytes
 from frivkit.testing.laws.case import Case, Found
 from frivkit.testing.laws.compare import TOLERANCE, leaves, paired, same, same_but_for_drawing
 from frivkit.testing.subjects import EXAMPLES, Network, Subject, tiny

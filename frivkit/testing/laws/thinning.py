@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, Ranker, Refactorer, Refit
-from frivkit.compression.planning import Plan, thinned
-from frivkit.engine.probe import complete_shapes
-from frivkit.engine.session import Device, Session
-from frivkit.graph.sites import survey
-from frivkit.pipeline import Request, load_model, named_data
+from frivkit.compression.plan import Plan, thinned
+from frivkit.graph.sites.survey import survey
+from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.progress import Silent
+from frivkit.runtime.session import Device, Session
+from frivkit.runtime.shape_probe import complete_shapes
 from frivkit.testing.laws.case import MEMORY, LawError
 from frivkit.testing.subjects import Subject
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frivkit.pipeline import Request, analyze
+from frivkit.measure.pipeline import Request, analyze
 from frivkit.provenance import Clock
 from frivkit.report.document import analysis_document
 from tests.contract import SCHEMAS, complaints

@@ -8,12 +8,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from frivkit.graph.sites import survey
-from frivkit.metric import Measurement
-from frivkit.pipeline import Analysis, Request, analyze, inspect_model
+from frivkit.graph.sites.survey import survey
+from frivkit.measure.metric import Measurement
+from frivkit.measure.pipeline import Analysis, Request, analyze, inspect_model
 from frivkit.provenance import Clock
+from frivkit.report.analysis_html import analysis_page
 from frivkit.report.document import analysis_document, inspection_document
-from frivkit.report.html import analysis_page
 from frivkit.report.terminal import analysis_text, inspection_text
 from tests.contract import SCHEMAS, complaints
 from tests.nets import NETS, opened

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frivkit.report.html import analysis_page
+from frivkit.report.analysis_html import analysis_page
 from tests import documents
 from tests.documents import ablation, document, plain
 

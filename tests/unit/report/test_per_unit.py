@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from frivkit.report.html import MOST_UNITS, analysis_page
-from frivkit.report.perunit import unit_csv, unit_tables
+from frivkit.report.analysis_html import MOST_UNITS, analysis_page
+from frivkit.report.unit_table import unit_csv, unit_tables
 from tests import documents
 from tests.documents import document, plain
 

@@ -5,8 +5,8 @@ import unicodedata
 
 import pytest
 
+from frivkit.report.format import number, percent, readable, short
 from frivkit.report.terminal import analysis_text, inspection_text
-from frivkit.report.words import number, percent, readable, short
 from tests import documents
 from tests.documents import ablation, document, plain
 

@@ -2,7 +2,7 @@
 
 import a_package_that_nobody_has
 
-from frivkit.hookspecs import Offer, hookimpl
+from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl

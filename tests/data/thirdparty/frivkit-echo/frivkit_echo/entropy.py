@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from frivkit.metric import Measurement, Metric, NoOptions
-from frivkit.study import Study
+from frivkit.measure.metric import Measurement, Metric, NoOptions
+from frivkit.measure.study import Study
 
 
 def measure(study: Study, options: NoOptions) -> Iterable[Measurement]:

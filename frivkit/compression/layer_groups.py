@@ -1,0 +1,159 @@
+"""Bundles: the layers whose units leave together, and all that a ranking may look at."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.compression.linear_consumers import Array, Reading, Source, slots_of
+from frivkit.compression.patch_moments import Sums
+from frivkit.graph.layout import STAYS, attribute, shape_of
+from frivkit.graph.model import Model, constant_tensor
+from frivkit.graph.sites.consumers import READERS
+from frivkit.graph.sites.groups import Examined
+from frivkit.units.elimination import RIDGE, Term
+
+LEAN = 4e-3
+"""Ridge of the ranking for as many units as rows, as a share of the mean variance of a unit.
+
+With many units and few rows others seem to explain a unit that they know nothing of.
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """Layers whose units can only leave together.
+
+    Attributes:
+        sites: Their sites, by name.
+        layers: Their names, as a user knows them.
+        groups: The groups of units that can leave, numbered over the whole model, shape (groups,).
+        members: The groups of each site that can leave or not, by the site's name.
+        terms: What reads them, groups being numbered by their place in ``groups``.  Errors of a
+            term are shares of the variance of what its outputs meet.
+        written: The sum of squares of the weights that write each group, shape (groups,).
+        ridge: Share of the mean variance of a term's units that is added to each, so that others
+            do not seem to explain what they know nothing of.
+    """
+
+    sites: tuple[str, ...]
+    layers: tuple[str, ...]
+    groups: NDArray[np.intp]
+    members: Mapping[str, NDArray[np.intp]]
+    terms: tuple[Term, ...]
+    written: Array
+    ridge: float
+
+    @property
+    def covariance(self) -> Array:
+        """The covariance of groups, summed over what reads them after each is scaled alike."""
+        count = len(self.groups)
+        total = np.zeros((count, count))
+        for term in self.terms:
+            free = term.groups != STAYS
+            where, inner = term.groups[free], term.covariance[np.ix_(free, free)]
+            trace = float(inner.diagonal().sum())
+            if trace > 0:
+                np.add.at(total, (where[:, np.newaxis], where), inner / trace)
+        return total
+
+
+def find_bundles(
+    model: Model,
+    layers: Mapping[str, str],
+    examined: Examined,
+    *,
+    readings: Sequence[Reading],
+    sums: Mapping[Source, Sums],
+    variances: Mapping[str, float],
+) -> tuple[Bundle, ...]:
+    """Give every bundle of which a unit can leave.
+
+    Each place of a patch counts alike, so the moments of units are those over all places that the
+    readers see: unlike those of whole patches they are known well from few examples.
+
+    Args:
+        model: The model.
+        layers: The layer of each site, by the site's name.
+        examined: What can leave, and what only together.
+        readings: What reads units.
+        sums: The moments of their rows.
+        variances: The variance of what their outputs meet, by the tensor's name.
+    """
+    groups = examined.groups
+    units = {id(reading): _units(reading, sums[reading.source]) for reading in readings}
+    written = _written(model, examined)
+    found = []
+    for sites in groups.bundles:
+        members = np.unique(np.concatenate([groups.of[site] for site in sites]))
+        members = members[groups.free[members]]
+        if not members.size:
+            continue
+        local = np.full(groups.count + 1, STAYS, np.intp)  # the last stands for STAYS
+        local[members] = np.arange(members.size)
+        terms, ridge = [], RIDGE
+        for reading in readings:
+            marks, covariance, readers = units[id(reading)]
+            mine = local[marks]
+            if (mine != STAYS).any():
+                variance = variances.get(reading.meets, 0.0)
+                weight = 1 / variance if variance > 0 else 0.0
+                terms.append(Term(covariance, readers, mine, weight))
+                rows = sums[reading.source].whole.count
+                ridge = max(ridge, LEAN * len(marks) / rows)
+        found.append(
+            Bundle(
+                tuple(sites),
+                tuple(layers[site] for site in sites),
+                members,
+                {site: groups.of[site] for site in sites},
+                tuple(terms),
+                written[members],
+                ridge,
+            )
+        )
+    return tuple(found)
+
+
+def _units(reading: Reading, sums: Sums) -> tuple[NDArray[np.intp], Array, Array]:
+    """Give the group of each unit, the covariance of units, and what outputs make of them.
+
+    The covariance is the mean over the columns of a unit.  The readers are a root of the matrix of
+    inner products of weights, which has the same errors and no more columns than units.
+    """
+    marks, columns = slots_of(reading)
+    whole = sums.whole.covariance
+    weights = reading.matrix * reading.gain
+    taps = columns.shape[1]
+    covariance = np.zeros((len(marks), len(marks)))
+    products = np.zeros_like(covariance)
+    for tap in columns.T:
+        rows = tap // reading.source.spread if sums.channels else tap
+        covariance += whole[np.ix_(rows, rows)] / taps
+        products += weights[tap] @ weights[tap].T
+    values, vectors = np.linalg.eigh(products)
+    return marks, covariance, vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def _written(model: Model, examined: Examined) -> Array:
+    """Give the sum of squares of the weights that write each group, shape (groups,)."""
+    total = np.zeros(examined.groups.count)
+    for node in model.graph:
+        weight = constant_tensor(node.inputs[1]) if node.op_type in READERS else None
+        if weight is None:
+            continue
+        squares = weight.numpy().astype(np.float64) ** 2
+        if node.op_type == "ConvTranspose":
+            grouped = attribute(node, "group", 1)
+            apart = squares.reshape(grouped, -1, *squares.shape[1:])
+            by_output = apart.sum(axis=(1, *range(3, apart.ndim))).reshape(-1)
+        else:
+            first = node.op_type == "Conv" or attribute(node, "transB", 0)
+            axis = 0 if first else squares.ndim - 1
+            by_output = squares.sum(axis=tuple(i for i in range(squares.ndim) if i != axis))
+        rank = len(shape_of(node.outputs[0]) or (0, 0))
+        at = examined.ties.at(node.outputs[0]).get(1 if "Conv" in node.op_type else rank - 1)
+        if at is not None and len(at) == len(by_output):
+            np.add.at(total, at[at != STAYS], by_output[at != STAYS])
+    return total

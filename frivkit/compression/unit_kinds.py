@@ -1,0 +1,104 @@
+"""The two kinds of unit among those that leave: prunable and redundant.
+
+A unit is *prunable* here if nothing needs to take over from it: all prunable units of a layer set
+to zero together, with no refit, cost what reads them a small share of its variance.  It is
+*redundant* if those that stay explain it.  A unit may be both, and a tight budget takes some that
+are neither.
+
+Source:
+    The kinds are those of Casper et al., "Frivolous Units", AAAI 2021, sections 1 and 3.  There a
+    random draw and labels decide what is prunable; here the errors in what reads a unit do, for a
+    plan has to say it of each unit.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.compression.calibration import Calibration
+from frivkit.compression.linear_consumers import Array, Reading
+from frivkit.compression.plan import Keep, group_flags
+from frivkit.units.elimination import stand_in
+
+PRUNABLE = 0.01
+"""Share of the variance of what a reader makes that all prunable units together may cost it."""
+REDUNDANT = 0.05
+"""Share of the variance of a redundant unit that may stay unexplained: the paper's tolerance."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kinds:
+    """Which groups of units that leave are of which kind.
+
+    Attributes:
+        leaving: Those that leave, shape (groups,).
+        prunable: Those that are dropped without harm, shape (groups,).
+        redundant: Those that the rest explains, shape (groups,).
+    """
+
+    leaving: NDArray[np.bool_]
+    prunable: NDArray[np.bool_]
+    redundant: NDArray[np.bool_]
+
+
+def kinds_of(calibration: Calibration, keep: Keep) -> Kinds:
+    """Tell prunable and redundant units among those that leave.
+
+    Where the moments of whole patches are not there, no unit that such a reader reads is told to
+    be prunable.
+    """
+    stays = group_flags(calibration, keep)[:-1]
+    prunable, redundant = np.zeros((2, len(stays)), np.bool_)
+    for bundle in calibration.bundles:
+        left = stays[bundle.groups]
+        if left.all():
+            continue
+        covariance = bundle.covariance
+        found = stand_in(np.zeros(len(left)), covariance, left, bundle.ridge)
+        variance = covariance.diagonal()
+        known = found.unexplained <= REDUNDANT * variance
+        redundant[bundle.groups[~left & known]] = True
+        prunable[_droppable(calibration, bundle.groups[~left])] = True
+    return Kinds(~stays, prunable, redundant)
+
+
+def _droppable(calibration: Calibration, leaving: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Give the most groups, the cheapest first, that can go together without any refit."""
+    costs = [
+        cost
+        for reading in calibration.readings
+        if np.isin(leaving, reading.marks).any()
+        for cost in [_zeroed(calibration, reading, leaving)]
+    ]
+    if not costs:
+        return leaving  # nothing reads them
+    order = np.argsort(sum(cost.diagonal() for cost in costs), kind="stable")
+    together = np.ones(len(leaving), np.bool_)
+    for cost in costs:
+        ordered = cost[np.ix_(order, order)]
+        joint = np.cumsum(2 * np.tril(ordered, -1).sum(axis=1) + ordered.diagonal())
+        together &= joint <= PRUNABLE
+    count = int(np.logical_and.accumulate(together).sum())
+    return leaving[order[:count]]
+
+
+def _zeroed(calibration: Calibration, reading: Reading, leaving: NDArray[np.intp]) -> Array:
+    """Give what setting groups to zero costs a reader: sums over any set are its squared error."""
+    sums = calibration.sums[reading.source]
+    variance = calibration.variances.get(reading.meets, 0.0)
+    count = len(leaving)
+    if variance <= 0:
+        return np.zeros((count, count))
+    if sums.channels:
+        return np.full((count, count), np.inf)
+    place = {int(group): i for i, group in enumerate(leaving)}
+    where = np.array([place.get(int(mark), -1) for mark in reading.marks])
+    mine = where >= 0
+    moments, weights = sums.whole, (reading.matrix * reading.gain)[mine]
+    second = moments.covariance[np.ix_(mine, mine)] + np.outer(*[moments.mean[mine]] * 2)
+    total = np.zeros((count, count))
+    np.add.at(
+        total, (where[mine][:, np.newaxis], where[mine]), second * (weights @ weights.T) / variance
+    )
+    return total

@@ -1,0 +1,1 @@
+"""Training, sweeps and figures: repeating the experiments of the paper."""

@@ -1,0 +1,139 @@
+"""The live table of a sweep: what is done of each row and column, and how long the rest takes."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from frivkit.experiments.jobs import Work
+from frivkit.progress import Progress
+
+BETWEEN = 0.1
+"""Seconds between two drawings, at least."""
+
+
+@dataclass(slots=True)
+class Cell:
+    """Networks of one row and column: how many are done, of how many."""
+
+    done: int = 0
+    all: int = 0
+
+
+class Table(Progress):
+    """Progress on stderr, drawn over what was drawn before.
+
+    Where a piece of work reports steps, they stand in the last line.
+    """
+
+    def __init__(self, title: str, works: Sequence[Work], *, hidden: bool) -> None:
+        """Begin.
+
+        Args:
+            title: What stands above the table.
+            works: The work to do.
+            hidden: Whether nothing is shown.
+        """
+        self._title, self._hidden = title, hidden
+        self._cells: dict[tuple[str, str], Cell] = {}
+        for work in works:
+            self._cells.setdefault(work.place, Cell()).all += work.networks
+        self._began, self._drawn, self._lines = monotonic(), 0.0, 0
+        self._what, self._step, self._steps = "", 0, 0
+        self._draw()
+
+    def done(self, work: Work) -> None:
+        """Say that a piece of work is done."""
+        self._cells[work.place].done += work.networks
+        self._what = ""
+        self._draw()
+
+    def start(self, what: str, steps: int) -> None:
+        """Say what the work in this process does now, in so many steps."""
+        self._what, self._step, self._steps = what, 0, steps
+        self._draw()
+
+    def advance(self, steps: int = 1) -> None:
+        """Say that steps of it are done."""
+        self._step += steps
+        self._draw()
+
+    def finish(self) -> None:
+        """End a task of the work; the table stays."""
+        self._what = ""
+
+    def close(self) -> None:
+        """Draw for the last time."""
+        self._drawn, self._what = 0.0, ""
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._hidden or monotonic() - self._drawn < BETWEEN:
+            return
+        size = shutil.get_terminal_size()
+        lines = [
+            f"{self._title}",
+            *drawn(self._cells, size.lines - 4),
+            self._status(),
+        ]
+        up = f"\x1b[{self._lines}F" if self._lines else ""
+        text = "".join(f"{line[: size.columns - 1]}\x1b[K\n" for line in lines)
+        sys.stderr.write(f"{up}\x1b[J{text}")
+        sys.stderr.flush()
+        self._drawn, self._lines = monotonic(), len(lines)
+
+    def _status(self) -> str:
+        done = sum(cell.done for cell in self._cells.values())
+        every = sum(cell.all for cell in self._cells.values())
+        took = monotonic() - self._began
+        left = f", about {duration(took / done * (every - done))} left" if 0 < done < every else ""
+        now = f"; {self._what} {self._step}/{self._steps}" if self._what else ""
+        return f"{done} of {every} networks in {duration(took)}{left}{now}"
+
+
+def drawn(cells: dict[tuple[str, str], Cell], most: int) -> list[str]:
+    """Draw a table of cells.
+
+    Args:
+        cells: By row and column, in the order in which these stand.
+        most: Lines there are for it; rows that are done make room for others first.
+
+    Example:
+        >>> drawn({("AlexNet", "1/4"): Cell(1, 3), ("AlexNet", "1"): Cell(0, 3)}, 9)
+        ['         1/4  1', 'AlexNet  1/3  0/3']
+    """
+    rows = list(dict.fromkeys(row for row, _ in cells))
+    columns = list(dict.fromkeys(column for _, column in cells))
+    texts = {at: f"{cell.done}/{cell.all}" for at, cell in cells.items()}
+    wide = {
+        column: max(len(column), *(len(texts.get((row, column), "")) for row in rows))
+        for column in columns
+    }
+    name = max(map(len, rows), default=0)
+    heading = (column.ljust(wide[column]) for column in columns)
+    lines = ["  ".join([" " * name, *heading]).rstrip()]
+    unfinished = [
+        row for row in rows if any(c.done < c.all for (r, _), c in cells.items() if r == row)
+    ]
+    room = max(1, most - 2)
+    shown = rows if len(rows) <= room else unfinished[:room]
+    for row in shown:
+        texts_of_row = (texts.get((row, column), "").ljust(wide[column]) for column in columns)
+        lines.append("  ".join([row.ljust(name), *texts_of_row]).rstrip())
+    if len(shown) < len(rows):
+        lines.append(f"and {len(rows) - len(shown)} more rows, {len(rows) - len(unfinished)} done")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Give a time as people say it.
+
+    Example:
+        >>> duration(3.2), duration(200), duration(8000), duration(200_000)
+        ('3 s', '3 min', '2.2 h', '2.3 days')
+    """
+    for unit, size, digits in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"

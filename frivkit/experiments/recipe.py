@@ -1,0 +1,68 @@
+"""Recipes: found by name or path, and handed to the laboratory that can carry them out."""
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from frivkit.errors import UsageError
+from frivkit.experiments.jobs import Asked, Laboratory, Plan
+from frivkit.hooks.registry import installed
+
+LABORATORY = "networks"
+"""The laboratory of a recipe that names none."""
+
+
+def read_recipe(name: str, asked: Asked) -> tuple[Plan, ...]:
+    """Make plans of a recipe, several of one that is made of others.
+
+    Args:
+        name: An offer of ``recipes``, or the path of a file that ends in ``.toml``.
+        asked: Scale, protocol and data.
+
+    Raises:
+        UsageError: there is no such recipe, or it is not as it must be.
+    """
+    return tuple(_plans(name, asked, ()))
+
+
+def _plans(name: str, asked: Asked, around: tuple[str, ...]) -> Iterator[Plan]:
+    if name in around:
+        raise UsageError(f"recipe {name} is made of itself: {' → '.join((*around, name))}")
+    text = _text(name)
+    try:
+        table = tomllib.loads(text)
+        if "recipes" in table:
+            for part in _parts(table):
+                inner = str(Path(name).parent / part) if part.endswith(".toml") else part
+                yield from _plans(inner, replace(asked, part=True), (*around, name))
+        else:
+            laboratory = str(table.pop("laboratory", LABORATORY))
+            plan: Laboratory = installed().load("laboratories", laboratory)
+            yield plan(table, asked)
+    except (UsageError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"recipe {name}: {error}") from error
+
+
+def _parts(table: dict[str, Any]) -> list[str]:
+    parts = table["recipes"]
+    if not (isinstance(parts, list) and parts and all(isinstance(part, str) for part in parts)):
+        raise UsageError(f"recipes is {parts!r}; write a list of recipes")
+    if left := table.keys() - {"title", "recipes"}:
+        raise UsageError(f"beside recipes there is {', '.join(sorted(left))}; take it out")
+    return parts
+
+
+def _text(name: str) -> str:
+    if not name.endswith(".toml"):
+        file: Any = installed().load("recipes", name)
+        return str(file.read_text(encoding="utf-8"))
+    path = Path(name)
+    if not path.is_file():
+        known = ", ".join(installed().offers("recipes"))
+        raise UsageError(f"there is no file {name}; give a file, or one of {known}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name} cannot be read as text: {error}; give a recipe") from error

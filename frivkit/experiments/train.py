@@ -1,0 +1,367 @@
+"""Train a network and write it as ONNX, with all that is needed to analyse it."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+import frivkit
+from frivkit.data import Dataset, open_data
+from frivkit.data.spec import DataSpec
+from frivkit.errors import DataError, FrivkitError, ModelError, UsageError
+from frivkit.hooks.options import NoOptions, parse_options, share_out
+from frivkit.hooks.registry import installed
+from frivkit.progress import Progress, Silent
+from frivkit.torch_io.export import check_writable, exported, outputs, write
+
+if TYPE_CHECKING:  # torch takes a second to import, and whoever only looks at types needs none
+    import torch
+    from torch import nn
+
+
+Options = TypeVar("Options")
+
+
+class TrainingError(FrivkitError):
+    """A network cannot be trained as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture(Generic[Options]):
+    """An untrained network that comes in several widths; what an ``architectures`` offer names.
+
+    Attributes:
+        build: Called with the shape of one example, the number of classes (at least 2), the factor
+            on the sizes of the layers (above 0; 1 is the usual size) and the options.  Gives a
+            network that maps (n, *shape) float32 to logits (n, classes), its weights drawn from
+            torch's global generator, which was seeded just before.
+        options: Dataclass of the settings that ``--option key=value`` sets, read by
+            :func:`frivkit.hooks.options.parse_options`.
+        layers: Patterns, as ``--layer`` takes them, of the layers that a study of it is about; the
+            file written has them in its metadata.  Empty for all.
+        joined: Patterns, as ``--join`` takes them, of the layers that a Concat joins; the file
+            written has them in its metadata, too, and is analysed so unless the user says
+            otherwise.
+    """
+
+    build: "Callable[[tuple[int, ...], int, float, Options], nn.Module]"
+    options: type[Options] = NoOptions  # type: ignore[assignment]  # the default of a generic
+    layers: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """What a trainer did.
+
+    Attributes:
+        epochs: Passes over the training data.
+        losses: Mean training loss of each epoch.
+        validation_accuracy: Share of validation labels met by the weights that were kept, in
+            [0, 1]; None without validation data.
+        recipe: The settings, JSON types only.
+        kept: State dicts of the network after some of the last epochs, by number of epochs done;
+            each is written to a file of its own.
+    """
+
+    epochs: int
+    losses: tuple[float, ...] = ()
+    validation_accuracy: float | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    kept: "Mapping[int, Mapping[str, torch.Tensor]]" = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer(Generic[Options]):
+    """A recipe that trains a network in place; what a ``trainers`` offer names.
+
+    Attributes:
+        fit: Called with the network, at least 2 labelled examples to train on, labelled examples
+            by which weights may be chosen (or None), the seed, the options, and where to report
+            epochs.  The seed decides all that is random, with torch's global generator, which was
+            seeded, too.  Raises :class:`TrainingError` when training fails.
+        options: As for an :class:`Architecture`.
+    """
+
+    fit: "Callable[[nn.Module, Dataset, Dataset | None, int, Options, Progress], TrainingRecord]"
+    options: type[Options] = NoOptions  # type: ignore[assignment]  # the default of a generic
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained network on disk.
+
+    Attributes:
+        path: The ONNX file.
+        parameters: Trainable parameters of the network; more than the file holds where a batch
+            norm was merged into the convolution before it.
+        accuracy: Share of test labels that the network meets, in [0, 1].
+        test: The data behind ``accuracy``.
+        record: What the trainer did.
+        seconds: From looking up the names to the finished file.
+        warnings: What the user should know about the data, one line each.
+        kept: The files of single epochs, such as ``net-epoch9.onnx`` beside ``net.onnx``.
+    """
+
+    path: Path
+    parameters: int
+    accuracy: float
+    test: Dataset
+    record: TrainingRecord
+    seconds: float
+    warnings: tuple[str, ...] = ()
+    kept: tuple[Path, ...] = ()
+
+
+def scaled(units: int, width: float) -> int:
+    """Give ``units`` times ``width``, rounded half up.
+
+    Raises:
+        UsageError: none would be left, or more than 2**31.
+
+    Example:
+        >>> scaled(128, 0.25)
+        32
+    """
+    number = int(units * width + 0.5)
+    if not 1 <= number < 2**31:
+        raise UsageError(f"width {width:g} makes {number} of {units} units; choose another width")
+    return number
+
+
+def accuracy(network: "nn.Module", data: Dataset) -> float:
+    """Give the share of examples whose largest logit is at their label, in [0, 1].
+
+    Puts the network in evaluation mode.
+
+    Raises:
+        TrainingError: a logit is not finite.
+    """
+    met = 0
+    for batch in data.batches(1024):
+        (inputs,) = batch.inputs.values()
+        logits = outputs(network, inputs)
+        if not np.isfinite(logits).all():
+            raise TrainingError(
+                f"a logit on {data.spec} is not finite; lower the learning rate or initial weights"
+            )
+        met += int((logits.argmax(axis=1) == batch.labels).sum())
+    return met / data.examples
+
+
+def train(
+    architecture: str,
+    data: str,
+    target: Path,
+    *,
+    test_data: str | None = None,
+    validation_data: str | None = None,
+    width: float = 1.0,
+    seed: int = 0,
+    threads: int = 1,
+    options: Mapping[str, str] | None = None,
+    trainer: str = "sgd",
+    trainer_options: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a network and write it as an ONNX file that names its own test data.
+
+    The same arguments give the same bytes on one machine.  Until the file is whole and known to
+    compute what the network computes, ``target`` is left alone.
+
+    Args:
+        architecture: Name of an offer of ``architectures``.
+        data: Spec of the training data.
+        target: File to write; its name ends in ``.onnx``.
+        test_data: Spec of the data to test on; see :func:`divided` for what None means.
+        validation_data: Spec of data by which the trainer may choose the weights to keep.
+        width: Factor on the sizes of the network's layers, above 0.
+        seed: Decides the initial weights and the order of the examples; in [0, 2**63).
+        threads: How many torch may use, at least 1.  Small networks gain nothing from more, and
+            on a busy machine lose much.
+        options: Options of the architecture and of the trainer, as text.
+        trainer: Name of an offer of ``trainers``.
+        trainer_options: Options of the trainer alone, as text; they go before ``options``.
+        progress: Where epochs are reported.
+
+    Raises:
+        UsageError: a name, a spec, an option, the width or the target's suffix is wrong.
+        DataError: the data have no labels, several inputs or a single class.
+        TrainingError: the loss or a logit is no longer finite.
+        ModelError: the network cannot be built, exported or written.
+    """
+    started = perf_counter()
+    design: Architecture[Any] = installed().load("architectures", architecture)
+    method: Trainer[Any] = installed().load("trainers", trainer)
+    of_design, of_method = share_out(options or {}, design.options, method.options)
+    design_options = parse_options(design.options, of_design)
+    method_options = parse_options(method.options, {**of_method, **(trainer_options or {})})
+    if not 0 < width < float("inf"):
+        raise UsageError(f"width {width:g} is asked for; give a factor above 0")
+    if target.suffix != ".onnx":
+        raise UsageError(f"an ONNX file cannot be named {target.name}; name it {target.stem}.onnx")
+    check_writable(target)
+
+    train_set, test = divided(data, test_data)
+    validation = None if validation_data is None else labelled(validation_data)
+    parts = [part for part in (train_set, test, validation) if part is not None]
+    shape, classes = _shape(parts), _classes(parts)
+    with _torch(seed, threads):
+        try:
+            network = design.build(shape, classes, width, design_options)
+        except (RuntimeError, MemoryError) as error:  # torch's words for too little memory
+            raise ModelError(
+                f"{architecture} of width {width:g} cannot be built for examples of shape {shape}: "
+                f"{str(error).partition(chr(10))[0]}; try another width"
+            ) from error
+        record = method.fit(
+            network, train_set, validation, seed, method_options, progress or Silent()
+        )
+    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    recipe = {
+        "architecture": {"name": architecture, "width": width, **asdict(design_options)},
+        "trainer": {"name": trainer, **record.recipe},
+        "data": {part.spec: part.digest for part in parts},
+        "validation_accuracy": record.validation_accuracy,
+        "losses": record.losses,
+    }
+    metadata = {
+        "frivkit.version": frivkit.__version__,
+        "frivkit.data": test.spec,
+        "frivkit.architecture": architecture,
+        "frivkit.trainable_parameters": str(parameters),
+        "frivkit.seed": str(seed),
+        "frivkit.recipe": json.dumps(recipe, allow_nan=False),
+    }
+    if design.layers:
+        metadata["frivkit.layers"] = ",".join(design.layers)
+    if design.joined:
+        metadata["frivkit.joined"] = ",".join(design.joined)
+    with _torch(seed, threads):  # for the threads
+        kept, reached = _written(network, test, target, record.kept, metadata)
+    warnings = tuple(dict.fromkeys(line for part in parts for line in part.warnings))
+    seconds = perf_counter() - started
+    return Trained(target, parameters, reached, test, record, seconds, warnings, kept)
+
+
+def _written(
+    network: "nn.Module",
+    test: Dataset,
+    target: Path,
+    kept: "Mapping[int, Mapping[str, torch.Tensor]]",
+    metadata: Mapping[str, str],
+) -> tuple[tuple[Path, ...], float]:
+    """Write the single epochs, then the network itself; give their paths and its accuracy."""
+    (inputs,) = test.read(0, min(64, test.examples)).inputs.values()
+
+    reached = accuracy(network, test)
+    final = exported(network, inputs, {**metadata, "frivkit.accuracy": str(reached)})
+    paths = []
+    for epoch, weights in sorted(kept.items()):
+        network.load_state_dict(weights)
+        told = {"frivkit.accuracy": str(accuracy(network, test)), "frivkit.epoch": str(epoch)}
+        paths.append(target.with_name(f"{target.stem}-epoch{epoch}.onnx"))
+        write(paths[-1], exported(network, inputs, {**metadata, **told}))
+    write(target, final)  # last, so that where it is, the others are
+    return tuple(paths), reached
+
+
+@contextmanager
+def _torch(seed: int, threads: int) -> Iterator[None]:
+    """Seed torch and bound its threads, and leave both as they were."""
+    import torch
+
+    before = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def divided(data: str, test_data: str | None = None) -> tuple[Dataset, Dataset]:
+    """Open the data to train on and the data to test on.
+
+    1. With ``test_data``, both are as they are named.
+    2. Without, they are the splits ``train`` and ``test`` of ``data``, which names no other split.
+       Labels that were drawn at random are those to train on; the test labels stay true.
+
+    No part of the training data is held out to test on: the model names its test data, and no spec
+    names such a part.
+
+    Raises:
+        UsageError: a spec is wrong, the source has no such splits, or both would be the same.
+        DataError: data cannot be read or have no labels.
+
+    Example:
+        >>> [part.spec for part in divided("digits")]
+        ['digits?split=train', 'digits?split=test']
+    """
+    if test_data is not None:
+        return labelled(data), labelled(test_data)
+    spec = DataSpec.parse(data)
+    if spec.options.get("split", "train") != "train":
+        raise UsageError(f"{data} has no test split of its own; name test data by --test-data")
+    try:
+        parts = [
+            open_data(part, None)
+            for part in (
+                spec.with_options(split="train"),
+                spec.with_options(split="test").without("labels", "labels_seed"),
+            )
+        ]
+    except UsageError as error:
+        labelled(spec)  # if the spec is wrong as it stands, this says so
+        raise UsageError(
+            f"{data} cannot be split into train and test ({error}); name test data by --test-data"
+        ) from error
+    train_set, test = map(_checked, parts)
+    return train_set, test
+
+
+def labelled(spec: str | DataSpec) -> Dataset:
+    """Open data that a classifier can learn from: one float32 input, and labels.
+
+    Raises:
+        UsageError: the spec is wrong.
+        DataError: data cannot be read or are of another kind.
+    """
+    return _checked(open_data(spec, None))
+
+
+def _checked(data: Dataset) -> Dataset:
+    if data.examples < 2:
+        raise DataError(f"data {data.spec} has a single example; give at least 2")
+    if not data.has_labels:
+        raise DataError(f"data {data.spec} has no labels to learn; give data with labels")
+    if len(data.inputs) != 1 or data.inputs[0].dtype != "float32":
+        found = ", ".join(f"{column.name} ({column.dtype})" for column in data.inputs)
+        raise DataError(
+            f"data {data.spec} has {found}; training takes one float32 input, so give such data"
+        )
+    return data
+
+
+def _shape(parts: Sequence[Dataset]) -> tuple[int, ...]:
+    """Give the shape of an example, the same in all parts."""
+    shapes = {part.inputs[0].shape: part.spec for part in parts}
+    if len(shapes) > 1:
+        found = " and ".join(f"{spec} has {shape}" for shape, spec in shapes.items())
+        raise DataError(f"all data must have the same shape, but {found}")
+    return tuple(size or 0 for size in parts[0].inputs[0].shape)
+
+
+def _classes(parts: Sequence[Dataset]) -> int:
+    """Give one more than the largest label, for which all labels are read."""
+    labels = [batch.labels for part in parts for batch in part.batches(1024)]
+    largest = max(int(some.max()) for some in labels if some is not None)
+    if largest < 1:
+        raise DataError(f"all labels of {parts[0].spec} are 0; give data of at least two classes")
+    return largest + 1

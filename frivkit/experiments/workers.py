@@ -1,0 +1,128 @@
+"""Where work is done: in this process, or in several."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from frivkit.errors import DeviceError, FrivkitError, UsageError
+from frivkit.experiments.jobs import Found, Work
+from frivkit.progress import Progress, Silent
+
+MOST = 256
+"""Processes that may be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How work is shared out.
+
+    Attributes:
+        workers: Processes; with 1, all is done in this one.
+        threads: Of each.
+    """
+
+    workers: int = 1
+    threads: int = 1
+
+    @classmethod
+    def parse(cls, spec: str, threads: int) -> "Engine":
+        """Read ``local`` or ``local:WORKERS``.
+
+        Raises:
+            DeviceError: no such engine is there.
+            UsageError: the number of workers is none.
+
+        Example:
+            >>> Engine.parse("local:4", 1)
+            Engine(workers=4, threads=1)
+        """
+        name, colon, number = spec.partition(":")
+        if name != "local":
+            raise DeviceError(f"no engine is named {name!r}; give local, or local:WORKERS")
+        if not colon:
+            return cls(1, threads)
+        if not number.isdecimal() or not 1 <= int(number) <= MOST:
+            raise UsageError(f"--engine is {spec}; give local:N with N processes, 1 to {MOST}")
+        return cls(int(number), threads)
+
+    def run(
+        self, works: Sequence[Work], scratch: Path, progress: Progress
+    ) -> Generator[tuple[Work, Found, float], None, None]:
+        """Do work, and give what it found as soon as it is there.
+
+        Args:
+            works: In the order in which it is begun.
+            scratch: Where each gets a folder of its own.
+            progress: Where this process reports epochs.
+
+        Returns:
+            Each piece of work, what it found and the seconds it took.
+
+        Raises:
+            FrivkitError: a piece of work failed, or its process ended.
+        """
+        if self.workers == 1:
+            for work in works:
+                yield work, *_timed(work, scratch, self.threads, progress)
+        else:
+            yield from self._spread(works, scratch)
+
+    def _spread(
+        self, works: Sequence[Work], scratch: Path
+    ) -> Generator[tuple[Work, Found, float], None, None]:
+        # Fresh processes: a fork of one that has threads of torch or ONNX Runtime may hang.
+        context = multiprocessing.get_context("spawn")
+        others = set(multiprocessing.active_children())
+        pool = ProcessPoolExecutor(self.workers, context, _begin)
+        left = list(reversed(works))
+        running: dict[Future[tuple[Found, float]], Work] = {}
+        try:
+            while left or running:
+                while left and len(running) < self.workers:
+                    work = left.pop()
+                    running[pool.submit(_timed, work, scratch, self.threads, Silent())] = work
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    work = running.pop(future)
+                    yield work, *future.result()
+        except BaseException as error:
+            for child in set(multiprocessing.active_children()) - others:
+                child.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise FrivkitError(
+                    "a process of the sweep was ended from outside, perhaps for want of memory; "
+                    "the same command goes on, with fewer workers if that is so"
+                ) from None
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _timed(work: Work, scratch: Path, threads: int, progress: Progress) -> tuple[Found, float]:
+    started = perf_counter()
+    folder = scratch / work.name
+    found = work.run(folder, threads, progress)
+    shutil.rmtree(folder, ignore_errors=True)
+    return found, perf_counter() - started
+
+
+def _begin() -> None:
+    """Leave interruptions to the process that started this one, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            with suppress(Exception):
+                parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

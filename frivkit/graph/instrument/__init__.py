@@ -1,0 +1,1 @@
+"""Copies of a model with extra inputs or outputs."""

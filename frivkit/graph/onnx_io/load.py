@@ -1,0 +1,194 @@
+"""Read an ONNX file: checked, weights mapped from disk, shapes inferred."""
+
+from collections.abc import Callable, Iterator, MutableMapping
+from functools import partial
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from frivkit.errors import FrivkitError, ModelError
+from frivkit.graph.model import Model, digest, external_files, signature
+from frivkit.graph.onnx_io.bfloat16 import widen
+from frivkit.graph.onnx_io.dequantize import dequantise
+from frivkit.graph.onnx_io.fold_shapes import fix_sizes
+from frivkit.graph.onnx_io.input_shape import AskedShape, parse_input_shapes
+from frivkit.graph.shapes import infer_shapes
+
+
+def read(path: Path, input_shape: str | None = None, *, name: str | None = None) -> Model:
+    """Read the ONNX model at ``path``.
+
+    Args:
+        path: An ONNX file; external data lies beside it.
+        input_shape: Sizes that the file leaves open, as in ``--input-shape``: all axes of an
+            input, the batch (which stays open) in front.  One shape must fit each input that has
+            open sizes, and the only one; several are for the inputs in turn.
+        name: What the file is called in messages about its inputs; its name if None.
+
+    Returns:
+        The model.  Weights are mapped, not read: a 3 GB file costs some tens of megabytes.
+
+    Raises:
+        ModelError: missing, not ONNX, truncated, invalid, or without a usable input.
+    """
+    if not path.is_file():
+        found = "is a folder or a device" if path.exists() else "does not exist"
+        raise ModelError(f"model file {path} {found}; give the path of an .onnx file")
+    try:
+        return _read(path, input_shape, name or path.name)
+    except FrivkitError:
+        raise
+    except Exception as error:  # onnx, protobuf and onnx_ir share no base class
+        raise ModelError(
+            f"{path} cannot be read as ONNX: {_one_line(error)}; give a complete .onnx file"
+        ) from error
+
+
+def detach(model: Model) -> Model:
+    """Make a model independent of its files of external data, which may then be removed.
+
+    They stay mapped, and take up disk space until nothing reads the model any more.
+
+    Args:
+        model: One that :func:`read` gave and nobody else has; its graph is changed.
+    """
+    for tensor, put in _external(model.ir):
+        put(ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=tensor.name))
+    return model
+
+
+def _read(path: Path, input_shape: str | None, name: str) -> Model:
+    onnx.checker.check_model(str(path))
+    model = ir.load(path)
+    if len(model.graph.outputs) == 0:
+        raise ModelError(f"{name} has no outputs: there is nothing to measure")
+    sha256 = digest([path, *external_files(model)])
+    for tensor, put in _external(model):
+        put(_lazy(tensor, path))
+    if model.functions:
+        InlinePass()(model)
+    _open_sizes(model.graph)
+    changes = [done for done in (widen(model), dequantise(model)) if done is not None]
+    if input_shape is not None:
+        _fix_sizes(model.graph, input_shape)
+    infer_shapes(model)
+    fix_sizes(model)
+    inputs, batch = signature(model.graph, name)
+    return Model(
+        ir=model,
+        path=path,
+        format="onnx",
+        sha256=sha256,
+        inputs=inputs,
+        batch=batch,
+        metadata=dict(model.metadata_props),
+        changes=tuple(changes),
+    )
+
+
+def _open_sizes(graph: ir.Graph) -> None:
+    """Let sizes below 1, by which some write "any", be open."""
+    inputs = [value for value in graph.inputs if not value.is_initializer()]
+    for value in [*inputs, *graph.outputs, *(v for node in graph for v in node.outputs)]:
+        if value.shape is None or all(not isinstance(s, int) or s > 0 for s in value.shape):
+            continue
+        sizes = [None if isinstance(size, int) and size < 1 else size for size in value.shape]
+        if sizes and sizes[0] is None and any(value is each for each in inputs):
+            sizes[0] = ir.SymbolicDim("N")
+        value.shape = ir.Shape(sizes)
+
+
+Put = Callable[[ir.TensorProtocol], None]
+
+
+def _external(model: ir.Model) -> Iterator[tuple[ir.ExternalTensor, Put]]:
+    """Give each external tensor, and what puts another in its place."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if (tensor := _stored(value.const_value)) is not None:
+                yield tensor, partial(setattr, value, "const_value")
+        for attributes in (node.attributes for node in graph if node.op_type == "Constant"):
+            held = attributes["value"].as_tensor() if "value" in attributes else None
+            if (tensor := _stored(held)) is not None:
+                yield tensor, partial(_put_attribute, attributes)
+
+
+def _stored(tensor: ir.TensorProtocol | None) -> ir.ExternalTensor | None:
+    behind = tensor.raw() if isinstance(tensor, ir.LazyTensor) else tensor
+    return behind if isinstance(behind, ir.ExternalTensor) else None
+
+
+def _put_attribute(attributes: MutableMapping[str, ir.Attr], tensor: ir.TensorProtocol) -> None:
+    attributes["value"] = ir.AttrTensor("value", tensor)
+
+
+def _lazy(tensor: ir.ExternalTensor, path: Path) -> ir.LazyTensor:
+    """Let external weights be read where they are used.
+
+    ONNX Runtime gets graphs as bytes, which have no folder that a file name could lead to.
+    """
+    _check_extent(tensor, path)
+    read_it = partial(_same, tensor)
+    return ir.LazyTensor(read_it, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
+
+
+def _check_extent(tensor: ir.ExternalTensor, path: Path) -> None:
+    """Make sure that a file of weights is as long as the model says."""
+    first, there = tensor.offset or 0, Path(tensor.path).stat().st_size
+    length = tensor.nbytes if tensor.length is None else tensor.length
+    if first < 0 or length < tensor.nbytes or first + length > there:
+        raise ModelError(
+            f"{path} wants {tensor.nbytes} bytes of {tensor.path} for {tensor.name!r}, of which it "
+            f"names {length} from {first} while there are {there}; give the file saved with it"
+        )
+
+
+def _same(tensor: ir.ExternalTensor) -> ir.ExternalTensor:
+    return tensor
+
+
+def _fix_sizes(graph: ir.Graph, text: str) -> None:
+    inputs = [value for value in graph.inputs if not value.is_initializer()]
+    asked = parse_input_shapes(text)
+    if len(asked) not in (1, len(inputs)):
+        names = ", ".join(value.name or "" for value in inputs)
+        raise ModelError(
+            f"--input-shape {text} has {len(asked)} shapes, the model has {len(inputs)} inputs "
+            f"({names}); give one for each, in that order"
+        )
+    for value, each in zip(inputs, asked * (len(inputs) // len(asked)), strict=True):
+        shape = value.shape
+        if shape is None:
+            shape = ir.Shape(["N", *[None] * (len(each.sizes) - 1)])
+        if len(inputs) > len(asked) and all(isinstance(size, int) for size in shape[1:]):
+            continue
+        _check_fit(value, shape, each)
+        value.shape = ir.Shape([shape[0], *each.sizes[1:]])
+
+
+def _check_fit(value: ir.Value, shape: ir.Shape, asked: AskedShape) -> None:
+    fits = len(shape) == len(asked.sizes) and all(
+        old == new or not isinstance(old, int)
+        for old, new in zip(shape[1:], asked.sizes[1:], strict=True)
+    )
+    if not fits:
+        raise ModelError(
+            f"--input-shape {asked.text} does not fit input {value.name!r}, which is "
+            f"{'x'.join(str(size) for size in shape)}; give all axes, the batch in front"
+        )
+    if asked.dtype is not None and value.dtype is not None:
+        dtype = value.dtype.numpy().name
+        if asked.dtype != dtype:
+            raise ModelError(
+                f"--input-shape {asked.text} does not fit input {value.name!r}, which takes "
+                f"{dtype}; leave the type out"
+            )
+
+
+def _one_line(error: BaseException) -> str:
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:  # onnx_ir wraps what went wrong in where it did
+        return _one_line(before)
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]

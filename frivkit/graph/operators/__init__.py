@@ -1,0 +1,1 @@
+"""What each operator does to units, one family of operators a file."""

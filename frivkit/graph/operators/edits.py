@@ -1,0 +1,150 @@
+"""What must change in a node when units leave: the words of :mod:`frivkit.graph.cuts`.
+
+Edits are found once for a model and name groups of units, not units that leave; which leave is
+filled in when the model is narrowed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from frivkit.graph.layout import STAYS, Numbers, shape_of
+from frivkit.graph.model import is_constant
+from frivkit.graph.sites.group_ids import Marks
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A constant operand loses the entries along ``axis`` whose group leaves."""
+
+    index: int
+    axis: int
+    marks: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Entry ``entry`` of an operand names the length of an axis, which becomes what stays."""
+
+    index: int
+    entry: int
+    marks: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Fewer:
+    """The attribute ``group`` counts the groups of a convolution that stay, one mark each."""
+
+    marks: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Output ``output`` of a Split becomes as long as what stays of it."""
+
+    output: int
+    marks: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Restores:
+    """Entry ``entry`` of the node's output, a shape, goes on saying what it said."""
+
+    entry: int
+    marks: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """The groups of ``marks`` cannot leave, for ``reason``."""
+
+    reason: str
+    marks: Numbers
+
+
+Edit = Cut | Names | Fewer | Pieces | Restores | Holds
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A node, and where units lie in what it reads and writes."""
+
+    node: ir.Node
+    inputs: tuple[Marks, ...]
+    outputs: tuple[Marks, ...]
+
+    @property
+    def output(self) -> Marks:
+        """Where they lie in the first output."""
+        return self.outputs[0] if self.outputs else {}
+
+    def lying(self, index: int, axis: int) -> Numbers | None:
+        """Give the marks of an axis of an operand, None where no units lie on it."""
+        return self.inputs[index].get(axis) if index < len(self.inputs) else None
+
+    def held(self, reason: str) -> list[Edit]:
+        """Hold all units that the node reads or writes."""
+        every = [marks for there in (*self.inputs, *self.outputs) for marks in there.values()]
+        return [Holds(reason, marks) for marks in every]
+
+    def constant(self, index: int) -> bool:
+        """Tell whether an operand is there and is the same in every run."""
+        value = self.operand(index)
+        return value is not None and is_constant(value)
+
+    def computed(self, index: int) -> bool:
+        """Tell whether an operand is there and is not the same in every run."""
+        value = self.operand(index)
+        return value is not None and not is_constant(value)
+
+    def operand(self, index: int) -> ir.Value | None:
+        """Give an operand, None where it is left out."""
+        return self.node.inputs[index] if index < len(self.node.inputs) else None
+
+
+Rule = Callable[[Given], Sequence[Edit]]
+"""A rule: from a node and where units lie to what must change, or which units cannot leave."""
+
+
+def nothing(given: Given) -> list[Edit]:
+    """Leave the node as it is: its units go through, and nothing in it counts them."""
+    del given
+    return []
+
+
+def broadcast(given: Given, indices: Sequence[int] | None = None) -> list[Edit]:
+    """Cut the constants that are spread over the output, and hold what meets no units.
+
+    Args:
+        given: The node.
+        indices: The operands that are spread as numpy does, aligned at the back; None for all.
+    """
+    edits: list[Edit] = []
+    for index in range(len(given.node.inputs)) if indices is None else indices:
+        value, shape = given.operand(index), shape_of(given.node.outputs[0])
+        if value is None:
+            continue
+        mine = shape_of(value)
+        if mine is None or shape is None:
+            return given.held(f"{value.name!r} has no known shape")
+        for axis, marks in given.output.items():
+            there = axis - (len(shape) - len(mine))
+            if there < 0 or mine[there] == 1:
+                continue
+            if is_constant(value):
+                edits.append(Cut(index, there, marks))
+                continue
+            beside = given.inputs[index].get(there, np.full(len(marks), STAYS))
+            edits += met(marks, beside, value)
+    return edits
+
+
+def met(marks: Numbers, beside: Numbers, value: ir.Value) -> list[Edit]:
+    """Hold the units that lie where others, or none, lie in a computed operand."""
+    differ = marks != beside
+    if not differ.any():
+        return []
+    reason = f"met by {value.name!r}, where other units or none lie"
+    return [Holds(reason, np.concatenate([marks[differ], beside[differ]]))]

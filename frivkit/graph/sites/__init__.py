@@ -1,0 +1,1 @@
+"""Where units live, who makes and who reads them, and which leave together."""

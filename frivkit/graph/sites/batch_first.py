@@ -1,0 +1,99 @@
+"""Tensors whose examples do not lie on the first axis, as torch's own attention writes them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from frivkit.graph.layout import SHAPE_ONLY, Keeps, Layout, Rule
+from frivkit.graph.model import Model
+from frivkit.graph.operators.propagate import RULES, effect
+from frivkit.graph.shapes import batch_first, batch_symbol, sizes_for
+from frivkit.graph.sites.hook_point import tap
+from frivkit.graph.sites.producers import find_writers
+
+MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+TURNED = "/examples_first"
+"""What stands behind the name of a tensor whose examples were put first."""
+_NONE = 7919  # a batch that no fixed size of a model is
+
+
+def examples_first(
+    value: ir.Value, layout: Layout, batch: int | None, operators: Mapping[str, Rule] = RULES
+) -> tuple[ir.Value, Layout] | None:
+    """Follow units to a tensor with the examples on its first axis, through what moves places.
+
+    Args:
+        value: Where units are tapped.
+        layout: Where they lie there.
+        batch: The batch size the model insists on, None when any will do.
+        operators: What each operator does to units.
+
+    Returns:
+        The tensor and where the units lie in it, whole and in order; None where there is none.
+    """
+    while not (batch_first(value, batch) and layout.whole):
+        uses = [use for use in value.uses() if use.node.op_type not in SHAPE_ONLY]
+        if len(uses) != 1 or uses[0].node.op_type not in MOVING or uses[0].idx != 0:
+            return None
+        what = effect(uses[0].node, 0, layout, operators)
+        if not isinstance(what, Keeps):
+            return None
+        value, layout = uses[0].node.outputs[0], what.layout
+    return value, layout
+
+
+def turned(model: Model) -> Model:
+    """Give the model with two Transposes behind each tensor of units whose examples lie elsewhere.
+
+    The first puts the examples in front, where a site is tapped; the second puts them back, so that
+    the model computes what it did.  A model that insists on a batch size is given back as it is.
+
+    Args:
+        model: The model, with known shapes.
+    """
+    symbol = batch_symbol(model.graph)
+    found = [] if symbol is None else _misplaced(model, symbol)
+    if not found:
+        return model
+    copy = model.ir.clone()
+    values = {value.name: value for node in copy.graph for value in node.outputs}
+    for name, axis in found:
+        _turn(copy.graph, values[name], axis)
+    return replace(model, ir=copy)
+
+
+def _misplaced(model: Model, symbol: str) -> list[tuple[str, int]]:
+    order = {id(node): i for i, node in enumerate(model.graph)}
+    operators = RULES | dict(model.operators)
+    found: dict[str, int] = {}
+    for node, layout in find_writers(model.graph)[0]:
+        value, there = tap(node.outputs[0], layout, order, operators)
+        sizes = sizes_for(value, symbol, _NONE) or ()
+        first = examples_first(value, there, None, operators)
+        if first is None and sizes.count(_NONE) == 1 and there.whole:
+            found[value.name or ""] = sizes.index(_NONE)
+    return [(name, axis) for name, axis in found.items() if axis > 0 and name]
+
+
+def _turn(graph: ir.Graph, value: ir.Value, axis: int) -> None:
+    """Put two Transposes between a tensor and all that reads it."""
+    rank = len(value.shape or ())
+    order = [axis, *(a for a in range(rank) if a != axis)]
+    uses = [(use.node, use.idx) for use in value.uses()]
+    producer = value.producer()
+    name = f"{value.name}{TURNED}"
+    first = _transpose(value, order, name)
+    back = _transpose(first.outputs[0], [order.index(a) for a in range(rank)], f"{name}/back")
+    if producer is not None:
+        graph.insert_after(producer, [first, back])
+    for node, index in uses:
+        node.replace_input_with(index, back.outputs[0])
+
+
+def _transpose(value: ir.Value, order: list[int], name: str) -> ir.Node:
+    shape = None if value.shape is None else ir.Shape([value.shape[axis] for axis in order])
+    made = ir.Value(name=name, shape=shape, type=value.type)
+    return ir.Node(
+        "", "Transpose", [value], [ir.AttrInt64s("perm", order)], outputs=[made], name=name
+    )

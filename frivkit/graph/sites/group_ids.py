@@ -1,0 +1,202 @@
+"""Which units can only leave together, and where on the axes of each tensor they lie.
+
+Units are numbered over all sites.  Those that leave together are one *group*; a *mark* says of one
+position of an axis which group lies there, and ``STAYS`` where nothing that can leave does.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from frivkit.graph.coupling import Junction
+from frivkit.graph.layout import STAYS, Layout, Numbers, attribute
+from frivkit.graph.sites.survey import Survey
+
+Marks = Mapping[int, Numbers]
+"""The mark of each position of an axis, for each axis of a tensor on which units lie."""
+
+
+def narrowed_axis(layout: Layout) -> int:
+    """Give the axis on which units leave: of several the longest, of equals the last.
+
+    Units at one position of it leave together, as those of all heads of an attention do.
+    """
+    return max(layout.axes, key=lambda a: (layout.units.shape[layout.axes.index(a)], a))
+
+
+def stacked(layout: Layout) -> Numbers:
+    """Give the units at each position of that axis, shape (positions, units at each)."""
+    at = layout.axes.index(narrowed_axis(layout))
+    return np.moveaxis(layout.units, at, 0).reshape(layout.units.shape[at], -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """The groups of units that leave together, and where they lie.
+
+    Attributes:
+        of: The group of each unit of each site, by the site's name, shape (units,).
+        count: The number of groups; they are numbered from 0 in the order of the sites.
+        marks: The marks of each tensor in which units lie, by its name.
+        crossed: Groups that lie on each other at some place but not at all.
+    """
+
+    of: Mapping[str, Numbers]
+    count: int
+    marks: Mapping[str, Marks]
+    crossed: Numbers
+
+    def at(self, value: ir.Value | None) -> Marks:
+        """Give the marks of a tensor, none where no units lie in it."""
+        return {} if value is None else self.marks.get(value.name or "", {})
+
+
+def tie(graph: ir.Graph, survey: Survey) -> Ties:
+    """Find the groups.
+
+    Units that lie on each other in a sum, a product, a depthwise convolution or shared weights are
+    one group.  So are all units that one group of a grouped convolution reads and writes: it can
+    only leave whole.
+    """
+    widths = [site.width for site in survey.sites]
+    starts = np.cumsum([0, *widths])
+    first = {site.name: int(start) for site, start in zip(survey.sites, starts, strict=False)}
+    width = {site.name: site.width for site in survey.sites}
+    junctions = [junction for each in survey.couplings for junction in each.junctions]
+    rows = [
+        *_meetings(junctions, first),
+        *_grouped(graph, survey, first),
+        *_split(survey, first),
+    ]
+    labels = _connected(int(starts[-1]), rows)
+    of = {name: labels[start : start + width[name]] for name, start in first.items()}
+    marks: dict[str, Marks] = {}
+    crossed: list[Numbers] = [np.zeros(0, dtype=np.intp)]
+    for tensor, layouts in survey.layouts.items():
+        marks[tensor] = _marked(layouts, of, crossed)
+    count = int(labels.max()) + 1 if len(labels) else 0
+    return Ties(of, count, marks, np.unique(np.concatenate(crossed)))
+
+
+def _meetings(
+    junctions: Iterable[Junction], first: Mapping[str, int]
+) -> Iterator[Sequence[Numbers]]:
+    """Give pairs of rows of units that lie on each other, by unit number."""
+    for junction in junctions:
+        if junction.kind == "concat":
+            continue
+        below: Numbers | None = None
+        for part in junction.parts:
+            units = part.layout.units
+            here = np.where(units == STAYS, STAYS, first[part.site] + units)
+            if below is None:
+                below = here.copy()
+                continue
+            met = (below != STAYS) & (here != STAYS)
+            yield below[met], here[met]
+            below = np.where(here == STAYS, below, here)
+
+
+def _split(survey: Survey, first: Mapping[str, int]) -> Iterator[Sequence[Numbers]]:
+    """Give pairs of units that lie at one position of the axis on which they leave.
+
+    Such are the units of all heads of an attention, and those of sites that lay side by side
+    before their axis was split.
+    """
+    seen: set[tuple[tuple[str, Layout], ...]] = set()
+    for layouts in survey.layouts.values():
+        if layouts in seen or all(len(layout.axes) == 1 for _, layout in layouts):
+            continue
+        seen.add(layouts)
+        last: dict[tuple[int, int], Numbers] = {}  # by axis and its length
+        for site, layout in layouts:
+            units = stacked(layout)
+            here = np.where(units == STAYS, STAYS, first[site] + units)
+            place = (narrowed_axis(layout), len(here))
+            for column in here.T:
+                before = last.get(place, np.full(len(column), STAYS))
+                both = (before != STAYS) & (column != STAYS)
+                yield before[both], column[both]
+                last[place] = np.where(column == STAYS, before, column)
+
+
+def _grouped(
+    graph: ir.Graph, survey: Survey, first: Mapping[str, int]
+) -> Iterator[Sequence[Numbers]]:
+    """Give pairs of units that belong to one group of a grouped convolution."""
+    for node in graph:
+        groups = attribute(node, "group", 1) if node.op_type in ("Conv", "ConvTranspose") else 1
+        if groups == 1:
+            continue
+        for layouts in (_channels(node.inputs[0], survey), _channels(node.outputs[0], survey)):
+            for site, layout in layouts:
+                if layout.size % groups == 0:
+                    yield _within(layout, first[site], groups)
+        yield from _across(node, survey, first, groups)
+
+
+def _channels(value: ir.Value | None, survey: Survey) -> list[tuple[str, Layout]]:
+    found = survey.layouts.get((value.name if value is not None else None) or "", ())
+    return [(site, layout) for site, layout in found if layout.axes == (1,)]
+
+
+def _within(layout: Layout, start: int, groups: int) -> Sequence[Numbers]:
+    """Tie the units of one site that lie in one group."""
+    unit = layout.units.reshape(groups, -1)
+    here = np.where(unit == STAYS, STAYS, start + unit)
+    left, right = here[:, :-1].ravel(), here[:, 1:].ravel()
+    both = (left != STAYS) & (right != STAYS)
+    return left[both], right[both]
+
+
+def _across(
+    node: ir.Node, survey: Survey, first: Mapping[str, int], groups: int
+) -> Iterator[Sequence[Numbers]]:
+    """Tie units of different sites that lie in one group, by the last of each in it."""
+    last = np.full(groups, STAYS)
+    for value in (node.inputs[0], node.outputs[0]):
+        for site, layout in _channels(value, survey):
+            if layout.size % groups:
+                continue
+            unit = layout.units.reshape(groups, -1).max(axis=1)
+            here = np.where(unit == STAYS, STAYS, first[site] + unit)
+            both = (last != STAYS) & (here != STAYS)
+            yield last[both], here[both]
+            last = np.where(here == STAYS, last, here)
+
+
+def _connected(count: int, pairs: Iterable[Sequence[Numbers]]) -> Numbers:
+    """Number the connected parts of a graph of units in the order of their first units."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    empty = np.zeros(0, dtype=np.intp)
+    if count == 0:
+        return empty
+    known = list(pairs)
+    left = np.concatenate([empty, *(pair[0] for pair in known)])
+    right = np.concatenate([empty, *(pair[1] for pair in known)])
+    edges = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(count, count))
+    labels = connected_components(edges, directed=False)[1]
+    _, begins, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(begins))[inverse].astype(np.intp)
+
+
+def _marked(
+    layouts: Iterable[tuple[str, Layout]], of: Mapping[str, Numbers], crossed: list[Numbers]
+) -> Marks:
+    marks: dict[int, Numbers] = {}
+    for site, layout in layouts:
+        unit = stacked(layout).max(axis=1)
+        mine = np.where(unit == STAYS, STAYS, of[site][unit])
+        axis = narrowed_axis(layout)
+        there = marks.setdefault(axis, np.full(len(mine), STAYS))
+        if len(there) != len(mine):
+            crossed.extend((there[there != STAYS], mine[mine != STAYS]))
+            continue
+        differ = (there != STAYS) & (mine != STAYS) & (there != mine)
+        crossed.extend((there[differ], mine[differ]))
+        marks[axis] = np.where(mine == STAYS, there, mine)
+    return marks

@@ -1,0 +1,141 @@
+"""Which units can leave a model, and which of them only together."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.graph.layout import STAYS, Numbers
+from frivkit.graph.model import Model
+from frivkit.graph.names import node_label
+from frivkit.graph.operators.narrow import Edit, Holds, edits
+from frivkit.graph.sites.group_ids import Ties, tie
+from frivkit.graph.sites.survey import Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Groups of units of sites that can only leave together, numbered over the whole model.
+
+    Attributes:
+        of: The group of each unit of each site, by the site's name, shape (units,).
+        count: The number of groups.
+        held: Why a group cannot leave, for each that cannot.
+        bundles: The sites that share groups, each site in one bundle, in the order of the graph.
+        rows: Groups that lie beside each other in some tensor and nothing else with them, so that
+            one of them must stay: those of a site, of a part that was split off, of a head.
+    """
+
+    of: Mapping[str, Numbers]
+    count: int
+    held: Mapping[int, str]
+    bundles: tuple[tuple[str, ...], ...]
+    rows: tuple[Numbers, ...] = ()
+
+    @property
+    def free(self) -> NDArray[np.bool_]:
+        """Whether each group can leave, shape (groups,)."""
+        free = np.ones(self.count, dtype=np.bool_)
+        free[list(self.held)] = False
+        return free
+
+    def reason(self, site: str) -> str | None:
+        """Say why no unit of a site can leave, None where one can."""
+        reasons = [self.held.get(int(group)) for group in self.of[site]]
+        return None if None in reasons else reasons[0]
+
+    def flags(self, stays: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+        """Say of each unit of each site whether it stays, from what is said of each group.
+
+        Args:
+            stays: Whether each group stays, shape (groups,).
+        """
+        return {site: stays[groups] for site, groups in self.of.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A model as surgery sees it.
+
+    Attributes:
+        groups: What can leave.
+        ties: Where the groups lie in each tensor.
+        edits: What changes in each node when they leave, by the node's place in the graph.
+    """
+
+    groups: Groups
+    ties: Ties
+    edits: Mapping[int, tuple[Edit, ...]]
+
+
+def find_groups(model: Model, survey: Survey) -> Groups:
+    """Give the units that can leave, and which of them only together.
+
+    Units that lie on each other in a sum, a product, a depthwise convolution or in shared weights
+    are one group, as are all that one group of a grouped convolution reads and writes.  The parts
+    of a concatenation are not.  A group cannot leave where one of its units is an output of the
+    model, is not followed to all that reads it, or is read by an operator that cannot be narrowed
+    exactly (a normalisation over units, say) or for which there is no rule.
+
+    Args:
+        model: The model, with known shapes.
+        survey: What was found in that model.
+    """
+    return examine(model, survey).groups
+
+
+def examine(model: Model, survey: Survey) -> Examined:
+    """Find the groups of a model and what changes when they leave (see ``find_groups``)."""
+    ties = tie(model.graph, survey)
+    found = {i: tuple(edits(node, ties, model)) for i, node in enumerate(model.graph)}
+    held: dict[int, str] = {}
+    for reason, marks in _holds(model, survey, ties, found):
+        for group in np.unique(marks[marks != STAYS]).tolist():
+            held.setdefault(group, reason)
+    groups = Groups(ties.of, ties.count, held, _bundles(ties), _rows(ties))
+    return Examined(groups, ties, {i: each for i, each in found.items() if each})
+
+
+def _rows(ties: Ties) -> tuple[Numbers, ...]:
+    every = [*ties.of.values(), *(m for there in ties.marks.values() for m in there.values())]
+    alone = [np.unique(marks) for marks in every if (marks != STAYS).all() and len(marks)]
+    return tuple({row.tobytes(): row for row in alone}.values())
+
+
+def _holds(
+    model: Model, survey: Survey, ties: Ties, found: Mapping[int, tuple[Edit, ...]]
+) -> Iterator[tuple[str, Numbers]]:
+    for site in survey.sites:
+        if site.ends:
+            yield site.ends[0], ties.of[site.name]
+    for output in model.graph.outputs:
+        for marks in ties.at(output).values():
+            yield f"units of the model's output {output.name!r}", marks
+    for index, node in enumerate(model.graph):
+        for edit in found[index]:
+            if isinstance(edit, Holds):
+                yield f"{node_label(node)}: {edit.reason}", edit.marks
+    yield "units that lie on each other in one tensor only", ties.crossed
+
+
+def _bundles(ties: Ties) -> tuple[tuple[str, ...], ...]:
+    """Gather the sites that share groups."""
+    sites = list(ties.of)
+    root = list(range(len(sites)))
+
+    def find(site: int) -> int:
+        while root[site] != site:
+            site = root[site]
+        return site
+
+    owner: dict[int, int] = {}
+    for number, site in enumerate(sites):
+        for group in np.unique(ties.of[site]).tolist():
+            other = find(owner.setdefault(group, number))
+            here = find(number)
+            root[max(other, here)] = min(other, here)
+    gathered: dict[int, list[str]] = {}
+    for number, site in enumerate(sites):
+        gathered.setdefault(find(number), []).append(site)
+    return tuple(tuple(names) for names in gathered.values())

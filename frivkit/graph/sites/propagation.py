@@ -1,0 +1,233 @@
+"""Follow the units of every site through the graph: who reads them, where they meet, where lost."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from frivkit.graph.coupling import Junction, Part
+from frivkit.graph.layout import (
+    SHAPE_ONLY,
+    Effect,
+    Ends,
+    Joins,
+    Keeps,
+    Layout,
+    Reads,
+    Rule,
+    Splits,
+    shape_of,
+)
+from frivkit.graph.model import bodies, is_constant, reads
+from frivkit.graph.names import node_label
+from frivkit.graph.operators.propagate import effect
+
+
+@dataclass(slots=True)
+class Found:
+    """A site under construction.
+
+    Attributes:
+        value: Its tensor.
+        layout: Where its units lie there.
+        writers: The weighted nodes that write it.
+        readers: Labels of the weighted nodes that read its units, in order.
+        ends: Why its units could not be followed further, or cannot leave, in order.
+        joint: The Concat whose parts are this one site, None for any other site.
+    """
+
+    value: ir.Value
+    layout: Layout
+    writers: list[ir.Node] = field(default_factory=list)
+    readers: dict[str, None] = field(default_factory=dict)
+    ends: dict[str, None] = field(default_factory=dict)
+    joint: ir.Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """Units that come to a joining node by one of its inputs."""
+
+    site: str
+    index: int
+    joins: Joins
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What is equal for units that lie position by position on each other."""
+        there = self.joins.layout
+        if self.joins.kind == "concat":
+            return (self.joins.kind,)
+        return (self.joins.kind, there.axes, there.units.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Where units go.
+
+    Attributes:
+        junctions: Where sites meet, in the order of the graph.
+        layouts: The sites whose units lie in a tensor, by the tensor's name, and where.
+    """
+
+    junctions: tuple[Junction, ...]
+    layouts: Mapping[str, tuple[tuple[str, Layout], ...]]
+
+
+def follow(
+    graph: ir.Graph,
+    found: Mapping[str, Found],
+    fresh: Mapping[int, Layout],
+    operators: Mapping[str, Rule],
+) -> Followed:
+    """Note readers and ends in every site, and give where their units lie and where sites meet.
+
+    Args:
+        graph: The graph.
+        found: The sites by name; their readers and ends are filled in.
+        fresh: Where each writer's units lie in its output, by ``id(node)``, numbered as those of
+            its site.
+        operators: What each operator does to units.
+    """
+    written = {id(node): name for name, site in found.items() for node in site.writers}
+    joints = {id(site.joint): name for name, site in found.items() if site.joint is not None}
+    lying: _Lying = {}
+    layouts: dict[str, tuple[tuple[str, Layout], ...]] = {}
+    junctions: list[Junction] = []
+    for node in (node for node in graph if node.op_type not in SHAPE_ONLY and node.outputs):
+        outs, met = _arriving(node, lying, found, operators)
+        writer = written.get(id(node))
+        if id(node) in joints:
+            junctions.extend(_joined(node, met, joints[id(node)], found))
+        else:
+            junctions.extend(
+                each for each in _junctions(node, met, writer, fresh) if not _within(each, found)
+            )
+        _note(node, met, writer, found)
+        outs[0] += [(e.site, e.joins.layout) for e in met if e.joins.kind not in _ENDING]
+        if writer is not None:
+            outs[0] = _instead(outs[0], writer, fresh[id(node)])
+        for value, out in zip(node.outputs, outs, strict=True):
+            name, here = value.name or "", out
+            if name in found:
+                here = _instead(out, name, found[name].layout)
+            if here:
+                lying[id(value)] = list(dict.fromkeys(here))
+                layouts[name] = tuple(lying[id(value)])
+    return Followed(tuple(junctions), layouts)
+
+
+_ENDING = ("depthwise", "inner")
+"""Kinds of junctions behind which the units are gone."""
+_Lying = dict[int, list[tuple[str, Layout]]]  # the sites in a tensor, by id(value), and where
+
+
+def _arriving(
+    node: ir.Node, lying: _Lying, found: Mapping[str, Found], operators: Mapping[str, Rule]
+) -> tuple[list[list[tuple[str, Layout]]], list[_Met]]:
+    """Give the units that go on in each output, and those that meet; note readers and ends."""
+    outs: list[list[tuple[str, Layout]]] = [[] for _ in node.outputs]
+    met: list[_Met] = []
+    for index, value in enumerate(node.inputs):
+        known: dict[Layout, Effect] = {}  # in a long residual stage hundreds lie alike
+        for name, layout in lying.get(id(value), ()):
+            if layout not in known:
+                known[layout] = effect(node, index, layout, operators)
+            what = known[layout]
+            if isinstance(what, Joins):
+                met.append(_Met(name, index, what))
+            elif isinstance(what, Reads):
+                found[name].readers[node_label(node)] = None
+            elif isinstance(what, Ends):
+                found[name].ends[f"{node_label(node)}: {what.reason}"] = None
+            else:
+                _go_on(name, what, outs)
+    for name in {name for value in _inside(node) for name, _ in lying.get(id(value), ())}:
+        found[name].ends[f"{node_label(node)}: read in a graph that is not entered"] = None
+    return outs, met
+
+
+def _go_on(name: str, what: Keeps | Splits, outs: list[list[tuple[str, Layout]]]) -> None:
+    """Put units into the outputs that they go on in."""
+    layouts = what.layouts if isinstance(what, Splits) else (what.layout,)
+    for out, layout in zip(outs, layouts, strict=False):
+        if layout is not None:
+            out.append((name, layout))
+
+
+def _instead(
+    out: Iterable[tuple[str, Layout]], name: str, layout: Layout
+) -> list[tuple[str, Layout]]:
+    """Let a site's units stand for all that lie on its axis; those on other axes stay."""
+    return [
+        *((other, lies) for other, lies in out if not {*lies.axes} & {*layout.axes}),
+        (name, layout),
+    ]
+
+
+def _inside(node: ir.Node) -> list[ir.Value]:
+    """Give what a node's bodies take from outside."""
+    return reads(node)[sum(value is not None for value in node.inputs) :] if bodies(node) else []
+
+
+def _junctions(
+    node: ir.Node, met: Iterable[_Met], writer: str | None, fresh: Mapping[int, Layout]
+) -> Iterator[Junction]:
+    groups: dict[tuple[object, ...], list[Part]] = {}
+    for each in met:
+        groups.setdefault(each.place, []).append(Part(each.site, each.joins.layout))
+    for (kind, *_), parts in groups.items():
+        if kind == "depthwise" and writer is not None:  # each unit is read into one of its own
+            parts.append(Part(writer, fresh[id(node)]))
+        if len(set(parts)) > 1:
+            yield Junction(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
+
+
+def _within(junction: Junction, found: Mapping[str, Found]) -> bool:
+    """Tell whether units only lie side by side as they do in the joined layer that they are of."""
+    sites = {part.site for part in junction.parts}
+    return junction.kind == "concat" and len(sites) == 1 and found[sites.pop()].joint is not None
+
+
+def _joined(
+    node: ir.Node, met: Iterable[_Met], name: str, found: Mapping[str, Found]
+) -> Iterator[Junction]:
+    """Tie a joined layer to the layers that stay beside it and lie in its Concat."""
+    others = dict.fromkeys(Part(e.site, e.joins.layout) for e in met if e.site != name)
+    if others:
+        whole = Part(name, found[name].layout)
+        yield Junction(node.outputs[0].name or "", "joined", (whole, *others))
+
+
+def _note(node: ir.Node, met: list[_Met], writer: str | None, found: Mapping[str, Found]) -> None:
+    """Note who reads units, and which cannot leave for they meet something that no site writes."""
+    lying = {(each.index, each.place) for each in met}
+    alone = {
+        (index, place): value
+        for place, layout in {each.place: each.joins.layout for each in met}.items()
+        for index, value in enumerate(node.inputs)
+        if value is not None and (index, place) not in lying and _spans(value, node, layout)
+    }
+    for each in met:
+        site = found[each.site]
+        if each.joins.kind in _ENDING:
+            site.readers[node_label(node)] = None
+        if each.joins.kind == "depthwise":
+            if writer is None:
+                site.ends[f"{node_label(node)}: carried into units that are not analysed"] = None
+        elif each.joins.kind != "concat":
+            for (_, place), other in alone.items():
+                if place == each.place:
+                    reason = f"met by {other.name!r}, where no units lie along their axis"
+                    site.ends[f"{node_label(node)}: {reason}"] = None
+
+
+def _spans(other: ir.Value, node: ir.Node, layout: Layout) -> bool:
+    """Tell whether a computed operand has entries of its own for each unit."""
+    mine, whole = shape_of(other), shape_of(node.outputs[0])
+    if is_constant(other) or mine is None or whole is None:
+        return False
+    if layout.axes[-1] >= len(whole):  # summed over: the other has an entry for each
+        return True
+    axes = [axis - (len(whole) - len(mine)) for axis in layout.axes]
+    return any(axis >= 0 and mine[axis] != 1 for axis in axes)

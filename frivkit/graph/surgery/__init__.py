@@ -1,0 +1,1 @@
+"""Thinner copies of a model."""

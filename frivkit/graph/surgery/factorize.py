@@ -1,0 +1,165 @@
+"""Split weighted nodes in two, with fewer numbers between than either side has."""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from frivkit.errors import ModelError
+from frivkit.graph.layout import attribute, shape_of
+from frivkit.graph.model import is_constant
+from frivkit.graph.names import node_label
+from frivkit.graph.sites.consumers import READERS
+from frivkit.graph.surgery.constant_edits import Constants, drop_unused
+from frivkit.graph.surgery.set_weights import put_bias
+
+Halves = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]
+"""Matrices of shape (columns, rank) and (rank, outputs), and a bias (None leaves it)."""
+
+
+def factored(model: ir.Model, halves: Mapping[str, Halves]) -> ir.Model:
+    """Give a model in which nodes have become two, the second keeping the node's name.
+
+    Columns are input channels and, for each of them, the places of the kernel; outputs of a
+    transposed convolution are output channels and the places of its kernel.  A convolution is
+    followed by one of a single place, a transposed convolution comes behind one.
+
+    Args:
+        model: The model; all weights that stay are shared with it.
+        halves: What to split, by the nodes' labels.
+
+    Raises:
+        ModelError: there is no such node, it convolves in groups, a shape does not fit, a number
+            is not finite, or a bias is to be put where it is computed.
+    """
+    copy = model.clone()
+    nodes = {node_label(node): node for node in copy.graph if node.op_type in READERS}
+    constants = Constants(copy.graph, copy.ir_version)
+    for label, (first, second, bias) in halves.items():
+        node = nodes.get(label)
+        if node is None:
+            raise ModelError(f"no weighted node is called {label!r}; see 'frivkit inspect'")
+        _check(node, first, second, bias)
+        split = {"Conv": _convolution, "ConvTranspose": _transposed}.get(node.op_type, _dense)
+        split(constants, node, first, second)
+        if bias is not None:
+            put_bias(constants, node, bias)
+    drop_unused(copy.graph)
+    return copy
+
+
+def _check(
+    node: ir.Node, first: NDArray[Any], second: NDArray[Any], bias: NDArray[Any] | None
+) -> None:
+    label, old = node_label(node), node.inputs[1]
+    if old is None or not is_constant(old) or attribute(node, "group", 1) > 1:
+        raise ModelError(f"{label} cannot be split: its weight is computed or in groups")
+    columns, outputs = _sides(node)
+    if first.shape[1:] != second.shape[:1] or first.shape[:1] + second.shape[1:] != (
+        columns,
+        outputs,
+    ):
+        raise ModelError(
+            f"{label} has a weight of shape {shape_of(old)}; it cannot be split into "
+            f"{first.shape} and {second.shape}"
+        )
+    channels = outputs // (prod(_kernel(node)) if node.op_type == "ConvTranspose" else 1)
+    if bias is not None and bias.shape != (channels,):
+        raise ModelError(f"the bias of {label} has shape {bias.shape}; give {channels} numbers")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ModelError(f"a number to be put into {label} is not finite; split it otherwise")
+
+
+def _sides(node: ir.Node) -> tuple[int, int]:
+    """Give how many columns and outputs a node's weight has as a matrix."""
+    sizes = [size or 0 for size in shape_of(node.inputs[1]) or (0,)]
+    if node.op_type == "ConvTranspose":
+        return sizes[0], prod(sizes[1:])
+    if node.op_type == "Conv" or attribute(node, "transB", 0):
+        return prod(sizes[1:]), sizes[0]
+    return prod(sizes[:-1]), sizes[-1]
+
+
+def _dense(constants: Constants, node: ir.Node, first: NDArray[Any], second: NDArray[Any]) -> None:
+    shape = _resized(node.inputs[0], -1, first.shape[1])
+    _put_before(constants, node, "MatMul", first, attributes={}, shape=shape)
+    turned = bool(attribute(node, "transB", 0))
+    _put_weight(constants, node, second.T if turned else second)
+    node.attributes.pop("alpha", None)
+
+
+def _convolution(
+    constants: Constants, node: ir.Node, first: NDArray[Any], second: NDArray[Any]
+) -> None:
+    rank, outputs = second.shape
+    kernel = _kernel(node)
+    weight = first.T.reshape(rank, -1, *kernel)
+    attributes = {name: value for name, value in node.attributes.items() if name != "group"}
+    shape = _resized(node.outputs[0], 1, rank)
+    _put_before(constants, node, "Conv", weight, attributes=attributes, shape=shape)
+    for name in ("strides", "pads", "dilations", "auto_pad"):
+        node.attributes.pop(name, None)
+    ones = [1] * len(kernel)
+    if "kernel_shape" in node.attributes:
+        node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", ones)
+    _put_weight(constants, node, second.T.reshape(outputs, rank, *ones))
+
+
+def _transposed(
+    constants: Constants, node: ir.Node, first: NDArray[Any], second: NDArray[Any]
+) -> None:
+    rank, kernel = second.shape[0], _kernel(node)
+    weight = first.T.reshape(rank, -1, *[1] * len(kernel))
+    shape = _resized(node.inputs[0], 1, rank)
+    _put_before(constants, node, "Conv", weight, attributes={}, shape=shape)
+    _put_weight(constants, node, second.reshape(rank, -1, *kernel))
+
+
+def _kernel(node: ir.Node) -> tuple[int, ...]:
+    return tuple(size or 1 for size in (shape_of(node.inputs[1]) or ())[2:])
+
+
+def _put_before(
+    constants: Constants,
+    node: ir.Node,
+    op: str,
+    weight: NDArray[Any],
+    *,
+    attributes: Mapping[str, ir.Attr],
+    shape: ir.Shape | None,
+) -> None:
+    """Put a node between a node and what it read."""
+    old, base = node.inputs[1], node.name or node.op_type
+    dtype = None if old is None else old.dtype
+    numbers = weight if dtype is None else weight.astype(dtype.numpy())
+    held = constants.new(f"{base}/factor", np.ascontiguousarray(numbers), dtype)
+    name = constants.free(f"{base}/factor_output")
+    made = ir.Value(name=name, shape=shape, type=node.outputs[0].type)
+    new = ir.Node(
+        "",
+        op,
+        [node.inputs[0], held],
+        list(attributes.values()),
+        outputs=[made],
+        name=constants.free(f"{base}/factor_{op}"),
+    )
+    constants.graph.insert_before(node, new)
+    node.replace_input_with(0, made)
+
+
+def _resized(value: ir.Value | None, axis: int, size: int) -> ir.Shape | None:
+    if value is None or value.shape is None:
+        return None
+    dims = list(value.shape)
+    dims[axis] = size
+    return ir.Shape(dims)
+
+
+def _put_weight(constants: Constants, node: ir.Node, array: NDArray[Any]) -> None:
+    old = node.inputs[1]
+    dtype = None if old is None else old.dtype
+    numbers = array if dtype is None else array.astype(dtype.numpy())
+    constants.put(node, 1, np.ascontiguousarray(numbers), dtype)

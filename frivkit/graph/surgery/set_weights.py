@@ -1,0 +1,114 @@
+"""Put new weights and biases into the nodes of a graph."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from frivkit.errors import ModelError
+from frivkit.graph.layout import attribute, shape_of
+from frivkit.graph.model import is_constant
+from frivkit.graph.names import node_label
+from frivkit.graph.sites.consumers import READERS, added_bias
+from frivkit.graph.surgery.constant_edits import Constants, drop_unused
+
+Fitted = tuple[NDArray[Any], NDArray[Any] | None]
+"""A weight as the node holds it, and a bias of one number for each output (None leaves it)."""
+
+
+def refit(model: ir.Model, fitted: Mapping[str, Fitted]) -> ir.Model:
+    """Give a model whose nodes have new weights; all others are shared with it.
+
+    A node gets a weight of its own where it shared one.  A bias is added where the node had none:
+    as an operand of Conv, ConvTranspose and Gemm, as an Add behind a MatMul.  The factors of a
+    Gemm, ``alpha`` of its weight and ``beta`` of its bias, become 1 where these are new.
+
+    Args:
+        model: The model, narrowed or not.
+        fitted: For labels of nodes the weight, in the shape that the node's weight has, and the
+            bias, shape (outputs,).  Numbers are rounded to the type of the weight.
+
+    Raises:
+        ModelError: there is no such node, a shape differs, a number is not finite, or a Gemm
+            whose bias is computed is given one.
+    """
+    copy = model.clone()
+    nodes = {node_label(node): node for node in copy.graph if node.op_type in READERS}
+    constants = Constants(copy.graph, copy.ir_version)
+    for label, (weight, bias) in fitted.items():
+        node = nodes.get(label)
+        if node is None:
+            raise ModelError(f"no weighted node is called {label!r}; see 'frivkit inspect'")
+        _set_weight(constants, node, weight, bias)
+        if bias is not None:
+            put_bias(constants, node, bias)
+    drop_unused(copy.graph)
+    return copy
+
+
+def _set_weight(
+    constants: Constants, node: ir.Node, weight: NDArray[Any], bias: NDArray[Any] | None
+) -> None:
+    old, label = node.inputs[1], node_label(node)
+    if old is None or not is_constant(old):
+        raise ModelError(f"the weight of {label} is computed; give weights of other nodes")
+    if shape_of(old) != np.shape(weight):
+        raise ModelError(
+            f"the weight of {label} has shape {shape_of(old)}, not {np.shape(weight)}; give one "
+            "in the shape that the node holds"
+        )
+    outputs = _outputs(node, np.shape(weight))
+    if bias is not None and np.shape(bias) != (outputs,):
+        raise ModelError(f"the bias of {label} has shape {np.shape(bias)}; give {outputs} numbers")
+    constants.put(node, 1, _rounded(label, weight, old), old.dtype)
+    node.attributes.pop("alpha", None)
+
+
+def _outputs(node: ir.Node, shape: tuple[int, ...]) -> int:
+    if node.op_type == "ConvTranspose":
+        return shape[1] * attribute(node, "group", 1)
+    if node.op_type == "Conv" or attribute(node, "transB", 0):
+        return shape[0]
+    return shape[-1]
+
+
+def put_bias(constants: Constants, node: ir.Node, bias: NDArray[Any]) -> None:
+    """Let a node add a bias of one number for each output.
+
+    Raises:
+        ModelError: a number is not finite, or what the node adds is computed.
+    """
+    weight, label = node.inputs[1], node_label(node)
+    if weight is None:
+        return
+    array = _rounded(label, bias, weight)
+    if node.op_type == "MatMul":
+        _add(constants, node, array)
+        return
+    old = node.inputs[2] if len(node.inputs) > 2 else None
+    if old is not None and not is_constant(old):
+        raise ModelError(f"the bias of {label} is computed; give it a weight alone")
+    if len(node.inputs) < 3:
+        node.resize_inputs(3)
+    constants.put(node, 2, array, weight.dtype)
+    node.attributes.pop("beta", None)
+
+
+def _add(constants: Constants, node: ir.Node, bias: NDArray[Any]) -> None:
+    weight, added = node.inputs[1], added_bias(node)
+    if added is not None:
+        old = shape_of(added[0].inputs[added[1]]) or ()
+        sizes = [size or 1 for size in old[:-1]]
+        dtype = None if weight is None else weight.dtype
+        constants.put(*added, bias.reshape(*sizes, -1), dtype)
+        return
+    constants.add_behind(node, bias, None if weight is None else weight.dtype)
+
+
+def _rounded(label: str, array: NDArray[Any], like: ir.Value) -> NDArray[Any]:
+    if not np.isfinite(array).all():
+        raise ModelError(f"a number to be put into {label} is not finite; fit it otherwise")
+    dtype = np.asarray(array).dtype if like.dtype is None else like.dtype.numpy()
+    return np.asarray(array).astype(dtype)

@@ -1,0 +1,99 @@
+"""The hooks: everything that a plugin can add to frivkit, on one screen.
+
+A plugin is a module named in the entry-point group ``frivkit``.  It implements any of these hooks
+and returns offers.  An offer names its target as ``"package.module:attribute"``, which is imported
+only when somebody asks for it, so a plugin module itself must import nothing heavy.
+"""
+
+from dataclasses import dataclass
+
+import pluggy
+
+GROUP = "frivkit"
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One thing a plugin offers.
+
+    Attributes:
+        name: What the user writes: lower-case words with hyphens.
+        target: Where it is, ``"package.module:attribute"``, imported on first use.
+        summary: One line for lists.
+    """
+
+    name: str
+    target: str
+    summary: str
+
+
+@hookspec
+def model_providers() -> list[Offer]:  # type: ignore[empty-body]  # pluggy specs have no body
+    """Offer ways to load a model; target: ``frivkit.graph.model.Provider``."""
+
+
+@hookspec
+def operator_rules() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer what operators do to units; target: ``frivkit.graph.layout.Operators``."""
+
+
+@hookspec
+def data_sources() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer data sources by spec name; target: ``frivkit.data.Source``."""
+
+
+@hookspec
+def unit_selectors() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer ways to read a tensor as units; target: ``frivkit.units.selector.UnitSelector``."""
+
+
+@hookspec
+def metrics() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer measurements of a model; target: ``frivkit.measure.metric.Metric``."""
+
+
+@hookspec
+def refactorers() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer bases for thinner models; target: ``frivkit.compression.method.Refactorer``."""
+
+
+@hookspec
+def rankings() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer orders in which units leave; target: ``frivkit.compression.method.Ranker``."""
+
+
+@hookspec
+def refits() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer ways for the rest to take over; target: ``frivkit.compression.method.Refit``."""
+
+
+@hookspec
+def architectures() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer untrained networks by name and width; target: ``frivkit.experiments.train.Architecture``."""
+
+
+@hookspec
+def trainers() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer recipes that train a network; target: ``frivkit.experiments.train.Trainer``."""
+
+
+@hookspec
+def laboratories() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer ways to carry out recipes; target: ``frivkit.experiments.jobs.Laboratory``."""
+
+
+@hookspec
+def recipes() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer experiments as TOML files; target: ``importlib.resources.abc.Traversable``."""
+
+
+@hookspec
+def figures() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer drawings of what a sweep found; target: ``frivkit.experiments.figure.Figure``."""
+
+
+@hookspec
+def cli_commands() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer further subcommands; target: ``click.Command``."""

@@ -1,0 +1,1 @@
+"""Measuring a model: the study, the metrics, and the pipeline that opens both."""

@@ -1,0 +1,314 @@
+"""The spine: open a model, find its sites, open its data, measure.  Reads like the README."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frivkit.cache import Cache
+from frivkit.data import Dataset, open_data
+from frivkit.errors import DataError, FrivkitError, ModelError
+from frivkit.graph.instrument.perturb import check_names
+from frivkit.graph.model import Model
+from frivkit.graph.sites.batch_first import turned
+from frivkit.graph.sites.survey import Site, Survey, survey
+from frivkit.hooks.options import parse_options, share_out
+from frivkit.hooks.registry import Registry, installed
+from frivkit.measure.metric import Measurement, Metric
+from frivkit.measure.study import Study
+from frivkit.progress import Progress, Silent
+from frivkit.runtime.free_batch import freed
+from frivkit.runtime.labels import Asked
+from frivkit.runtime.session import Device
+from frivkit.runtime.shape_probe import complete_shapes
+
+KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+"""Domains of operators that ONNX Runtime brings."""
+ONE_SIDED = 0.9
+"""Share of labels in one class above which agreement of labels says little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks of a model, apart from what to do with it.
+
+    Attributes:
+        model: The model file, or a model that is open already, as :func:`frivkit.load` gives.
+        data: A data spec; None takes the one in the model's metadata, else ``gaussian``.
+        examples: Use at most so many examples.
+        units: The unit selector; None lets each metric take its protocol's.
+        layers: Patterns for layer names; empty takes all.
+        joined: Patterns for the names of layers that a Concat joins, each one layer in place of its
+            branches; empty takes those in the model's metadata, ``("",)`` none.
+        whole: Whether these layers stand for the whole network, and are measured together, too.
+        protocol: ``"paper"`` or ``"reference"``.
+        seed: The seed of all random choices.
+        output: The output whose labels are compared; None takes the first.
+        input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
+        trust: Whether formats that can run code may be read.
+        device: Where to run.
+        memory: Bytes that activations may take.
+        asked: How labels are read from the output.
+    """
+
+    model: Path | Model
+    data: str | None = None
+    examples: int | None = None
+    units: str | None = None
+    layers: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
+    whole: bool = False
+    protocol: str = "paper"
+    seed: int = 0
+    output: str | None = None
+    input_shape: str | None = None
+    trust: bool = False
+    device: Device = field(default_factory=Device)
+    memory: int = 2 << 30
+    asked: Asked = field(default_factory=Asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What was measured, and all that is needed to report it."""
+
+    study: Study
+    measurements: tuple[Measurement, ...]
+    data_warnings: tuple[str, ...]
+    largest_class: float
+    accuracy: float | None
+
+
+def load_model(request: Request, registry: Registry | None = None) -> Model:
+    """Read a model with the provider for its file type; one that is open is taken as it is.
+
+    Raises:
+        ModelError: no provider reads such files, the file cannot be read, or it has names that
+            frivkit keeps for itself.
+    """
+    registry = registry or installed()
+    model = request.model
+    if not isinstance(model, Model):
+        model = _read_file(model, request, registry)
+    check_names(model)
+    rules = [registry.load("operator_rules", each) for each in registry.offers("operator_rules")]
+    return replace(model, operators={op: rule for table in rules for op, rule in table.items()})
+
+
+def _read_file(path: Path, request: Request, registry: Registry) -> Model:
+    suffix = path.suffix.lower().removeprefix(".")
+    offers = registry.offers("model_providers")
+    name = suffix if suffix in offers else "onnx"
+    given = {
+        "input_shape": request.input_shape,
+        "data": request.data,
+        "memory": str(request.memory),
+        "trust": "yes" if request.trust else None,
+    }
+    options = {key: value for key, value in given.items() if value}
+    model: Model = registry.load("model_providers", name)(path, options)
+    return model
+
+
+def inspect_model(request: Request) -> tuple[Model, Survey]:
+    """Read a model and find what there is to analyse, without data unless shapes need a run.
+
+    Raises:
+        ModelError: the model cannot be read, or what is asked to be joined cannot be.
+    """
+    model = load_model(request)
+    model = turned(complete_shapes(model, request.device))
+    return model, _surveyed(request, model)
+
+
+def open_study(
+    request: Request, *, cache: Cache | None = None, progress: Progress | None = None
+) -> tuple[Study, tuple[str, ...]]:
+    """Open model and data and find the sites.
+
+    Returns:
+        The study, and warnings about its data.
+
+    Raises:
+        ModelError: the model has no sites, no layer matches the patterns, or what is asked to be
+            joined cannot be.
+        DataError: the data cannot be read or does not fit.
+    """
+    model = load_model(request)
+    data, warnings = named_data(request, model)
+    _check_operators(model)
+    output = model.output(request.output)
+    model = complete_shapes(model, request.device, data)
+    free = freed(model, output, request.device, data, request.memory)
+    if free.batch is not None:
+        warnings += (
+            f"{model.path.name} insists on {free.batch} examples a run, and more at once were not "
+            "seen to give the same: runs take their time",
+        )
+    warnings += tuple(f"{model.path.name}: {change}" for change in model.changes)
+    if free is not model:
+        model = complete_shapes(free, request.device, data)
+    model = turned(model)
+    found = _surveyed(request, model)
+    study = Study(
+        model,
+        found,
+        _chosen(found, request.layers, model),
+        data,
+        output=output,
+        select=lambda name: installed().load("unit_selectors", name),
+        cache=cache,
+        device=request.device,
+        progress=progress or Silent(),
+        units=request.units,
+        protocol=request.protocol,
+        seed=request.seed,
+        memory=request.memory,
+        asked=request.asked,
+        whole=request.whole,
+    )
+    return study, warnings
+
+
+def _surveyed(request: Request, model: Model) -> Survey:
+    """Find the sites, with those joined that a user names, else those that the model names."""
+    named = request.joined or tuple(model.metadata.get("frivkit.joined", "").split(","))
+    patterns = tuple(pattern for pattern in named if pattern)
+    try:
+        return survey(model, request.output, patterns)
+    except ModelError as error:
+        if request.joined or not patterns:
+            raise
+        reason = f"{error} ({model.path.name} names this to be joined; give --join)"
+        raise ModelError(reason) from error
+
+
+def _check_operators(model: Model) -> None:
+    """Refuse operators that ONNX Runtime does not bring, by name."""
+    foreign = [f"{node.domain}.{node.op_type}" for node in model.graph if node.domain not in KNOWN]
+    if foreign:
+        raise ModelError(
+            f"{model.path.name} uses {', '.join(dict.fromkeys(foreign))}, which ONNX Runtime does "
+            "not have, so it cannot be run; 'frivkit inspect' shows what lies around it"
+        )
+
+
+def analyze(
+    request: Request,
+    metrics: Sequence[str] = ("prunability",),
+    options: Mapping[str, str] | None = None,
+    *,
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+    done: Callable[[Measurement], None] = lambda measurement: None,
+) -> Analysis:
+    """Measure a model.
+
+    Args:
+        request: The model, the data and how to look at them.
+        metrics: Names of metrics; one that comes twice is measured once.
+        options: ``--option`` values by key, shared out among the metrics that have them.
+        cache: Where results are kept; None keeps nothing.
+        progress: Where progress is shown.
+        done: Called with each measurement as soon as it is there.
+
+    Raises:
+        UsageError: a metric, selector, protocol or option is unknown.
+        ModelError: the model cannot be read or run, or has nothing to measure.
+        DataError: the data cannot be read or does not fit.
+    """
+    registry = installed()
+    meters: list[Metric[Any]] = [registry.load("metrics", name) for name in dict.fromkeys(metrics)]
+    if request.units is not None:
+        registry.load("unit_selectors", request.units)
+    given = share_out(options or {}, *(meter.options for meter in meters))
+    settings = [
+        parse_options(meter.options, part) for meter, part in zip(meters, given, strict=True)
+    ]
+    study, warnings = open_study(request, cache=cache, progress=progress)
+    labels = study.labels()
+    _, counts = np.unique(labels, return_counts=True)
+    largest = float(counts.max() / labels.size)
+    if largest > ONE_SIDED and not study.numbers:
+        warnings += (
+            f"{largest:.1%} of the labels fall in one class: give more varied data, "
+            "for most labels have nowhere to go; if the output holds numbers, give --regression",
+        )
+    found = []
+    for meter, setting in zip(meters, settings, strict=True):
+        for measurement in meter.measure(study, setting):
+            found.append(measurement)
+            done(measurement)
+    return Analysis(study, tuple(found), warnings, largest, _accuracy(study))
+
+
+def named_data(request: Request, model: Model) -> tuple[Dataset, tuple[str, ...]]:
+    """Open the data that a user names, else those that the model names, else noise.
+
+    Returns:
+        The data, and warnings about them.
+
+    Raises:
+        DataError: the data cannot be read or do not fit the model.
+    """
+    own = model.metadata.get("frivkit.data")
+    if request.data is not None:
+        data = open_data(request.data, model.inputs, examples=request.examples)
+        return data, data.warnings
+    if own is not None:
+        try:
+            data = open_data(own, model.inputs, examples=request.examples)
+        except FrivkitError as error:
+            raise DataError(f"{error} ({model.path.name} names this data; give --data)") from error
+        return data, data.warnings
+    data = open_data(f"gaussian?seed={request.seed}", model.inputs, examples=request.examples)
+    warning = (
+        "no data was named, so gaussian noise stands in for it: labels of noise may say little "
+        "about labels of real inputs; give --data"
+    )
+    return data, (warning, *data.warnings)
+
+
+def _chosen(found: Survey, patterns: Sequence[str], model: Model) -> tuple[Site, ...]:
+    if not found.sites:
+        reasons = "; ".join(f"{skip.node}: {skip.reason}" for skip in found.skipped[:5])
+        raise ModelError(
+            f"{model.path.name} has no layer whose units can be measured "
+            f"({reasons or 'no weights'}); see 'frivkit inspect'"
+        )
+    names = [site.layer for site in found.sites]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ModelError(f"no layer matches {pattern!r}; the layers are {', '.join(names)}")
+    return tuple(
+        site
+        for site in found.sites
+        if not patterns or any(fnmatchcase(site.layer, pattern) for pattern in patterns)
+    )
+
+
+def _accuracy(study: Study) -> float | None:
+    """Give the share of the data's own labels that the intact network meets."""
+    labels = study.labels()
+    if study.numbers or not study.data.has_labels or labels.shape[1] != 1:
+        return None
+    met = 0
+    for batch in study.data.batches(4096):
+        if batch.labels is not None:
+            last = batch.first + len(batch.labels)
+            met += int((labels[batch.first : last, 0] == batch.labels).sum())
+    return met / study.examples
+
+
+__all__ = [
+    "Analysis",
+    "Request",
+    "analyze",
+    "inspect_model",
+    "load_model",
+    "named_data",
+    "open_study",
+]

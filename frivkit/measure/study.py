@@ -1,0 +1,387 @@
+"""The study: the one door through which a metric sees a model and its data."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.cache import Cache, Entry, Key
+from frivkit.data import Dataset
+from frivkit.errors import ModelError, UsageError
+from frivkit.graph.model import Model
+from frivkit.graph.sites.survey import Site, Survey
+from frivkit.progress import Progress, Silent
+from frivkit.runtime.batch_loops import run_intact, run_perturbed
+from frivkit.runtime.gram_passes import gram_room, share_out
+from frivkit.runtime.labels import UNDEFINED, Asked, Judge
+from frivkit.runtime.moment_pass import Taps, run_sums
+from frivkit.runtime.perturbed_model import Intact, Path
+from frivkit.runtime.session import Device
+from frivkit.units.masks import Mask
+from frivkit.units.moments import Moments, read_moments, write_moments
+from frivkit.units.perturbations import Perturbation
+from frivkit.units.selector import UnitSelector
+
+GROUPS = 10
+"""Runs of consecutive examples whose moments are kept apart, for intervals."""
+PROTOCOLS = ("paper", "reference")
+WORTH_KEEPING = 100
+"""Multiply-accumulates a byte above which reading an entry back beats computing it again."""
+
+
+class Study:
+    """A model, its data, how units are read, and everything that was already worked out.
+
+    Attributes:
+        model: The model.
+        survey: Its sites, couplings and skipped nodes.
+        sites: The sites under study, in the order of the graph: all of them, or those asked for.
+        data: The examples.
+        protocol: ``"paper"`` or ``"reference"``.
+        seed: The seed of all random choices.
+        warnings: What a reader of the results must know; metrics add to it.
+        reused: How many results of each kind came out of the cache.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        survey: Survey,
+        sites: Sequence[Site],
+        data: Dataset,
+        *,
+        output: str,
+        select: Callable[[str], UnitSelector],
+        cache: Cache | None = None,
+        device: Device | None = None,
+        progress: Progress | None = None,
+        units: str | None = None,
+        protocol: str = "paper",
+        seed: int = 0,
+        memory: int = 2 << 30,
+        asked: Asked | None = None,
+        whole: bool = False,
+    ) -> None:
+        if protocol not in PROTOCOLS:
+            raise UsageError(f"no protocol is named {protocol!r}; known: {', '.join(PROTOCOLS)}")
+        self.model, self.survey, self.sites, self.data = model, survey, tuple(sites), data
+        self.protocol, self.seed = protocol, seed
+        self.warnings: list[str] = []
+        self.reused: dict[str, int] = {}
+        self._output, self._select, self._units = output, select, units
+        self._cache = cache or Cache(None)
+        self._device = device or Device()
+        self._memory = memory
+        self._whole = whole
+        self._progress = progress or Silent()
+        self._judge = Judge.of_output(model.graph, output, asked or Asked())
+        self._labels: NDArray[np.int32] | None = None
+        self._built: set[str] = set()
+        self._moments: dict[tuple[str, bool], dict[str, tuple[Moments, ...]]] = {}
+
+    @property
+    def examples(self) -> int:
+        """The number of examples."""
+        return self.data.examples
+
+    @property
+    def complete(self) -> bool:
+        """Whether the sites under study stand for the model: all, or some that were so named."""
+        return self._whole or len(self.sites) == len(self.survey.sites)
+
+    @property
+    def judge(self) -> Judge:
+        """What reads labels from the output."""
+        return self._judge
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the output is taken for numbers, of which only changes are judged."""
+        return self._judge.numbers
+
+    def units(self, default: str) -> UnitSelector:
+        """Give the unit selector that the user asked for, else the one named ``default``."""
+        return self._select(self._units or default)
+
+    def labels(self) -> NDArray[np.int32]:
+        """Give the labels of the intact network.
+
+        Returns:
+            Shape (n, positions): one position, unless the network labels pixels or tokens.
+
+        Raises:
+            ModelError: the model gives NaN for an example.
+        """
+        if self._labels is None:
+            self._labels = self._intact("labels")
+            undefined = (self._labels == UNDEFINED).any(axis=1)
+            if undefined.any():
+                raise ModelError(
+                    f"{self.model.path.name} gives NaN for {undefined.sum()} of {self.examples} "
+                    f"examples, first for example {int(undefined.argmax())} of {self.data.spec}"
+                )
+        return self._labels
+
+    def outputs(self) -> NDArray[Any]:
+        """Give the outputs of the intact network, shape (n, classes, ...)."""
+        return self._intact("outputs")
+
+    def ablate(self, masks: Sequence[Mask], selector: UnitSelector) -> NDArray[np.int32]:
+        """Give the labels of the network under each mask.
+
+        Masks that act on one site run only what lies behind it.  Masks that do the same thing are
+        run once, and one that ablates nothing is not run at all.
+
+        Args:
+            masks: What to ablate; all act on the same sites.
+            selector: How the masks' flags are read.
+
+        Returns:
+            Shape (masks, n, positions); ``frivkit.runtime.labels.UNDEFINED`` where the ablated
+            network gives NaN.
+
+        Raises:
+            ValueError: the masks act on different sites.
+        """
+        return self._under(masks, selector)
+
+    def perturb(self, changes: Sequence[Perturbation]) -> NDArray[np.int32]:
+        """Give the labels of the network under noise, edits of weights, or folds.
+
+        Args:
+            changes: What to do; all of one kind, and on the same sites.
+
+        Returns:
+            As :meth:`ablate` does, shape (changes, n, positions).
+
+        Raises:
+            ValueError: the changes are of several kinds, or act on different sites.
+            ModelError: weights to be edited are computed in the graph.
+        """
+        return self._under(changes, None)
+
+    def _under(
+        self, changes: Sequence[Perturbation], selector: UnitSelector | None
+    ) -> NDArray[np.int32]:
+        """Run every change that differs once."""
+        if len({(type(change), change.sites) for change in changes}) > 1:
+            raise ValueError("the changes of one call must be of one kind, on the same sites")
+        found = {"": self.labels()}
+        distinct = {change.digest: change for change in changes if not change.idle}
+        if distinct:
+            found |= zip(distinct, self._perturbed(list(distinct.values()), selector), strict=True)
+        labels = [found["" if change.idle else change.digest] for change in changes]
+        return np.stack(labels) if labels else np.empty((0, *found[""].shape), np.int32)
+
+    @property
+    def memory(self) -> int:
+        """The bytes that activations, and what is worked out of them, may take."""
+        return self._memory
+
+    def fits(self, selector: UnitSelector, site: Site) -> bool:
+        """Tell whether the second moments of a site fit into the memory bound."""
+        return gram_room(self._memory, selector.count(site)) >= 1
+
+    def moments(
+        self, selector: UnitSelector, sites: Sequence[Site] | None = None, *, exact: bool = False
+    ) -> Iterator[tuple[Site, tuple[Moments, ...]]]:
+        """Give the second moments of sites over every place of every example.
+
+        Takes one pass over the data for all sites whose Grams fit into the memory bound together;
+        let go of one site's moments before taking the next.
+
+        Args:
+            selector: How units are read.
+            sites: Which sites; None takes all that are under study.
+            exact: Sum in float64 also within a batch, rather than in shifted float32.
+
+        Yields:
+            Each site, in order, with the moments of up to ``GROUPS`` runs of consecutive examples,
+            as many for every site; ``frivkit.units.moments.merged`` adds them up.
+
+        Raises:
+            ModelError: the Gram of a site alone does not fit (see :meth:`fits`).
+        """
+        asked = self.sites if sites is None else tuple(sites)
+        passes, groups = share_out(self._memory, asked, selector, GROUPS)
+        extra = {"exact": str(exact), "groups": str(groups)}
+        group = (f"{selector.name} in {groups}", exact)
+        kept = self._moments.setdefault(group, {}) if len(passes) == 1 else {}
+        for together in passes:
+            keys = {s.name: self._key("moments", s.name, selector.name, extra) for s in together}
+            found = {name: parts for name, parts in kept.items() if name in keys}
+            for name, key in keys.items():
+                entry = None if name in found else self._cache.get(key)
+                if entry is not None:
+                    with entry:
+                        found[name] = read_moments(entry)
+                    self._count("moments", key)
+            missing = [site for site in together if site.name not in found]
+            if missing:
+                sums = run_sums(
+                    self.model,
+                    missing,
+                    selector,
+                    self.data,
+                    self._device,
+                    memory=self._memory,
+                    progress=self._progress,
+                    groups=groups,
+                    exact=exact,
+                )
+                for name, parts in sums.items():
+                    with self._cache.build(keys[name]) as writer:
+                        write_moments(writer, parts)
+                    self._built.add(keys[name].digest)
+                    found[name] = tuple(parts)
+            if len(passes) == 1:
+                kept |= found
+            for site in together:
+                yield site, found.pop(site.name)
+
+    def activations(
+        self,
+        selector: UnitSelector,
+        sites: Sequence[Site] | None = None,
+        *,
+        batch: int | None = None,
+    ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+        """Give activations batch by batch, for what moments do not tell.
+
+        Args:
+            selector: How units are read.
+            sites: Which sites; None takes all that are under study.
+            batch: Examples at a time; None takes as many as memory allows.
+
+        Yields:
+            The index of the batch's first example, and for each site by name its activations with
+            units as columns, shape (rows, units); the rows of one example follow each other.
+        """
+        asked = self.sites if sites is None else tuple(sites)
+        taps = Taps(self.model, asked, selector, self._device)
+        most = taps.batch_size(self._memory)
+        size = batch or most
+        self._progress.start("activations", self.examples)
+        try:
+            for first in range(0, self.examples, size):
+                last = min(first + size, self.examples)
+                runs = [
+                    taps.rows(self.data.read(start, min(start + most, last)).inputs)
+                    for start in range(first, last, most)
+                ]
+                yield first, {s.name: np.concatenate([run[s.name] for run in runs]) for s in asked}
+                self._progress.advance(last - first)
+        finally:
+            self._progress.finish()
+
+    def _intact(self, name: str) -> NDArray[Any]:
+        """Give ``"labels"`` or ``"outputs"`` of the intact network, stored if there is a cache."""
+        key = self._key("outputs", "")
+        with self._stored(key) as entry:
+            if entry is not None:
+                self._count("baseline outputs", key)
+                return entry.read(name)
+            self._built.add(key.digest)
+            intact = Intact(self.model, self._output, self._device, self._memory)
+            parts: list[NDArray[Any]] = []
+            with self._cache.build(key) as writer:
+                for outputs in run_intact(intact, self.data, self._progress):
+                    labels = self._judge.labels(outputs)
+                    writer.append("outputs", outputs)
+                    writer.append("labels", labels)
+                    parts.append(labels if name == "labels" else outputs)
+            return np.concatenate(parts)
+
+    def _perturbed(
+        self, changes: Sequence[Perturbation], selector: UnitSelector | None
+    ) -> NDArray[np.int32]:
+        sites = [site for site in self.survey.sites if site.name in changes[0].sites]
+        digests = hashlib.sha256("".join(change.digest for change in changes).encode()).hexdigest()
+        site = sites[0].name if len(sites) == 1 else ""
+        read_by = "" if selector is None else selector.name
+        key = self._key("ablation", site, read_by, {"masks": digests})
+        with self._stored(key) as entry:
+            if entry is not None:
+                self._count("ablation runs", key, len(changes))
+                return entry.read("labels")
+            self._built.add(key.digest)
+            what = f"layer {sites[0].layer}" if len(sites) == 1 else "network"
+            labels = self._run(changes, selector, sites, what)
+            with self._cache.build(key) as writer:
+                writer.put("labels", labels)
+            return labels
+
+    def _run(
+        self,
+        changes: Sequence[Perturbation],
+        selector: UnitSelector | None,
+        sites: Sequence[Site],
+        what: str,
+    ) -> NDArray[np.int32]:
+        """Run changes, with the entries of masks from the cache where that pays."""
+        kind = type(changes[0])
+        outputs = self.outputs() if self._judge.numbers else None
+        if outputs is not None and self._judge.spread is None:
+            self._judge = self._judge.fitted([outputs])
+        path = Path(self.model, sites, self._output, self._device, self._memory, kind=kind)
+
+        def run(
+            some: Sequence[Perturbation], kept: Entry | None = None, keep: Any = None
+        ) -> NDArray[np.int32]:
+            return run_perturbed(
+                path,
+                self.data,
+                some,
+                selector,
+                judge=self._judge,
+                intact=lambda a, b: None if outputs is None else outputs[a:b],
+                what=what,
+                progress=self._progress,
+                kept=kept,
+                keep=keep,
+            )
+
+        if kind is not Mask:
+            size = max(1, self._memory // max(1, path.weight_bytes()))
+            return np.concatenate(
+                [run(changes[i : i + size]) for i in range(0, len(changes), size)]
+            )
+        size = path.entry_bytes()
+        large = size * self.examples > self._cache.limit // 4
+        if len(sites) > 1 or large or path.entry_macs() < WORTH_KEEPING * size:
+            return run(changes)
+        key = self._key("entries", sites[0].name)
+        entry = self._cache.get(key)
+        if entry is not None:
+            with entry:
+                self._count("entry activations", key)
+                return run(changes, kept=entry)
+        self._built.add(key.digest)
+        with self._cache.build(key) as writer:
+            return run(changes, keep=writer)
+
+    @contextmanager
+    def _stored(self, key: Key) -> Iterator[Entry | None]:
+        with self._cache.building(key) as entry:
+            if entry is None:
+                yield None
+            else:
+                with entry:
+                    yield entry
+
+    def _key(
+        self, what: str, site: str, selector: str = "", extra: dict[str, str] | None = None
+    ) -> Key:
+        fixed = {"runtime": self._device.fingerprint, "output": self._output}
+        shared = fixed | (extra or {})
+        if self._judge.fingerprint:
+            shared |= {"labels": self._judge.fingerprint}
+        return Key(self.model.sha256, self.data.digest, site, selector, what, shared)
+
+    def _count(self, what: str, key: Key, number: int = 1) -> None:
+        """Note what an earlier run had kept; what this one built itself is no news."""
+        if key.digest not in self._built:
+            self.reused[what] = self.reused.get(what, 0) + number

@@ -1,5 +1,0 @@
-"""The proof: what a compressed model still says, and what it saves."""
-
-from frivkit.proof.verification import Verification, verify
-
-__all__ = ["Verification", "verify"]

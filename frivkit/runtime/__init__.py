@@ -1,0 +1,1 @@
+"""ONNX Runtime: sessions, batches within a memory bound, perturbed runs."""

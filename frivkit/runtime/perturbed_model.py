@@ -1,0 +1,186 @@
+"""Paths through a model: the intact whole, the perturbed whole, and what lies behind one site."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from frivkit.errors import ModelError
+from frivkit.graph.cost import node_macs
+from frivkit.graph.instrument.perturb import (
+    RUN,
+    Insert,
+    Instrumented,
+    folded,
+    masked,
+    noisy,
+    perturbed_whole,
+    reweighted,
+    suffix,
+    tapped,
+)
+from frivkit.graph.model import Model, constant_tensor
+from frivkit.graph.sites.site_weights import weights_of
+from frivkit.graph.sites.survey import Site
+from frivkit.runtime.feeds import Batch, Target, feeds
+from frivkit.runtime.memory import batch_size, tensor_bytes
+from frivkit.runtime.session import Device, Feeds, Session
+from frivkit.units.masks import Mask
+from frivkit.units.perturbations import Fold, Noise, Perturbation
+from frivkit.units.selector import UnitSelector
+
+INSERTS: Mapping[type[Perturbation], Insert] = {Mask: masked, Noise: noisy, Fold: folded}
+"""Perturbations that act on a site's tensor; the others are edits of the weights behind it."""
+
+
+class Path:
+    """A graph with perturbations as inputs, and what must be computed once before any is tried.
+
+    That is the *entry*: the tensors that enter the part of the graph that perturbations change.
+    For one site, or for weights, it is what lies behind them; for several sites the whole graph is
+    run and the entry is the model's own input.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        sites: Sequence[Site],
+        output: str,
+        device: Device,
+        memory: int,
+        *,
+        kind: type[Perturbation] = Mask,
+    ) -> None:
+        self._model = model
+        self._device = device
+        self._output = output
+        by_name = {site.name: site for site in sites}
+        insert = INSERTS.get(kind)
+        weights = {} if insert else {site.name: weights_of(model, site) for site in sites}
+        if insert is None:
+            self._graph = reweighted(model, weights, output)
+        elif len(sites) == 1:
+            self._graph = suffix(model, sites[0], output, insert)
+        else:
+            self._graph = perturbed_whole(model, sites, output, insert)
+        self._session = Session(self._graph.ir, device)
+        self._prefix: tuple[Session, tuple[str, ...]] | None = None
+        self._target = Target(
+            by_name,
+            self._graph.added,
+            _dtypes(model, by_name),
+            {site: tuple(map(_named, values)) for site, values in weights.items()},
+        )
+        self.batch = batch_size(model.graph, memory, model.batch)
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The names of the tensors that are computed once."""
+        return self._graph.inputs
+
+    def prepare(self, inputs: Feeds) -> Batch:
+        """Compute the entry of one batch of examples."""
+        given = {name: inputs[name] for name in self.entries if name in inputs}
+        wanted = [name for name in self.entries if name not in inputs]
+        if not wanted:
+            return Batch(given, inputs)
+        if self._prefix is None:
+            graph = tapped(self._model, wanted)
+            self._prefix = (Session(graph.ir, self._device), graph.inputs)
+        session, names = self._prefix
+        needed = {name: inputs[name] for name in names}  # not all inputs need lead to the site
+        arrays = run_whole_batches(session, self._model, needed, wanted)
+        return Batch(given | dict(zip(wanted, arrays, strict=True)), inputs)
+
+    def run(
+        self, batch: Batch, change: Perturbation, selector: UnitSelector | None = None
+    ) -> NDArray[Any]:
+        """Give the output for one batch under one perturbation, shape (n, ...)."""
+        fed = {**batch.entry, **feeds(change, self._target, batch, selector)}
+        return run_whole_batches(self._session, self._model, fed, [self._output])[0]
+
+    def forget(self) -> None:
+        """Let go of edited weights."""
+        self._target.edited.clear()
+
+    def weight_bytes(self) -> int:
+        """Give the bytes that one edit of the weights takes."""
+        return sum(w.nbytes for values in self._target.weights.values() for _, w in values)
+
+    def entry_bytes(self) -> int:
+        """Give the bytes that the entry of one example takes (0 when sizes are unknown)."""
+        inputs = self._graph.ir.graph.inputs
+        return sum(tensor_bytes(value) for value in inputs if value.name in self.entries)
+
+    def entry_macs(self) -> int:
+        """Give the multiply-accumulates that computing the entry of one example takes."""
+        whole = sum(node_macs(node) or 0 for node in self._model.graph)
+        return whole - sum(node_macs(node) or 0 for node in self._graph.ir.graph)
+
+
+class Intact:
+    """The model as it is."""
+
+    def __init__(self, model: Model, output: str, device: Device, memory: int) -> None:
+        self._model, self._output = model, output
+        self._graph: Instrumented = tapped(model, [output])
+        self._session = Session(self._graph.ir, device)
+        self.batch = batch_size(model.graph, memory, model.batch)
+
+    def run(self, inputs: Feeds) -> NDArray[Any]:
+        """Give the output for one batch, shape (n, ...)."""
+        feeds = {name: inputs[name] for name in self._graph.inputs}
+        return run_whole_batches(self._session, self._model, feeds, [self._output])[0]
+
+
+def run_whole_batches(
+    session: Session, model: Model, feeds: Feeds, wanted: Sequence[str], *, cut: bool = True
+) -> list[NDArray[Any]]:
+    """Run a batch; where the model insists on a size, fill up with the last example.
+
+    Args:
+        session: What to run.
+        model: The model that the session's graph was made of.
+        feeds: At most ``model.batch`` examples of each input, and masks.
+        wanted: Names of outputs.
+        cut: Give rows of the given examples only; else all that the graph gives, whatever its
+            first axis.
+
+    Raises:
+        ModelError: the run fails, or an output that is to be cut has no batch axis in front.
+    """
+    inputs = {name: array for name, array in feeds.items() if not name.startswith(RUN)}
+    given = len(next(iter(inputs.values())))
+    missing = 0 if model.batch is None else model.batch - given
+    if missing > 0:
+        filled = {n: np.concatenate([a, np.repeat(a[-1:], missing, 0)]) for n, a in inputs.items()}
+        feeds = {**feeds, **filled}
+    arrays = session.run(feeds, wanted)
+    if not cut:
+        return arrays
+    for name, array in zip(wanted, arrays, strict=True):
+        if not isinstance(array, np.ndarray) or array.ndim == 0 or len(array) != given + missing:
+            shape = getattr(array, "shape", type(array).__name__)
+            raise ModelError(
+                f"tensor {name!r} has shape {shape} for {given + missing} examples: "
+                "its first axis must be the batch"
+            )
+    return [array[:given] for array in arrays]
+
+
+def _named(weight: ir.Value) -> tuple[str, NDArray[Any]]:
+    """Give a weight's name and its numbers."""
+    tensor = constant_tensor(weight)
+    if tensor is None:
+        raise ValueError(f"{weight.name} is computed in the graph")
+    return weight.name or "", tensor.numpy()
+
+
+def _dtypes(model: Model, sites: Mapping[str, Site]) -> dict[str, np.dtype[Any]]:
+    produced = {value.name: value.dtype for node in model.graph for value in node.outputs}
+    return {
+        name: np.dtype(np.float32) if (dtype := produced.get(name)) is None else dtype.numpy()
+        for name in sites
+    }

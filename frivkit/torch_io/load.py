@@ -1,0 +1,145 @@
+"""A torch module, opened as a model: the door of the Python API."""
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+from frivkit.data import Array
+from frivkit.errors import ModelError
+from frivkit.graph.model import Model
+from frivkit.graph.onnx_io.load import detach, read
+from frivkit.torch_io.convert import Network, convert, reason_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+Example = Union["Tensor", Array, Sequence[Union["Tensor", Array]], Mapping[str, Any]]
+"""A batch of examples for each input: one tensor or array, several in order, or by name."""
+
+
+def load(module: "nn.Module | ExportedProgram", example: Example | None = None) -> Model:
+    """Open a torch network as a model, which can stand wherever a model's path can.
+
+    It is written as ONNX in evaluation mode, compared with torch on the example at two batch sizes
+    and read back; the module itself, its weights and its mode stay as they are.
+
+    Args:
+        module: A module, one of TorchScript, or a program of ``torch.export``.
+        example: What it takes: a tensor or array, several in a tuple, or a dict by the names of
+            its inputs; examples first, at least one.  A program needs none.
+
+    Raises:
+        ModelError: the example does not fit, the network cannot be written as ONNX or gives other
+            outputs there.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> model = load(net, torch.zeros(1, 4))
+        >>> model.inputs[0].shape, model.parameters, str(model.path)
+        ((4,), 67, '<Sequential>')
+    """
+    from torch import nn
+    from torch.export import ExportedProgram
+
+    if isinstance(module, ExportedProgram):
+        kind, title = "torch.export", "ExportedProgram"
+    elif isinstance(module, nn.Module):
+        scripted = getattr(module, "original_name", None)
+        kind = "torchscript" if isinstance(scripted, str) else "torch.nn.Module"
+        title = scripted if isinstance(scripted, str) else type(module).__name__
+    else:
+        raise ModelError(
+            f"a {type(module).__name__} cannot be opened as a model: give a torch.nn.Module, "
+            "a ScriptModule, an ExportedProgram, or the path of a file"
+        )
+    try:
+        network, examples = _opened(module, example)
+        with tempfile.TemporaryDirectory(prefix="frivkit-", ignore_cleanup_errors=True) as folder:
+            path = Path(folder) / "model.onnx"
+            convert(network, examples, len(next(iter(examples.values()))), path)
+            model = detach(read(path, name=title))
+    except ModelError as error:
+        raise ModelError(f"{title}: {error}") from error
+    return replace(model, path=Path(f"<{title}>"), format=kind)
+
+
+def _opened(module: Any, example: Example | None) -> tuple[Network, dict[str, Array]]:
+    from torch.export import ExportedProgram
+
+    from frivkit.torch_io.module_network import ModuleNetwork, input_names
+    from frivkit.torch_io.program_network import ProgramNetwork
+
+    if isinstance(module, ExportedProgram):
+        program = ProgramNetwork(module)
+        if example is None:
+            return program, program.examples()
+        return program, _named(example, program.inputs)
+    if example is None:
+        raise ModelError("a module does not say what it takes: give an example")
+    import torch
+
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch looks for gradients that nobody asked for
+            twin = copy.deepcopy(module).cpu()
+    except Exception as error:  # a module may hold anything
+        raise ModelError(f"it cannot be copied: {reason_of(error)}") from error
+    if isinstance(example, Mapping):
+        names = input_names(twin) or list(example)
+        examples = _named(example, names)
+    else:
+        parts = _parts(example)
+        network = ModuleNetwork(twin, len(parts))
+        return network, _checked(dict(zip(network.inputs, parts, strict=True)))
+    return ModuleNetwork(twin, len(examples)), examples
+
+
+def _named(example: Example, names: Sequence[str]) -> dict[str, Array]:
+    """Give an example by input, in the order in which the network takes them."""
+    if not isinstance(example, Mapping):
+        parts = _parts(example)
+        if len(parts) != len(names):
+            raise ModelError(f"the example has {len(parts)} parts, the inputs are {list(names)}")
+        return _checked(dict(zip(names, parts, strict=True)))
+    if not example or set(example) != set(names[: len(example)]):
+        raise ModelError(
+            f"the example is for {', '.join(map(repr, example)) or 'nothing'}; the inputs are "
+            f"{', '.join(map(repr, names))}, of which the last may be left out"
+        )
+    return _checked({name: _array(example[name]) for name in names[: len(example)]})
+
+
+def _parts(example: Any) -> list[Array]:
+    parts = [_array(each) for each in (example if isinstance(example, tuple | list) else [example])]
+    if not parts:
+        raise ModelError("the example is empty; give a tensor or array for each input")
+    return parts
+
+
+def _array(part: Any) -> Array:
+    from torch import Tensor
+
+    from frivkit.torch_io.network import array_of
+
+    if isinstance(part, Tensor):
+        return array_of(part)
+    if isinstance(part, np.ndarray):
+        return part
+    raise ModelError(f"the example holds a {type(part).__name__}; give tensors or arrays")
+
+
+def _checked(examples: dict[str, Array]) -> dict[str, Array]:
+    counts = {array.shape[:1] for array in examples.values()}
+    if len(counts) > 1 or counts & {(), (0,)}:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in examples.items())
+        raise ModelError(f"the example has {shapes}; give the same number of examples of each")
+    return examples

@@ -1,0 +1,120 @@
+"""Modules, and TorchScript: run, and written by tracing."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from frivkit.data import Array
+from frivkit.errors import ModelError
+from frivkit.torch_io.export import trace
+from frivkit.torch_io.network import arrays_of, tensors_of
+
+if TYPE_CHECKING:
+    from torch.jit import ScriptModule
+
+TRAINING = {
+    "aten::dropout": 2,
+    "aten::feature_dropout": 2,
+    "aten::alpha_dropout": 2,
+    "aten::batch_norm": 5,
+}
+"""Where operators take whether they are trained, which tracing makes a constant."""
+
+
+class ModuleNetwork:
+    """A module that is the caller's to put into evaluation mode.
+
+    Args:
+        module: A module, or one of TorchScript; it is put into evaluation mode.
+        inputs: How many inputs it is given.
+
+    Raises:
+        ModelError: it takes fewer inputs, or was traced in training mode.
+    """
+
+    def __init__(self, module: nn.Module, inputs: int) -> None:
+        self._module = module.eval()
+        self._scripted = isinstance(module, torch.jit.ScriptModule)
+        if isinstance(module, torch.jit.ScriptModule):
+            _check_trained(module)
+        names = input_names(module)
+        if names is None:
+            names = ["x", *(f"x_{i}" for i in range(1, inputs))]
+        if len(names) < inputs:
+            raise ModelError(
+                f"it takes {len(names)} inputs ({', '.join(names)}), and {inputs} are given; "
+                "give a shape for each"
+            )
+        self.inputs: Sequence[str] = names[:inputs]
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Give all outputs."""
+        with torch.inference_mode():
+            return arrays_of(self._module(*map(torch.from_numpy, arrays)))
+
+    def graph(
+        self, arrays: Sequence[Array], outputs: Sequence[str], free: Sequence[str], folder: Path
+    ) -> ir.Model:
+        """Give the graph that tracing gives."""
+        tensors = tuple(map(torch.from_numpy, arrays))
+        path = folder / "traced.onnx"
+        network, prefix = self._flat(tensors)
+        axes = {name: {0: "N"} for name in free}
+        trace(network, tensors, path, input_names=self.inputs, output_names=outputs, axes=axes)
+        model = ir.load(path)
+        for node in model.graph:
+            node.name = (node.name or "").replace(prefix, "/", 1)
+        return model
+
+    def _flat(self, tensors: tuple[Tensor, ...]) -> tuple[nn.Module, str]:
+        """Give the network with a flat tuple of outputs, and what that puts before its names."""
+        if not self._scripted:
+            return self._module, "/"  # tracing flattens by itself
+        with torch.no_grad():
+            made = self._module(*tensors)
+        parts = made if isinstance(made, tuple) else (made,)
+        if all(isinstance(part, Tensor) for part in parts):
+            return self._module, "/"
+        flat: nn.Module = torch.jit.trace(  # type: ignore[no-untyped-call]  # has no types
+            _Flat(self._module), tensors, check_trace=False
+        )
+        return flat.eval(), "/network/"
+
+
+class _Flat(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tensors_of(self.network(*tensors))
+
+
+def input_names(module: nn.Module) -> list[str] | None:
+    """Give the names of what a module takes by position; None where it takes any number."""
+    if isinstance(module, torch.jit.ScriptModule):
+        forward: Any = module.forward  # a compiled method, of which the types know nothing
+        return [argument.name for argument in forward.schema.arguments[1:]]
+    parameters = inspect.signature(module.forward).parameters.values()
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return None
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter.name for parameter in parameters if parameter.kind in by_position]
+
+
+def _check_trained(module: "ScriptModule") -> None:
+    """Refuse what was traced in training mode, which .eval() does not undo."""
+    graph: Any = module.inlined_graph
+    for kind, position in TRAINING.items():
+        for node in graph.findAllNodes(kind):
+            flag = list(node.inputs())[position]
+            if flag.node().kind() == "prim::Constant" and flag.toIValue():
+                raise ModelError(
+                    f"it was traced in training mode ({kind.removeprefix('aten::')} stays so): "
+                    "call .eval() before torch.jit.trace"
+                )

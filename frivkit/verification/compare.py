@@ -1,0 +1,155 @@
+"""Run two models over the same examples and tally what they say; nothing but sums is kept."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.data import Dataset
+from frivkit.errors import ModelError
+from frivkit.graph.model import Model
+from frivkit.progress import Progress
+from frivkit.runtime.labels import UNDEFINED, Asked, Judge, are_labels
+from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.session import Device
+from frivkit.verification.agreement import Agreement
+from frivkit.verification.difference import Difference
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What two models say of the same examples.
+
+    Attributes:
+        agreement: How many labels are the same.
+        accuracy: The share of the data's own labels that each meets, the original first; None
+            where the data have none, or an example has several labels.
+        max_abs: The largest absolute difference of outputs; None where outputs are labels.
+        relative_l2: The norm of the differences over that of the original's outputs; None where
+            outputs are labels.
+        undefined: Labels that the thin model leaves open by giving NaN; they agree with none.
+        largest_class: The share of the original's labels that fall in the most frequent class; 0
+            where outputs are numbers.
+    """
+
+    agreement: Agreement
+    accuracy: tuple[float, float] | None
+    max_abs: float | None
+    relative_l2: float | None
+    undefined: int
+    largest_class: float
+
+
+class Side:
+    """One of the models, ready to run.
+
+    Args:
+        model: The model, its shapes complete.
+        output: The output that is compared.
+        device: Where to run.
+        memory: Bytes that activations may take.
+        asked: How labels are read from the output.
+    """
+
+    def __init__(
+        self, model: Model, output: str, device: Device, memory: int, asked: Asked | None = None
+    ) -> None:
+        self.name, self.output, self.fixed = str(model.path), output, model.batch is not None
+        self.judge = Judge.of_output(model.graph, output, asked or Asked())
+        with naming(model):
+            self._intact = Intact(model, output, device, memory)
+        self._model, self.batch = model, self._intact.batch
+
+    def run(self, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
+        """Give the outputs for examples, shape (n, ...), as many at a time as ``batch`` says."""
+        n = len(next(iter(inputs.values())))
+        with naming(self._model):
+            parts = [
+                self._intact.run({k: array[i : i + self.batch] for k, array in inputs.items()})
+                for i in range(0, n, self.batch)
+            ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def compare(original: Side, thin: Side, data: Dataset, progress: Progress) -> Comparison:
+    """Compare what two models say of every example.
+
+    Raises:
+        ModelError: the original gives NaN, or the outputs cannot be compared.
+    """
+    if not (original.fixed or thin.fixed):  # equal models get equal batches and equal outputs
+        original.batch = thin.batch = min(original.batch, thin.batch)
+    batches = data.batches(max(original.batch, thin.batch))
+    judge = original.judge.fitted(original.run(dict(batch.inputs)) for batch in batches)
+    difference = Difference()
+    counts: Counter[int] = Counter()
+    same = undefined = positions = 0
+    met = [0, 0]
+    scores = True
+    progress.start("comparing outputs", data.examples)
+    for batch in data.batches(max(original.batch, thin.batch)):
+        inputs = dict(batch.inputs)
+        a, b = original.run(inputs), thin.run(inputs)
+        _check(original, a, thin, b)
+        first, second = judge.labels(a), (judge if judge.numbers else thin.judge).against(b, a)
+        _check_defined(original, first, batch.first, data)
+        if positions not in (0, first.shape[1]):
+            raise ModelError(
+                f"output {original.output!r} of {original.name} has {positions} positions for some "
+                f"examples and {first.shape[1]} for others; choose another by --output-name"
+            )
+        positions = first.shape[1]
+        same += int((first == second).sum())
+        undefined += int((second == UNDEFINED).sum()) if b.dtype.kind == "f" else 0
+        for label, count in zip(*np.unique(first, return_counts=True), strict=True):
+            counts[int(label)] += int(count)
+        if batch.labels is not None and positions == 1:
+            for i, labels in enumerate((first, second)):
+                met[i] += int((labels[:, 0] == batch.labels).sum())
+        scores = not are_labels(a.dtype)
+        if scores:
+            difference.add(a, b)
+        progress.advance(len(a))
+    progress.finish()
+    known = data.has_labels and positions == 1 and not judge.numbers
+    return Comparison(
+        agreement=Agreement(same, data.examples, positions),
+        accuracy=(met[0] / data.examples, met[1] / data.examples) if known else None,
+        max_abs=difference.max_abs if scores else None,
+        relative_l2=difference.relative_l2 if scores else None,
+        undefined=undefined,
+        largest_class=0.0 if judge.numbers else max(counts.values()) / counts.total(),
+    )
+
+
+def _check(original: Side, a: NDArray[Any], thin: Side, b: NDArray[Any]) -> None:
+    if a.shape == b.shape and are_labels(a.dtype) == are_labels(b.dtype):
+        return
+    mine, theirs = (f"{x.dtype} {x.shape[1:]}" for x in (a, b))
+    raise ModelError(
+        f"output {original.output!r} of {original.name} gives {mine} for an example and "
+        f"{thin.output!r} of {thin.name} gives {theirs}: they cannot be compared; give outputs of "
+        "one shape, or choose others by --output-name"
+    )
+
+
+def _check_defined(original: Side, labels: NDArray[np.int32], start: int, data: Dataset) -> None:
+    undefined = (labels == UNDEFINED).any(axis=1)
+    if undefined.any():
+        raise ModelError(
+            f"{original.name} gives NaN for example {start + int(undefined.argmax())} of "
+            f"{data.spec}: there is no label to agree with; leave out such examples"
+        )
+
+
+@contextmanager
+def naming(model: Model) -> Iterator[None]:
+    """Say in errors which of the two models it was."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{model.path}: {error}") from error

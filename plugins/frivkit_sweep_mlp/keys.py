@@ -1,0 +1,70 @@
+"""What tells the networks of a sweep apart, and the rows that are written of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from frivkit.experiments.jobs import Row
+from frivkit_sweep_mlp.measures import Measured
+from frivkit_sweep_mlp.stack import Net, Stack
+
+MEASUREMENTS = {
+    "train accuracy": "train_accuracy",
+    "validation accuracy": "validation_accuracy",
+    "test accuracy": "test_accuracy",
+    "prunability": "prunability",
+    "redundancy": "redundancy",
+}
+COLUMNS = ("inputs", "examples", "optimiser", "width", "seed", "rate", "factor")
+"""What every row of a network of a stack has, and no other row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What tells a trained network from all others of a sweep."""
+
+    inputs: int
+    examples: int
+    optimiser: str
+    width: float
+    seed: int
+    net: Net
+
+    @classmethod
+    def of(cls, row: Row) -> "Key | None":
+        """Give the key of a row; None for rows of another laboratory."""
+        if not all(column in row for column in COLUMNS):
+            return None
+        net = Net(row["rate"], row["factor"])
+        grid = (row["inputs"], row["examples"], row["optimiser"], row["width"], row["seed"])
+        return cls(*grid, net)
+
+
+def keys(stack: Stack) -> list[Key]:
+    """Give the keys of a stack's networks, in their order."""
+    grid = (stack.inputs, stack.examples, stack.optimiser, stack.width, stack.seed)
+    return [Key(*grid, net) for net in stack.nets]
+
+
+def rows_of(stack: Stack, measured: Sequence[Measured]) -> list[Row]:
+    """Give one row for each network and measurement.
+
+    Args:
+        stack: The networks.
+        measured: What was found of each, in their order.
+    """
+    return [
+        {
+            "inputs": stack.inputs,
+            "examples": stack.examples,
+            "optimiser": stack.optimiser,
+            "width": stack.width,
+            "units": stack.units,
+            "seed": stack.seed,
+            "rate": net.rate,
+            "factor": net.factor,
+            "measurement": measurement,
+            "value": getattr(found, attribute),
+        }
+        for net, found in zip(stack.nets, measured, strict=True)
+        for measurement, attribute in MEASUREMENTS.items()
+    ]

@@ -1,0 +1,125 @@
+"""The laboratory of stacked perceptrons: plans, and the work they consist of."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frivkit.experiments.jobs import Asked, Found, Plan, Row, Work
+from frivkit.progress import Progress
+from frivkit_sweep_mlp.data import make_data
+from frivkit_sweep_mlp.figures import figure_rows
+from frivkit_sweep_mlp.keys import Key, keys, rows_of
+from frivkit_sweep_mlp.measures import curves_of, measure
+from frivkit_sweep_mlp.protocol import Protocol
+from frivkit_sweep_mlp.recipes import Recipe, read_table
+from frivkit_sweep_mlp.stack import Stack
+from frivkit_sweep_mlp.training import train
+
+
+@dataclass(frozen=True, slots=True)
+class StackWork:
+    """One stack, to be trained and measured.
+
+    Attributes:
+        stack: The networks.
+        protocol: How they are trained and measured.
+    """
+
+    stack: Stack
+    protocol: Protocol
+
+    @property
+    def name(self) -> str:
+        """Twelve hexadecimal digits of the stack and the protocol."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Row and column of the table of progress."""
+        return f"{self.stack.inputs:,} inputs, {self.stack.optimiser}", f"{self.stack.units} units"
+
+    @property
+    def networks(self) -> int:
+        """How many."""
+        return len(self.stack.nets)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides what is found."""
+        stack = self.stack
+        return {
+            "inputs": stack.inputs,
+            "examples": stack.examples,
+            "optimiser": stack.optimiser,
+            "width": stack.width,
+            "seed": stack.seed,
+        }
+
+    def run(self, folder: Path, threads: int, progress: Progress) -> Found:
+        """Train and measure; a stack is short, and leaves nothing to go on from."""
+        del folder
+        stack, protocol = self.stack, self.protocol
+        with _torch(threads):
+            data = make_data(stack.inputs, stack.examples, stack.seed, protocol.balance)
+            progress.start(f"{stack.units} units, seed {stack.seed}", protocol.epochs)
+            networks = train(stack, protocol, data, progress)
+            progress.finish()
+            measured = measure(networks, stack, protocol, data)
+        return Found(rows_of(stack, measured), curves_of(stack, measured))
+
+
+def plan(table: dict[str, Any], asked: Asked) -> Plan:
+    """Make a plan of a recipe of stacked perceptrons.
+
+    Raises:
+        UsageError: the table is not as it must be.
+    """
+    recipe = read_table(table, asked)
+    return plan_of(recipe)
+
+
+def plan_of(recipe: Recipe) -> Plan:
+    """Make a plan of a recipe that has been read."""
+    return Plan(
+        title=recipe.title,
+        figures=(recipe.figure,),
+        settings={"stacks": asdict(recipe.protocol)},
+        described={
+            "series": [asdict(series) for series in recipe.series],
+            "scale": asdict(recipe.scale),
+        },
+        missing=lambda rows: missing(recipe, rows),
+        points=lambda rows: figure_rows(recipe, rows),
+    )
+
+
+def missing(recipe: Recipe, rows: Sequence[Row]) -> tuple[list[Work], int]:
+    """Give the stacks of a recipe without the networks that are there, and how many those are."""
+    finished = {Key.of(row) for row in rows}
+    todo: list[Work] = []
+    found = 0
+    for stack in recipe.stacks():
+        nets = [key.net for key in keys(stack) if key not in finished]
+        found += len(stack.nets) - len(nets)
+        if nets:
+            todo.append(StackWork(stack.of(nets), recipe.protocol))
+    return todo, found
+
+
+@contextmanager
+def _torch(threads: int) -> Iterator[None]:
+    """Bound torch's threads, and count numbers too small to matter as 0: they are slow."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)

@@ -1,0 +1,25 @@
+"""The built-in recipes of convolutional networks."""
+
+from importlib.resources import files
+
+_RECIPES = files("frivkit_sweep_networks") / "recipes"
+
+ALEXNET_ACTIVATIONS = _RECIPES / "alexnet-activations.toml"
+ALEXNET_K = _RECIPES / "alexnet-k.toml"
+ALEXNET_OPTIMISERS = _RECIPES / "alexnet-optimisers.toml"
+ALEXNET_RANDOM_INITS = _RECIPES / "alexnet-random-inits.toml"
+E1 = _RECIPES / "e1.toml"
+E2 = _RECIPES / "e2.toml"
+E3 = _RECIPES / "e3.toml"
+E4 = _RECIPES / "e4.toml"
+E5 = _RECIPES / "e5.toml"
+E6 = _RECIPES / "e6.toml"
+E10 = _RECIPES / "e10.toml"
+E11 = _RECIPES / "e11.toml"
+E12 = _RECIPES / "e12.toml"
+FIG1 = _RECIPES / "fig1.toml"
+FIG2 = _RECIPES / "fig2.toml"
+FIG3 = _RECIPES / "fig3.toml"
+FIG4A = _RECIPES / "fig4a.toml"
+FIG4B = _RECIPES / "fig4b.toml"
+FIG4C = _RECIPES / "fig4c.toml"

@@ -1,0 +1,63 @@
+"""Dead units: those that are zero, or do not change at all, whatever the example.
+
+Source: "ReLU neurons become inactive and only output 0 for any input" (Lu et al., "Dying ReLU and
+Initialization: Theory and Numerical Examples", 2019, arXiv:1903.06733), any input meaning here any
+of the examples.  Casper et al., "Frivolous Units", AAAI 2021, do not count dead units; they are the
+plainest of frivolous ones, prunable as well as redundant.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.measure.metric import Measurement, Metric
+from frivkit.measure.study import Study
+from frivkit.units.moments import Moments
+from frivkit_unit_metrics.layers import Options, layer_moments, varying, with_network
+
+
+def zero(moments: Moments) -> NDArray[np.bool_]:
+    """Tell which units are zero in every row, shape (units,).
+
+    Example:
+        >>> zero(Moments.of(np.array([[0.0, 2.0], [0.0, 2.0]]))).tolist()
+        [True, False]
+    """
+    dead: NDArray[np.bool_] = ~varying(moments) & (moments.mean == 0)
+    return dead
+
+
+def measure(study: Study, options: Options) -> Iterator[Measurement]:
+    """Measure the mean over layers, then the share of each layer's units that are always zero."""
+    selector = study.units("map")
+    layers = []
+    for site, moments in layer_moments(study, selector, "dead-units", exact=options.exact):
+        dead, constant = zero(moments), ~varying(moments)
+        layers.append(
+            Measurement(
+                metric="dead-units",
+                scope="layer",
+                layer=site.layer,
+                value=float(dead.mean()),
+                units=selector.name,
+                protocol=study.protocol,
+                examples=study.examples,
+                detail={
+                    "units": moments.units,
+                    "rows": moments.count,
+                    "zero_units": int(dead.sum()),
+                    "constant_units": int(constant.sum()),
+                    "constant_share": float(constant.mean()),
+                    "per_unit": {
+                        "value": dead.astype(int).tolist(),
+                        "mean": moments.mean.tolist(),
+                        "sd": np.where(constant, 0.0, np.sqrt(moments.variance)).tolist(),
+                    },
+                },
+            )
+        )
+    yield from with_network(study, layers)
+
+
+METRIC = Metric(measure, Options, per_unit=True)

@@ -1,0 +1,107 @@
+"""What the meters of this plugin have in common: sums over each layer, and the mean over layers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.errors import DataError, ModelError
+from frivkit.graph.sites.survey import Site
+from frivkit.measure.metric import Measurement
+from frivkit.measure.study import Study
+from frivkit.units.moments import Moments, merged
+from frivkit.units.selector import UnitSelector
+
+NO_PAIR = {"note": "fewer than two units vary, so there is no pair of them"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How sums are taken.
+
+    Attributes:
+        exact: Sum in float64 throughout.
+    """
+
+    exact: bool = False
+
+
+def layer_moments(
+    study: Study, selector: UnitSelector, metric: str, *, exact: bool
+) -> Iterator[tuple[Site, Moments]]:
+    """Give each site under study with its moments over all examples.
+
+    Metrics that ask with the same selector and ``exact`` share what the study keeps: one pass over
+    the data, as long as the Grams of all layers fit into memory together.
+
+    Args:
+        study: The study.
+        selector: How units are read.
+        metric: The metric that asks, for messages.
+        exact: Sum in float64 throughout.
+
+    Raises:
+        DataError: there is but one example.
+        ModelError: a layer's sums are not finite, or its Gram alone does not fit into memory.
+    """
+    if study.examples < 2:
+        raise DataError(f"{metric} compares examples and {study.data.spec} has one; give more")
+    for site, parts in study.moments(selector, exact=exact):
+        moments = merged(parts)
+        if not moments.finite:
+            remedy = "" if exact else ", or give --option exact=true for numbers above 1e19"
+            raise ModelError(
+                f"layer {site.layer} gives activations that are not finite (or overflow when "
+                f"squared), so {metric} is undefined: leave it out with --layer, or change the "
+                f"data{remedy}"
+            )
+        yield site, moments
+
+
+def varying(moments: Moments) -> NDArray[np.bool_]:
+    """Tell which units vary over the rows, shape (units,).
+
+    Example:
+        >>> varying(Moments.of(np.array([[1.0, 2.0], [1.0, 4.0]]))).tolist()
+        [False, True]
+    """
+    vary: NDArray[np.bool_] = moments.variance > 0
+    return vary
+
+
+def with_network(study: Study, layers: Sequence[Measurement]) -> Iterator[Measurement]:
+    """Give the mean over layers, each with equal weight, then the layers.
+
+    Layers whose value is undefined do not count; without any other the mean is undefined too.  It
+    is left out when only some layers are under study.
+    """
+    if study.complete:
+        values = [layer.value for layer in layers]
+        known = [value for value in values if value is not None]
+        yield Measurement(
+            metric=layers[0].metric,
+            scope="network",
+            layer=None,
+            value=float(np.mean(known)) if known else None,
+            units=layers[0].units,
+            protocol=study.protocol,
+            examples=study.examples,
+            detail={"layers": values, "undefined_layers": len(values) - len(known)}
+            | ({} if known else {"note": "no layer has a value"}),
+        )
+    yield from layers
+
+
+def one_a_unit(values: NDArray[Any], defined: NDArray[np.bool_]) -> list[Any]:
+    """Give a column of ``per_unit``: one value a unit, None where it is undefined.
+
+    Example:
+        >>> one_a_unit(np.array([0.5, 7.0]), np.array([True, False]))
+        [0.5, None]
+    """
+    return [
+        value if known else None
+        for value, known in zip(values.tolist(), defined.tolist(), strict=True)
+    ]
