@@ -14,7 +14,7 @@ from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.plan import thinned
 from frivkit.errors import BudgetError
 from frivkit.graph.onnx_io.save import save
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import load_model, named_data
 from frivkit.progress import Silent
@@ -148,4 +148,4 @@ class Contenders:
         model = complete_shapes(model, asked.device, data)
         output = model.output(None)
         run = Run(data, output, asked.device, asked.memory, asked.seed, Silent())
-        return calibrate(model, survey(model, None), run)
+        return calibrate(model, find_sites(model, None), run)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.setting import THREADS
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.runtime.session import Device

@@ -8,7 +8,7 @@ from benchmarks.subjects import Kind, Subject
 from frivkit.data import open_data
 from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.progress import Silent
 from frivkit.runtime.session import Device
@@ -38,7 +38,7 @@ def amounts(subject: Subject, path: Path) -> Amounts:
     found = macs(model.graph)
     if found is None:
         raise SystemExit(f"the multiply-accumulates of {path} are not known")
-    units = sum(site.width for site in survey(model, None).sites)
+    units = sum(site.width for site in find_sites(model, None).sites)
     return {"macs": found, "params": model.parameters, "units": units}
 
 

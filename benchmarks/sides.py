@@ -16,7 +16,7 @@ from benchmarks.job import Curves, Job, Trial, request
 from benchmarks.nets import Case
 from benchmarks.runtime import session
 from benchmarks.setting import THREADS
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 from frivkit.measure.pipeline import analyze
 
 Labels = NDArray[np.int64]

@@ -3,33 +3,34 @@
 from textwrap import dedent
 
 from frivkit.graph.model import Model
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 
 OUT = "its units are the model's outputs"
 MET = "where no units lie along their axis"
 
 
 def picture(model: Model, output: str | None = None, joined: tuple[str, ...] = ()) -> str:
-    found = survey(model, output, joined)
+    found = find_sites(model, output, joined)
     operators = {value.name: node.op_type for node in model.graph for value in node.outputs}
     layers = {site.name: site.layer for site in found.sites}
     lines = []
     for site in found.sites:
         places = "x".join(map(str, site.spatial)) or "-"
         axis = "" if site.axis == 1 else f" on axis {site.axis}"
-        writers = "" if len(site.writers) == 1 else f" by {' '.join(site.writers)}"
+        producers = "" if len(site.producers) == 1 else f" by {' '.join(site.producers)}"
+        kind = f"{site.op}>{operators[site.name]}"
         lines.append(
-            f"{site.layer}: {site.op}>{operators[site.name]} {site.width}{axis}, {places}{writers}"
+            f"{site.layer}: {kind} {site.width}{axis}, {places}{producers}"
             f" -> {' '.join(site.readers) or 'nobody'}"
         )
         lines += [f"! {reason}" for reason in site.ends]
     for coupling in found.couplings:
-        for junction in coupling.junctions:
+        for merge_point in coupling.merge_points:
             parts = [
                 layers[part.site] + (f"+{part.offset}" if part.offset else "")
-                for part in junction.parts
+                for part in merge_point.parts
             ]
-            lines.append(f"= {junction.kind} {' '.join(parts)}")
+            lines.append(f"= {merge_point.kind} {' '.join(parts)}")
     for skip in found.skipped:
         lines.append(f"- {skip.node}: {skip.reason}")
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.layout import Layout
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import Groups
-from frivkit.graph.sites.survey import Survey, survey
+from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.graph.surgery.narrow import narrow
 from tests.nets import examples, opened
 
@@ -38,12 +38,12 @@ def staying(layout: Layout, flags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]
     return np.array([bool(flags[unit]) if unit >= 0 else True for unit in units])
 
 
-def masked_readers(model: Model, survey: Survey, keep: Flags) -> ir.Model:
+def masked_readers(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
     """Give the model with zeros where a weighted node would read a unit that leaves."""
     copy = model.ir.clone()
     for node in [node for node in copy.graph if node.op_type in READERS]:
         for index, value in enumerate(node.inputs):
-            layouts = survey.layouts.get(value.name or "", ()) if value is not None else ()
+            layouts = site_map.layouts.get(value.name or "", ()) if value is not None else ()
             for site, layout in layouts:
                 shape = [1] * len(value.shape)
                 for axis, size in zip(layout.axes, layout.units.shape, strict=True):
@@ -54,10 +54,10 @@ def masked_readers(model: Model, survey: Survey, keep: Flags) -> ir.Model:
     return copy
 
 
-def masked_sites(model: Model, survey: Survey, keep: Flags) -> ir.Model:
+def masked_sites(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
     """Give the model with zeros in the sites' own tensors, for all that reads these."""
     copy = model.ir.clone()
-    for site in survey.sites:
+    for site in site_map.sites:
         shape = [1] * (len(site.shape) + 1)
         shape[site.axis] = -1
         for node in list(copy.graph):
@@ -122,7 +122,7 @@ def batches(model):
 def narrowed(proto, tmp_path, **drop):
     """Give the model, its survey, flags without the units to drop, and what is left."""
     model = opened(proto, tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     widths = {site.name: site.width for site in found.sites}
     keep = {name: ~np.isin(np.arange(widths[name]), units) for name, units in drop.items()}
     return model, found, keep, narrow(model, found, keep)

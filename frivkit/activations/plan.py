@@ -15,7 +15,7 @@ import frivkit
 from frivkit.cache.entry import stored_name
 from frivkit.cache.writer import chunk_shape
 from frivkit.errors import ModelError
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 from frivkit.measure.study import Study
 from frivkit.runtime.session import Device
 from frivkit.units.selector import UnitSelector
@@ -225,7 +225,7 @@ def _draw(study: Study, site: Site, rows: int, selector: UnitSelector) -> Sample
     """Draw rows without replacement; which ones depends on no other layer that is chosen."""
     each = len(selector.rows(site, np.zeros((1, *site.shape), np.float32)))
     total = study.examples * each
-    place = [known.name for known in study.survey.sites].index(site.name)
+    place = [known.name for known in study.site_map.sites].index(site.name)
     generator = np.random.default_rng([study.seed, place])
     drawn = generator.choice(total, min(rows, total), replace=False, shuffle=False)
     return Sample(np.sort(drawn).astype(np.int64), each)

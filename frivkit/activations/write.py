@@ -16,7 +16,7 @@ from frivkit.activations.plan import key_of, layer_path, plan_of
 from frivkit.cache import format_size
 from frivkit.data import Batch
 from frivkit.errors import FrivkitError, ModelError, UsageError
-from frivkit.graph.instrument.perturb import tapped
+from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
 from frivkit.progress import Progress, Silent
@@ -106,7 +106,7 @@ class _Job:
     def __init__(self, study: Study, request: Request, key: Mapping[str, str | int | None]) -> None:
         self._study, self._output = study, str(key["output"])
         self._names = list(dict.fromkeys([*(site.name for site in study.sites), self._output]))
-        self._graph = tapped(study.model, self._names)
+        self._graph = with_outputs(study.model, self._names)
         self._session = Session(self._graph.ir, request.device)
         self._judge = Judge.of_output(study.model.graph, self._output, request.asked)
         # Half for what the runtime holds, half for a layer laid out as rows.

@@ -21,8 +21,8 @@ def command(*, common: Common, model: Path, json_to: str | None, joined: tuple[s
 
     clock = Clock.start()
     check_places(json_to, model=model)
-    found, survey = inspect_model(common.request(model, joined=joined))
-    document = inspection_document(found, survey, clock, common.output_name)
+    found, site_map = inspect_model(common.request(model, joined=joined))
+    document = inspection_document(found, site_map, clock, common.output_name)
     if json_to:
         write_json(document, json_to)
     if json_to != "-":

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from frivkit.compression.plan import Resource
 from frivkit.compression.ranking import Ranking
 from frivkit.graph.cost import node_cost
-from frivkit.graph.layout import STAYS, attribute, shape_of
+from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model, is_constant
 from frivkit.graph.sites.consumers import READERS
-from frivkit.graph.sites.groups import Examined
+from frivkit.graph.sites.groups import PruningGraph
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +47,7 @@ class _Node:
 
 def allocate(
     model: Model,
-    examined: Examined,
+    pruning_graph: PruningGraph,
     rankings: Sequence[Ranking],
     resource: Resource,
 ) -> Allocated:
@@ -57,58 +57,58 @@ def allocate(
 
     Args:
         model: The model.
-        examined: Its groups, and where they lie.
+        pruning_graph: Its groups, and where they lie.
         rankings: The order within each bundle, and the errors.
         resource: What is to be freed.
     """
-    ledger = _Ledger(model, examined, resource)
+    ledger = _Ledger(model, pruning_graph, resource)
     at = [0] * len(rankings)
 
-    def price(bundle: int) -> float:
-        ranking, k = rankings[bundle], at[bundle]
+    def price(layer_group: int) -> float:
+        ranking, k = rankings[layer_group], at[layer_group]
         return _step(ranking, k) / max(ledger.frees(int(ranking.order[k])), 1e-12)
 
     heap = [(price(b), b) for b, ranking in enumerate(rankings) if len(ranking.order)]
     heapq.heapify(heap)
     order, errors, error = [], [], 0.0
     while heap:
-        _, bundle = heapq.heappop(heap)
-        now = price(bundle)  # what it frees may have shrunk since
+        _, layer_group = heapq.heappop(heap)
+        now = price(layer_group)  # what it frees may have shrunk since
         if heap and now > heap[0][0]:
-            heapq.heappush(heap, (now, bundle))
+            heapq.heappush(heap, (now, layer_group))
             continue
-        ranking, k = rankings[bundle], at[bundle]
+        ranking, k = rankings[layer_group], at[layer_group]
         group = int(ranking.order[k])
         if ledger.may_leave(group):
             ledger.remove(group)
             error += _step(ranking, k)
             order.append(group)
             errors.append(error)
-        at[bundle] += 1
-        if at[bundle] < len(ranking.order):
-            heapq.heappush(heap, (price(bundle), bundle))
+        at[layer_group] += 1
+        if at[layer_group] < len(ranking.order):
+            heapq.heappush(heap, (price(layer_group), layer_group))
     return Allocated(np.array(order, np.intp), np.array(errors))
 
 
-def allocate_alike(examined: Examined, rankings: Sequence[Ranking]) -> Allocated:
+def allocate_alike(pruning_graph: PruningGraph, rankings: Sequence[Ranking]) -> Allocated:
     """Order groups so that at any time each bundle has lost about the same share of its own.
 
     Args:
-        examined: The groups, and where they lie.
+        pruning_graph: The groups, and where they lie.
         rankings: The order within each bundle, and the errors.
     """
-    left = _Left(examined)
+    left = _Left(pruning_graph)
     turns = sorted(
         ((k + 1) / len(ranking.order), b, k)
         for b, ranking in enumerate(rankings)
         for k in range(len(ranking.order))
     )
     order, errors, error = [], [], 0.0
-    for _, bundle, k in turns:
-        group = int(rankings[bundle].order[k])
+    for _, layer_group, k in turns:
+        group = int(rankings[layer_group].order[k])
         if left.may_leave(group):
             left.remove(group)
-            error += _step(rankings[bundle], k)
+            error += _step(rankings[layer_group], k)
             order.append(group)
             errors.append(error)
     return Allocated(np.array(order, np.intp), np.array(errors))
@@ -123,8 +123,8 @@ def _step(ranking: Ranking, k: int) -> float:
 class _Left:
     """How many groups are left of each site, and of each part into which units are split."""
 
-    def __init__(self, examined: Examined) -> None:
-        groups = examined.groups
+    def __init__(self, pruning_graph: PruningGraph) -> None:
+        groups = pruning_graph.groups
         rows = [*(np.unique(of) for of in groups.of.values()), *groups.rows]
         self._left = [len(row) for row in rows]
         self._rows: dict[int, list[int]] = {}
@@ -145,13 +145,13 @@ class _Left:
 class _Ledger:
     """What a model costs as units leave."""
 
-    def __init__(self, model: Model, examined: Examined, resource: Resource) -> None:
+    def __init__(self, model: Model, pruning_graph: PruningGraph, resource: Resource) -> None:
         """Begin with all units."""
         self._units = resource == "units"
-        self._nodes, self._touched = _nodes(model, examined, resource)
-        of = examined.groups.of
+        self._nodes, self._touched = _nodes(model, pruning_graph, resource)
+        of = pruning_graph.groups.of
         self._sizes = np.bincount(np.concatenate(list(of.values())), minlength=1)
-        self._left = _Left(examined)
+        self._left = _Left(pruning_graph)
 
     def may_leave(self, group: int) -> bool:
         """Tell whether each site would keep a unit."""
@@ -180,12 +180,12 @@ def _freed(node: _Node, read: float, written: float) -> float:
 
 
 def _nodes(
-    model: Model, examined: Examined, resource: Resource
+    model: Model, pruning_graph: PruningGraph, resource: Resource
 ) -> tuple[list[_Node], Mapping[int, dict[int, tuple[float, float]]]]:
     """Give the weighted nodes, and for each group how many positions of each lie in and behind."""
     nodes: list[_Node] = []
     touched: dict[int, dict[int, tuple[float, float]]] = {}
-    marks = examined.ties.marks
+    marks = pruning_graph.ties.marks
     for node in model.graph:
         if node.op_type not in READERS:
             continue
@@ -204,7 +204,7 @@ def _nodes(
         sizes = [max(1, len(part)) for part in (read, written)]
         nodes.append(_Node(float(amount), *sizes, *sizes))
         for which, part in enumerate((read, written)):
-            found, counts = np.unique(part[part != STAYS], return_counts=True)
+            found, counts = np.unique(part[part != NO_GROUP], return_counts=True)
             for group, count in zip(found.tolist(), counts.tolist(), strict=True):
                 old = touched.setdefault(group, {}).get(index, (0.0, 0.0))
                 touched[group][index] = (

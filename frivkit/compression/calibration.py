@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from frivkit.compression.layer_groups import Bundle, find_bundles
+from frivkit.compression.layer_groups import LayerGroup, find_layer_groups
 from frivkit.compression.linear_consumers import (
     Reading,
     Source,
@@ -14,8 +14,8 @@ from frivkit.compression.linear_consumers import (
 from frivkit.compression.patch_moments import Sums, sum_patches
 from frivkit.data import Dataset
 from frivkit.graph.model import Model
-from frivkit.graph.sites.groups import Examined, examine
-from frivkit.graph.sites.survey import Survey
+from frivkit.graph.sites.groups import PruningGraph, analyze_groups
+from frivkit.graph.sites.site_map import SiteMap
 from frivkit.progress import Progress
 from frivkit.runtime.labels import Asked
 from frivkit.runtime.session import Device
@@ -50,34 +50,34 @@ class Calibration:
 
     Attributes:
         model: The model, its shapes complete.
-        survey: Its layers.
-        examined: What can leave.
+        site_map: Its layers.
+        pruning_graph: What can leave.
         readings: What reads units.
         sums: The moments of what they read.
         variances: The variance of what their outputs meet, by the tensor's name.
-        bundles: The layers whose units leave together.
+        layer_groups: The layers whose units leave together.
         run: The data, and how the model is run on them.
     """
 
     model: Model
-    survey: Survey
-    examined: Examined
+    site_map: SiteMap
+    pruning_graph: PruningGraph
     readings: tuple[Reading, ...]
     sums: Mapping[Source, Sums]
     variances: Mapping[str, float]
-    bundles: tuple[Bundle, ...]
+    layer_groups: tuple[LayerGroup, ...]
     run: Run
 
 
-def calibrate(model: Model, survey: Survey, run: Run) -> Calibration:
+def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
     """Take the one pass over the data that ranking, allocation and the plain refit need.
 
     Raises:
         ModelError: activations are not finite.
     """
-    examined = examine(model, survey)
-    readings = find_readings(model, survey, examined)
-    examined = hold_what_cannot_be_refitted(model, survey, examined, readings)
+    pruning_graph = analyze_groups(model, site_map)
+    readings = find_readings(model, site_map, pruning_graph)
+    pruning_graph = hold_what_cannot_be_refitted(model, site_map, pruning_graph, readings)
     sums, variances = sum_patches(
         model,
         sources_of(readings),
@@ -88,8 +88,8 @@ def calibrate(model: Model, survey: Survey, run: Run) -> Calibration:
         seed=run.seed,
         progress=run.progress,
     )
-    layers = {site.name: site.layer for site in survey.sites}
-    bundles = find_bundles(
-        model, layers, examined, readings=readings, sums=sums, variances=variances
+    layers = {site.name: site.layer for site in site_map.sites}
+    layer_groups = find_layer_groups(
+        model, layers, pruning_graph, readings=readings, sums=sums, variances=variances
     )
-    return Calibration(model, survey, examined, readings, sums, variances, bundles, run)
+    return Calibration(model, site_map, pruning_graph, readings, sums, variances, layer_groups, run)

@@ -18,7 +18,7 @@ from frivkit.data.subset import split
 from frivkit.errors import BudgetError, DataError, ModelError, UsageError
 from frivkit.graph.model import Model, parameters
 from frivkit.graph.onnx_io.save import save
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.progress import Progress, Silent
@@ -89,8 +89,8 @@ class Compression:
     @property
     def declined(self) -> Mapping[str, str]:
         """Why no unit of a layer can leave, by the layer's name, for each such layer."""
-        groups = self.calibration.examined.groups
-        sites = self.calibration.survey.sites
+        groups = self.calibration.pruning_graph.groups
+        sites = self.calibration.site_map.sites
         reasons = {site.layer: groups.reason(site.name) for site in sites}
         return {layer: reason for layer, reason in reasons.items() if reason is not None}
 
@@ -147,8 +147,8 @@ def compress(
         progress,
         request.asked,
     )
-    calibration = calibrate(model, survey(model, request.output), run)
-    widest = max((site.width for site in calibration.survey.sites), default=0)
+    calibration = calibrate(model, find_sites(model, request.output), run)
+    widest = max((site.width for site in calibration.site_map.sites), default=0)
     if data.examples < widest:
         warnings += (
             f"{data.examples} examples calibrate layers of up to {widest} units: fits lean on "

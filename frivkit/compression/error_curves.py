@@ -56,7 +56,7 @@ def _bent(calibration: Calibration, ranking: Ranking) -> Ranking:
 
 def _refitted(calibration: Calibration, ranking: Ranking, count: int) -> float | None:
     """Give what readers lose when the first groups have left, None where no refit can tell."""
-    stays = np.ones(calibration.examined.groups.count + 1, np.bool_)
+    stays = np.ones(calibration.pruning_graph.groups.count + 1, np.bool_)
     stays[ranking.order[:count]] = False
     total, told = 0.0, False
     for reading in calibration.readings:

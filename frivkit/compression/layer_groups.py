@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from frivkit.compression.linear_consumers import Array, Reading, Source, slots_of
 from frivkit.compression.patch_moments import Sums
-from frivkit.graph.layout import STAYS, attribute, shape_of
+from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.sites.consumers import READERS
-from frivkit.graph.sites.groups import Examined
+from frivkit.graph.sites.groups import PruningGraph
 from frivkit.units.elimination import RIDGE, Term
 
 LEAN = 4e-3
@@ -22,7 +22,7 @@ With many units and few rows others seem to explain a unit that they know nothin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bundle:
+class LayerGroup:
     """Layers whose units can only leave together.
 
     Attributes:
@@ -51,7 +51,7 @@ class Bundle:
         count = len(self.groups)
         total = np.zeros((count, count))
         for term in self.terms:
-            free = term.groups != STAYS
+            free = term.groups != NO_GROUP
             where, inner = term.groups[free], term.covariance[np.ix_(free, free)]
             trace = float(inner.diagonal().sum())
             if trace > 0:
@@ -59,15 +59,15 @@ class Bundle:
         return total
 
 
-def find_bundles(
+def find_layer_groups(
     model: Model,
     layers: Mapping[str, str],
-    examined: Examined,
+    pruning_graph: PruningGraph,
     *,
     readings: Sequence[Reading],
     sums: Mapping[Source, Sums],
     variances: Mapping[str, float],
-) -> tuple[Bundle, ...]:
+) -> tuple[LayerGroup, ...]:
     """Give every bundle of which a unit can leave.
 
     Each place of a patch counts alike, so the moments of units are those over all places that the
@@ -76,34 +76,34 @@ def find_bundles(
     Args:
         model: The model.
         layers: The layer of each site, by the site's name.
-        examined: What can leave, and what only together.
+        pruning_graph: What can leave, and what only together.
         readings: What reads units.
         sums: The moments of their rows.
         variances: The variance of what their outputs meet, by the tensor's name.
     """
-    groups = examined.groups
+    groups = pruning_graph.groups
     units = {id(reading): _units(reading, sums[reading.source]) for reading in readings}
-    written = _written(model, examined)
+    written = _written(model, pruning_graph)
     found = []
-    for sites in groups.bundles:
+    for sites in groups.layer_groups:
         members = np.unique(np.concatenate([groups.of[site] for site in sites]))
         members = members[groups.free[members]]
         if not members.size:
             continue
-        local = np.full(groups.count + 1, STAYS, np.intp)  # the last stands for STAYS
+        local = np.full(groups.count + 1, NO_GROUP, np.intp)  # the last stands for NO_GROUP
         local[members] = np.arange(members.size)
         terms, ridge = [], RIDGE
         for reading in readings:
             marks, covariance, readers = units[id(reading)]
             mine = local[marks]
-            if (mine != STAYS).any():
+            if (mine != NO_GROUP).any():
                 variance = variances.get(reading.meets, 0.0)
                 weight = 1 / variance if variance > 0 else 0.0
                 terms.append(Term(covariance, readers, mine, weight))
                 rows = sums[reading.source].whole.count
                 ridge = max(ridge, LEAN * len(marks) / rows)
         found.append(
-            Bundle(
+            LayerGroup(
                 tuple(sites),
                 tuple(layers[site] for site in sites),
                 members,
@@ -136,9 +136,9 @@ def _units(reading: Reading, sums: Sums) -> tuple[NDArray[np.intp], Array, Array
     return marks, covariance, vectors * np.sqrt(np.maximum(values, 0.0))
 
 
-def _written(model: Model, examined: Examined) -> Array:
+def _written(model: Model, pruning_graph: PruningGraph) -> Array:
     """Give the sum of squares of the weights that write each group, shape (groups,)."""
-    total = np.zeros(examined.groups.count)
+    total = np.zeros(pruning_graph.groups.count)
     for node in model.graph:
         weight = constant_tensor(node.inputs[1]) if node.op_type in READERS else None
         if weight is None:
@@ -153,7 +153,7 @@ def _written(model: Model, examined: Examined) -> Array:
             axis = 0 if first else squares.ndim - 1
             by_output = squares.sum(axis=tuple(i for i in range(squares.ndim) if i != axis))
         rank = len(shape_of(node.outputs[0]) or (0, 0))
-        at = examined.ties.at(node.outputs[0]).get(1 if "Conv" in node.op_type else rank - 1)
+        at = pruning_graph.ties.at(node.outputs[0]).get(1 if "Conv" in node.op_type else rank - 1)
         if at is not None and len(at) == len(by_output):
-            np.add.at(total, at[at != STAYS], by_output[at != STAYS])
+            np.add.at(total, at[at != NO_GROUP], by_output[at != NO_GROUP])
     return total

@@ -9,13 +9,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.graph.layout import STAYS, attribute, shape_of
+from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
-from frivkit.graph.sites.groups import Examined
-from frivkit.graph.sites.survey import Survey
+from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.site_map import SiteMap
 
 Array = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ class Reading:
         source: Where its rows come from.
         matrix: What makes outputs of a row, shape (columns, outputs).
         bias: What is added, shape (outputs,).
-        marks: The group that lies in each column, ``STAYS`` where none does, shape (columns,).
+        marks: The group that lies in each column, ``NO_GROUP`` where none does, shape (columns,).
         made: The same of each output, shape (outputs,).
         shape: The shape of the weight in the file.
         gain: By what each output is multiplied before it meets anything else, shape (outputs,).
@@ -127,7 +127,9 @@ class Reading:
         return matrix.reshape(positions, *self.shape[1:])
 
 
-def find_readings(model: Model, survey: Survey, examined: Examined) -> tuple[Reading, ...]:
+def find_readings(
+    model: Model, site_map: SiteMap, pruning_graph: PruningGraph
+) -> tuple[Reading, ...]:
     """Give every node whose weights can be refitted when units before it leave.
 
     Grouped convolutions are not among them: each of their groups leaves as a whole or not at all,
@@ -135,17 +137,17 @@ def find_readings(model: Model, survey: Survey, examined: Examined) -> tuple[Rea
     """
     nodes = {node_label(node): node for node in model.graph}
     found = []
-    for consumer in find_consumers(model, survey):
+    for consumer in find_consumers(model, site_map):
         tensor = nodes[consumer.node].inputs[0]
         if tensor is None or not batch_first(tensor, model.batch):
             continue
         grouped = consumer.geometry is not None and consumer.geometry.group > 1
-        marks = examined.ties.marks.get(consumer.tensor, {}).get(consumer.axis)
-        if grouped or marks is None or (marks == STAYS).all():
+        marks = pruning_graph.ties.marks.get(consumer.tensor, {}).get(consumer.axis)
+        if grouped or marks is None or (marks == NO_GROUP).all():
             continue
         node = nodes[consumer.node]
         axis = -1 if consumer.op == "MatMul" else 1
-        output = examined.ties.at(node.outputs[0])
+        output = pruning_graph.ties.at(node.outputs[0])
         made = output.get(axis % len(shape_of(node.outputs[0]) or (0, 0)))
         reading = _reading(node, consumer, marks, made, model.batch)
         if reading is not None:
@@ -154,8 +156,8 @@ def find_readings(model: Model, survey: Survey, examined: Examined) -> tuple[Rea
 
 
 def hold_what_cannot_be_refitted(
-    model: Model, survey: Survey, examined: Examined, readings: Sequence[Reading]
-) -> Examined:
+    model: Model, site_map: SiteMap, pruning_graph: PruningGraph, readings: Sequence[Reading]
+) -> PruningGraph:
     """Hold the units that something reads whose weights cannot be refitted, and say what.
 
     A grouped convolution may read them: what it reads leaves with what it writes.
@@ -166,14 +168,14 @@ def hold_what_cannot_be_refitted(
         for node in model.graph
         if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
     }
-    groups = examined.groups
+    groups = pruning_graph.groups
     held = dict(groups.held)
-    for site in survey.sites:
+    for site in site_map.sites:
         unfit = [label for label in site.readers if label not in fitted | grouped]
         if unfit:
             for group in np.unique(groups.of[site.name]).tolist():
                 held.setdefault(group, f"{unfit[0]} reads its units and cannot be refitted")
-    return replace(examined, groups=replace(groups, held=held))
+    return replace(pruning_graph, groups=replace(groups, held=held))
 
 
 def _reading(
@@ -210,7 +212,7 @@ def _reading(
         return None
     outputs = matrix.shape[1]
     if made is None:
-        made = np.full(outputs, STAYS)
+        made = np.full(outputs, NO_GROUP)
     gain, meets, beside = _behind(node, outputs, batch)
     return Reading(
         consumer=consumer,
@@ -291,20 +293,20 @@ def slots_of(reading: Reading) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Give the columns of each unit of a reading, as many for every unit.
 
     Returns:
-        The group of each unit, ``STAYS`` for a position that no group lies in, shape (units,), and
-        its columns, shape (units, columns a unit).  Units with another number of columns than most
+        The group of each unit, ``NO_GROUP`` for a position that no group lies in, shape (units,),
+        and its columns, shape (units, columns a unit).  Units with another number of columns than most
         are left out.
     """
     taps = reading.source.taps
     axis = reading.marks[::taps]
-    single = np.flatnonzero(axis == STAYS)
-    units: list[tuple[int, NDArray[np.intp]]] = [(STAYS, np.array([p])) for p in single]
+    single = np.flatnonzero(axis == NO_GROUP)
+    units: list[tuple[int, NDArray[np.intp]]] = [(NO_GROUP, np.array([p])) for p in single]
     order = np.argsort(axis, kind="stable")
     groups, starts = np.unique(axis[order], return_index=True)
     for group, part in zip(groups, np.split(order, starts[1:]), strict=True):
-        if group != STAYS:
+        if group != NO_GROUP:
             units.append((int(group), part))
-    sizes = [len(part) for group, part in units if group != STAYS]
+    sizes = [len(part) for group, part in units if group != NO_GROUP]
     usual = max(set(sizes), key=sizes.count)
     kept = [(group, part) for group, part in units if len(part) == usual]
     positions = np.stack([part for _, part in kept])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.layer_groups import Bundle
+from frivkit.compression.layer_groups import LayerGroup
 from frivkit.compression.plan import Plan, Resource, fitted
 from frivkit.compression.ridge import Fit
 from frivkit.measure.study import Study
@@ -59,8 +59,8 @@ class Basis(Protocol):
         ...
 
 
-Ranker = Callable[[Bundle, Study], NDArray[np.int64]]
-"""Gives the places in ``bundle.groups`` from the first group to leave to the last, each once.
+Ranker = Callable[[LayerGroup, Study], NDArray[np.int64]]
+"""Gives the places in ``layer_group.groups`` from the first group to leave to the last, each once.
 
 The study is of the calibration examples; it is there for rankings that look at more than moments.
 """

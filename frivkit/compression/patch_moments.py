@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from frivkit.compression.linear_consumers import Array, Source
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
-from frivkit.graph.instrument.perturb import tapped
+from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.progress import Progress
 from frivkit.runtime.memory import batch_size
@@ -73,7 +73,7 @@ class Patches:
         self._names = list(dict.fromkeys([*(s.tensor for s in sources), *more]))
         inputs = {v.name for v in model.graph.inputs}
         self._given = [name for name in self._names if name in inputs]
-        graph = tapped(model, [name for name in self._names if name not in inputs])
+        graph = with_outputs(model, [name for name in self._names if name not in inputs])
         self._inputs = graph.inputs
         self._session = Session(graph.ir, device)
 

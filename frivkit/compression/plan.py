@@ -14,7 +14,7 @@ from frivkit.compression.ridge import Fit, fit, sliced
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
-from frivkit.graph.surgery.factorize import factored
+from frivkit.graph.surgery.factorize import factorize
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.graph.surgery.set_weights import refit
 
@@ -75,7 +75,7 @@ class Plan:
 
 def everything(calibration: Calibration) -> dict[str, NDArray[np.bool_]]:
     """Give the flags under which all units stay."""
-    return {site.name: np.ones(site.width, np.bool_) for site in calibration.survey.sites}
+    return {site.name: np.ones(site.width, np.bool_) for site in calibration.site_map.sites}
 
 
 def readings_under(
@@ -91,7 +91,7 @@ def readings_under(
 
 def group_flags(calibration: Calibration, keep: Keep) -> NDArray[np.bool_]:
     """Say of each group whether it stays; the last stands for what no group lies in."""
-    groups = calibration.examined.groups
+    groups = calibration.pruning_graph.groups
     stays = np.ones(groups.count + 1, np.bool_)
     for site, flags in keep.items():
         stays[groups.of[site][~flags]] = False
@@ -115,14 +115,14 @@ def cut(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
 
 def thinned(calibration: Calibration, plan: Plan) -> ir.Model:
     """Give the thinner model."""
-    model = narrow(calibration.model, calibration.survey, plan.keep)
+    model = narrow(calibration.model, calibration.site_map, plan.keep)
     new = {
         each.reading.consumer.node: (each.reading.weight(each.matrix, each.columns), each.bias)
         for each in plan.fits
     }
     model = refit(model, new)
     halves = {each.reading.consumer.node: _halves(each) for each in plan.factors}
-    return factored(model, halves) if halves else model
+    return factorize(model, halves) if halves else model
 
 
 def _halves(each: Factors) -> tuple[Array, Array, Array | None]:
@@ -137,7 +137,7 @@ def amount(
 ) -> float:
     """Count what a model costs."""
     if resource == "units":
-        sites = calibration.survey.sites
+        sites = calibration.site_map.sites
         return float(sum(s.width if keep is None else keep[s.name].sum() for s in sites))
     if resource == "params":
         return float(parameters(graph.graph) + _biases(calibration, keep))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.layer_groups import Bundle
+from frivkit.compression.layer_groups import LayerGroup
 from frivkit.compression.linear_consumers import Array
 from frivkit.errors import PluginError
-from frivkit.graph.layout import STAYS
+from frivkit.graph.layout import NO_GROUP
 from frivkit.units.elimination import errors_along
 
 
@@ -28,24 +28,26 @@ class Ranking:
     errors: Array
 
 
-def ranked(bundle: Bundle, places: NDArray[np.int64]) -> Ranking:
+def ranked(layer_group: LayerGroup, places: NDArray[np.int64]) -> Ranking:
     """Give the ranking that an order of places makes: what nothing reads leaves first, and free.
 
     Args:
-        bundle: The bundle.
-        places: The places in ``bundle.groups`` from the first to leave to the last.
+        layer_group: The bundle.
+        places: The places in ``layer_group.groups`` from the first to leave to the last.
 
     Raises:
         PluginError: the order leaves a group out or has one twice.
     """
-    if not np.array_equal(np.sort(places), np.arange(len(bundle.groups))):
+    if not np.array_equal(np.sort(places), np.arange(len(layer_group.groups))):
         raise PluginError(
-            f"the ranking gave {len(np.unique(places))} of {len(bundle.groups)} units of "
-            f"{bundle.layers[0]}; it must give each once"
+            f"the ranking gave {len(np.unique(places))} of {len(layer_group.groups)} units of "
+            f"{layer_group.layers[0]}; it must give each once"
         )
-    read = np.zeros(len(bundle.groups), np.bool_)
-    for term in bundle.terms:
-        read[term.groups[term.groups != STAYS]] = True
+    read = np.zeros(len(layer_group.groups), np.bool_)
+    for term in layer_group.terms:
+        read[term.groups[term.groups != NO_GROUP]] = True
     first, then = places[~read[places]], places[read[places]]
-    errors = np.concatenate([np.zeros(len(first)), errors_along(bundle.terms, then, bundle.ridge)])
-    return Ranking(bundle.sites, bundle.groups[np.concatenate([first, then])], errors)
+    errors = np.concatenate(
+        [np.zeros(len(first)), errors_along(layer_group.terms, then, layer_group.ridge)]
+    )
+    return Ranking(layer_group.sites, layer_group.groups[np.concatenate([first, then])], errors)

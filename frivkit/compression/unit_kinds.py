@@ -50,16 +50,16 @@ def kinds_of(calibration: Calibration, keep: Keep) -> Kinds:
     """
     stays = group_flags(calibration, keep)[:-1]
     prunable, redundant = np.zeros((2, len(stays)), np.bool_)
-    for bundle in calibration.bundles:
-        left = stays[bundle.groups]
+    for layer_group in calibration.layer_groups:
+        left = stays[layer_group.groups]
         if left.all():
             continue
-        covariance = bundle.covariance
-        found = stand_in(np.zeros(len(left)), covariance, left, bundle.ridge)
+        covariance = layer_group.covariance
+        found = stand_in(np.zeros(len(left)), covariance, left, layer_group.ridge)
         variance = covariance.diagonal()
         known = found.unexplained <= REDUNDANT * variance
-        redundant[bundle.groups[~left & known]] = True
-        prunable[_droppable(calibration, bundle.groups[~left])] = True
+        redundant[layer_group.groups[~left & known]] = True
+        prunable[_droppable(calibration, layer_group.groups[~left])] = True
     return Kinds(~stays, prunable, redundant)
 
 

@@ -7,7 +7,7 @@ from frivkit.graph.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SitePart:
     """One site in a junction, and where its units lie in the junction's tensor."""
 
     site: str
@@ -20,7 +20,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Junction:
+class MergePoint:
     """A tensor in which units of several sites meet, or units of one site meet each other.
 
     In a ``"sum"``, a ``"product"``, an ``"inner"`` product, a ``"depthwise"`` convolution, and for
@@ -31,7 +31,7 @@ class Junction:
 
     tensor: str
     kind: str
-    parts: tuple[Part, ...]
+    parts: tuple[SitePart, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,20 @@ class Coupling:
 
     name: str
     sites: tuple[str, ...]
-    junctions: tuple[Junction, ...]
+    merge_points: tuple[MergePoint, ...]
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of its junctions, each once."""
-        return tuple(dict.fromkeys(junction.kind for junction in self.junctions))
+        return tuple(dict.fromkeys(merge_point.kind for merge_point in self.merge_points))
 
 
-def couple(sites: Sequence[str], junctions: Iterable[Junction]) -> tuple[Coupling, ...]:
+def couple(sites: Sequence[str], merge_points: Iterable[MergePoint]) -> tuple[Coupling, ...]:
     """Gather the sites that junctions connect, in the order of the graph.
 
     Example:
         >>> here = Layout.of(axis=1, width=4)
-        >>> sum_ = Junction("add", "sum", (Part("a", here), Part("b", here)))
+        >>> sum_ = MergePoint("add", "sum", (Part("a", here), Part("b", here)))
         >>> [c.sites for c in couple(["a", "b", "c"], [sum_])]
         [('a', 'b')]
     """
@@ -65,17 +65,17 @@ def couple(sites: Sequence[str], junctions: Iterable[Junction]) -> tuple[Couplin
         return name
 
     kept = []
-    for junction in junctions:
-        kept.append(junction)
-        first, *others = (find(part.site) for part in junction.parts)
+    for merge_point in merge_points:
+        kept.append(merge_point)
+        first, *others = (find(part.site) for part in merge_point.parts)
         for other in others:
             root[find(other)] = find(first)
     groups: dict[str, list[str]] = {}
     for name in sites:
         groups.setdefault(find(name), []).append(name)
-    joined: dict[str, list[Junction]] = {}
-    for junction in kept:
-        joined.setdefault(find(junction.parts[0].site), []).append(junction)
+    joined: dict[str, list[MergePoint]] = {}
+    for merge_point in kept:
+        joined.setdefault(find(merge_point.parts[0].site), []).append(merge_point)
     return tuple(
         Coupling(f"coupling {i}", tuple(groups[key]), tuple(joined[key]))
         for i, key in enumerate((key for key in groups if key in joined), start=1)

@@ -1,9 +1,6 @@
-"""Where the units of a site lie in a tensor, and what an operator can do to that.
+"""Where the units of a site lie in a tensor."""
 
-These are the words in which the rules of :mod:`frivkit.graph.rules` are written.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -14,10 +11,14 @@ from numpy.typing import NDArray
 
 from frivkit.graph.model import is_constant
 
-STAYS = -1
-"""Stands for a position at which no unit of the site lies, or none that can leave."""
+NO_UNIT = -1
+"""Stands for a position of a layout at which no unit of the site lies."""
+NO_GROUP = -1
+"""Stands for a position of an axis at which no group of units lies that could leave."""
 
 Numbers = NDArray[np.intp]
+GroupIds = Mapping[int, Numbers]
+"""The group at each position of an axis, for each axis of a tensor on which units lie."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class Layout:
 
     Attributes:
         axes: The axes along which units change, in rising order.
-        units: The number of the unit at each position of these axes, ``STAYS`` where no unit of
+        units: The number of the unit at each position of these axes, ``NO_UNIT`` where no unit of
             this site lies; one axis for each of ``axes``.  Along an axis whose length is a
             multiple of the batch it is one period of the pattern.
 
@@ -59,7 +60,7 @@ class Layout:
             offset: The unit position at which the units start (behind others in a Concat).
             span: Unit positions in one row; ``width`` unless others lie beside the units.
         """
-        row = np.full(span or width, STAYS, np.intp)
+        row = np.full(span or width, NO_UNIT, np.intp)
         row[offset : offset + width] = np.arange(width)
         return cls((axis,), np.tile(np.repeat(row, inner), outer))
 
@@ -86,7 +87,7 @@ class Layout:
     @property
     def first(self) -> int:
         """The position of the first unit, in units: those of a Concat lie behind each other."""
-        found = np.flatnonzero(self.units.ravel() != STAYS)
+        found = np.flatnonzero(self.units.ravel() != NO_UNIT)
         return int(found[0]) // self.inner if len(found) else 0
 
     @cached_property
@@ -96,7 +97,7 @@ class Layout:
         starts = np.flatnonzero(np.diff(units, prepend=units[0] - 1))
         lengths = np.diff(starts, append=len(units))
         of = units[starts]
-        here = of != STAYS
+        here = of != NO_UNIT
         if not here.any() or len(set(of[here].tolist())) < here.sum():
             return 1
         found = set(lengths[here].tolist())
@@ -121,15 +122,15 @@ class Layout:
 
         Args:
             axis: One of ``axes``.
-            positions: Which to take, ``STAYS`` for what comes from elsewhere; shape (n,), or () to
-                take one and drop the axis, which must not be the only one.
+            positions: Which to take, ``NO_UNIT`` for what comes from elsewhere; shape (n,), or ()
+                to take one and drop the axis, which must not be the only one.
         """
         at = self.axes.index(axis)
         units = np.take(self.units, np.maximum(positions, 0), axis=at)
         if np.ndim(positions):
             shape = [-1 if i == at else 1 for i in range(self.units.ndim)]
-            units = np.where(np.reshape(positions == STAYS, shape), STAYS, units)
-        if not (units != STAYS).any():
+            units = np.where(np.reshape(positions == NO_UNIT, shape), NO_UNIT, units)
+        if not (units != NO_UNIT).any():
             return None
         if np.ndim(positions):
             return Layout(self.axes, units)
@@ -144,71 +145,6 @@ class Layout:
 
     def __hash__(self) -> int:
         return hash(self._key)
-
-
-@dataclass(frozen=True, slots=True)
-class Keeps:
-    """The units go on in the node's first output.
-
-    Attributes:
-        layout: Where they lie there.
-        nonlinear: The node is a nonlinearity, after which the paper taps.
-        places: The node moves, pools or mixes places or rescales across units (pooling, LRN,
-            reshape): the tap stays before it unless a nonlinearity is still to come.
-    """
-
-    layout: Layout
-    nonlinear: bool = False
-    places: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Splits:
-    """The units go on in several outputs, or not all of them do.
-
-    Attributes:
-        layouts: Where they lie in each output, None where none of them does.
-    """
-
-    layouts: tuple[Layout | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Joins:
-    """The units meet those of other inputs.
-
-    Attributes:
-        layout: Where they lie in the first output; where they are summed over, an axis behind its
-            last stands for the one that is gone.
-        kind: ``"sum"``, ``"product"``, ``"concat"``, ``"depthwise"`` or ``"inner"``: two computed
-            tensors are multiplied and summed over the units, which end there.
-    """
-
-    layout: Layout
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """The node mixes the units by its weights into something new."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """The units cannot be followed through this node.
-
-    Attributes:
-        reason: Why, for ``frivkit inspect``.
-    """
-
-    reason: str
-
-
-Effect = Keeps | Splits | Joins | Reads | Ends
-Rule = Callable[[ir.Node, int, Layout], Effect]
-"""A rule: the node, which of its inputs carries the units, and where they lie there."""
-Operators = Mapping[str, Rule]
-"""Rules by the names of operators; that of another domain stands before it, with a dot."""
 
 
 SHAPE_ONLY = frozenset(("Shape", "Size"))

@@ -29,7 +29,8 @@ class Model:
         metadata: Key-value pairs that the file carries.
         changes: What was changed on reading, so that it is analysed; the graph is then not that
             of the file, and nothing is written from it.
-        operators: Rules of operators that plugins add, by name (``frivkit.graph.layout.Rule``).
+        operators: Operators that plugins add, by name: ``Operators`` of the module
+            ``frivkit.graph.operators.operator``, which stands above this one.
     """
 
     ir: OnnxModel
@@ -40,7 +41,7 @@ class Model:
     batch: int | None
     metadata: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
-    operators: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    operators: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:

@@ -16,7 +16,7 @@ def node_label(node: ir.Node) -> str:
     return f"{node.op_type}({output})"
 
 
-def layer_names(writers: Iterable[ir.Node]) -> dict[int, str]:
+def layer_names(producers: Iterable[ir.Node]) -> dict[int, str]:
     """Name the layers that weighted nodes write, each once.
 
     A weight called ``features.0.weight`` names its layer ``features.0``; else the node's name is
@@ -29,7 +29,7 @@ def layer_names(writers: Iterable[ir.Node]) -> dict[int, str]:
     names: dict[int, str] = {}
     taken: set[str] = set()
     unnamed: dict[str, int] = {}
-    for node in writers:
+    for node in producers:
         name = _from_weight(node) or _from_path(node)
         if not name:
             unnamed[node.op_type] = unnamed.get(node.op_type, -1) + 1

@@ -36,7 +36,7 @@ def model_providers() -> list[Offer]:  # type: ignore[empty-body]  # pluggy spec
 
 @hookspec
 def operator_rules() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer what operators do to units; target: ``frivkit.graph.layout.Operators``."""
+    """Offer further operators; target: ``frivkit.graph.operators.operator.Operators``."""
 
 
 @hookspec
@@ -71,7 +71,7 @@ def refits() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def architectures() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer untrained networks by name and width; target: ``frivkit.experiments.train.Architecture``."""
+    """Offer untrained networks; target: ``frivkit.experiments.train.Architecture``."""
 
 
 @hookspec

@@ -13,8 +13,8 @@ from frivkit.data import Dataset, open_data
 from frivkit.errors import DataError, FrivkitError, ModelError
 from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.model import Model
-from frivkit.graph.sites.batch_first import turned
-from frivkit.graph.sites.survey import Site, Survey, survey
+from frivkit.graph.sites.batch_first import move_batch_first
+from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
 from frivkit.hooks.options import parse_options, share_out
 from frivkit.hooks.registry import Registry, installed
 from frivkit.measure.metric import Measurement, Metric
@@ -113,14 +113,14 @@ def _read_file(path: Path, request: Request, registry: Registry) -> Model:
     return model
 
 
-def inspect_model(request: Request) -> tuple[Model, Survey]:
+def inspect_model(request: Request) -> tuple[Model, SiteMap]:
     """Read a model and find what there is to analyse, without data unless shapes need a run.
 
     Raises:
         ModelError: the model cannot be read, or what is asked to be joined cannot be.
     """
     model = load_model(request)
-    model = turned(complete_shapes(model, request.device))
+    model = move_batch_first(complete_shapes(model, request.device))
     return model, _surveyed(request, model)
 
 
@@ -151,7 +151,7 @@ def open_study(
     warnings += tuple(f"{model.path.name}: {change}" for change in model.changes)
     if free is not model:
         model = complete_shapes(free, request.device, data)
-    model = turned(model)
+    model = move_batch_first(model)
     found = _surveyed(request, model)
     study = Study(
         model,
@@ -173,12 +173,12 @@ def open_study(
     return study, warnings
 
 
-def _surveyed(request: Request, model: Model) -> Survey:
+def _surveyed(request: Request, model: Model) -> SiteMap:
     """Find the sites, with those joined that a user names, else those that the model names."""
     named = request.joined or tuple(model.metadata.get("frivkit.joined", "").split(","))
     patterns = tuple(pattern for pattern in named if pattern)
     try:
-        return survey(model, request.output, patterns)
+        return find_sites(model, request.output, patterns)
     except ModelError as error:
         if request.joined or not patterns:
             raise
@@ -272,7 +272,7 @@ def named_data(request: Request, model: Model) -> tuple[Dataset, tuple[str, ...]
     return data, (warning, *data.warnings)
 
 
-def _chosen(found: Survey, patterns: Sequence[str], model: Model) -> tuple[Site, ...]:
+def _chosen(found: SiteMap, patterns: Sequence[str], model: Model) -> tuple[Site, ...]:
     if not found.sites:
         reasons = "; ".join(f"{skip.node}: {skip.reason}" for skip in found.skipped[:5])
         raise ModelError(

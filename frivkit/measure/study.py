@@ -12,7 +12,7 @@ from frivkit.cache import Cache, Entry, Key
 from frivkit.data import Dataset
 from frivkit.errors import ModelError, UsageError
 from frivkit.graph.model import Model
-from frivkit.graph.sites.survey import Site, Survey
+from frivkit.graph.sites.site_map import Site, SiteMap
 from frivkit.progress import Progress, Silent
 from frivkit.runtime.batch_loops import run_intact, run_perturbed
 from frivkit.runtime.gram_passes import gram_room, share_out
@@ -37,7 +37,7 @@ class Study:
 
     Attributes:
         model: The model.
-        survey: Its sites, couplings and skipped nodes.
+        site_map: Its sites, couplings and skipped nodes.
         sites: The sites under study, in the order of the graph: all of them, or those asked for.
         data: The examples.
         protocol: ``"paper"`` or ``"reference"``.
@@ -49,7 +49,7 @@ class Study:
     def __init__(
         self,
         model: Model,
-        survey: Survey,
+        site_map: SiteMap,
         sites: Sequence[Site],
         data: Dataset,
         *,
@@ -67,7 +67,7 @@ class Study:
     ) -> None:
         if protocol not in PROTOCOLS:
             raise UsageError(f"no protocol is named {protocol!r}; known: {', '.join(PROTOCOLS)}")
-        self.model, self.survey, self.sites, self.data = model, survey, tuple(sites), data
+        self.model, self.site_map, self.sites, self.data = model, site_map, tuple(sites), data
         self.protocol, self.seed = protocol, seed
         self.warnings: list[str] = []
         self.reused: dict[str, int] = {}
@@ -90,7 +90,7 @@ class Study:
     @property
     def complete(self) -> bool:
         """Whether the sites under study stand for the model: all, or some that were so named."""
-        return self._whole or len(self.sites) == len(self.survey.sites)
+        return self._whole or len(self.sites) == len(self.site_map.sites)
 
     @property
     def judge(self) -> Judge:
@@ -298,7 +298,7 @@ class Study:
     def _perturbed(
         self, changes: Sequence[Perturbation], selector: UnitSelector | None
     ) -> NDArray[np.int32]:
-        sites = [site for site in self.survey.sites if site.name in changes[0].sites]
+        sites = [site for site in self.site_map.sites if site.name in changes[0].sites]
         digests = hashlib.sha256("".join(change.digest for change in changes).encode()).hexdigest()
         site = sites[0].name if len(sites) == 1 else ""
         read_by = "" if selector is None else selector.name

@@ -9,31 +9,31 @@ from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import find_groups
 from frivkit.graph.sites.producers import Skip
-from frivkit.graph.sites.survey import Survey
+from frivkit.graph.sites.site_map import SiteMap
 from frivkit.runtime.labels import are_labels, threshold_of
 
 NO_RULE = "no rule for operator "
 
 
-def held_layers(model: Model, survey: Survey) -> dict[str, str | None]:
+def held_layers(model: Model, site_map: SiteMap) -> dict[str, str | None]:
     """Give for each site by name why none of its units can leave in a thinner model, if so."""
-    groups = find_groups(model, survey)
-    return {site.name: groups.reason(site.name) for site in survey.sites}
+    groups = find_groups(model, site_map)
+    return {site.name: groups.reason(site.name) for site in site_map.sites}
 
 
-def advice(model: Model, survey: Survey, output: str) -> list[str]:
+def advice(model: Model, site_map: SiteMap, output: str) -> list[str]:
     """Say, in one line each, what to know and what to do.
 
     Args:
         model: The model, as it was inspected.
-        survey: What was found in it.
+        site_map: What was found in it.
         output: The output whose labels are compared.
     """
     return [
         *_on_reading(model),
         *_on_labels(model.graph, output),
-        *_on_what_is_skipped(survey.skipped),
-        *_on_what_ends(survey),
+        *_on_what_is_skipped(site_map.skipped),
+        *_on_what_ends(site_map),
     ]
 
 
@@ -87,8 +87,8 @@ def _on_what_is_skipped(skipped: Iterable[Skip]) -> Iterator[str]:
         yield "layers that lead to other outputs only are left out: choose another by --output-name"
 
 
-def _on_what_ends(survey: Survey) -> Iterator[str]:
-    ends = [end for site in survey.sites for end in site.ends if NO_RULE in end]
+def _on_what_ends(site_map: SiteMap) -> Iterator[str]:
+    ends = [end for site in site_map.sites for end in site.ends if NO_RULE in end]
     names = dict.fromkeys(end.partition(NO_RULE)[2] for end in ends)
     if names:
         yield (

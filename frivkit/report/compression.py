@@ -72,7 +72,7 @@ def _original(found: Compression, request: Request) -> Facts:
     model = found.calibration.model
     output = model.output(request.output)
     untimed = dict.fromkeys(BATCHES)
-    return Facts(model, found.calibration.survey, output, stored_bytes(model), untimed)
+    return Facts(model, found.calibration.site_map, output, stored_bytes(model), untimed)
 
 
 def _left(found: Compression) -> dict[str, float | None]:
@@ -95,7 +95,7 @@ def _left(found: Compression) -> dict[str, float | None]:
 
 def _kinds(found: Compression) -> dict[str, int]:
     """Count units that leave by kind, over all layers."""
-    kinds, of = found.kinds, found.calibration.examined.groups.of
+    kinds, of = found.kinds, found.calibration.pruning_graph.groups.of
     both = kinds.prunable & kinds.redundant
     counted = {
         "leaving": kinds.leaving,
@@ -135,18 +135,18 @@ def _layers(found: Compression) -> list[dict[str, Any]]:
             "units_after": int(found.plan.keep[site.name].sum()),
             "predicted_error": errors.get(site.name),
         }
-        for site in found.calibration.survey.sites
+        for site in found.calibration.site_map.sites
     ]
 
 
 def _skipped(found: Compression) -> list[dict[str, str]]:
-    survey, declined = found.calibration.survey, found.declined
+    site_map, declined = found.calibration.site_map, found.declined
     layers = [
         {"layer": site.layer, "op": site.op, "reason": declined[site.layer]}
-        for site in survey.sites
+        for site in site_map.sites
         if site.layer in declined
     ]
-    nodes = [{"node": each.node, "op": each.op, "reason": each.reason} for each in survey.skipped]
+    nodes = [{"node": each.node, "op": each.op, "reason": each.reason} for each in site_map.skipped]
     ops = {reading.consumer.node: reading.consumer.op for reading in found.calibration.readings}
     whole = [
         {"node": node, "op": ops[node], "reason": reason}

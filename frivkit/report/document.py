@@ -8,7 +8,7 @@ import numpy as np
 
 from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
-from frivkit.graph.sites.survey import Survey
+from frivkit.graph.sites.site_map import SiteMap
 from frivkit.hooks.registry import installed
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Analysis
@@ -35,8 +35,8 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
             "axis": None if study.numbers else study.judge.asked.axis,
             "change": study.judge.asked.change,
         },
-        "sites": _sites(study.survey),
-        "skipped": _skipped(study.survey),
+        "sites": _sites(study.site_map),
+        "skipped": _skipped(study.site_map),
         "measurements": [_measurement(measurement) for measurement in analysis.measurements],
         "warnings": list(study.warnings),
         "provenance": _provenance(clock, study.seed)
@@ -47,17 +47,17 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
 
 
 def inspection_document(
-    model: Model, survey: Survey, clock: Clock, output: str | None = None
+    model: Model, site_map: SiteMap, clock: Clock, output: str | None = None
 ) -> dict[str, Any]:
     """Give the document ``frivkit.inspection/1``.
 
     Args:
         model: The model.
-        survey: What was found in it.
+        site_map: What was found in it.
         clock: When that began.
         output: The output whose labels are compared; None takes the first.
     """
-    held = held_layers(model, survey)
+    held = held_layers(model, site_map)
     return {
         "schema": "frivkit.inspection/1",
         "model": _model(model)
@@ -73,14 +73,14 @@ def inspection_document(
         "sites": [
             entry
             | {
-                "writers": list(site.writers),
+                "writers": list(site.producers),
                 "readers": list(site.readers),
                 "not_followed": list(site.ends),
                 "held": held[site.name],
-                "parameters": survey.weights[site.name].parameters,
-                "macs": survey.weights[site.name].macs,
+                "parameters": site_map.weights[site.name].parameters,
+                "macs": site_map.weights[site.name].macs,
             }
-            for entry, site in zip(_sites(survey), survey.sites, strict=True)
+            for entry, site in zip(_sites(site_map), site_map.sites, strict=True)
         ],
         "couplings": [
             {
@@ -88,17 +88,17 @@ def inspection_document(
                 "sites": list(coupling.sites),
                 "junctions": [
                     {
-                        "tensor": junction.tensor,
-                        "kind": junction.kind,
-                        "parts": [{"site": p.site, "offset": p.offset} for p in junction.parts],
+                        "tensor": merge_point.tensor,
+                        "kind": merge_point.kind,
+                        "parts": [{"site": p.site, "offset": p.offset} for p in merge_point.parts],
                     }
-                    for junction in coupling.junctions
+                    for merge_point in coupling.merge_points
                 ],
             }
-            for coupling in survey.couplings
+            for coupling in site_map.couplings
         ],
-        "skipped": _skipped(survey),
-        "advice": advice(model, survey, model.output(output)),
+        "skipped": _skipped(site_map),
+        "advice": advice(model, site_map, model.output(output)),
         "provenance": _provenance(clock, 0),
     }
 
@@ -115,7 +115,7 @@ def _model(model: Model) -> dict[str, Any]:
     return found | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})
 
 
-def _sites(survey: Survey) -> list[dict[str, Any]]:
+def _sites(site_map: SiteMap) -> list[dict[str, Any]]:
     return [
         {
             "name": site.name,
@@ -123,14 +123,14 @@ def _sites(survey: Survey) -> list[dict[str, Any]]:
             "op": site.op,
             "units": site.width,
             "spatial": list(site.spatial),
-            "coupling": survey.coupling_of(site),
+            "coupling": site_map.coupling_of(site),
         }
-        for site in survey.sites
+        for site in site_map.sites
     ]
 
 
-def _skipped(survey: Survey) -> list[dict[str, str]]:
-    return [{"node": s.node, "op": s.op, "reason": s.reason} for s in survey.skipped]
+def _skipped(site_map: SiteMap) -> list[dict[str, str]]:
+    return [{"node": s.node, "op": s.op, "reason": s.reason} for s in site_map.skipped]
 
 
 def _measurement(measurement: Measurement) -> dict[str, Any]:

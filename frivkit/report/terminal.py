@@ -220,7 +220,9 @@ def _couplings(document: Mapping[str, Any]) -> list[str]:
     lines = ["", "couplings: layers whose units meet, so that what one loses touches the others"]
     layers = {site["name"]: site["layer"] for site in document["sites"]}
     for coupling in document["couplings"]:
-        kinds = ", ".join(dict.fromkeys(junction["kind"] for junction in coupling["junctions"]))
+        kinds = ", ".join(
+            dict.fromkeys(merge_point["kind"] for merge_point in coupling["junctions"])
+        )
         members = ", ".join(short(layers[name], WIDTH // 2) for name in coupling["sites"][:NODES])
         more = len(coupling["sites"]) - NODES
         name = coupling["name"].removeprefix("coupling ")

@@ -81,7 +81,7 @@ def _ratios(found: Verification) -> dict[str, list[float] | None]:
 
 
 def _layers(found: Verification) -> list[dict[str, Any]]:
-    after = {site.layer: site.width for site in found.thin.survey.sites}
+    after = {site.layer: site.width for site in found.thin.site_map.sites}
     return [
         {
             "layer": site.layer,
@@ -89,16 +89,16 @@ def _layers(found: Verification) -> list[dict[str, Any]]:
             "units_after": after[site.layer],
             "predicted_error": None,
         }
-        for site in found.original.survey.sites
+        for site in found.original.site_map.sites
         if site.layer in after
     ]
 
 
 def _skipped(found: Verification) -> list[dict[str, str]]:
-    there = {site.layer for site in found.thin.survey.sites}
+    there = {site.layer for site in found.thin.site_map.sites}
     return [
         {"node": site.layer, "op": site.op, "reason": "the thin model has no layer of that name"}
-        for site in found.original.survey.sites
+        for site in found.original.site_map.sites
         if site.layer not in there
     ]
 

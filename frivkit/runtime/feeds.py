@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 from frivkit.runtime.session import Feeds
 from frivkit.units.masks import Mask
 from frivkit.units.perturbations import Fold, Noise, WeightEdit, WeightKnockout, WeightNoise

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model, constant_tensor
-from frivkit.graph.onnx_io.fold_shapes import fix_sizes
+from frivkit.graph.onnx_io.fold_shapes import fold_shape_arithmetic
 from frivkit.graph.shapes import infer_shapes
 from frivkit.runtime.perturbed_model import Intact
 from frivkit.runtime.session import Device
@@ -76,7 +76,7 @@ def _opened(model: Model) -> Model:
     for value in [*(v for node in graph.graph for v in node.outputs), *graph.graph.outputs]:
         value.shape = None
     infer_shapes(graph)
-    fix_sizes(graph)
+    fold_shape_arithmetic(graph)
     return replace(model, ir=graph, batch=None)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from frivkit.errors import ModelError
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 from frivkit.units.selector import UnitSelector
 
 WORKING = 4

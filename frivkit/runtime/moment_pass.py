@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from frivkit.data import Dataset
 from frivkit.graph.instrument.gram_outputs import with_grams
-from frivkit.graph.instrument.perturb import tapped
+from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 from frivkit.progress import Progress
 from frivkit.runtime.memory import batch_size
 from frivkit.runtime.perturbed_model import run_whole_batches
@@ -91,7 +91,7 @@ class Taps:
     ) -> None:
         self._model, self._sites, self._selector = model, sites, selector
         self._names = [site.name for site in sites]
-        graph = tapped(model, self._names)
+        graph = with_outputs(model, self._names)
         self._inputs = graph.inputs
         self._graph = graph.ir.graph
         self._session = Session(graph.ir, device)

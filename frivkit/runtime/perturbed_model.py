@@ -19,11 +19,11 @@ from frivkit.graph.instrument.perturb import (
     perturbed_whole,
     reweighted,
     suffix,
-    tapped,
+    with_outputs,
 )
 from frivkit.graph.model import Model, constant_tensor
+from frivkit.graph.sites.site_map import Site
 from frivkit.graph.sites.site_weights import weights_of
-from frivkit.graph.sites.survey import Site
 from frivkit.runtime.feeds import Batch, Target, feeds
 from frivkit.runtime.memory import batch_size, tensor_bytes
 from frivkit.runtime.session import Device, Feeds, Session
@@ -87,7 +87,7 @@ class Path:
         if not wanted:
             return Batch(given, inputs)
         if self._prefix is None:
-            graph = tapped(self._model, wanted)
+            graph = with_outputs(self._model, wanted)
             self._prefix = (Session(graph.ir, self._device), graph.inputs)
         session, names = self._prefix
         needed = {name: inputs[name] for name in names}  # not all inputs need lead to the site
@@ -125,7 +125,7 @@ class Intact:
 
     def __init__(self, model: Model, output: str, device: Device, memory: int) -> None:
         self._model, self._output = model, output
-        self._graph: Instrumented = tapped(model, [output])
+        self._graph: Instrumented = with_outputs(model, [output])
         self._session = Session(self._graph.ir, device)
         self.batch = batch_size(model.graph, memory, model.batch)
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
-from frivkit.graph.instrument.perturb import tapped
+from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model, is_constant
-from frivkit.graph.onnx_io.fold_shapes import fix_sizes
+from frivkit.graph.onnx_io.fold_shapes import fold_shape_arithmetic
 from frivkit.graph.shapes import batch_symbol, example_sizes, from_two
 from frivkit.runtime.session import Device, Feeds, Session
 
@@ -57,7 +57,7 @@ def complete_shapes(model: Model, device: Device, data: Dataset | None = None) -
             value.dtype = ir.DataType.from_numpy(a.dtype) if value.dtype is None else value.dtype
             shape = from_two(a.shape, b.shape, symbol, EXAMPLES)
             value.shape = value.shape if shape is None else ir.Shape(shape)
-    fix_sizes(copy)
+    fold_shape_arithmetic(copy)
     return replace(model, ir=copy)
 
 
@@ -73,7 +73,7 @@ def _probed(
     model: Model, names: Sequence[str], device: Device, data: Dataset | None
 ) -> list[dict[str, Any]]:
     """Give tensors by name, of two runs with different numbers of examples where any will do."""
-    probe = tapped(model, names)
+    probe = with_outputs(model, names)
     session = Session(probe.ir, device)
     runs = []
     for count in EXAMPLES if model.batch is None else [model.batch]:

@@ -14,7 +14,8 @@ from frivkit.data import Array
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.graph.onnx_io.load import detach, read
-from frivkit.torch_io.convert import Network, convert, reason_of
+from frivkit.torch_io.convert import convert
+from frivkit.torch_io.network import Network, reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.graph.layout import STAYS
+from frivkit.graph.layout import NO_GROUP
 from frivkit.units.masks import without
 
 Array = NDArray[np.float64]
@@ -47,7 +47,7 @@ class Term:
         readers: The weights by which outputs are made of the units, shape (units, outputs).  None
             takes the units themselves as outputs, so that the error is the variance of the units
             that the remaining ones leave unexplained.
-        groups: The group of each unit, ``STAYS`` for one that cannot leave, shape (units,).
+        groups: The group of each unit, ``NO_GROUP`` for one that cannot leave, shape (units,).
         weight: What the squared error is multiplied by.
     """
 
@@ -85,10 +85,10 @@ def eliminate_together(terms: Sequence[Term], ridge: float = RIDGE) -> Eliminati
         The order of all groups that the terms read.
     """
     working = [_Working(term, ridge) for term in terms]
-    count = 1 + max((int(term.groups.max(initial=STAYS)) for term in terms), default=STAYS)
+    count = 1 + max((int(term.groups.max(initial=NO_GROUP)) for term in terms), default=NO_GROUP)
     here = np.zeros(count, np.bool_)
     for term in terms:
-        here[term.groups[term.groups != STAYS]] = True
+        here[term.groups[term.groups != NO_GROUP]] = True
     order, errors, error = [], [], 0.0
     costs = np.zeros(count)
     for _ in range(int(here.sum())):
@@ -130,7 +130,7 @@ def errors_along(terms: Sequence[Term], order: NDArray[np.int64], ridge: float =
     for term in terms:
         place = np.full(max(int(term.groups.max(initial=0)), int(order.max(initial=0))) + 2, -1)
         place[order] = np.arange(len(order))
-        when = place[term.groups]  # STAYS is -1, whose place is the last entry: never
+        when = place[term.groups]  # NO_GROUP is -1, whose place is the last entry: never
         # Those that never leave come first, then the others from the last to leave to the first:
         # what a unit adds to all before it is what its loss costs once those behind it are gone.
         by = np.lexsort((-when, when >= 0))
@@ -167,7 +167,7 @@ class _Working:
 
     def add_costs(self, costs: Array) -> None:
         """Add what the loss of each group would cost; one of several units costs their sum."""
-        free = self._groups != STAYS
+        free = self._groups != NO_GROUP
         squares = np.einsum("ij,ij->i", self._fitted, self._fitted)
         mine = self._weight * squares / self._inverse.diagonal()
         np.add.at(costs, self._groups[free], mine[free])
@@ -185,7 +185,7 @@ class _Working:
             self._fitted = dger(-1.0, share, row, a=self._fitted, overwrite_a=1)
             self._inverse[unit], self._inverse[:, unit] = 0.0, 0.0
             self._inverse[unit, unit], self._fitted[unit] = 1.0, 0.0
-            self._groups[unit] = STAYS
+            self._groups[unit] = NO_GROUP
             self._left[unit] = False
         if gone.size and self._left.sum() <= SHRINK * self._left.size:
             self._shrink()

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 
 
 class UnitSelector(Protocol):

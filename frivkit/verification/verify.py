@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from frivkit.data import Dataset
 from frivkit.data.spec import DataSpec
 from frivkit.graph.model import Model, external_files
-from frivkit.graph.sites.survey import Survey, survey
+from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data
 from frivkit.progress import Progress, Silent
@@ -34,14 +34,14 @@ class Facts:
 
     Attributes:
         model: The model, its shapes complete.
-        survey: Its layers.
+        site_map: Its layers.
         output: The output that was compared.
         bytes: Size of the file and of the external data that it points to.
         latency: What a run takes by batch size; None where it was not measured.
     """
 
     model: Model
-    survey: Survey
+    site_map: SiteMap
     output: str
     bytes: int
     latency: Mapping[int, Latency | None]
@@ -111,7 +111,7 @@ def verify(
     unmeasured = {size: reason for size in BATCHES if (reason := _fixed(models, size))}
     latencies = _latencies(models, data, request.device, unmeasured, progress)
     facts = [
-        Facts(model, survey(model, output), output, stored_bytes(model), latency)
+        Facts(model, find_sites(model, output), output, stored_bytes(model), latency)
         for model, output, latency in zip(models, outputs, latencies, strict=True)
     ]
     return Verification(

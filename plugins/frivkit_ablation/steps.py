@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 from frivkit.measure.study import Study
 from frivkit.units.masks import Mask, without
 from frivkit.units.selector import UnitSelector

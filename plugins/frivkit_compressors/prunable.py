@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.layer_groups import Bundle
+from frivkit.compression.layer_groups import LayerGroup
 from frivkit.measure.study import Study
 from frivkit.runtime.labels import UNDEFINED
 from frivkit.units.masks import Mask, random_order
@@ -16,7 +16,7 @@ CHANGED = 0.2
 """Share of labels that may change, as in the paper."""
 
 
-def prunable(bundle: Bundle, study: Study) -> NDArray[np.int64]:
+def prunable(layer_group: LayerGroup, study: Study) -> NDArray[np.int64]:
     """Let units leave in the random order of which most can be set to zero with labels unchanged.
 
     Source:
@@ -26,11 +26,11 @@ def prunable(bundle: Bundle, study: Study) -> NDArray[np.int64]:
     """
     intact = study.labels()
     orders = [
-        random_order(study.seed, bundle.layers[0], repeat, len(bundle.groups))
+        random_order(study.seed, layer_group.layers[0], repeat, len(layer_group.groups))
         for repeat in range(ORDERS)
     ]
-    counts = np.unique(np.rint(np.linspace(0, 1, LEVELS)[1:] * len(bundle.groups)).astype(int))
-    masks = [_mask(bundle, order[:count]) for order in orders for count in counts]
+    counts = np.unique(np.rint(np.linspace(0, 1, LEVELS)[1:] * len(layer_group.groups)).astype(int))
+    masks = [_mask(layer_group, order[:count]) for order in orders for count in counts]
     labels = study.ablate(masks, study.units("map"))
     same = ((labels == intact) & (labels != UNDEFINED)).mean(axis=(1, 2)).reshape(ORDERS, -1)
     held = np.logical_and.accumulate(same >= 1 - CHANGED, axis=1).sum(axis=1)
@@ -38,6 +38,6 @@ def prunable(bundle: Bundle, study: Study) -> NDArray[np.int64]:
     return orders[best]
 
 
-def _mask(bundle: Bundle, places: NDArray[np.int64]) -> Mask:
-    gone = bundle.groups[places]
-    return Mask({site: ~np.isin(groups, gone) for site, groups in bundle.members.items()})
+def _mask(layer_group: LayerGroup, places: NDArray[np.int64]) -> Mask:
+    gone = layer_group.groups[places]
+    return Mask({site: ~np.isin(groups, gone) for site, groups in layer_group.members.items()})

@@ -5,23 +5,23 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.layer_groups import Bundle
+from frivkit.compression.layer_groups import LayerGroup
 from frivkit.measure.study import Study
 from frivkit.units.elimination import eliminate_together
 
 Order = NDArray[np.int64]
 
 
-def backward(bundle: Bundle, study: Study) -> Order:
+def backward(layer_group: LayerGroup, study: Study) -> Order:
     """Let the unit leave next whose loss raises the error of the refitted readers least.
 
     Source: see :mod:`frivkit.elimination`.
     """
-    done = eliminate_together(bundle.terms, bundle.ridge).order
-    return np.concatenate([np.setdiff1d(np.arange(len(bundle.groups)), done), done])
+    done = eliminate_together(layer_group.terms, layer_group.ridge).order
+    return np.concatenate([np.setdiff1d(np.arange(len(layer_group.groups)), done), done])
 
 
-def cholesky(bundle: Bundle, study: Study) -> Order:
+def cholesky(layer_group: LayerGroup, study: Study) -> Order:
     """Let units leave in the reverse of the order in which pivoted Cholesky picks them.
 
     It picks next the unit that those picked explain least, whatever reads it.
@@ -31,7 +31,7 @@ def cholesky(bundle: Bundle, study: Study) -> Order:
         Preserving Compression for Neural Networks", NeurIPS 2022; pivoted Cholesky of the
         covariance picks what pivoted QR of the activations does.
     """
-    residual = bundle.covariance
+    residual = layer_group.covariance
     count = len(residual)
     picked: list[int] = []
     left = np.ones(count, np.bool_)
@@ -47,7 +47,7 @@ def cholesky(bundle: Bundle, study: Study) -> Order:
     return np.array(picked[::-1], np.int64)
 
 
-def variance(bundle: Bundle, study: Study) -> Order:
+def variance(layer_group: LayerGroup, study: Study) -> Order:
     """Let the unit of least variance leave first, each reader's view of the layer counting alike.
 
     Example:
@@ -57,18 +57,18 @@ def variance(bundle: Bundle, study: Study) -> Order:
         >>> variance(Bundle((), (), np.arange(3), {}, (term,), none, 1e-6), None).tolist()
         [1, 0, 2]
     """
-    return np.argsort(bundle.covariance.diagonal(), kind="stable")
+    return np.argsort(layer_group.covariance.diagonal(), kind="stable")
 
 
-def norm(bundle: Bundle, study: Study) -> Order:
+def norm(layer_group: LayerGroup, study: Study) -> Order:
     """Let the unit that is written by the smallest weights leave first (Euclidean norm).
 
     Source: Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, with the squared norm.
     """
-    return np.argsort(bundle.written, kind="stable")
+    return np.argsort(layer_group.written, kind="stable")
 
 
-def random(bundle: Bundle, study: Study) -> Order:
+def random(layer_group: LayerGroup, study: Study) -> Order:
     """Let units leave in an order drawn by the seed and the layers' names alone."""
-    names = zlib.crc32("\0".join(bundle.layers).encode())
-    return np.random.default_rng([study.seed, names]).permutation(len(bundle.groups))
+    names = zlib.crc32("\0".join(layer_group.layers).encode())
+    return np.random.default_rng([study.seed, names]).permutation(len(layer_group.groups))

@@ -29,7 +29,7 @@ class Select:
         Raises:
             ModelError: no unit can leave.
         """
-        groups = calibration.examined.groups
+        groups = calibration.pruning_graph.groups
         if not groups.free.any():
             reasons = "; ".join(dict.fromkeys(groups.held.values())) or "it has no units"
             raise ModelError(f"no unit of {calibration.model.path.name} can leave: {reasons[:300]}")
@@ -46,7 +46,7 @@ class Select:
 
         def cost(count: int) -> float:
             keep = self._leave(allocation, count, multiple)
-            thin = narrow(calibration.model, calibration.survey, keep)
+            thin = narrow(calibration.model, calibration.site_map, keep)
             return amount(thin, calibration, resource, keep)
 
         least = cost(high)
@@ -67,7 +67,7 @@ class Select:
 
     def tolerating(self, tolerance: float) -> Plan:
         """Let as many units of each bundle leave as its readers bear."""
-        groups = self._calibration.examined.groups
+        groups = self._calibration.pruning_graph.groups
         stays, error = np.ones(groups.count, np.bool_), 0.0
         for ranking in self.rankings:
             count = int(np.searchsorted(ranking.errors, tolerance, side="right"))
@@ -85,9 +85,9 @@ class Select:
         if resource not in self._allocations:
             calibration = self._calibration
             self._allocations[resource] = (
-                allocate_alike(calibration.examined, self.rankings)
+                allocate_alike(calibration.pruning_graph, self.rankings)
                 if self._mode == "uniform"
-                else allocate(calibration.model, calibration.examined, self.rankings, resource)
+                else allocate(calibration.model, calibration.pruning_graph, self.rankings, resource)
             )
         return self._allocations[resource]
 
@@ -97,7 +97,7 @@ class Select:
         The number of groups left in each bundle is rounded up to a multiple; the last to leave
         come back.
         """
-        groups = self._calibration.examined.groups
+        groups = self._calibration.pruning_graph.groups
         stays = np.ones(groups.count, np.bool_)
         stays[allocation.order[:count]] = False
         for ranking in self.rankings if multiple > 1 else ():
@@ -109,7 +109,7 @@ class Select:
 
 
 def _rankings(calibration: Calibration, ranker: Ranker) -> list[Ranking]:
-    run, model, there = calibration.run, calibration.model, calibration.survey
+    run, model, there = calibration.run, calibration.model, calibration.site_map
     study = Study(
         model,
         there,
@@ -122,4 +122,6 @@ def _rankings(calibration: Calibration, ranker: Ranker) -> list[Ranking]:
         seed=run.seed,
         memory=run.memory,
     )
-    return [ranked(bundle, ranker(bundle, study)) for bundle in calibration.bundles]
+    return [
+        ranked(layer_group, ranker(layer_group, study)) for layer_group in calibration.layer_groups
+    ]

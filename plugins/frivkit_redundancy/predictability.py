@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.errors import DataError, UsageError
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.units.moments import Moments, merged

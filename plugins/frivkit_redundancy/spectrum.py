@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.errors import ModelError
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 from frivkit.units.moments import Moments
 
 Array = NDArray[np.float64]

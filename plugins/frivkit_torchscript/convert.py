@@ -17,7 +17,8 @@ import numpy as np
 
 from frivkit.data import Array
 from frivkit.errors import FrivkitError, ModelError
-from frivkit.torch_io.convert import Network, convert, reason_of
+from frivkit.torch_io.convert import convert
+from frivkit.torch_io.network import Network, reason_of
 
 
 def main(folder: Path) -> None:

@@ -22,8 +22,8 @@ def resized_cuts(images: Array, size: tuple[int, int], random: np.random.Generat
         random: Decides the rectangles, by the same number of draws for any images of that shape.
 
     Returns:
-        Shape (n, channels, *size), bilinear, as :func:`~frivkit.data.preprocess.resize_axis` makes it;
-        float32, or float64 where float32 cannot hold the numbers of ``images``.
+        Shape (n, channels, *size), bilinear, as :func:`frivkit.data.preprocess.resize_axis` makes
+        it; float32, or float64 where float32 cannot hold the numbers of ``images``.
 
     Source:
         C. Szegedy et al. 2015, "Going Deeper with Convolutions", section 6: areas are distributed

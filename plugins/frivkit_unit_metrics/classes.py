@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.errors import DataError, ModelError
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 from frivkit.measure.study import Study
 from frivkit.runtime.memory import batch_size
 from frivkit.units.selector import UnitSelector

@@ -95,7 +95,7 @@ def test_bug_is_one_line_that_says_so(
     def crash(*_: object, **__: object) -> None:
         raise ZeroDivisionError("at\nhome")
 
-    monkeypatch.setattr("frivkit.measure.pipeline.survey", crash)
+    monkeypatch.setattr("frivkit.measure.pipeline.find_sites", crash)
     ran = frivkit("inspect", "net.onnx")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == (
@@ -111,7 +111,7 @@ def test_end_of_a_file_inside_is_no_interruption(
     def cut(*_: object, **__: object) -> None:
         raise EOFError("file ends too soon")
 
-    monkeypatch.setattr("frivkit.measure.pipeline.survey", cut)
+    monkeypatch.setattr("frivkit.measure.pipeline.find_sites", cut)
     ran = frivkit("inspect", "net.onnx")
     assert ran.code == 1
     assert "file ends too soon" in ran.err

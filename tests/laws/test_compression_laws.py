@@ -85,12 +85,12 @@ class Careful(Select):
         return super().within("units", 1.0, 1)
 
 
-def by_place(bundle: Any, study: Any) -> np.ndarray:
-    return np.arange(len(bundle.groups))
+def by_place(layer_group: Any, study: Any) -> np.ndarray:
+    return np.arange(len(layer_group.groups))
 
 
-def by_chance(bundle: Any, study: Any) -> np.ndarray:
-    return np.random.default_rng(next(CALLS)).permutation(len(bundle.groups))
+def by_chance(layer_group: Any, study: Any) -> np.ndarray:
+    return np.random.default_rng(next(CALLS)).permutation(len(layer_group.groups))
 
 
 def spoiling(calibration: Any, plan: Plan) -> Any:
@@ -110,8 +110,8 @@ def tripling(calibration: Any, plan: Plan) -> Any:
     return tuple(replace(fit, matrix=3 * fit.matrix) for fit in cut(calibration, plan))
 
 
-def keeping_dead_units(bundle: Any, study: Any) -> np.ndarray:
-    return backward(bundle, study)[::-1]
+def keeping_dead_units(layer_group: Any, study: Any) -> np.ndarray:
+    return backward(layer_group, study)[::-1]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.linalg import qr
 
-from frivkit.compression.layer_groups import Bundle
+from frivkit.compression.layer_groups import LayerGroup
 from frivkit.compression.ranking import ranked
 from frivkit.errors import PluginError
-from frivkit.graph.layout import STAYS
+from frivkit.graph.layout import NO_GROUP
 from frivkit.runtime.labels import UNDEFINED
 from frivkit.units.elimination import RIDGE, Term, eliminate, eliminate_together, errors_along
 from frivkit.units.masks import random_order
@@ -31,10 +31,12 @@ def term(x: np.ndarray, groups: list[int], readers: np.ndarray | None = None, we
     return Term(x.T @ x / len(x), readers, np.array(groups), weight)
 
 
-def bundle(*terms: Term, units: int = UNITS, written: np.ndarray | None = None, name: str = "fc"):
+def layer_group(
+    *terms: Term, units: int = UNITS, written: np.ndarray | None = None, name: str = "fc"
+):
     groups = np.arange(10, 10 + units)
     norms = np.zeros(units) if written is None else written
-    return Bundle(("s",), (name,), groups, {"s": groups}, terms, norms, RIDGE)
+    return LayerGroup(("s",), (name,), groups, {"s": groups}, terms, norms, RIDGE)
 
 
 def left_over(x: np.ndarray, made: np.ndarray, stays: np.ndarray, ridge: float) -> float:
@@ -52,7 +54,7 @@ def test_errors_along_an_order_are_those_of_least_squares(seed, ridge):
     """Two readers, groups of several units, groups that one does not read, units that stay."""
     generator = np.random.default_rng(seed)
     readers = generator.normal(size=(7, 4))
-    groups = [[0, 1, 2, 2, STAYS, 3, 1], [3, 0, STAYS, 5, 3]]
+    groups = [[0, 1, 2, 2, NO_GROUP, 3, 1], [3, 0, NO_GROUP, 5, 3]]
     data, weights = [rows(7, seed), rows(5, seed + 9)], [0.5, 2.0]
     makes = [data[0] @ readers, data[1]]
     terms = [term(data[0], groups[0], readers, 0.5), term(data[1], groups[1], None, 2.0)]
@@ -73,7 +75,7 @@ def test_errors_along_an_order_are_those_of_least_squares(seed, ridge):
 def test_groups_that_are_not_in_an_order_stay():
     x = rows(5, 0)
     short = errors_along([term(x, [0, 1, 2, 3, 4])], np.array([3, 1]))
-    held = errors_along([term(x, [STAYS, 1, STAYS, 3, STAYS])], np.array([3, 1]))
+    held = errors_along([term(x, [NO_GROUP, 1, NO_GROUP, 3, NO_GROUP])], np.array([3, 1]))
     np.testing.assert_allclose(short, held)
     longer = errors_along([term(x, [0, 1, 2, 3, 4])], np.array([3, 1, 0]))
     np.testing.assert_allclose(longer[:2], short)
@@ -98,7 +100,7 @@ def test_errors_along_the_order_of_an_elimination_are_its_own(seed):
 
 def test_backward_takes_the_cheapest_step_each_time():
     x, readers = rows(6, 2), np.random.default_rng(1).normal(size=(6, 3))
-    given = bundle(term(x, list(range(6)), readers), units=6)
+    given = layer_group(term(x, list(range(6)), readers), units=6)
     order, gone = rankings.backward(given, None).tolist(), []
     for unit in order:
         rest = [other for other in range(6) if other not in gone]
@@ -113,21 +115,21 @@ def test_backward_takes_the_cheapest_step_each_time():
 def test_cholesky_keeps_what_pivoted_qr_picks(seed):
     x = rows(9, seed)
     picked = qr(x, pivoting=True, mode="r")[1]
-    order = rankings.cholesky(bundle(term(x, list(range(9))), units=9), None)
+    order = rankings.cholesky(layer_group(term(x, list(range(9))), units=9), None)
     assert order[::-1].tolist() == picked.tolist()
 
 
 def test_cholesky_lets_copies_leave_before_all_else():
     x = rows(4, 0)
     x = np.hstack([x, 0.5 * x])  # each again, smaller
-    order = rankings.cholesky(bundle(term(x, list(range(8))), units=8), None)
+    order = rankings.cholesky(layer_group(term(x, list(range(8))), units=8), None)
     assert set(order[:4].tolist()) == {4, 5, 6, 7}
 
 
 def test_variance_counts_each_reader_alike():
     x, y = rows(7, 0), 100 * rows(7, 1)
     order = rankings.variance(
-        bundle(term(x, list(range(7))), term(y, list(range(7)), None, 9.0), units=7), None
+        layer_group(term(x, list(range(7))), term(y, list(range(7)), None, 9.0), units=7), None
     )
     both = x.var(axis=0) / x.var(axis=0).sum() + y.var(axis=0) / y.var(axis=0).sum()
     assert order.tolist() == np.argsort(both).tolist()
@@ -136,14 +138,14 @@ def test_variance_counts_each_reader_alike():
 def test_norm_puts_the_least_weights_first_and_equals_as_they_stand():
     weights = np.random.default_rng(0).normal(size=(5, 7))
     weights[:, 6] = -weights[:, 2]
-    given = bundle(units=7, written=(weights**2).sum(axis=0))
+    given = layer_group(units=7, written=(weights**2).sum(axis=0))
     expected = np.argsort(np.linalg.norm(weights, axis=0), kind="stable")
     assert rankings.norm(given, None).tolist() == expected.tolist()
 
 
 def test_random_depends_on_seed_and_layer_alone():
     def order(seed: int, *more: Term, name: str = "fc", written: float = 0.0) -> list[int]:
-        given = bundle(*more, units=20, name=name, written=np.full(20, written))
+        given = layer_group(*more, units=20, name=name, written=np.full(20, written))
         return rankings.random(given, SimpleNamespace(seed=seed)).tolist()
 
     assert order(1) == order(1, term(rows(20, 0), list(range(20))), written=3.0)
@@ -191,7 +193,7 @@ def test_prunable_is_the_order_of_most_levels_with_labels_unchanged(seed):
     study = SimpleNamespace(
         seed=seed, labels=lambda: intact, ablate=ablate, units=lambda name: name
     )
-    assert prunable(bundle(), study).tolist() == chosen.tolist()
+    assert prunable(layer_group(), study).tolist() == chosen.tolist()
 
 
 def test_a_layer_of_one_unit_has_one_order():
@@ -202,17 +204,17 @@ def test_a_layer_of_one_unit_has_one_order():
         ablate=lambda masks, _: np.array([same for _ in masks]),
         units=lambda name: name,
     )
-    assert prunable(bundle(units=1), study).tolist() == [0]
+    assert prunable(layer_group(units=1), study).tolist() == [0]
 
 
 @pytest.mark.parametrize("places", [[0, 2], [0, 2, 0], [0, 1, 3], [0, 1, 2, 2], [-1, 0, 1], []])
 def test_an_order_that_does_not_give_each_once_is_refused(places):
     with pytest.raises(PluginError, match="of 3 units of fc; it must give each once"):
-        ranked(bundle(units=3), np.array(places, np.int64))
+        ranked(layer_group(units=3), np.array(places, np.int64))
 
 
 def test_what_nothing_reads_leaves_first_and_free():
-    found = ranked(bundle(term(rows(3, 0), [0, 2, STAYS]), units=3), np.array([2, 0, 1]))
+    found = ranked(layer_group(term(rows(3, 0), [0, 2, NO_GROUP]), units=3), np.array([2, 0, 1]))
     assert found.order.tolist() == [11, 12, 10]
     assert found.errors[0] == 0
     assert found.errors[1] > 0

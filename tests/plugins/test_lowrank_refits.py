@@ -16,7 +16,7 @@ from frivkit.compression.ranking import ranked
 from frivkit.compression.ridge import tried
 from frivkit.compression.unit_kinds import kinds_of
 from frivkit.data import open_data
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.progress import Silent
 from frivkit.runtime.session import Device
@@ -36,7 +36,7 @@ def calibrated(path, spec: str, memory: int = 1 << 28) -> Calibration:
     model = load_model(Request(path))
     data = open_data(spec, model.inputs)
     on = Run(data, model.output(None), Device(threads=1), memory, 0, Silent())
-    return calibrate(model, survey(model), on)
+    return calibrate(model, find_sites(model), on)
 
 
 def layers(*sizes: tuple[int, int], seed: int = 3) -> list[np.ndarray]:
@@ -69,8 +69,8 @@ def test_sequence_refits_whatever_can_be_narrowed(name, tmp_path):
     np.savez(tmp_path / "x.npz", **file)
     data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
     on = Run(data, model.output(None), Device(threads=1), 1 << 28, 0, Silent())
-    found = calibrate(model, survey(model), on)
-    if found.examined.groups.free.sum() < 2:  # of a single group nothing can leave
+    found = calibrate(model, find_sites(model), on)
+    if found.pruning_graph.groups.free.sum() < 2:  # of a single group nothing can leave
         return
     plan = Select(found, backward).within("units", 0.7, 1)
     fits = refit_in_sequence(found, plan)
@@ -166,7 +166,7 @@ def planted(tmp_path):
 def test_prunable_and_redundant_units_are_told_apart(tmp_path):
     found, keep = planted(tmp_path)
     kinds = kinds_of(found, keep)
-    units = found.examined.groups.of["h0"]
+    units = found.pruning_graph.groups.of["h0"]
     assert np.flatnonzero(kinds.leaving[units]).tolist() == [0, 1, 2, 11]
     assert np.flatnonzero(kinds.prunable[units]).tolist() == [0, 1]
     redundant = np.flatnonzero(kinds.redundant[units]).tolist()
@@ -207,13 +207,15 @@ def test_curves_go_through_refits_on_examples_kept_apart(tmp_path):
     x = np.random.default_rng(0).normal(size=(200, *shape)).astype(np.float32)
     np.savez(tmp_path / "x.npz", x=x)
     found = calibrated(tmp_path / "m.onnx", f"npz:{tmp_path / 'x.npz'}")
-    foretold = [ranked(bundle, backward(bundle, None)) for bundle in found.bundles]
+    foretold = [
+        ranked(layer_group, backward(layer_group, None)) for layer_group in found.layer_groups
+    ]
     bent = held_to_refits(found, foretold)
     for before, after in zip(foretold, bent, strict=True):
         assert (np.diff(after.errors) >= 0).all()
         count = max(1, int(np.searchsorted(before.errors, POINTS[3], side="right")))
         count = min(count, len(before.order) - 1)
-        stays = np.ones(found.examined.groups.count + 1, bool)
+        stays = np.ones(found.pruning_graph.groups.count + 1, bool)
         stays[before.order[:count]] = False
         lost = 0.0
         for reading in found.readings:
@@ -227,6 +229,8 @@ def test_curves_go_through_refits_on_examples_kept_apart(tmp_path):
 def test_curves_stay_where_no_examples_are_kept_apart(tmp_path):
     model = write_layers(tmp_path / "m.onnx", *layers((8, 20), (20, 4)))
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 8))
-    foretold = [ranked(bundle, backward(bundle, None)) for bundle in found.bundles]
+    foretold = [
+        ranked(layer_group, backward(layer_group, None)) for layer_group in found.layer_groups
+    ]
     for before, after in zip(foretold, held_to_refits(found, foretold), strict=True):
         assert np.array_equal(before.errors, after.errors)

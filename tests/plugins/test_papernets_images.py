@@ -284,8 +284,8 @@ def chosen(name, path):
 def test_layers_of_the_paper_are_sites_where_it_taps_them(name, size, tmp_path):
     sites, file = chosen(name, write(name, size, tmp_path / "net.onnx"))
     assert {site.layer: (site.name, site.shape) for site in sites} == TAPS[name, size]
-    writers = {output: node.op_type for node in file.graph.node for output in node.output}
-    assert {writers[site.name] for site in sites} == {"Relu"}
+    producers = {output: node.op_type for node in file.graph.node for output in node.output}
+    assert {producers[site.name] for site in sites} == {"Relu"}
 
 
 ACTIVATIONS = {
@@ -318,8 +318,8 @@ def test_layers_are_tapped_after_their_activation(name, layers, activation, tmp_
     file = onnx.load(path)
     file.graph.output.extend(onnx.ValueInfoProto(name=site.name) for site in found.sites)
     runtime = onnxruntime.InferenceSession(file.SerializeToString())
-    tapped = runtime.run([site.name for site in found.sites], {"x": x})
-    for layer, values in zip(layers, tapped, strict=True):
+    with_outputs = runtime.run([site.name for site in found.sites], {"x": x})
+    for layer, values in zip(layers, with_outputs, strict=True):
         written = []
         hook = net.get_submodule(layer).register_forward_hook(
             lambda *call, written=written: written.append(call[2].detach().numpy())
@@ -350,11 +350,11 @@ def test_layers_of_inception_v3_are_the_sixteen_of_the_paper(protocol, size, tmp
         units["mixed_17x17x768d"] += 192 - 192 // 16
     assert {site.layer: site.width for site in sites} == units
     assert list(units) == [site.layer for site in sites]
-    tapped = {output: node for node in file.graph.node for output in node.output}
+    with_outputs = {output: node for node in file.graph.node for output in node.output}
     for site in sites:
         joins = site.layer.startswith("mixed")
-        assert tapped[site.name].op_type == ("Concat" if joins else "Relu")
-        assert tapped[site.name].name.count("/") == (2 if joins else 3)
+        assert with_outputs[site.name].op_type == ("Concat" if joins else "Relu")
+        assert with_outputs[site.name].name.count("/") == (2 if joins else 3)
 
 
 def test_branches_of_modules_are_no_layers_beside_them(tmp_path):
@@ -366,7 +366,7 @@ def test_branches_of_modules_are_no_layers_beside_them(tmp_path):
     assert {site.layer for site in apart.sites} - last | set(SIXTEEN) == {
         site.layer for site in found.sites
     }
-    joined = [each for coupling in found.couplings for each in coupling.junctions]
+    joined = [each for coupling in found.couplings for each in coupling.merge_points]
     pooled = [(each.kind, [part.offset for part in each.parts]) for each in joined]
     assert pooled == [("joined", [0, 30]), ("joined", [0, 32])]  # 480 and 512 maps are written
 

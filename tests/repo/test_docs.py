@@ -84,7 +84,7 @@ class TestExample:
     def test_operator_rule_lets_units_through(self, tmp_path):
         from dataclasses import replace
 
-        from frivkit.graph.sites.survey import survey
+        from frivkit.graph.sites.site_map import find_sites
         from tests.handmade import written
         from tests.nets import opened
 
@@ -99,10 +99,10 @@ class TestExample:
                 text.replace("AXIS", "along"), wa=(6, 5), wb=(5, 3), along=np.array(axis, np.int64)
             )
             model = opened(proto, tmp_path / "m.onnx")
-            (plain,) = survey(model).sites
+            (plain,) = find_sites(model).sites
             assert (plain.readers, len(plain.ends)) == ((), 1)
             taught = replace(model, operators=example("operator_rules")["OPERATORS"])
-            (site,) = survey(taught).sites
+            (site,) = find_sites(taught).sites
             assert site.readers == readers
             assert ("over units" in " ".join(site.ends)) is (not readers)
 
@@ -142,7 +142,7 @@ class TestExample:
     @pytest.fixture
     def calibration(self, tmp_path):
         from frivkit.compression.calibration import Run, calibrate
-        from frivkit.graph.sites.survey import survey
+        from frivkit.graph.sites.site_map import find_sites
         from frivkit.measure.pipeline import Request, load_model, named_data
         from frivkit.progress import Silent
         from frivkit.runtime.session import Device
@@ -153,7 +153,7 @@ class TestExample:
         model = load_model(request)
         examples, _ = named_data(request, model)
         run = Run(examples, model.output(None), Device(threads=1), 1 << 28, 0, Silent())
-        return calibrate(model, survey(model), run)
+        return calibrate(model, find_sites(model), run)
 
     def test_refactorer_keeps_the_first_units(self, calibration):
         from frivkit.errors import UsageError
@@ -170,7 +170,7 @@ class TestExample:
         from frivkit.hooks.registry import installed
         from frivkit.measure.study import Study
 
-        run, there = calibration.run, calibration.survey
+        run, there = calibration.run, calibration.site_map
         study = Study(
             calibration.model,
             there,
@@ -179,8 +179,8 @@ class TestExample:
             output=run.output,
             select=lambda name: installed().load("unit_selectors", name),
         )
-        order = example("rankings")["apoz"](calibration.bundles[0], study)
-        assert sorted(order) == list(range(len(calibration.bundles[0].groups)))
+        order = example("rankings")["apoz"](calibration.layer_groups[0], study)
+        assert sorted(order) == list(range(len(calibration.layer_groups[0].groups)))
         units = study.units("map")
         parts = [a for _, found in study.activations(units) for a in [found[there.sites[0].name]]]
         zeros = (np.concatenate(parts) == 0).mean(axis=0)
@@ -190,7 +190,7 @@ class TestExample:
         from frivkit.compression.plan import Plan, everything
 
         keep = everything(calibration)
-        name = calibration.survey.sites[0].name
+        name = calibration.site_map.sites[0].name
         keep[name][0] = False
         refit = example("refits")["MEANS"]
         (fit,) = refit.fit(calibration, Plan(keep, 0.0))

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from frivkit.compression.compress import Budget, compress
 from frivkit.errors import ModelError
-from frivkit.graph.onnx_io.dequantize import dequantise
+from frivkit.graph.onnx_io.dequantize import dequantize
 from frivkit.measure.pipeline import Request, analyze, inspect_model, open_study
 from frivkit.runtime.labels import Asked, Judge
 from tests.handmade import written
@@ -137,7 +137,7 @@ def test_whole_numbers_with_channels_behind_places_stay_as_they_are():
         domains=("com.microsoft",),
     )
     model = onnx_ir.from_proto(proto)
-    assert dequantise(model) is None
+    assert dequantize(model) is None
     assert [node.op_type for node in model.graph] == ["QLinearGlobalAveragePool"]
 
 

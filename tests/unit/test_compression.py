@@ -24,8 +24,8 @@ from frivkit.data import open_data
 from frivkit.data.subset import Subset, split
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.instrument.perturb import check_names
-from frivkit.graph.sites.groups import examine
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.groups import analyze_groups
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request
 from frivkit.progress import Silent
 from frivkit.runtime.session import Device
@@ -138,9 +138,9 @@ def test_full_width_is_the_model_and_a_narrow_one_runs(name, tmp_path):
     file = {f"{key}" if len(inputs) > 1 else "x": array for key, array in inputs.items()}
     np.savez(tmp_path / "x.npz", **file)
     data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
-    there, examined = survey(model), examine(model, survey(model))
-    readings = find_readings(model, there, examined)
-    free = hold_what_cannot_be_refitted(model, there, examined, readings).groups.free.any()
+    there, pruning_graph = find_sites(model), analyze_groups(model, find_sites(model))
+    readings = find_readings(model, there, pruning_graph)
+    free = hold_what_cannot_be_refitted(model, there, pruning_graph, readings).groups.free.any()
     run_on = Run(data, model.output(None), Device(threads=1), 1 << 28, 0, Silent())
     found = calibrate(model, there, run_on)
     with nullcontext() if free else pytest.raises(ModelError, match="can leave"):
@@ -281,7 +281,7 @@ def test_errors_of_tokens_are_judged_by_the_variance_of_units(tmp_path):
     x = np.random.default_rng(0).normal(size=(40, *model.inputs[0].shape)).astype(np.float32)
     np.savez(tmp_path / "x.npz", x=x)
     data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
-    readings = find_readings(model, survey(model), examine(model, survey(model)))
+    readings = find_readings(model, find_sites(model), analyze_groups(model, find_sites(model)))
     last = [r for r in readings if r.consumer.op == "MatMul"]
     meets = {reading.meets: -1 for reading in last}
     _, variances = sum_patches(

@@ -8,7 +8,7 @@ import pytest
 from frivkit.errors import ModelError
 from frivkit.graph.layout import Layout
 from frivkit.graph.sites.consumers import find_consumers, readers_of
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.graph.surgery.set_weights import refit
 from tests.handmade import written
@@ -18,7 +18,7 @@ from tests.surgery import as_model, check, run
 
 def consumers(proto, tmp_path):
     model = opened(proto, tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     return model, found, find_consumers(model, found)
 
 
@@ -227,7 +227,7 @@ def test_a_narrowed_twin_is_refitted_without_loss(tmp_path):
     )  # fmt: skip
     model, found, _ = consumers(proto, tmp_path)
     thin = as_model(narrow(model, found, {"r": np.array([False, True, True, True])}), model)
-    (reader,) = find_consumers(thin, survey(thin))
+    (reader,) = find_consumers(thin, find_sites(thin))
     v = model.graph.initializers["v"].const_value.numpy()
     weight = np.stack([v[0] + v[1], v[2], v[3]])
     feeds = examples(model, 5)

@@ -6,7 +6,7 @@ import pytest
 from frivkit.graph.cost import Cost, macs
 from frivkit.graph.model import Model
 from frivkit.graph.shapes import infer_shapes
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.runtime.memory import LARGEST_BATCH, batch_size, live_bytes, tensor_bytes
 from tests.handmade import written
 from tests.nets import network, opened
@@ -18,7 +18,7 @@ def read(tmp_path):
 
 
 def costs(model: Model) -> dict[str, Cost]:
-    found = survey(model)
+    found = find_sites(model)
     return {site.layer: found.weights[site.name] for site in found.sites}
 
 

@@ -15,9 +15,9 @@ from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io.save import save
-from frivkit.graph.sites.groups import examine
-from frivkit.graph.sites.survey import survey
-from frivkit.graph.surgery.factorize import factored
+from frivkit.graph.sites.groups import analyze_groups
+from frivkit.graph.sites.site_map import find_sites
+from frivkit.graph.surgery.factorize import factorize
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import batches, close, run
 
@@ -34,8 +34,8 @@ ROUNDING = {"halves": 3e-3}  # float16 has eleven bits
 def with_readings(name: str, path: Path) -> tuple[Model, tuple[Reading, ...]]:
     shape = {"input_shape": "1x3x6x6"} if name == "cnn of any size" else {}
     model = opened(network(name), path, **shape)
-    there = survey(model)
-    return model, find_readings(model, there, examine(model, there))
+    there = find_sites(model)
+    return model, find_readings(model, there, analyze_groups(model, there))
 
 
 def whole(matrix: np.ndarray, bias: np.ndarray | None = None):
@@ -68,7 +68,7 @@ def test_nothing_is_split_only_where_nothing_reads_units(tmp_path):
 def test_a_split_at_full_rank_changes_no_output(name, tmp_path):
     model, readings = with_readings(name, tmp_path / "m.onnx")
     untouched = ir.to_proto(model.ir).SerializeToString(deterministic=True)
-    split = factored(model.ir, {r.consumer.node: whole(r.matrix) for r in readings})
+    split = factorize(model.ir, {r.consumer.node: whole(r.matrix) for r in readings})
     assert len(split.graph) == len(model.graph) + len(readings)
     for count in batches(model):
         feeds = examples(model, count)
@@ -79,7 +79,7 @@ def test_a_split_at_full_rank_changes_no_output(name, tmp_path):
 @pytest.mark.parametrize("name", READ)
 def test_what_is_written_passes_the_checker_and_keeps_names(name, tmp_path):
     model, readings = with_readings(name, tmp_path / "m.onnx")
-    split = factored(model.ir, {r.consumer.node: whole(r.matrix) for r in readings})
+    split = factorize(model.ir, {r.consumer.node: whole(r.matrix) for r in readings})
     save(split, tmp_path / "split.onnx", model)
     proto = onnx.load(tmp_path / "split.onnx")
     onnx.checker.check_model(proto, full_check=True)
@@ -103,8 +103,8 @@ def test_a_split_at_rank_one_is_the_product_and_costs_what_can_be_counted(name, 
     reading = max(readings, key=lambda each: min(each.matrix.shape))
     label, (columns, outputs) = reading.consumer.node, reading.matrix.shape
     first, second, _ = whole(reading.matrix)
-    low = factored(model.ir, {label: (first[:, :1], second[:1], None)})
-    same = factored(model.ir, {label: whole(first[:, :1] @ second[:1])})
+    low = factorize(model.ir, {label: (first[:, :1], second[:1], None)})
+    same = factorize(model.ir, {label: whole(first[:, :1] @ second[:1])})
     full = min(columns, outputs)
     feeds = examples(model, 3)
     close(run(low, feeds), run(same, feeds))
@@ -119,7 +119,7 @@ def test_a_bias_is_put(name, tmp_path):
     model, readings = with_readings(name, tmp_path / "m.onnx")
     reading = readings[-1]
     label = reading.consumer.node
-    split = factored(model.ir, {label: whole(reading.matrix, reading.bias + 1)})
+    split = factorize(model.ir, {label: whole(reading.matrix, reading.bias + 1)})
     (node,) = (node for node in model.ir.graph if node_label(node) == label)
     sums = [outer(node, each, reading) for each in (model.ir, split)]
     feeds = examples(model, 3)
@@ -155,11 +155,11 @@ def test_factors_of_a_gemm_end_up_in_its_halves(turned, tmp_path):
     for info in (*proto.graph.input, *proto.graph.output):
         info.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     model = opened(proto, tmp_path / "m.onnx")
-    there = survey(model)
-    (reading,) = find_readings(model, there, examine(model, there))
+    there = find_sites(model)
+    (reading,) = find_readings(model, there, analyze_groups(model, there))
     feeds = examples(model, 3)
     for bias in (None, reading.bias):
-        split = factored(model.ir, {reading.consumer.node: whole(reading.matrix, bias)})
+        split = factorize(model.ir, {reading.consumer.node: whole(reading.matrix, bias)})
         close(run(split, feeds), run(model.ir, feeds))
 
 
@@ -167,8 +167,8 @@ def test_a_node_can_be_split_again(tmp_path):
     model, readings = with_readings("mlp", tmp_path / "m.onnx")
     label = readings[0].consumer.node
     first, second, _ = whole(readings[0].matrix)
-    once = factored(model.ir, {label: (first, second, None)})
-    twice = factored(once, {label: whole(second)})
+    once = factorize(model.ir, {label: (first, second, None)})
+    twice = factorize(once, {label: whole(second)})
     assert max(Counter(names(twice)).values()) == 1
     feeds = examples(model, 3)
     close(run(twice, feeds), run(model.ir, feeds))
@@ -179,21 +179,21 @@ def test_halves_that_do_not_fit_are_refused(tmp_path):
     label, matrix = readings[0].consumer.node, readings[0].matrix
     first, second, _ = whole(matrix)
     with pytest.raises(ModelError, match="no weighted node is called 'nobody'"):
-        factored(model.ir, {"nobody": (first, second, None)})
+        factorize(model.ir, {"nobody": (first, second, None)})
     turned = whole(matrix.T)[:2]  # as many numbers, of which no weight can be made
     for one, two in [(first[1:], second), (first[:, 1:], second), (first, second[:, 1:]), turned]:
         with pytest.raises(ModelError, match="cannot be split into"):
-            factored(model.ir, {label: (one, two, None)})
+            factorize(model.ir, {label: (one, two, None)})
     with pytest.raises(ModelError, match=f"give {matrix.shape[1]} numbers"):
-        factored(model.ir, {label: (first, second, np.zeros(matrix.shape[1] + 1))})
+        factorize(model.ir, {label: (first, second, np.zeros(matrix.shape[1] + 1))})
     for number in (np.nan, np.inf):
         spoilt = np.where(np.arange(first.shape[1]) == 0, number, first)
         with pytest.raises(ModelError, match="not finite"):
-            factored(model.ir, {label: (spoilt, second, None)})
+            factorize(model.ir, {label: (spoilt, second, None)})
         with pytest.raises(ModelError, match="not finite"):
-            factored(model.ir, {label: (first, spoilt.T[:, : second.shape[1]], None)})
+            factorize(model.ir, {label: (first, spoilt.T[:, : second.shape[1]], None)})
         with pytest.raises(ModelError, match="not finite"):
-            factored(model.ir, {label: (first, second, np.full(matrix.shape[1], number))})
+            factorize(model.ir, {label: (first, second, np.full(matrix.shape[1], number))})
 
 
 @pytest.mark.parametrize("name", ["grouped", "separable"])
@@ -205,4 +205,4 @@ def test_convolutions_in_groups_are_refused(name, tmp_path):
     sizes = tuple(node.inputs[1].shape)
     matrix = np.ones((sizes[0], int(np.prod(sizes[1:])))).T
     with pytest.raises(ModelError, match="computed or in groups"):
-        factored(model.ir, {node_label(node): whole(matrix)})
+        factorize(model.ir, {node_label(node): whole(matrix)})

@@ -13,7 +13,7 @@ from torch import nn
 from frivkit.data import Dataset, open_data
 from frivkit.graph.instrument.gram_outputs import with_grams
 from frivkit.graph.model import Model
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.progress import Silent
 from frivkit.runtime.moment_pass import run_sums
 from frivkit.runtime.session import Device
@@ -56,7 +56,7 @@ def stored(model: Model, folder: Path, **more: object) -> Dataset:
 
 def reference(proto: onnx.ModelProto, model: Model, data: Dataset) -> dict[str, np.ndarray]:
     """Give the activations of all sites; where the batch is fixed, fill it up with zeros."""
-    names = [site.name for site in survey(model).sites]
+    names = [site.name for site in find_sites(model).sites]
     proto = onnx.ModelProto.FromString(proto.SerializeToString())
     known = {output.name for output in proto.graph.output}
     proto.graph.output.extend(
@@ -87,7 +87,7 @@ def test_sums_are_those_of_numpy_on_reference_activations(tmp_path, name, select
     model = opened(proto, tmp_path / "m.onnx")
     data = stored(model, tmp_path)
     activations = reference(proto, model, data)
-    sites = survey(model).sites
+    sites = find_sites(model).sites
     found = run_sums(
         model, sites, selector, data, DEVICE,
         memory=1 << 26, progress=Silent(), groups=3, exact=exact,
@@ -108,7 +108,7 @@ def test_sums_are_those_of_numpy_on_reference_activations(tmp_path, name, select
 def test_float16_activations_are_summed_in_float32(tmp_path):
     model = opened(NETS["halves"](), tmp_path / "m.onnx")
     data = stored(model, tmp_path)
-    (site, *_) = survey(model).sites
+    (site, *_) = find_sites(model).sites
     rows = reference(NETS["halves"](), model, data)[site.name]
     rows = np.moveaxis(rows, site.axis, -1).reshape(-1, site.width)
     found = run_sums(
@@ -124,7 +124,7 @@ def test_float16_activations_are_summed_in_float32(tmp_path):
 def test_graph_with_sums_is_valid_and_gives_the_shifted_gram(tmp_path, name, exact):
     model = opened(MODELS[name](), tmp_path / "m.onnx")
     data = stored(model, tmp_path)
-    sites = survey(model).sites
+    sites = find_sites(model).sites
     axes = {site.name: MAP.axes(site) for site in sites}
     graph = with_grams(model, sites, axes, exact=exact)
     proto = onnx.ModelProto.FromString(ir.to_proto(graph.ir).SerializeToString())
@@ -163,7 +163,7 @@ def test_precision_holds_whatever_the_mean(tmp_path, ratio):
     model = opened(identity(units), tmp_path / "m.onnx")
     np.savez(tmp_path / "d.npz", x=x)
     data = open_data(f"npz:{tmp_path / 'd.npz'}", model.inputs)
-    sites = survey(model).sites
+    sites = find_sites(model).sites
     assert [site.name for site in sites] == ["u"]
     truth = np.cov(np.maximum(x, 0).astype(np.float64).T, ddof=0)
     scale = np.linalg.eigvalsh(truth)[-1]
@@ -182,7 +182,7 @@ def test_groups_are_runs_of_consecutive_examples(tmp_path):
     np.savez(tmp_path / "d.npz", x=x)
     data = open_data(f"npz:{tmp_path / 'd.npz'}", model.inputs)
     parts = run_sums(
-        model, survey(model).sites, MAP, data, DEVICE,
+        model, find_sites(model).sites, MAP, data, DEVICE,
         memory=1 << 26, progress=Silent(), groups=4, exact=True,
     )["u"]  # fmt: skip
     assert len(parts) == 4

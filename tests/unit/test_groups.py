@@ -6,11 +6,11 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-from frivkit.graph.coupling import Coupling, Junction, Part
+from frivkit.graph.coupling import Coupling, MergePoint, Part
 from frivkit.graph.layout import Layout
-from frivkit.graph.sites.group_ids import tie
+from frivkit.graph.sites.group_ids import assign_groups
 from frivkit.graph.sites.groups import find_groups
-from frivkit.graph.sites.survey import Site, Survey, survey
+from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
 from tests.handmade import written
 from tests.nets import NETS, network, opened
 
@@ -42,7 +42,7 @@ HELD = {  # by layer, a part of the reason; every other layer can be thinned
 
 def found_in(proto, tmp_path, output=None):
     model = opened(proto, tmp_path / "m.onnx")
-    found = survey(model, output)
+    found = find_sites(model, output)
     return found, find_groups(model, found)
 
 
@@ -109,7 +109,7 @@ def test_units_that_leave_together(name, tmp_path):
 def test_bundles_are_sites_that_share_groups(tmp_path):
     found, groups = found_in(network("residual"), tmp_path)
     layers = {site.name: site.layer for site in found.sites}
-    assert [tuple(layers[name] for name in bundle) for bundle in groups.bundles] == [
+    assert [tuple(layers[name] for name in layer_group) for layer_group in groups.layer_groups] == [
         ("0", "2.b"), ("2.a",), ("3.a",), ("3.b", "4.b"), ("4.a",),
     ]  # fmt: skip
 
@@ -274,15 +274,15 @@ def test_a_long_stage_is_fast(tmp_path):
     names = [f"s{i}" for i in range(30)]
     whole = Layout.of(1, 512)
     sites = tuple(Site(n, n, "Conv", 1, (512, 8, 8), (), (), ()) for n in names)
-    junctions = tuple(
-        Junction(f"j{i}", "sum", (Part(a, whole), Part(b, whole)))
+    merge_points = tuple(
+        MergePoint(f"j{i}", "sum", (Part(a, whole), Part(b, whole)))
         for i, (a, b) in enumerate(pairwise(names))
     )
-    coupling = Coupling("coupling 1", tuple(names), junctions)
+    coupling = Coupling("coupling 1", tuple(names), merge_points)
     layouts = {name: ((name, whole),) for name in names}
     model = opened(network("mlp"), tmp_path / "m.onnx")
     begin = perf_counter()
-    ties = tie(model.graph, Survey(sites, (coupling,), (), {}, layouts))
+    ties = assign_groups(model.graph, SiteMap(sites, (coupling,), (), {}, layouts))
     assert perf_counter() - begin < 2
     assert ties.count == 512
     assert all((of == np.arange(512)).all() for of in ties.of.values())

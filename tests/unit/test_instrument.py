@@ -13,10 +13,10 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from frivkit.graph.instrument.perturb import perturbed_whole, suffix, tapped
+from frivkit.graph.instrument.perturb import perturbed_whole, suffix, with_outputs
 from frivkit.graph.model import Model
 from frivkit.graph.shapes import batch_first
-from frivkit.graph.sites.survey import Site, Survey, survey
+from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
 from frivkit.runtime import session
 from frivkit.runtime.perturbed_model import Intact, Path
 from frivkit.runtime.session import Device
@@ -45,7 +45,7 @@ ROUNDING = {
 class Case:
     name: str
     model: Model
-    found: Survey
+    found: SiteMap
     inputs: dict[str, np.ndarray]
     plain: np.ndarray
 
@@ -82,7 +82,7 @@ def case(name: str, path: FilePath) -> Case:
     model = opened(network(name), path / "m.onnx", **shape)
     inputs = examples(model, model.batch or 3)
     plain = ran(network(name), model.output(), inputs)
-    return Case(name, model, survey(model), inputs, plain)
+    return Case(name, model, find_sites(model), inputs, plain)
 
 
 def ran(proto: onnx.ModelProto, output: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -198,7 +198,7 @@ def test_no_graph_is_changed(name, tmp_path):
     made = case(name, tmp_path)
     before = ir.to_proto(made.model.ir).SerializeToString()
     names = [site.name for site in made.found.sites]
-    tapped(made.model, [*names, made.output])
+    with_outputs(made.model, [*names, made.output])
     perturbed_whole(made.model, made.found.sites, made.output)
     for site in made.found.sites:
         made.run(made.path(site), ones(site))
@@ -249,9 +249,9 @@ def test_one_mask_may_act_on_several_sites(tmp_path):
 def test_tapped_leaves_out_what_lies_behind(tmp_path):
     made = case("two inputs", tmp_path)
     image, row = made.found.sites
-    assert tapped(made.model, [image.name]).inputs == ("x0",)
-    assert tapped(made.model, [row.name]).inputs == ("x1",)
-    graph = tapped(made.model, [row.name])
+    assert with_outputs(made.model, [image.name]).inputs == ("x0",)
+    assert with_outputs(made.model, [row.name]).inputs == ("x1",)
+    graph = with_outputs(made.model, [row.name])
     assert [node.op_type for node in graph.ir.graph] == ["Gemm", "Tanh"]
     assert graph.outputs == (row.name,)
 

@@ -9,8 +9,8 @@ import pytest
 
 from frivkit.errors import ModelError
 from frivkit.graph.sites.groups import find_groups
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.sites.site_weights import weights_of
-from frivkit.graph.sites.survey import survey
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.runtime.perturbed_model import Intact
 from frivkit.runtime.perturbed_model import Path as Way
@@ -237,7 +237,7 @@ def test_what_is_joined_is_one_layer(name, pattern, tmp_path):
 def test_masks_on_joined_layers_do_what_they_say(name, pattern, tmp_path):
     model = read(name, tmp_path)
     feeds, output = examples(model, 5), model.output()
-    sites = survey(model, None, (pattern,)).sites
+    sites = find_sites(model, None, (pattern,)).sites
     intact = Intact(model, output, Device(threads=1), 1 << 30).run(feeds)
 
     def masked(chosen, flags):
@@ -261,7 +261,7 @@ def test_masks_on_joined_layers_do_what_they_say(name, pattern, tmp_path):
 def test_numbers_of_units_are_true_from_their_writers_on(name, pattern, tmp_path):
     """Cut out by the joined layer's numbers, weights leave what zeros in readers leave."""
     model = read(name, tmp_path)
-    found = survey(model, None, (pattern,))
+    found = find_sites(model, None, (pattern,))
     groups = find_groups(model, found)
     feeds = examples(model, 4)
     for seed in range(3):
@@ -340,7 +340,7 @@ def test_what_cannot_be_joined_is_refused_in_a_line(case, tmp_path):
     net, reason = REFUSED[case]
     model = opened(network(net) if isinstance(net, str) else net(), tmp_path / "m.onnx")
     with pytest.raises(ModelError) as told:
-        survey(model, None, ("[cd]",))
+        find_sites(model, None, ("[cd]",))
     name = "d" if case == "two in one" else "c"
     assert str(told.value) == (
         f"what {name} of m.onnx joins cannot be one layer: {reason}; leave it out of --join"
@@ -351,9 +351,9 @@ def test_a_pattern_that_matches_nothing_is_told_what_there_is(tmp_path):
     with pytest.raises(
         ModelError, match=r"no concat of units in m.onnx matches 'k'; there are i, j$"
     ):
-        survey(read("nested", tmp_path), None, ("i", "k"))
+        find_sites(read("nested", tmp_path), None, ("i", "k"))
     with pytest.raises(ModelError, match="matches 'k'; there is none, so leave --join out"):
-        survey(read("cnn", tmp_path), None, ("k",))
+        find_sites(read("cnn", tmp_path), None, ("k",))
 
 
 def test_names_of_other_layers_stay_and_unnamed_concats_have_numbers(tmp_path):
@@ -365,13 +365,13 @@ def test_names_of_other_layers_stay_and_unnamed_concats_have_numbers(tmp_path):
     for node in proto.graph.node:
         node.input[:] = [name.replace("w", "k") for name in node.input]
     model = opened(proto, tmp_path / "m.onnx")
-    assert [s.layer for s in survey(model).sites] == ["Gemm_0", "Gemm_1", "Gemm_2"]
-    found = survey(model, None, ("Concat_0",))
+    assert [s.layer for s in find_sites(model).sites] == ["Gemm_0", "Gemm_1", "Gemm_2"]
+    found = find_sites(model, None, ("Concat_0",))
     assert [s.layer for s in found.sites] == ["Concat_0", "Gemm_2"]
 
 
 def test_units_of_a_shuffled_branch_have_the_numbers_of_their_places(tmp_path):
-    found = survey(read("shuffled branch", tmp_path), None, ("j",))
+    found = find_sites(read("shuffled branch", tmp_path), None, ("j",))
     ((site, layout),) = found.layouts["a"]
     assert (site, layout.units.tolist()) == ("j", [5, 7, 6, 8])
 
@@ -381,22 +381,22 @@ def test_a_name_that_a_layer_has_is_not_taken_from_it(tmp_path):
     for node in proto.graph.node:
         node.name = node.name.replace("j/Concat", "c/Concat")
     model = opened(proto, tmp_path / "m.onnx")
-    assert [s.layer for s in survey(model).sites] == ["a", "b", "c"]
-    assert [s.layer for s in survey(model, None, ("i",)).sites] == ["i", "c"]
-    assert [s.layer for s in survey(model, None, ("c#2",)).sites] == ["c#2"]
+    assert [s.layer for s in find_sites(model).sites] == ["a", "b", "c"]
+    assert [s.layer for s in find_sites(model, None, ("i",)).sites] == ["i", "c"]
+    assert [s.layer for s in find_sites(model, None, ("c#2",)).sites] == ["c#2"]
 
 
 def test_costs_and_weights_are_those_of_the_branches_that_are_taken_in(tmp_path):
     model = read("read twice", tmp_path)
-    found = survey(model, None, ("j",))
+    found = find_sites(model, None, ("j",))
     sites = {site.layer: site for site in found.sites}
     plain = {site.layer: each for site, each in (
-        (site, survey(model).weights[site.name]) for site in survey(model).sites
+        (site, find_sites(model).weights[site.name]) for site in find_sites(model).sites
     )}  # fmt: skip
     assert found.weights[sites["j"].name] == plain["b"]
     assert [value.name for value in weights_of(model, sites["j"])] == ["wb"]
     model = read("pyramid", tmp_path)
-    (joined,) = [s for s in survey(model, None, ("*",)).sites if s.op == "Concat"]
+    (joined,) = [s for s in find_sites(model, None, ("*",)).sites if s.op == "Concat"]
     with pytest.raises(ModelError, match="layer Concat joins what other layers write"):
         weights_of(model, joined)
 
@@ -404,5 +404,5 @@ def test_costs_and_weights_are_those_of_the_branches_that_are_taken_in(tmp_path)
 def test_the_graph_is_left_as_it_is(tmp_path):
     model = read("nested", tmp_path)
     before = ir.to_proto(model.ir).SerializeToString()
-    survey(model, None, ("*",))
+    find_sites(model, None, ("*",))
     assert ir.to_proto(model.ir).SerializeToString() == before

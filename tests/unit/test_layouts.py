@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from frivkit.graph.layout import Ends, Layout, Reads, Splits
-from frivkit.graph.operators.propagate import effect
+from frivkit.graph.layout import Layout
+from frivkit.graph.operators.effects import Consumed, Split, Untraceable
+from frivkit.graph.operators.table import effect
 from frivkit.graph.shapes import batch_first, infer_shapes
 
 EXAMPLES = 3
@@ -88,12 +89,12 @@ class Chain:
         layout, arrays = self.start, self.run()
         for step, (at, index) in enumerate(self.followed):
             what = effect(model.graph[at], index, layout)
-            if isinstance(what, Ends | Reads):
+            if isinstance(what, Untraceable | Consumed):
                 return step
-            if isinstance(what, Splits) and what.layouts[0] is None:
+            if isinstance(what, Split) and what.layouts[0] is None:
                 assert (arrays[at] >= OTHER).all(), (model.graph[at], layout)
                 return step
-            layout = what.layouts[0] if isinstance(what, Splits) else what.layout
+            layout = what.layouts[0] if isinstance(what, Split) else what.layout
             assert units_lie(arrays[at], layout), (model.graph[at], layout)
             if batch_first(model.graph[at].outputs[0], None):
                 assert len(arrays[at]) == len(self.numbers)

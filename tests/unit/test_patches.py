@@ -6,9 +6,9 @@ import pytest
 from frivkit.compression.linear_consumers import find_readings, slots_of, sources_of
 from frivkit.compression.patch_moments import places_of, rows_of, sum_patches
 from frivkit.data import open_data
-from frivkit.graph.layout import STAYS
-from frivkit.graph.sites.groups import examine
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.layout import NO_GROUP
+from frivkit.graph.sites.groups import analyze_groups
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.progress import Silent
 from frivkit.runtime.session import Device
 from tests.nets import NETS, examples, network, opened
@@ -20,9 +20,9 @@ NAMES = [name for name in NETS if name not in SITELESS]
 def looked_at(name, folder):
     shape = {"input_shape": "1x3x6x6"} if name == "cnn of any size" else {}
     model = opened(network(name), folder / "m.onnx", **shape)
-    found = survey(model)
-    examined = examine(model, found)
-    return model, found, examined, find_readings(model, found, examined)
+    found = find_sites(model)
+    pruning_graph = analyze_groups(model, found)
+    return model, found, pruning_graph, find_readings(model, found, pruning_graph)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,11 +101,11 @@ def test_moments_are_those_of_numpy_in_one_pass_or_many(memory, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_units_have_their_columns(name, tmp_path):
-    _, _, examined, readings = looked_at(name, tmp_path)
+    _, _, pruning_graph, readings = looked_at(name, tmp_path)
     for reading in readings:
         marks, columns = slots_of(reading)
         assert len(marks) == len(columns)
         assert np.unique(columns).size == columns.size
         for mark, mine in zip(marks, columns, strict=True):
             assert (reading.marks[mine] == mark).all()
-        assert set(marks[marks != STAYS]) <= set(range(examined.groups.count))
+        assert set(marks[marks != NO_GROUP]) <= set(range(pruning_graph.groups.count))

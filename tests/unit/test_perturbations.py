@@ -13,8 +13,8 @@ from onnx import helper, numpy_helper
 from frivkit.cache import Cache
 from frivkit.errors import ModelError
 from frivkit.graph.model import constant_tensor
+from frivkit.graph.sites.site_map import Site, find_sites
 from frivkit.graph.sites.site_weights import weights_of
-from frivkit.graph.sites.survey import Site, survey
 from frivkit.measure.pipeline import Request, load_model, open_study
 from frivkit.measure.study import Study
 from frivkit.runtime.perturbed_model import Path
@@ -49,7 +49,7 @@ class Case:
         self.name, self.proto = name, network(name)
         shape = {"input_shape": "1x3x6x6"} if name == "cnn of any size" else {}
         self.model = opened(self.proto, folder / "m.onnx", **shape)
-        self.found = survey(self.model)
+        self.found = find_sites(self.model)
         self.inputs = examples(self.model, self.model.batch or 3)
         self.output = self.model.output()
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from frivkit.errors import ModelError
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.runtime.perturbed_model import Intact
 from frivkit.runtime.perturbed_model import Path as Way
 from frivkit.runtime.session import Device
@@ -67,7 +67,7 @@ def test_a_sound_file(tmp_path):
         ("x", "float32", (6,))
     ]
     assert model.parameters == 6 * 5 + 5 * 3
-    assert [site.layer for site in survey(model).sites] == ["a"]
+    assert [site.layer for site in find_sites(model).sites] == ["a"]
 
 
 def test_a_missing_file_and_a_folder(tmp_path):
@@ -197,7 +197,7 @@ def test_functions_are_put_in_place(tmp_path):
     proto.functions.append(helper.make_function("own", "Bend", ["a"], ["b"], body, opsets[:1]))
     proto.opset_import.append(opsets[1])
     proto.graph.node[1].op_type, proto.graph.node[1].domain = "Bend", "own"
-    (site,) = survey(load(saved(proto, tmp_path), {})).sites
+    (site,) = find_sites(load(saved(proto, tmp_path), {})).sites
     assert (site.layer, site.width, site.readers) == ("a", 5, ("y/Gemm",))
 
 
@@ -263,9 +263,9 @@ def test_weights_in_a_file_are_used_and_count_for_the_digest(where, tmp_path, mo
     monkeypatch.chdir(tmp_path.parent)
     model = load(saved(proto, tmp_path), {})
     np.testing.assert_array_equal(Intact(model, "y", Device(), 1 << 20).run({"x": x}), wanted)
-    assert (model.parameters, len(survey(model).sites)) == (
+    assert (model.parameters, len(find_sites(model).sites)) == (
         inside.parameters,
-        len(survey(inside).sites),
+        len(find_sites(inside).sites),
     )
     (tmp_path / "w.bin").write_bytes(bytes(120))
     assert load(tmp_path / "m.onnx", {}).sha256 != model.sha256
@@ -280,7 +280,7 @@ def test_masks_work_on_weights_in_a_file(tmp_path):
     mask = Mask({"r": np.array([True, False, True, True, False])})
     found = []
     for model in (inside, outside):
-        way = Way(model, survey(model).sites, "y", Device(), 1 << 20)
+        way = Way(model, find_sites(model).sites, "y", Device(), 1 << 20)
         found.append(way.run(way.prepare(x), mask, MAP))
     np.testing.assert_array_equal(*found)
 
@@ -356,4 +356,6 @@ def test_sizes_that_no_data_has_are_left_to_the_data(size, tmp_path):
     proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = size
     model = load(saved(proto, tmp_path), {})
     assert model.inputs[0].shape == (size if size > 0 else None,)
-    assert len(survey(model).sites) == (size < 1)  # the weights tell what is open, not what is not
+    assert len(find_sites(model).sites) == (
+        size < 1
+    )  # the weights tell what is open, not what is not

@@ -6,8 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from frivkit.graph.layout import Effect, Ends, Joins, Keeps, Layout, Reads
-from frivkit.graph.operators.propagate import effect
+from frivkit.graph.layout import Layout
+from frivkit.graph.operators.effects import Consumed, Coupled, Effect, Kept, Untraceable
+from frivkit.graph.operators.table import effect
 from frivkit.graph.shapes import infer_shapes
 from tests.handmade import written
 
@@ -20,9 +21,9 @@ SHAPES = {MAPS: "N, 8, 4, 4", ROWS: "N, 5, 8", FLAT: "N, 128", ONE: "N, 1, 4, 4"
 INDEX = {"index", "opset", "domains"}
 
 
-def at(axis: int, **more: int) -> Keeps:
+def at(axis: int, **more: int) -> Kept:
     """Say that the eight units lie on another axis, with places moved."""
-    return Keeps(Layout.of(axis, 8, **more), places=True)
+    return Kept(Layout.of(axis, 8, **more), places=True)
 
 
 def case(node: str, layout: Layout, wanted: Any, **more: Any) -> Any:
@@ -49,41 +50,41 @@ def ints(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.int64)
 
 
-MAPS_BENT, MAPS_MOVED = Keeps(MAPS, nonlinear=True), Keeps(MAPS, places=True)
-ROWS_MOVED, FLAT_MOVED = Keeps(ROWS, places=True), Keeps(FLAT, places=True)
+MAPS_BENT, MAPS_MOVED = Kept(MAPS, nonlinear=True), Kept(MAPS, places=True)
+ROWS_MOVED, FLAT_MOVED = Kept(ROWS, places=True), Kept(FLAT, places=True)
 BOUND = np.float32(1)
 
 
 def lying(units, *axes):
-    return Keeps(Layout(axes or (1,), np.array(units)), places=True)
+    return Kept(Layout(axes or (1,), np.array(units)), places=True)
 
 
 KEPT = [
-    case("y = Identity (x)", MAPS, Keeps(MAPS)),
+    case("y = Identity (x)", MAPS, Kept(MAPS)),
     case("y = Relu (x)", MAPS, MAPS_BENT),
     case("y = Clip (x, low, high)", MAPS, MAPS_BENT, low=BOUND, high=BOUND),
     case("y = Clip (x, , high)", MAPS, MAPS_BENT, high=BOUND),
     case("y = Clip <min = 0.0, max = 6.0> (x)", MAPS, MAPS_BENT, opset=6),
-    case("y = Dropout (x)", MAPS, Keeps(MAPS), opset=9),
-    case("y, m = Dropout (x, r, t)", MAPS, Keeps(MAPS), r=BOUND, t=np.bool_(True)),
-    case("y = Add (x, c)", MAPS, Keeps(MAPS), c=(8, 1, 1)),
-    case("y = Add (c, x)", MAPS, Keeps(MAPS), c=(8, 1, 1), index=1),
-    case("y = Add (x, c)", ROWS, Keeps(Layout.of(3, 8)), c=(2, 1, 1, 8)),
-    case("y = Div (x, c)", MAPS, Keeps(MAPS), c=(1,)),
+    case("y = Dropout (x)", MAPS, Kept(MAPS), opset=9),
+    case("y, m = Dropout (x, r, t)", MAPS, Kept(MAPS), r=BOUND, t=np.bool_(True)),
+    case("y = Add (x, c)", MAPS, Kept(MAPS), c=(8, 1, 1)),
+    case("y = Add (c, x)", MAPS, Kept(MAPS), c=(8, 1, 1), index=1),
+    case("y = Add (x, c)", ROWS, Kept(Layout.of(3, 8)), c=(2, 1, 1, 8)),
+    case("y = Div (x, c)", MAPS, Kept(MAPS), c=(1,)),
     case("y = Div (c, x)", MAPS, MAPS_BENT, c=(1,), index=1),
     case("y = PRelu (x, c)", MAPS, MAPS_BENT, c=(8, 1, 1)),
     case("on = Greater (x, c) y = Cast <to = 1> (on)", MAPS, MAPS_BENT, c=(1,)),
-    case("y = CastLike (x, z)", MAPS, Keeps(MAPS)),
+    case("y = CastLike (x, z)", MAPS, Kept(MAPS)),
     case("y = com.microsoft.QuickGelu (x)", MAPS, MAPS_BENT, domains=("com.microsoft",)),
-    case("y = BatchNormalization (x, b, b, b, b)", MAPS, Keeps(MAPS), b=(8,)),
+    case("y = BatchNormalization (x, b, b, b, b)", MAPS, Kept(MAPS), b=(8,)),
     case(
         "y, m, w = BatchNormalization <training_mode = 1> (x, b, b, b, b)",
         MAPS,
-        Keeps(MAPS),
+        Kept(MAPS),
         b=(8,),
     ),
-    case("y = InstanceNormalization (x, b, b)", MAPS, Keeps(MAPS), b=(8,)),
-    case("y = QuantizeLinear (x, step)", MAPS, Keeps(MAPS)),
+    case("y = InstanceNormalization (x, b, b)", MAPS, Kept(MAPS), b=(8,)),
+    case("y = QuantizeLinear (x, step)", MAPS, Kept(MAPS)),
     case("y = LRN <size = 3> (x)", MAPS, MAPS_MOVED),
     case("y = LayerNormalization (x, b, b)", ROWS, ROWS_MOVED, b=(8,)),
     case("y = Softmax (x)", ROWS, ROWS_MOVED),
@@ -118,7 +119,7 @@ KEPT = [
     case("y = Unsqueeze <axes = [1]> (x)", ROWS, at(3), opset=11),
     case("y = MatMul (x, w)", MAPS, MAPS_MOVED, w=(4, 7)),
     case("y = MatMul (w, x)", ROWS, ROWS_MOVED, w=(3, 5), index=1),
-    case("y = MatMul (x, t)", MAPS, Keeps(Layout.of(2, 8), places=True), t=(2, 1, 1, 4, 3)),
+    case("y = MatMul (x, t)", MAPS, Kept(Layout.of(2, 8), places=True), t=(2, 1, 1, 4, 3)),
     case("y = Pad (x, p)", MAPS, lying([-1, *range(8), -1]), p=ints(0, 1, 0, 0, 0, 1, 0, 0)),
     case("y = Pad (x, p)", MAPS, lying([*range(1, 8), -1]), p=ints(0, -1, 0, 0, 0, 1, 0, 0)),
     case("y = Slice (x, a, b, c)", MAPS, lying([*range(1, 8)]), a=ints(1), b=ints(8), c=ints(1)),
@@ -148,26 +149,26 @@ def test_units_are_kept(node, layout, wanted, more):
 
 
 JOINED = [
-    case("y = Add (x, z)", MAPS, Joins(MAPS, "sum")),
-    case("y = Sub (z, x)", MAPS, Joins(MAPS, "sum"), index=1),
-    case("y = Mul (x, z)", MAPS, Joins(MAPS, "product")),
-    case("y = Max (x, z)", MAPS, Joins(MAPS, "product")),
-    case("y = Concat <axis = 1> (x, z)", MAPS, Joins(Layout.of(1, 8, span=16), "concat")),
-    case("y = Concat <axis = -3> (z, x)", MAPS, Joins(Layout.of(1, 8, offset=8, span=16), "concat"),
-         index=1),
-    case("y = Concat <axis = 1> (c, x)", MAPS, Joins(Layout.of(1, 8, offset=3, span=11), "concat"),
-         index=1, c=(2, 3, 4, 4)),
-    case("y = Concat <axis = 2> (x, z)", MAPS, Joins(MAPS, "sum")),
+    case("y = Add (x, z)", MAPS, Coupled(MAPS, "sum")),
+    case("y = Sub (z, x)", MAPS, Coupled(MAPS, "sum"), index=1),
+    case("y = Mul (x, z)", MAPS, Coupled(MAPS, "product")),
+    case("y = Max (x, z)", MAPS, Coupled(MAPS, "product")),
+    case("y = Concat <axis = 1> (x, z)", MAPS, Coupled(Layout.of(1, 8, span=16), "concat")),
+    case("y = Concat <axis = -3> (z, x)", MAPS,
+         Coupled(Layout.of(1, 8, offset=8, span=16), "concat"), index=1),
+    case("y = Concat <axis = 1> (c, x)", MAPS,
+         Coupled(Layout.of(1, 8, offset=3, span=11), "concat"), index=1, c=(2, 3, 4, 4)),
+    case("y = Concat <axis = 2> (x, z)", MAPS, Coupled(MAPS, "sum")),
     case("y = Concat <axis = 1> (z, x)", FLAT,
-         Joins(Layout.of(1, 8, inner=16, offset=8, span=16), "concat"), index=1),
-    case("y = Conv <group = 8> (x, w)", MAPS, Joins(MAPS, "depthwise"), w=(8, 1, 3, 3)),
-    case("y = ConvTranspose <group = 8> (x, w)", MAPS, Joins(MAPS, "depthwise"), w=(8, 1, 3, 3)),
+         Coupled(Layout.of(1, 8, inner=16, offset=8, span=16), "concat"), index=1),
+    case("y = Conv <group = 8> (x, w)", MAPS, Coupled(MAPS, "depthwise"), w=(8, 1, 3, 3)),
+    case("y = ConvTranspose <group = 8> (x, w)", MAPS, Coupled(MAPS, "depthwise"), w=(8, 1, 3, 3)),
     case("t = Transpose <perm = [0, 2, 1]> (z) y = MatMul (x, t)", ROWS,
-         Joins(Layout.of(3, 8), "inner")),
-    case("y = com.microsoft.SkipLayerNormalization (x, z, g)", ROWS, Joins(ROWS, "sum"), g=(8,),
+         Coupled(Layout.of(3, 8), "inner")),
+    case("y = com.microsoft.SkipLayerNormalization (x, z, g)", ROWS, Coupled(ROWS, "sum"), g=(8,),
          domains=("com.microsoft",)),
-    case('y = Einsum <equation = "ntd,nsd->nts"> (x, z)', ROWS, Joins(Layout.of(3, 8), "inner")),
-    case('y = Einsum <equation = "ntd,ntd->ntd"> (x, z)', ROWS, Joins(ROWS, "product")),
+    case('y = Einsum <equation = "ntd,nsd->nts"> (x, z)', ROWS, Coupled(Layout.of(3, 8), "inner")),
+    case('y = Einsum <equation = "ntd,ntd->ntd"> (x, z)', ROWS, Coupled(ROWS, "product")),
 ]  # fmt: skip
 
 
@@ -189,7 +190,7 @@ READ = [
 
 @pytest.mark.parametrize(("node", "layout", "wanted", "more"), READ)
 def test_units_are_read(node, layout, wanted, more):
-    assert effect_of(node, layout, more) == Reads()
+    assert effect_of(node, layout, more) == Consumed()
 
 
 ENDED = [
@@ -224,5 +225,5 @@ ENDED = [
 @pytest.mark.parametrize(("node", "layout", "reason", "more"), ENDED)
 def test_units_end_with_a_reason(node, layout, reason, more):
     found = effect_of(node, layout, more)
-    assert isinstance(found, Ends)
+    assert isinstance(found, Untraceable)
     assert reason in found.reason

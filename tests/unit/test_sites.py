@@ -7,7 +7,7 @@ the offset of each part that does not begin at 0), and one for each node that is
 
 import pytest
 
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from tests.nets import NETS, network, opened
 from tests.picture import OUT, picture, written_out
 
@@ -354,14 +354,17 @@ def test_the_file_around_a_network_does_not_matter(name, tmp_path):
 @pytest.mark.parametrize("name", BY_DYNAMO)
 def test_both_exporters_give_the_same_sites(name, tmp_path):
     def outline(name):
-        found = survey(opened(network(name), tmp_path / "m.onnx"))
+        found = find_sites(opened(network(name), tmp_path / "m.onnx"))
         order = [site.name for site in found.sites]
-        junctions = [
-            (junction.kind, {(order.index(part.site), part.offset) for part in junction.parts})
+        merge_points = [
+            (
+                merge_point.kind,
+                {(order.index(part.site), part.offset) for part in merge_point.parts},
+            )
             for coupling in found.couplings
-            for junction in coupling.junctions
+            for merge_point in coupling.merge_points
         ]
-        return [(site.op, site.axis, site.shape) for site in found.sites], junctions
+        return [(site.op, site.axis, site.shape) for site in found.sites], merge_points
 
     assert outline(name) == outline(name.removesuffix(" by dynamo"))
 
@@ -387,7 +390,7 @@ def test_input_shape_settles_open_sizes(tmp_path):
 
 def test_couplings_are_named_in_the_order_of_the_graph(tmp_path):
     model = opened(network("residual"), tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     names = {site.layer: found.coupling_of(site) for site in found.sites}
     assert names == {
         "0": "coupling 1", "2.a": None, "2.b": "coupling 1",

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.sites.groups import find_groups
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.testing.tiny_models import TINY_MODELS, evaluate
 from tests.handmade import written
@@ -56,7 +56,7 @@ SEEDS = range(3)
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_a_narrowed_network_is_one_whose_readers_read_zeros(name, tmp_path):
     model = opened(network(name), tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     groups = find_groups(model, found)
     for seed in SEEDS:
         keep = drawn(groups, seed)
@@ -71,7 +71,7 @@ def test_a_narrowed_network_is_one_whose_readers_read_zeros(name, tmp_path):
 @pytest.mark.parametrize("name", UNBROKEN)
 def test_a_narrowed_network_is_one_whose_layers_are_masked(name, tmp_path):
     model = opened(network(name), tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     keep = drawn(find_groups(model, found), 1)
     assert not all(flags.all() for flags in keep.values())
     feeds = examples(model, 3)
@@ -82,7 +82,7 @@ def test_a_narrowed_network_is_one_whose_layers_are_masked(name, tmp_path):
 def test_tiny_networks_without_each_group(name, tmp_path):
     made = TINY_MODELS[name]()
     model = opened(ir.to_proto(made), tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     groups = find_groups(model, found)
     shape = list(made.graph.inputs[0].shape[1:])
     x = np.random.default_rng(0).standard_normal((4, *shape))
@@ -100,7 +100,7 @@ def test_tiny_networks_without_each_group(name, tmp_path):
 @pytest.mark.parametrize("name", NETS)
 def test_who_keeps_all_gets_the_same_graph(name, tmp_path):
     model = opened(network(name), tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     before = ir.to_proto(model.ir).SerializeToString(deterministic=True)
     keep = {site.name: np.ones(site.width, bool) for site in found.sites}
     for flags in (keep, {}):
@@ -113,16 +113,16 @@ def test_who_keeps_all_gets_the_same_graph(name, tmp_path):
 def test_a_survey_of_what_came_out_finds_what_stayed(name, tmp_path):
     model = opened(network(name), tmp_path / "m.onnx")
     before = ir.to_proto(model.ir).SerializeToString(deterministic=True)
-    found = survey(model)
+    found = find_sites(model)
     keep = drawn(find_groups(model, found), 2)
     thin = as_model(narrow(model, found, keep), model)
-    again = survey(thin)
+    again = find_sites(thin)
     assert {site.name: site.width for site in again.sites} == {
         name: int(flags.sum()) for name, flags in keep.items()
     }
     assert [site.readers for site in again.sites] == [site.readers for site in found.sites]
     # Read anew from a file, whose shapes are inferred from the weights, it is the same network.
-    fresh = survey(opened(ir.to_proto(thin.ir), tmp_path / "thin.onnx"))
+    fresh = find_sites(opened(ir.to_proto(thin.ir), tmp_path / "thin.onnx"))
     assert [(site.name, site.shape) for site in fresh.sites] == [
         (site.name, site.shape) for site in again.sites
     ]
@@ -132,11 +132,11 @@ def test_a_survey_of_what_came_out_finds_what_stayed(name, tmp_path):
 @pytest.mark.parametrize("name", ["residual", "dense", "separable", "grouped", "sizes first"])
 def test_two_steps_are_one(name, tmp_path):
     model = opened(network(name), tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     groups = find_groups(model, found)
     first = drawn(groups, 0, share=0.7)
     half = as_model(narrow(model, found, first), model)
-    between = survey(half)
+    between = find_sites(half)
     rest = drawn(find_groups(half, between), 1)
     twice = narrow(half, between, rest)
     both = {site: flags.copy() for site, flags in first.items()}
@@ -161,15 +161,15 @@ def test_the_order_of_units_does_not_matter(tmp_path):
     flags = np.array([True, False, True, True, False])
     one, two = (opened(each, tmp_path / f"{id(each)}.onnx") for each in (proto, other))
     feeds = examples(one, 3)
-    left = narrow(one, survey(one), {"r": flags})
-    right = narrow(two, survey(two), {"r": flags[order]})
+    left = narrow(one, find_sites(one), {"r": flags})
+    right = narrow(two, find_sites(two), {"r": flags[order]})
     close(run(left, feeds), run(right, feeds))
 
 
 def test_weights_and_work_fall_as_can_be_counted(tmp_path):
     """3 -> 4 -> 5 maps of 8 x 8 and 4 x 4 places, then 3 outputs."""
     model = opened(network("cnn"), tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     first, second = (site.name for site in found.sites)
     keep = {first: np.arange(4) != 1, second: np.arange(5) < 2}
 
@@ -189,7 +189,7 @@ def test_what_surrounds_the_units_stays(tmp_path):
     proto.metadata_props.add(key="classes", value="a,b,c")
     proto.doc_string, proto.producer_name, proto.model_version = "said", "someone", 7
     model = opened(proto, tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     site = found.sites[0].name
     thin = ir.to_proto(narrow(model, found, {site: np.arange(4) > 0}))
     before = ir.to_proto(model.ir)
@@ -206,7 +206,7 @@ def test_what_surrounds_the_units_stays(tmp_path):
 
 def test_weights_that_do_not_change_are_shared(tmp_path):
     model = opened(network("mlp"), tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     thin = narrow(model, found, {found.sites[0].name: np.arange(5) > 1})
     same = {
         name
@@ -218,7 +218,7 @@ def test_weights_that_do_not_change_are_shared(tmp_path):
 
 def test_initializers_that_are_inputs_stay_inputs(tmp_path):
     model = opened(network("listed"), tmp_path / "m.onnx")
-    thin = narrow(model, survey(model), {"r": np.arange(5) > 1})
+    thin = narrow(model, find_sites(model), {"r": np.arange(5) > 1})
     assert [(value.name, list(value.shape)) for value in thin.graph.inputs[1:]] == [
         ("wa", [6, 3]),
         ("ba", [3]),
@@ -241,7 +241,7 @@ def test_a_slice_of_units_moves_with_what_leaves_before_it(first, last, held, tm
         last=np.array([last]), axis=np.array([1]),
     )  # fmt: skip
     model = opened(proto, tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     keep = {"r": ~np.isin(np.arange(8), [1, 4, 7])}
     if held:
         with pytest.raises(ModelError, match="counts from their end"):
@@ -263,7 +263,7 @@ def test_weights_that_are_stored_in_bfloat16_stay_so(tmp_path):
         cast = helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT16)
         proto.graph.node.insert(0, cast)
     model = opened(proto, tmp_path / "m.onnx")
-    thin = narrow(model, survey(model), {"r": np.arange(5) != 2})
+    thin = narrow(model, find_sites(model), {"r": np.arange(5) != 2})
     check(thin)
     rest = {name: value.const_value for name, value in thin.graph.initializers.items()}
     assert {tensor.dtype for tensor in rest.values()} == {ir.DataType.BFLOAT16}
@@ -273,7 +273,7 @@ def test_weights_that_are_stored_in_bfloat16_stay_so(tmp_path):
 
 def test_flags_that_cannot_be_met_are_refused(tmp_path):
     model = opened(network("residual"), tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     stem, inner = found.sites[0], found.sites[1]
     some = np.arange(4) > 0
     with pytest.raises(ModelError, match="no site is named 'nowhere'"):
@@ -291,7 +291,7 @@ def test_flags_that_cannot_be_met_are_refused(tmp_path):
 def test_units_that_cannot_leave_are_refused_with_the_reason(tmp_path):
     model = opened(network("local norm node"), tmp_path / "m.onnx")
     with pytest.raises(ModelError, match="unit 1 of layer a cannot leave: l/LRN: LRN rescales"):
-        narrow(model, survey(model), {"r": np.arange(4) != 1})
+        narrow(model, find_sites(model), {"r": np.arange(4) != 1})
 
 
 @pytest.mark.assets
@@ -299,13 +299,14 @@ def test_units_that_cannot_leave_are_refused_with_the_reason(tmp_path):
 def test_real_networks_without_half_of_each_layer(name, request, tmp_path):
     path = request.getfixturevalue(f"{name}_model")
     model = opened(onnx.load(path), tmp_path / "m.onnx", **SIZES.get(name, {}))
-    found = survey(model)
+    found = find_sites(model)
     groups = find_groups(model, found)
     assert groups.free.all()
-    for bundle in groups.bundles:
+    for layer_group in groups.layer_groups:
         keep = drawn(groups, 0)
         keep = {
-            site: flags if site in bundle else np.ones_like(flags) for site, flags in keep.items()
+            site: flags if site in layer_group else np.ones_like(flags)
+            for site, flags in keep.items()
         }
         thin = narrow(model, found, keep)
         check(thin)

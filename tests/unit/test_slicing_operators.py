@@ -8,7 +8,7 @@ import pytest
 
 from frivkit.errors import ModelError
 from frivkit.graph.sites.groups import find_groups
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.surgery.narrow import narrow
 from tests.handmade import written
 from tests.nets import network, opened
@@ -43,7 +43,7 @@ def test_a_weight_that_writes_and_reads_units(transposed, left, tmp_path):
 
 def test_a_weight_used_twice_alike_stays_one(tmp_path):
     model = opened(network("siamese"), tmp_path / "m.onnx")
-    found = survey(model)
+    found = find_sites(model)
     keep = drawn(find_groups(model, found), 1)
     assert len(narrow(model, found, keep).graph.initializers) == len(model.graph.initializers)
 
@@ -227,14 +227,14 @@ def test_a_reshape_where_sizes_are_open(tmp_path):
         w=(5, 3, 1, 1), v=(5, 2), ends=np.array([0, 1]), last=np.array([-1]),
     )  # fmt: skip
     model = opened(proto, tmp_path / "m.onnx", input_shape="1x3x6x4")
-    found = survey(model)
+    found = find_sites(model)
     keep = {"r": np.arange(5) > 1}
     thin = narrow(model, found, keep)
     check(thin)
     feeds = {"x": np.random.default_rng(0).standard_normal((2, 3, 6, 4)).astype(np.float32)}
     close(run(thin, feeds), run(masked_readers(model, found, keep), feeds))
     half = as_model(narrow(model, found, {"r": np.arange(5) > 0}), model)
-    twice = narrow(half, survey(half), {"r": np.arange(4) > 0})  # lengths are kept down again
+    twice = narrow(half, find_sites(half), {"r": np.arange(4) > 0})  # lengths are kept down again
     check(twice)
     close(run(twice, feeds), run(thin, feeds), 0)
 

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.testing.tiny_models import TINY_MODELS, evaluate, write
 from frivkit_onnx.provider import load
 
@@ -74,12 +74,12 @@ def test_model_computes_its_formula(name):
 @pytest.mark.parametrize("name", TINY_MODELS)
 def test_sites_of_a_written_model(name, tmp_path):
     layers, meets = FOUND[name]
-    found = survey(load(write(TINY_MODELS[name](), tmp_path / "tiny.onnx"), {}))
+    found = find_sites(load(write(TINY_MODELS[name](), tmp_path / "tiny.onnx"), {}))
     assert {site.layer: site.width for site in found.sites} == layers
     assert [
-        (junction.kind, *(part.offset for part in junction.parts))
+        (merge_point.kind, *(part.offset for part in merge_point.parts))
         for coupling in found.couplings
-        for junction in coupling.junctions
+        for merge_point in coupling.merge_points
     ] == meets
 
 

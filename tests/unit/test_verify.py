@@ -477,5 +477,5 @@ class TestWarnings:
 
 def test_layers_are_those_of_either_survey(compared):
     found = compared(handmade.unfolded(), handmade.unfolded(), "gaussian?n=20")
-    assert [s.layer for s in found.original.survey.sites] == ["a", "b"]
-    assert found.thin.survey.sites == found.original.survey.sites
+    assert [s.layer for s in found.original.site_map.sites] == ["a", "b"]
+    assert found.thin.site_map.sites == found.original.site_map.sites

@@ -7,7 +7,7 @@ import pytest
 
 from frivkit.errors import ModelError
 from frivkit.graph.onnx_io import save as writing
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.runtime.session import Device
 from frivkit.runtime.shape_probe import complete_shapes
@@ -36,7 +36,7 @@ def apart(tmp_path):
 
 
 def thinner(model):
-    found = survey(model)
+    found = find_sites(model)
     return narrow(model, found, {found.sites[0].name: np.arange(4) > 0})
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from frivkit.graph.model import Model
-from frivkit.graph.sites.batch_first import turned
+from frivkit.graph.sites.batch_first import move_batch_first
 from frivkit.runtime.session import Device
 from frivkit.runtime.shape_probe import complete_shapes
 from frivkit_onnx.provider import load
@@ -119,4 +119,4 @@ def opened(name: str, exporter: str, folder: Path) -> Model:
     path = folder / "m.onnx"
     path.write_bytes(exported(name, exporter))
     onnx.checker.check_model(path, full_check=True)
-    return turned(complete_shapes(load(path, {}), Device()))
+    return move_batch_first(complete_shapes(load(path, {}), Device()))

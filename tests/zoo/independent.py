@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from frivkit.graph.layout import attribute
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
-from frivkit.graph.sites.survey import Site, Survey
+from frivkit.graph.sites.site_map import Site, SiteMap
 
 Feeds = Mapping[str, NDArray[Any]]
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -46,19 +46,19 @@ def multiplied(model: Model, site: Site, unit: int) -> onnx.ModelProto:
 
 
 def without_weights(
-    model: Model, survey: Survey, site: Site, unit: int, feeds: Feeds
+    model: Model, site_map: SiteMap, site: Site, unit: int, feeds: Feeds
 ) -> onnx.ModelProto | None:
     """Give the file with zeros in the weights that read one unit, else in those that write it.
 
     None where neither is the same thing as a unit that is zero.
     """
-    return _unread(model, survey, site, unit, feeds) or _unwritten(model, site, unit, feeds)
+    return _unread(model, site_map, site, unit, feeds) or _unwritten(model, site, unit, feeds)
 
 
 def _unwritten(model: Model, site: Site, unit: int, feeds: Feeds) -> onnx.ModelProto | None:
     """Put zeros into the weights that write a unit; None where that does not make it zero."""
     proto: onnx.ModelProto = ir.to_proto(model.ir)
-    for node in (node for node in model.graph if node_label(node) in site.writers):
+    for node in (node for node in model.graph if node_label(node) in site.producers):
         if node.op_type == "MatMul":
             return None  # its bias is another node's
         axis = 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
@@ -80,7 +80,7 @@ def _unwritten(model: Model, site: Site, unit: int, feeds: Feeds) -> onnx.ModelP
 
 
 def _unread(
-    model: Model, survey: Survey, site: Site, unit: int, feeds: Feeds
+    model: Model, site_map: SiteMap, site: Site, unit: int, feeds: Feeds
 ) -> onnx.ModelProto | None:
     """Put zeros into the weights that read a unit.
 
@@ -89,15 +89,15 @@ def _unread(
     """
     meeting = [
         part.site
-        for coupling in survey.couplings
-        for junction in coupling.junctions
-        if junction.kind in ("sum", "product", "inner")
-        for part in junction.parts
+        for coupling in site_map.couplings
+        for merge_point in coupling.merge_points
+        if merge_point.kind in ("sum", "product", "inner")
+        for part in merge_point.parts
     ]
     if site.name in meeting:
         return None
     readers = [node for node in model.graph if node_label(node) in site.readers]
-    layouts = {node_label(node): _lying(node, survey, site) for node in readers}
+    layouts = {node_label(node): _lying(node, site_map, site) for node in readers}
     if site.ends or not readers or None in layouts.values():
         return None
     seen = [node.inputs[0].name or "" for node in readers]
@@ -113,7 +113,7 @@ def _unread(
     return proto
 
 
-def _lying(node: ir.Node, survey: Survey, site: Site) -> tuple[int, NDArray[np.intp]] | None:
+def _lying(node: ir.Node, site_map: SiteMap, site: Site) -> tuple[int, NDArray[np.intp]] | None:
     """Give the axis that a node sums over by a constant weight, and the site's units on it."""
     weight = node.inputs[1] if node.op_type in WEIGHTED else None
     if constant_tensor(weight) is None or node.inputs[0] is None:
@@ -122,7 +122,7 @@ def _lying(node: ir.Node, survey: Survey, site: Site) -> tuple[int, NDArray[np.i
     axis = 1 if node.op_type in ("Conv", "ConvTranspose") else rank - 1
     units = [
         layout.at(axis)
-        for name, layout in survey.layouts.get(node.inputs[0].name or "", ())
+        for name, layout in site_map.layouts.get(node.inputs[0].name or "", ())
         if name == site.name
     ]
     return (axis, units[0]) if len(units) == 1 and units[0] is not None else None

@@ -24,7 +24,7 @@ class Packaged:
     Attributes:
         file: Gives its file; it may write one into the folder it is given.
         sites: How many layers with units there are.
-        junctions: How many tensors there are in which units meet, by the kind of the meeting.
+        merge_points: How many tensors there are in which units meet, by the kind of the meeting.
         skipped: Nodes with weights that are left out, apart from the last layers, by operator.
         last: How many nodes' units are outputs of the model.
         shape: Sizes to be given where the file leaves them open.
@@ -33,7 +33,7 @@ class Packaged:
 
     file: Callable[[Path], Path]
     sites: int
-    junctions: Mapping[str, int] = field(default_factory=dict)
+    merge_points: Mapping[str, int] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     last: int = 1
     shape: str | None = None

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import find_groups
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from tests.zoo.files import EXPORTERS, UNWRITTEN, ZOO, opened
 
 PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
@@ -35,14 +35,18 @@ couplings.
 
 def outline(model: Model) -> tuple[Sequence[object], Sequence[object], int]:
     """Give what is found apart from names: sites, junctions, and how many nodes are left out."""
-    found = survey(model)
+    found = find_sites(model)
     order = [site.name for site in found.sites]
-    junctions = [
-        (junction.kind, {(order.index(part.site), part.offset) for part in junction.parts})
+    merge_points = [
+        (merge_point.kind, {(order.index(part.site), part.offset) for part in merge_point.parts})
         for coupling in found.couplings
-        for junction in coupling.junctions
+        for merge_point in coupling.merge_points
     ]
-    return [(site.op, site.axis, site.shape) for site in found.sites], junctions, len(found.skipped)
+    return (
+        [(site.op, site.axis, site.shape) for site in found.sites],
+        merge_points,
+        len(found.skipped),
+    )
 
 
 def rows(name: str, models: Mapping[str, Model]) -> list[str]:
@@ -59,7 +63,7 @@ def rows(name: str, models: Mapping[str, Model]) -> list[str]:
 def _cells(model: Model | None) -> tuple[str, ...]:
     if model is None:
         return "-", "-", "-", "-", "torch cannot write its attention before opset 14"
-    found = survey(model)
+    found = find_sites(model)
     groups = find_groups(model, found)
     held = sum(groups.reason(site.name) is not None for site in found.sites)
     others = [skip for skip in found.skipped if "model's outputs" not in skip.reason]

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from frivkit.graph.model import Model
-from frivkit.graph.sites.survey import Survey
+from frivkit.graph.sites.site_map import SiteMap
 from frivkit.measure.pipeline import Request, inspect_model
 from frivkit.runtime.perturbed_model import Intact
 from frivkit.runtime.session import Device
@@ -39,11 +39,13 @@ def test_what_is_found_is_what_the_architecture_has(name, tmp_path):
     known = PACKAGED[name]
     path = known.file(tmp_path)
     model, found = inspect_model(Request(path, input_shape=known.shape))
-    junctions = [junction.kind for each in found.couplings for junction in each.junctions]
+    merge_points = [
+        merge_point.kind for each in found.couplings for merge_point in each.merge_points
+    ]
     last = [skip for skip in found.skipped if "model's outputs" in skip.reason]
     others = [skip.op for skip in found.skipped if skip not in last]
     assert len(found.sites) == known.sites
-    assert Counter(junctions) == Counter(known.junctions)
+    assert Counter(merge_points) == Counter(known.merge_points)
     assert Counter(others) == Counter(known.skipped)
     assert len(last) == known.last
     if known.laws:
@@ -80,7 +82,7 @@ def test_layers_that_concats_join_have_the_units_that_are_published(name, tmp_pa
             close(zeroed, ran(multiplied(model, site, 5), feeds, output)[0])
 
 
-def by_weights_and_masks(model: Model, found: Survey) -> int:
+def by_weights_and_masks(model: Model, found: SiteMap) -> int:
     """Try masks; give how many were held to zeros in weights, beside products in the file."""
     feeds, output = feeds_of(model), model.output(None)
     intact = Intact(model, output, Device(threads=1), MEMORY).run(feeds)

@@ -8,7 +8,7 @@ import pytest
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import find_groups
-from frivkit.graph.sites.survey import Site, survey
+from frivkit.graph.sites.site_map import Site, find_sites
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.runtime.perturbed_model import Intact
 from frivkit.runtime.perturbed_model import Path as Way
@@ -73,7 +73,7 @@ def test_sites_are_those_worked_out_by_hand_and_masks_do_what_they_say(name, tmp
 
 def check_intact(model: Model, feeds: dict[str, np.ndarray]) -> None:
     """Masks that keep every unit change nothing."""
-    sites = list(survey(model).sites)
+    sites = list(find_sites(model).sites)
     intact = Intact(model, "y", Device(threads=1), MEMORY).run(feeds)
     close(intact, ran(ir.to_proto(model.ir), feeds, "y")[0], 1e-6)
     ones = {site.name: np.ones(site.width, bool) for site in sites}
@@ -84,7 +84,7 @@ def check_intact(model: Model, feeds: dict[str, np.ndarray]) -> None:
 
 def check_zeros(model: Model, feeds: dict[str, np.ndarray]) -> None:
     """A masked unit is one whose weights are zero, where that is the same thing as a zero unit."""
-    found = survey(model)
+    found = find_sites(model)
     by_weights = 0
     for number, site in enumerate(found.sites):
         unit = (7 * number + 3) % site.width
@@ -114,11 +114,11 @@ def test_what_concats_join_can_be_layers(name, tmp_path):
     feeds = feeds_of(name)
     for exporter in EXPORTERS:
         model = opened(name, exporter, tmp_path)
-        apart, found = survey(model), survey(model, None, ("*",))
+        apart, found = find_sites(model), find_sites(model, None, ("*",))
         joined = [site for site in found.sites if site.op == "Concat"]
         assert [site.width for site in joined] == JOINED[name]
-        writers = sorted(w for site in apart.sites for w in site.writers)
-        assert sorted(w for site in found.sites for w in site.writers) == writers
+        producers = sorted(w for site in apart.sites for w in site.producers)
+        assert sorted(w for site in found.sites for w in site.producers) == producers
         (intact,) = ran(ir.to_proto(model.ir), feeds, "y")
         ones = {site.name: np.ones(site.width, bool) for site in found.sites}
         close(masked(model, list(found.sites), feeds, ones), intact, 1e-6)
@@ -152,7 +152,7 @@ def test_a_thinner_network_is_one_whose_readers_read_zeros(name, tmp_path):
         path = tmp_path / "m.onnx"
         path.write_bytes(exported(name, exporter))
         model = complete_shapes(load(path, {}), Device(threads=1))
-        found = survey(model)
+        found = find_sites(model)
         groups = find_groups(model, found)
         keep = surgery.drawn(groups, seed=len(name))
         thin = narrow(model, found, keep)
@@ -168,7 +168,7 @@ def test_no_part_of_a_split_may_leave_whole(tmp_path):
     path = tmp_path / "m.onnx"
     path.write_bytes(exported("GPT-like", "legacy 17"))
     model = complete_shapes(load(path, {}), Device(threads=1))
-    found = survey(model)
+    found = find_sites(model)
     keep = {found.sites[0].name: np.arange(24) < 16}
     with pytest.raises(ModelError, match="nothing would stay of a part"):
         narrow(model, found, keep)

@@ -10,9 +10,9 @@ from math import prod
 import onnx_ir as ir
 
 from frivkit.graph.builder import Builder
-from frivkit.graph.instrument.perturb import tapped
+from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 
 SHIFT = "frivkit.shift/"
 """Prefix of the inputs that are subtracted from each site; the tensor's name follows."""
@@ -51,7 +51,7 @@ def with_grams(
             others, the batch among them, are observations.
         exact: Sum in float64 rather than float32.
     """
-    part = tapped(model, [site.name for site in sites])
+    part = with_outputs(model, [site.name for site in sites])
     graph = part.ir.graph
     values = {value.name: value for value in graph.outputs}
     build = Builder(graph, model.ir.opset_imports.get("", 17), "frivkit.gram")

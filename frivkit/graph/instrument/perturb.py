@@ -15,7 +15,7 @@ from frivkit.graph.builder import Builder
 from frivkit.graph.layout import SHAPE_ONLY
 from frivkit.graph.model import Model, is_constant, reads
 from frivkit.graph.shapes import batch_first
-from frivkit.graph.sites.survey import Site
+from frivkit.graph.sites.site_map import Site
 
 RUN = "frivkit."
 """Prefix of the names of inputs that are the same for every example."""
@@ -95,7 +95,7 @@ def perturbed_whole(
     return Instrumented(_wrap(model, graph), fed, added, (output,))
 
 
-def tapped(model: Model, tensors: Sequence[str]) -> Instrumented:
+def with_outputs(model: Model, tensors: Sequence[str]) -> Instrumented:
     """Give the part of the model that computes ``tensors``, without what lies behind them."""
     inputs = [value for value in model.graph.inputs if not value.is_initializer()]
     values = _by_name(model.graph)

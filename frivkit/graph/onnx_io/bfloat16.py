@@ -10,7 +10,7 @@ NARROW = ir.DataType.BFLOAT16
 WIDE = ir.DataType.FLOAT
 
 
-def widen(model: ir.Model) -> str | None:
+def bfloat16_to_float32(model: ir.Model) -> str | None:
     """Put float32 in place of bfloat16 everywhere; every bfloat16 number is one of float32's.
 
     Args:

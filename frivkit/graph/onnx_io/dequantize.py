@@ -17,7 +17,7 @@ OLDEST = 13
 """The first opset in which a scale may be given for each channel."""
 
 
-def dequantise(model: ir.Model) -> str | None:
+def dequantize(model: ir.Model) -> str | None:
     """Rewrite every operator on whole numbers that has such a form; the model is changed.
 
     Returns:

@@ -34,7 +34,7 @@ FIXED = {
 """Operands by operator that say where units lie, and which only constants do."""
 
 
-def fix_sizes(model: ir.Model) -> None:
+def fold_shape_arithmetic(model: ir.Model) -> None:
     """Put constants in place of computed operands that are the same for any batch.
 
     Args:

@@ -10,9 +10,9 @@ from onnx_ir.passes.common import InlinePass
 
 from frivkit.errors import FrivkitError, ModelError
 from frivkit.graph.model import Model, digest, external_files, signature
-from frivkit.graph.onnx_io.bfloat16 import widen
-from frivkit.graph.onnx_io.dequantize import dequantise
-from frivkit.graph.onnx_io.fold_shapes import fix_sizes
+from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
+from frivkit.graph.onnx_io.dequantize import dequantize
+from frivkit.graph.onnx_io.fold_shapes import fold_shape_arithmetic
 from frivkit.graph.onnx_io.input_shape import AskedShape, parse_input_shapes
 from frivkit.graph.shapes import infer_shapes
 
@@ -70,11 +70,11 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
     if model.functions:
         InlinePass()(model)
     _open_sizes(model.graph)
-    changes = [done for done in (widen(model), dequantise(model)) if done is not None]
+    changes = [done for done in (bfloat16_to_float32(model), dequantize(model)) if done is not None]
     if input_shape is not None:
         _fix_sizes(model.graph, input_shape)
     infer_shapes(model)
-    fix_sizes(model)
+    fold_shape_arithmetic(model)
     inputs, batch = signature(model.graph, name)
     return Model(
         ir=model,

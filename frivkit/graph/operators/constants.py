@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from frivkit.graph.layout import attribute, shape_of
 from frivkit.graph.model import constant_tensor
-from frivkit.graph.operators.propagate import STANDARD
-from frivkit.graph.operators.propagate_elementwise import ELEMENTWISE
+from frivkit.graph.operators.elementwise import ELEMENTWISE
+from frivkit.graph.operators.operator import STANDARD
 
 Flags = NDArray[np.bool_]
 

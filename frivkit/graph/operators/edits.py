@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.graph.layout import STAYS, Numbers, shape_of
+from frivkit.graph.layout import NO_GROUP, GroupIds, Numbers, shape_of
 from frivkit.graph.model import is_constant
-from frivkit.graph.sites.group_ids import Marks
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class SliceOperand:
     """A constant operand loses the entries along ``axis`` whose group leaves."""
 
     index: int
@@ -25,7 +24,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class UpdateShape:
     """Entry ``entry`` of an operand names the length of an axis, which becomes what stays."""
 
     index: int
@@ -34,14 +33,14 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
-class Fewer:
+class UpdateGroupCount:
     """The attribute ``group`` counts the groups of a convolution that stay, one mark each."""
 
     marks: Numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
+class UpdateSplit:
     """Output ``output`` of a Split becomes as long as what stays of it."""
 
     output: int
@@ -49,7 +48,7 @@ class Pieces:
 
 
 @dataclass(frozen=True, slots=True)
-class Restores:
+class CompensateShape:
     """Entry ``entry`` of the node's output, a shape, goes on saying what it said."""
 
     entry: int
@@ -57,37 +56,37 @@ class Restores:
 
 
 @dataclass(frozen=True, slots=True)
-class Holds:
+class Locked:
     """The groups of ``marks`` cannot leave, for ``reason``."""
 
     reason: str
     marks: Numbers
 
 
-Edit = Cut | Names | Fewer | Pieces | Restores | Holds
+Edit = SliceOperand | UpdateShape | UpdateGroupCount | UpdateSplit | CompensateShape | Locked
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class NodeContext:
     """A node, and where units lie in what it reads and writes."""
 
     node: ir.Node
-    inputs: tuple[Marks, ...]
-    outputs: tuple[Marks, ...]
+    inputs: tuple[GroupIds, ...]
+    outputs: tuple[GroupIds, ...]
 
     @property
-    def output(self) -> Marks:
+    def output(self) -> GroupIds:
         """Where they lie in the first output."""
         return self.outputs[0] if self.outputs else {}
 
-    def lying(self, index: int, axis: int) -> Numbers | None:
+    def located(self, index: int, axis: int) -> Numbers | None:
         """Give the marks of an axis of an operand, None where no units lie on it."""
         return self.inputs[index].get(axis) if index < len(self.inputs) else None
 
     def held(self, reason: str) -> list[Edit]:
         """Hold all units that the node reads or writes."""
         every = [marks for there in (*self.inputs, *self.outputs) for marks in there.values()]
-        return [Holds(reason, marks) for marks in every]
+        return [Locked(reason, marks) for marks in every]
 
     def constant(self, index: int) -> bool:
         """Tell whether an operand is there and is the same in every run."""
@@ -104,17 +103,17 @@ class Given:
         return self.node.inputs[index] if index < len(self.node.inputs) else None
 
 
-Rule = Callable[[Given], Sequence[Edit]]
+NarrowingRule = Callable[[NodeContext], Sequence[Edit]]
 """A rule: from a node and where units lie to what must change, or which units cannot leave."""
 
 
-def nothing(given: Given) -> list[Edit]:
+def unchanged(given: NodeContext) -> list[Edit]:
     """Leave the node as it is: its units go through, and nothing in it counts them."""
     del given
     return []
 
 
-def broadcast(given: Given, indices: Sequence[int] | None = None) -> list[Edit]:
+def broadcast(given: NodeContext, indices: Sequence[int] | None = None) -> list[Edit]:
     """Cut the constants that are spread over the output, and hold what meets no units.
 
     Args:
@@ -134,17 +133,17 @@ def broadcast(given: Given, indices: Sequence[int] | None = None) -> list[Edit]:
             if there < 0 or mine[there] == 1:
                 continue
             if is_constant(value):
-                edits.append(Cut(index, there, marks))
+                edits.append(SliceOperand(index, there, marks))
                 continue
-            beside = given.inputs[index].get(there, np.full(len(marks), STAYS))
-            edits += met(marks, beside, value)
+            beside = given.inputs[index].get(there, np.full(len(marks), NO_GROUP))
+            edits += require_same_groups(marks, beside, value)
     return edits
 
 
-def met(marks: Numbers, beside: Numbers, value: ir.Value) -> list[Edit]:
+def require_same_groups(marks: Numbers, beside: Numbers, value: ir.Value) -> list[Edit]:
     """Hold the units that lie where others, or none, lie in a computed operand."""
     differ = marks != beside
     if not differ.any():
         return []
     reason = f"met by {value.name!r}, where other units or none lie"
-    return [Holds(reason, np.concatenate([marks[differ], beside[differ]]))]
+    return [Locked(reason, np.concatenate([marks[differ], beside[differ]]))]

@@ -1,16 +1,17 @@
 """Tensors whose examples do not lie on the first axis, as torch's own attention writes them."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import onnx_ir as ir
 
-from frivkit.graph.layout import SHAPE_ONLY, Keeps, Layout, Rule
+from frivkit.graph.layout import SHAPE_ONLY, Layout
 from frivkit.graph.model import Model
-from frivkit.graph.operators.propagate import RULES, effect
+from frivkit.graph.operators.effects import Kept
+from frivkit.graph.operators.operator import Operators
+from frivkit.graph.operators.table import OPERATORS, effect, operators_of
 from frivkit.graph.shapes import batch_first, batch_symbol, sizes_for
-from frivkit.graph.sites.hook_point import tap
-from frivkit.graph.sites.producers import find_writers
+from frivkit.graph.sites.hook_point import find_hook_point
+from frivkit.graph.sites.producers import find_producers
 
 MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 TURNED = "/examples_first"
@@ -19,7 +20,7 @@ _NONE = 7919  # a batch that no fixed size of a model is
 
 
 def examples_first(
-    value: ir.Value, layout: Layout, batch: int | None, operators: Mapping[str, Rule] = RULES
+    value: ir.Value, layout: Layout, batch: int | None, operators: Operators = OPERATORS
 ) -> tuple[ir.Value, Layout] | None:
     """Follow units to a tensor with the examples on its first axis, through what moves places.
 
@@ -37,13 +38,13 @@ def examples_first(
         if len(uses) != 1 or uses[0].node.op_type not in MOVING or uses[0].idx != 0:
             return None
         what = effect(uses[0].node, 0, layout, operators)
-        if not isinstance(what, Keeps):
+        if not isinstance(what, Kept):
             return None
         value, layout = uses[0].node.outputs[0], what.layout
     return value, layout
 
 
-def turned(model: Model) -> Model:
+def move_batch_first(model: Model) -> Model:
     """Give the model with two Transposes behind each tensor of units whose examples lie elsewhere.
 
     The first puts the examples in front, where a site is tapped; the second puts them back, so that
@@ -65,10 +66,10 @@ def turned(model: Model) -> Model:
 
 def _misplaced(model: Model, symbol: str) -> list[tuple[str, int]]:
     order = {id(node): i for i, node in enumerate(model.graph)}
-    operators = RULES | dict(model.operators)
+    operators = operators_of(model)
     found: dict[str, int] = {}
-    for node, layout in find_writers(model.graph)[0]:
-        value, there = tap(node.outputs[0], layout, order, operators)
+    for node, layout in find_producers(model.graph, operators)[0]:
+        value, there = find_hook_point(node.outputs[0], layout, order, operators)
         sizes = sizes_for(value, symbol, _NONE) or ()
         first = examples_first(value, there, None, operators)
         if first is None and sizes.count(_NONE) == 1 and there.whole:

@@ -8,33 +8,26 @@ import numpy as np
 import onnx_ir as ir
 
 from frivkit.errors import ModelError
-from frivkit.graph.layout import (
-    SHAPE_ONLY,
-    STAYS,
-    Joins,
-    Keeps,
-    Layout,
-    Numbers,
-    attribute,
-    shape_of,
-)
+from frivkit.graph.layout import NO_UNIT, SHAPE_ONLY, Layout, Numbers, attribute, shape_of
 from frivkit.graph.model import Model
-from frivkit.graph.operators.propagate import RULES, STANDARD, effect
-from frivkit.graph.sites.hook_point import tap
-from frivkit.graph.sites.propagation import Found
+from frivkit.graph.operators.effects import Coupled, Kept
+from frivkit.graph.operators.operator import STANDARD
+from frivkit.graph.operators.table import effect, operators_of
+from frivkit.graph.sites.hook_point import find_hook_point
+from frivkit.graph.sites.propagation import SiteDraft
 
-Lying = Mapping[str, Sequence[tuple[str, Layout]]]
+Located = Mapping[str, Sequence[tuple[str, Layout]]]
 """The sites whose units lie in a tensor, by the tensor's name, and where."""
 
 
-def concats(graph: ir.Graph, lying: Lying) -> list[ir.Node]:
+def concats(graph: ir.Graph, located: Located) -> list[ir.Node]:
     """Give the Concat nodes that read units, in the order of the graph."""
     return [
         node
         for node in graph
         if node.op_type == "Concat"
         and node.domain in STANDARD
-        and any(value is not None and lying.get(value.name or "") for value in node.inputs)
+        and any(value is not None and located.get(value.name or "") for value in node.inputs)
     ]
 
 
@@ -80,7 +73,7 @@ class Joiner:
 
     Args:
         model: The model.
-        lying: Where the units of its sites lie, before any are joined.
+        located: Where the units of its sites lie, before any are joined.
         to_output: The ids of the values that lead to the output; no other reader counts.
         unfit: Says why a tensor cannot be a site, None where it can.
     """
@@ -88,20 +81,20 @@ class Joiner:
     def __init__(
         self,
         model: Model,
-        lying: Lying,
+        located: Located,
         to_output: Set[int],
         unfit: Callable[[ir.Value, Layout], str | None],
     ) -> None:
-        self._model, self._lying, self._to_output, self._unfit = model, lying, to_output, unfit
+        self._model, self._lying, self._to_output, self._unfit = model, located, to_output, unfit
         self._order = {id(node): i for i, node in enumerate(model.graph)}
-        self._operators = RULES | dict(model.operators)
+        self._operators = operators_of(model)
 
     def join(
         self,
         chosen: Mapping[str, ir.Node],
-        found: Mapping[str, Found],
+        found: Mapping[str, SiteDraft],
         fresh: Mapping[int, Layout],
-    ) -> tuple[dict[str, Found], dict[int, Layout]]:
+    ) -> tuple[dict[str, SiteDraft], dict[int, Layout]]:
         """Put sites that are joined in the place of what they take in.
 
         1. The site is the Concat's tensor, or the one behind it where the paper would tap it, and
@@ -126,25 +119,25 @@ class Joiner:
         nodes = {id(each.node) for each in every}
         outer = [e for e in every if self._only_reader(e.value, e.layout, nodes) is None]
         joints = {id(each.node): each for each in outer}
-        joined: dict[str, Found] = {}
+        joined: dict[str, SiteDraft] = {}
         for each in outer:
             tensor = each.value.name or ""
             if tensor in joined:
                 raise self._refusal(each.name, "it meets another one before it is tapped")
-            joined[tensor] = Found(each.value, each.layout, joint=each.node)
-        left: dict[str, Found] = {}
+            joined[tensor] = SiteDraft(each.value, each.layout, joint=each.node)
+        left: dict[str, SiteDraft] = {}
         numbers = dict(fresh)
         for name, site in found.items():
             if name in joined:  # another layer is summed with it before both are tapped
-                joined[name].writers += site.writers
+                joined[name].producers += site.producers
                 continue
             reader = self._only_reader(site.value, site.layout, joints)
             places = None if reader is None else self._places(name, site, joints[reader].node)
             if reader is None or places is None:
-                left[name] = Found(site.value, site.layout, site.writers)
+                left[name] = SiteDraft(site.value, site.layout, site.producers)
                 continue
-            joined[joints[reader].value.name or ""].writers += site.writers
-            for node in site.writers:
+            joined[joints[reader].value.name or ""].producers += site.producers
+            for node in site.producers:
                 numbers[id(node)] = _renumbered(fresh[id(node)], places)
         return left | joined, numbers
 
@@ -159,7 +152,7 @@ class Joiner:
             if reason:
                 raise self._refusal(name, reason)
         whole = Layout.of(axis=axis, width=size)
-        value, layout = tap(node.outputs[0], whole, self._order, self._operators)
+        value, layout = find_hook_point(node.outputs[0], whole, self._order, self._operators)
         reason = self._unfit(value, layout)
         if reason:
             raise self._refusal(name, reason)
@@ -171,9 +164,11 @@ class Joiner:
         along = [layout.units for layout in layouts if layout.axes == (axis,)]
         if layouts and not along:
             return f"it joins along axis {axis}, and units of {part!r} lie along another"
-        if not along or not np.any([units != STAYS for units in along], axis=0).all():
+        if not along or not np.any([units != NO_UNIT for units in along], axis=0).all():
             return f"not all of its part {part!r} is units of layers"
-        if any(len(np.unique(units[units != STAYS])) < (units != STAYS).sum() for units in along):
+        if any(
+            len(np.unique(units[units != NO_UNIT])) < (units != NO_UNIT).sum() for units in along
+        ):
             return f"units of {part!r} were flattened, or lie there more than once"
         return None
 
@@ -202,19 +197,19 @@ class Joiner:
                 if not leads or use.node.op_type in SHAPE_ONLY:
                     continue
                 what = effect(use.node, use.idx, lies, self._operators)
-                if isinstance(what, Keeps) or (isinstance(what, Joins) and what.kind == "concat"):
+                if isinstance(what, Kept) or (isinstance(what, Coupled) and what.kind == "concat"):
                     pending.append((use.node.outputs[0], what.layout))
                 else:
                     return None
         return reached.pop() if len(reached) == 1 else None
 
-    def _places(self, name: str, site: Found, node: ir.Node) -> Numbers | None:
+    def _places(self, name: str, site: SiteDraft, node: ir.Node) -> Numbers | None:
         """Give the position of each unit of a site in a Concat, None where one has not just one."""
         there = [lies for other, lies in self._lying[node.outputs[0].name or ""] if other == name]
         if len(there) != 1:
             return None
         units = there[0].units
-        (positions,) = np.nonzero(units != STAYS)
+        (positions,) = np.nonzero(units != NO_UNIT)
         if not np.array_equal(np.sort(units[positions]), np.arange(site.layout.size)):
             return None
         return positions[np.argsort(units[positions])]
@@ -222,4 +217,4 @@ class Joiner:
 
 def _renumbered(layout: Layout, places: Numbers) -> Layout:
     """Give each unit the number of its place."""
-    return Layout(layout.axes, np.where(layout.units == STAYS, STAYS, places[layout.units]))
+    return Layout(layout.axes, np.where(layout.units == NO_UNIT, NO_UNIT, places[layout.units]))

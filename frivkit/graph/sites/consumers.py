@@ -9,7 +9,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.layout import Layout, attribute, shape_of
 from frivkit.graph.model import Model, is_constant
 from frivkit.graph.names import node_label
-from frivkit.graph.sites.survey import Survey
+from frivkit.graph.sites.site_map import SiteMap
 
 READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -65,19 +65,19 @@ class Consumer:
         return tuple(dict.fromkeys(site for site, _ in self.layouts))
 
 
-def find_consumers(model: Model, survey: Survey) -> tuple[Consumer, ...]:
+def find_consumers(model: Model, site_map: SiteMap) -> tuple[Consumer, ...]:
     """Give the weighted nodes with constant weights that read units, in the order of the graph.
 
     A depthwise convolution is one of them: it reads each unit into one of its own.
 
     Args:
         model: The model, with known shapes.
-        survey: What was found in that model.
+        site_map: What was found in that model.
 
     Raises:
         ModelError: the padding of a convolution depends on a size that is not known.
     """
-    found = (_consumer(node, survey.layouts) for node in model.graph)
+    found = (_consumer(node, site_map.layouts) for node in model.graph)
     return tuple(consumer for consumer in found if consumer is not None)
 
 
@@ -107,8 +107,8 @@ def _consumer(
     tensor, weight = node.inputs[0], node.inputs[1]
     convolves = node.op_type in ("Conv", "ConvTranspose")
     axis = 1 if convolves else len(shape_of(tensor) or ()) - 1
-    lying = tuple(each for each in layouts.get(tensor.name or "", ()) if each[1].axes == (axis,))
-    if not lying or not is_constant(weight) or attribute(node, "transA", 0):
+    located = tuple(each for each in layouts.get(tensor.name or "", ()) if each[1].axes == (axis,))
+    if not located or not is_constant(weight) or attribute(node, "transA", 0):
         return None
     return Consumer(
         node=node_label(node),
@@ -118,7 +118,7 @@ def _consumer(
         weight=weight.name or "",
         transposed=bool(attribute(node, "transB", 0)),
         bias=_bias(node),
-        layouts=lying,
+        layouts=located,
         geometry=_geometry(node) if convolves else None,
     )
 

@@ -1,7 +1,7 @@
 """Which units can only leave together, and where on the axes of each tensor they lie.
 
 Units are numbered over all sites.  Those that leave together are one *group*; a *mark* says of one
-position of an axis which group lies there, and ``STAYS`` where nothing that can leave does.
+position of an axis which group lies there, and ``NO_GROUP`` where nothing that can leave does.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,12 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.graph.coupling import Junction
-from frivkit.graph.layout import STAYS, Layout, Numbers, attribute
-from frivkit.graph.sites.survey import Survey
-
-Marks = Mapping[int, Numbers]
-"""The mark of each position of an axis, for each axis of a tensor on which units lie."""
+from frivkit.graph.coupling import MergePoint
+from frivkit.graph.layout import NO_GROUP, NO_UNIT, GroupIds, Layout, Numbers, attribute
+from frivkit.graph.sites.site_map import SiteMap
 
 
 def narrowed_axis(layout: Layout) -> int:
@@ -33,138 +30,138 @@ def stacked(layout: Layout) -> Numbers:
 
 
 @dataclass(frozen=True, slots=True)
-class Ties:
+class GroupAssignment:
     """The groups of units that leave together, and where they lie.
 
     Attributes:
         of: The group of each unit of each site, by the site's name, shape (units,).
         count: The number of groups; they are numbered from 0 in the order of the sites.
         marks: The marks of each tensor in which units lie, by its name.
-        crossed: Groups that lie on each other at some place but not at all.
+        conflicting: Groups that lie on each other at some place but not at all.
     """
 
     of: Mapping[str, Numbers]
     count: int
-    marks: Mapping[str, Marks]
-    crossed: Numbers
+    marks: Mapping[str, GroupIds]
+    conflicting: Numbers
 
-    def at(self, value: ir.Value | None) -> Marks:
+    def at(self, value: ir.Value | None) -> GroupIds:
         """Give the marks of a tensor, none where no units lie in it."""
         return {} if value is None else self.marks.get(value.name or "", {})
 
 
-def tie(graph: ir.Graph, survey: Survey) -> Ties:
+def assign_groups(graph: ir.Graph, site_map: SiteMap) -> GroupAssignment:
     """Find the groups.
 
     Units that lie on each other in a sum, a product, a depthwise convolution or shared weights are
     one group.  So are all units that one group of a grouped convolution reads and writes: it can
     only leave whole.
     """
-    widths = [site.width for site in survey.sites]
+    widths = [site.width for site in site_map.sites]
     starts = np.cumsum([0, *widths])
-    first = {site.name: int(start) for site, start in zip(survey.sites, starts, strict=False)}
-    width = {site.name: site.width for site in survey.sites}
-    junctions = [junction for each in survey.couplings for junction in each.junctions]
+    first = {site.name: int(start) for site, start in zip(site_map.sites, starts, strict=False)}
+    width = {site.name: site.width for site in site_map.sites}
+    merge_points = [merge_point for each in site_map.couplings for merge_point in each.merge_points]
     rows = [
-        *_meetings(junctions, first),
-        *_grouped(graph, survey, first),
-        *_split(survey, first),
+        *_meetings(merge_points, first),
+        *_grouped(graph, site_map, first),
+        *_split(site_map, first),
     ]
     labels = _connected(int(starts[-1]), rows)
     of = {name: labels[start : start + width[name]] for name, start in first.items()}
-    marks: dict[str, Marks] = {}
-    crossed: list[Numbers] = [np.zeros(0, dtype=np.intp)]
-    for tensor, layouts in survey.layouts.items():
-        marks[tensor] = _marked(layouts, of, crossed)
+    marks: dict[str, GroupIds] = {}
+    conflicting: list[Numbers] = [np.zeros(0, dtype=np.intp)]
+    for tensor, layouts in site_map.layouts.items():
+        marks[tensor] = _marked(layouts, of, conflicting)
     count = int(labels.max()) + 1 if len(labels) else 0
-    return Ties(of, count, marks, np.unique(np.concatenate(crossed)))
+    return GroupAssignment(of, count, marks, np.unique(np.concatenate(conflicting)))
 
 
 def _meetings(
-    junctions: Iterable[Junction], first: Mapping[str, int]
+    merge_points: Iterable[MergePoint], first: Mapping[str, int]
 ) -> Iterator[Sequence[Numbers]]:
     """Give pairs of rows of units that lie on each other, by unit number."""
-    for junction in junctions:
-        if junction.kind == "concat":
+    for merge_point in merge_points:
+        if merge_point.kind == "concat":
             continue
         below: Numbers | None = None
-        for part in junction.parts:
+        for part in merge_point.parts:
             units = part.layout.units
-            here = np.where(units == STAYS, STAYS, first[part.site] + units)
+            here = np.where(units == NO_UNIT, NO_UNIT, first[part.site] + units)
             if below is None:
                 below = here.copy()
                 continue
-            met = (below != STAYS) & (here != STAYS)
+            met = (below != NO_UNIT) & (here != NO_UNIT)
             yield below[met], here[met]
-            below = np.where(here == STAYS, below, here)
+            below = np.where(here == NO_UNIT, below, here)
 
 
-def _split(survey: Survey, first: Mapping[str, int]) -> Iterator[Sequence[Numbers]]:
+def _split(site_map: SiteMap, first: Mapping[str, int]) -> Iterator[Sequence[Numbers]]:
     """Give pairs of units that lie at one position of the axis on which they leave.
 
     Such are the units of all heads of an attention, and those of sites that lay side by side
     before their axis was split.
     """
     seen: set[tuple[tuple[str, Layout], ...]] = set()
-    for layouts in survey.layouts.values():
+    for layouts in site_map.layouts.values():
         if layouts in seen or all(len(layout.axes) == 1 for _, layout in layouts):
             continue
         seen.add(layouts)
         last: dict[tuple[int, int], Numbers] = {}  # by axis and its length
         for site, layout in layouts:
             units = stacked(layout)
-            here = np.where(units == STAYS, STAYS, first[site] + units)
+            here = np.where(units == NO_UNIT, NO_UNIT, first[site] + units)
             place = (narrowed_axis(layout), len(here))
             for column in here.T:
-                before = last.get(place, np.full(len(column), STAYS))
-                both = (before != STAYS) & (column != STAYS)
+                before = last.get(place, np.full(len(column), NO_UNIT))
+                both = (before != NO_UNIT) & (column != NO_UNIT)
                 yield before[both], column[both]
-                last[place] = np.where(column == STAYS, before, column)
+                last[place] = np.where(column == NO_UNIT, before, column)
 
 
 def _grouped(
-    graph: ir.Graph, survey: Survey, first: Mapping[str, int]
+    graph: ir.Graph, site_map: SiteMap, first: Mapping[str, int]
 ) -> Iterator[Sequence[Numbers]]:
     """Give pairs of units that belong to one group of a grouped convolution."""
     for node in graph:
         groups = attribute(node, "group", 1) if node.op_type in ("Conv", "ConvTranspose") else 1
         if groups == 1:
             continue
-        for layouts in (_channels(node.inputs[0], survey), _channels(node.outputs[0], survey)):
+        for layouts in (_channels(node.inputs[0], site_map), _channels(node.outputs[0], site_map)):
             for site, layout in layouts:
                 if layout.size % groups == 0:
                     yield _within(layout, first[site], groups)
-        yield from _across(node, survey, first, groups)
+        yield from _across(node, site_map, first, groups)
 
 
-def _channels(value: ir.Value | None, survey: Survey) -> list[tuple[str, Layout]]:
-    found = survey.layouts.get((value.name if value is not None else None) or "", ())
+def _channels(value: ir.Value | None, site_map: SiteMap) -> list[tuple[str, Layout]]:
+    found = site_map.layouts.get((value.name if value is not None else None) or "", ())
     return [(site, layout) for site, layout in found if layout.axes == (1,)]
 
 
 def _within(layout: Layout, start: int, groups: int) -> Sequence[Numbers]:
     """Tie the units of one site that lie in one group."""
     unit = layout.units.reshape(groups, -1)
-    here = np.where(unit == STAYS, STAYS, start + unit)
+    here = np.where(unit == NO_UNIT, NO_UNIT, start + unit)
     left, right = here[:, :-1].ravel(), here[:, 1:].ravel()
-    both = (left != STAYS) & (right != STAYS)
+    both = (left != NO_UNIT) & (right != NO_UNIT)
     return left[both], right[both]
 
 
 def _across(
-    node: ir.Node, survey: Survey, first: Mapping[str, int], groups: int
+    node: ir.Node, site_map: SiteMap, first: Mapping[str, int], groups: int
 ) -> Iterator[Sequence[Numbers]]:
     """Tie units of different sites that lie in one group, by the last of each in it."""
-    last = np.full(groups, STAYS)
+    last = np.full(groups, NO_UNIT)
     for value in (node.inputs[0], node.outputs[0]):
-        for site, layout in _channels(value, survey):
+        for site, layout in _channels(value, site_map):
             if layout.size % groups:
                 continue
             unit = layout.units.reshape(groups, -1).max(axis=1)
-            here = np.where(unit == STAYS, STAYS, first[site] + unit)
-            both = (last != STAYS) & (here != STAYS)
+            here = np.where(unit == NO_UNIT, NO_UNIT, first[site] + unit)
+            both = (last != NO_UNIT) & (here != NO_UNIT)
             yield last[both], here[both]
-            last = np.where(here == STAYS, last, here)
+            last = np.where(here == NO_UNIT, last, here)
 
 
 def _connected(count: int, pairs: Iterable[Sequence[Numbers]]) -> Numbers:
@@ -185,18 +182,18 @@ def _connected(count: int, pairs: Iterable[Sequence[Numbers]]) -> Numbers:
 
 
 def _marked(
-    layouts: Iterable[tuple[str, Layout]], of: Mapping[str, Numbers], crossed: list[Numbers]
-) -> Marks:
+    layouts: Iterable[tuple[str, Layout]], of: Mapping[str, Numbers], conflicting: list[Numbers]
+) -> GroupIds:
     marks: dict[int, Numbers] = {}
     for site, layout in layouts:
         unit = stacked(layout).max(axis=1)
-        mine = np.where(unit == STAYS, STAYS, of[site][unit])
+        mine = np.where(unit == NO_UNIT, NO_GROUP, of[site][unit])
         axis = narrowed_axis(layout)
-        there = marks.setdefault(axis, np.full(len(mine), STAYS))
+        there = marks.setdefault(axis, np.full(len(mine), NO_GROUP))
         if len(there) != len(mine):
-            crossed.extend((there[there != STAYS], mine[mine != STAYS]))
+            conflicting.extend((there[there != NO_GROUP], mine[mine != NO_GROUP]))
             continue
-        differ = (there != STAYS) & (mine != STAYS) & (there != mine)
-        crossed.extend((there[differ], mine[differ]))
-        marks[axis] = np.where(mine == STAYS, there, mine)
+        differ = (there != NO_GROUP) & (mine != NO_GROUP) & (there != mine)
+        conflicting.extend((there[differ], mine[differ]))
+        marks[axis] = np.where(mine == NO_GROUP, there, mine)
     return marks

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.graph.layout import STAYS, Numbers
+from frivkit.graph.layout import NO_GROUP, Numbers
 from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
-from frivkit.graph.operators.narrow import Edit, Holds, edits
-from frivkit.graph.sites.group_ids import Ties, tie
-from frivkit.graph.sites.survey import Survey
+from frivkit.graph.operators.edits import Edit, Locked
+from frivkit.graph.operators.table import edits
+from frivkit.graph.sites.group_ids import GroupAssignment, assign_groups
+from frivkit.graph.sites.site_map import SiteMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Groups:
         of: The group of each unit of each site, by the site's name, shape (units,).
         count: The number of groups.
         held: Why a group cannot leave, for each that cannot.
-        bundles: The sites that share groups, each site in one bundle, in the order of the graph.
+        layer_groups: The sites that share groups, each site in one of them, in the order of the
+            graph.
         rows: Groups that lie beside each other in some tensor and nothing else with them, so that
             one of them must stay: those of a site, of a part that was split off, of a head.
     """
@@ -30,7 +32,7 @@ class Groups:
     of: Mapping[str, Numbers]
     count: int
     held: Mapping[int, str]
-    bundles: tuple[tuple[str, ...], ...]
+    layer_groups: tuple[tuple[str, ...], ...]
     rows: tuple[Numbers, ...] = ()
 
     @property
@@ -55,7 +57,7 @@ class Groups:
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class PruningGraph:
     """A model as surgery sees it.
 
     Attributes:
@@ -65,11 +67,11 @@ class Examined:
     """
 
     groups: Groups
-    ties: Ties
+    ties: GroupAssignment
     edits: Mapping[int, tuple[Edit, ...]]
 
 
-def find_groups(model: Model, survey: Survey) -> Groups:
+def find_groups(model: Model, site_map: SiteMap) -> Groups:
     """Give the units that can leave, and which of them only together.
 
     Units that lie on each other in a sum, a product, a depthwise convolution or in shared weights
@@ -80,33 +82,33 @@ def find_groups(model: Model, survey: Survey) -> Groups:
 
     Args:
         model: The model, with known shapes.
-        survey: What was found in that model.
+        site_map: What was found in that model.
     """
-    return examine(model, survey).groups
+    return analyze_groups(model, site_map).groups
 
 
-def examine(model: Model, survey: Survey) -> Examined:
+def analyze_groups(model: Model, site_map: SiteMap) -> PruningGraph:
     """Find the groups of a model and what changes when they leave (see ``find_groups``)."""
-    ties = tie(model.graph, survey)
-    found = {i: tuple(edits(node, ties, model)) for i, node in enumerate(model.graph)}
+    ties = assign_groups(model.graph, site_map)
+    found = {i: tuple(edits(node, ties.at, model)) for i, node in enumerate(model.graph)}
     held: dict[int, str] = {}
-    for reason, marks in _holds(model, survey, ties, found):
-        for group in np.unique(marks[marks != STAYS]).tolist():
+    for reason, marks in _holds(model, site_map, ties, found):
+        for group in np.unique(marks[marks != NO_GROUP]).tolist():
             held.setdefault(group, reason)
-    groups = Groups(ties.of, ties.count, held, _bundles(ties), _rows(ties))
-    return Examined(groups, ties, {i: each for i, each in found.items() if each})
+    groups = Groups(ties.of, ties.count, held, _layer_groups(ties), _rows(ties))
+    return PruningGraph(groups, ties, {i: each for i, each in found.items() if each})
 
 
-def _rows(ties: Ties) -> tuple[Numbers, ...]:
+def _rows(ties: GroupAssignment) -> tuple[Numbers, ...]:
     every = [*ties.of.values(), *(m for there in ties.marks.values() for m in there.values())]
-    alone = [np.unique(marks) for marks in every if (marks != STAYS).all() and len(marks)]
+    alone = [np.unique(marks) for marks in every if (marks != NO_GROUP).all() and len(marks)]
     return tuple({row.tobytes(): row for row in alone}.values())
 
 
 def _holds(
-    model: Model, survey: Survey, ties: Ties, found: Mapping[int, tuple[Edit, ...]]
+    model: Model, site_map: SiteMap, ties: GroupAssignment, found: Mapping[int, tuple[Edit, ...]]
 ) -> Iterator[tuple[str, Numbers]]:
-    for site in survey.sites:
+    for site in site_map.sites:
         if site.ends:
             yield site.ends[0], ties.of[site.name]
     for output in model.graph.outputs:
@@ -114,12 +116,12 @@ def _holds(
             yield f"units of the model's output {output.name!r}", marks
     for index, node in enumerate(model.graph):
         for edit in found[index]:
-            if isinstance(edit, Holds):
+            if isinstance(edit, Locked):
                 yield f"{node_label(node)}: {edit.reason}", edit.marks
-    yield "units that lie on each other in one tensor only", ties.crossed
+    yield "units that lie on each other in one tensor only", ties.conflicting
 
 
-def _bundles(ties: Ties) -> tuple[tuple[str, ...], ...]:
+def _layer_groups(ties: GroupAssignment) -> tuple[tuple[str, ...], ...]:
     """Gather the sites that share groups."""
     sites = list(ties.of)
     root = list(range(len(sites)))

@@ -1,25 +1,24 @@
 """Find where to tap what a weighted node writes: right after the layer's nonlinearity."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from frivkit.graph.layout import SHAPE_ONLY, Joins, Keeps, Layout, Rule, rank_of, shape_of
+from frivkit.graph.layout import SHAPE_ONLY, Layout, rank_of, shape_of
 from frivkit.graph.model import is_constant
-from frivkit.graph.operators.propagate import RULES, STANDARD, effect
-from frivkit.graph.operators.propagate_elementwise import ELEMENTWISE, NONLINEAR
-from frivkit.graph.operators.propagate_weighted import MIXING
+from frivkit.graph.operators.effects import Coupled, Kept
+from frivkit.graph.operators.operator import Operators, operator_name
+from frivkit.graph.operators.table import OPERATORS, effect
 
 LONGEST_NONLINEARITY = 32
 """Nodes in the longest nonlinearity written in pieces that is looked for (GELU takes about 9)."""
 
 
-def tap(
+def find_hook_point(
     start: ir.Value,
     layout: Layout,
     order: dict[int, int],
-    operators: Mapping[str, Rule] = RULES,
+    operators: Operators = OPERATORS,
 ) -> tuple[ir.Value, Layout]:
     """Follow units from the node that writes them to the tensor where the paper taps them.
 
@@ -66,28 +65,29 @@ class _Step:
     alone: bool = False  # made of the tensor before, entry by entry, and of nothing else
 
 
-def _step(here: _Step, order: dict[int, int], operators: Mapping[str, Rule]) -> _Step | None:
+def _step(here: _Step, order: dict[int, int], operators: Operators) -> _Step | None:
     """Go on to the one tensor that is made of this one, None where there is no such tensor."""
     consumers = _consumers(here.value, order)
     if any(id(node) not in order for node in consumers):  # read inside an If or a Loop
         return None
     taken = [(n, i) for n in consumers for i, v in enumerate(n.inputs) if v is here.value]
     if len(taken) != 1:
-        closed = _closes_again(here.value, order)
+        closed = _closes_again(here.value, order, operators)
         return None if closed is None else _Step(closed[0], here.layout, closed[1], alone=True)
     node, index = taken[0]
-    if node.op_type in MIXING:
+    known = operators.get(operator_name(node))
+    if known is None or known.mixes:
         return None
     what = effect(node, index, here.layout, operators)
-    if isinstance(what, Keeps):
-        alone = node.op_type in ELEMENTWISE
-        return _Step(node.outputs[0], what.layout, what.nonlinear, what.places, alone)
-    if isinstance(what, Joins) and what.kind == "sum" and node.op_type != "Concat":
+    if isinstance(what, Kept):
+        bends, moves = what.nonlinear, what.places
+        return _Step(node.outputs[0], what.layout, bends, moves, known.elementwise)
+    if isinstance(what, Coupled) and what.kind == "sum" and node.op_type != "Concat":
         return _Step(node.outputs[0], what.layout)
     return None
 
 
-def _row(bent: _Step, order: dict[int, int], operators: Mapping[str, Rule]) -> _Step:
+def _row(bent: _Step, order: dict[int, int], operators: Operators) -> _Step:
     """Go on through elementwise nodes to the last one that bends."""
     last, here = bent, _step(bent, order, operators)
     while here is not None and here.alone:
@@ -106,7 +106,9 @@ def _consumers(value: ir.Value, order: dict[int, int]) -> list[ir.Node]:
     return sorted(nodes.values(), key=lambda node: order.get(id(node), -1))
 
 
-def _closes_again(start: ir.Value, order: dict[int, int]) -> tuple[ir.Value, bool] | None:
+def _closes_again(
+    start: ir.Value, order: dict[int, int], operators: Operators
+) -> tuple[ir.Value, bool] | None:
     """Find the one tensor into which elementwise nodes gather all that is computed from ``start``.
 
     Returns:
@@ -119,7 +121,7 @@ def _closes_again(start: ir.Value, order: dict[int, int]) -> tuple[ir.Value, boo
             id(node): node
             for value in inside
             for node in _consumers(value, order)
-            if id(node) in order and node not in taken and _stays_inside(node, inside)
+            if id(node) in order and node not in taken and _stays_inside(node, inside, operators)
         }
         if not candidates:
             return None
@@ -128,22 +130,25 @@ def _closes_again(start: ir.Value, order: dict[int, int]) -> tuple[ir.Value, boo
         inside.append(node.outputs[0])
         open_ = [v for v in inside if any(n not in taken for n in _consumers(v, order))]
         if len(open_) == 1 and open_[0] is inside[-1]:
-            return inside[-1], any(_bends(n, inside) for n in taken)
+            return inside[-1], any(_bends(n, inside, operators) for n in taken)
     return None
 
 
-def _stays_inside(node: ir.Node, inside: list[ir.Value]) -> bool:
-    if node.op_type not in ELEMENTWISE or node.domain not in STANDARD:
+def _stays_inside(node: ir.Node, inside: list[ir.Value], operators: Operators) -> bool:
+    known = operators.get(operator_name(node))
+    if known is None or not known.elementwise:
         return False
     if shape_of(node.outputs[0]) != shape_of(inside[0]) or rank_of(inside[0]) is None:
         return False  # a constant of more axes or entries spreads the units
     return all(v is None or _is_in(v, inside) or is_constant(v) for v in node.inputs)
 
 
-def _bends(node: ir.Node, inside: list[ir.Value]) -> bool:
+def _bends(node: ir.Node, inside: list[ir.Value], operators: Operators) -> bool:
     """Tell whether a node makes the whole nonlinear: by itself, or by a product of two parts."""
     parts = sum(v is not None and _is_in(v, inside) for v in node.inputs)
-    return node.op_type in NONLINEAR or (node.op_type in ("Mul", "Div") and parts > 1)
+    return operators[operator_name(node)].nonlinear or (
+        node.op_type in ("Mul", "Div") and parts > 1
+    )
 
 
 def _is_in(value: ir.Value, inside: list[ir.Value]) -> bool:

@@ -5,32 +5,23 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from frivkit.graph.coupling import Junction, Part
-from frivkit.graph.layout import (
-    SHAPE_ONLY,
-    Effect,
-    Ends,
-    Joins,
-    Keeps,
-    Layout,
-    Reads,
-    Rule,
-    Splits,
-    shape_of,
-)
+from frivkit.graph.coupling import MergePoint, SitePart
+from frivkit.graph.layout import SHAPE_ONLY, Layout, shape_of
 from frivkit.graph.model import bodies, is_constant, reads
 from frivkit.graph.names import node_label
-from frivkit.graph.operators.propagate import effect
+from frivkit.graph.operators.effects import Consumed, Coupled, Effect, Kept, Split, Untraceable
+from frivkit.graph.operators.operator import Operators
+from frivkit.graph.operators.table import effect
 
 
 @dataclass(slots=True)
-class Found:
+class SiteDraft:
     """A site under construction.
 
     Attributes:
         value: Its tensor.
         layout: Where its units lie there.
-        writers: The weighted nodes that write it.
+        producers: The weighted nodes that write it.
         readers: Labels of the weighted nodes that read its units, in order.
         ends: Why its units could not be followed further, or cannot leave, in order.
         joint: The Concat whose parts are this one site, None for any other site.
@@ -38,19 +29,19 @@ class Found:
 
     value: ir.Value
     layout: Layout
-    writers: list[ir.Node] = field(default_factory=list)
+    producers: list[ir.Node] = field(default_factory=list)
     readers: dict[str, None] = field(default_factory=dict)
     ends: dict[str, None] = field(default_factory=dict)
     joint: ir.Node | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Met:
+class _Arrival:
     """Units that come to a joining node by one of its inputs."""
 
     site: str
     index: int
-    joins: Joins
+    joins: Coupled
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -62,24 +53,24 @@ class _Met:
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class Propagation:
     """Where units go.
 
     Attributes:
-        junctions: Where sites meet, in the order of the graph.
+        merge_points: Where sites meet, in the order of the graph.
         layouts: The sites whose units lie in a tensor, by the tensor's name, and where.
     """
 
-    junctions: tuple[Junction, ...]
+    merge_points: tuple[MergePoint, ...]
     layouts: Mapping[str, tuple[tuple[str, Layout], ...]]
 
 
-def follow(
+def propagate(
     graph: ir.Graph,
-    found: Mapping[str, Found],
+    found: Mapping[str, SiteDraft],
     fresh: Mapping[int, Layout],
-    operators: Mapping[str, Rule],
-) -> Followed:
+    operators: Operators,
+) -> Propagation:
     """Note readers and ends in every site, and give where their units lie and where sites meet.
 
     Args:
@@ -89,19 +80,19 @@ def follow(
             its site.
         operators: What each operator does to units.
     """
-    written = {id(node): name for name, site in found.items() for node in site.writers}
+    written = {id(node): name for name, site in found.items() for node in site.producers}
     joints = {id(site.joint): name for name, site in found.items() if site.joint is not None}
-    lying: _Lying = {}
+    located: _Located = {}
     layouts: dict[str, tuple[tuple[str, Layout], ...]] = {}
-    junctions: list[Junction] = []
+    merge_points: list[MergePoint] = []
     for node in (node for node in graph if node.op_type not in SHAPE_ONLY and node.outputs):
-        outs, met = _arriving(node, lying, found, operators)
+        outs, met = _arriving(node, located, found, operators)
         writer = written.get(id(node))
         if id(node) in joints:
-            junctions.extend(_joined(node, met, joints[id(node)], found))
+            merge_points.extend(_joined(node, met, joints[id(node)], found))
         else:
-            junctions.extend(
-                each for each in _junctions(node, met, writer, fresh) if not _within(each, found)
+            merge_points.extend(
+                each for each in _merge_points(node, met, writer, fresh) if not _within(each, found)
             )
         _note(node, met, writer, found)
         outs[0] += [(e.site, e.joins.layout) for e in met if e.joins.kind not in _ENDING]
@@ -112,44 +103,44 @@ def follow(
             if name in found:
                 here = _instead(out, name, found[name].layout)
             if here:
-                lying[id(value)] = list(dict.fromkeys(here))
-                layouts[name] = tuple(lying[id(value)])
-    return Followed(tuple(junctions), layouts)
+                located[id(value)] = list(dict.fromkeys(here))
+                layouts[name] = tuple(located[id(value)])
+    return Propagation(tuple(merge_points), layouts)
 
 
 _ENDING = ("depthwise", "inner")
 """Kinds of junctions behind which the units are gone."""
-_Lying = dict[int, list[tuple[str, Layout]]]  # the sites in a tensor, by id(value), and where
+_Located = dict[int, list[tuple[str, Layout]]]  # the sites in a tensor, by id(value), and where
 
 
 def _arriving(
-    node: ir.Node, lying: _Lying, found: Mapping[str, Found], operators: Mapping[str, Rule]
-) -> tuple[list[list[tuple[str, Layout]]], list[_Met]]:
+    node: ir.Node, located: _Located, found: Mapping[str, SiteDraft], operators: Operators
+) -> tuple[list[list[tuple[str, Layout]]], list[_Arrival]]:
     """Give the units that go on in each output, and those that meet; note readers and ends."""
     outs: list[list[tuple[str, Layout]]] = [[] for _ in node.outputs]
-    met: list[_Met] = []
+    met: list[_Arrival] = []
     for index, value in enumerate(node.inputs):
         known: dict[Layout, Effect] = {}  # in a long residual stage hundreds lie alike
-        for name, layout in lying.get(id(value), ()):
+        for name, layout in located.get(id(value), ()):
             if layout not in known:
                 known[layout] = effect(node, index, layout, operators)
             what = known[layout]
-            if isinstance(what, Joins):
-                met.append(_Met(name, index, what))
-            elif isinstance(what, Reads):
+            if isinstance(what, Coupled):
+                met.append(_Arrival(name, index, what))
+            elif isinstance(what, Consumed):
                 found[name].readers[node_label(node)] = None
-            elif isinstance(what, Ends):
+            elif isinstance(what, Untraceable):
                 found[name].ends[f"{node_label(node)}: {what.reason}"] = None
             else:
                 _go_on(name, what, outs)
-    for name in {name for value in _inside(node) for name, _ in lying.get(id(value), ())}:
+    for name in {name for value in _inside(node) for name, _ in located.get(id(value), ())}:
         found[name].ends[f"{node_label(node)}: read in a graph that is not entered"] = None
     return outs, met
 
 
-def _go_on(name: str, what: Keeps | Splits, outs: list[list[tuple[str, Layout]]]) -> None:
+def _go_on(name: str, what: Kept | Split, outs: list[list[tuple[str, Layout]]]) -> None:
     """Put units into the outputs that they go on in."""
-    layouts = what.layouts if isinstance(what, Splits) else (what.layout,)
+    layouts = what.layouts if isinstance(what, Split) else (what.layout,)
     for out, layout in zip(outs, layouts, strict=False):
         if layout is not None:
             out.append((name, layout))
@@ -170,43 +161,45 @@ def _inside(node: ir.Node) -> list[ir.Value]:
     return reads(node)[sum(value is not None for value in node.inputs) :] if bodies(node) else []
 
 
-def _junctions(
-    node: ir.Node, met: Iterable[_Met], writer: str | None, fresh: Mapping[int, Layout]
-) -> Iterator[Junction]:
-    groups: dict[tuple[object, ...], list[Part]] = {}
+def _merge_points(
+    node: ir.Node, met: Iterable[_Arrival], writer: str | None, fresh: Mapping[int, Layout]
+) -> Iterator[MergePoint]:
+    groups: dict[tuple[object, ...], list[SitePart]] = {}
     for each in met:
-        groups.setdefault(each.place, []).append(Part(each.site, each.joins.layout))
+        groups.setdefault(each.place, []).append(SitePart(each.site, each.joins.layout))
     for (kind, *_), parts in groups.items():
         if kind == "depthwise" and writer is not None:  # each unit is read into one of its own
-            parts.append(Part(writer, fresh[id(node)]))
+            parts.append(SitePart(writer, fresh[id(node)]))
         if len(set(parts)) > 1:
-            yield Junction(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
+            yield MergePoint(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
 
 
-def _within(junction: Junction, found: Mapping[str, Found]) -> bool:
+def _within(merge_point: MergePoint, found: Mapping[str, SiteDraft]) -> bool:
     """Tell whether units only lie side by side as they do in the joined layer that they are of."""
-    sites = {part.site for part in junction.parts}
-    return junction.kind == "concat" and len(sites) == 1 and found[sites.pop()].joint is not None
+    sites = {part.site for part in merge_point.parts}
+    return merge_point.kind == "concat" and len(sites) == 1 and found[sites.pop()].joint is not None
 
 
 def _joined(
-    node: ir.Node, met: Iterable[_Met], name: str, found: Mapping[str, Found]
-) -> Iterator[Junction]:
+    node: ir.Node, met: Iterable[_Arrival], name: str, found: Mapping[str, SiteDraft]
+) -> Iterator[MergePoint]:
     """Tie a joined layer to the layers that stay beside it and lie in its Concat."""
-    others = dict.fromkeys(Part(e.site, e.joins.layout) for e in met if e.site != name)
+    others = dict.fromkeys(SitePart(e.site, e.joins.layout) for e in met if e.site != name)
     if others:
-        whole = Part(name, found[name].layout)
-        yield Junction(node.outputs[0].name or "", "joined", (whole, *others))
+        whole = SitePart(name, found[name].layout)
+        yield MergePoint(node.outputs[0].name or "", "joined", (whole, *others))
 
 
-def _note(node: ir.Node, met: list[_Met], writer: str | None, found: Mapping[str, Found]) -> None:
+def _note(
+    node: ir.Node, met: list[_Arrival], writer: str | None, found: Mapping[str, SiteDraft]
+) -> None:
     """Note who reads units, and which cannot leave for they meet something that no site writes."""
-    lying = {(each.index, each.place) for each in met}
+    located = {(each.index, each.place) for each in met}
     alone = {
         (index, place): value
         for place, layout in {each.place: each.joins.layout for each in met}.items()
         for index, value in enumerate(node.inputs)
-        if value is not None and (index, place) not in lying and _spans(value, node, layout)
+        if value is not None and (index, place) not in located and _spans(value, node, layout)
     }
     for each in met:
         site = found[each.site]

@@ -14,7 +14,7 @@ OLDEST_APART = 4
 """The IR version from which initializers need not be listed as inputs, too."""
 
 
-class Constants:
+class NewConstants:
     """New constants of a graph, under names that nothing else has."""
 
     def __init__(self, graph: ir.Graph, ir_version: int) -> None:
@@ -83,14 +83,14 @@ class _Asked:
     uses: list[tuple[ir.Node, int]] = field(default_factory=list)
 
 
-class Replacing:
+class ConstantEdits:
     """Changes to the constants of a graph, asked for by their readers.
 
     Readers ask from the end of the graph to its beginning, and each node is settled after those
     behind it, so that a constant is made new once it is known what all its readers want.
     """
 
-    def __init__(self, constants: Constants) -> None:
+    def __init__(self, constants: NewConstants) -> None:
         """Begin; nothing is changed before ``settle`` or ``finish``."""
         self._constants = constants
         self._asked: dict[int, tuple[ir.Value, dict[tuple[object, ...], _Asked]]] = {}

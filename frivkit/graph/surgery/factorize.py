@@ -13,14 +13,14 @@ from frivkit.graph.layout import attribute, shape_of
 from frivkit.graph.model import is_constant
 from frivkit.graph.names import node_label
 from frivkit.graph.sites.consumers import READERS
-from frivkit.graph.surgery.constant_edits import Constants, drop_unused
+from frivkit.graph.surgery.constant_edits import NewConstants, drop_unused
 from frivkit.graph.surgery.set_weights import put_bias
 
 Halves = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]
 """Matrices of shape (columns, rank) and (rank, outputs), and a bias (None leaves it)."""
 
 
-def factored(model: ir.Model, halves: Mapping[str, Halves]) -> ir.Model:
+def factorize(model: ir.Model, halves: Mapping[str, Halves]) -> ir.Model:
     """Give a model in which nodes have become two, the second keeping the node's name.
 
     Columns are input channels and, for each of them, the places of the kernel; outputs of a
@@ -37,7 +37,7 @@ def factored(model: ir.Model, halves: Mapping[str, Halves]) -> ir.Model:
     """
     copy = model.clone()
     nodes = {node_label(node): node for node in copy.graph if node.op_type in READERS}
-    constants = Constants(copy.graph, copy.ir_version)
+    constants = NewConstants(copy.graph, copy.ir_version)
     for label, (first, second, bias) in halves.items():
         node = nodes.get(label)
         if node is None:
@@ -83,7 +83,9 @@ def _sides(node: ir.Node) -> tuple[int, int]:
     return prod(sizes[:-1]), sizes[-1]
 
 
-def _dense(constants: Constants, node: ir.Node, first: NDArray[Any], second: NDArray[Any]) -> None:
+def _dense(
+    constants: NewConstants, node: ir.Node, first: NDArray[Any], second: NDArray[Any]
+) -> None:
     shape = _resized(node.inputs[0], -1, first.shape[1])
     _put_before(constants, node, "MatMul", first, attributes={}, shape=shape)
     turned = bool(attribute(node, "transB", 0))
@@ -92,7 +94,7 @@ def _dense(constants: Constants, node: ir.Node, first: NDArray[Any], second: NDA
 
 
 def _convolution(
-    constants: Constants, node: ir.Node, first: NDArray[Any], second: NDArray[Any]
+    constants: NewConstants, node: ir.Node, first: NDArray[Any], second: NDArray[Any]
 ) -> None:
     rank, outputs = second.shape
     kernel = _kernel(node)
@@ -109,7 +111,7 @@ def _convolution(
 
 
 def _transposed(
-    constants: Constants, node: ir.Node, first: NDArray[Any], second: NDArray[Any]
+    constants: NewConstants, node: ir.Node, first: NDArray[Any], second: NDArray[Any]
 ) -> None:
     rank, kernel = second.shape[0], _kernel(node)
     weight = first.T.reshape(rank, -1, *[1] * len(kernel))
@@ -123,7 +125,7 @@ def _kernel(node: ir.Node) -> tuple[int, ...]:
 
 
 def _put_before(
-    constants: Constants,
+    constants: NewConstants,
     node: ir.Node,
     op: str,
     weight: NDArray[Any],
@@ -158,7 +160,7 @@ def _resized(value: ir.Value | None, axis: int, size: int) -> ir.Shape | None:
     return ir.Shape(dims)
 
 
-def _put_weight(constants: Constants, node: ir.Node, array: NDArray[Any]) -> None:
+def _put_weight(constants: NewConstants, node: ir.Node, array: NDArray[Any]) -> None:
     old = node.inputs[1]
     dtype = None if old is None else old.dtype
     numbers = array if dtype is None else array.astype(dtype.numpy())

@@ -10,19 +10,18 @@ from frivkit.errors import ModelError
 from frivkit.graph.layout import Numbers
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.operators.constants import Change, Flags
-from frivkit.graph.operators.narrow import (
-    SPLITTING,
-    Cut,
+from frivkit.graph.operators.edits import (
+    CompensateShape,
     Edit,
-    Fewer,
-    Names,
-    Pieces,
-    Restores,
-    target,
+    SliceOperand,
+    UpdateGroupCount,
+    UpdateShape,
+    UpdateSplit,
 )
-from frivkit.graph.sites.groups import Examined, Groups, examine
-from frivkit.graph.sites.survey import Site, Survey
-from frivkit.graph.surgery.constant_edits import Constants, Replacing, drop_unused
+from frivkit.graph.operators.table import SPLITTING, target
+from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups
+from frivkit.graph.sites.site_map import Site, SiteMap
+from frivkit.graph.surgery.constant_edits import ConstantEdits, NewConstants, drop_unused
 
 ADDED = "narrowed"
 """Prefix of the names of nodes and constants that are added.
@@ -33,7 +32,7 @@ ANY_LENGTH = np.iinfo(np.int64).max
 _Stays = Callable[[Numbers], Flags]  # from the marks of an axis to the positions that stay
 
 
-def narrow(model: Model, survey: Survey, keep: Mapping[str, NDArray[np.bool_]]) -> ir.Model:
+def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]]) -> ir.Model:
     """Give a model in which the units that do not stay are gone.
 
     What it computes is what the model computes when every weighted node reads 0 from the units
@@ -42,29 +41,29 @@ def narrow(model: Model, survey: Survey, keep: Mapping[str, NDArray[np.bool_]]) 
 
     Args:
         model: The model, with known shapes.
-        survey: What was found in that model.
+        site_map: What was found in that model.
         keep: For sites by name whether each unit stays, shape (units,); sites left out stay whole.
 
     Raises:
         ModelError: a site is not known, a unit cannot leave or leaves without its group, or no
             unit of a site stays.
     """
-    examined = examine(model, survey)
-    staying = _groups_that_stay(survey, examined.groups, keep)
+    pruning_graph = analyze_groups(model, site_map)
+    staying = _groups_that_stay(site_map, pruning_graph.groups, keep)
     copy = model.ir.clone()
     if staying.all():
         return copy
     flags = np.append(staying, True)  # what belongs to no group always stays
     surgeon = _Surgeon(copy.graph, model, lambda marks: flags[marks])
-    surgeon.work(examined)
+    surgeon.work(pruning_graph)
     return copy
 
 
 def _groups_that_stay(
-    survey: Survey, groups: Groups, keep: Mapping[str, NDArray[np.bool_]]
+    site_map: SiteMap, groups: Groups, keep: Mapping[str, NDArray[np.bool_]]
 ) -> Flags:
     """Check the flags of units and give those of their groups."""
-    sites = {site.name: site for site in survey.sites}
+    sites = {site.name: site for site in site_map.sites}
     unknown = next((name for name in keep if name not in sites), None)
     if unknown is not None:
         raise ModelError(f"no site is named {unknown!r}; it has {', '.join(sites) or 'none'}")
@@ -110,39 +109,41 @@ class _Surgeon:
 
     def __init__(self, graph: ir.Graph, model: Model, stays: _Stays) -> None:
         self._graph, self._model, self._stays = graph, model, stays
-        self._constants = Constants(graph, model.ir.ir_version)
-        self._replacing = Replacing(self._constants)
+        self._constants = NewConstants(graph, model.ir.ir_version)
+        self._edits = ConstantEdits(self._constants)
 
-    def work(self, examined: Examined) -> None:
+    def work(self, pruning_graph: PruningGraph) -> None:
         nodes = list(self._graph)
         for index in reversed(range(len(nodes))):
-            self._edit(nodes[index], examined.edits.get(index, ()))
-            self._replacing.settle(nodes[index])
-        self._replacing.finish()
+            self._edit(nodes[index], pruning_graph.edits.get(index, ()))
+            self._edits.settle(nodes[index])
+        self._edits.finish()
         for node in nodes:
             for value in node.outputs if node.op_type in SPLITTING else node.outputs[:1]:
-                self._narrow_shape(node, value, examined)
+                self._narrow_shape(node, value, pruning_graph)
         drop_unused(self._graph)
 
     def _edit(self, node: ir.Node, edits: tuple[Edit, ...]) -> None:
         cuts: dict[int, dict[int, Flags]] = {}
         named: dict[int, dict[int, int]] = {}
         restored: dict[int, int] = {}
-        self._split(node, [self._stays(edit.marks) for edit in edits if isinstance(edit, Pieces)])
+        self._split(
+            node, [self._stays(edit.marks) for edit in edits if isinstance(edit, UpdateSplit)]
+        )
         for edit in edits:
             stays = self._stays(edit.marks)
             if stays.all():
                 continue
-            if isinstance(edit, Cut):
+            if isinstance(edit, SliceOperand):
                 cuts.setdefault(edit.index, {})[edit.axis] = stays
-            elif isinstance(edit, Names):
+            elif isinstance(edit, UpdateShape):
                 named.setdefault(edit.index, {})[edit.entry] = int(stays.sum())
-            elif isinstance(edit, Restores):
+            elif isinstance(edit, CompensateShape):
                 restored[edit.entry] = int((~stays).sum())
-            elif isinstance(edit, Fewer):
+            elif isinstance(edit, UpdateGroupCount):
                 node.attributes["group"] = ir.AttrInt64("group", int(stays.sum()))
         for index, axes in cuts.items():
-            self._replacing.ask(node, index, Change(axes, {}))
+            self._edits.ask(node, index, Change(axes, {}))
         for index, entries in named.items():
             self._name(node, index, entries)
         if restored and not _picks_others(node, restored):
@@ -163,7 +164,7 @@ class _Surgeon:
         if value is None:
             return
         if constant_tensor(value) is not None:
-            self._replacing.ask(node, index, Change({}, entries))
+            self._edits.ask(node, index, Change({}, entries))
             return
         numbers = target(node, self._model)
         if numbers is not None:
@@ -194,8 +195,8 @@ class _Surgeon:
     def _constant(self, numbers: list[int]) -> ir.Value:
         return self._constants.new(f"{ADDED}/sizes", np.array(numbers, dtype=np.int64))
 
-    def _narrow_shape(self, node: ir.Node, value: ir.Value, examined: Examined) -> None:
-        for axis, marks in examined.ties.at(value).items():
+    def _narrow_shape(self, node: ir.Node, value: ir.Value, pruning_graph: PruningGraph) -> None:
+        for axis, marks in pruning_graph.ties.at(value).items():
             stays = self._stays(marks)
             if value.shape is not None and not stays.all():
                 sizes = list(value.shape)

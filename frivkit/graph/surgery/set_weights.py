@@ -12,7 +12,7 @@ from frivkit.graph.layout import attribute, shape_of
 from frivkit.graph.model import is_constant
 from frivkit.graph.names import node_label
 from frivkit.graph.sites.consumers import READERS, added_bias
-from frivkit.graph.surgery.constant_edits import Constants, drop_unused
+from frivkit.graph.surgery.constant_edits import NewConstants, drop_unused
 
 Fitted = tuple[NDArray[Any], NDArray[Any] | None]
 """A weight as the node holds it, and a bias of one number for each output (None leaves it)."""
@@ -36,7 +36,7 @@ def refit(model: ir.Model, fitted: Mapping[str, Fitted]) -> ir.Model:
     """
     copy = model.clone()
     nodes = {node_label(node): node for node in copy.graph if node.op_type in READERS}
-    constants = Constants(copy.graph, copy.ir_version)
+    constants = NewConstants(copy.graph, copy.ir_version)
     for label, (weight, bias) in fitted.items():
         node = nodes.get(label)
         if node is None:
@@ -49,7 +49,7 @@ def refit(model: ir.Model, fitted: Mapping[str, Fitted]) -> ir.Model:
 
 
 def _set_weight(
-    constants: Constants, node: ir.Node, weight: NDArray[Any], bias: NDArray[Any] | None
+    constants: NewConstants, node: ir.Node, weight: NDArray[Any], bias: NDArray[Any] | None
 ) -> None:
     old, label = node.inputs[1], node_label(node)
     if old is None or not is_constant(old):
@@ -74,7 +74,7 @@ def _outputs(node: ir.Node, shape: tuple[int, ...]) -> int:
     return shape[-1]
 
 
-def put_bias(constants: Constants, node: ir.Node, bias: NDArray[Any]) -> None:
+def put_bias(constants: NewConstants, node: ir.Node, bias: NDArray[Any]) -> None:
     """Let a node add a bias of one number for each output.
 
     Raises:
@@ -96,7 +96,7 @@ def put_bias(constants: Constants, node: ir.Node, bias: NDArray[Any]) -> None:
     node.attributes.pop("beta", None)
 
 
-def _add(constants: Constants, node: ir.Node, bias: NDArray[Any]) -> None:
+def _add(constants: NewConstants, node: ir.Node, bias: NDArray[Any]) -> None:
     weight, added = node.inputs[1], added_bias(node)
     if added is not None:
         old = shape_of(added[0].inputs[added[1]]) or ()

@@ -125,7 +125,7 @@ def dead(thinning: Thinning) -> None:
     """Silence units: they leave under the least tolerance, and nothing changes."""
     calibration = thinning.calibrated()
     plan = thinning.refitted(calibration, thinning.basis(calibration).tolerating(TOLERANCE))
-    for site in calibration.survey.sites:
+    for site in calibration.site_map.sites:
         if plan.keep[site.name][1]:
             raise thinning.broken(
                 f"expected unit 1 of {site.layer}, which is off, to leave; found it kept"
@@ -137,7 +137,7 @@ def copies(thinning: Thinning) -> None:
     """Have every unit twice: half of them leave under the least tolerance."""
     calibration = thinning.calibrated()
     plan = thinning.refitted(calibration, thinning.basis(calibration).tolerating(TOLERANCE))
-    for site in calibration.survey.sites:
+    for site in calibration.site_map.sites:
         left = int(plan.keep[site.name].sum())
         if left > site.width // 2:
             raise thinning.broken(
@@ -174,7 +174,7 @@ def permutation(thinning: Thinning) -> None:
     for each in (thinning, other):
         calibration = each.calibrated()
         keep = each.basis(calibration).within("units", SHARES[1], 1).keep
-        kept.append({site.layer: keep[site.name] for site in calibration.survey.sites})
+        kept.append({site.layer: keep[site.name] for site in calibration.site_map.sites})
     before, after = kept
     for name, order in orders.items():
         expected, found = before[name][order], after[name]

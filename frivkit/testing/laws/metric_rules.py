@@ -124,9 +124,9 @@ def mask(case: Case, plain: Found) -> None:
 
 def _under_ones(study: Study, selector: str) -> ir.Model:
     """Give the network with the masks of ablation in it, all of them ones."""
-    masked = perturbed_whole(study.model, study.survey.sites, study.model.output())
+    masked = perturbed_whole(study.model, study.site_map.sites, study.model.output())
     inputs = {value.name: value for value in masked.ir.graph.inputs}
-    for site in study.survey.sites:
+    for site in study.site_map.sites:
         (name,) = masked.added[site.name]
         reads = study.units(selector)
         ones = reads.mask(site, np.ones(reads.count(site), np.bool_))[np.newaxis]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, Ranker, Refactorer, Refit
 from frivkit.compression.plan import Plan, thinned
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.progress import Silent
 from frivkit.runtime.session import Device, Session
@@ -53,7 +53,7 @@ class Thinning:
         model = complete_shapes(model, request.device, examples)
         output = model.output(None)
         run = Run(examples, output, request.device, MEMORY, seed, Silent())
-        return calibrate(model, survey(model), run)
+        return calibrate(model, find_sites(model), run)
 
     def basis(self, calibration: Calibration) -> Basis:
         """Open the basis."""

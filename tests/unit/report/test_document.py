@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from frivkit.graph.sites.survey import survey
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Analysis, Request, analyze, inspect_model
 from frivkit.provenance import Clock
@@ -62,7 +62,7 @@ class TestAnalysis:
         assert page.count("<figure") == 4
 
     def test_sites_are_those_of_the_survey_in_order(self, document, analysis):
-        sites = analysis.study.survey.sites
+        sites = analysis.study.site_map.sites
         assert [s["layer"] for s in document["sites"]] == [site.layer for site in sites]
         assert [s["units"] for s in document["sites"]] == [site.width for site in sites]
         assert any(s["coupling"] for s in document["sites"])
@@ -140,7 +140,7 @@ class TestInspection:
     )
     def test_document_is_what_the_schema_says(self, name, tmp_path):
         model = opened(NETS[name](), tmp_path / "net.onnx")
-        found = inspection_document(model, survey(model), Clock.start())
+        found = inspection_document(model, find_sites(model), Clock.start())
         assert complaints(found) == []
         text = inspection_text(found)
         assert max(map(len, text.splitlines())) <= 80
@@ -155,7 +155,9 @@ class TestInspection:
             named = [s["name"] for s in found["sites"] if s["coupling"] == coupling["name"]]
             assert coupling["sites"] == named
             assert len(named) > 1
-            parts = {p["site"] for junction in coupling["junctions"] for p in junction["parts"]}
+            parts = {
+                p["site"] for merge_point in coupling["junctions"] for p in merge_point["parts"]
+            }
             assert parts == set(named)
 
 

@@ -134,9 +134,11 @@ class TestInspection:
     def test_coupled_layers_are_named_with_the_kind(self):
         found = inspection()
         found["sites"][0]["coupling"] = found["sites"][2]["coupling"] = "coupling 1"
-        junction = {"tensor": "sum", "kind": "sum", "parts": []}
+        merge_point = {"tensor": "sum", "kind": "sum", "parts": []}
         names = [found["sites"][i]["name"] for i in (0, 2)]
-        found["couplings"] = [{"name": "coupling 1", "sites": names, "junctions": [junction] * 2}]
+        found["couplings"] = [
+            {"name": "coupling 1", "sites": names, "junctions": [merge_point] * 2}
+        ]
         text = inspection_text(found)
         assert "\n  1  sum: a, c\n" in text
         assert [line[-1] for line in text.splitlines()[5:8]] == ["1", "M", "1"]

@@ -1,4 +1,4 @@
-"""Rules for operators that give the numbers of a tensor other axes: Reshape and its relatives."""
+"""Operators that give a tensor other axes, or tell its shape."""
 
 from collections.abc import Sequence
 from math import prod
@@ -6,13 +6,28 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.graph.layout import Effect, Ends, Keeps, Layout, Numbers
+from frivkit.graph.layout import Layout, Numbers, attribute, rank_of, shape_of
+from frivkit.graph.operators.edits import (
+    CompensateShape,
+    Edit,
+    Locked,
+    NodeContext,
+    UpdateShape,
+    unchanged,
+)
+from frivkit.graph.operators.effects import Effect, Kept, Split, Untraceable
+from frivkit.graph.operators.operands import constant_numbers, update_lengths
+from frivkit.graph.operators.operator import Operator
+from frivkit.graph.operators.spatial import resizing
 from frivkit.graph.shapes import STAND_INS, batch_symbol_of, sizes_for
 
 EXAMPLES = (2, 3)
 """Batches for which the places of units are worked out; what differs between them is no layout."""
 
+
 Sizes = tuple[int | None, ...]
+
+
 Groups = list[tuple[int, int, int, int]]
 """Runs of axes: the first and the one behind the last, of what is read, then of what is made."""
 
@@ -22,25 +37,25 @@ def _reshaping(node: ir.Node, index: int, layout: Layout) -> Effect:
     symbol = batch_symbol_of(node)
     before, after = (sizes_for(value, symbol, STAND_INS[0]) for value in _ends_of(node))
     if index != 0 or before is None or after is None:
-        return Ends(f"{node.op_type} to or from an unknown shape")
+        return Untraceable(f"{node.op_type} to or from an unknown shape")
     groups = [
         group
         for group in _equal_groups(before, after)
         if any(group[0] <= axis < group[1] for axis in layout.axes)
     ]
-    mixed = Ends(f"{node.op_type} that mixes units with the batch")
+    mixed = Untraceable(f"{node.op_type} that mixes units with the batch")
     if symbol is None and any(left == 0 or right == 0 for left, _, right, _ in groups):
         return mixed
     kept = _kept_whole(before, after, layout, groups)
     if kept is not None:
-        return Keeps(layout.moved(kept), places=True)
+        return Kept(layout.moved(kept), places=True)
     if any(None in before[a:b] or None in after[c:d] for a, b, c, d in groups):
-        return Ends(f"{node.op_type} of places of unknown size")
+        return Untraceable(f"{node.op_type} of places of unknown size")
     free = [(size or 0) % STAND_INS[0] == 0 for size in after]
     found = [_regrouped(node, layout, groups, symbol, batch, free) for batch in EXAMPLES]
     if found[0] is None or found[0] != found[1]:
         return mixed
-    return Keeps(found[0], places=True)
+    return Kept(found[0], places=True)
 
 
 def _ends_of(node: ir.Node) -> tuple[ir.Value | None, ir.Value]:
@@ -146,4 +161,85 @@ def _size(sizes: Sequence[int | None]) -> int | None:
     return prod(known) if len(known) == len(sizes) else None
 
 
-RULES = dict.fromkeys(["Flatten", "Reshape", "Squeeze", "Unsqueeze"], _reshaping)
+def _transposing(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Reorder axes."""
+    del index
+    rank = rank_of(node.inputs[0])
+    if "perm" in node.attributes:
+        order = list(node.attributes["perm"].as_ints())
+    elif rank is not None:
+        order = list(reversed(range(rank)))
+    else:
+        return Untraceable("a Transpose of a tensor of unknown rank")
+    axes = [order.index(axis) for axis in layout.axes]
+    if 0 in axes and batch_symbol_of(node) is None:
+        return Untraceable("a Transpose that puts units on the batch axis")
+    return Kept(layout.moved(*axes), places=True)
+
+
+def _reshape(given: NodeContext) -> list[Edit]:
+    """Rename the length of each axis of units; one that is -1 or copied follows by itself."""
+    lengths = constant_numbers(given, 1)
+    edits: list[Edit] = []
+    for axis, marks in given.output.items():
+        entry = None if lengths is None else lengths[axis]
+        copies = entry == 0 and not attribute(given.node, "allowzero", 0)
+        before = given.located(0, axis)
+        if copies and (before is None or len(before) != len(marks) or (before != marks).any()):
+            edits.append(Locked("a Reshape that copies the length of another axis", marks))
+        elif entry is None or (entry != -1 and not copies):
+            edits.append(UpdateShape(1, axis, marks))
+    return edits
+
+
+def _expand(given: NodeContext) -> list[Edit]:
+    shape, sizes = shape_of(given.node.outputs[0]), shape_of(given.operand(1))
+    length = None if sizes is None or not sizes else sizes[0]
+    if shape is None or length is None:
+        return given.held("an Expand to an unknown shape")
+    return update_lengths(given, 1, {axis: axis - len(shape) + length for axis in given.output})
+
+
+def _squeeze(given: NodeContext) -> list[Edit]:
+    if "axes" in given.node.attributes or given.operand(1) is not None:
+        return []
+    return given.held("a Squeeze that names no axes would drop the units' where one stays")
+
+
+def _shape(given: NodeContext) -> list[Edit]:
+    """Let what is computed from a shape go on as before; lengths that must change are renamed."""
+    rank = rank_of(given.operand(0))
+    if rank is None:
+        return given.held("a Shape of a tensor of unknown rank")
+    first = _clipped(attribute(given.node, "start", 0), rank)
+    last = _clipped(attribute(given.node, "end", rank), rank)
+    return [
+        CompensateShape(axis - first, marks)
+        for axis, marks in given.inputs[0].items()
+        if first <= axis < last
+    ]
+
+
+def _clipped(axis: int, rank: int) -> int:
+    return min(max(axis + rank if axis < 0 else axis, 0), rank)
+
+
+def _size_told(given: NodeContext) -> list[Edit]:
+    return given.held("the number of its entries is computed with")
+
+
+def _told(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Tell how large the tensor is: none of its entries is read."""
+    del node, index, layout
+    return Split((None,))
+
+
+OPERATORS = {
+    **dict.fromkeys(["Flatten", "Unsqueeze"], Operator(_reshaping, unchanged, beside_batch=True)),
+    "Reshape": Operator(_reshaping, _reshape, beside_batch=True),
+    "Squeeze": Operator(_reshaping, _squeeze, beside_batch=True),
+    "Transpose": Operator(_transposing, unchanged, beside_batch=True),
+    "Expand": Operator(resizing, _expand),
+    "Shape": Operator(_told, _shape),
+    "Size": Operator(_told, _size_told),
+}

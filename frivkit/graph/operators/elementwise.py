@@ -1,20 +1,13 @@
-"""Rules for operators that act on each entry alone, or on two tensors entry by entry."""
+"""Operators that act on each entry alone, or on two tensors entry by entry."""
 
 from functools import partial
 
 import onnx_ir as ir
 
-from frivkit.graph.layout import (
-    Effect,
-    Ends,
-    Joins,
-    Keeps,
-    Layout,
-    Rule,
-    others_constant,
-    rank_of,
-    shape_of,
-)
+from frivkit.graph.layout import Layout, others_constant, rank_of, shape_of
+from frivkit.graph.operators.edits import Edit, NodeContext, broadcast, unchanged
+from frivkit.graph.operators.effects import Coupled, Effect, Kept, Untraceable
+from frivkit.graph.operators.operator import Operator
 
 NONLINEAR = frozenset(
     [
@@ -78,9 +71,13 @@ NONLINEAR = frozenset(
         "Xor",
     ]
 )
+
+
 LINEAR = frozenset(
     ["Identity", "Cast", "CastLike", "Dropout", "Neg", "Add", "Sub", "Mul", "Div", "Sum", "Mean"]
 )
+
+
 ELEMENTWISE = NONLINEAR | LINEAR
 
 
@@ -88,21 +85,21 @@ def _elementwise(node: ir.Node, index: int, layout: Layout, *, nonlinear: bool) 
     """Keep them entry by entry, or couple them with those of another computed operand."""
     moved = _broadcast(node, index, layout)
     if moved is None:
-        return Ends("its other operand changes the axis that units lie on")
+        return Untraceable("its other operand changes the axis that units lie on")
     if others_constant(node, index):
         divided = node.op_type == "Div" and index == 1  # a constant divided by the units
-        return Keeps(moved, nonlinear=nonlinear or divided)
+        return Kept(moved, nonlinear=nonlinear or divided)
     if node.op_type in ("Add", "Sub", "Sum", "Mean"):
-        return Joins(moved, "sum")
+        return Coupled(moved, "sum")
     if node.op_type in ("Mul", "Div") or nonlinear:
-        return Joins(moved, "product")
-    return Ends(f"{node.op_type} of two computed tensors")
+        return Coupled(moved, "product")
+    return Untraceable(f"{node.op_type} of two computed tensors")
 
 
 def _like(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Take the type of the second input."""
     del node
-    return Keeps(layout) if index == 0 else Ends("only their number type is read")
+    return Kept(layout) if index == 0 else Untraceable("only their number type is read")
 
 
 def _broadcast(node: ir.Node, index: int, layout: Layout) -> Layout | None:
@@ -118,8 +115,22 @@ def _broadcast(node: ir.Node, index: int, layout: Layout) -> Layout | None:
     return layout.moved(*axes) if all(a in (None, b) for a, b in lengths) else None
 
 
-RULES: dict[str, Rule] = {
-    **{op: partial(_elementwise, nonlinear=True) for op in NONLINEAR},
-    **{op: partial(_elementwise, nonlinear=False) for op in LINEAR},
-    "CastLike": _like,
+def _narrow_elementwise(given: NodeContext) -> list[Edit]:
+    if "broadcast" in given.node.attributes or "axis" in given.node.attributes:
+        return given.held(f"{given.node.op_type} of before opset 7, which aligns axes by number")
+    return broadcast(given)
+
+
+OPERATORS = {
+    **{
+        op: Operator(
+            partial(_elementwise, nonlinear=op in NONLINEAR),
+            _narrow_elementwise,
+            nonlinear=op in NONLINEAR,
+            elementwise=True,
+            beside_batch=True,
+        )
+        for op in ELEMENTWISE
+    },
+    "CastLike": Operator(_like, unchanged, elementwise=True, beside_batch=True),
 }

@@ -7,17 +7,22 @@ from math import prod
 import onnx_ir as ir
 
 from frivkit.graph.cost import Cost, node_cost
-from frivkit.graph.coupling import Coupling, Junction, Part, couple
+from frivkit.graph.coupling import Coupling, MergePoint, SitePart, couple
 from frivkit.graph.layout import Layout, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.names import layer_names, node_label
-from frivkit.graph.operators.propagate import RULES
+from frivkit.graph.operators.table import operators_of
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.batch_first import examples_first
 from frivkit.graph.sites.concat_sites import Joiner, concats, matching
-from frivkit.graph.sites.hook_point import tap
-from frivkit.graph.sites.producers import Skip, find_writers, leading_to_outputs, leading_to_weights
-from frivkit.graph.sites.propagation import Found, follow
+from frivkit.graph.sites.hook_point import find_hook_point
+from frivkit.graph.sites.producers import (
+    Skip,
+    find_producers,
+    leading_to_outputs,
+    leading_to_weights,
+)
+from frivkit.graph.sites.propagation import SiteDraft, propagate
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Site:
             joins them and what it joins was asked for as one layer.
         axis: The axis of the tensor along which units change (the batch is axis 0).
         shape: The shape of one example, without the batch axis.
-        writers: Labels of the weighted nodes that write the tensor, and no tensor of another site.
+        producers: Labels of the weighted nodes that make the tensor, and no other site.
         readers: Labels of the weighted nodes that read its units.
         ends: Why the units could not be followed further, where a reader is out of sight, or why
             they cannot leave, where they meet what no site writes.
@@ -42,7 +47,7 @@ class Site:
     op: str
     axis: int
     shape: tuple[int, ...]
-    writers: tuple[str, ...]
+    producers: tuple[str, ...]
     readers: tuple[str, ...]
     ends: tuple[str, ...]
 
@@ -63,7 +68,7 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class SiteMap:
     """What a model holds: its sites in the order of the graph, and what was left out and why.
 
     Attributes:
@@ -88,7 +93,7 @@ class Survey:
         return None
 
 
-def survey(model: Model, output: str | None = None, joined: Sequence[str] = ()) -> Survey:
+def find_sites(model: Model, output: str | None = None, joined: Sequence[str] = ()) -> SiteMap:
     """Find sites, couplings and the weighted nodes that are not analysed.
 
     Args:
@@ -101,26 +106,26 @@ def survey(model: Model, output: str | None = None, joined: Sequence[str] = ()) 
         ModelError: the output asked for is not there, a pattern matches no Concat of units, or
             what one joins cannot be a layer.
     """
-    graph, operators = model.graph, RULES | dict(model.operators)
+    graph, operators = model.graph, operators_of(model)
     target = model.output(output)
-    weighted, skipped = find_writers(graph)
+    weighted, skipped = find_producers(graph, operators)
     to_output = leading_to_outputs(graph, target)
     unfit = _unfit(model, target, to_output)
-    found: dict[str, Found] = {}
+    found: dict[str, SiteDraft] = {}
     order = {id(node): i for i, node in enumerate(graph)}
     for node, layout in weighted:
-        value, there = tap(node.outputs[0], layout, order, operators)
+        value, there = find_hook_point(node.outputs[0], layout, order, operators)
         value, there = examples_first(value, there, model.batch, operators) or (value, there)
         reason = unfit(value, there)
         if reason:
             skipped.append(Skip.of(node, reason))
-        elif (site := found.setdefault(value.name or "", Found(value, there))).layout != there:
+        elif (site := found.setdefault(value.name or "", SiteDraft(value, there))).layout != there:
             skipped.append(Skip.of(node, "another layer's units lie otherwise in what it writes"))
         else:
-            site.writers.append(node)
+            site.producers.append(node)
     fresh = {id(node): layout for node, layout in weighted}
-    followed = follow(graph, found, fresh, operators)
-    firsts = [site.writers[0] for site in found.values()]
+    followed = propagate(graph, found, fresh, operators)
+    firsts = [site.producers[0] for site in found.values()]
     names = layer_names(firsts)
     if joined:
         nodes = concats(graph, followed.layouts)
@@ -128,21 +133,23 @@ def survey(model: Model, output: str | None = None, joined: Sequence[str] = ()) 
         chosen = {names[id(n)]: n for n in matching(nodes, names, joined, model.path.name)}
         joiner = Joiner(model, followed.layouts, to_output, unfit)
         found, fresh = joiner.join(chosen, found, fresh)
-        followed = follow(graph, found, fresh, operators)
+        followed = propagate(graph, found, fresh, operators)
     sites = _sites(found, order, names)
     couplings = couple(
-        [site.name for site in sites], [*followed.junctions, *_shared_weights(found, fresh)]
+        [site.name for site in sites], [*followed.merge_points, *_shared_weights(found, fresh)]
     )
     ranked = sorted(skipped, key=lambda skip: skip.position(order))
-    weights = {name: node_cost(*site.writers) for name, site in found.items()}
-    return Survey(sites, couplings, tuple(ranked), weights, followed.layouts)
+    weights = {
+        name: node_cost(*site.producers, operators=operators) for name, site in found.items()
+    }
+    return SiteMap(sites, couplings, tuple(ranked), weights, followed.layouts)
 
 
 def _unfit(
     model: Model, target: str, to_output: Set[int]
 ) -> Callable[[ir.Value, Layout], str | None]:
     """Give what says why a tensor cannot be a site, or None where it can."""
-    to_weights = leading_to_weights(model.graph, to_output)
+    to_weights = leading_to_weights(model.graph, to_output, operators_of(model))
 
     def unfit(value: ir.Value, there: Layout) -> str | None:
         shape = shape_of(value)
@@ -162,9 +169,9 @@ def _unfit(
 
 
 def _sites(
-    found: Mapping[str, Found], order: Mapping[int, int], names: Mapping[int, str]
+    found: Mapping[str, SiteDraft], order: Mapping[int, int], names: Mapping[int, str]
 ) -> tuple[Site, ...]:
-    made_by = {name: site.joint or site.writers[0] for name, site in found.items()}
+    made_by = {name: site.joint or site.producers[0] for name, site in found.items()}
     sites = [
         Site(
             name=name,
@@ -172,7 +179,7 @@ def _sites(
             op=made_by[name].op_type,
             axis=site.layout.axis,
             shape=tuple(size for size in (shape_of(site.value) or ())[1:] if size is not None),
-            writers=tuple(node_label(node) for node in site.writers),
+            producers=tuple(node_label(node) for node in site.producers),
             readers=tuple(site.readers),
             ends=tuple(site.ends),
         )
@@ -182,14 +189,16 @@ def _sites(
     return tuple(sorted(sites, key=lambda site: order.get(id(producers[site.name]), -1)))
 
 
-def _shared_weights(found: Mapping[str, Found], fresh: Mapping[int, Layout]) -> Iterable[Junction]:
+def _shared_weights(
+    found: Mapping[str, SiteDraft], fresh: Mapping[int, Layout]
+) -> Iterable[MergePoint]:
     """Sites written by one weight tensor narrow together."""
-    users: dict[str, dict[Part, None]] = {}
+    users: dict[str, dict[SitePart, None]] = {}
     for name, site in found.items():
-        for node in site.writers:
+        for node in site.producers:
             for value in node.inputs[1:2]:
                 if value is not None and value.name:
-                    users.setdefault(value.name, {})[Part(name, fresh[id(node)])] = None
+                    users.setdefault(value.name, {})[SitePart(name, fresh[id(node)])] = None
     for weight, parts in users.items():
         if len(parts) > 1:
-            yield Junction(weight, "shared", tuple(parts))
+            yield MergePoint(weight, "shared", tuple(parts))
