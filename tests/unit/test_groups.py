@@ -6,7 +6,7 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-from frivkit.graph.coupling import Coupling, MergePoint, Part
+from frivkit.graph.coupling import Coupling, MergePoint, SitePart
 from frivkit.graph.layout import Layout
 from frivkit.graph.sites.group_ids import assign_groups
 from frivkit.graph.sites.groups import find_groups
@@ -275,7 +275,7 @@ def test_a_long_stage_is_fast(tmp_path):
     whole = Layout.of(1, 512)
     sites = tuple(Site(n, n, "Conv", 1, (512, 8, 8), (), (), ()) for n in names)
     merge_points = tuple(
-        MergePoint(f"j{i}", "sum", (Part(a, whole), Part(b, whole)))
+        MergePoint(f"j{i}", "sum", (SitePart(a, whole), SitePart(b, whole)))
         for i, (a, b) in enumerate(pairwise(names))
     )
     coupling = Coupling("coupling 1", tuple(names), merge_points)
