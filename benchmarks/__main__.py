@@ -119,7 +119,7 @@ def store(name: str, found: Json) -> None:
 
 
 def as_json(results: Json) -> str:
-    """Give results as text."""
+    """Return results as text."""
     return json.dumps(results, indent=1) + "\n"
 
 

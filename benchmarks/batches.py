@@ -84,14 +84,14 @@ def _case(case: Case, rounds: int) -> dict[str, Any]:
 
 
 def _batch(row: dict[str, Any], bound: int, largest: int, *, weights: bool) -> int:
-    """Give the batch whose activations take ``bound`` bytes, or as much as the weights if more."""
+    """Return batch whose activations take ``bound`` bytes, or as much as the weights if more."""
     if weights:  # a batch reads the weights once, however large it is
         bound = max(bound, row["weight_bytes"])
     return int(max(1, min(largest, bound // row["live_bytes"])))
 
 
 def _score(rows: list[dict[str, Any]], batches: list[int]) -> dict[str, Any]:
-    """Give the time of a batch for each case to that of the fastest one."""
+    """Return the time of a batch for each case to that of the fastest one."""
     loss = [_between(row["to_fastest"], batch) for row, batch in zip(rows, batches, strict=True)]
     return {
         "batches": batches,

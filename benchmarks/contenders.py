@@ -11,14 +11,14 @@ from benchmarks.judging import amounts, request
 from benchmarks.subjects import Kind, Subject
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, Method, Refit
-from frivkit.compression.plan import thinned
+from frivkit.compression.plan import apply_plan
 from frivkit.errors import BudgetError
 from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import load_model, named_data
 from frivkit.progress import Silent
-from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.runtime.shape_probe import infer_shapes_by_running
 
 Write = Callable[[Subject, float, Path], None]
 """Writes the file that a rival makes at a ratio."""
@@ -129,23 +129,23 @@ class Contenders:
         """
         calibration, opened = self._calibration, (method.basis, method.ranking, method.allocation)
         if opened not in self._bases:
-            refactorer = installed().load("refactorers", method.basis)
+            basis_factory = installed().load("refactorers", method.basis)
             ranker = installed().load("rankings", method.ranking)
-            self._bases[opened] = refactorer(calibration, ranker, method.allocation)
+            self._bases[opened] = basis_factory(calibration, ranker, method.allocation)
         try:
-            plan = self._bases[opened].within(kind, level, 1)
+            plan = self._bases[opened].for_budget(kind, level, 1)
         except BudgetError as error:
             raise OutOfReach(error.least) from None
         refit: Refit = installed().load("refits", method.refit)
         made = replace(plan, fits=refit.fit(calibration, plan))
-        save(thinned(calibration, made), path, calibration.model)
+        save(apply_plan(calibration, made), path, calibration.model)
 
     @cached_property
     def _calibration(self) -> Calibration:
         asked = request(self._subject)
         model = load_model(asked)
         data, _ = named_data(asked, model)
-        model = complete_shapes(model, asked.device, data)
+        model = infer_shapes_by_running(model, asked.device, data)
         output = model.output(None)
         run = Run(data, output, asked.device, asked.memory, asked.seed, Silent())
         return calibrate(model, find_sites(model, None), run)

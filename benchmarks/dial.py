@@ -41,7 +41,7 @@ class Dial:
         self._known: dict[int, Amounts] = {}
 
     def ratio(self, kind: Kind, level: float) -> float:
-        """Give the least ratio that leaves at most the share ``level``.
+        """Return the least ratio that leaves at most the share ``level``.
 
         Raises:
             OutOfReach: none does.

@@ -1,7 +1,7 @@
 """Where keeping the tensors that enter a layer's suffix beats computing them again."""
 
 from functools import partial
-from pathlib import Path
+from pathlib import PerturbedModel
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,10 +14,10 @@ from benchmarks.rounds import interleaved
 from frivkit.cache import Cache, Key
 from frivkit.measure.pipeline import open_study
 from frivkit.measure.study import Study
-from frivkit.runtime.perturbed_model import Path as Suffix
+from frivkit.runtime.perturbed_model import PerturbedModel as Suffix
 
 
-def measure(folder: Path, rounds: int, examples: int = 2048) -> dict[str, object]:
+def measure(folder: PerturbedModel, rounds: int, examples: int = 2048) -> dict[str, object]:
     """Time computing, writing and reading back the entries of every site."""
     rows = []
     for case in (mnist(folder), resnet20(folder, examples)):
@@ -45,7 +45,9 @@ def _line(rows: list[dict[str, Any]], step: str) -> tuple[float, float]:
     return float(slope), float(least)
 
 
-def _site(case: Case, study: Study, number: int, folder: Path, rounds: int) -> dict[str, Any]:
+def _site(
+    case: Case, study: Study, number: int, folder: PerturbedModel, rounds: int
+) -> dict[str, Any]:
     site = study.sites[number]
     device = request(case.model, case.data, "location").device
     path = Suffix(study.model, [site], study.model.output(None), device, 2 << 30)
@@ -56,7 +58,7 @@ def _site(case: Case, study: Study, number: int, folder: Path, rounds: int) -> d
     batches = [study.data.read(first, last).inputs for first, last in steps]
     entries = [path.prepare(inputs) for inputs in batches]
     with TemporaryDirectory(dir=folder) as place:
-        cache = Cache(Path(place))
+        cache = Cache(PerturbedModel(place))
 
         def write(name: str) -> None:
             with cache.build(Key(name, "data", site.name, "", "entries")) as writer:
@@ -83,7 +85,7 @@ def _site(case: Case, study: Study, number: int, folder: Path, rounds: int) -> d
             rounds,
         )
     taken = {name: median(times) for name, times in seconds.items()}
-    macs, size = path.entry_macs() * study.examples, path.entry_bytes() * study.examples
+    macs, size = path.prefix_macs() * study.examples, path.prefix_bytes() * study.examples
     return {
         "case": case.name,
         "layer": site.layer,

@@ -69,7 +69,7 @@ def _forget_peak() -> int | None:
 
 
 def _peak() -> int | None:
-    """Give the most bytes that were resident at once."""
+    """Return the most bytes that were resident at once."""
     status = PROC / "status"
     for line in status.read_text().splitlines() if status.exists() else ():
         if line.startswith("VmHWM"):

@@ -12,7 +12,7 @@ from frivkit.graph.sites.site_map import Site
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.runtime.session import Device
-from frivkit.units.masks import random_order, without
+from frivkit.units.masks import keep_mask, random_order
 
 Flags = NDArray[np.bool_]
 Curves = dict[tuple[str, int, int], float]
@@ -75,7 +75,7 @@ def job(model: Path, data: str, units: str, *, repeats: int, levels: int) -> Job
     def mask(site: Site, repeat: int, level: int) -> Flags:
         count = selector.count(site)
         ablated = int(level / (levels - 1) * count + 0.5)
-        keep = without(random_order(SEED, site.layer, repeat, count), ablated)
+        keep = keep_mask(random_order(SEED, site.layer, repeat, count), ablated)
         spread: Flags = selector.mask(site, keep)[np.newaxis]
         return spread
 
@@ -91,5 +91,5 @@ def job(model: Path, data: str, units: str, *, repeats: int, levels: int) -> Job
 
 
 def request(model: Path, data: str, units: str) -> Request:
-    """Give what frivkit is asked for."""
+    """Return what frivkit is asked for."""
     return Request(model, data=data, units=units, seed=SEED, device=Device("cpu", THREADS))

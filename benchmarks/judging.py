@@ -12,7 +12,7 @@ from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.progress import Silent
 from frivkit.runtime.session import Device
-from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit.verification.compare import Side, compare
 
 THREADS = 1
@@ -23,7 +23,7 @@ Amounts = dict[Kind, int]
 
 
 def request(subject: Subject) -> Request:
-    """Give what frivkit is asked for: the model, examples to calibrate on, threads."""
+    """Return what frivkit is asked for: the model, examples to calibrate on, threads."""
     return Request(
         subject.model,
         data=f"npz:{subject.calibration}",
@@ -45,7 +45,7 @@ def amounts(subject: Subject, path: Path) -> Amounts:
 def said(subject: Subject, path: Path) -> Json:
     """Compare a thinner file with the original on every example of the proof."""
     asked = request(subject)
-    data = open_data(f"npz:{subject.proof}", load_model(asked).inputs)
+    data = open_data(f"npz:{subject.verification}", load_model(asked).inputs)
     models = [_opened(subject, each) for each in (subject.model, path)]
     sides = [Side(each, each.output(None), asked.device, asked.memory) for each in models]
     found = compare(*sides, data, Silent())
@@ -63,4 +63,4 @@ def _opened(subject: Subject, path: Path) -> Model:
     asked = replace(request(subject), model=path)
     model = load_model(asked)
     data = open_data(f"npz:{subject.calibration}", model.inputs)
-    return complete_shapes(model, asked.device, data)
+    return infer_shapes_by_running(model, asked.device, data)

@@ -36,7 +36,7 @@ class Kept:
             self._rows[_text(key)] = row
 
     def get(self, key: Mapping[str, Any]) -> Json | None:
-        """Give the row of a key, None where there is none yet."""
+        """Return the row of a key, None where there is none yet."""
         return self._rows.get(_text(key))
 
     def add(self, key: Mapping[str, Any], row: Json) -> None:

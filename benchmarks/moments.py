@@ -34,7 +34,7 @@ def measure(folder: Path, rounds: int, examples: int = 1024) -> list[dict[str, A
 
 
 def task(case: Case, folder: Path, *, batch: int, torch_batch: int) -> Task:
-    """Give the task of summing over all layers of a case."""
+    """Return the task of summing over all layers of a case."""
     net = folder / f"{case.model.stem}.pt"
     torch.save(case.net, net)
     data = case.data.removeprefix("npz:")
@@ -43,7 +43,7 @@ def task(case: Case, folder: Path, *, batch: int, torch_batch: int) -> Task:
 
 
 def batches(case: Case) -> dict[str, int]:
-    """Give the fastest batch of ONNX Runtime and that of torch."""
+    """Return the fastest batch of ONNX Runtime and that of torch."""
     few = Case(
         case.name, case.model, case.data, case.input, case.x[: max(BATCHES)], case.net, case.taps
     )

@@ -25,7 +25,7 @@ SIDES = {
 
 
 def moments(found: list[Json]) -> str:
-    """Give a table for each network."""
+    """Return a table for each network."""
     parts = ["### Moments of all layers"]
     heads = (
         "side",
@@ -57,7 +57,7 @@ def moments(found: list[Json]) -> str:
 
 
 def rows(found: list[Json]) -> str:
-    """Give a table for each size."""
+    """Return a table for each size."""
     parts = ["### Eigenvalues of one layer"]
     heads = (
         "side",
@@ -88,7 +88,7 @@ def rows(found: list[Json]) -> str:
 
 
 def _memory(way: Mapping[str, Any]) -> str:
-    """Give the most that any round took; nothing where the system did not tell."""
+    """Return the most that any round took; nothing where the system did not tell."""
     return "" if None in way["bytes"] else size(max(way["bytes"]))
 
 

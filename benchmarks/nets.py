@@ -38,7 +38,7 @@ class Case:
 
 
 def mnist(folder: Path) -> Case:
-    """Give ccexam's trained MNIST network (3 hidden layers) and 2,000 digits."""
+    """Return ccexam's trained MNIST network (3 hidden layers) and 2,000 digits."""
     model, data = folder / "mnist.onnx", folder / "mnist.npz"
     realdata.write_mnist_model(model)
     realdata.write_mnist_digits(data)
@@ -52,7 +52,7 @@ def mnist(folder: Path) -> Case:
 
 
 def mnist_net() -> nn.Module:
-    """Give that network in torch."""
+    """Return that network in torch."""
     convolutions = [nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)]
     net = nn.Sequential()
     net.features = nn.Sequential(
@@ -66,17 +66,17 @@ def mnist_net() -> nn.Module:
 
 
 def resnet20(folder: Path, examples: int) -> Case:
-    """Give a ResNet-20 for 32 x 32 x 3 inputs with random weights, and Gaussian examples."""
+    """Return a ResNet-20 for 32 x 32 x 3 inputs with random weights, and Gaussian examples."""
     return _resnet(3, folder, examples)
 
 
 def resnet56(folder: Path, examples: int) -> Case:
-    """Give a ResNet-56 of the same kind."""
+    """Return a ResNet-56 of the same kind."""
     return _resnet(9, folder, examples)
 
 
 def vgg16(folder: Path, examples: int) -> Case:
-    """Give a VGG-16 for 32 x 32 x 3 inputs: 13 convolutions, dense layers of 512.
+    """Return a VGG-16 for 32 x 32 x 3 inputs: 13 convolutions, dense layers of 512.
 
     Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
     Recognition", ICLR 2015, table 1, column D, with dense layers narrowed to these images.
@@ -98,7 +98,7 @@ def vgg16(folder: Path, examples: int) -> Case:
 
 
 def one_layer(folder: Path, units: int, examples: int, side: int = 32) -> Case:
-    """Give a network whose second convolution, ``layer``, has so many maps of side x side places.
+    """Return a network whose second convolution, ``layer``, has so many maps of side x side places.
 
     Each example is so many rows: 1,024 where the side is 32.
     """
@@ -113,7 +113,7 @@ def one_layer(folder: Path, units: int, examples: int, side: int = 32) -> Case:
 
 
 def _resnet(blocks: int, folder: Path, examples: int) -> Case:
-    """Give a ResNet with three stages of so many blocks.
+    """Return a ResNet with three stages of so many blocks.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2, with
     1 x 1 convolutions on the two shortcuts that change shape.
@@ -131,7 +131,7 @@ def _resnet(blocks: int, folder: Path, examples: int) -> Case:
 
 
 def dense(folder: Path, examples: int) -> Case:
-    """Give three dense layers of 2,048 units: small activations, 27 MB of weights."""
+    """Return three dense layers of 2,048 units: small activations, 27 MB of weights."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(flat=nn.Flatten())
     for number, before in enumerate((784, 2048, 2048)):
         layers[f"fc{number}"] = nn.Linear(before, 2048)
@@ -141,7 +141,7 @@ def dense(folder: Path, examples: int) -> Case:
 
 
 def wide_end(folder: Path, examples: int) -> Case:
-    """Give convolutions before two dense layers of 4,096 units, 120 MB of weights."""
+    """Return convolutions before two dense layers of 4,096 units, 120 MB of weights."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (before, width) in enumerate(((3, 32), (32, 64), (64, 96))):
         layers[f"conv{number}"] = nn.Conv2d(before, width, 3, padding=1, stride=2)
@@ -156,7 +156,7 @@ def wide_end(folder: Path, examples: int) -> Case:
 
 
 def large_images(folder: Path, examples: int) -> Case:
-    """Give convolutions on 112 x 112 places: 3 MB for one tensor of one example."""
+    """Return convolutions on 112 x 112 places: 3 MB for one tensor of one example."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, before in enumerate((3, 64, 64)):
         layers[f"conv{number}"] = nn.Conv2d(before, 64, 3, padding=1)
@@ -200,7 +200,7 @@ class Block(nn.Module):
         self.short = nn.Identity() if stride == 1 else nn.Conv2d(before, width, 1, stride=2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Give the sum behind its ReLU."""
+        """Return the sum behind its ReLU."""
         inner = self.relu1(self.norm1(self.conv1(x)))
         made: torch.Tensor = self.relu2(self.norm2(self.conv2(inner)) + self.short(x))
         return made

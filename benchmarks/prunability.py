@@ -70,7 +70,7 @@ def _compare(case: Case, work: Job, batch: int, rounds: int) -> Result:
 
 
 def _apart(curves: dict[str, Curves], examples: int) -> dict[str, int]:
-    """Give by how many examples each side's curves are at most off from frivkit's."""
+    """Return by how many examples each side's curves are at most off from frivkit's."""
     ours, apart = curves["frivkit"], {}
     for name, theirs in curves.items():
         apart[name] = round(max(abs(ours[at] - share) for at, share in theirs.items()) * examples)

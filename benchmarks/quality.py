@@ -115,7 +115,7 @@ def _gathered(net: Net, seeds: int, kept: Kept, *, small: bool) -> Json:
 
 
 def _together(rows: list[Json]) -> Json:
-    """Give each number as a list over seeds; what some seed could not do stands for all."""
+    """Return each number as a list over seeds; what some seed could not do stands for all."""
     for why in ("absent", "fails", "cannot"):
         found = [row[why] for row in rows if why in row]
         if found:

@@ -45,7 +45,7 @@ HIGHEST = 0.9997
 
 
 def picture(found: list[Json]) -> str:
-    """Give the picture as SVG: a panel a network, a line a side, both axes logarithmic."""
+    """Return the picture as SVG: a panel a network, a line a side, both axes logarithmic."""
     rows, legend = -(-len(found) // COLUMNS), -(-len(LINES) // COLUMNS)
     width, height = CELL[0] * COLUMNS, CELL[1] * rows + ROW * (legend + 1)
     svg = Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {height}")
@@ -92,7 +92,7 @@ def _panel(group: Element, net: Json) -> None:
 
 
 def _points(net: Json, name: str) -> list[Point]:
-    """Give share of MACs left and agreement, means over seeds, for each budget that was met."""
+    """Return share of MACs left and agreement, means over seeds, for each budget that was met."""
     found = []
     for budget in net["budgets"]:
         side = budget["sides"].get(name, {})
@@ -103,13 +103,13 @@ def _points(net: Json, name: str) -> list[Point]:
 
 
 def _across(left: float, least: float) -> float:
-    """Give the place of a share between a little less than the least budget and all."""
+    """Return the place of a share between a little less than the least budget and all."""
     low = log10(0.85 * least)
     return round(WIDTH * max(0.0, 1 - log10(left) / low), 1)
 
 
 def _up(agreement: float) -> float:
-    """Give the height at which an agreement is drawn: by the logarithm of what does not agree."""
+    """Return the height at which an agreement is drawn: by the logarithm of what does not agree."""
     return round(HEIGHT * (1 - log10(1 - min(agreement, HIGHEST)) / log10(1 - HIGHEST)), 1)
 
 

@@ -19,7 +19,7 @@ PICTURE = "![Agreement of labels against the share of MACs left](quality.svg)"
 
 
 def quality(found: list[Json]) -> str:
-    """Give for each network a table of agreement for each kind of budget, and one of accuracy."""
+    """Return for each network a table of agreement for each kind of budget, and one of accuracy."""
     parts = [HEAD]
     for net in found:
         parts.append(_described(net))
@@ -57,7 +57,7 @@ def _table(net: Json, budgets: Sequence[Json], number: str) -> str:
 
 
 def _column(whole: Json, budget: Json, number: str, digits: int) -> list[str]:
-    """Give mean, least and most of each side, the best in bold; or why there is none."""
+    """Return mean, least and most of each side, the best in bold; or why there is none."""
     means = [
         round(mean(side[number]), digits) for side in budget["sides"].values() if number in side
     ]

@@ -11,7 +11,7 @@ Seconds = dict[str, list[float]]
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Give the seconds that ``work`` takes, rubbish of what ran before cleared first."""
+    """Return the seconds that ``work`` takes, rubbish of what ran before cleared first."""
     gc.collect()
     start = perf_counter()
     work()
@@ -19,7 +19,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def interleaved(sides: Mapping[str, Callable[[], object]], rounds: int) -> Seconds:
-    """Give the seconds of every side in every round."""
+    """Return the seconds of every side in every round."""
     seconds: Seconds = {name: [] for name in sides}
     for _ in range(rounds):
         for name, work in sides.items():
@@ -28,20 +28,20 @@ def interleaved(sides: Mapping[str, Callable[[], object]], rounds: int) -> Secon
 
 
 def fastest(choices: Mapping[int, Callable[[], object]], rounds: int) -> tuple[int, Seconds]:
-    """Give the choice with the least median, after one round that does not count, and all times."""
+    """Return choice with the least median, after one round that does not count, and all times."""
     interleaved({str(key): work for key, work in choices.items()}, 1)
     seconds = interleaved({str(key): work for key, work in choices.items()}, rounds)
     return min(choices, key=lambda key: median(seconds[str(key)])), seconds
 
 
 def ratio(side: list[float], base: list[float]) -> dict[str, float]:
-    """Give median, least and most of the ratios of two sides, round by round."""
+    """Return median, least and most of the ratios of two sides, round by round."""
     ratios = [ours / theirs for ours, theirs in zip(side, base, strict=True)]
     return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
 def in_turn(sides: Mapping[str, Callable[[], Json]], rounds: int) -> dict[str, list[Json]]:
-    """Give what every side tells in every round; the sides take their own time."""
+    """Return what every side tells in every round; the sides take their own time."""
     told: dict[str, list[Json]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, work in sides.items():

@@ -48,7 +48,7 @@ def measure(folder: Path, rounds: int, scale: float = 1.0) -> list[dict[str, Any
 
 
 def _task(case: Case, folder: Path, batch: dict[str, int]) -> Task:
-    """Give the task of one layer, and a file of the network up to it."""
+    """Return the task of one layer, and a file of the network up to it."""
     run = folder / f"{case.model.stem} to layer.onnx"
     _, found = inspect_model(Request(case.model))
     (site,) = (site for site in found.sites if site.layer == "layer")

@@ -70,7 +70,7 @@ def incremental_pca(**given: Any) -> Work:
 
 
 def _collecting(values: Any, given: dict[str, Any]) -> Work:
-    """Give a side that takes activations out into one array, made beforehand, and works on that."""
+    """Return a side that takes activations out into one array, and works on it."""
     task, watch = Task(**given), Stopwatch()
     x = task.examples()
 

@@ -33,7 +33,7 @@ PACKAGES = (
 
 
 def even() -> None:
-    """Give all sides the same environment; call it before numpy is imported."""
+    """Return all sides the same environment; call it before numpy is imported."""
     for name in TUNING:
         os.environ.pop(name, None)
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -41,12 +41,12 @@ def even() -> None:
 
 
 def load() -> float:
-    """Give the machine's load average over one minute."""
+    """Return the machine's load average over one minute."""
     return os.getloadavg()[0]
 
 
 def described(threads: int = THREADS) -> dict[str, object]:
-    """Give machine, versions, threads and date, as they go into the results."""
+    """Return machine, versions, threads and date, as they go into the results."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "processor": _processor(),
@@ -71,7 +71,7 @@ def _processor() -> str:
 
 
 def _caches() -> str:
-    """Give the caches that the first core sees, for example ``"32K L1, 1024K L2, 32768K L3"``."""
+    """Return the caches that the first core sees, for example ``"32K L1, 1024K L2, 32768K L3"``."""
     folders = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"))
     found = [
         f"{(folder / 'size').read_text().strip()} L{(folder / 'level').read_text().strip()}"

@@ -57,8 +57,8 @@ def rebuilt(case: Case, job: Job, batch: int) -> Curves:
             _write_mask(masked, sites[layer], keep)
         return _labels(session(masked.SerializeToString()), case, batch)
 
-    intact = _labels(session(case.model.read_bytes()), case, batch)
-    return _curves(job.trials, intact, labels)
+    baseline = _labels(session(case.model.read_bytes()), case, batch)
+    return _curves(job.trials, baseline, labels)
 
 
 def hooked(case: Case, job: Job, batch: int) -> Curves:
@@ -72,7 +72,7 @@ def hooked(case: Case, job: Job, batch: int) -> Curves:
 
 
 def torch_labels(case: Case, batch: int) -> Labels:
-    """Give the labels of torch's network with what hooks it has."""
+    """Return the labels of torch's network with what hooks it has."""
     torch.set_num_threads(THREADS)
     with torch.inference_mode():
         parts = [case.net(part).argmax(1) for part in torch.split(torch.from_numpy(case.x), batch)]
@@ -111,7 +111,7 @@ def by_captum(case: Case, job: Job, batch: int, trials: Iterable[Trial]) -> Curv
 
 
 def captum_share(job: Job) -> tuple[list[Trial], float]:
-    """Give the trials that captum is timed on, and what their time is to be multiplied by.
+    """Return the trials that captum is timed on, and what their time is to be multiplied by.
 
     These are every other trial of the first repeat.  The network, several layers at once, is not
     among them, since captum ablates one layer.
@@ -122,9 +122,9 @@ def captum_share(job: Job) -> tuple[list[Trial], float]:
     return taken, len(possible) / len(taken)
 
 
-def _curves(trials: Iterable[Trial], intact: Labels, labels: Callable[[Trial], Labels]) -> Curves:
+def _curves(trials: Iterable[Trial], baseline: Labels, labels: Callable[[Trial], Labels]) -> Curves:
     return {
-        (each.scope, each.repeat, each.level): float((labels(each) == intact).mean())
+        (each.scope, each.repeat, each.level): float((labels(each) == baseline).mean())
         for each in trials
     }
 

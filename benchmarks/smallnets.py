@@ -10,7 +10,7 @@ from benchmarks.nets import Block
 
 
 def dense(sizes: Sequence[int]) -> nn.Module:
-    """Give dense layers with a ReLU behind each but the last."""
+    """Return dense layers with a ReLU behind each but the last."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (before, units) in enumerate(pairwise(sizes)):
         layers[f"fc{number}"] = nn.Linear(before, units)
@@ -20,7 +20,7 @@ def dense(sizes: Sequence[int]) -> nn.Module:
 
 
 def vgg() -> nn.Module:
-    """Give six 3 x 3 convolutions of 32, 64 and 128 maps, batch norm before each ReLU."""
+    """Return six 3 x 3 convolutions of 32, 64 and 128 maps, batch norm before each ReLU."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (before, width) in enumerate(pairwise((1, 32, 32, 64, 64, 128, 128))):
         layers[f"conv{number}"] = nn.Conv2d(before, width, 3, padding=1, bias=False)
@@ -34,7 +34,7 @@ def vgg() -> nn.Module:
 
 
 def resnet() -> nn.Module:
-    """Give a residual network of three stages, 16, 32 and 64 maps, of two blocks each."""
+    """Return a residual network of three stages, 16, 32 and 64 maps, of two blocks each."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv=nn.Conv2d(1, 16, 3, padding=1, bias=False), norm=nn.BatchNorm2d(16), relu=nn.ReLU()
     )

@@ -17,7 +17,7 @@ SIDES = {
 
 
 def markdown(results: Json) -> str:
-    """Give the tables of the parts that are stored, each with when and how it was measured.
+    """Return the tables of the parts that are stored, each with when and how it was measured.
 
     Args:
         results: By part its ``setting``, ``load``, ``rounds`` and what was ``found``.

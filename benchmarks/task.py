@@ -83,13 +83,13 @@ class Stopwatch(Silent):
 
 
 def eigenvalues(covariance: Array) -> list[float]:
-    """Give the eigenvalues of a covariance, largest first."""
+    """Return the eigenvalues of a covariance, largest first."""
     values: list[float] = np.linalg.eigvalsh(covariance)[::-1].tolist()
     return values
 
 
 def apart(values: Values, reference: Values) -> float:
-    """Give the largest distance of eigenvalues, as a share of the largest of their layer."""
+    """Return the largest distance of eigenvalues, as a share of the largest of their layer."""
     return max(
         float(np.abs(np.subtract(ours, theirs)).max()) / theirs[0]
         for ours, theirs in zip(values, reference, strict=True)
@@ -97,5 +97,5 @@ def apart(values: Values, reference: Values) -> float:
 
 
 def rank(values: Sequence[float]) -> int:
-    """Give the fewest components that leave at most 5 % of the variance, as redundancy counts."""
+    """Return the fewest components that leave at most 5 % of the variance, as redundancy counts."""
     return int((np.cumsum(values) < 0.95 * sum(values)).sum()) + 1

@@ -17,7 +17,7 @@ Recipe = Mapping[str, float]
 def fitted(
     name: str, build: Callable[[], nn.Module], data: str, recipe: Recipe, *, seed: int, folder: Path
 ) -> nn.Module:
-    """Give a trained network in evaluation mode.
+    """Return a trained network in evaluation mode.
 
     Args:
         name: What its weights are called, together with the recipe.

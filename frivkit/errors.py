@@ -56,7 +56,7 @@ class DeviceError(FrivkitError):
 
 
 def unknown_name(kind: str, asked: str, known: Iterable[str]) -> UsageError:
-    """Give the error for a name that nothing offers, with the nearest known names first.
+    """Return the error for a name that nothing offers, with the nearest known names first.
 
     Example:
         >>> str(unknown_name("metric", "prunabilty", ["prunability", "redundancy"]))

@@ -43,7 +43,7 @@ class Clock:
 
 
 def provenance(clock: Clock, seed: int, plugins: Iterable[tuple[str, str]]) -> dict[str, object]:
-    """Give what a result must carry so that it can be repeated or refused a comparison.
+    """Return what a result must carry so that it can be repeated or refused a comparison.
 
     Args:
         clock: Started when the work began.
@@ -63,7 +63,7 @@ def provenance(clock: Clock, seed: int, plugins: Iterable[tuple[str, str]]) -> d
 
 
 def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Give the installed versions of packages, by default of those that results may depend on."""
+    """Return the installed versions of packages, by default of those that results may depend on."""
     found = {}
     for name in names:
         try:

@@ -104,7 +104,7 @@ ASSETS = {
 
 
 def fetch(name: str) -> Path:
-    """Give the folder that holds the unpacked package ``name`` of ``ASSETS``.
+    """Return the folder that holds the unpacked package ``name`` of ``ASSETS``.
 
     Safe to call from several processes at once: one downloads, the others wait.
     """

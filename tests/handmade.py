@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper, parser
 def written(
     text: str, *, opset: int = 17, ir: int = 8, domains: tuple[str, ...] = (), **weights: object
 ) -> onnx.ModelProto:
-    """Give the model of a graph in ONNX's own notation.
+    """Return the model of a graph in ONNX's own notation.
 
     Args:
         text: ``g (float[N, 6] x) => (float[N, 3] y) { ... }``; nodes are named after their output.

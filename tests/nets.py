@@ -19,7 +19,7 @@ from torch.nn import functional as fn
 
 from frivkit.graph.model import Model
 from frivkit.runtime.session import Device
-from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit_onnx.provider import load
 from tests import handmade
 
@@ -486,14 +486,14 @@ NETS: Mapping[str, Callable[[], onnx.ModelProto]] = {**TORCH, **handmade.NETS}
 
 @cache
 def network(name: str) -> onnx.ModelProto:
-    """Give a network by name, made once a process; who changes it copies it first."""
+    """Return a network by name, made once a process; who changes it copies it first."""
     return NETS[name]()
 
 
 def opened(proto: onnx.ModelProto, path: Path, **options: str) -> Model:
     """Write a network to a file, read it as the command line does and complete its shapes."""
     path.write_bytes(proto.SerializeToString())
-    return complete_shapes(load(path, options), Device(threads=1))
+    return infer_shapes_by_running(load(path, options), Device(threads=1))
 
 
 def examples(model: Model, count: int, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:

@@ -61,12 +61,12 @@ CORRELATIONS = {"2c": (0.04, 0.048, 0.048), "2d": (0.095, 0.52, 0.72)}
 
 
 def grown(plot: str, series: int) -> bool:
-    """Tell whether the units measured grow with the network; the last two of figure E5 do not."""
+    """Whether the units measured grow with the network; the last two of figure E5 do not."""
     return not (plot.endswith("inceptionlayer_layerwise") and series > 0)
 
 
 def shares(plot: str, series: int) -> list[tuple[float, ...]]:
-    """Give the trials of a series of a plot as shares of the network's own units.
+    """Return the trials of a series of a plot as shares of the network's own units.
 
     The mean and standard deviation of three trials made up are those of the plot.
     """
@@ -127,7 +127,7 @@ def other_rows() -> Iterator[dict[str, Any]]:
 
 
 def epoch_rows() -> Iterator[dict[str, Any]]:
-    """Give rows that do not change with the epochs, as the paper says of its figure E12."""
+    """Return rows that do not change with the epochs, as the paper says of its figure E12."""
     for i, accuracy in enumerate((0.493, 0.624, 0.704, 0.745, 0.761)):
         series = f"width {WIDTHS[i]:g}"
         for epochs in (0, 2, 4, 6, 8):
@@ -138,7 +138,7 @@ def epoch_rows() -> Iterator[dict[str, Any]]:
 
 
 def paper_rows() -> Iterator[dict[str, Any]]:
-    """Give every row of ``results.jsonl`` that the paper's figures need."""
+    """Return every row of ``results.jsonl`` that the paper's figures need."""
     yield from unit_rows()
     yield from accuracy_rows()
     yield from other_rows()

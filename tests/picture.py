@@ -21,7 +21,7 @@ def picture(model: Model, output: str | None = None, joined: tuple[str, ...] = (
         kind = f"{site.op}>{operators[site.name]}"
         lines.append(
             f"{site.layer}: {kind} {site.width}{axis}, {places}{producers}"
-            f" -> {' '.join(site.readers) or 'nobody'}"
+            f" -> {' '.join(site.consumers) or 'nobody'}"
         )
         lines += [f"! {reason}" for reason in site.ends]
     for coupling in found.couplings:

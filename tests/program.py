@@ -35,7 +35,7 @@ class Outcome:
         return document
 
     def error(self) -> str:
-        """Give the one line that says why nothing came of it."""
+        """Return the one line that says why nothing came of it."""
         (line,) = self.err.splitlines()
         assert line.startswith("frivkit: ")
         assert "Traceback" not in line
@@ -68,7 +68,7 @@ def ended(process: subprocess.Popen[str], patience: float = 120) -> Outcome:
 
 
 def same_networks(one: Path, other: Path) -> bool:
-    """Tell whether two files hold the same weights but for rounding."""
+    """Whether two files hold the same weights but for rounding."""
     first, second = (
         {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
         for path in (one, other)

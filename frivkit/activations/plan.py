@@ -30,7 +30,7 @@ _PLACES = {1: ("position",), 2: ("height", "width"), 3: ("depth", "height", "wid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stored:
+class StoredArray:
     """One array of the file.
 
     Attributes:
@@ -76,13 +76,13 @@ class Sample:
     each: int
 
     def within(self, first: int, last: int) -> tuple[int, int]:
-        """Give the range of drawn rows that come from examples ``first`` to ``last`` - 1."""
+        """Return the range of drawn rows that come from examples ``first`` to ``last`` - 1."""
         start, stop = np.searchsorted(self.rows, [first * self.each, last * self.each])
         return int(start), int(stop)
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class FileLayout:
     """All that the file will hold.
 
     Attributes:
@@ -95,7 +95,7 @@ class Plan:
 
     key: Mapping[str, str | int | None]
     about: Mapping[str, str | int]
-    arrays: tuple[Stored, ...]
+    arrays: tuple[StoredArray, ...]
     samples: Mapping[str, Sample]
     examples: int
 
@@ -111,14 +111,14 @@ class Plan:
 
 
 def layer_path(site: Site) -> str:
-    """Give the path of a layer's activations in the file."""
+    """Return the path of a layer's activations in the file."""
     return f"layers/{stored_name(site.layer)}"
 
 
 def key_of(
     study: Study, output: str, device: Device, rows: int | None, compress: str | None
 ) -> dict[str, str | int | None]:
-    """Give what the file depends on, by the names that messages use."""
+    """Return what the file depends on, by the names that messages use."""
     layers = json.dumps([[site.layer, site.name] for site in study.sites])
     return {
         "model": study.model.sha256,
@@ -140,7 +140,7 @@ def plan_of(
     first: Mapping[str, NDArray[Any]],
     positions: int,
     memory: int,
-) -> Plan:
+) -> FileLayout:
     """Lay out the file.
 
     Args:
@@ -167,12 +167,12 @@ def plan_of(
     along: tuple[str, ...] = ("example",)
     classes = ("example", "class", *_places(output.ndim - 2))[: output.ndim]
     arrays = [
-        Stored("example", (n,), number, along, values=np.arange(n)),
-        Stored("outputs", (n, *output.shape[1:]), output.dtype, classes, along),
-        Stored("labels", (n, positions), np.dtype(np.int32), ("example", "position"), along),
+        StoredArray("example", (n,), number, along, values=np.arange(n)),
+        StoredArray("outputs", (n, *output.shape[1:]), output.dtype, classes, along),
+        StoredArray("labels", (n, positions), np.dtype(np.int32), ("example", "position"), along),
     ]
     if study.data.has_labels:
-        arrays.append(Stored("y", (n,), number, along, along))
+        arrays.append(StoredArray("y", (n,), number, along, along))
     samples: dict[str, Sample] = {}
     for site in study.sites:
         if rows is None:
@@ -190,30 +190,30 @@ def plan_of(
         "seed": study.seed,
         "selector": str(key["units"] or ""),
     }
-    return Plan(key, about, tuple(arrays), samples, n)
+    return FileLayout(key, about, tuple(arrays), samples, n)
 
 
-def _whole(site: Site, n: int, dtype: np.dtype[Any]) -> Stored:
+def _whole(site: Site, n: int, dtype: np.dtype[Any]) -> StoredArray:
     places = _places(len(site.spatial))
     labels = ("example", *places[: site.axis - 1], "unit", *places[site.axis - 1 :])
-    return Stored(
+    return StoredArray(
         layer_path(site), (n, *site.shape), dtype, labels, ("example",), _about(site, site.axis)
     )
 
 
 def _sampled(
     site: Site, sample: Sample, selector: UnitSelector, dtype: np.dtype[Any]
-) -> list[Stored]:
+) -> list[StoredArray]:
     folder, drawn, number = f"rows/{stored_name(site.layer)}", len(sample.rows), np.dtype(np.int64)
     indices = {"example": sample.rows // sample.each, "place": sample.rows % sample.each}
     scales = tuple(f"{folder}/{name}" for name in indices)
     shape = (drawn, selector.count(site))
     return [
         *(
-            Stored(f"{folder}/{name}", (drawn,), number, ("row",), values=values)
+            StoredArray(f"{folder}/{name}", (drawn,), number, ("row",), values=values)
             for name, values in indices.items()
         ),
-        Stored(layer_path(site), shape, dtype, ("row", "unit"), scales, _about(site, 1)),
+        StoredArray(layer_path(site), shape, dtype, ("row", "unit"), scales, _about(site, 1)),
     ]
 
 

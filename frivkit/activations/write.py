@@ -20,9 +20,9 @@ from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
 from frivkit.progress import Progress, Silent
-from frivkit.runtime.labels import Judge
+from frivkit.runtime.labels import LabelReader
 from frivkit.runtime.memory import batch_size
-from frivkit.runtime.perturbed_model import run_whole_batches
+from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Session
 
 RESERVE_BYTES = 16 << 20
@@ -108,7 +108,9 @@ class _Job:
         self._names = list(dict.fromkeys([*(site.name for site in study.sites), self._output]))
         self._graph = with_outputs(study.model, self._names)
         self._session = Session(self._graph.ir, request.device)
-        self._judge = Judge.of_output(study.model.graph, self._output, request.asked)
+        self._label_reader = LabelReader.of_output(
+            study.model.graph, self._output, request.label_options
+        )
         # Half for what the runtime holds, half for a layer laid out as rows.
         self._size = batch_size(self._graph.ir.graph, request.memory // 2, study.model.batch)
         first = self._run(study.data.read(0, 1))
@@ -118,7 +120,7 @@ class _Job:
                     f"layer {site.layer} should have shape {site.shape} and runs give "
                     f"{first[site.name].shape[1:]}: leave it out with --layer"
                 )
-        positions = self._judge.labels(first[self._output]).shape[1]
+        positions = self._label_reader.labels(first[self._output]).shape[1]
         self._plan = plan_of(study, key, first, positions, request.memory)
         self._compress = None if key["compression"] is None else str(key["compression"])
 
@@ -169,7 +171,7 @@ class _Job:
     def _write_batch(self, file: Part, batch: Batch, last: int) -> None:
         found, first = self._run(batch), batch.first
         ready = {"outputs": found[self._output]}
-        ready["labels"] = self._judge.labels(found[self._output])
+        ready["labels"] = self._label_reader.labels(found[self._output])
         if batch.labels is not None:
             ready["y"] = batch.labels
         starts = dict.fromkeys(ready, first)
@@ -194,7 +196,7 @@ class _Job:
 
     def _run(self, batch: Batch) -> dict[str, NDArray[Any]]:
         feeds = {name: batch.inputs[name] for name in self._graph.inputs}
-        arrays = run_whole_batches(self._session, self._study.model, feeds, self._names)
+        arrays = run_padded(self._session, self._study.model, feeds, self._names)
         return dict(zip(self._names, arrays, strict=True))
 
     def _pack(self, part: Path, new: Path) -> None:
@@ -240,7 +242,7 @@ def _stands(
     force: bool,
     to_resume: bool = False,
 ) -> bool:
-    """Tell whether a file of this key is there.
+    """Whether a file of this key is there.
 
     Args:
         path: The file.
@@ -294,7 +296,7 @@ def _removed_on_failure(path: Path) -> Iterator[None]:
 
 
 def _taken(path: Path) -> int:
-    """Give the bytes that a file takes on the disk; what was never written takes none."""
+    """Return the bytes that a file takes on the disk; what was never written takes none."""
     try:
         found = path.stat()
     except FileNotFoundError:

@@ -8,7 +8,7 @@ from frivkit.cache.entry import Entry
 from frivkit.cache.folder import Removed
 from frivkit.cache.key import Key
 from frivkit.cache.size import format_size, parse_size
-from frivkit.cache.store import Cache, Stored
+from frivkit.cache.store import Cache, StoredEntry
 from frivkit.cache.writer import Writer
 
-__all__ = ["Cache", "Entry", "Key", "Removed", "Stored", "Writer", "format_size", "parse_size"]
+__all__ = ["Cache", "Entry", "Key", "Removed", "StoredEntry", "Writer", "format_size", "parse_size"]

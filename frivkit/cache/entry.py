@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def reason(error: Exception) -> str:
-    """Say in one line why h5py or the operating system failed.
+    """Return in one line why h5py or the operating system failed.
 
     h5py gives the operating system's error number only inside a text of several lines.
     """
@@ -34,7 +34,7 @@ def reason(error: Exception) -> str:
 
 
 def read_fields(path: Path) -> Mapping[str, Any]:
-    """Give the key under which the file was stored; empty when it is no readable cache file."""
+    """Return the key under which the file was stored; empty when it is no readable cache file."""
     try:
         with _opened(path) as file:
             fields = json.loads(_text(file, "key"))
@@ -75,11 +75,11 @@ class Entry:
         return tuple(sorted(self._datasets))
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Give the shape of array ``name``."""
+        """Return the shape of array ``name``."""
         return tuple(self._dataset(name).shape)
 
     def dtype(self, name: str) -> np.dtype[Any]:
-        """Give the dtype of array ``name``."""
+        """Return the dtype of array ``name``."""
         dtype: np.dtype[Any] = self._dataset(name).dtype
         return dtype
 
@@ -120,18 +120,18 @@ class Entry:
 
 
 def stored_name(name: str) -> str:
-    """Give ``name`` without what HDF5 reads as a path."""
+    """Return ``name`` without what HDF5 reads as a path."""
     stored = quote(name, safe=" :;,+=@()[]", errors="surrogatepass")
     return "%2E" if stored == "." else stored
 
 
 def read_name(stored: str) -> str:
-    """Give the name that :func:`stored_name` was given."""
+    """Return the name that :func:`stored_name` was given."""
     return unquote(stored, errors="surrogatepass")
 
 
 def contents_of(datasets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Give the table of contents: dtype and shape of each array by name."""
+    """Return the table of contents: dtype and shape of each array by name."""
     return {
         name: {"dtype": np.dtype(item.dtype).str, "shape": list(item.shape)}
         for name, item in datasets.items()
@@ -164,7 +164,7 @@ def _text(file: Any, attribute: str) -> str:
 
 
 def _datasets(file: Any, file_bytes: int) -> Iterator[tuple[str, Any]]:
-    """Give the datasets, having refused all that would read elsewhere or claims what is not there.
+    """Return the datasets; refuse any that reads from elsewhere or claims what is not there.
 
     A dataset may name another file as its storage, and h5py would read it, whatever it holds.
     """

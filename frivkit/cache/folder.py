@@ -143,7 +143,7 @@ def _remove_lock(path: Path) -> None:
 
 
 def _may_be_written(made: re.Match[str], modified: float) -> bool:
-    """Say whether the process that made a temporary file may still be writing it."""
+    """Whether the process that made a temporary file may still be writing it."""
     if time.time() - modified > _DAY:
         return False
     if made["host"] != _HOST or os.name != "posix":

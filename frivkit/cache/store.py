@@ -19,7 +19,7 @@ from frivkit.errors import CacheError, UsageError
 DEFAULT_LIMIT = 8 << 30
 
 
-class Stored(NamedTuple):
+class StoredEntry(NamedTuple):
     """A file of the cache: where, its key's fields (empty if unreadable), size, last use (Unix)."""
 
     path: Path
@@ -102,7 +102,7 @@ class Cache:
         return cls(directory or user_cache_path("frivkit", appauthor=False), limit, warn)
 
     def get(self, key: Key) -> Entry | None:
-        """Give the entry of ``key``, or None when there is none that can be trusted.
+        """Return the entry of ``key``, or None when there is none that can be trusted.
 
         An entry found counts as just used.  A file that is damaged, of an unknown version or of
         another key is removed, with a warning that names it.
@@ -126,7 +126,7 @@ class Cache:
 
     @contextlib.contextmanager
     def building(self, key: Key) -> Iterator[Entry | None]:
-        """Give the entry of ``key``, or None to the one process that is to build it now.
+        """Return the entry of ``key``, or None to the one process that is to build it now.
 
         Whoever else asks meanwhile waits until the block is left, and looks again.  The entry is
         the caller's to close.  The lock is the operating system's, so it ends with its process.
@@ -145,7 +145,7 @@ class Cache:
 
     @contextlib.contextmanager
     def build(self, key: Key) -> Iterator[Writer]:
-        """Give a writer whose arrays become the entry of ``key`` when the block ends well.
+        """Return a writer whose arrays become the entry of ``key`` when the block ends well.
 
         If the block raises, nothing is kept.  If writing fails, the block runs on, ``warn`` is
         told once and nothing is kept.  Without :meth:`building` around it two processes may both
@@ -169,7 +169,7 @@ class Cache:
             except CacheError as error:
                 self._say_once(str(error))
 
-    def entries(self) -> list[Stored]:
+    def entries(self) -> list[StoredEntry]:
         """List the entries, the last used first.
 
         Raises:
@@ -177,7 +177,7 @@ class Cache:
         """
         found = folder.entries(self.root) if self.root is not None else []
         return [
-            Stored(path, read_fields(path), info.st_size, info.st_mtime)
+            StoredEntry(path, read_fields(path), info.st_size, info.st_mtime)
             for path, info in reversed(found)
         ]
 

@@ -25,7 +25,7 @@ P = ParamSpec("P")
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Give chunks of at most 1 MiB that keep the last axes whole and leave little over.
+    """Return chunks of at most 1 MiB that keep the last axes whole and leave little over.
 
     Args:
         shape: Of an array with at least one axis and one element.
@@ -56,7 +56,7 @@ class _Growing:
     dataset: Any = None
 
     def take(self, step: int) -> NDArray[Any]:
-        """Give what waits, less a remainder below ``step`` rows, which goes on waiting."""
+        """Return what waits, less a remainder below ``step`` rows, which goes on waiting."""
         rows = self.waiting[0] if len(self.waiting) == 1 else np.concatenate(self.waiting)
         ready = len(rows) - len(rows) % step
         self.waiting = [rows[ready:].copy()] if ready < len(rows) else []

@@ -72,7 +72,7 @@ class _Commands(click.Group):
 
 
 def _offered() -> dict[str, str]:
-    """Give the commands that plugins offer; ours cannot be taken over."""
+    """Return the commands that plugins offer; ours cannot be taken over."""
     from frivkit.hooks.registry import installed
 
     offers = installed().offers("cli_commands")
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _failure(error: BaseException, given: list[str]) -> tuple[str, int]:
-    """Give the message and the exit code of an error."""
+    """Return the message and the exit code of an error."""
     message, code = f"{type(error).__name__}: {error}", 1
     match error:
         case FrivkitError():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import Common, check_places, join_option, model_options
+from frivkit.cli.shared import CommonOptions, check_places, join_option, model_options
 
 
 @click.command("activations")
@@ -33,7 +33,7 @@ from frivkit.cli.shared import Common, check_places, join_option, model_options
 @model_options
 def command(
     *,
-    common: Common,
+    common: CommonOptions,
     model: Path,
     data: str | None,
     layers: tuple[str, ...],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from frivkit.cli.shared import (
-    Common,
+    CommonOptions,
     check_places,
     join_option,
     model_options,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @model_options
 def command(
     *,
-    common: Common,
+    common: CommonOptions,
     model: Path,
     metrics: tuple[str, ...],
     data: str | None,
@@ -142,7 +142,7 @@ def _check_per_unit(metrics: "Sequence[str]") -> None:
 
 
 def _remedy() -> str:
-    """Say which metrics tell something of single units."""
+    """Return which metrics tell something of single units."""
     from frivkit.hooks.registry import installed
 
     registry, able = installed(), []

@@ -10,7 +10,7 @@ import click
 from frivkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from frivkit.cache import Cache, Removed, Stored
+    from frivkit.cache import Cache, Removed, StoredEntry
 
 SCHEMA = "frivkit.cache/1"
 _FIELDS = ("what", "model", "data", "site", "selector", "extra", "frivkit")
@@ -95,11 +95,11 @@ def _removed(cache: "Cache", removed: "Removed") -> str:
     return f"removed {files}, {format_size(removed.bytes)}, from {cache.root}"
 
 
-def _used(entry: "Stored") -> datetime:
+def _used(entry: "StoredEntry") -> datetime:
     return datetime.fromtimestamp(entry.last_used, UTC)
 
 
-def _document(cache: "Cache", entries: "list[Stored]") -> dict[str, Any]:
+def _document(cache: "Cache", entries: "list[StoredEntry]") -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "directory": str(cache.root),
@@ -117,7 +117,7 @@ def _document(cache: "Cache", entries: "list[Stored]") -> dict[str, Any]:
     }
 
 
-def _table(cache: "Cache", entries: "list[Stored]") -> str:
+def _table(cache: "Cache", entries: "list[StoredEntry]") -> str:
     from frivkit.cache import format_size
 
     rows = [_HEADINGS]
@@ -138,5 +138,5 @@ def _table(cache: "Cache", entries: "list[Stored]") -> str:
 
 
 def _plain(text: object) -> str:
-    """Give text without control characters: a tensor's name is whatever its author wrote."""
+    """Return text without control characters: a tensor's name is whatever its author wrote."""
     return "".join(c if c.isprintable() else "?" for c in str(text))

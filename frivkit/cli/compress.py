@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from frivkit.cli.shared import Common, check_places, model_options, write_json, write_text
+from frivkit.cli.shared import CommonOptions, check_places, model_options, write_json, write_text
 from frivkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ BUDGETS = ("--tolerance", "--agreement", "--macs", "--params", "--units-kept")
 @model_options
 def command(
     *,
-    common: Common,
+    common: CommonOptions,
     model: Path,
     output: Path | None,
     data: str | None,
@@ -149,7 +149,7 @@ def _budget(
     params: float | None,
     units: float | None,
 ) -> "Budget":
-    """Give the budget that was asked for.
+    """Return the budget that was asked for.
 
     Raises:
         UsageError: there is none, or more than one, or its share means nothing.
@@ -173,7 +173,7 @@ def _budget(
 
 
 def _target(output: Path | None, *, dry_run: bool) -> Path | None:
-    """Give the file to write, None where none is.
+    """Return the file to write, None where none is.
 
     Raises:
         UsageError: there is no name, or none of an ONNX file.

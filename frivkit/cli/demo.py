@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from frivkit.cli.shared import Common, model_options, write_json, write_text
+from frivkit.cli.shared import CommonOptions, model_options, write_json, write_text
 
 TRAINING = "digits?split=train"
 """What the network is trained on, and what the thinner one is fitted to."""
@@ -24,7 +24,7 @@ TRAINING = "digits?split=train"
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @model_options
-def command(*, common: Common, folder: Path, seed: int) -> None:
+def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
     """Train a small network on digits, inspect it, analyse it and make it thinner.
 
     Needs no network and no files: the digits come with scikit-learn.
@@ -80,7 +80,7 @@ def command(*, common: Common, folder: Path, seed: int) -> None:
 
 
 def learned(document: dict[str, Any]) -> str:
-    """Say in two sentences what an analysis with prunability found."""
+    """Return in two sentences what an analysis with prunability found."""
     layers = [m for m in document["measurements"] if m["scope"] == "layer"]
     network = next(m for m in document["measurements"] if m["scope"] == "network")
     most = max(layers, key=lambda m: m["value"])

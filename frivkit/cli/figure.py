@@ -9,7 +9,7 @@ from frivkit.cli.shared import check_places, write_bytes
 from frivkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from frivkit.experiments.gain import Curve
+    from frivkit.experiments.gain import WidthCurve
 
 
 class _Listing(click.Command):
@@ -70,8 +70,8 @@ def _named(names: tuple[str, ...]) -> str:
     return ", ".join(names) or "any"
 
 
-def _gains(curves: "list[Curve]", protocol: str) -> list[str]:
-    """Give a table of the gains, empty where nothing is a number of units against width."""
+def _gains(curves: "list[WidthCurve]", protocol: str) -> list[str]:
+    """Return a table of the gains, empty where nothing is a number of units against width."""
     from frivkit.experiments.gain import UNITS, gain
 
     rows = [("figure", "panel", "series", "g", "95 % interval")]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import Common, check_places, join_option, model_options, write_json
+from frivkit.cli.shared import CommonOptions, check_places, join_option, model_options, write_json
 
 
 @click.command("inspect")
@@ -12,7 +12,9 @@ from frivkit.cli.shared import Common, check_places, join_option, model_options,
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
 @join_option
 @model_options
-def command(*, common: Common, model: Path, json_to: str | None, joined: tuple[str, ...]) -> None:
+def command(
+    *, common: CommonOptions, model: Path, json_to: str | None, joined: tuple[str, ...]
+) -> None:
     """Show the sites, couplings, weights and costs of MODEL, and what is skipped and why."""
     from frivkit.measure.pipeline import inspect_model
     from frivkit.provenance import Clock

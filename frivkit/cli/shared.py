@@ -68,7 +68,7 @@ join_option = click.option(
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
+class CommonOptions:
     """The values of the shared options."""
 
     device: str
@@ -88,14 +88,14 @@ class Common:
     debug: bool
 
     def request(self, model: Path, **more: Any) -> "Request":
-        """Give the request for a model.
+        """Return the request for a model.
 
         Raises:
             UsageError: ``--memory`` is no size, or is nothing.
         """
         from frivkit.cache import parse_size
         from frivkit.measure.pipeline import Request
-        from frivkit.runtime.labels import Asked
+        from frivkit.runtime.labels import LabelOptions
         from frivkit.runtime.session import Device
 
         memory = parse_size(self.memory)
@@ -108,7 +108,7 @@ class Common:
             trust=self.trust,
             device=Device(self.device, self.threads),
             memory=memory,
-            asked=Asked(self.label_axis, self.regression),
+            label_options=LabelOptions(self.label_axis, self.regression),
             **more,
         )
 
@@ -131,7 +131,7 @@ class Common:
             self.say(message)
 
     def progress(self) -> "TerminalProgress":
-        """Give a progress display on stderr, silent when stderr is no terminal (or is closed)."""
+        """Return a progress display on stderr, silent when stderr is no terminal (or is closed)."""
         terminal = sys.stderr is not None and sys.stderr.isatty()
         return TerminalProgress(hidden=self.no_progress or self.quiet or not terminal)
 
@@ -141,11 +141,11 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_common(**given: Any) -> Any:
-        shared = {name: given.pop(name) for name in Common.__slots__}
+        shared = {name: given.pop(name) for name in CommonOptions.__slots__}
         with warnings.catch_warnings():
             if shared["quiet"]:
                 warnings.simplefilter("ignore")  # a plugin's, or those of what it calls
-            return command(common=Common(**shared), **given)
+            return command(common=CommonOptions(**shared), **given)
 
     for option in reversed(_OPTIONS):
         with_common = option(with_common)
@@ -242,7 +242,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Tell whether a path is there and no regular file, so that it must not be replaced by one."""
+    """Whether a path is there and no regular file, so that it must not be replaced by one."""
     return path.exists() and not path.is_file()
 
 
@@ -259,7 +259,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def one_line(message: object) -> str:
-    r"""Give a message as one line that no terminal takes for commands.
+    r"""Return a message as one line that no terminal takes for commands.
 
     Messages hold names out of files, which are whatever their authors wrote.
 

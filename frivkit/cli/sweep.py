@@ -72,13 +72,13 @@ def command(
     DIR/arrays holds what does not fit into a line.  After an interruption, the same command goes on
     where it stopped.
     """
-    from frivkit.experiments.jobs import Asked
+    from frivkit.experiments.jobs import SweepRequest
     from frivkit.experiments.recipe import read_recipe
     from frivkit.experiments.runner import run
-    from frivkit.experiments.workers import Engine
+    from frivkit.experiments.workers import WorkerPool
 
-    where = Engine.parse(engine, threads)
-    plans = read_recipe(recipe, Asked(scale, protocol, data))
+    where = WorkerPool.parse(engine, threads)
+    plans = read_recipe(recipe, SweepRequest(scale, protocol, data))
     show = not (quiet or no_progress) and sys.stderr is not None and sys.stderr.isatty()
     for plan in plans:
         plan.check()  # of all, before the first takes its hours

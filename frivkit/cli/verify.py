@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import Common, check_places, model_options, write_json
+from frivkit.cli.shared import CommonOptions, check_places, model_options, write_json
 
 
 @click.command("verify")
@@ -25,9 +25,9 @@ from frivkit.cli.shared import Common, check_places, model_options, write_json
 @model_options
 def command(
     *,
-    common: Common,
+    common: CommonOptions,
     original: Path,
-    thin: Path,
+    compressed: Path,
     data: str | None,
     examples: int | None,
     seed: int,
@@ -47,13 +47,13 @@ def command(
     clock = Clock.start()
     if require is not None and math.isnan(require):
         raise UsageError("--require is nan; give a share from 0 to below 1, such as 0.99")
-    for model in (original, thin):
+    for model in (original, compressed):
         check_places(json_to, model=model)
     request = common.request(original, data=data, examples=examples, seed=seed)
     progress = common.progress()
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
-            found = verify(request, thin, progress=progress)
+            found = verify(request, compressed, progress=progress)
     finally:
         progress.finish()
     document = verification_document(found, clock, seed)

@@ -13,7 +13,7 @@ from frivkit.compression.ranking import Ranking
 from frivkit.graph.cost import node_cost
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model, is_constant
-from frivkit.graph.sites.consumers import READERS
+from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
 
 
@@ -37,12 +37,12 @@ class _Node:
     cost: float
     reads: float
     writes: float
-    reading: float
+    linear_consumer: float
     writing: float
 
     @property
     def now(self) -> float:
-        return self.cost * (self.reading / self.reads) * (self.writing / self.writes)
+        return self.cost * (self.linear_consumer / self.reads) * (self.writing / self.writes)
 
 
 def allocate(
@@ -115,7 +115,7 @@ def allocate_alike(pruning_graph: PruningGraph, rankings: Sequence[Ranking]) -> 
 
 
 def _step(ranking: Ranking, k: int) -> float:
-    """Give by how much the error grows when the unit at a place of the order leaves."""
+    """Return by how much the error grows when the unit at a place of the order leaves."""
     before = ranking.errors[k - 1] if k else 0.0
     return float(max(ranking.errors[k] - before, 0.0))
 
@@ -133,7 +133,7 @@ class _Left:
                 self._rows.setdefault(group, []).append(number)
 
     def may_leave(self, group: int) -> bool:
-        """Tell whether each of them would keep a unit."""
+        """Whether each of them would keep a unit."""
         return all(self._left[row] > 1 for row in self._rows[group])
 
     def remove(self, group: int) -> None:
@@ -154,11 +154,11 @@ class _Ledger:
         self._left = _Left(pruning_graph)
 
     def may_leave(self, group: int) -> bool:
-        """Tell whether each site would keep a unit."""
+        """Whether each site would keep a unit."""
         return self._left.may_leave(group)
 
     def frees(self, group: int) -> float:
-        """Give what the loss of a group frees as the model stands."""
+        """Return what the loss of a group frees as the model stands."""
         if self._units:
             return float(self._sizes[group])
         changes = self._touched.get(group, {}).items()
@@ -167,14 +167,16 @@ class _Ledger:
     def remove(self, group: int) -> None:
         """Let a group leave."""
         for i, (read, written) in self._touched.get(group, {}).items():
-            self._nodes[i].reading -= read
+            self._nodes[i].linear_consumer -= read
             self._nodes[i].writing -= written
         self._left.remove(group)
 
 
 def _freed(node: _Node, read: float, written: float) -> float:
     after = (
-        node.cost * ((node.reading - read) / node.reads) * ((node.writing - written) / node.writes)
+        node.cost
+        * ((node.linear_consumer - read) / node.reads)
+        * ((node.writing - written) / node.writes)
     )
     return node.now - after
 
@@ -182,12 +184,12 @@ def _freed(node: _Node, read: float, written: float) -> float:
 def _nodes(
     model: Model, pruning_graph: PruningGraph, resource: Resource
 ) -> tuple[list[_Node], Mapping[int, dict[int, tuple[float, float]]]]:
-    """Give the weighted nodes, and for each group how many positions of each lie in and behind."""
+    """Return weighted nodes, and for each group how many positions of each lie in and behind."""
     nodes: list[_Node] = []
     touched: dict[int, dict[int, tuple[float, float]]] = {}
-    marks = pruning_graph.ties.marks
+    group_ids = pruning_graph.assignment.group_ids
     for node in model.graph:
-        if node.op_type not in READERS:
+        if node.op_type not in LINEAR_CONSUMERS:
             continue
         cost = node_cost(node)
         amount = cost.macs if resource == "macs" else cost.parameters
@@ -195,8 +197,8 @@ def _nodes(
         if not amount or weight is None or not is_constant(weight):
             continue
         axis = 1 if "Conv" in node.op_type or node.op_type == "Gemm" else -1
-        read = _marks_at(marks, node.inputs[0], axis)
-        written = _marks_at(marks, node.outputs[0], axis)
+        read = _marks_at(group_ids, node.inputs[0], axis)
+        written = _marks_at(group_ids, node.outputs[0], axis)
         grouped = "Conv" in node.op_type and attribute(node, "group", 1) > 1
         if grouped:
             read = np.empty(0, np.intp)  # each group of channels leaves as a whole
@@ -214,9 +216,9 @@ def _nodes(
 
 
 def _marks_at(
-    marks: Mapping[str, Mapping[int, NDArray[np.intp]]], value: ir.Value | None, axis: int
+    group_ids: Mapping[str, Mapping[int, NDArray[np.intp]]], value: ir.Value | None, axis: int
 ) -> NDArray[np.intp]:
     rank = len(shape_of(value) or ())
     name = "" if value is None else value.name or ""
-    found = marks.get(name, {}).get(axis % rank if rank else axis)
+    found = group_ids.get(name, {}).get(axis % rank if rank else axis)
     return np.empty(0, np.intp) if found is None else found

@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 
 from frivkit.compression.layer_groups import LayerGroup, find_layer_groups
 from frivkit.compression.linear_consumers import (
-    Reading,
-    Source,
-    find_readings,
-    hold_what_cannot_be_refitted,
+    ConsumerInput,
+    LinearConsumer,
+    find_linear_consumers,
+    lock_unrefittable,
     sources_of,
 )
-from frivkit.compression.patch_moments import Sums, sum_patches
+from frivkit.compression.patch_moments import PatchMoments, accumulate_patch_moments
 from frivkit.data import Dataset
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import PruningGraph, analyze_groups
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.progress import Progress
-from frivkit.runtime.labels import Asked
+from frivkit.runtime.labels import LabelOptions
 from frivkit.runtime.session import Device
 
 
@@ -32,7 +32,7 @@ class Run:
         memory: Bytes that activations, and what is summed of them, may take.
         seed: The seed of all random choices.
         progress: Where progress is shown.
-        asked: How labels are read from the output.
+        label_options: How labels are read from the output.
     """
 
     data: Dataset
@@ -41,7 +41,7 @@ class Run:
     memory: int
     seed: int
     progress: Progress
-    asked: Asked = field(default_factory=Asked)
+    label_options: LabelOptions = field(default_factory=LabelOptions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,8 +52,8 @@ class Calibration:
         model: The model, its shapes complete.
         site_map: Its layers.
         pruning_graph: What can leave.
-        readings: What reads units.
-        sums: The moments of what they read.
+        linear_consumers: What reads units.
+        patch_moments: The moments of what they read.
         variances: The variance of what their outputs meet, by the tensor's name.
         layer_groups: The layers whose units leave together.
         run: The data, and how the model is run on them.
@@ -62,8 +62,8 @@ class Calibration:
     model: Model
     site_map: SiteMap
     pruning_graph: PruningGraph
-    readings: tuple[Reading, ...]
-    sums: Mapping[Source, Sums]
+    linear_consumers: tuple[LinearConsumer, ...]
+    patch_moments: Mapping[ConsumerInput, PatchMoments]
     variances: Mapping[str, float]
     layer_groups: tuple[LayerGroup, ...]
     run: Run
@@ -76,20 +76,37 @@ def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
         ModelError: activations are not finite.
     """
     pruning_graph = analyze_groups(model, site_map)
-    readings = find_readings(model, site_map, pruning_graph)
-    pruning_graph = hold_what_cannot_be_refitted(model, site_map, pruning_graph, readings)
-    sums, variances = sum_patches(
+    linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
+    pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
+    patch_moments, variances = accumulate_patch_moments(
         model,
-        sources_of(readings),
+        sources_of(linear_consumers),
         run.data,
         run.device,
-        meets={reading.meets: -1 if reading.consumer.op == "MatMul" else 1 for reading in readings},
+        error_tensors={
+            linear_consumer.error_tensor: -1 if linear_consumer.consumer.op == "MatMul" else 1
+            for linear_consumer in linear_consumers
+        },
         memory=run.memory,
         seed=run.seed,
         progress=run.progress,
     )
     layers = {site.name: site.layer for site in site_map.sites}
     layer_groups = find_layer_groups(
-        model, layers, pruning_graph, readings=readings, sums=sums, variances=variances
+        model,
+        layers,
+        pruning_graph,
+        linear_consumers=linear_consumers,
+        patch_moments=patch_moments,
+        variances=variances,
     )
-    return Calibration(model, site_map, pruning_graph, readings, sums, variances, layer_groups, run)
+    return Calibration(
+        model,
+        site_map,
+        pruning_graph,
+        linear_consumers,
+        patch_moments,
+        variances,
+        layer_groups,
+        run,
+    )

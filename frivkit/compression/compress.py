@@ -10,9 +10,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration, Run, calibrate
-from frivkit.compression.method import Basis, Method, Ranker, Refactorer, Refit
-from frivkit.compression.plan import Plan, thinned
-from frivkit.compression.unit_kinds import Kinds, kinds_of
+from frivkit.compression.method import Basis, BasisFactory, Method, Ranker, Refit
+from frivkit.compression.plan import Plan, apply_plan
+from frivkit.compression.unit_kinds import UnitKinds, unit_kinds_of
 from frivkit.data import Dataset, open_data
 from frivkit.data.subset import split
 from frivkit.errors import BudgetError, DataError, ModelError, UsageError
@@ -22,11 +22,11 @@ from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.progress import Progress, Silent
-from frivkit.runtime.labels import UNDEFINED, Judge
+from frivkit.runtime.labels import UNDEFINED, LabelReader
 from frivkit.runtime.memory import batch_size
-from frivkit.runtime.perturbed_model import run_whole_batches
+from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Session
-from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit.verification import Verification, verify
 from frivkit.verification.agreement import Agreement
 
@@ -75,7 +75,8 @@ class Compression:
         method: By what it was made thinner.
         plan: Which units stay.
         path: The file that was written, None where nothing was.
-        proof: What the thinner model still says, on other examples; None where nothing was written.
+        verification: What the thinner model still says, on other examples; None where nothing was
+            written.
         warnings: What a reader must know.
     """
 
@@ -83,7 +84,7 @@ class Compression:
     method: Method
     plan: Plan
     path: Path | None
-    proof: Verification | None
+    verification: Verification | None
     warnings: tuple[str, ...]
 
     @property
@@ -95,9 +96,9 @@ class Compression:
         return {layer: reason for layer, reason in reasons.items() if reason is not None}
 
     @property
-    def kinds(self) -> Kinds:
+    def kinds(self) -> UnitKinds:
         """Which of the units that leave are prunable, and which redundant."""
-        return kinds_of(self.calibration, self.plan.keep)
+        return unit_kinds_of(self.calibration, self.plan.keep)
 
 
 def compress(
@@ -126,7 +127,7 @@ def compress(
         DataError: the data cannot be read, do not fit, or are too few.
     """
     progress, method = progress or Silent(), method or Method()
-    refactorer: Refactorer = installed().load("refactorers", method.basis)
+    basis_factory: BasisFactory = installed().load("refactorers", method.basis)
     refit: Refit = installed().load("refits", method.refit)
     ranker: Ranker = installed().load("rankings", method.ranking)
     model = load_model(request)
@@ -136,7 +137,7 @@ def compress(
             "thinner file can be made of it: compress the float32 model that it came from"
         )
     everything, warnings = named_data(request, model)
-    model = complete_shapes(model, request.device, everything)
+    model = infer_shapes_by_running(model, request.device, everything)
     data, tuning, proof = _parts(everything, model, budget, verify_data)
     run = Run(
         data,
@@ -145,7 +146,7 @@ def compress(
         request.memory,
         request.seed,
         progress,
-        request.asked,
+        request.label_options,
     )
     calibration = calibrate(model, find_sites(model, request.output), run)
     widest = max((site.width for site in calibration.site_map.sites), default=0)
@@ -154,13 +155,13 @@ def compress(
             f"{data.examples} examples calibrate layers of up to {widest} units: fits lean on "
             "ridges, and more examples would do better",
         )
-    basis = refactorer(calibration, ranker, method.allocation)
+    basis = basis_factory(calibration, ranker, method.allocation)
     chosen = _chosen(calibration, basis, budget, tuning, refit)
     made = replace(chosen, fits=refit.fit(calibration, chosen))
-    thin = thinned(calibration, made)
+    thin = apply_plan(calibration, made)
     if tuning is not None and _Search(calibration, tuning).agreement(thin) < budget.share:
         made = replace(chosen, fits=refit.quick(calibration, chosen))  # what the search found
-        thin = thinned(calibration, made)
+        thin = apply_plan(calibration, made)
     if output is None:
         return Compression(calibration, method, made, None, None, warnings)
     if made.idle:
@@ -185,7 +186,7 @@ def compress(
 def _parts(
     everything: Dataset, model: Model, budget: Budget, verify_data: str | None
 ) -> tuple[Dataset, Dataset | None, Dataset]:
-    """Give the examples to calibrate on, those to search for an agreement on, and the proof's."""
+    """Return the examples to calibrate on, those to search for an agreement on, and the proof's."""
     data = everything
     if verify_data is not None:
         proof: Dataset = open_data(verify_data, model.inputs)
@@ -214,10 +215,10 @@ def _chosen(
     refit: Refit,
 ) -> Plan:
     if budget.kind == "tolerance":
-        return basis.tolerating(budget.share)
+        return basis.for_tolerance(budget.share)
     if budget.kind == "agreement":
         return _agreeing(calibration, basis, budget, tuning or calibration.run.data, refit)
-    return basis.within(budget.kind, budget.share, budget.multiple)
+    return basis.for_budget(budget.kind, budget.share, budget.multiple)
 
 
 def _agreeing(
@@ -234,12 +235,12 @@ def _agreeing(
     for _ in range(SEARCH):
         share = (low + high) / 2
         try:
-            chosen = basis.within("macs", share, budget.multiple)
+            chosen = basis.for_budget("macs", share, budget.multiple)
         except BudgetError:  # smaller than can be made
             low = share
             continue
         tried = replace(chosen, fits=refit.quick(calibration, chosen))
-        if search.agreement(thinned(calibration, tried)) >= budget.share:
+        if search.agreement(apply_plan(calibration, tried)) >= budget.share:
             best, high = chosen, share
         else:
             low = share
@@ -256,15 +257,17 @@ class _Search:
 
     def __init__(self, calibration: Calibration, tuning: Dataset) -> None:
         self._model, self._tuning, self._run = calibration.model, tuning, calibration.run
-        judge = Judge.of_output(self._model.graph, self._run.output, self._run.asked)
+        label_reader = LabelReader.of_output(
+            self._model.graph, self._run.output, self._run.label_options
+        )
         self._outputs = self._ran(calibration.model.ir)
-        self._judge = judge.fitted([self._outputs])
-        self._intact = self._judge.labels(self._outputs)
+        self._label_reader = label_reader.fitted([self._outputs])
+        self._baseline = self._label_reader.labels(self._outputs)
 
     def agreement(self, thin: ir.Model) -> float:
-        """Give the lower end of the agreement of a thinner model's labels with the original's."""
-        labels = self._judge.against(self._ran(thin), self._outputs)
-        same = (labels == self._intact) & (self._intact != UNDEFINED)
+        """Return the lower end of the agreement of a thinner model's labels with the original's."""
+        labels = self._label_reader.against(self._ran(thin), self._outputs)
+        same = (labels == self._baseline) & (self._baseline != UNDEFINED)
         return Agreement(int(same.sum()), len(same), same.shape[1]).interval[0]
 
     def _ran(self, graph: ir.Model) -> NDArray[Any]:
@@ -274,7 +277,7 @@ class _Search:
         parts = []
         for batch in self._tuning.batches(batch_size(model.graph, run.memory, model.batch)):
             feeds = {name: batch.inputs[name] for name in names}
-            parts.append(run_whole_batches(session, model, feeds, [run.output])[0])
+            parts.append(run_padded(session, model, feeds, [run.output])[0])
         return np.concatenate(parts)
 
 

@@ -24,8 +24,10 @@ LEAST = 1e-12
 """The least error whose logarithm is taken."""
 
 
-def held_to_refits(calibration: Calibration, rankings: Sequence[Ranking]) -> tuple[Ranking, ...]:
-    """Give the rankings with errors as refits find them.
+def calibrate_error_curves(
+    calibration: Calibration, rankings: Sequence[Ranking]
+) -> tuple[Ranking, ...]:
+    """Return the rankings with errors as refits find them.
 
     Between the points the ratio of found to foretold error goes linearly in logarithms; before the
     first and behind the last it stays.  Readers whose moments are not of whole patches, or of which
@@ -55,18 +57,21 @@ def _bent(calibration: Calibration, ranking: Ranking) -> Ranking:
 
 
 def _refitted(calibration: Calibration, ranking: Ranking, count: int) -> float | None:
-    """Give what readers lose when the first groups have left, None where no refit can tell."""
+    """Return what readers lose when the first groups have left, None where no refit can tell."""
     stays = np.ones(calibration.pruning_graph.groups.count + 1, np.bool_)
     stays[ranking.order[:count]] = False
     total, told = 0.0, False
-    for reading in calibration.readings:
-        columns, sums = stays[reading.marks], calibration.sums[reading.source]
-        variance = calibration.variances.get(reading.meets, 0.0)
+    for linear_consumer in calibration.linear_consumers:
+        columns, patch_moments = (
+            stays[linear_consumer.group_ids],
+            calibration.patch_moments[linear_consumer.source],
+        )
+        variance = calibration.variances.get(linear_consumer.error_tensor, 0.0)
         if columns.all() or variance <= 0:
             continue
-        if sums.channels or sums.held is None:
+        if patch_moments.per_channel or patch_moments.validation is None:
             return None
-        _, lost, _ = tried(reading, sums, columns, STRENGTHS)
-        total += float((lost * reading.gain**2).sum()) / variance
+        _, lost, _ = tried(linear_consumer, patch_moments, columns, STRENGTHS)
+        total += float((lost * linear_consumer.output_scale**2).sum()) / variance
         told = True
     return total if told else None

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.linear_consumers import Array, Reading, Source, slots_of
-from frivkit.compression.patch_moments import Sums
+from frivkit.compression.linear_consumers import Array, ConsumerInput, LinearConsumer, slots_of
+from frivkit.compression.patch_moments import PatchMoments
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model, constant_tensor
-from frivkit.graph.sites.consumers import READERS
+from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.units.elimination import RIDGE, Term
 
@@ -64,11 +64,11 @@ def find_layer_groups(
     layers: Mapping[str, str],
     pruning_graph: PruningGraph,
     *,
-    readings: Sequence[Reading],
-    sums: Mapping[Source, Sums],
+    linear_consumers: Sequence[LinearConsumer],
+    patch_moments: Mapping[ConsumerInput, PatchMoments],
     variances: Mapping[str, float],
 ) -> tuple[LayerGroup, ...]:
-    """Give every bundle of which a unit can leave.
+    """Return every bundle of which a unit can leave.
 
     Each place of a patch counts alike, so the moments of units are those over all places that the
     readers see: unlike those of whole patches they are known well from few examples.
@@ -77,12 +77,15 @@ def find_layer_groups(
         model: The model.
         layers: The layer of each site, by the site's name.
         pruning_graph: What can leave, and what only together.
-        readings: What reads units.
-        sums: The moments of their rows.
+        linear_consumers: What reads units.
+        patch_moments: The moments of their rows.
         variances: The variance of what their outputs meet, by the tensor's name.
     """
     groups = pruning_graph.groups
-    units = {id(reading): _units(reading, sums[reading.source]) for reading in readings}
+    units = {
+        id(linear_consumer): _units(linear_consumer, patch_moments[linear_consumer.source])
+        for linear_consumer in linear_consumers
+    }
     written = _written(model, pruning_graph)
     found = []
     for sites in groups.layer_groups:
@@ -93,15 +96,15 @@ def find_layer_groups(
         local = np.full(groups.count + 1, NO_GROUP, np.intp)  # the last stands for NO_GROUP
         local[members] = np.arange(members.size)
         terms, ridge = [], RIDGE
-        for reading in readings:
-            marks, covariance, readers = units[id(reading)]
-            mine = local[marks]
+        for linear_consumer in linear_consumers:
+            group_ids, covariance, readers = units[id(linear_consumer)]
+            mine = local[group_ids]
             if (mine != NO_GROUP).any():
-                variance = variances.get(reading.meets, 0.0)
+                variance = variances.get(linear_consumer.error_tensor, 0.0)
                 weight = 1 / variance if variance > 0 else 0.0
                 terms.append(Term(covariance, readers, mine, weight))
-                rows = sums[reading.source].whole.count
-                ridge = max(ridge, LEAN * len(marks) / rows)
+                rows = patch_moments[linear_consumer.source].whole.count
+                ridge = max(ridge, LEAN * len(group_ids) / rows)
         found.append(
             LayerGroup(
                 tuple(sites),
@@ -116,31 +119,33 @@ def find_layer_groups(
     return tuple(found)
 
 
-def _units(reading: Reading, sums: Sums) -> tuple[NDArray[np.intp], Array, Array]:
-    """Give the group of each unit, the covariance of units, and what outputs make of them.
+def _units(
+    linear_consumer: LinearConsumer, patch_moments: PatchMoments
+) -> tuple[NDArray[np.intp], Array, Array]:
+    """Return the group of each unit, the covariance of units, and what outputs make of them.
 
     The covariance is the mean over the columns of a unit.  The readers are a root of the matrix of
     inner products of weights, which has the same errors and no more columns than units.
     """
-    marks, columns = slots_of(reading)
-    whole = sums.whole.covariance
-    weights = reading.matrix * reading.gain
+    group_ids, columns = slots_of(linear_consumer)
+    whole = patch_moments.whole.covariance
+    weights = linear_consumer.matrix * linear_consumer.output_scale
     taps = columns.shape[1]
-    covariance = np.zeros((len(marks), len(marks)))
+    covariance = np.zeros((len(group_ids), len(group_ids)))
     products = np.zeros_like(covariance)
     for tap in columns.T:
-        rows = tap // reading.source.spread if sums.channels else tap
+        rows = tap // linear_consumer.source.spread if patch_moments.per_channel else tap
         covariance += whole[np.ix_(rows, rows)] / taps
         products += weights[tap] @ weights[tap].T
     values, vectors = np.linalg.eigh(products)
-    return marks, covariance, vectors * np.sqrt(np.maximum(values, 0.0))
+    return group_ids, covariance, vectors * np.sqrt(np.maximum(values, 0.0))
 
 
 def _written(model: Model, pruning_graph: PruningGraph) -> Array:
-    """Give the sum of squares of the weights that write each group, shape (groups,)."""
+    """Return the sum of squares of the weights that write each group, shape (groups,)."""
     total = np.zeros(pruning_graph.groups.count)
     for node in model.graph:
-        weight = constant_tensor(node.inputs[1]) if node.op_type in READERS else None
+        weight = constant_tensor(node.inputs[1]) if node.op_type in LINEAR_CONSUMERS else None
         if weight is None:
             continue
         squares = weight.numpy().astype(np.float64) ** 2
@@ -153,7 +158,9 @@ def _written(model: Model, pruning_graph: PruningGraph) -> Array:
             axis = 0 if first else squares.ndim - 1
             by_output = squares.sum(axis=tuple(i for i in range(squares.ndim) if i != axis))
         rank = len(shape_of(node.outputs[0]) or (0, 0))
-        at = pruning_graph.ties.at(node.outputs[0]).get(1 if "Conv" in node.op_type else rank - 1)
+        at = pruning_graph.assignment.at(node.outputs[0]).get(
+            1 if "Conv" in node.op_type else rank - 1
+        )
         if at is not None and len(at) == len(by_output):
             np.add.at(total, at[at != NO_GROUP], by_output[at != NO_GROUP])
     return total

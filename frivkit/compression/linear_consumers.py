@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ConsumerInput:
     """Where the rows of a fit come from: equal for consumers that read the same patches.
 
     Attributes:
@@ -55,7 +55,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reading:
+class LinearConsumer:
     """How one node reads units.
 
     Attributes:
@@ -63,36 +63,39 @@ class Reading:
         source: Where its rows come from.
         matrix: What makes outputs of a row, shape (columns, outputs).
         bias: What is added, shape (outputs,).
-        marks: The group that lies in each column, ``NO_GROUP`` where none does, shape (columns,).
-        made: The same of each output, shape (outputs,).
+        group_ids: The group that lies in each column, ``NO_GROUP`` where none does, shape
+            (columns,).
+        output_groups: The same of each output, shape (outputs,).
         shape: The shape of the weight in the file.
-        gain: By what each output is multiplied before it meets anything else, shape (outputs,).
-        meets: The tensor by whose variance errors are judged: the sum that the outputs are added
-            to, or the outputs themselves.
-        beside: What they are added to there, of the same shape; None where there is no such sum.
-        centred: Whether a bias can take up what means change: not behind overlapping patches, and
-            not where it is computed in the graph.
+        output_scale: By what each output is multiplied before it meets anything else, shape
+            (outputs,).
+        error_tensor: The tensor by whose variance errors are judged: the sum that the outputs are
+            added to, or the outputs themselves.
+        residual_input: What they are added to there, of the same shape; None where there is no such
+            sum.
+        has_bias_freedom: Whether a bias can take up what means change: not behind overlapping
+            patches, and not where it is computed in the graph.
     """
 
     consumer: Consumer
-    source: Source
+    source: ConsumerInput
     matrix: Array
     bias: Array
-    marks: NDArray[np.intp]
-    made: NDArray[np.intp]
+    group_ids: NDArray[np.intp]
+    output_groups: NDArray[np.intp]
     shape: tuple[int, ...]
-    gain: Array
-    meets: str
-    beside: str | None
-    centred: bool
+    output_scale: Array
+    error_tensor: str
+    residual_input: str | None
+    has_bias_freedom: bool
 
-    def narrowed(self, stays: NDArray[np.bool_]) -> "Reading":
-        """Give the reading without the outputs that leave.
+    def narrowed(self, stays: NDArray[np.bool_]) -> "LinearConsumer":
+        """Return the reading without the outputs that leave.
 
         Args:
             stays: Whether each group stays; the last stands for what no group lies in.
         """
-        outputs = stays[self.made]
+        outputs = stays[self.output_groups]
         if outputs.all():
             return self
         shape, places = list(self.shape), prod(self.shape[2:])
@@ -104,13 +107,13 @@ class Reading:
             self,
             matrix=self.matrix[:, outputs],
             bias=self.bias[outputs],
-            made=self.made[outputs],
-            gain=self.gain[outputs],
+            output_groups=self.output_groups[outputs],
+            output_scale=self.output_scale[outputs],
             shape=tuple(shape),
         )
 
     def weight(self, matrix: Array, columns: NDArray[np.bool_]) -> NDArray[Any]:
-        """Give the weight as the narrowed node holds it.
+        """Return the weight as the narrowed node holds it.
 
         Args:
             matrix: The refitted matrix, shape (columns that stay, outputs).
@@ -127,10 +130,10 @@ class Reading:
         return matrix.reshape(positions, *self.shape[1:])
 
 
-def find_readings(
+def find_linear_consumers(
     model: Model, site_map: SiteMap, pruning_graph: PruningGraph
-) -> tuple[Reading, ...]:
-    """Give every node whose weights can be refitted when units before it leave.
+) -> tuple[LinearConsumer, ...]:
+    """Return every node whose weights can be refitted when units before it leave.
 
     Grouped convolutions are not among them: each of their groups leaves as a whole or not at all,
     so there is nothing for others to take over.
@@ -142,49 +145,52 @@ def find_readings(
         if tensor is None or not batch_first(tensor, model.batch):
             continue
         grouped = consumer.geometry is not None and consumer.geometry.group > 1
-        marks = pruning_graph.ties.marks.get(consumer.tensor, {}).get(consumer.axis)
-        if grouped or marks is None or (marks == NO_GROUP).all():
+        group_ids = pruning_graph.assignment.group_ids.get(consumer.tensor, {}).get(consumer.axis)
+        if grouped or group_ids is None or (group_ids == NO_GROUP).all():
             continue
         node = nodes[consumer.node]
         axis = -1 if consumer.op == "MatMul" else 1
-        output = pruning_graph.ties.at(node.outputs[0])
+        output = pruning_graph.assignment.at(node.outputs[0])
         made = output.get(axis % len(shape_of(node.outputs[0]) or (0, 0)))
-        reading = _reading(node, consumer, marks, made, model.batch)
-        if reading is not None:
-            found.append(reading)
+        linear_consumer = _linear_consumer(node, consumer, group_ids, made, model.batch)
+        if linear_consumer is not None:
+            found.append(linear_consumer)
     return tuple(found)
 
 
-def hold_what_cannot_be_refitted(
-    model: Model, site_map: SiteMap, pruning_graph: PruningGraph, readings: Sequence[Reading]
+def lock_unrefittable(
+    model: Model,
+    site_map: SiteMap,
+    pruning_graph: PruningGraph,
+    linear_consumers: Sequence[LinearConsumer],
 ) -> PruningGraph:
     """Hold the units that something reads whose weights cannot be refitted, and say what.
 
     A grouped convolution may read them: what it reads leaves with what it writes.
     """
-    fitted = {reading.consumer.node for reading in readings}
+    fitted = {linear_consumer.consumer.node for linear_consumer in linear_consumers}
     grouped = {
         node_label(node)
         for node in model.graph
         if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
     }
     groups = pruning_graph.groups
-    held = dict(groups.held)
+    held = dict(groups.locked)
     for site in site_map.sites:
-        unfit = [label for label in site.readers if label not in fitted | grouped]
+        unfit = [label for label in site.consumers if label not in fitted | grouped]
         if unfit:
             for group in np.unique(groups.of[site.name]).tolist():
                 held.setdefault(group, f"{unfit[0]} reads its units and cannot be refitted")
-    return replace(pruning_graph, groups=replace(groups, held=held))
+    return replace(pruning_graph, groups=replace(groups, locked=held))
 
 
-def _reading(
+def _linear_consumer(
     node: ir.Node,
     consumer: Consumer,
-    marks: NDArray[np.intp],
+    group_ids: NDArray[np.intp],
     made: NDArray[np.intp] | None,
     batch: int | None,
-) -> Reading | None:
+) -> LinearConsumer | None:
     tensor, sizes = constant_tensor(node.inputs[1]), shape_of(node.inputs[0])
     if tensor is None or sizes is None or None in sizes[1:]:
         return None
@@ -193,7 +199,7 @@ def _reading(
         return None
     geometry = consumer.geometry if consumer.op == "Conv" else None
     shape = tuple(size or 0 for size in sizes[1:])
-    source = Source(consumer.tensor, consumer.axis, geometry, shape, _inner(consumer, shape))
+    source = ConsumerInput(consumer.tensor, consumer.axis, geometry, shape, _inner(consumer, shape))
     bias = _bias(node, consumer)
     if consumer.op == "Conv":
         matrix = weight.reshape(len(weight), -1).T
@@ -214,30 +220,32 @@ def _reading(
     if made is None:
         made = np.full(outputs, NO_GROUP)
     gain, meets, beside = _behind(node, outputs, batch)
-    return Reading(
+    return LinearConsumer(
         consumer=consumer,
         source=source,
         matrix=matrix,
         bias=bias,
-        marks=np.repeat(marks, source.taps),
-        made=np.repeat(made, outputs // len(made)),  # each place behind a transposed convolution
+        group_ids=np.repeat(group_ids, source.taps),
+        output_groups=np.repeat(
+            made, outputs // len(made)
+        ),  # each place behind a transposed convolution
         shape=weight.shape,
-        gain=gain,
-        meets=meets,
-        beside=beside,
-        centred=consumer.op != "ConvTranspose" and not _computed_bias(node, consumer),
+        output_scale=gain,
+        error_tensor=meets,
+        residual_input=beside,
+        has_bias_freedom=consumer.op != "ConvTranspose" and not _computed_bias(node, consumer),
     )
 
 
 def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
-    """Give how many positions in a row belong to one unit, 1 where sites differ in that."""
+    """Return how many positions in a row belong to one unit, 1 where sites differ in that."""
     found = {layout.inner for _, layout in consumer.layouts}
     inner = found.pop()
     return inner if not found and shape[consumer.axis - 1] % inner == 0 else 1
 
 
 def _bias(node: ir.Node, consumer: Consumer) -> Array | None:
-    """Give a constant bias with one number an output, None where there is none."""
+    """Return a constant bias with one number an output, None where there is none."""
     if consumer.bias is None:
         return None
     readers = [node, *(use.node for use in node.outputs[0].uses())]
@@ -289,16 +297,16 @@ def _behind(node: ir.Node, outputs: int, batch: int | None) -> tuple[Array, str,
     return gain, node.outputs[0].name or "", None
 
 
-def slots_of(reading: Reading) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Give the columns of each unit of a reading, as many for every unit.
+def slots_of(linear_consumer: LinearConsumer) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the columns of each unit of a reading, as many for every unit.
 
     Returns:
         The group of each unit, ``NO_GROUP`` for a position that no group lies in, shape (units,),
-        and its columns, shape (units, columns a unit).  Units with another number of columns than most
-        are left out.
+        and its columns, shape (units, columns a unit).  Units with another number of columns than
+        most are left out.
     """
-    taps = reading.source.taps
-    axis = reading.marks[::taps]
+    taps = linear_consumer.source.taps
+    axis = linear_consumer.group_ids[::taps]
     single = np.flatnonzero(axis == NO_GROUP)
     units: list[tuple[int, NDArray[np.intp]]] = [(NO_GROUP, np.array([p])) for p in single]
     order = np.argsort(axis, kind="stable")
@@ -314,6 +322,6 @@ def slots_of(reading: Reading) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return np.array([group for group, _ in kept], np.intp), columns.reshape(len(kept), -1)
 
 
-def sources_of(readings: Sequence[Reading]) -> tuple[Source, ...]:
-    """Give where rows come from, each once, in order."""
-    return tuple(dict.fromkeys(reading.source for reading in readings))
+def sources_of(linear_consumers: Sequence[LinearConsumer]) -> tuple[ConsumerInput, ...]:
+    """Return where rows come from, each once, in order."""
+    return tuple(dict.fromkeys(linear_consumer.source for linear_consumer in linear_consumers))

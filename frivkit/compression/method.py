@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.layer_groups import LayerGroup
-from frivkit.compression.plan import Plan, Resource, fitted
+from frivkit.compression.plan import Plan, Resource, ridge_fits
 from frivkit.compression.ridge import Fit
 from frivkit.measure.study import Study
 
@@ -40,8 +40,8 @@ class Basis(Protocol):
     Plans hold no fits: the refit adds them.
     """
 
-    def within(self, resource: Resource, share: float, multiple: int) -> Plan:
-        """Give the plan of least predicted error under a budget.
+    def for_budget(self, resource: Resource, share: float, multiple: int) -> Plan:
+        """Return the plan of least predicted error under a budget.
 
         Args:
             resource: What is counted.
@@ -54,8 +54,8 @@ class Basis(Protocol):
         """
         ...
 
-    def tolerating(self, tolerance: float) -> Plan:
-        """Give the smallest plan of which each reader loses a share of variance at most."""
+    def for_tolerance(self, tolerance: float) -> Plan:
+        """Return the smallest plan of which each reader loses a share of variance at most."""
         ...
 
 
@@ -65,7 +65,7 @@ Ranker = Callable[[LayerGroup, Study], NDArray[np.int64]]
 The study is of the calibration examples; it is there for rankings that look at more than moments.
 """
 
-Refactorer = Callable[[Calibration, Ranker, Allocation], Basis]
+BasisFactory = Callable[[Calibration, Ranker, Allocation], Basis]
 """Opens a basis for a model; raises ModelError where nothing of the model can leave."""
 
 Fitter = Callable[[Calibration, Plan], tuple[Fit, ...]]
@@ -82,4 +82,4 @@ class Refit:
     """
 
     fit: Fitter
-    quick: Fitter = fitted
+    quick: Fitter = ridge_fits

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.linear_consumers import Array, Source
+from frivkit.compression.linear_consumers import Array, ConsumerInput
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.progress import Progress
 from frivkit.runtime.memory import batch_size
-from frivkit.runtime.perturbed_model import run_whole_batches
+from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.units.moments import Moments
 
-HELD_OUT = 5
+VALIDATION_SHARE = 5
 """Every so manieth example is kept apart, to choose the strength of ridges by."""
 FEWEST = 24
-"""Patches of an example that are taken at least, where it has as many."""
+"""PatchReader of an example that are taken at least, where it has as many."""
 ENOUGH = 8
 """Rows a column beyond which more patches of an example are not needed."""
 FLAT = 4
@@ -35,31 +35,35 @@ WORKING = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sums:
+class PatchMoments:
     """What a pass over the data tells.
 
     Attributes:
         fitted: The moments of the examples that are fitted to.
-        held: Those of the examples kept apart; None where there were too few to keep any.
-        channels: Whether rows are single places of a patch, one column a position, since the
+        validation: Those of the examples kept apart; None where there were too few to keep any.
+        per_channel: Whether rows are single places of a patch, one column a position, since the
             moments of whole patches would not fit into memory.
     """
 
     fitted: Moments
-    held: Moments | None
-    channels: bool
+    validation: Moments | None
+    per_channel: bool
 
     @property
     def whole(self) -> Moments:
         """The moments of all examples."""
-        return self.fitted if self.held is None else self.fitted + self.held
+        return self.fitted if self.validation is None else self.fitted + self.validation
 
 
-class Patches:
+class PatchReader:
     """Takes rows out of the runtime."""
 
     def __init__(
-        self, model: Model, sources: Sequence[Source], device: Device, more: Sequence[str] = ()
+        self,
+        model: Model,
+        sources: Sequence[ConsumerInput],
+        device: Device,
+        more: Sequence[str] = (),
     ) -> None:
         """Make the session.
 
@@ -78,17 +82,17 @@ class Patches:
         self._session = Session(graph.ir, device)
 
     def tensors(self, inputs: Feeds) -> dict[str, NDArray[Any]]:
-        """Give every tensor for one batch of examples."""
+        """Return every tensor for one batch of examples."""
         wanted = [name for name in self._names if name not in self._given]
         feeds = {name: inputs[name] for name in self._inputs}
-        arrays = run_whole_batches(self._session, self._model, feeds, wanted)
+        arrays = run_padded(self._session, self._model, feeds, wanted)
         return {name: inputs[name] for name in self._given} | dict(zip(wanted, arrays, strict=True))
 
 
 def rows_of(
-    source: Source, tensor: NDArray[Any], picked: int | None, generator: np.random.Generator
+    source: ConsumerInput, tensor: NDArray[Any], picked: int | None, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Give rows of a tensor: patches for a convolution, places for others.
+    """Return rows of a tensor: patches for a convolution, places for others.
 
     Args:
         source: What is read.
@@ -134,8 +138,8 @@ def rows_of(
     return rows.astype(np.float32, copy=False)
 
 
-def output_sizes(source: Source, padded: Sequence[int]) -> tuple[int, ...]:
-    """Give how many patches there are along each place axis of a padded tensor."""
+def output_sizes(source: ConsumerInput, padded: Sequence[int]) -> tuple[int, ...]:
+    """Return how many patches there are along each place axis of a padded tensor."""
     geometry = source.geometry
     if geometry is None:
         raise ValueError("only a convolution reads patches")
@@ -147,8 +151,8 @@ def output_sizes(source: Source, padded: Sequence[int]) -> tuple[int, ...]:
     )
 
 
-def places_of(source: Source) -> int:
-    """Give how many rows one example has."""
+def places_of(source: ConsumerInput) -> int:
+    """Return how many rows one example has."""
     if source.geometry is None:
         return prod(source.shape) // source.shape[source.axis - 1]
     rank = len(source.geometry.kernel)
@@ -157,16 +161,16 @@ def places_of(source: Source) -> int:
     return prod(output_sizes(source, padded))
 
 
-def picked_of(source: Source, examples: int) -> int | None:
-    """Give how many places of each example are taken, None for all."""
+def picked_of(source: ConsumerInput, examples: int) -> int | None:
+    """Return how many places of each example are taken, None for all."""
     wanted = max(FEWEST, -(-ENOUGH * source.columns // examples))
     return None if wanted >= places_of(source) else wanted
 
 
 def chunks_of(
-    source: Source, tensor: NDArray[Any], data: Dataset, seed: int, first: int
+    source: ConsumerInput, tensor: NDArray[Any], data: Dataset, seed: int, first: int
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Give the rows of a batch, a bounded number at a time: always the same for the same data.
+    """Return the rows of a batch, a bounded number at a time: always the same for the same data.
 
     Args:
         source: What is read.
@@ -188,59 +192,61 @@ def chunks_of(
         yield first + start, len(part), rows_of(source, part, picked, generator)
 
 
-def sum_patches(
+def accumulate_patch_moments(
     model: Model,
-    sources: Sequence[Source],
+    sources: Sequence[ConsumerInput],
     data: Dataset,
     device: Device,
     *,
-    meets: Mapping[str, int] | None = None,
+    error_tensors: Mapping[str, int] | None = None,
     memory: int,
     seed: int,
     progress: Progress,
-) -> tuple[dict[Source, Sums], dict[str, float]]:
+) -> tuple[dict[ConsumerInput, PatchMoments], dict[str, float]]:
     """Sum the moments of all rows, and the variance of whole tensors.
 
-    ``meets`` names the tensors, and for each the axis along which its units lie.
+    ``error_tensor`` names the tensors, and for each the axis along which its units lie.
 
     Moments of sources that do not fit into memory together are summed in several passes.
 
     Returns:
-        The sums of each source, and for each tensor of ``meets`` the sum over its units of their
-        variance over examples and places.
+        The sums of each source, and for each tensor of ``error_tensor`` the sum over its units of
+        their variance over examples and places.
 
     Raises:
         ModelError: activations are not finite.
     """
-    found: dict[Source, Sums] = {}
+    found: dict[ConsumerInput, PatchMoments] = {}
     variances: dict[str, float] = {}
     for together in _passes(sources, memory):
-        more = {} if variances or meets is None else meets
-        patches = Patches(model, [source for source, _ in together], device, tuple(more))
-        adding = {source: _Adding(source, data.examples, channels=c) for source, c in together}
+        more = {} if variances or error_tensors is None else error_tensors
+        patches = PatchReader(model, [source for source, _ in together], device, tuple(more))
+        adding = {source: _Adding(source, data.examples, per_channel=c) for source, c in together}
         spreads = {name: _Spread(axis) for name, axis in more.items()}
         batch = batch_size(model.graph, memory, model.batch)
         progress.start("patches", data.examples)
         for first in range(0, data.examples, batch):
             inputs = data.read(first, min(first + batch, data.examples)).inputs
             tensors = patches.tensors(inputs)
-            for source, sums in adding.items():
+            for source, patch_moments in adding.items():
                 for start, count, rows in chunks_of(
                     source, tensors[source.tensor], data, seed, first
                 ):
-                    sums.add(rows, start, count)
+                    patch_moments.add(rows, start, count)
             for name, spread in spreads.items():
                 spread.add(tensors[name])
             progress.advance(len(next(iter(inputs.values()))))
         progress.finish()
-        found |= {source: sums.sums() for source, sums in adding.items()}
+        found |= {source: patch_moments.patch_moments() for source, patch_moments in adding.items()}
         variances |= {name: spread.variance for name, spread in spreads.items()}
     return found, variances
 
 
-def _passes(sources: Sequence[Source], memory: int) -> Iterator[list[tuple[Source, bool]]]:
+def _passes(
+    sources: Sequence[ConsumerInput], memory: int
+) -> Iterator[list[tuple[ConsumerInput, bool]]]:
     """Share sources out among passes; those whose patches do not fit are read by channels."""
-    together: list[tuple[Source, bool]] = []
+    together: list[tuple[ConsumerInput, bool]] = []
     left = memory
     for source in sources:
         channels = 8 * source.columns**2 * WORKING > memory
@@ -258,19 +264,19 @@ def _passes(sources: Sequence[Source], memory: int) -> Iterator[list[tuple[Sourc
 class _Adding:
     """The sums of one source, in the making."""
 
-    def __init__(self, source: Source, examples: int, *, channels: bool) -> None:
-        self._source, self._channels = source, channels
+    def __init__(self, source: ConsumerInput, examples: int, *, per_channel: bool) -> None:
+        self._source, self._per_channel = source, per_channel
         rows = examples * (places_of(source) if (n := picked_of(source, examples)) is None else n)
         # With few rows directions that no row has are told from others by rounding alone.
         self._type = np.float64 if rows < FLAT * source.columns else np.float32
-        self._apart = examples >= 2 * HELD_OUT
+        self._apart = examples >= 2 * VALIDATION_SHARE
         self._shift: Array | None = None
         self._parts: dict[bool, _Part] = {}
 
     def add(self, rows: NDArray[np.float32], first: int, count: int) -> None:
         """Add the rows of ``count`` examples from number ``first`` on."""
         each = len(rows) // count
-        if self._channels:
+        if self._per_channel:
             spread = self._source.spread
             units = rows.reshape(len(rows), -1, spread).transpose(0, 2, 1)
             rows = units.reshape(-1, units.shape[-1])
@@ -279,14 +285,14 @@ class _Adding:
             self._shift = rows.mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64)
         shifted = rows - self._shift.astype(np.float32)
         example = first + np.arange(count).repeat(each)
-        held = self._apart & (example % HELD_OUT == HELD_OUT - 1)
+        held = self._apart & (example % VALIDATION_SHARE == VALIDATION_SHARE - 1)
         for apart in (False, True):
             part = shifted[held == apart]
             if len(part):
                 self._parts.setdefault(apart, _Part(self._type)).add(part)
 
-    def sums(self) -> Sums:
-        """Give the sums."""
+    def patch_moments(self) -> PatchMoments:
+        """Return the sums."""
         shift = self._shift
         if shift is None:
             raise ModelError(f"tensor {self._source.tensor!r} was never read: give examples")
@@ -297,7 +303,7 @@ class _Adding:
                 f"tensor {self._source.tensor!r} holds activations that are not finite (or "
                 "overflow when squared): give other data"
             )
-        return Sums(fitted, held, self._channels)
+        return PatchMoments(fitted, held, self._per_channel)
 
 
 class _Part:
@@ -322,7 +328,7 @@ class _Part:
             self._sum()
 
     def moments(self, shift: Array) -> Moments:
-        """Give the moments of all rows."""
+        """Return the moments of all rows."""
         self._sum()
         return Moments(self._count, shift, self._total, self._gram)
 

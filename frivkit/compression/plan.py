@@ -9,14 +9,14 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, Reading
+from frivkit.compression.linear_consumers import Array, LinearConsumer
 from frivkit.compression.ridge import Fit, fit, sliced
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
 from frivkit.graph.surgery.factorize import factorize
 from frivkit.graph.surgery.narrow import narrow
-from frivkit.graph.surgery.set_weights import refit
+from frivkit.graph.surgery.set_weights import set_weights
 
 Resource = Literal["macs", "params", "units"]
 """What a budget is a share of."""
@@ -29,7 +29,7 @@ class Factors:
     """A node that becomes two, with fewer numbers between them than either side has.
 
     Attributes:
-        reading: The node.
+        linear_consumer: The node.
         first: What makes the numbers between of what the node reads, shape (columns, rank).
         second: What makes the outputs of them, shape (rank, outputs).
         bias: What is added, shape (outputs,); None where it does not change.
@@ -37,7 +37,7 @@ class Factors:
             their variance; None where none were kept apart.
     """
 
-    reading: Reading
+    linear_consumer: LinearConsumer
     first: Array
     second: Array
     bias: Array | None
@@ -73,24 +73,24 @@ class Plan:
         return not self.factors and all(flags.all() for flags in self.keep.values())
 
 
-def everything(calibration: Calibration) -> dict[str, NDArray[np.bool_]]:
-    """Give the flags under which all units stay."""
+def keep_all(calibration: Calibration) -> dict[str, NDArray[np.bool_]]:
+    """Return the flags under which all units stay."""
     return {site.name: np.ones(site.width, np.bool_) for site in calibration.site_map.sites}
 
 
-def readings_under(
+def affected_consumers(
     calibration: Calibration, keep: Keep
-) -> Iterator[tuple[Reading, NDArray[np.bool_]]]:
-    """Give every reading that loses columns, without the outputs that leave, and what stays."""
+) -> Iterator[tuple[LinearConsumer, NDArray[np.bool_]]]:
+    """Return every reading that loses columns, without the outputs that leave, and what stays."""
     stays = group_flags(calibration, keep)
-    for reading in calibration.readings:
-        columns = stays[reading.marks]
+    for linear_consumer in calibration.linear_consumers:
+        columns = stays[linear_consumer.group_ids]
         if not columns.all():
-            yield reading.narrowed(stays), columns
+            yield linear_consumer.narrowed(stays), columns
 
 
 def group_flags(calibration: Calibration, keep: Keep) -> NDArray[np.bool_]:
-    """Say of each group whether it stays; the last stands for what no group lies in."""
+    """Return of each group whether it stays; the last stands for what no group lies in."""
     groups = calibration.pruning_graph.groups
     stays = np.ones(groups.count + 1, np.bool_)
     for site, flags in keep.items():
@@ -98,30 +98,34 @@ def group_flags(calibration: Calibration, keep: Keep) -> NDArray[np.bool_]:
     return stays
 
 
-def fitted(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
+def ridge_fits(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     """Refit all that reads units that leave, by what the moments tell."""
     return tuple(
-        fit(reading, calibration.sums[reading.source], columns)
-        for reading, columns in readings_under(calibration, plan.keep)
+        fit(linear_consumer, calibration.patch_moments[linear_consumer.source], columns)
+        for linear_consumer, columns in affected_consumers(calibration, plan.keep)
     )
 
 
-def cut(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
+def keep_weights(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     """Let all that reads units that leave keep its weights for those that stay."""
     return tuple(
-        sliced(reading, columns) for reading, columns in readings_under(calibration, plan.keep)
+        sliced(linear_consumer, columns)
+        for linear_consumer, columns in affected_consumers(calibration, plan.keep)
     )
 
 
-def thinned(calibration: Calibration, plan: Plan) -> ir.Model:
-    """Give the thinner model."""
+def apply_plan(calibration: Calibration, plan: Plan) -> ir.Model:
+    """Return the thinner model."""
     model = narrow(calibration.model, calibration.site_map, plan.keep)
     new = {
-        each.reading.consumer.node: (each.reading.weight(each.matrix, each.columns), each.bias)
+        each.linear_consumer.consumer.node: (
+            each.linear_consumer.weight(each.matrix, each.columns),
+            each.bias,
+        )
         for each in plan.fits
     }
-    model = refit(model, new)
-    halves = {each.reading.consumer.node: _halves(each) for each in plan.factors}
+    model = set_weights(model, new)
+    halves = {each.linear_consumer.consumer.node: _halves(each) for each in plan.factors}
     return factorize(model, halves) if halves else model
 
 
@@ -155,7 +159,7 @@ def _biases(calibration: Calibration, keep: Keep | None) -> int:
     if keep is None:
         return 0
     return sum(
-        reading.matrix.shape[1]
-        for reading, _ in readings_under(calibration, keep)
-        if reading.consumer.bias is None and reading.centred
+        linear_consumer.matrix.shape[1]
+        for linear_consumer, _ in affected_consumers(calibration, keep)
+        if linear_consumer.consumer.bias is None and linear_consumer.has_bias_freedom
     )

@@ -29,7 +29,7 @@ class Ranking:
 
 
 def ranked(layer_group: LayerGroup, places: NDArray[np.int64]) -> Ranking:
-    """Give the ranking that an order of places makes: what nothing reads leaves first, and free.
+    """Return the ranking that an order of places makes: what nothing reads leaves first, and free.
 
     Args:
         layer_group: The bundle.

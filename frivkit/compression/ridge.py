@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.linear_consumers import Array, Reading
-from frivkit.compression.patch_moments import Sums
+from frivkit.compression.linear_consumers import Array, LinearConsumer
+from frivkit.compression.patch_moments import PatchMoments
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)
 """Ridges that are tried, as shares of the mean variance of a column."""
@@ -23,7 +23,7 @@ class Fit:
     """New weights of one node.
 
     Attributes:
-        reading: The node.
+        linear_consumer: The node.
         columns: Which columns stay, shape (columns,).
         matrix: The refitted matrix, shape (columns that stay, outputs).
         bias: The refitted bias, shape (outputs,); None where it does not change.
@@ -32,7 +32,7 @@ class Fit:
             their variance; None where none were kept apart.
     """
 
-    reading: Reading
+    linear_consumer: LinearConsumer
     columns: NDArray[np.bool_]
     matrix: Array
     bias: Array | None
@@ -40,7 +40,9 @@ class Fit:
     error: float | None
 
 
-def fit(reading: Reading, sums: Sums, columns: NDArray[np.bool_]) -> Fit:
+def fit(
+    linear_consumer: LinearConsumer, patch_moments: PatchMoments, columns: NDArray[np.bool_]
+) -> Fit:
     """Fit the columns that stay to the outputs of all.
 
     The ridge pulls towards the original weights of these columns, not towards zero.  Its strength
@@ -50,32 +52,32 @@ def fit(reading: Reading, sums: Sums, columns: NDArray[np.bool_]) -> Fit:
         Ridge regression, Hoerl and Kennard, Technometrics 12(1), 1970; least squares on
         activations as in Casper et al., "Frivolous Units", AAAI 2021, appendix C.
     """
-    if sums.channels:
-        return _fit_channels(reading, sums, columns)
+    if patch_moments.per_channel:
+        return _fit_channels(linear_consumer, patch_moments, columns)
     best, error = UNTRIED, None
-    if sums.held is not None:
-        best, lost, made = tried(reading, sums, columns)
+    if patch_moments.validation is not None:
+        best, lost, made = tried(linear_consumer, patch_moments, columns)
         error = float(lost.sum() / made.sum()) if made.sum() > 0 else 0.0
-    mean, covariance = _first_two(reading, sums, fitted=False)
-    cross = covariance[columns] @ reading.matrix
-    matrix = solve(covariance, columns, best, cross, reading.matrix)
+    mean, covariance = _first_two(linear_consumer, patch_moments, fitted=False)
+    cross = covariance[columns] @ linear_consumer.matrix
+    matrix = solve(covariance, columns, best, cross, linear_consumer.matrix)
     bias = None
-    if reading.centred:
-        bias = reading.bias + mean @ reading.matrix - mean[columns] @ matrix
-    return Fit(reading, columns, matrix, bias, best, error)
+    if linear_consumer.has_bias_freedom:
+        bias = linear_consumer.bias + mean @ linear_consumer.matrix - mean[columns] @ matrix
+    return Fit(linear_consumer, columns, matrix, bias, best, error)
 
 
 def tried(
-    reading: Reading,
-    sums: Sums,
+    linear_consumer: LinearConsumer,
+    patch_moments: PatchMoments,
     columns: NDArray[np.bool_],
     strengths: Sequence[float] = STRENGTHS,
 ) -> tuple[float, Array, Array]:
     """Find the ridge that does best on the examples kept apart, fitted to the others.
 
     Args:
-        reading: The node.
-        sums: The moments of whole patches, with examples kept apart.
+        linear_consumer: The node.
+        patch_moments: The moments of whole patches, with examples kept apart.
         columns: Which columns stay, shape (columns,).
         strengths: The ridges to try.
 
@@ -83,38 +85,40 @@ def tried(
         The strength, and for each output the squared error and the variance on the examples kept
         apart, shape (outputs,).
     """
-    mean, covariance = _first_two(reading, sums, fitted=True)
-    unseen = _about(reading, sums, mean)
-    cross = covariance[columns] @ reading.matrix
+    mean, covariance = _first_two(linear_consumer, patch_moments, fitted=True)
+    unseen = _about(linear_consumer, patch_moments, mean)
+    cross = covariance[columns] @ linear_consumer.matrix
     errors = []
     for strength in strengths:
-        change = reading.matrix.copy()
-        change[columns] -= solve(covariance, columns, strength, cross, reading.matrix)
+        change = linear_consumer.matrix.copy()
+        change[columns] -= solve(covariance, columns, strength, cross, linear_consumer.matrix)
         errors.append(np.einsum("ij,ij->j", change, unseen @ change))
     best = int(np.argmin([error.sum() for error in errors]))
-    made = np.einsum("ij,ij->j", reading.matrix, unseen @ reading.matrix)
+    made = np.einsum("ij,ij->j", linear_consumer.matrix, unseen @ linear_consumer.matrix)
     return strengths[best], errors[best], made
 
 
-def sliced(reading: Reading, columns: NDArray[np.bool_]) -> Fit:
-    """Give the original weights of the columns that stay."""
-    return Fit(reading, columns, reading.matrix[columns], None, 0.0, None)
+def sliced(linear_consumer: LinearConsumer, columns: NDArray[np.bool_]) -> Fit:
+    """Return the original weights of the columns that stay."""
+    return Fit(linear_consumer, columns, linear_consumer.matrix[columns], None, 0.0, None)
 
 
-def _first_two(reading: Reading, sums: Sums, *, fitted: bool) -> tuple[Array, Array]:
-    """Give mean and covariance; behind overlapping patches zero and the second moment."""
-    moments = sums.fitted if fitted else sums.whole
-    if reading.centred:
+def _first_two(
+    linear_consumer: LinearConsumer, patch_moments: PatchMoments, *, fitted: bool
+) -> tuple[Array, Array]:
+    """Return mean and covariance; behind overlapping patches zero and the second moment."""
+    moments = patch_moments.fitted if fitted else patch_moments.whole
+    if linear_consumer.has_bias_freedom:
         return moments.mean, moments.covariance
     return np.zeros(moments.units), moments.covariance + np.outer(moments.mean, moments.mean)
 
 
-def _about(reading: Reading, sums: Sums, mean: Array) -> Array:
-    """Give the second moment of the examples kept apart about the mean that is fitted with."""
-    held = sums.held
+def _about(linear_consumer: LinearConsumer, patch_moments: PatchMoments, mean: Array) -> Array:
+    """Return the second moment of the examples kept apart about the mean that is fitted with."""
+    held = patch_moments.validation
     if held is None:
         raise ValueError("no examples were kept apart")
-    step = held.mean - (mean if reading.centred else 0.0)
+    step = held.mean - (mean if linear_consumer.has_bias_freedom else 0.0)
     second: Array = held.covariance + np.outer(step, step)
     return second
 
@@ -142,22 +146,28 @@ def solve(
     return solved
 
 
-def _fit_channels(reading: Reading, sums: Sums, columns: NDArray[np.bool_]) -> Fit:
+def _fit_channels(
+    linear_consumer: LinearConsumer, patch_moments: PatchMoments, columns: NDArray[np.bool_]
+) -> Fit:
     """Let positions that stay take over those that left, alike at every place of a patch."""
-    taps = reading.source.spread
+    taps = linear_consumer.source.spread
     stays = columns.reshape(-1, taps)[:, 0]
-    whole = sums.whole
+    whole = patch_moments.whole
     covariance = (
-        whole.covariance if reading.centred else whole.covariance + np.outer(whole.mean, whole.mean)
+        whole.covariance
+        if linear_consumer.has_bias_freedom
+        else whole.covariance + np.outer(whole.mean, whole.mean)
     )
     inner = covariance[np.ix_(stays, stays)]
     floor = UNTRIED * float(covariance.diagonal().mean()) or 1.0
     inner[np.diag_indices_from(inner)] += floor
     share = np.linalg.solve(inner, covariance[np.ix_(stays, ~stays)])
-    by_place = reading.matrix.reshape(len(stays), taps, -1)
+    by_place = linear_consumer.matrix.reshape(len(stays), taps, -1)
     fitted = by_place[stays] + np.einsum("kr,rtm->ktm", share, by_place[~stays])
     bias = None
-    if reading.centred:
+    if linear_consumer.has_bias_freedom:
         before = np.einsum("c,ctm->m", whole.mean, by_place)
-        bias = reading.bias + before - np.einsum("k,ktm->m", whole.mean[stays], fitted)
-    return Fit(reading, columns, fitted.reshape(-1, by_place.shape[-1]), bias, UNTRIED, None)
+        bias = linear_consumer.bias + before - np.einsum("k,ktm->m", whole.mean[stays], fitted)
+    return Fit(
+        linear_consumer, columns, fitted.reshape(-1, by_place.shape[-1]), bias, UNTRIED, None
+    )

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, Reading
+from frivkit.compression.linear_consumers import Array, LinearConsumer
 from frivkit.compression.plan import Keep, group_flags
-from frivkit.units.elimination import stand_in
+from frivkit.units.elimination import reconstruct
 
 PRUNABLE = 0.01
 """Share of the variance of what a reader makes that all prunable units together may cost it."""
@@ -28,7 +28,7 @@ REDUNDANT = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kinds:
+class UnitKinds:
     """Which groups of units that leave are of which kind.
 
     Attributes:
@@ -42,7 +42,7 @@ class Kinds:
     redundant: NDArray[np.bool_]
 
 
-def kinds_of(calibration: Calibration, keep: Keep) -> Kinds:
+def unit_kinds_of(calibration: Calibration, keep: Keep) -> UnitKinds:
     """Tell prunable and redundant units among those that leave.
 
     Where the moments of whole patches are not there, no unit that such a reader reads is told to
@@ -55,21 +55,21 @@ def kinds_of(calibration: Calibration, keep: Keep) -> Kinds:
         if left.all():
             continue
         covariance = layer_group.covariance
-        found = stand_in(np.zeros(len(left)), covariance, left, layer_group.ridge)
+        found = reconstruct(np.zeros(len(left)), covariance, left, layer_group.ridge)
         variance = covariance.diagonal()
         known = found.unexplained <= REDUNDANT * variance
         redundant[layer_group.groups[~left & known]] = True
         prunable[_droppable(calibration, layer_group.groups[~left])] = True
-    return Kinds(~stays, prunable, redundant)
+    return UnitKinds(~stays, prunable, redundant)
 
 
 def _droppable(calibration: Calibration, leaving: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Give the most groups, the cheapest first, that can go together without any refit."""
+    """Return the most groups, the cheapest first, that can go together without any refit."""
     costs = [
         cost
-        for reading in calibration.readings
-        if np.isin(leaving, reading.marks).any()
-        for cost in [_zeroed(calibration, reading, leaving)]
+        for linear_consumer in calibration.linear_consumers
+        if np.isin(leaving, linear_consumer.group_ids).any()
+        for cost in [_zeroed(calibration, linear_consumer, leaving)]
     ]
     if not costs:
         return leaving  # nothing reads them
@@ -83,19 +83,24 @@ def _droppable(calibration: Calibration, leaving: NDArray[np.intp]) -> NDArray[n
     return leaving[order[:count]]
 
 
-def _zeroed(calibration: Calibration, reading: Reading, leaving: NDArray[np.intp]) -> Array:
-    """Give what setting groups to zero costs a reader: sums over any set are its squared error."""
-    sums = calibration.sums[reading.source]
-    variance = calibration.variances.get(reading.meets, 0.0)
+def _zeroed(
+    calibration: Calibration, linear_consumer: LinearConsumer, leaving: NDArray[np.intp]
+) -> Array:
+    """Return what setting groups to zero costs a reader: summed over a set, its squared error."""
+    patch_moments = calibration.patch_moments[linear_consumer.source]
+    variance = calibration.variances.get(linear_consumer.error_tensor, 0.0)
     count = len(leaving)
     if variance <= 0:
         return np.zeros((count, count))
-    if sums.channels:
+    if patch_moments.per_channel:
         return np.full((count, count), np.inf)
     place = {int(group): i for i, group in enumerate(leaving)}
-    where = np.array([place.get(int(mark), -1) for mark in reading.marks])
+    where = np.array([place.get(int(mark), -1) for mark in linear_consumer.group_ids])
     mine = where >= 0
-    moments, weights = sums.whole, (reading.matrix * reading.gain)[mine]
+    moments, weights = (
+        patch_moments.whole,
+        (linear_consumer.matrix * linear_consumer.output_scale)[mine],
+    )
     second = moments.covariance[np.ix_(mine, mine)] + np.outer(*[moments.mean[mine]] * 2)
     total = np.zeros((count, count))
     np.add.at(

@@ -1,16 +1,16 @@
 """Examples: read lazily in batches, prepared as a data spec says, fitted to a model's inputs."""
 
 from frivkit.data.dataset import Dataset, open_data
-from frivkit.data.source import Array, Batch, Records, Source, TensorSpec, input_columns
+from frivkit.data.source import Array, Batch, DataSource, SourceFactory, TensorSpec, input_columns
 from frivkit.data.spec import DataSpec
 
 __all__ = [
     "Array",
     "Batch",
+    "DataSource",
     "DataSpec",
     "Dataset",
-    "Records",
-    "Source",
+    "SourceFactory",
     "TensorSpec",
     "input_columns",
     "open_data",

@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from frivkit.data.preprocess import DTYPES, Distortion, Preparation, prepare, stored_layout
+from frivkit.data.preprocess import DTYPES, Augmentation, Preparation, prepare, stored_layout
 from frivkit.data.source import Array, TensorSpec
 from frivkit.data.spec import DataSpec
 from frivkit.errors import DataError, unknown_name
@@ -18,7 +18,7 @@ EXAMPLE_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class InputAdapter:
     """How one stored column becomes one input.
 
     Attributes:
@@ -33,24 +33,26 @@ class Feed:
     rounded: str | None
     tensor: TensorSpec
 
-    def __call__(self, stored: Array, first: int, distort: Distortion | None = None) -> Array:
+    def __call__(self, stored: Array, first: int, augment: Augmentation | None = None) -> Array:
         """Turn stored examples, shape (n, *stored), into the input, shape (n, *tensor.shape).
 
-        With ``distort``, images are distorted instead of cropped.
+        With ``augment``, images are distorted instead of cropped.
 
         Raises:
             DataError: a number is not finite or cannot be held; ``first`` is the index of the
                 first example, for the message.
         """
-        batch = self.preparation(stored, distort)
+        batch = self.preparation(stored, augment)
         if self.rounded is not None:
             batch = converted(batch, self.rounded, self.column, first)
         batch = converted(batch, self.tensor.dtype, self.column, first)
         return batch.reshape(len(stored), *full(self.tensor))
 
 
-def feed(spec: DataSpec, column: str, stored: TensorSpec, wanted: TensorSpec | None) -> Feed:
-    """Say how a stored column becomes the input that is wanted.
+def adapt_column(
+    spec: DataSpec, column: str, stored: TensorSpec, wanted: TensorSpec | None
+) -> InputAdapter:
+    """Return how a stored column becomes the input that is wanted.
 
     Args:
         spec: Its shared keys are applied.
@@ -73,7 +75,7 @@ def feed(spec: DataSpec, column: str, stored: TensorSpec, wanted: TensorSpec | N
         raise unknown_name("dtype", rounded, DTYPES)
     if wanted is None:
         tensor = TensorSpec(column, rounded or "float32", preparation.shape)
-        return Feed(column, preparation, rounded, tensor)
+        return InputAdapter(column, preparation, rounded, tensor)
     if wanted.dtype not in DTYPES:
         raise DataError(f"the model's input {wanted.name!r} takes {wanted.dtype}; no data is that")
     shape = adapted(preparation.shape, wanted.shape)
@@ -84,28 +86,28 @@ def feed(spec: DataSpec, column: str, stored: TensorSpec, wanted: TensorSpec | N
             f"{wanted.name!r} takes {asked}; {advice(given, wanted.shape)}"
         )
     check_dtype(column, rounded or preparation.dtype, wanted.name, wanted.dtype)
-    return Feed(column, preparation, rounded, TensorSpec(wanted.name, wanted.dtype, shape))
+    return InputAdapter(column, preparation, rounded, TensorSpec(wanted.name, wanted.dtype, shape))
 
 
 def full(tensor: TensorSpec) -> Shape:
-    """Give a shape all of whose sizes are known."""
+    """Return a shape all of whose sizes are known."""
     return tuple(size for size in tensor.shape if size is not None)
 
 
 def size_in_bytes(tensor: TensorSpec) -> int:
-    """Give the bytes of one example."""
+    """Return the bytes of one example."""
     return np.dtype(tensor.dtype).itemsize * prod(full(tensor))
 
 
 def matches(shape: Shape, wanted: Wanted) -> bool:
-    """Tell whether ``shape`` has the sizes that are ``wanted``, None being any size."""
+    """Whether ``shape`` has the sizes that are ``wanted``, None being any size."""
     return len(shape) == len(wanted) and all(
         want is None or size == want for size, want in zip(shape, wanted, strict=True)
     )
 
 
 def adapted(shape: Shape, wanted: Wanted) -> Shape | None:
-    """Give the shape in which an example fits an input, or None if it does not.
+    """Return the shape in which an example fits an input, or None if it does not.
 
     The first of these that matches is taken; none moves a number:
 
@@ -131,7 +133,7 @@ def adapted(shape: Shape, wanted: Wanted) -> Shape | None:
 
 
 def advice(shape: Shape, wanted: Wanted) -> str:
-    """Say which key would make examples of that shape fit, if one would."""
+    """Return which key would make examples of that shape fit, if one would."""
     if len(shape) == len(wanted) == 3:
         if matches((shape[2], *shape[:2]), wanted):
             return "layout=nchw would fit"
@@ -161,7 +163,7 @@ def check_dtype(column: str, dtype: str, name: str, wanted: str) -> None:
 
 
 def converted(batch: Array, dtype: str, column: str, first: int) -> Array:
-    """Give a batch in another number type, whole numbers being rounded to.
+    """Return a batch in another number type, whole numbers being rounded to.
 
     Args:
         batch: Shape (n, ...), examples first.
@@ -195,7 +197,7 @@ def converted(batch: Array, dtype: str, column: str, first: int) -> Array:
 
 
 def class_labels(stored: Array, first: int) -> Array:
-    """Give labels as int64, shape (n,).
+    """Return labels as int64, shape (n,).
 
     Raises:
         DataError: one is negative.

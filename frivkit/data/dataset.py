@@ -1,6 +1,6 @@
 """Data: examples read lazily in batches, prepared as the spec says, fitted to a model's inputs.
 
-A source (a plugin's offer) turns a :class:`DataSpec` into :class:`Records`, stored examples of
+A source (a plugin's offer) turns a :class:`DataSpec` into :class:`DataSource`, stored examples of
 which any rows can be read.  A :class:`Dataset` prepares them and fits them to a model.
 """
 
@@ -11,10 +11,17 @@ from functools import cached_property
 
 import numpy as np
 
-from frivkit.data.adapt import Feed, check_labels, class_labels, feed, full, size_in_bytes
-from frivkit.data.preprocess import Distortion
-from frivkit.data.random_labels import relabelled
-from frivkit.data.source import Array, Batch, Records, Source, TensorSpec, input_columns
+from frivkit.data.adapt import (
+    InputAdapter,
+    adapt_column,
+    check_labels,
+    class_labels,
+    full,
+    size_in_bytes,
+)
+from frivkit.data.preprocess import Augmentation
+from frivkit.data.random_labels import with_random_labels
+from frivkit.data.source import Array, Batch, DataSource, SourceFactory, TensorSpec, input_columns
 from frivkit.data.spec import DataSpec
 from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.hooks.registry import Registry, installed
@@ -22,10 +29,10 @@ from frivkit.hooks.registry import Registry, installed
 __all__ = [
     "Array",
     "Batch",
+    "DataSource",
     "DataSpec",
     "Dataset",
-    "Records",
-    "Source",
+    "SourceFactory",
     "TensorSpec",
     "input_columns",
     "open_data",
@@ -59,11 +66,11 @@ class Dataset:
     """
 
     def __init__(
-        self, spec: DataSpec, records: Records, inputs: Sequence[TensorSpec] | None = None
+        self, spec: DataSpec, records: DataSource, inputs: Sequence[TensorSpec] | None = None
     ) -> None:
         self.spec = str(spec)
         self._options = {key: value for key, value in spec.options.items() if key != "n"}
-        self._records = records = relabelled(spec, records)
+        self._records = records = with_random_labels(spec, records)
         self.examples = records.examples
         if "n" in spec.options:
             self.examples = min(self.examples, spec.whole("n", default=1, least=1))
@@ -75,7 +82,7 @@ class Dataset:
             check_labels(spec, records.columns["y"])
         wanted = {tensor.name: tensor for tensor in inputs or ()}
         self._feeds = {
-            name: feed(spec, column, records.columns[column], wanted.get(name))
+            name: adapt_column(spec, column, records.columns[column], wanted.get(name))
             for name, column in feeding.items()
         }
         self.inputs = tuple(each.tensor for each in self._feeds.values())
@@ -93,7 +100,7 @@ class Dataset:
         return hashlib.sha256(told.encode()).hexdigest()
 
     def read(self, start: int, stop: int) -> Batch:
-        """Give examples ``start`` to ``stop`` - 1; only these are read from the source.
+        """Return examples ``start`` to ``stop`` - 1; only these are read from the source.
 
         Beyond the batch itself, memory is bounded whatever its size.
 
@@ -119,8 +126,8 @@ class Dataset:
                 labels[rows] = class_labels(stored["y"], first)
         return Batch(inputs, labels, start)
 
-    def stored(self, start: int, stop: int) -> Mapping[str, Array]:
-        """Give examples ``start`` to ``stop`` - 1 as they are stored, by column.
+    def read_raw(self, start: int, stop: int) -> Mapping[str, Array]:
+        """Return examples ``start`` to ``stop`` - 1 as they are stored, by column.
 
         Raises:
             DataError: the source cannot be read.
@@ -130,14 +137,14 @@ class Dataset:
             raise ValueError(f"examples {start} to {stop} of {self.examples}")
         return self._stored(start, stop)
 
-    def prepared(
-        self, stored: Mapping[str, Array], distort: Distortion | None = None, first: int = 0
+    def preprocess(
+        self, stored: Mapping[str, Array], augment: Augmentation | None = None, first: int = 0
     ) -> Batch:
-        """Prepare examples that :meth:`stored` gave, or any choice among them.
+        """Prepare examples that :meth:`read_raw` gave, or any choice among them.
 
         Args:
             stored: Examples by column, shapes (n, ...).
-            distort: Distorts images, which then are not cropped; None to prepare them as
+            augment: Distorts images, which then are not cropped; None to prepare them as
                 :meth:`read` does.
             first: Index of the first example, for messages.
 
@@ -146,18 +153,18 @@ class Dataset:
                 ``first``, and its column.
         """
         inputs = {
-            name: np.array(each(stored[each.column], first, distort))  # the caller's to change
+            name: np.array(each(stored[each.column], first, augment))  # the caller's to change
             for name, each in self._feeds.items()
         }
         return Batch(inputs, class_labels(stored["y"], first) if self.has_labels else None, first)
 
     @property
     def images(self) -> bool:
-        """Tell whether all inputs are prepared from images, which can be distorted."""
+        """Whether all inputs are prepared from images, which can be distorted."""
         return all(each.preparation.layout for each in self._feeds.values())
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Give all examples in order, ``size`` at a time; the last batch may be smaller.
+        """Return all examples in order, ``size`` at a time; the last batch may be smaller.
 
         Raises:
             ValueError: ``size`` is below 1.
@@ -224,7 +231,7 @@ def open_data(
             raise UsageError(f"{examples} examples are asked for; ask for 1 or more")
         spec = spec.with_options(n=min(examples, spec.whole("n", default=examples, least=1)))
     name, local = _resolved(spec, registry)
-    source: Source = registry.load("data_sources", name)
+    source: SourceFactory = registry.load("data_sources", name)
     try:
         records = source(local, tuple(inputs or ()))
     except FrivkitError:
@@ -235,7 +242,7 @@ def open_data(
 
 
 def _resolved(spec: DataSpec, registry: Registry) -> tuple[str, DataSpec]:
-    """Give the offer's name and the spec that its source is to see."""
+    """Return the offer's name and the spec that its source is to see."""
     plugins = {plugin.name for plugin in registry.plugins}
     if spec.path is None or spec.name not in plugins - set(registry.offers("data_sources")):
         return spec.name, spec
@@ -243,7 +250,7 @@ def _resolved(spec: DataSpec, registry: Registry) -> tuple[str, DataSpec]:
     return f"{spec.name}:{name}", DataSpec(name, path if colon else None, spec.options)
 
 
-def _warnings(feeds: Iterable[Feed]) -> Iterator[str]:
+def _warnings(feeds: Iterable[InputAdapter]) -> Iterator[str]:
     for each in feeds:
         if len(each.preparation.shape) == 1 < sum(size > 1 for size in full(each.tensor)):
             yield f"flat examples of {each.column!r} are read as {each.tensor.shape}, row by row"

@@ -16,7 +16,7 @@ from frivkit.errors import DataError, UsageError
 
 Step = Callable[[Array], Array]
 
-Distortion = Callable[[Array, str, tuple[int, int]], Array]
+Augmentation = Callable[[Array, str, tuple[int, int]], Array]
 """Changes images at random: called with a batch, shape (n, *example), the letters of an example's
 axes (see :func:`stored_layout`) and the height and width to give; leaves the batch as it is."""
 
@@ -48,25 +48,25 @@ class Preparation:
     layout: str = ""
     cropped: tuple[int, int] = (0, 0)
 
-    def __call__(self, batch: Array, distort: Distortion | None = None) -> Array:
+    def __call__(self, batch: Array, augment: Augmentation | None = None) -> Array:
         """Prepare a batch, shape (n, *stored) to (n, *shape).
 
-        With ``distort``, images are distorted instead of cropped, and what follows is done to the
+        With ``augment``, images are distorted instead of cropped, and what follows is done to the
         distorted ones.
         """
-        before, after = self.cut if distort is not None else (len(self.steps), len(self.steps))
+        before, after = self.cut if augment is not None else (len(self.steps), len(self.steps))
         with np.errstate(all="ignore"):  # what is not finite is reported later, by example
             for step in self.steps[:before]:
                 batch = step(batch)
-            if distort is not None:
-                batch = distort(batch, self.layout, self.cropped)
+            if augment is not None:
+                batch = augment(batch, self.layout, self.cropped)
             for step in self.steps[after:]:
                 batch = step(batch)
         return batch
 
 
 def stored_layout(shape: tuple[int, ...]) -> str:
-    """Tell how an example of that shape is laid out, in letters for its axes; "" for no image.
+    """Return how an example of that shape is laid out, in letters for its axes; "" for no image.
 
     1. Two axes are height and width.
     2. Three axes are channels last if only the last of the outer two holds 1, 3 or 4.
@@ -83,7 +83,7 @@ def stored_layout(shape: tuple[int, ...]) -> str:
 
 
 def prepare(spec: DataSpec, column: str, shape: tuple[int, ...], dtype: str) -> Preparation:
-    """Give the preparation that the shared keys of ``spec`` ask for.
+    """Return the preparation that the shared keys of ``spec`` ask for.
 
     The value computed is ``(x * scale - mean) / std`` of the resized, then cropped image, then
     standardised by image, then resized once more.  Mean and std are in the stored order of
@@ -114,7 +114,7 @@ def prepare(spec: DataSpec, column: str, shape: tuple[int, ...], dtype: str) -> 
 
 
 def resize_axis(batch: Array, axis: int, size: int) -> Array:
-    """Give ``batch`` with one axis resized to ``size`` places by linear interpolation.
+    """Return ``batch`` with one axis resized to ``size`` places by linear interpolation.
 
     Places are pixel centres at halves, edges are repeated, and nothing is smoothed before
     shrinking; resizing height, then width, is bilinear interpolation as torch's ``interpolate``
@@ -145,7 +145,7 @@ def resize_axis(batch: Array, axis: int, size: int) -> Array:
 
 
 def crop_axis(batch: Array, axis: int, size: int) -> Array:
-    """Give the middle ``size`` places of one axis; of two middles, the one nearer the start.
+    """Return the middle ``size`` places of one axis; of two middles, the one nearer the start.
 
     Example:
         >>> crop_axis(np.arange(5), axis=0, size=2)
@@ -156,7 +156,7 @@ def crop_axis(batch: Array, axis: int, size: int) -> Array:
 
 
 def standardised(batch: Array) -> Array:
-    """Give each example less its mean, over its standard deviation.
+    """Return each example less its mean, over its standard deviation.
 
     The deviation is taken as 1 / sqrt(values of the example) where it is less, so that an example
     without contrast becomes zeros.
@@ -210,7 +210,7 @@ class _Plan:
             self._set(axis, length)
 
     def places(self) -> tuple[int, int]:
-        """Give height and width; zeros for no image."""
+        """Return height and width; zeros for no image."""
         if not self.layout:
             return (0, 0)
         return (self.shape[self.layout.index("h")], self.shape[self.layout.index("w")])
@@ -262,7 +262,7 @@ class _Plan:
             self.shape = tuple(sizes[axis] for axis in wanted)
 
     def _lengths(self, key: str) -> list[tuple[int, int]]:
-        """Give (axis, length) of height and width; nothing without the key."""
+        """Return (axis, length) of height and width; nothing without the key."""
         sizes = self.spec.sizes(key)
         if sizes is None:
             return []
@@ -272,7 +272,7 @@ class _Plan:
         return [(self.layout.index("h"), sizes[0]), (self.layout.index("w"), sizes[-1])]
 
     def _operand(self, key: str, numbers: tuple[float, ...]) -> Array:
-        """Give the numbers in a shape that broadcasts over a batch: one, or one a channel."""
+        """Return the numbers in a shape that broadcasts over a batch: one, or one a channel."""
         if len(numbers) == 1:
             return np.array(numbers[0])
         channel = 0 if len(self.shape) == 1 else self.layout.find("c")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from frivkit.data.source import Array, Records, TensorSpec
+from frivkit.data.source import Array, DataSource, TensorSpec
 from frivkit.data.spec import DataSpec
 from frivkit.errors import DataError, UsageError
 
@@ -14,8 +14,8 @@ BLOCK = 4096  # labels that are drawn together
 READ = 1024  # examples that are read together where classes have to be counted
 
 
-def relabelled(spec: DataSpec, records: Records) -> Records:
-    """Give ``records`` with the labels that ``labels`` and ``labels_seed`` of a spec ask for.
+def with_random_labels(spec: DataSpec, records: DataSource) -> DataSource:
+    """Return ``records`` with the labels that ``labels`` and ``labels_seed`` of a spec ask for.
 
     ``labels=random`` draws each label from a uniform distribution over the classes.  The label of
     example i depends on ``labels_seed`` (default 0), the split, the number of classes and i only.
@@ -62,28 +62,28 @@ class RandomLabels:
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
 
-    def __init__(self, records: Records, seed: int, split: str, classes: int) -> None:
+    def __init__(self, records: DataSource, seed: int, split: str, classes: int) -> None:
         self.classes = classes
         self._records = records
         self._key = np.array([seed, SPLITS[split]], np.uint64)
 
     @property
     def examples(self) -> int:
-        """Give the number of examples."""
+        """Return the number of examples."""
         return self._records.examples
 
     @property
     def columns(self) -> Mapping[str, TensorSpec]:
-        """Give number type and shape of one example, by column."""
+        """Return number type and shape of one example, by column."""
         return {**self._records.columns, "y": TensorSpec("y", "int64", ())}
 
     @property
     def digest(self) -> str:
-        """Give the digest of the stored content; the dataset adds the spec's keys to it."""
+        """Return the digest of the stored content; the dataset adds the spec's keys to it."""
         return self._records.digest
 
     def read(self, start: int, stop: int) -> dict[str, Array]:
-        """Give examples ``start`` to ``stop`` - 1 of every column."""
+        """Return examples ``start`` to ``stop`` - 1 of every column."""
         blocks = range(start // BLOCK, -(-stop // BLOCK))
         labels = np.concatenate([self._block(block) for block in blocks])
         first = start - blocks.start * BLOCK
@@ -94,8 +94,8 @@ class RandomLabels:
         return np.random.Generator(stream).integers(0, self.classes, BLOCK)
 
 
-def _classes(records: Records) -> int:
-    """Give the number of classes: what the source says, else one more than the largest label."""
+def _classes(records: DataSource) -> int:
+    """Return the number of classes: what the source says, else one more than the largest label."""
     known: Any = getattr(records, "classes", None)
     if known:
         return int(known)

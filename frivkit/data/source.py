@@ -36,7 +36,7 @@ class Batch:
     first: int
 
 
-class Records(Protocol):
+class DataSource(Protocol):
     """Stored examples, as a source gives them.
 
     Attributes:
@@ -59,14 +59,14 @@ class Records(Protocol):
     def digest(self) -> str: ...  # noqa: D102  # described above
 
     def read(self, start: int, stop: int) -> Mapping[str, Array]:
-        """Give examples ``start`` to ``stop`` - 1, at least one, of every column.
+        """Return examples ``start`` to ``stop`` - 1, at least one, of every column.
 
         The same rows have the same bytes however they are asked for.
         """
         ...
 
 
-Source = Callable[[DataSpec, Sequence[TensorSpec]], Records]
+SourceFactory = Callable[[DataSpec, Sequence[TensorSpec]], DataSource]
 """Opens a spec for the inputs of a model; no inputs mean a single column ``x``.
 
 A source calls :meth:`~frivkit.data.spec.DataSpec.check_keys` with the keys of its own, so that no
@@ -75,7 +75,7 @@ other key is silently ignored.  It need not apply ``n``, which the dataset does.
 
 
 def input_columns(inputs: Sequence[TensorSpec], available: Iterable[str]) -> dict[str, str]:
-    """Give the column that feeds each input, by input name.
+    """Return the column that feeds each input, by input name.
 
     A single input is fed by ``x``, else by the column of its own name; several inputs each by the
     column of their name.  Without inputs it is ``x`` that is read.

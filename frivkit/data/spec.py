@@ -87,7 +87,7 @@ class DataSpec:
         return f"{text}?{'&'.join(pairs)}" if pairs or "?" in text else text
 
     def with_options(self, **changed: object) -> "DataSpec":
-        """Give a copy in which the options named hold other values.
+        """Return a copy in which the options named hold other values.
 
         Example:
             >>> str(DataSpec("digits").with_options(split="test", n=10))
@@ -97,7 +97,7 @@ class DataSpec:
         return replace(self, options={**self.options, **texts})
 
     def without(self, *keys: str) -> "DataSpec":
-        """Give a copy that lacks the options named.
+        """Return a copy that lacks the options named.
 
         Example:
             >>> str(DataSpec.parse("digits?n=10&split=test").without("n"))
@@ -117,7 +117,7 @@ class DataSpec:
                 raise unknown_name(f"key of data source {self.name}", key, (*SHARED_KEYS, *own))
 
     def needed_path(self, what: str) -> str:
-        """Give the path, which the source cannot do without.
+        """Return the path, which the source cannot do without.
 
         Raises:
             UsageError: there is none; ``what`` says what it should be.
@@ -138,7 +138,7 @@ class DataSpec:
             )
 
     def choice(self, key: str, known: Sequence[str], default: str) -> str:
-        """Give the value of ``key``, one of ``known``.
+        """Return the value of ``key``, one of ``known``.
 
         Raises:
             UsageError: it is another; the message lists those known.
@@ -147,7 +147,7 @@ class DataSpec:
         return value if value in known else self._refuse(key, f"one of {', '.join(known)}")
 
     def whole(self, key: str, default: int, least: int = 0, most: int = 2**63 - 1) -> int:
-        """Give the value of ``key``, a whole number from ``least`` to ``most``.
+        """Return the value of ``key``, a whole number from ``least`` to ``most``.
 
         Raises:
             UsageError: it is no such number.
@@ -158,7 +158,7 @@ class DataSpec:
         return int(text)
 
     def sizes(self, key: str) -> tuple[int, ...] | None:
-        """Give the sizes that ``key`` joins with ``x``, each at least 1; None without the key.
+        """Return the sizes that ``key`` joins with ``x``, each at least 1; None without the key.
 
         Raises:
             UsageError: it is not of that form.
@@ -170,7 +170,7 @@ class DataSpec:
         return sizes if min(sizes) > 0 else self._refuse(key, "sizes such as 32x32")
 
     def numbers(self, key: str) -> tuple[float, ...] | None:
-        """Give the finite numbers or fractions that ``key`` lists; None without the key.
+        """Return the finite numbers or fractions that ``key`` lists; None without the key.
 
         Raises:
             UsageError: it is not of that form.

@@ -38,7 +38,7 @@ class Subset(Dataset):
         return hashlib.sha256(self._data.digest.encode() + self._indices.tobytes()).hexdigest()
 
     def read(self, start: int, stop: int) -> Batch:
-        """Give examples ``start`` to ``stop`` - 1 of those chosen."""
+        """Return examples ``start`` to ``stop`` - 1 of those chosen."""
         wanted = self._indices[start:stop]
         if not wanted.size:
             return self._data.read(0, 0)

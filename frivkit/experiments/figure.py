@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from frivkit.errors import DataError
-from frivkit.experiments.gain import UNITS, Curve
+from frivkit.experiments.gain import UNITS, WidthCurve
 
 RESULTS = "results.jsonl"
 FORMATS = ("png", "svg", "pdf")
@@ -32,12 +32,12 @@ class Figure:
         panels: The panels whose curves it draws; empty for all.
     """
 
-    draw: Callable[[Sequence[Curve], str], Drawing]
+    draw: Callable[[Sequence[WidthCurve], str], Drawing]
     labels: tuple[str, ...] = ()
     panels: tuple[str, ...] = ()
 
-    def choose(self, curves: Iterable[Curve]) -> list[Curve]:
-        """Give the curves that it draws, in their order.
+    def choose(self, curves: Iterable[WidthCurve]) -> list[WidthCurve]:
+        """Return the curves that it draws, in their order.
 
         Where it asks for units that are not prunable, or not redundant, and nobody wrote a curve of
         them, the complement of what is prunable or redundant is taken.
@@ -62,7 +62,7 @@ class Figure:
         return found
 
 
-def read_curves(folder: Path) -> list[Curve]:
+def read_curves(folder: Path) -> list[WidthCurve]:
     """Read the curves in the ``results.jsonl`` of a folder.
 
     1. A trial that comes twice counts once, as it was the last time.
@@ -115,12 +115,12 @@ def read_curves(folder: Path) -> list[Curve]:
             tuple(v for (width, _), v in found.items() if width == each and v is not None)
             for each in at
         )
-        curves.append(Curve(panel, series, at, values, figure, fixed[figure, panel, series]))
+        curves.append(WidthCurve(panel, series, at, values, figure, fixed[figure, panel, series]))
     return curves
 
 
 def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    """Give the rows that have a panel, with their line's number."""
+    """Return the rows that have a panel, with their line's number."""
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -155,7 +155,7 @@ def _text(row: dict[str, Any], name: str, where: str) -> str:
 
 
 def _number(row: dict[str, Any], name: str, where: str) -> float | None:
-    """Give a number; None for null and NaN."""
+    """Return a number; None for null and NaN."""
     value = _field(row, name, where)
     if value is None:
         return None

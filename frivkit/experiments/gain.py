@@ -28,7 +28,7 @@ _LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class WidthCurve:
     """What the trials of one kind of network gave at each width.
 
     Attributes:
@@ -88,8 +88,8 @@ class Curve:
         """The number of units at each width, in some unit of count: the width, or always 1."""
         return tuple(1.0 if self.fixed else width for width in self.widths)
 
-    def complement(self) -> "Curve":
-        """Give the curve of the other units: what is not prunable, say, of what is.
+    def complement(self) -> "WidthCurve":
+        """Return the curve of the other units: what is not prunable, say, of what is.
 
         Raises:
             UsageError: the panel is none of ``UNITS``.
@@ -121,8 +121,8 @@ class Gain:
     interval: tuple[float, float] | None
 
 
-def gain(curve: Curve, protocol: str = "paper", seed: int = 0) -> Gain:
-    """Give the gain g of a curve.
+def gain(curve: WidthCurve, protocol: str = "paper", seed: int = 0) -> Gain:
+    """Return the gain g of a curve.
 
     With the mean share y(w) over the trials at width w, and s(w) units to be had there (in
     proportion to w, or the same at all w where the curve is ``fixed``),
@@ -186,7 +186,7 @@ def gain(curve: Curve, protocol: str = "paper", seed: int = 0) -> Gain:
     return Gain(float(_mean(factors[None])[0]), tuple(map(float, factors)), interval)
 
 
-def _must_count_units(curve: Curve) -> None:
+def _must_count_units(curve: WidthCurve) -> None:
     if curve.panel not in UNITS:
         raise UsageError(
             f"{curve.panel!r} counts no units of a network, so it has no gain and no complement; "
@@ -195,7 +195,7 @@ def _must_count_units(curve: Curve) -> None:
 
 
 def _factors(counts: NDArray[np.float64], ends: Sequence[int]) -> NDArray[np.float64]:
-    """Give the ratio of each doubling, by its lower end, of counts of units (draws, widths)."""
+    """Return the ratio of each doubling, by its lower end, of counts of units (draws, widths)."""
     lower = np.array(ends, np.intp)
     with np.errstate(divide="ignore", invalid="ignore"):
         found: NDArray[np.float64] = counts[:, lower + 1] / counts[:, lower]
@@ -203,7 +203,7 @@ def _factors(counts: NDArray[np.float64], ends: Sequence[int]) -> NDArray[np.flo
 
 
 def _mean(factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the mean of each row without its NaN; NaN where nothing else is there."""
+    """Return the mean of each row without its NaN; NaN where nothing else is there."""
     there = ~np.isnan(factors)
     with np.errstate(invalid="ignore"):
         found: NDArray[np.float64] = np.where(there, factors, 0).sum(axis=1) / there.sum(axis=1)
@@ -211,14 +211,14 @@ def _mean(factors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _wider(freedom: int) -> float:
-    """Give Student's 97.5 % point over the normal one, by its series in degrees of freedom."""
+    """Return Student's 97.5 % point over the normal one, by its series in degrees of freedom."""
     z = 1.959964
     first, second = (z**2 + 1) / 4, (5 * z**4 + 16 * z**2 + 3) / 96
     return 1 + first / freedom + second / freedom**2
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Give the ends of the middle 95 %, rounded outwards: infinite ones cannot be mixed."""
+    """Return the ends of the middle 95 %, rounded outwards: infinite ones cannot be mixed."""
     ordered = np.sort(values[~np.isnan(values)])  # draws without any units say nothing
     out = int(len(ordered) * (1 - _LEVEL) / 2)
     return float(ordered[out]), float(ordered[-1 - out])

@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class JobResult:
     """What a piece of work gives.
 
     Attributes:
@@ -30,7 +30,7 @@ class Found:
     arrays: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
 
 
-class Work(Protocol):
+class Job(Protocol):
     """Something to train and measure: a network, or several that are trained together.
 
     It is sent to another process where a sweep has several, so it must survive ``pickle``.
@@ -41,7 +41,7 @@ class Work(Protocol):
         """Twelve hexadecimal digits that follow from all that decides what is found."""
 
     @property
-    def place(self) -> tuple[str, str]:
+    def table_cell(self) -> tuple[str, str]:
         """The row and the column of the table of progress in which it counts."""
 
     @property
@@ -52,7 +52,7 @@ class Work(Protocol):
     def settings(self) -> Mapping[str, Any]:
         """What decides what is found, JSON types only; written down with its arrays."""
 
-    def run(self, folder: Path, threads: int, progress: Progress) -> Found:
+    def run(self, folder: Path, threads: int, progress: Progress) -> JobResult:
         """Train and measure.
 
         Args:
@@ -64,7 +64,7 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SweepPlan:
     """A recipe that is ready to be run; what a laboratory makes of a recipe's table.
 
     Attributes:
@@ -72,8 +72,8 @@ class Plan:
         figures: The figures it has points of, such as ``("4a",)``.
         settings: What all networks in one folder must have in common, JSON types only.
         described: The recipe in full, for ``run.json``, JSON types only.
-        missing: Called with the rows that are there; gives the work that is left, in the order in
-            which it should be done, and how many networks of the plan are there already.
+        remaining_jobs: Called with the rows that are there; gives the work that is left, in the
+            order in which it should be done, and how many networks of the plan are there already.
         points: Called with all rows; gives the rows of the figures, as many as the networks allow,
             each with ``figure``, ``panel``, ``series``, ``width``, ``trial`` and ``value``.
         check: Called before anything is written; raises a :class:`~frivkit.errors.FrivkitError`
@@ -84,13 +84,13 @@ class Plan:
     figures: tuple[str, ...]
     settings: Mapping[str, Any]
     described: Mapping[str, Any]
-    missing: Callable[[Sequence[Row]], tuple[Sequence[Work], int]]
+    remaining_jobs: Callable[[Sequence[Row]], tuple[Sequence[Job], int]]
     points: Callable[[Iterable[Row]], Sequence[Row]]
     check: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SweepRequest:
     """What a user asks of a recipe.
 
     Attributes:
@@ -106,7 +106,7 @@ class Asked:
     part: bool = False
 
     def data_for(self, source: str) -> str | None:
-        """Give the data spec that takes the place of a source; None for the source itself.
+        """Return the data spec that takes the place of a source; None for the source itself.
 
         A spec of the source's own name does; else the only one does, whatever its name.  Of a
         recipe that is part of another, others may read that one.
@@ -133,8 +133,8 @@ class Asked:
         return self.data[0] if self.data and not self.part else None
 
 
-Laboratory = Callable[[dict[str, Any], Asked], Plan]
-"""Makes a plan of a recipe's table; what an offer of ``laboratories`` names.
+ExperimentPlanner = Callable[[dict[str, Any], SweepRequest], SweepPlan]
+"""Makes a plan of a recipe's table; what an offer of ``planners`` names.
 
 Raises :class:`~frivkit.errors.UsageError` where the table is not as it must be.
 """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from frivkit.experiments.jobs import Work
+from frivkit.experiments.jobs import Job
 from frivkit.progress import Progress
 
 BETWEEN = 0.1
@@ -21,31 +21,31 @@ class Cell:
     all: int = 0
 
 
-class Table(Progress):
+class ProgressTable(Progress):
     """Progress on stderr, drawn over what was drawn before.
 
     Where a piece of work reports steps, they stand in the last line.
     """
 
-    def __init__(self, title: str, works: Sequence[Work], *, hidden: bool) -> None:
+    def __init__(self, title: str, jobs: Sequence[Job], *, hidden: bool) -> None:
         """Begin.
 
         Args:
             title: What stands above the table.
-            works: The work to do.
+            jobs: The work to do.
             hidden: Whether nothing is shown.
         """
         self._title, self._hidden = title, hidden
         self._cells: dict[tuple[str, str], Cell] = {}
-        for work in works:
-            self._cells.setdefault(work.place, Cell()).all += work.networks
+        for job in jobs:
+            self._cells.setdefault(job.table_cell, Cell()).all += job.networks
         self._began, self._drawn, self._lines = monotonic(), 0.0, 0
         self._what, self._step, self._steps = "", 0, 0
         self._draw()
 
-    def done(self, work: Work) -> None:
+    def done(self, job: Job) -> None:
         """Say that a piece of work is done."""
-        self._cells[work.place].done += work.networks
+        self._cells[job.table_cell].done += job.networks
         self._what = ""
         self._draw()
 
@@ -127,7 +127,7 @@ def drawn(cells: dict[tuple[str, str], Cell], most: int) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Give a time as people say it.
+    """Return a time as people say it.
 
     Example:
         >>> duration(3.2), duration(200), duration(8000), duration(200_000)

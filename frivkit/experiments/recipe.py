@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from frivkit.errors import UsageError
-from frivkit.experiments.jobs import Asked, Laboratory, Plan
+from frivkit.experiments.jobs import ExperimentPlanner, SweepPlan, SweepRequest
 from frivkit.hooks.registry import installed
 
-LABORATORY = "networks"
+DEFAULT_PLANNER = "networks"
 """The laboratory of a recipe that names none."""
 
 
-def read_recipe(name: str, asked: Asked) -> tuple[Plan, ...]:
+def read_recipe(name: str, request: SweepRequest) -> tuple[SweepPlan, ...]:
     """Make plans of a recipe, several of one that is made of others.
 
     Args:
         name: An offer of ``recipes``, or the path of a file that ends in ``.toml``.
-        asked: Scale, protocol and data.
+        request: Scale, protocol and data.
 
     Raises:
         UsageError: there is no such recipe, or it is not as it must be.
     """
-    return tuple(_plans(name, asked, ()))
+    return tuple(_plans(name, request, ()))
 
 
-def _plans(name: str, asked: Asked, around: tuple[str, ...]) -> Iterator[Plan]:
+def _plans(name: str, request: SweepRequest, around: tuple[str, ...]) -> Iterator[SweepPlan]:
     if name in around:
         raise UsageError(f"recipe {name} is made of itself: {' → '.join((*around, name))}")
     text = _text(name)
@@ -36,11 +36,11 @@ def _plans(name: str, asked: Asked, around: tuple[str, ...]) -> Iterator[Plan]:
         if "recipes" in table:
             for part in _parts(table):
                 inner = str(Path(name).parent / part) if part.endswith(".toml") else part
-                yield from _plans(inner, replace(asked, part=True), (*around, name))
+                yield from _plans(inner, replace(request, part=True), (*around, name))
         else:
-            laboratory = str(table.pop("laboratory", LABORATORY))
-            plan: Laboratory = installed().load("laboratories", laboratory)
-            yield plan(table, asked)
+            laboratory = str(table.pop("laboratory", DEFAULT_PLANNER))
+            plan: ExperimentPlanner = installed().load("laboratories", laboratory)
+            yield plan(table, request)
     except (UsageError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"recipe {name}: {error}") from error
 

@@ -47,9 +47,9 @@ class Results:
         """The rows of finished work."""
         return [row for row in self.rows if "work" in row]
 
-    def append(self, work: str, rows: Sequence[Row]) -> None:
+    def append(self, job: str, rows: Sequence[Row]) -> None:
         """Add the rows of a piece of work; they are on disk when this returns."""
-        marked = [{"work": work, "rows": len(rows), **row} for row in rows]
+        marked = [{"work": job, "rows": len(rows), **row} for row in rows]
         with self.path.open("ab") as file:
             file.write(_text(marked))
             file.flush()

@@ -10,10 +10,10 @@ from filelock import FileLock, Timeout
 
 from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.arrays import write_arrays
-from frivkit.experiments.jobs import Plan, Row
-from frivkit.experiments.progress_table import Table
+from frivkit.experiments.jobs import Row, SweepPlan
+from frivkit.experiments.progress_table import ProgressTable
 from frivkit.experiments.results import Results, replace_file
-from frivkit.experiments.workers import Engine
+from frivkit.experiments.workers import WorkerPool
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 
@@ -40,7 +40,9 @@ class Swept:
     failed: tuple[str, ...] = ()
 
 
-def run(plan: Plan, folder: Path, *, engine: Engine | None = None, show: bool = False) -> Swept:
+def run(
+    plan: SweepPlan, folder: Path, *, engine: WorkerPool | None = None, show: bool = False
+) -> Swept:
     """Do what ``folder`` does not have yet of a plan, and draw up its figures.
 
     The rows of each piece of work are on disk as soon as it is done, its arrays before them.  An
@@ -69,38 +71,38 @@ def run(plan: Plan, folder: Path, *, engine: Engine | None = None, show: bool = 
         raise _unwritable(folder, error) from error
     with held:
         try:
-            return _run(plan, folder, engine or Engine(), show)
+            return _run(plan, folder, engine or WorkerPool(), show)
         except OSError as error:
             raise _unwritable(folder, error) from error
 
 
-def _run(plan: Plan, folder: Path, engine: Engine, show: bool) -> Swept:
+def _run(plan: SweepPlan, folder: Path, engine: WorkerPool, show: bool) -> Swept:
     clock = Clock.start()
     journal = Journal(folder, plan)
     results = Results(folder / RESULTS)
-    todo, found = plan.missing(results.measured)
+    todo, found = plan.remaining_jobs(results.measured)
     journal.write(None)
-    table = Table(plan.title, todo, hidden=not (show and todo))
+    table = ProgressTable(plan.title, todo, hidden=not (show and todo))
     failed = []
     try:
         with closing(engine.run(todo, folder / UNFINISHED, table)) as finished:
-            for work, made, seconds in finished:
+            for job, made, seconds in finished:
                 if made.arrays:
-                    place = folder / ARRAYS / f"{work.name}.h5"
+                    table_cell = folder / ARRAYS / f"{job.name}.h5"
                     origin = journal.origin(clock) | {"seconds": round(seconds, 3)}
-                    write_arrays(place, made.arrays, settings=work.settings, provenance=origin)
-                results.append(work.name, made.rows)
-                journal.add(work.settings, work.networks, seconds)
+                    write_arrays(table_cell, made.arrays, settings=job.settings, provenance=origin)
+                results.append(job.name, made.rows)
+                journal.add(job.settings, job.networks, seconds)
                 journal.write(clock)
                 failed += [str(row["reason"]) for row in made.rows if "reason" in row]
-                table.done(work)
+                table.done(job)
         points = plan.points(results.measured)
         results.put_figures(plan.figures, points)
         journal.finished = True
     finally:
         table.close()
         journal.write(clock)
-    trained = sum(work.networks for work in todo)
+    trained = sum(job.networks for job in todo)
     return Swept(trained, found, len(points), clock.seconds, tuple(failed))
 
 
@@ -114,7 +116,7 @@ def _unwritable(folder: Path, error: OSError) -> FrivkitError:
 class Journal:
     """``run.json``: what all networks have in common, and each run with its origin and times."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: Path, plan: SweepPlan) -> None:
         """Open the journal of a folder.
 
         Raises:
@@ -140,15 +142,16 @@ class Journal:
             raise DataError(f"{self._path} is no journal of a sweep; give another folder") from None
         for name, value in self._plan.settings.items():
             if there.get(name, value) != value:
-                asked, found = _difference(name, value, there[name])
+                request, found = _difference(name, value, there[name])
                 raise UsageError(
-                    f"{self._path.parent} has results with {found}, and now {asked} is asked for; "
+                    f"{self._path.parent} has results with {found}, and now {request} is "
+                    "asked for; "
                     "give another folder"
                 )
         return there | dict(self._plan.settings)
 
     def origin(self, clock: Clock) -> dict[str, object]:
-        """Give where results come from; the seeds are the networks' own."""
+        """Return where results come from; the seeds are the networks' own."""
         plugins = [(plugin.name, plugin.version) for plugin in installed().plugins]
         told = provenance(clock, 0, plugins)
         return {key: value for key, value in told.items() if key != "seed"}
@@ -174,10 +177,10 @@ class Journal:
         replace_file(self._path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
 
 
-def _difference(name: str, asked: Any, found: Any) -> tuple[str, str]:
-    """Say in what two settings differ; of tables, their first entry that does."""
-    if isinstance(asked, dict) and isinstance(found, dict):
-        for key in asked:
-            if asked[key] != found.get(key):
-                return f"{key} = {asked[key]!r}", f"{key} = {found.get(key)!r}"
-    return f"{name} = {asked!r}", f"{name} = {found!r}"
+def _difference(name: str, request: Any, found: Any) -> tuple[str, str]:
+    """Return in what two settings differ; of tables, their first entry that does."""
+    if isinstance(request, dict) and isinstance(found, dict):
+        for key in request:
+            if request[key] != found.get(key):
+                return f"{key} = {request[key]!r}", f"{key} = {found.get(key)!r}"
+    return f"{name} = {request!r}", f"{name} = {found!r}"

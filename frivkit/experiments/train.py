@@ -14,7 +14,7 @@ import frivkit
 from frivkit.data import Dataset, open_data
 from frivkit.data.spec import DataSpec
 from frivkit.errors import DataError, FrivkitError, ModelError, UsageError
-from frivkit.hooks.options import NoOptions, parse_options, share_out
+from frivkit.hooks.options import NoOptions, distribute, parse_options
 from frivkit.hooks.registry import installed
 from frivkit.progress import Progress, Silent
 from frivkit.torch_io.export import check_writable, exported, outputs, write
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # torch takes a second to import, and whoever only looks at t
     from torch import nn
 
 
-Options = TypeVar("Options")
+ArchitectureOptions = TypeVar("ArchitectureOptions")
 
 
 class TrainingError(FrivkitError):
@@ -32,7 +32,7 @@ class TrainingError(FrivkitError):
 
 
 @dataclass(frozen=True, slots=True)
-class Architecture(Generic[Options]):
+class Architecture(Generic[ArchitectureOptions]):
     """An untrained network that comes in several widths; what an ``architectures`` offer names.
 
     Attributes:
@@ -49,8 +49,8 @@ class Architecture(Generic[Options]):
             otherwise.
     """
 
-    build: "Callable[[tuple[int, ...], int, float, Options], nn.Module]"
-    options: type[Options] = NoOptions  # type: ignore[assignment]  # the default of a generic
+    build: "Callable[[tuple[int, ...], int, float, ArchitectureOptions], nn.Module]"
+    options: type[ArchitectureOptions] = NoOptions  # type: ignore[assignment]  # a generic default
     layers: tuple[str, ...] = ()
     joined: tuple[str, ...] = ()
 
@@ -77,7 +77,7 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Trainer(Generic[Options]):
+class Trainer(Generic[ArchitectureOptions]):
     """A recipe that trains a network in place; what a ``trainers`` offer names.
 
     Attributes:
@@ -88,8 +88,11 @@ class Trainer(Generic[Options]):
         options: As for an :class:`Architecture`.
     """
 
-    fit: "Callable[[nn.Module, Dataset, Dataset | None, int, Options, Progress], TrainingRecord]"
-    options: type[Options] = NoOptions  # type: ignore[assignment]  # the default of a generic
+    fit: (
+        "Callable[[nn.Module, Dataset, Dataset | None, int, ArchitectureOptions, Progress], "
+        "TrainingRecord]"
+    )
+    options: type[ArchitectureOptions] = NoOptions  # type: ignore[assignment]  # a generic default
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class Trained:
 
 
 def scaled(units: int, width: float) -> int:
-    """Give ``units`` times ``width``, rounded half up.
+    """Return ``units`` times ``width``, rounded half up.
 
     Raises:
         UsageError: none would be left, or more than 2**31.
@@ -135,7 +138,7 @@ def scaled(units: int, width: float) -> int:
 
 
 def accuracy(network: "nn.Module", data: Dataset) -> float:
-    """Give the share of examples whose largest logit is at their label, in [0, 1].
+    """Return the share of examples whose largest logit is at their label, in [0, 1].
 
     Puts the network in evaluation mode.
 
@@ -198,7 +201,7 @@ def train(
     started = perf_counter()
     design: Architecture[Any] = installed().load("architectures", architecture)
     method: Trainer[Any] = installed().load("trainers", trainer)
-    of_design, of_method = share_out(options or {}, design.options, method.options)
+    of_design, of_method = distribute(options or {}, design.options, method.options)
     design_options = parse_options(design.options, of_design)
     method_options = parse_options(method.options, {**of_method, **(trainer_options or {})})
     if not 0 < width < float("inf"):
@@ -350,7 +353,7 @@ def _checked(data: Dataset) -> Dataset:
 
 
 def _shape(parts: Sequence[Dataset]) -> tuple[int, ...]:
-    """Give the shape of an example, the same in all parts."""
+    """Return the shape of an example, the same in all parts."""
     shapes = {part.inputs[0].shape: part.spec for part in parts}
     if len(shapes) > 1:
         found = " and ".join(f"{spec} has {shape}" for shape, spec in shapes.items())
@@ -359,7 +362,7 @@ def _shape(parts: Sequence[Dataset]) -> tuple[int, ...]:
 
 
 def _classes(parts: Sequence[Dataset]) -> int:
-    """Give one more than the largest label, for which all labels are read."""
+    """Return one more than the largest label, for which all labels are read."""
     labels = [batch.labels for part in parts for batch in part.batches(1024)]
     largest = max(int(some.max()) for some in labels if some is not None)
     if largest < 1:

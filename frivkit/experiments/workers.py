@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 from frivkit.errors import DeviceError, FrivkitError, UsageError
-from frivkit.experiments.jobs import Found, Work
+from frivkit.experiments.jobs import Job, JobResult
 from frivkit.progress import Progress, Silent
 
 MOST = 256
@@ -22,7 +22,7 @@ MOST = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class WorkerPool:
     """How work is shared out.
 
     Attributes:
@@ -34,7 +34,7 @@ class Engine:
     threads: int = 1
 
     @classmethod
-    def parse(cls, spec: str, threads: int) -> "Engine":
+    def parse(cls, spec: str, threads: int) -> "WorkerPool":
         """Read ``local`` or ``local:WORKERS``.
 
         Raises:
@@ -55,12 +55,12 @@ class Engine:
         return cls(int(number), threads)
 
     def run(
-        self, works: Sequence[Work], scratch: Path, progress: Progress
-    ) -> Generator[tuple[Work, Found, float], None, None]:
+        self, jobs: Sequence[Job], scratch: Path, progress: Progress
+    ) -> Generator[tuple[Job, JobResult, float], None, None]:
         """Do work, and give what it found as soon as it is there.
 
         Args:
-            works: In the order in which it is begun.
+            jobs: In the order in which it is begun.
             scratch: Where each gets a folder of its own.
             progress: Where this process reports epochs.
 
@@ -71,28 +71,28 @@ class Engine:
             FrivkitError: a piece of work failed, or its process ended.
         """
         if self.workers == 1:
-            for work in works:
-                yield work, *_timed(work, scratch, self.threads, progress)
+            for job in jobs:
+                yield job, *_timed(job, scratch, self.threads, progress)
         else:
-            yield from self._spread(works, scratch)
+            yield from self._spread(jobs, scratch)
 
     def _spread(
-        self, works: Sequence[Work], scratch: Path
-    ) -> Generator[tuple[Work, Found, float], None, None]:
+        self, jobs: Sequence[Job], scratch: Path
+    ) -> Generator[tuple[Job, JobResult, float], None, None]:
         # Fresh processes: a fork of one that has threads of torch or ONNX Runtime may hang.
         context = multiprocessing.get_context("spawn")
         others = set(multiprocessing.active_children())
         pool = ProcessPoolExecutor(self.workers, context, _begin)
-        left = list(reversed(works))
-        running: dict[Future[tuple[Found, float]], Work] = {}
+        left = list(reversed(jobs))
+        running: dict[Future[tuple[JobResult, float]], Job] = {}
         try:
             while left or running:
                 while left and len(running) < self.workers:
-                    work = left.pop()
-                    running[pool.submit(_timed, work, scratch, self.threads, Silent())] = work
+                    job = left.pop()
+                    running[pool.submit(_timed, job, scratch, self.threads, Silent())] = job
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    work = running.pop(future)
-                    yield work, *future.result()
+                    job = running.pop(future)
+                    yield job, *future.result()
         except BaseException as error:
             for child in set(multiprocessing.active_children()) - others:
                 child.terminate()
@@ -106,10 +106,10 @@ class Engine:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _timed(work: Work, scratch: Path, threads: int, progress: Progress) -> tuple[Found, float]:
+def _timed(job: Job, scratch: Path, threads: int, progress: Progress) -> tuple[JobResult, float]:
     started = perf_counter()
-    folder = scratch / work.name
-    found = work.run(folder, threads, progress)
+    folder = scratch / job.name
+    found = job.run(folder, threads, progress)
     shutil.rmtree(folder, ignore_errors=True)
     return found, perf_counter() - started
 

@@ -20,7 +20,7 @@ class Cost:
 
 
 def node_cost(*nodes: ir.Node, operators: Operators = OPERATORS) -> Cost:
-    """Give the cost of weighted nodes together (see ``node_macs``).
+    """Return the cost of weighted nodes together (see ``node_macs``).
 
     Weights that nodes share count once.  A bias counts when it is an input of the node, not when
     it is added by a node of its own.

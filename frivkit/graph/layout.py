@@ -50,7 +50,7 @@ class Layout:
         offset: int = 0,
         span: int = 0,
     ) -> Self:
-        """Give units in order along one axis.
+        """Return units in order along one axis.
 
         Args:
             axis: The axis.
@@ -105,11 +105,11 @@ class Layout:
         return inner if not found and not (starts[here] % inner).any() else 1
 
     def at(self, axis: int) -> Numbers | None:
-        """Give the units along an axis, None where units change along others or along more."""
+        """Return the units along an axis, None where units change along others or along more."""
         return self.units if self.axes == (axis,) else None
 
     def moved(self, *axes: int) -> "Layout":
-        """Give the layout on other axes, each taking the place of one, in any order."""
+        """Return the layout on other axes, each taking the place of one, in any order."""
         if axes == self.axes:
             return self
         order = sorted(range(len(axes)), key=axes.__getitem__)
@@ -118,7 +118,7 @@ class Layout:
         )
 
     def taken(self, axis: int, positions: Numbers) -> "Layout | None":
-        """Give what lies at positions of one of the axes, in that order; None if no unit does.
+        """Return what lies at positions of one of the axes, in that order; None if no unit does.
 
         Args:
             axis: One of ``axes``.
@@ -152,25 +152,25 @@ SHAPE_ONLY = frozenset(("Shape", "Size"))
 
 
 def shape_of(value: ir.Value | None) -> tuple[int | None, ...] | None:
-    """Give a value's shape with None for every size that is not a number, or None if unknown."""
+    """Return a value's shape with None for every size that is not a number, or None if unknown."""
     if value is None or value.shape is None:
         return None
     return tuple(size if isinstance(size, int) else None for size in value.shape)
 
 
 def rank_of(value: ir.Value | None) -> int | None:
-    """Give a value's number of axes, or None if unknown."""
+    """Return a value's number of axes, or None if unknown."""
     return None if value is None or value.shape is None else len(value.shape)
 
 
 def others_constant(node: ir.Node, index: int) -> bool:
-    """Tell whether every input of the node but ``index`` is a constant."""
+    """Whether every input of the node but ``index`` is a constant."""
     return all(
         value is None or i == index or is_constant(value) for i, value in enumerate(node.inputs)
     )
 
 
 def attribute(node: ir.Node, name: str, default: int) -> int:
-    """Give an integer attribute of a node, or ``default`` when the file leaves it out."""
+    """Return an integer attribute of a node, or ``default`` when the file leaves it out."""
     found = node.attributes.get(name)
     return default if found is None else found.as_int()

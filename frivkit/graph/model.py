@@ -49,7 +49,7 @@ class Model:
         return self.ir.graph
 
     def output(self, name: str | None = None) -> str:
-        """Give the name of the output whose labels are compared.
+        """Return the name of the output whose labels are compared.
 
         Args:
             name: The one a user asked for; None takes the only one, or the first.
@@ -71,7 +71,7 @@ class Model:
 
 
 def parameters(graph: ir.Graph) -> int:
-    """Give the number of floating-point weights of a graph, each counted once."""
+    """Return the number of floating-point weights of a graph, each counted once."""
     return sum(
         prod(tensor.shape.numpy())
         for tensor in {id(t): t for t in _constants(graph)}.values()
@@ -99,7 +99,7 @@ def _constants(graph: ir.Graph) -> Iterator[ir.TensorProtocol]:
 
 
 def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """Give the tensor behind a value that is an initializer or a Constant node's output."""
+    """Return the tensor behind a value that is an initializer or a Constant node's output."""
     if value is None:
         return None
     if value.is_graph_input() and not value.is_initializer():
@@ -110,7 +110,7 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 
 def is_constant(value: ir.Value) -> bool:
-    """Tell whether a value is the same in every run: a weight, or computed from weights alone."""
+    """Whether a value is the same in every run: a weight, or computed from weights alone."""
     pending, seen = [value], set()
     while pending:
         current = pending.pop()
@@ -139,7 +139,7 @@ _RANDOM = frozenset(
 
 
 def bodies(node: ir.Node) -> list[ir.Graph]:
-    """Give the graphs that a node holds: the branches of an If, the body of a Loop or Scan."""
+    """Return the graphs that a node holds: the branches of an If, the body of a Loop or Scan."""
     found: list[ir.Graph] = []
     for attr in node.attributes.values():
         if attr.type == ir.AttributeType.GRAPH:
@@ -150,7 +150,7 @@ def bodies(node: ir.Node) -> list[ir.Graph]:
 
 
 def reads(node: ir.Node) -> list[ir.Value]:
-    """Give what a node reads, the values that its bodies take from outside included."""
+    """Return what a node reads, the values that its bodies take from outside included."""
     found = [value for value in node.inputs if value is not None]
     for body in bodies(node):
         inner = {id(v) for n in body for v in n.outputs} | {id(v) for v in body.inputs}
@@ -199,7 +199,7 @@ def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int |
 
 
 def digest(files: Iterable[Path]) -> str:
-    """Give one sha256 for files in their order: a model's, then those of its external data."""
+    """Return one sha256 for files in their order: a model's, then those of its external data."""
     total = hashlib.sha256()
     for part in files:
         with part.open("rb") as stream:
@@ -208,7 +208,7 @@ def digest(files: Iterable[Path]) -> str:
 
 
 def external_files(model: ir.Model) -> list[Path]:
-    """Give the files of external data that a model points to, in name order."""
+    """Return the files of external data that a model points to, in name order."""
     tensors = [tensor for graph in model.graphs() for tensor in _constants(graph)]
     stored = [tensor.raw() if isinstance(tensor, ir.LazyTensor) else tensor for tensor in tensors]
     return sorted({Path(tensor.path) for tensor in stored if isinstance(tensor, ir.ExternalTensor)})

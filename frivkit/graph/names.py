@@ -9,7 +9,7 @@ _WEIGHT = re.compile(r"^(?P<layer>.+?)[./](?:weight|kernel|W)(?::0)?$")
 
 
 def node_label(node: ir.Node) -> str:
-    """Give a node's name, or its operator and output where the file leaves it unnamed."""
+    """Return a node's name, or its operator and output where the file leaves it unnamed."""
     if node.name:
         return node.name
     output = node.outputs[0].name if node.outputs else ""

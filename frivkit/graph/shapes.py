@@ -22,7 +22,7 @@ Sizes = tuple[int | None, ...]
 
 
 def batch_symbol(graph: ir.Graph) -> str | None:
-    """Give the name of the free batch axis of a graph's inputs, None where it is a number."""
+    """Return the name of the free batch axis of a graph's inputs, None where it is a number."""
     firsts = [shape[0] for _, shape in _inputs(graph)]
     if any(isinstance(size, int) for size in firsts):
         return None
@@ -30,12 +30,12 @@ def batch_symbol(graph: ir.Graph) -> str | None:
 
 
 def batch_symbol_of(node: ir.Node) -> str | None:
-    """Give the name of the free batch axis of the graph that a node is in."""
+    """Return the name of the free batch axis of the graph that a node is in."""
     return batch_symbol(node.graph) if isinstance(node.graph, ir.Graph) else None
 
 
 def sizes_for(value: ir.Value | None, symbol: str | None, batch: int) -> Sizes | None:
-    """Give a tensor's sizes for a number of examples; None for a size that is not known.
+    """Return a tensor's sizes for a number of examples; None for a size that is not known.
 
     Example:
         >>> value = ir.Value(name="windows", shape=ir.Shape(["4*N", 16, "N", "H"]))
@@ -83,7 +83,7 @@ def infer_shapes(model: ir.Model) -> None:
 def _inferred(
     model: ir.Model, values: Sequence[ir.Value], batch: int
 ) -> list[tuple[Size, ...] | None]:
-    """Give the shapes of values for one batch size; those of the inputs stay as they are."""
+    """Return the shapes of values for one batch size; those of the inputs stay as they are."""
     inputs = list(_inputs(model.graph))
     for value, shape in inputs:
         value.shape = ir.Shape([batch, *shape[1:]])
@@ -96,7 +96,7 @@ def _inferred(
 
 
 def batch_first(value: ir.Value, batch: int | None) -> bool:
-    """Tell whether the first axis of a tensor is the batch, as far as its shape tells.
+    """Whether the first axis of a tensor is the batch, as far as its shape tells.
 
     Args:
         value: The tensor.
@@ -111,7 +111,7 @@ def batch_first(value: ir.Value, batch: int | None) -> bool:
 
 
 def example_sizes(value: ir.Value | None) -> tuple[int | None, ...] | None:
-    """Give a tensor's shape for one example, with None for each size that is not known.
+    """Return a tensor's shape for one example, with None for each size that is not known.
 
     The batch axis counts 1 and a multiple of it that number; a tensor without either has its
     batch, of fixed size, in front.
@@ -168,7 +168,7 @@ def _inputs(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Shape]]:
 
 
 def _name(size: Size) -> str | None:
-    """Give the name of an axis, None for a number or where it has none of its own."""
+    """Return the name of an axis, None for a number or where it has none of its own."""
     name = size.value if isinstance(size, ir.SymbolicDim) else None
     return None if name is None or _NAMELESS.fullmatch(name) else name
 

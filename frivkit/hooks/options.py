@@ -41,7 +41,7 @@ def split_pairs(pairs: Iterable[str]) -> dict[str, str]:
     return given
 
 
-def share_out(given: Mapping[str, str], *classes: type) -> tuple[dict[str, str], ...]:
+def distribute(given: Mapping[str, str], *classes: type) -> tuple[dict[str, str], ...]:
     """Hand each option to the dataclasses that have a field of its name.
 
     An option that several of them have goes to each.
@@ -75,7 +75,7 @@ def share_out(given: Mapping[str, str], *classes: type) -> tuple[dict[str, str],
 
 
 def parse_options(cls: type[T], given: Mapping[str, str]) -> T:
-    """Give an instance of the dataclass ``cls`` with its fields read from text.
+    """Return an instance of the dataclass ``cls`` with its fields read from text.
 
     Args:
         cls: A dataclass whose fields are ``int``, ``float``, ``bool``, ``str`` or a ``Literal``
@@ -95,7 +95,7 @@ def parse_options(cls: type[T], given: Mapping[str, str]) -> T:
         >>> parse_options(Recipe, {"lr": "1e-2"})
         Recipe(epochs=20, lr=0.01)
     """
-    (mine,) = share_out(given, cls)
+    (mine,) = distribute(given, cls)
     required = {
         field.name
         for field in fields(cls)  # type: ignore[arg-type]  # T is a dataclass, which 3.11 cannot say

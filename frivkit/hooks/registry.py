@@ -99,7 +99,7 @@ class Registry:
         return by_name
 
     def offers(self, hook: str) -> dict[str, Offer]:
-        """Give the offers of ``hook`` by the name a user writes, in alphabetical order.
+        """Return the offers of ``hook`` by the name a user writes, in alphabetical order.
 
         A name that two plugins offer is written ``plugin:name``; the bare name is then not there.
         """
@@ -179,7 +179,7 @@ def _distribution(entry: EntryPoint) -> tuple[str, str]:
 
 @cache
 def installed() -> Registry:
-    """Give the registry of this environment, loaded once a process.
+    """Return the registry of this environment, loaded once a process.
 
     ``FRIVKIT_LOAD_PLUGINS=a,b`` restricts loading to the entry points named; empty loads none.
 

@@ -41,7 +41,7 @@ def operator_rules() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def data_sources() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer data sources by spec name; target: ``frivkit.data.Source``."""
+    """Offer data sources by spec name; target: ``frivkit.data.SourceFactory``."""
 
 
 @hookspec
@@ -55,8 +55,8 @@ def metrics() -> list[Offer]:  # type: ignore[empty-body]
 
 
 @hookspec
-def refactorers() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer bases for thinner models; target: ``frivkit.compression.method.Refactorer``."""
+def bases() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer bases for thinner models; target: ``frivkit.compression.method.BasisFactory``."""
 
 
 @hookspec
@@ -80,8 +80,8 @@ def trainers() -> list[Offer]:  # type: ignore[empty-body]
 
 
 @hookspec
-def laboratories() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer ways to carry out recipes; target: ``frivkit.experiments.jobs.Laboratory``."""
+def planners() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer ways to carry out recipes; target: ``frivkit.experiments.jobs.ExperimentPlanner``."""
 
 
 @hookspec

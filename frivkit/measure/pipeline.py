@@ -15,15 +15,15 @@ from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.model import Model
 from frivkit.graph.sites.batch_first import move_batch_first
 from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
-from frivkit.hooks.options import parse_options, share_out
+from frivkit.hooks.options import distribute, parse_options
 from frivkit.hooks.registry import Registry, installed
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.progress import Progress, Silent
-from frivkit.runtime.free_batch import freed
-from frivkit.runtime.labels import Asked
+from frivkit.runtime.free_batch import free_batch_size
+from frivkit.runtime.labels import LabelOptions
 from frivkit.runtime.session import Device
-from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.runtime.shape_probe import infer_shapes_by_running
 
 KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains of operators that ONNX Runtime brings."""
@@ -51,7 +51,7 @@ class Request:
         trust: Whether formats that can run code may be read.
         device: Where to run.
         memory: Bytes that activations may take.
-        asked: How labels are read from the output.
+        label_options: How labels are read from the output.
     """
 
     model: Path | Model
@@ -68,7 +68,7 @@ class Request:
     trust: bool = False
     device: Device = field(default_factory=Device)
     memory: int = 2 << 30
-    asked: Asked = field(default_factory=Asked)
+    label_options: LabelOptions = field(default_factory=LabelOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def inspect_model(request: Request) -> tuple[Model, SiteMap]:
         ModelError: the model cannot be read, or what is asked to be joined cannot be.
     """
     model = load_model(request)
-    model = move_batch_first(complete_shapes(model, request.device))
+    model = move_batch_first(infer_shapes_by_running(model, request.device))
     return model, _surveyed(request, model)
 
 
@@ -141,8 +141,8 @@ def open_study(
     data, warnings = named_data(request, model)
     _check_operators(model)
     output = model.output(request.output)
-    model = complete_shapes(model, request.device, data)
-    free = freed(model, output, request.device, data, request.memory)
+    model = infer_shapes_by_running(model, request.device, data)
+    free = free_batch_size(model, output, request.device, data, request.memory)
     if free.batch is not None:
         warnings += (
             f"{model.path.name} insists on {free.batch} examples a run, and more at once were not "
@@ -150,7 +150,7 @@ def open_study(
         )
     warnings += tuple(f"{model.path.name}: {change}" for change in model.changes)
     if free is not model:
-        model = complete_shapes(free, request.device, data)
+        model = infer_shapes_by_running(free, request.device, data)
     model = move_batch_first(model)
     found = _surveyed(request, model)
     study = Study(
@@ -167,7 +167,7 @@ def open_study(
         protocol=request.protocol,
         seed=request.seed,
         memory=request.memory,
-        asked=request.asked,
+        label_options=request.label_options,
         whole=request.whole,
     )
     return study, warnings
@@ -224,7 +224,7 @@ def analyze(
     meters: list[Metric[Any]] = [registry.load("metrics", name) for name in dict.fromkeys(metrics)]
     if request.units is not None:
         registry.load("unit_selectors", request.units)
-    given = share_out(options or {}, *(meter.options for meter in meters))
+    given = distribute(options or {}, *(meter.options for meter in meters))
     settings = [
         parse_options(meter.options, part) for meter, part in zip(meters, given, strict=True)
     ]
@@ -291,7 +291,7 @@ def _chosen(found: SiteMap, patterns: Sequence[str], model: Model) -> tuple[Site
 
 
 def _accuracy(study: Study) -> float | None:
-    """Give the share of the data's own labels that the intact network meets."""
+    """Return the share of the data's own labels that the intact network meets."""
     labels = study.labels()
     if study.numbers or not study.data.has_labels or labels.shape[1] != 1:
         return None

@@ -14,11 +14,11 @@ from frivkit.errors import ModelError, UsageError
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site, SiteMap
 from frivkit.progress import Progress, Silent
-from frivkit.runtime.batch_loops import run_intact, run_perturbed
-from frivkit.runtime.gram_passes import gram_room, share_out
-from frivkit.runtime.labels import UNDEFINED, Asked, Judge
-from frivkit.runtime.moment_pass import Taps, run_sums
-from frivkit.runtime.perturbed_model import Intact, Path
+from frivkit.runtime.batch_loops import run_baseline, run_perturbed
+from frivkit.runtime.gram_passes import gram_room, plan_passes
+from frivkit.runtime.labels import UNDEFINED, LabelOptions, LabelReader
+from frivkit.runtime.moment_pass import ActivationReader, accumulate_moments
+from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
 from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
 from frivkit.units.moments import Moments, read_moments, write_moments
@@ -62,7 +62,7 @@ class Study:
         protocol: str = "paper",
         seed: int = 0,
         memory: int = 2 << 30,
-        asked: Asked | None = None,
+        label_options: LabelOptions | None = None,
         whole: bool = False,
     ) -> None:
         if protocol not in PROTOCOLS:
@@ -77,7 +77,9 @@ class Study:
         self._memory = memory
         self._whole = whole
         self._progress = progress or Silent()
-        self._judge = Judge.of_output(model.graph, output, asked or Asked())
+        self._label_reader = LabelReader.of_output(
+            model.graph, output, label_options or LabelOptions()
+        )
         self._labels: NDArray[np.int32] | None = None
         self._built: set[str] = set()
         self._moments: dict[tuple[str, bool], dict[str, tuple[Moments, ...]]] = {}
@@ -93,21 +95,21 @@ class Study:
         return self._whole or len(self.sites) == len(self.site_map.sites)
 
     @property
-    def judge(self) -> Judge:
+    def label_reader(self) -> LabelReader:
         """What reads labels from the output."""
-        return self._judge
+        return self._label_reader
 
     @property
     def numbers(self) -> bool:
         """Whether the output is taken for numbers, of which only changes are judged."""
-        return self._judge.numbers
+        return self._label_reader.numbers
 
     def units(self, default: str) -> UnitSelector:
-        """Give the unit selector that the user asked for, else the one named ``default``."""
+        """Return the unit selector that the user asked for, else the one named ``default``."""
         return self._select(self._units or default)
 
     def labels(self) -> NDArray[np.int32]:
-        """Give the labels of the intact network.
+        """Return the labels of the intact network.
 
         Returns:
             Shape (n, positions): one position, unless the network labels pixels or tokens.
@@ -116,7 +118,7 @@ class Study:
             ModelError: the model gives NaN for an example.
         """
         if self._labels is None:
-            self._labels = self._intact("labels")
+            self._labels = self._baseline("labels")
             undefined = (self._labels == UNDEFINED).any(axis=1)
             if undefined.any():
                 raise ModelError(
@@ -126,11 +128,11 @@ class Study:
         return self._labels
 
     def outputs(self) -> NDArray[Any]:
-        """Give the outputs of the intact network, shape (n, classes, ...)."""
-        return self._intact("outputs")
+        """Return the outputs of the intact network, shape (n, classes, ...)."""
+        return self._baseline("outputs")
 
     def ablate(self, masks: Sequence[Mask], selector: UnitSelector) -> NDArray[np.int32]:
-        """Give the labels of the network under each mask.
+        """Return the labels of the network under each mask.
 
         Masks that act on one site run only what lies behind it.  Masks that do the same thing are
         run once, and one that ablates nothing is not run at all.
@@ -149,7 +151,7 @@ class Study:
         return self._under(masks, selector)
 
     def perturb(self, changes: Sequence[Perturbation]) -> NDArray[np.int32]:
-        """Give the labels of the network under noise, edits of weights, or folds.
+        """Return the labels of the network under noise, edits of weights, or folds.
 
         Args:
             changes: What to do; all of one kind, and on the same sites.
@@ -182,13 +184,13 @@ class Study:
         return self._memory
 
     def fits(self, selector: UnitSelector, site: Site) -> bool:
-        """Tell whether the second moments of a site fit into the memory bound."""
+        """Whether the second moments of a site fit into the memory bound."""
         return gram_room(self._memory, selector.count(site)) >= 1
 
     def moments(
         self, selector: UnitSelector, sites: Sequence[Site] | None = None, *, exact: bool = False
     ) -> Iterator[tuple[Site, tuple[Moments, ...]]]:
-        """Give the second moments of sites over every place of every example.
+        """Return the second moments of sites over every place of every example.
 
         Takes one pass over the data for all sites whose Grams fit into the memory bound together;
         let go of one site's moments before taking the next.
@@ -205,8 +207,8 @@ class Study:
         Raises:
             ModelError: the Gram of a site alone does not fit (see :meth:`fits`).
         """
-        asked = self.sites if sites is None else tuple(sites)
-        passes, groups = share_out(self._memory, asked, selector, GROUPS)
+        requested = self.sites if sites is None else tuple(sites)
+        passes, groups = plan_passes(self._memory, requested, selector, GROUPS)
         extra = {"exact": str(exact), "groups": str(groups)}
         group = (f"{selector.name} in {groups}", exact)
         kept = self._moments.setdefault(group, {}) if len(passes) == 1 else {}
@@ -221,7 +223,7 @@ class Study:
                     self._count("moments", key)
             missing = [site for site in together if site.name not in found]
             if missing:
-                sums = run_sums(
+                sums = accumulate_moments(
                     self.model,
                     missing,
                     selector,
@@ -249,7 +251,7 @@ class Study:
         *,
         batch: int | None = None,
     ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-        """Give activations batch by batch, for what moments do not tell.
+        """Return activations batch by batch, for what moments do not tell.
 
         Args:
             selector: How units are read.
@@ -260,36 +262,39 @@ class Study:
             The index of the batch's first example, and for each site by name its activations with
             units as columns, shape (rows, units); the rows of one example follow each other.
         """
-        asked = self.sites if sites is None else tuple(sites)
-        taps = Taps(self.model, asked, selector, self._device)
-        most = taps.batch_size(self._memory)
+        requested = self.sites if sites is None else tuple(sites)
+        reader = ActivationReader(self.model, requested, selector, self._device)
+        most = reader.batch_size(self._memory)
         size = batch or most
         self._progress.start("activations", self.examples)
         try:
             for first in range(0, self.examples, size):
                 last = min(first + size, self.examples)
                 runs = [
-                    taps.rows(self.data.read(start, min(start + most, last)).inputs)
+                    reader.rows(self.data.read(start, min(start + most, last)).inputs)
                     for start in range(first, last, most)
                 ]
-                yield first, {s.name: np.concatenate([run[s.name] for run in runs]) for s in asked}
+                yield (
+                    first,
+                    {s.name: np.concatenate([run[s.name] for run in runs]) for s in requested},
+                )
                 self._progress.advance(last - first)
         finally:
             self._progress.finish()
 
-    def _intact(self, name: str) -> NDArray[Any]:
-        """Give ``"labels"`` or ``"outputs"`` of the intact network, stored if there is a cache."""
+    def _baseline(self, name: str) -> NDArray[Any]:
+        """Return ``"labels"`` or ``"outputs"`` of the network as it is, cached if possible."""
         key = self._key("outputs", "")
         with self._stored(key) as entry:
             if entry is not None:
                 self._count("baseline outputs", key)
                 return entry.read(name)
             self._built.add(key.digest)
-            intact = Intact(self.model, self._output, self._device, self._memory)
+            baseline = BaselineModel(self.model, self._output, self._device, self._memory)
             parts: list[NDArray[Any]] = []
             with self._cache.build(key) as writer:
-                for outputs in run_intact(intact, self.data, self._progress):
-                    labels = self._judge.labels(outputs)
+                for outputs in run_baseline(baseline, self.data, self._progress):
+                    labels = self._label_reader.labels(outputs)
                     writer.append("outputs", outputs)
                     writer.append("labels", labels)
                     parts.append(labels if name == "labels" else outputs)
@@ -323,25 +328,27 @@ class Study:
     ) -> NDArray[np.int32]:
         """Run changes, with the entries of masks from the cache where that pays."""
         kind = type(changes[0])
-        outputs = self.outputs() if self._judge.numbers else None
-        if outputs is not None and self._judge.spread is None:
-            self._judge = self._judge.fitted([outputs])
-        path = Path(self.model, sites, self._output, self._device, self._memory, kind=kind)
+        outputs = self.outputs() if self._label_reader.numbers else None
+        if outputs is not None and self._label_reader.spread is None:
+            self._label_reader = self._label_reader.fitted([outputs])
+        path = PerturbedModel(
+            self.model, sites, self._output, self._device, self._memory, kind=kind
+        )
 
         def run(
-            some: Sequence[Perturbation], kept: Entry | None = None, keep: Any = None
+            some: Sequence[Perturbation], cached: Entry | None = None, store: Any = None
         ) -> NDArray[np.int32]:
             return run_perturbed(
                 path,
                 self.data,
                 some,
                 selector,
-                judge=self._judge,
-                intact=lambda a, b: None if outputs is None else outputs[a:b],
+                label_reader=self._label_reader,
+                baseline=lambda a, b: None if outputs is None else outputs[a:b],
                 what=what,
                 progress=self._progress,
-                kept=kept,
-                keep=keep,
+                cached=cached,
+                store=store,
             )
 
         if kind is not Mask:
@@ -349,19 +356,19 @@ class Study:
             return np.concatenate(
                 [run(changes[i : i + size]) for i in range(0, len(changes), size)]
             )
-        size = path.entry_bytes()
+        size = path.prefix_bytes()
         large = size * self.examples > self._cache.limit // 4
-        if len(sites) > 1 or large or path.entry_macs() < WORTH_KEEPING * size:
+        if len(sites) > 1 or large or path.prefix_macs() < WORTH_KEEPING * size:
             return run(changes)
         key = self._key("entries", sites[0].name)
         entry = self._cache.get(key)
         if entry is not None:
             with entry:
                 self._count("entry activations", key)
-                return run(changes, kept=entry)
+                return run(changes, cached=entry)
         self._built.add(key.digest)
         with self._cache.build(key) as writer:
-            return run(changes, keep=writer)
+            return run(changes, store=writer)
 
     @contextmanager
     def _stored(self, key: Key) -> Iterator[Entry | None]:
@@ -377,8 +384,8 @@ class Study:
     ) -> Key:
         fixed = {"runtime": self._device.fingerprint, "output": self._output}
         shared = fixed | (extra or {})
-        if self._judge.fingerprint:
-            shared |= {"labels": self._judge.fingerprint}
+        if self._label_reader.fingerprint:
+            shared |= {"labels": self._label_reader.fingerprint}
         return Key(self.model.sha256, self.data.digest, site, selector, what, shared)
 
     def _count(self, what: str, key: Key, number: int = 1) -> None:

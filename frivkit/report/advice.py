@@ -16,7 +16,7 @@ NO_RULE = "no rule for operator "
 
 
 def held_layers(model: Model, site_map: SiteMap) -> dict[str, str | None]:
-    """Give for each site by name why none of its units can leave in a thinner model, if so."""
+    """Return for each site by name why none of its units can leave in a thinner model, if so."""
     groups = find_groups(model, site_map)
     return {site.name: groups.reason(site.name) for site in site_map.sites}
 

@@ -21,7 +21,7 @@ PANEL = 36
 
 
 def analysis_page(document: Mapping[str, Any]) -> str:
-    """Give an analysis as a page of HTML.
+    """Return an analysis as a page of HTML.
 
     Names in the document come out of model files and are trusted nowhere: the template escapes
     them, the charts are written by ElementTree, what cannot be seen is spelt out, and the page's
@@ -55,7 +55,7 @@ def analysis_page(document: Mapping[str, Any]) -> str:
 
 
 def _lead(main: Section | None, sections: list[Section], data: Mapping[str, Any]) -> list[str]:
-    """Say what was measured and what was found, in two sentences."""
+    """Return what was measured and what was found, in two sentences."""
     on = f"{tables.grouped(data['examples'])} examples of {data['spec']}"
     if main is not None:
         measured = (
@@ -71,7 +71,7 @@ def _lead(main: Section | None, sections: list[Section], data: Mapping[str, Any]
 
 @cache
 def environment() -> Environment:
-    """Give what renders templates: texts are escaped, names cut, numbers grouped."""
+    """Return what renders templates: texts are escaped, names cut, numbers grouped."""
     folder = files("frivkit.report")
     environment = Environment(
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),

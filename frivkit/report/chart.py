@@ -26,11 +26,11 @@ class Bar:
     interval: tuple[float, float] | None = None
 
     def said(self, scale: Scale) -> str:
-        """Give the value as text."""
+        """Return the value as text."""
         return "undefined" if self.value is None else scale.show(self.value)
 
     def title(self, scale: Scale) -> str:
-        """Give the value and its interval as text."""
+        """Return the value and its interval as text."""
         sure = f", 95 % interval {span(self.interval, scale.show)}" if self.interval else ""
         return self.said(scale) + sure
 

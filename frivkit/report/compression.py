@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from frivkit.compression.compress import Budget, Compression
-from frivkit.compression.plan import amount, thinned
+from frivkit.compression.plan import amount, apply_plan
 from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
 from frivkit.hooks.registry import installed
@@ -13,7 +13,7 @@ from frivkit.provenance import Clock, provenance
 from frivkit.report.format import number, percent, readable, short
 from frivkit.report.terminal import columns, joined, wrapped
 from frivkit.report.verification import side_facts, verification_document, verification_text
-from frivkit.verification.verify import BATCHES, Facts, is_noise, stored_bytes
+from frivkit.verification.verify import BATCHES, ModelFacts, is_noise, stored_bytes
 
 NAMED = 4
 """Layers named for each reason why some cannot be narrowed."""
@@ -26,7 +26,7 @@ RESOURCES = {"macs": "MACs", "params": "parameters", "units": "units"}
 def compression_document(
     found: Compression, request: Request, budget: Budget, clock: Clock
 ) -> dict[str, Any]:
-    """Give the document ``frivkit.compression/1``, see ``docs/json.md``."""
+    """Return the document ``frivkit.compression/1``, see ``docs/json.md``."""
     data = found.calibration.run.data
     loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
     shared = (
@@ -34,8 +34,8 @@ def compression_document(
             "original": side_facts(_original(found, request)),
             **dict.fromkeys(("thin", "agreement", "accuracy", "outputs", "latency")),
         }
-        if found.proof is None
-        else verification_document(found.proof, clock, request.seed)
+        if found.verification is None
+        else verification_document(found.verification, clock, request.seed)
     )
     return {
         "schema": "frivkit.compression/1",
@@ -52,7 +52,7 @@ def compression_document(
         "layers": _layers(found),
         "skipped": _skipped(found),
         "refits": [
-            {"node": fit.reading.consumer.node, "ridge": fit.ridge, "error": fit.error}
+            {"node": fit.linear_consumer.consumer.node, "ridge": fit.ridge, "error": fit.error}
             for fit in found.plan.fits
         ],
         "factors": _factors(found),
@@ -67,18 +67,18 @@ def compression_document(
     }
 
 
-def _original(found: Compression, request: Request) -> Facts:
-    """Give the facts of a model that was compared with no other."""
+def _original(found: Compression, request: Request) -> ModelFacts:
+    """Return the facts of a model that was compared with no other."""
     model = found.calibration.model
     output = model.output(request.output)
     untimed = dict.fromkeys(BATCHES)
-    return Facts(model, found.calibration.site_map, output, stored_bytes(model), untimed)
+    return ModelFacts(model, found.calibration.site_map, output, stored_bytes(model), untimed)
 
 
 def _left(found: Compression) -> dict[str, float | None]:
-    """Give the shares of what the original costs that are left, None where it is not known."""
+    """Return the shares of what the original costs that are left, None where it is not known."""
     calibration, keep = found.calibration, found.plan.keep
-    before, after = calibration.model.ir, thinned(calibration, found.plan)
+    before, after = calibration.model.ir, apply_plan(calibration, found.plan)
     pairs = {
         "macs": (macs(before.graph), macs(after.graph)),
         "params": (parameters(before.graph), parameters(after.graph)),
@@ -113,7 +113,7 @@ def _factors(found: Compression) -> list[dict[str, Any]]:
     """Tell every node that becomes two, and why that saves anything."""
     return [
         {
-            "node": each.reading.consumer.node,
+            "node": each.linear_consumer.consumer.node,
             "columns": each.first.shape[0],
             "outputs": each.second.shape[1],
             "rank": each.rank,
@@ -126,7 +126,7 @@ def _factors(found: Compression) -> list[dict[str, Any]]:
 def _layers(found: Compression) -> list[dict[str, Any]]:
     errors: dict[str, float] = {}
     for fit in found.plan.fits:
-        for site in fit.reading.consumer.sites if fit.error is not None else ():
+        for site in fit.linear_consumer.consumer.sites if fit.error is not None else ():
             errors[site] = max(errors.get(site, 0.0), fit.error or 0.0)
     return [
         {
@@ -147,7 +147,10 @@ def _skipped(found: Compression) -> list[dict[str, str]]:
         if site.layer in declined
     ]
     nodes = [{"node": each.node, "op": each.op, "reason": each.reason} for each in site_map.skipped]
-    ops = {reading.consumer.node: reading.consumer.op for reading in found.calibration.readings}
+    ops = {
+        linear_consumer.consumer.node: linear_consumer.consumer.op
+        for linear_consumer in found.calibration.linear_consumers
+    }
     whole = [
         {"node": node, "op": ops[node], "reason": reason}
         for node, reason in found.plan.whole.items()
@@ -156,7 +159,7 @@ def _skipped(found: Compression) -> list[dict[str, str]]:
 
 
 def _warnings(found: Compression, request: Request) -> list[str]:
-    """Give the warnings, each once, and say so where noise stood in for data by name."""
+    """Return the warnings, each once, and say so where noise stood in for data by name."""
     named = request.data or found.calibration.model.metadata.get("frivkit.data")
     noise = [
         f"the calibration examples are noise ({found.calibration.run.data.spec}): what can leave "
@@ -166,7 +169,7 @@ def _warnings(found: Compression, request: Request) -> list[str]:
 
 
 def compression_text(document: Mapping[str, Any]) -> str:
-    """Give a compression as text: layers, what could not be narrowed and why, and the proof.
+    """Return a compression as text: layers, what could not be narrowed and why, and the proof.
 
     Args:
         document: ``frivkit.compression/1``, see ``docs/json.md``.
@@ -187,14 +190,14 @@ def compression_text(document: Mapping[str, Any]) -> str:
     lines += _reasons(shown["skipped"])
     lines += ["", *wrapped(calibrated(shown), "")]
     if shown["kinds"]["leaving"]:
-        lines += wrapped(kinds_told(shown["kinds"]), "")
+        lines += wrapped(describe_kinds(shown["kinds"]), "")
     if document["thin"] is None:
         return joined([*lines, "", "This is a plan (--dry-run): no model was written."])
     return joined([*lines, "", verification_text(document)])
 
 
-def kinds_told(kinds: Mapping[str, int]) -> str:
-    """Say of which kind the units are that left.
+def describe_kinds(kinds: Mapping[str, int]) -> str:
+    """Return of which kind the units are that left.
 
     Example:
         >>> kinds_told({"leaving": 20, "prunable": 5, "redundant": 12, "both": 2})
@@ -209,7 +212,7 @@ def kinds_told(kinds: Mapping[str, int]) -> str:
 
 
 def cost_left(factors: Mapping[str, Any]) -> float:
-    """Give the share of its cost that a node keeps when it is split in two.
+    """Return the share of its cost that a node keeps when it is split in two.
 
     Example:
         >>> cost_left({"columns": 40, "outputs": 10, "rank": 4})
@@ -220,7 +223,7 @@ def cost_left(factors: Mapping[str, Any]) -> float:
 
 
 def _split(factors: list[dict[str, Any]]) -> list[str]:
-    """Give the table of the nodes that become two, nothing where there is none."""
+    """Return the table of the nodes that become two, nothing where there is none."""
     rows = [
         [
             each["node"],
@@ -238,7 +241,7 @@ def _split(factors: list[dict[str, Any]]) -> list[str]:
 
 
 def calibrated(document: Mapping[str, Any]) -> str:
-    """Say what a model was calibrated on, and what is left of it.
+    """Return what a model was calibrated on, and what is left of it.
 
     Args:
         document: ``frivkit.compression/1``.

@@ -6,8 +6,8 @@ from typing import Any
 from frivkit.report import tables
 from frivkit.report.analysis_html import environment
 from frivkit.report.chart import Bar, bar_plot, column_plot
-from frivkit.report.compression import RESOURCES, calibrated, cost_left, kinds_told
-from frivkit.report.figures import MOST_BARS, NAME, Drawing, Figure
+from frivkit.report.compression import RESOURCES, calibrated, cost_left, describe_kinds
+from frivkit.report.figures import MOST_BARS, NAME, Chart, ReportFigure
 from frivkit.report.format import file_name, number, percent, readable, short
 from frivkit.report.scale import SHARE
 from frivkit.report.verification import savings, sentences
@@ -16,7 +16,7 @@ PLANNED = "This is a plan: no model was written, so nothing is known of what it 
 
 
 def compression_page(document: Mapping[str, Any]) -> str:
-    """Give a compression as a page of HTML.
+    """Return a compression as a page of HTML.
 
     Args:
         document: ``frivkit.compression/1``, see ``docs/json.md``.
@@ -37,7 +37,7 @@ def compression_page(document: Mapping[str, Any]) -> str:
             lead=PLANNED if planned else sentences(shown),
             warnings=shown["warnings"],
             calibrated=calibrated(shown),
-            kinds=kinds_told(shown["kinds"]) if shown["kinds"]["leaving"] else "",
+            kinds=describe_kinds(shown["kinds"]) if shown["kinds"]["leaving"] else "",
             figure=_figure(shown["layers"]),
             split=_split(shown["factors"]),
             savings=tables.Table(
@@ -52,7 +52,7 @@ def compression_page(document: Mapping[str, Any]) -> str:
     )
 
 
-def _figure(layers: list[Mapping[str, Any]]) -> Figure:
+def _figure(layers: list[Mapping[str, Any]]) -> ReportFigure:
     """Draw what is left of each layer."""
     bars = [
         Bar(short(each["layer"], NAME), each["units_after"] / each["units_before"])
@@ -75,7 +75,7 @@ def _figure(layers: list[Mapping[str, Any]]) -> Figure:
     )
     columns = ("#", "layer", "units left", "share", "predicted error")
     caption = f"The share of units that is left of each layer, {order}."
-    return Figure(caption, (Drawing(draw(bars, SHARE, label)),), columns, cells, "left")
+    return ReportFigure(caption, (Chart(draw(bars, SHARE, label)),), columns, cells, "left")
 
 
 def _skipped(skipped: list[Mapping[str, str]]) -> tables.Table:
@@ -112,7 +112,7 @@ def _error(error: float | None) -> str:
 
 
 def _provenance(shown: Mapping[str, Any]) -> tables.Facts:
-    """Give where the thin model comes from, and which one it is."""
+    """Return where the thin model comes from, and which one it is."""
     calibration, thin = shown["calibration"], shown["thin"]
     facts = tables.provenance_facts(
         {

@@ -76,13 +76,13 @@ class Curves:
         return f"{100 * (1 - self.tolerance):.3g}\N{NO-BREAK SPACE}%"
 
     def points(self, repeat: int) -> list[tuple[float, float]]:
-        """Give the (level, share unchanged) pairs that one repeat was tried at."""
+        """Return the (level, share unchanged) pairs that one repeat was tried at."""
         pairs = zip(self.levels, self.repeats[repeat], strict=True)
         return [(x, y) for x, y in pairs if y is not None]
 
 
 def _shares(values: Any, *, gaps: bool = False) -> list[float | None] | None:
-    """Give a list of shares as it is if it is one, with None in it only where gaps may be."""
+    """Return a list of shares as it is if it is one, with None in it only where gaps may be."""
     if not isinstance(values, list | tuple):
         return None
     for value in values:
@@ -98,7 +98,7 @@ def _whole(value: Any) -> TypeGuard[int]:
 
 
 def verdict(measurement: Mapping[str, Any], curves: Curves) -> str:
-    """Say in one sentence what an ablation found."""
+    """Return in one sentence what an ablation found."""
     layer, value = measurement["layer"], measurement["value"]
     whose = f"the units of {short(layer, 60)}" if layer else "the network's units"
     limit = f"{100 * curves.tolerance:.3g}\N{NO-BREAK SPACE}%"

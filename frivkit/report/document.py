@@ -17,7 +17,7 @@ from frivkit.report.advice import advice, held_layers
 
 
 def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
-    """Give the document ``frivkit.analysis/1``; numbers that are not finite become null."""
+    """Return the document ``frivkit.analysis/1``; numbers that are not finite become null."""
     study = analysis.study
     document = {
         "schema": "frivkit.analysis/1",
@@ -31,9 +31,9 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
             "warnings": list(analysis.data_warnings),
         },
         "labels": {
-            "output": study.judge.output,
-            "axis": None if study.numbers else study.judge.asked.axis,
-            "change": study.judge.asked.change,
+            "output": study.label_reader.output,
+            "axis": None if study.numbers else study.label_reader.label_options.axis,
+            "change": study.label_reader.label_options.change,
         },
         "sites": _sites(study.site_map),
         "skipped": _skipped(study.site_map),
@@ -49,7 +49,7 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
 def inspection_document(
     model: Model, site_map: SiteMap, clock: Clock, output: str | None = None
 ) -> dict[str, Any]:
-    """Give the document ``frivkit.inspection/1``.
+    """Return the document ``frivkit.inspection/1``.
 
     Args:
         model: The model.
@@ -74,7 +74,7 @@ def inspection_document(
             entry
             | {
                 "writers": list(site.producers),
-                "readers": list(site.readers),
+                "readers": list(site.consumers),
                 "not_followed": list(site.ends),
                 "held": held[site.name],
                 "parameters": site_map.weights[site.name].parameters,
@@ -160,7 +160,7 @@ def _provenance(clock: Clock, seed: int) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """Give a value as JSON types only; NumPy numbers of third parties become Python's."""
+    """Return a value as JSON types only; NumPy numbers of third parties become Python's."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float):

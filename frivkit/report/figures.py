@@ -18,11 +18,11 @@ NAME, IN_TEXT = 160, 60
 SHOWN = ("units", "chosen_repeat", "crossed", "across")
 """Keys of a detail that have a place of their own."""
 
-Row = Mapping[str, Any]
+SectionRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class Chart:
     """One chart.
 
     Attributes:
@@ -37,7 +37,7 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class ReportFigure:
     """One or several charts, what they show, and the same in numbers.
 
     Attributes:
@@ -49,7 +49,7 @@ class Figure:
     """
 
     caption: str
-    drawings: tuple[Drawing, ...]
+    drawings: tuple[Chart, ...]
     columns: tuple[str, ...]
     cells: tuple[tuple[str, ...], ...]
     css: str
@@ -66,11 +66,11 @@ class Section:
     """
 
     metric: str
-    rows: tuple[Row, ...]
+    rows: tuple[SectionRow, ...]
     curves: tuple[Curves | None, ...]
 
     @classmethod
-    def of(cls, metric: str, measurements: Sequence[Row]) -> "Section":
+    def of(cls, metric: str, measurements: Sequence[SectionRow]) -> "Section":
         """Gather a metric's measurements."""
         rows = tuple(_cut(row) for row in measurements if row["metric"] == metric)
         return cls(metric, rows, tuple(_curves(row) for row in rows))
@@ -81,22 +81,22 @@ class Section:
         return all(self.curves)
 
     @property
-    def network(self) -> Row | None:
+    def network(self) -> SectionRow | None:
         """The measurement of the whole network."""
         return next((row for row in self.rows if row["layer"] is None), None)
 
     @property
-    def layers(self) -> list[tuple[Row, Curves | None]]:
+    def layers(self) -> list[tuple[SectionRow, Curves | None]]:
         """The measurements of single layers, with their curves."""
         pairs = zip(self.rows, self.curves, strict=True)
         return [(row, curves) for row, curves in pairs if row["layer"] is not None]
 
     def show(self, value: float | None) -> str:
-        """Give a value as text."""
+        """Return a value as text."""
         return percent(value) if self.ablates and value is not None else number(value)
 
-    def interval(self, row: Row) -> str:
-        """Give the interval of a measurement as text, empty where it has none."""
+    def interval(self, row: SectionRow) -> str:
+        """Return the interval of a measurement as text, empty where it has none."""
         found = ends(row["interval"])
         return span(found, self.show) if found else ""
 
@@ -134,13 +134,13 @@ class Section:
             if all(other.get(key, missing) == value for other in others)
         }
 
-    def particulars(self, row: Row) -> dict[str, Any]:
-        """Give the plain values in a measurement's detail that are not common to all."""
+    def particulars(self, row: SectionRow) -> dict[str, Any]:
+        """Return the plain values in a measurement's detail that are not common to all."""
         common = self.settings
         return {key: value for key, value in _plain(row).items() if key not in common}
 
     @property
-    def figures(self) -> list[Figure]:
+    def figures(self) -> list[ReportFigure]:
         """The figures: the network's curves, a bar for each layer, and the layers' curves."""
         figures = []
         main = next((pair for pair in zip(self.rows, self.curves, strict=True) if pair[1]), None)
@@ -154,21 +154,21 @@ class Section:
         return figures
 
 
-def _cut(row: Row) -> Row:
+def _cut(row: SectionRow) -> SectionRow:
     return row if row["layer"] is None else {**row, "layer": short(row["layer"], NAME)}
 
 
-def _name(row: Row) -> str:
+def _name(row: SectionRow) -> str:
     return short(row["layer"], IN_TEXT)
 
 
-def _curves(row: Row) -> Curves | None:
+def _curves(row: SectionRow) -> Curves | None:
     value = row["value"]
     return Curves.read(row["detail"]) if value is None or 0 <= value <= 1 else None
 
 
-def _plain(row: Row) -> dict[str, Any]:
-    """Give what a table can show of a measurement's detail and does not show elsewhere."""
+def _plain(row: SectionRow) -> dict[str, Any]:
+    """Return what a table can show of a measurement's detail and does not show elsewhere."""
     return {
         key: value
         for key, value in row["detail"].items()
@@ -176,11 +176,11 @@ def _plain(row: Row) -> dict[str, Any]:
     }
 
 
-def _bar(row: Row) -> Bar:
+def _bar(row: SectionRow) -> Bar:
     return Bar(row["layer"] or row["scope"], row["value"], ends(row["interval"]))
 
 
-def _network(row: Row, curves: Curves) -> Figure:
+def _network(row: SectionRow, curves: Curves) -> ReportFigure:
     whose = _name(row) if row["layer"] else "the whole network"
     repeats = len(curves.repeats)
     others = "" if repeats == 1 else f"; the {repeats - 1} faint ones are other random draws"
@@ -196,11 +196,11 @@ def _network(row: Row, curves: Curves) -> Figure:
         )
     else:
         caption += f"It never falls below {curves.kept}."
-    drawing = Drawing(curve_plot(curves, _bar(row), _curve_label(row, curves)))
-    return Figure(caption, (drawing,), _repeats(curves), _points(curves), "points")
+    drawing = Chart(curve_plot(curves, _bar(row), _curve_label(row, curves)))
+    return ReportFigure(caption, (drawing,), _repeats(curves), _points(curves), "points")
 
 
-def _curve_label(row: Row, curves: Curves) -> str:
+def _curve_label(row: SectionRow, curves: Curves) -> str:
     where = f"at {percent(row['value'])}" if row["value"] is not None else "nowhere known"
     whose = _name(row) if row["layer"] else "the whole network"
     return (
@@ -224,7 +224,7 @@ def _points(curves: Curves) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _bars(section: Section) -> list[Figure]:
+def _bars(section: Section) -> list[ReportFigure]:
     bars = [_bar(row) for row, _ in section.layers]
     values = [v for b in bars if b.value is not None for v in (b.value, *(b.interval or ()))]
     network = section.network
@@ -246,10 +246,12 @@ def _bars(section: Section) -> list[Figure]:
         for i, (bar, (row, _)) in enumerate(zip(bars, section.layers, strict=True), start=1)
     )
     columns = ("#", "layer", section.metric, "95 % interval")
-    return [Figure(caption, (Drawing(draw(bars, scale, label, mark)),), columns, cells, "values")]
+    return [
+        ReportFigure(caption, (Chart(draw(bars, scale, label, mark)),), columns, cells, "values")
+    ]
 
 
-def _panels(drawn: Sequence[tuple[Row, Curves]]) -> Figure:
+def _panels(drawn: Sequence[tuple[SectionRow, Curves]]) -> ReportFigure:
     chosen = list(drawn)
     which = "each layer"
     if len(drawn) > MOST_PANELS:
@@ -258,7 +260,7 @@ def _panels(drawn: Sequence[tuple[Row, Curves]]) -> Figure:
         chosen = [drawn[i] for i in sorted({*ranked[:half], *ranked[-half:]})]
         which = f"the {half} layers that can spare least and the {half} that can spare most"
     drawings = tuple(
-        Drawing(
+        Chart(
             curve_plot(curves, _bar(row), _curve_label(row, curves), small=True),
             row["layer"],
             "undefined" if row["value"] is None else percent(row["value"]),
@@ -277,8 +279,8 @@ def _panels(drawn: Sequence[tuple[Row, Curves]]) -> Figure:
         "labels unchanged; dashes, circle and band as for the network."
     )
     columns = ("layer", across, *(f"repeat {i + 1}" for i in range(most)))
-    return Figure(caption, drawings, columns, cells, "panel-points")
+    return ReportFigure(caption, drawings, columns, cells, "panel-points")
 
 
-def _rank(row: Row) -> float:
+def _rank(row: SectionRow) -> float:
     return -1.0 if row["value"] is None else float(row["value"])

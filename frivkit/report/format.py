@@ -37,7 +37,7 @@ def _seen(character: str) -> str:
 
 
 def file_name(path: str) -> str:
-    r"""Give the last part of a path of any system, readable.
+    r"""Return the last part of a path of any system, readable.
 
     Example:
         >>> file_name("nets/a.onnx"), file_name("C:\\nets\\b.onnx")
@@ -60,7 +60,7 @@ def short(name: str, most: int) -> str:
 
 
 def magnitude(number: int | None) -> str:
-    """Give a count with three digits and its magnitude.
+    """Return a count with three digits and its magnitude.
 
     Example:
         >>> magnitude(421642), magnitude(950), magnitude(None)
@@ -75,7 +75,7 @@ def magnitude(number: int | None) -> str:
 
 
 def percent(share: float) -> str:
-    r"""Give a share with one decimal; what is not all is never rounded to all, nor some to none.
+    r"""Return a share with one decimal; what is not all is never rounded to all, nor some to none.
 
     The space does not break, so that text can be wrapped.
 
@@ -90,7 +90,7 @@ def percent(share: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Give a value that may be anything.
+    """Return a value that may be anything.
 
     Example:
         >>> number(3.32193), number(0.0), number(1.5e-7), number(123456.7), number(None)
@@ -104,7 +104,7 @@ def number(value: float | None) -> str:
 
 
 def ends(interval: Sequence[float | None] | None) -> tuple[float, float] | None:
-    """Give the ends of an interval, or None unless both are there."""
+    """Return the ends of an interval, or None unless both are there."""
     if interval is None or len(interval) != 2:
         return None
     low, high = interval
@@ -114,7 +114,7 @@ def ends(interval: Sequence[float | None] | None) -> tuple[float, float] | None:
 
 
 def span(interval: tuple[float, float], show: Callable[[float], str]) -> str:
-    r"""Give an interval in words.
+    r"""Return an interval in words.
 
     Example:
         >>> span((0.61, 1.0), percent)
@@ -124,7 +124,7 @@ def span(interval: tuple[float, float], show: Callable[[float], str]) -> str:
 
 
 def sizes(shape: Sequence[int | str | None]) -> str:
-    """Give a shape, sizes that are not known as question marks.
+    """Return a shape, sizes that are not known as question marks.
 
     Example:
         >>> sizes(["n", 3, None])

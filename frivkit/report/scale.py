@@ -26,7 +26,7 @@ class Scale:
 
     @classmethod
     def over(cls, values: Iterable[float], *, shares: bool) -> Self | None:
-        """Give an axis that holds all values; from 0 to 1 for shares and what looks like them.
+        """Return an axis that holds all values; from 0 to 1 for shares and what looks like them.
 
         Returns:
             None where there are no values, or where they are too large for an axis.
@@ -46,11 +46,11 @@ class Scale:
         return cls(first * step, last * step, step, shares)
 
     def share(self, value: float) -> float:
-        """Give the place of a value on the axis, 0 at its beginning and 1 at its end."""
+        """Return the place of a value on the axis, 0 at its beginning and 1 at its end."""
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
-        """Give the values to mark, both ends among them.
+        """Return the values to mark, both ends among them.
 
         Example:
             >>> Scale(0.0, 1.0, 0.25).ticks()
@@ -60,11 +60,11 @@ class Scale:
         return [self.low + i * self.step for i in range(count + 1)]
 
     def show(self, value: float) -> str:
-        """Give a value as text."""
+        """Return a value as text."""
         return percent(value) if self.shares else number(value)
 
     def tick(self, value: float) -> str:
-        """Give a tick as text."""
+        """Return a tick as text."""
         return f"{100 * value:.0f}\N{NO-BREAK SPACE}%" if self.shares else f"{value:.4g}"
 
 
@@ -72,7 +72,7 @@ SHARE = Scale(0.0, 1.0, 0.25, shares=True)
 
 
 def round_step(least: float) -> float:
-    """Give the smallest of 1, 2 and 5 times a power of ten that is not below ``least``.
+    """Return the smallest of 1, 2 and 5 times a power of ten that is not below ``least``.
 
     Example:
         >>> round_step(0.7), round_step(15), round_step(0.003)

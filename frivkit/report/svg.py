@@ -16,12 +16,12 @@ def drawing(css: str, label: str) -> Element:
 
 
 def written(svg: Element) -> str:
-    """Give a drawing as text to be put into a page."""
+    """Return a drawing as text to be put into a page."""
     return tostring(svg, encoding="unicode")
 
 
 def at(share: float) -> str:
-    """Give a share of the box as SVG has it.
+    """Return a share of the box as SVG has it.
 
     Example:
         >>> at(0.664885)

@@ -34,7 +34,7 @@ class Table:
 
 
 def measurement_table(sections: Sequence[Section]) -> Table:
-    """Give every measurement, with what is particular to it."""
+    """Return every measurement, with what is particular to it."""
     rows = [
         (
             short(section.metric, NAME),
@@ -62,7 +62,7 @@ def _units(row: Mapping[str, Any]) -> str:
 
 
 def site_table(sites: Sequence[Mapping[str, Any]]) -> Table:
-    """Give the layers whose units can be measured, in the order of the network."""
+    """Return the layers whose units can be measured, in the order of the network."""
     rows = [
         (
             str(i),
@@ -80,7 +80,7 @@ def site_table(sites: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def skipped_table(skipped: Sequence[Mapping[str, Any]]) -> Table:
-    """Give the nodes with weights that are not analysed, and why."""
+    """Return the nodes with weights that are not analysed, and why."""
     rows = [
         (short(skip["node"], NAME), short(skip["op"], NAME), skip["reason"]) for skip in skipped
     ]
@@ -88,7 +88,7 @@ def skipped_table(skipped: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def model_facts(document: Mapping[str, Any]) -> Facts:
-    """Give what is to be known of the model."""
+    """Return what is to be known of the model."""
     model, sites = document["model"], document["sites"]
     facts = [("format", model["format"]), ("parameters", grouped(model["parameters"]))]
     if "trainable_parameters" in model:
@@ -106,7 +106,7 @@ def model_facts(document: Mapping[str, Any]) -> Facts:
 
 
 def data_facts(data: Mapping[str, Any]) -> Facts:
-    """Give what is to be known of the examples."""
+    """Return what is to be known of the examples."""
     accuracy = data["accuracy"]
     return [
         ("source", data["spec"]),
@@ -117,7 +117,7 @@ def data_facts(data: Mapping[str, Any]) -> Facts:
 
 
 def provenance_facts(document: Mapping[str, Any]) -> Facts:
-    """Give where the results come from."""
+    """Return where the results come from."""
     origin, model = document["provenance"], document["model"]
     reused = ", ".join(f"{count} {what}" for what, count in origin.get("reused", {}).items())
     return [
@@ -155,7 +155,7 @@ class Units:
 
 
 def units_of(table: UnitTable, most: int) -> Units:
-    """Give the table of a layer's units, in their order, ``most`` of them at most."""
+    """Return the table of a layer's units, in their order, ``most`` of them at most."""
     columns = list(table.columns)
     metrics = {
         metric: tuple(
@@ -182,7 +182,7 @@ def _cell(value: Any) -> str:
 
 
 def grouped(whole: int | None) -> str:
-    """Give a whole number with its digits in groups of three, as they are in SI.
+    """Return a whole number with its digits in groups of three, as they are in SI.
 
     Example:
         >>> grouped(421642).split(), grouped(950), grouped(None)
@@ -192,7 +192,7 @@ def grouped(whole: int | None) -> str:
 
 
 def plain(value: Any) -> str:
-    """Give a plain JSON value as text.
+    """Return a plain JSON value as text.
 
     Example:
         >>> plain(True), plain(None), plain(0.2), plain(3), plain("a")

@@ -29,7 +29,7 @@ NODES = 8
 
 
 def analysis_text(document: Mapping[str, Any]) -> str:
-    """Give an analysis as text: the model, the data, and of each metric a table and a verdict.
+    """Return an analysis as text: the model, the data, and of each metric a table and a verdict.
 
     Args:
         document: ``frivkit.analysis/1``, see ``docs/json.md``.
@@ -56,7 +56,7 @@ def analysis_text(document: Mapping[str, Any]) -> str:
 
 
 def inspection_text(document: Mapping[str, Any], *, everything: bool = False) -> str:
-    """Give an inspection as text: layers, couplings, what is left out, and what to do about it.
+    """Return an inspection as text: layers, couplings, what is left out, and what to do about it.
 
     Args:
         document: ``frivkit.inspection/1``, see ``docs/json.md``.
@@ -111,7 +111,7 @@ def _shortened(lines: list[str], most: int) -> list[str]:
 
 
 def _in_short(document: Mapping[str, Any]) -> list[str]:
-    """Say in a few lines what will be analysed, what can leave, and what to do."""
+    """Return in a few lines what will be analysed, what can leave, and what to do."""
     sites, skipped = document["sites"], document["skipped"]
     if not sites:
         return ["", *_to_do(document)] if document["advice"] else []
@@ -281,7 +281,7 @@ def joined(lines: Sequence[str]) -> str:
 
 
 def wrapped(text: str, indent: str = "       ") -> list[str]:
-    """Give text as lines of at most 80 characters, those behind the first indented."""
+    """Return text as lines of at most 80 characters, those behind the first indented."""
     return wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False) or [text]
 
 

@@ -33,7 +33,7 @@ class UnitTable:
         return max(len(values) for values in self.columns.values())
 
     def row(self, unit: int, columns: Sequence[Column]) -> list[Any]:
-        """Give the values of a unit in some columns, None where there is none."""
+        """Return the values of a unit in some columns, None where there is none."""
         found = (self.columns.get(column, ()) for column in columns)
         return [values[unit] if unit < len(values) else None for values in found]
 
@@ -66,7 +66,7 @@ def unit_tables(document: Mapping[str, Any]) -> list[UnitTable]:
 
 
 def unit_csv(tables: Sequence[UnitTable]) -> str:
-    r"""Give tables as one CSV file: a row for each unit of each layer and selector.
+    r"""Return tables as one CSV file: a row for each unit of each layer and selector.
 
     Numbers are written with all digits, what is undefined as nothing.  Names are those of the
     model file, unchanged.
@@ -91,7 +91,7 @@ def unit_csv(tables: Sequence[UnitTable]) -> str:
 
 
 def _columns(detail: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
-    """Give the values of single units in a detail, those that any table can show."""
+    """Return the values of single units in a detail, those that any table can show."""
     columns = detail.get("per_unit")
     if not isinstance(columns, Mapping):
         return {}

@@ -10,7 +10,7 @@ from frivkit.graph.cost import macs
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, magnitude, number, percent, readable, short, span
-from frivkit.verification.verify import Facts, Verification, is_noise
+from frivkit.verification.verify import ModelFacts, Verification, is_noise
 
 WIDTH = 80
 NAME = 26
@@ -18,14 +18,14 @@ NAME = 26
 
 
 def verification_document(found: Verification, clock: Clock, seed: int) -> dict[str, Any]:
-    """Give the document ``frivkit.verification/1``, see ``docs/json.md``."""
+    """Return the document ``frivkit.verification/1``, see ``docs/json.md``."""
     comparison = found.comparison
     agreement, accuracy = comparison.agreement, comparison.accuracy
     loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
     return {
         "schema": "frivkit.verification/1",
         "original": side_facts(found.original),
-        "thin": side_facts(found.thin),
+        "thin": side_facts(found.compressed),
         "layers": _layers(found),
         "skipped": _skipped(found),
         "agreement": {
@@ -55,8 +55,8 @@ def verification_document(found: Verification, clock: Clock, seed: int) -> dict[
     }
 
 
-def side_facts(facts: Facts) -> dict[str, Any]:
-    """Give what a document says of one of two models."""
+def side_facts(facts: ModelFacts) -> dict[str, Any]:
+    """Return what a document says of one of two models."""
     latency = {str(size): each for size, each in facts.latency.items()}
     return {
         "path": str(facts.model.path),
@@ -75,13 +75,15 @@ def side_facts(facts: Facts) -> dict[str, Any]:
 
 
 def _ratios(found: Verification) -> dict[str, list[float] | None]:
-    """Give the quartiles of thin over original by batch size, the median in the middle."""
-    pairs = ((size, one, found.thin.latency[size]) for size, one in found.original.latency.items())
+    """Return the quartiles of thin over original by batch size, the median in the middle."""
+    pairs = (
+        (size, one, found.compressed.latency[size]) for size, one in found.original.latency.items()
+    )
     return {str(size): list(b.against(a)) if a and b else None for size, a, b in pairs}
 
 
 def _layers(found: Verification) -> list[dict[str, Any]]:
-    after = {site.layer: site.width for site in found.thin.site_map.sites}
+    after = {site.layer: site.width for site in found.compressed.site_map.sites}
     return [
         {
             "layer": site.layer,
@@ -95,7 +97,7 @@ def _layers(found: Verification) -> list[dict[str, Any]]:
 
 
 def _skipped(found: Verification) -> list[dict[str, str]]:
-    there = {site.layer for site in found.thin.site_map.sites}
+    there = {site.layer for site in found.compressed.site_map.sites}
     return [
         {"node": site.layer, "op": site.op, "reason": "the thin model has no layer of that name"}
         for site in found.original.site_map.sites
@@ -108,7 +110,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def verification_text(document: Mapping[str, Any]) -> str:
-    """Give a verification as text: what is saved as a table, what is kept in words.
+    """Return a verification as text: what is saved as a table, what is kept in words.
 
     Args:
         document: ``frivkit.verification/1``, see ``docs/json.md``.
@@ -126,7 +128,7 @@ def verification_text(document: Mapping[str, Any]) -> str:
 
 
 def savings(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Give what the models cost and meet: for each its name, the original's, the thin one's, ratio.
+    """Return what the models cost: rows of a name, the original, the thin one and their ratio.
 
     Args:
         document: A verification or a compression with a proof, its texts readable.
@@ -155,7 +157,7 @@ def _ratio(before: float | None, after: float | None) -> str:
 
 
 def sentences(document: Mapping[str, Any]) -> str:
-    """Say how often both models agree, and how far their outputs lie apart.
+    """Return how often both models agree, and how far their outputs lie apart.
 
     Args:
         document: As for ``savings``.

@@ -11,12 +11,18 @@ from numpy.typing import NDArray
 from frivkit.graph.sites.site_map import Site
 from frivkit.runtime.session import Feeds
 from frivkit.units.masks import Mask
-from frivkit.units.perturbations import Fold, Noise, WeightEdit, WeightKnockout, WeightNoise
+from frivkit.units.perturbations import (
+    LinearReplacement,
+    Noise,
+    WeightEdit,
+    WeightKnockout,
+    WeightNoise,
+)
 from frivkit.units.perturbations import example_digests as digests
 from frivkit.units.selector import UnitSelector
 
 
-class Batch:
+class PreparedBatch:
     """A batch on its way: what enters the graph, and what it was made of."""
 
     def __init__(self, entry: Feeds, inputs: Feeds | None = None) -> None:
@@ -62,14 +68,16 @@ class Target:
 
 
 @singledispatch
-def feeds(change: object, target: Target, batch: Batch, selector: UnitSelector | None) -> Feeds:
-    """Give what is fed beside a batch's entry."""
+def feeds(
+    change: object, target: Target, batch: PreparedBatch, selector: UnitSelector | None
+) -> Feeds:
+    """Return what is fed beside a batch's entry."""
     del target, batch, selector
     raise TypeError(f"no run knows a {type(change).__name__}")
 
 
 @feeds.register
-def _(change: Mask, target: Target, batch: Batch, selector: UnitSelector | None) -> Feeds:
+def _(change: Mask, target: Target, batch: PreparedBatch, selector: UnitSelector | None) -> Feeds:
     del batch
     if selector is None:
         raise ValueError("a mask needs the selector by which its flags are read")
@@ -82,7 +90,7 @@ def _(change: Mask, target: Target, batch: Batch, selector: UnitSelector | None)
 
 
 @feeds.register
-def _(change: Noise, target: Target, batch: Batch, selector: UnitSelector | None) -> Feeds:
+def _(change: Noise, target: Target, batch: PreparedBatch, selector: UnitSelector | None) -> Feeds:
     del selector
     size = np.float32(change.level)
     return {
@@ -92,7 +100,9 @@ def _(change: Noise, target: Target, batch: Batch, selector: UnitSelector | None
 
 
 @feeds.register
-def _(change: Fold, target: Target, batch: Batch, selector: UnitSelector | None) -> Feeds:
+def _(
+    change: LinearReplacement, target: Target, batch: PreparedBatch, selector: UnitSelector | None
+) -> Feeds:
     del batch, selector
     found = {}
     for name in change.sites:
@@ -105,7 +115,9 @@ def _(change: Fold, target: Target, batch: Batch, selector: UnitSelector | None)
 
 @feeds.register(WeightNoise)
 @feeds.register(WeightKnockout)
-def _(change: WeightEdit, target: Target, batch: Batch, selector: UnitSelector | None) -> Feeds:
+def _(
+    change: WeightEdit, target: Target, batch: PreparedBatch, selector: UnitSelector | None
+) -> Feeds:
     del batch, selector
     if change.digest not in target.edited:
         target.edited[change.digest] = {

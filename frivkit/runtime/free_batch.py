@@ -13,7 +13,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.onnx_io.fold_shapes import fold_shape_arithmetic
 from frivkit.graph.shapes import infer_shapes
-from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.session import Device
 
 TRIED = 5
@@ -22,8 +22,8 @@ TOLERANCE = 1e-6
 """How far outputs may be apart, as a share of the largest (at least 1)."""
 
 
-def freed(model: Model, output: str, device: Device, data: Dataset, memory: int) -> Model:
-    """Give the model for any number of examples at once, or as it is where that is not the same.
+def free_batch_size(model: Model, output: str, device: Device, data: Dataset, memory: int) -> Model:
+    """Return the model for any number of examples at once, or as it is where that is not the same.
 
     The sizes of inputs are opened, and so is the first size that a Reshape asks for.  What comes of
     it is kept only if it gives for several examples what the file gives for each alone.
@@ -41,7 +41,7 @@ def freed(model: Model, output: str, device: Device, data: Dataset, memory: int)
     inputs = data.read(0, count).inputs
     try:
         opened = _opened(model)
-        found = Intact(opened, output, device, memory).run(inputs)
+        found = BaselineModel(opened, output, device, memory).run(inputs)
         wanted = _one_by_one(model, output, device, memory, inputs)
     except ModelError:
         return model
@@ -84,11 +84,11 @@ def _one_by_one(
     model: Model, output: str, device: Device, memory: int, inputs: Mapping[str, NDArray[Any]]
 ) -> NDArray[Any]:
     """Run a batch as the file takes it."""
-    intact, size = Intact(model, output, device, memory), model.batch or 1
+    baseline, size = BaselineModel(model, output, device, memory), model.batch or 1
     count = len(next(iter(inputs.values())))
     return np.concatenate(
         [
-            intact.run({name: array[i : i + size] for name, array in inputs.items()})
+            baseline.run({name: array[i : i + size] for name, array in inputs.items()})
             for i in range(0, count, size)
         ]
     )

@@ -11,7 +11,7 @@ WORKING = 4
 
 
 def gram_room(memory: int, units: int) -> int:
-    """Give how many Grams of so many units fit into memory beside what working on one takes.
+    """Return how many Grams of so many units fit into memory beside what working on one takes.
 
     Example:
         >>> gram_room(8 * 100**2 * 10, 100)
@@ -20,7 +20,7 @@ def gram_room(memory: int, units: int) -> int:
     return memory // (8 * units**2) - WORKING
 
 
-def share_out(
+def plan_passes(
     memory: int, sites: Sequence[Site], selector: UnitSelector, groups: int
 ) -> tuple[list[list[Site]], int]:
     """Share sites out, in order, among passes.

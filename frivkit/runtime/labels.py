@@ -17,7 +17,7 @@ UNDEFINED = -1
 
 
 def threshold_of(graph: ir.Graph, output: str) -> float:
-    """Give what separates the two classes of an output with one entry: 0.5 after a sigmoid."""
+    """Return what separates the two classes of an output with one entry: 0.5 after a sigmoid."""
     value = next(value for value in graph.outputs if value.name == output)
     node = value.producer()
     while node is not None and node.op_type in SHAPING and node.inputs[0] is not None:
@@ -26,7 +26,7 @@ def threshold_of(graph: ir.Graph, output: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LabelOptions:
     """How a user wants an output read.
 
     Attributes:
@@ -40,37 +40,41 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judge:
+class LabelReader:
     """Says what an output says, and whether another says the same.
 
     Attributes:
         output: The name of the output.
         threshold: What separates the two classes of an output with one entry.
-        asked: How the output is to be read.
+        label_options: How the output is to be read.
         spread: The standard deviation of each entry over the data, where numbers are judged.
     """
 
     output: str
     threshold: float = 0.0
-    asked: Asked = Asked()
+    label_options: LabelOptions = LabelOptions()
     spread: NDArray[np.float64] | None = None
 
     @classmethod
-    def of_output(cls, graph: ir.Graph, output: str, asked: Asked) -> "Judge":
-        """Give the judge of an output of a graph."""
+    def of_output(cls, graph: ir.Graph, output: str, asked: LabelOptions) -> "LabelReader":
+        """Return the judge of an output of a graph."""
         return cls(output, threshold_of(graph, output), asked)
 
     @property
     def numbers(self) -> bool:
         """Whether the output holds numbers and no scores of classes."""
-        return self.asked.change is not None
+        return self.label_options.change is not None
 
     @property
     def fingerprint(self) -> str:
         """What labels depend on beside the output: empty for classes along axis 1."""
-        return "" if self.asked == Asked() else f"{self.asked.axis} {self.asked.change}"
+        return (
+            ""
+            if self.label_options == LabelOptions()
+            else f"{self.label_options.axis} {self.label_options.change}"
+        )
 
-    def fitted(self, outputs: Iterable[NDArray[Any]]) -> "Judge":
+    def fitted(self, outputs: Iterable[NDArray[Any]]) -> "LabelReader":
         """Learn the spread of numbers from batches of the intact network's outputs.
 
         Where an entry never changes, its spread counts as the mean of the others, or as 1.
@@ -88,7 +92,7 @@ class Judge:
         return replace(self, spread=np.where(small, usual, spread))
 
     def labels(self, outputs: NDArray[Any]) -> NDArray[np.int32]:
-        """Give the labels of the intact network, shape (n, positions).
+        """Return the labels of the intact network, shape (n, positions).
 
         Numbers have the label 0, whatever they are: other runs are compared with them.
 
@@ -101,23 +105,23 @@ class Judge:
         undefined = np.isnan(rows).any(axis=1) if rows.dtype.kind == "f" else np.zeros(len(rows))
         return np.where(undefined, UNDEFINED, 0).astype(np.int32)[:, np.newaxis]
 
-    def against(self, outputs: NDArray[Any], intact: NDArray[Any] | None) -> NDArray[np.int32]:
-        """Give the labels of another run of the same examples.
+    def against(self, outputs: NDArray[Any], baseline: NDArray[Any] | None) -> NDArray[np.int32]:
+        """Return the labels of another run of the same examples.
 
         Args:
             outputs: What it gave, shape (n, ...).
-            intact: What the intact network gave, where ``numbers``: an example keeps the label 0
+            baseline: What the intact network gave, where ``numbers``: an example keeps the label 0
                 while no entry moves by more than the share of its spread that was asked for.
         """
-        if not self.numbers or intact is None or self.spread is None:
+        if not self.numbers or baseline is None or self.spread is None:
             return self.labels(outputs)
-        limit = (self.asked.change or 0.0) * self.spread
-        rows, was = (each.reshape(len(each), -1).astype(np.float64) for each in (outputs, intact))
+        limit = (self.label_options.change or 0.0) * self.spread
+        rows, was = (each.reshape(len(each), -1).astype(np.float64) for each in (outputs, baseline))
         labels = (np.abs(rows - was) > limit).any(axis=1).astype(np.int32)
         return np.where(np.isnan(rows).any(axis=1), UNDEFINED, labels).astype(np.int32)[:, None]
 
     def _classes_first(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        axis = self.asked.axis
+        axis = self.label_options.axis
         if axis == 1 or are_labels(outputs.dtype):
             return outputs
         if not (1 <= axis < outputs.ndim or -outputs.ndim < axis <= -1):
@@ -129,7 +133,7 @@ class Judge:
 
 
 def are_labels(dtype: np.dtype[Any]) -> bool:
-    """Tell whether outputs of a number type are labels already (case 1 of :func:`labels_of`)."""
+    """Whether outputs of a number type are labels already (case 1 of :func:`labels_of`)."""
     return dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize >= 4)
 
 

@@ -13,7 +13,7 @@ IN_CACHE = 8 << 20
 
 
 def live_bytes(graph: ir.Graph) -> int:
-    """Give the most bytes that the activations of one example take at once, weights left out.
+    """Return the most bytes that the activations of one example take at once, weights left out.
 
     A tensor lives from the node that writes it to the last one that reads it; outputs stay.
     """
@@ -31,7 +31,7 @@ def live_bytes(graph: ir.Graph) -> int:
 
 
 def batch_size(graph: ir.Graph, memory: int, fixed: int | None) -> int:
-    """Give the number of examples to run at once.
+    """Return the number of examples to run at once.
 
     Args:
         graph: The graph that will run.
@@ -51,7 +51,7 @@ def batch_size(graph: ir.Graph, memory: int, fixed: int | None) -> int:
 
 
 def tensor_bytes(value: ir.Value) -> int:
-    """Give the bytes that a tensor takes for one example, 0 when its shape is unknown."""
+    """Return the bytes that a tensor takes for one example, 0 when its shape is unknown."""
     sizes = example_sizes(value)
     if sizes is None:
         return 0

@@ -13,7 +13,7 @@ from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site
 from frivkit.progress import Progress
 from frivkit.runtime.memory import batch_size
-from frivkit.runtime.perturbed_model import run_whole_batches
+from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.units.moments import Moments, merged
 from frivkit.units.selector import UnitSelector
@@ -21,11 +21,11 @@ from frivkit.units.selector import UnitSelector
 SHIFT_EXAMPLES = 16
 """Examples behind the shift, which needs to be near the mean and no better."""
 
-Found = dict[str, Moments]
+MomentsBySite = dict[str, Moments]
 Shifts = dict[str, NDArray[np.float64]]
 
 
-def run_sums(
+def accumulate_moments(
     model: Model,
     sites: Sequence[Site],
     selector: UnitSelector,
@@ -61,9 +61,9 @@ def run_sums(
     if model.batch is None:  # every group gets examples, if there are enough
         batch = min(batch, max(SHIFT_EXAMPLES, -(-data.examples // groups)))
     starts = range(0, data.examples, batch)
-    taps = Taps(model, sites, selector, device)
+    reader = ActivationReader(model, sites, selector, device)
     first = data.read(0, min(batch, SHIFT_EXAMPLES, data.examples)).inputs
-    shifts = {name: _near_mean(rows) for name, rows in taps.rows(first).items()}
+    shifts = {name: _near_mean(rows) for name, rows in reader.rows(first).items()}
     graph = _InGraph(model, sites, selector, device, shifts, exact=exact)
     groups = min(groups, len(starts))
     parts: dict[str, list[Moments]] = {site.name: [] for site in sites}
@@ -73,7 +73,7 @@ def run_sums(
         given = len(next(iter(inputs.values())))
         found = graph.moments(inputs, given) if model.batch in (None, given) else {}
         if len(found) < len(sites):
-            found = taps.moments(inputs, shifts) | found
+            found = reader.moments(inputs, shifts) | found
         group = i * groups // len(starts)
         for name, moments in found.items():
             earlier = parts[name][group:]  # of the same group, if it has begun
@@ -83,7 +83,7 @@ def run_sums(
     return parts
 
 
-class Taps:
+class ActivationReader:
     """Takes activations out of the runtime and sums them in float64."""
 
     def __init__(
@@ -97,20 +97,20 @@ class Taps:
         self._session = Session(graph.ir, device)
 
     def batch_size(self, memory: int) -> int:
-        """Give how many examples to run at once, all that is taken out included."""
+        """Return how many examples to run at once, all that is taken out included."""
         return batch_size(self._graph, memory, self._model.batch)
 
     def rows(self, inputs: Feeds) -> dict[str, NDArray[Any]]:
-        """Give each site's activations with units as columns."""
+        """Return each site's activations with units as columns."""
         feeds = {name: inputs[name] for name in self._inputs}
-        arrays = run_whole_batches(self._session, self._model, feeds, self._names)
+        arrays = run_padded(self._session, self._model, feeds, self._names)
         return {
             site.name: self._selector.rows(site, array)
             for site, array in zip(self._sites, arrays, strict=True)
         }
 
-    def moments(self, inputs: Feeds, shifts: Shifts) -> Found:
-        """Give each site's moments over one batch."""
+    def moments(self, inputs: Feeds, shifts: Shifts) -> MomentsBySite:
+        """Return each site's moments over one batch."""
         return {name: Moments.of(rows, shifts[name]) for name, rows in self.rows(inputs).items()}
 
 
@@ -141,8 +141,8 @@ class _InGraph:
             for name in axes
         }
 
-    def moments(self, inputs: Feeds, given: int) -> Found:
-        """Give the moments of its sites over one batch of ``given`` examples."""
+    def moments(self, inputs: Feeds, given: int) -> MomentsBySite:
+        """Return the moments of its sites over one batch of ``given`` examples."""
         if not self._sites:
             return {}
         feeds = {name: inputs[name] for name in self._graph.inputs} | self._fixed
@@ -154,13 +154,13 @@ class _InGraph:
             self._sites, arrays[: len(names)], arrays[len(names) :], strict=True
         ):
             shift = self._shifts[site.name]
-            rows = given * (site.width * site.places // len(shift))
+            rows = given * (site.width * site.positions // len(shift))
             found[site.name] = Moments(rows, shift, total, gram)
         return found
 
 
 def _near_mean(rows: NDArray[Any]) -> NDArray[np.float64]:
-    """Give the mean of each column as float32 holds it, 0 where it is not finite."""
+    """Return the mean of each column as float32 holds it, 0 where it is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64)
     return np.where(np.isfinite(mean), mean, 0.0)

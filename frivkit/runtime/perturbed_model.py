@@ -24,18 +24,22 @@ from frivkit.graph.instrument.perturb import (
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.sites.site_map import Site
 from frivkit.graph.sites.site_weights import weights_of
-from frivkit.runtime.feeds import Batch, Target, feeds
+from frivkit.runtime.feeds import PreparedBatch, Target, feeds
 from frivkit.runtime.memory import batch_size, tensor_bytes
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.units.masks import Mask
-from frivkit.units.perturbations import Fold, Noise, Perturbation
+from frivkit.units.perturbations import LinearReplacement, Noise, Perturbation
 from frivkit.units.selector import UnitSelector
 
-INSERTS: Mapping[type[Perturbation], Insert] = {Mask: masked, Noise: noisy, Fold: folded}
+INSERTS: Mapping[type[Perturbation], Insert] = {
+    Mask: masked,
+    Noise: noisy,
+    LinearReplacement: folded,
+}
 """Perturbations that act on a site's tensor; the others are edits of the weights behind it."""
 
 
-class Path:
+class PerturbedModel:
     """A graph with perturbations as inputs, and what must be computed once before any is tried.
 
     That is the *entry*: the tensors that enter the part of the graph that perturbations change.
@@ -76,51 +80,51 @@ class Path:
         self.batch = batch_size(model.graph, memory, model.batch)
 
     @property
-    def entries(self) -> tuple[str, ...]:
+    def prefix(self) -> tuple[str, ...]:
         """The names of the tensors that are computed once."""
         return self._graph.inputs
 
-    def prepare(self, inputs: Feeds) -> Batch:
+    def prepare(self, inputs: Feeds) -> PreparedBatch:
         """Compute the entry of one batch of examples."""
-        given = {name: inputs[name] for name in self.entries if name in inputs}
-        wanted = [name for name in self.entries if name not in inputs]
+        given = {name: inputs[name] for name in self.prefix if name in inputs}
+        wanted = [name for name in self.prefix if name not in inputs]
         if not wanted:
-            return Batch(given, inputs)
+            return PreparedBatch(given, inputs)
         if self._prefix is None:
             graph = with_outputs(self._model, wanted)
             self._prefix = (Session(graph.ir, self._device), graph.inputs)
         session, names = self._prefix
         needed = {name: inputs[name] for name in names}  # not all inputs need lead to the site
-        arrays = run_whole_batches(session, self._model, needed, wanted)
-        return Batch(given | dict(zip(wanted, arrays, strict=True)), inputs)
+        arrays = run_padded(session, self._model, needed, wanted)
+        return PreparedBatch(given | dict(zip(wanted, arrays, strict=True)), inputs)
 
     def run(
-        self, batch: Batch, change: Perturbation, selector: UnitSelector | None = None
+        self, batch: PreparedBatch, change: Perturbation, selector: UnitSelector | None = None
     ) -> NDArray[Any]:
-        """Give the output for one batch under one perturbation, shape (n, ...)."""
+        """Return the output for one batch under one perturbation, shape (n, ...)."""
         fed = {**batch.entry, **feeds(change, self._target, batch, selector)}
-        return run_whole_batches(self._session, self._model, fed, [self._output])[0]
+        return run_padded(self._session, self._model, fed, [self._output])[0]
 
     def forget(self) -> None:
         """Let go of edited weights."""
         self._target.edited.clear()
 
     def weight_bytes(self) -> int:
-        """Give the bytes that one edit of the weights takes."""
+        """Return the bytes that one edit of the weights takes."""
         return sum(w.nbytes for values in self._target.weights.values() for _, w in values)
 
-    def entry_bytes(self) -> int:
-        """Give the bytes that the entry of one example takes (0 when sizes are unknown)."""
+    def prefix_bytes(self) -> int:
+        """Return the bytes that the entry of one example takes (0 when sizes are unknown)."""
         inputs = self._graph.ir.graph.inputs
-        return sum(tensor_bytes(value) for value in inputs if value.name in self.entries)
+        return sum(tensor_bytes(value) for value in inputs if value.name in self.prefix)
 
-    def entry_macs(self) -> int:
-        """Give the multiply-accumulates that computing the entry of one example takes."""
+    def prefix_macs(self) -> int:
+        """Return the multiply-accumulates that computing the entry of one example takes."""
         whole = sum(node_macs(node) or 0 for node in self._model.graph)
         return whole - sum(node_macs(node) or 0 for node in self._graph.ir.graph)
 
 
-class Intact:
+class BaselineModel:
     """The model as it is."""
 
     def __init__(self, model: Model, output: str, device: Device, memory: int) -> None:
@@ -130,12 +134,12 @@ class Intact:
         self.batch = batch_size(model.graph, memory, model.batch)
 
     def run(self, inputs: Feeds) -> NDArray[Any]:
-        """Give the output for one batch, shape (n, ...)."""
+        """Return the output for one batch, shape (n, ...)."""
         feeds = {name: inputs[name] for name in self._graph.inputs}
-        return run_whole_batches(self._session, self._model, feeds, [self._output])[0]
+        return run_padded(self._session, self._model, feeds, [self._output])[0]
 
 
-def run_whole_batches(
+def run_padded(
     session: Session, model: Model, feeds: Feeds, wanted: Sequence[str], *, cut: bool = True
 ) -> list[NDArray[Any]]:
     """Run a batch; where the model insists on a size, fill up with the last example.
@@ -171,7 +175,7 @@ def run_whole_batches(
 
 
 def _named(weight: ir.Value) -> tuple[str, NDArray[Any]]:
-    """Give a weight's name and its numbers."""
+    """Return a weight's name and its numbers."""
     tensor = constant_tensor(weight)
     if tensor is None:
         raise ValueError(f"{weight.name} is computed in the graph")

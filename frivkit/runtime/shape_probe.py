@@ -24,8 +24,8 @@ LARGEST_NOISE = 1 << 28
 """Entries of an input beyond which noise is not drawn: the file may declare anything."""
 
 
-def complete_shapes(model: Model, device: Device, data: Dataset | None = None) -> Model:
-    """Give the model with a known shape on every tensor that the probe can compute.
+def infer_shapes_by_running(model: Model, device: Device, data: Dataset | None = None) -> Model:
+    """Return the model with a known shape on every tensor that the probe can compute.
 
     Nothing is run where shape inference has found all shapes but the batch.
 
@@ -62,7 +62,7 @@ def complete_shapes(model: Model, device: Device, data: Dataset | None = None) -
 
 
 def _open(value: ir.Value) -> bool:
-    """Tell whether a tensor of numbers has an axis behind the batch whose size is unknown."""
+    """Whether a tensor of numbers has an axis behind the batch whose size is unknown."""
     sizes = example_sizes(value)
     if not value.name or (sizes is None and is_constant(value)):
         return False
@@ -72,7 +72,7 @@ def _open(value: ir.Value) -> bool:
 def _probed(
     model: Model, names: Sequence[str], device: Device, data: Dataset | None
 ) -> list[dict[str, Any]]:
-    """Give tensors by name, of two runs with different numbers of examples where any will do."""
+    """Return tensors by name, of two runs with different numbers of examples where any will do."""
     probe = with_outputs(model, names)
     session = Session(probe.ir, device)
     runs = []

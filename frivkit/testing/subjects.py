@@ -25,7 +25,7 @@ CLASSES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Network:
+class TinyNetwork:
     """Convolutions, then dense layers; each but the last has a ReLU, each convolution max pooling.
 
     Attributes:
@@ -43,11 +43,11 @@ class Network:
         return tuple(self.layers)[:-1]
 
     def units(self, layer: str) -> int:
-        """Give the number of units of a layer, feature maps in a convolution."""
+        """Return the number of units of a layer, feature maps in a convolution."""
         return len(self.layers[layer][1])
 
-    def rewired(self, layer: str, units: Sequence[int]) -> "Network":
-        """Give a network that computes the same with other units in a hidden layer.
+    def rewired(self, layer: str, units: Sequence[int]) -> "TinyNetwork":
+        """Return a network that computes the same with other units in a hidden layer.
 
         Args:
             layer: The layer.
@@ -72,8 +72,8 @@ class Network:
         changed = {layer: (weight[old], bias[old]), reader: (narrowed, read_bias)}
         return replace(self, layers={**self.layers, **changed})
 
-    def silenced(self, layer: str, unit: int) -> "Network":
-        """Give the network with one unit of a hidden layer off, whatever the example.
+    def silenced(self, layer: str, unit: int) -> "TinyNetwork":
+        """Return the network with one unit of a hidden layer off, whatever the example.
 
         Example:
             >>> subject = small_mlp()
@@ -86,7 +86,7 @@ class Network:
         return replace(self, layers={**self.layers, layer: (weight, bias)})
 
     def model(self) -> ir.Model:
-        """Give it as a graph with input ``x`` and output ``y``; nodes are named after layers."""
+        """Return it as a graph with input ``x`` and output ``y``; nodes are named after layers."""
         sizes, lines, value = ", ".join(map(str, self.shape)), [], "x"
         flat = len(self.shape) == 1
         for name, (weight, _) in self.layers.items():
@@ -95,8 +95,8 @@ class Network:
                 lines.append(f"flat = Flatten ({value})")
                 value, flat = "flat", True
             op = "Gemm <transB = 1>" if dense else "Conv <pads = [1, 1, 1, 1]>"
-            sums = "y" if last else f"{name}_sums"
-            lines.append(f"[{name}] {sums} = {op} ({value}, {name}_weight, {name}_bias)")
+            patch_moments = "y" if last else f"{name}_sums"
+            lines.append(f"[{name}] {patch_moments} = {op} ({value}, {name}_weight, {name}_bias)")
             if not last:
                 lines.append(f"{name}_units = Relu ({name}_sums)")
                 value = f"{name}_units"
@@ -135,14 +135,14 @@ class Subject:
     model: ir.Model
     x: Array
     y: NDArray[np.int64]
-    network: Network | None = None
+    network: TinyNetwork | None = None
 
     def reordered(self, order: NDArray[np.int64]) -> "Subject":
-        """Give the same network with the examples in another order."""
+        """Return the same network with the examples in another order."""
         return replace(self, name=f"{self.name}-reordered", x=self.x[order], y=self.y[order])
 
-    def instead(self, how: str, network: Network) -> "Subject":
-        """Give another network with the same data."""
+    def instead(self, how: str, network: TinyNetwork) -> "Subject":
+        """Return another network with the same data."""
         name = f"{self.name}-{how}"
         return replace(self, name=name, model=network.model(), network=network)
 
@@ -160,20 +160,20 @@ class Subject:
 
 @cache
 def small_mlp() -> Subject:
-    """Give three dense layers, of 8, 6 and 3 units, that tell three classes of points apart."""
+    """Return three dense layers, of 8, 6 and 3 units, that tell three classes of points apart."""
     return _fitted("mlp", (6,), {"first": (8, 6), "second": (6, 8)})
 
 
 @cache
 def small_cnn() -> Subject:
-    """Give two convolutions of 5 and 6 maps and dense layers of 7 and 3 units, on 8x8 images."""
+    """Return two convolutions of 5 and 6 maps and dense layers of 7 and 3 units, on 8x8 images."""
     layers = {"first": (5, 2, 3, 3), "second": (6, 5, 3, 3), "third": (7, 24)}
     return _fitted("cnn", (2, 8, 8), layers)
 
 
 @cache
 def tiny(name: str) -> Subject:
-    """Give one of the tiny models by name, with normal data of two classes that mean nothing.
+    """Return one of the tiny models by name, with normal data of two classes that mean nothing.
 
     Example:
         >>> tiny("maps").x.shape
@@ -197,12 +197,12 @@ def _fitted(name: str, shape: tuple[int, ...], sizes: Mapping[str, tuple[int, ..
         weight = generator.standard_normal(size).astype(np.float32)
         weight *= np.float32(prod(size[1:]) ** -0.5)
         layers[layer] = (weight, np.zeros(size[0], np.float32))
-        sums = np.moveaxis(evaluate(Network(shape, layers).model(), x), 1, 0)
-        layers[layer] = (weight, -np.median(sums.reshape(size[0], -1), axis=1))
-    units = len(sums)
+        patch_moments = np.moveaxis(evaluate(TinyNetwork(shape, layers).model(), x), 1, 0)
+        layers[layer] = (weight, -np.median(patch_moments.reshape(size[0], -1), axis=1))
+    units = len(patch_moments)
     as_it_is = (np.eye(units, dtype=np.float32), np.zeros(units, np.float32))
-    features = evaluate(Network(shape, {**layers, "last": as_it_is}).model(), x)
+    features = evaluate(TinyNetwork(shape, {**layers, "last": as_it_is}).model(), x)
     columns = np.column_stack([features, np.ones(EXAMPLES)])
     fit = np.linalg.lstsq(columns, np.eye(CLASSES)[y], rcond=None)[0].astype(np.float32)
-    network = Network(shape, {**layers, "last": (fit[:-1].T.copy(), fit[-1].copy())})
+    network = TinyNetwork(shape, {**layers, "last": (fit[:-1].T.copy(), fit[-1].copy())})
     return Subject(name, network.model(), x, y, network)

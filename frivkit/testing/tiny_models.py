@@ -30,7 +30,7 @@ HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
 def evaluate(
     model: ir.Model, x: ArrayLike, zeroed: Mapping[str, ArrayLike] | None = None
 ) -> NDArray[Any]:
-    """Give what a network makes of examples, by onnx's own reference evaluator.
+    """Return what a network makes of examples, by onnx's own reference evaluator.
 
     Args:
         model: A network with input ``x`` and output ``y``.
@@ -74,7 +74,7 @@ def write(model: ir.Model, path: Path) -> Path:
 
 
 def own_classes() -> ir.Model:
-    """Give two units, each of which speaks for one class: ``h = relu(x)``, ``y = h``.
+    """Return two units, each of which speaks for one class: ``h = relu(x)``, ``y = h``.
 
     The label is 1 where ``x1 > max(x0, 0)``, else 0 (of equal entries the first counts).  Without
     unit 0 it is 1 where ``x1 > 0``; without unit 1 it is always 0.
@@ -92,7 +92,7 @@ def own_classes() -> ir.Model:
 
 
 def dead_unit() -> ir.Model:
-    """Give three units of which the last is never on: ``h = relu(x0, x1, -1)``, ``y = (h0, h1)``.
+    """Return three units of which the last is never on: ``h = relu(x0, x1, -1)``, ``y = (h0, h1)``.
 
     Unit 2 is 0 for every input: without it nothing changes, and it correlates with nothing.
 
@@ -110,7 +110,7 @@ def dead_unit() -> ir.Model:
 
 
 def constant_unit() -> ir.Model:
-    """Give three units of which the last is always 1.
+    """Return three units of which the last is always 1.
 
     ``h = relu(x0, x1, 1)``, ``y = (h0 + h2, h1)``.
 
@@ -132,7 +132,7 @@ def constant_unit() -> ir.Model:
 
 
 def twin_units() -> ir.Model:
-    """Give two equal units and a third: ``h = relu(x0, x0, x1)``, ``y = (h0 + h1, 2 h2)``.
+    """Return two equal units and a third: ``h = relu(x0, x0, x1)``, ``y = (h0 + h1, 2 h2)``.
 
     Units 0 and 1 correlate with 1; the three have rank 2.  Either twin can stand in for both if
     what reads it is doubled.  Without one of them the first output is halved.
@@ -151,7 +151,7 @@ def twin_units() -> ir.Model:
 
 
 def dependent_unit() -> ir.Model:
-    """Give a unit that is the sum of two: ``h = relu(x0, x1, x0 + x1)``, ``y = (h0, h1 + h2)``.
+    """Return a unit that is the sum of two: ``h = relu(x0, x1, x0 + x1)``, ``y = (h0, h1 + h2)``.
 
     Where no input is negative the three have rank 2 although no two of them are alike.
 
@@ -169,7 +169,7 @@ def dependent_unit() -> ir.Model:
 
 
 def either_side() -> ir.Model:
-    """Give two classes in one output: ``h = relu(x, -x)``, ``y = sigmoid(h0 - h1) = sigmoid(x)``.
+    """Return two classes in one output: ``h = relu(x, -x)``, ``y = sigmoid(h0 - h1) = sigmoid(x)``.
 
     The label is 1 where ``y > 0.5``, that is where ``x > 0``.  Without unit 0 it is always 0;
     without unit 1 it does not change.
@@ -188,7 +188,7 @@ def either_side() -> ir.Model:
 
 
 def maps() -> ir.Model:
-    """Give two maps of 2 x 2 places: ``h = relu(x)``, ``y_c`` the sum of the places of map ``c``.
+    """Return two maps of 2 x 2 places: ``h = relu(x)``, ``y_c`` the sum of the places of map ``c``.
 
     As maps there are 2 units, as locations 8.  Without place (i, j) of map c, ``y_c`` falls by
     ``relu(x_cij)``.
@@ -211,7 +211,7 @@ def maps() -> ir.Model:
 
 
 def residual() -> ir.Model:
-    """Give a sum of two layers: ``h = relu(x)``, ``s = relu(h + 2 h)``, ``y = s = 3 relu(x)``.
+    """Return a sum of two layers: ``h = relu(x)``, ``s = relu(h + 2 h)``, ``y = s = 3 relu(x)``.
 
     ``first`` is tapped at ``h`` and ``second`` at ``s``, behind the sum; unit i of both can only
     leave together.
@@ -235,7 +235,7 @@ def residual() -> ir.Model:
 
 
 def side_by_side() -> ir.Model:
-    """Give two layers beside each other: ``h = relu(x)``, ``g = tanh(x0)``, ``y = (h0 + h1, g)``.
+    """Return two layers beside each other: ``h = relu(x)``, ``g = tanh(x0)``, ``y = (h0 + h1, g)``.
 
     ``third`` reads both from one tensor, in which the unit of ``second`` has position 2.
 
@@ -256,7 +256,7 @@ def side_by_side() -> ir.Model:
 
 
 def gate() -> ir.Model:
-    """Give a layer that opens another: ``h = relu(x)``, ``g = relu(x1, x0)``, ``y = h * g``.
+    """Return a layer that opens another: ``h = relu(x)``, ``g = relu(x1, x0)``, ``y = h * g``.
 
     So ``y = (relu(x0) relu(x1), relu(x1) relu(x0))``; unit i of both leaves with the other.
 
@@ -277,7 +277,7 @@ def gate() -> ir.Model:
 
 
 def depthwise() -> ir.Model:
-    """Give a convolution that scales maps apart: ``h = relu(x)``, ``g = relu(c h_c)``.
+    """Return a convolution that scales maps apart: ``h = relu(x)``, ``g = relu(c h_c)``.
 
     Map c (0 or 1) of ``second`` is made of map c of ``first`` alone and leaves with it; map 0 of
     ``g`` is always 0.  ``y_c`` is the sum of the places of map c of ``g``.

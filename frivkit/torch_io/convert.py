@@ -59,7 +59,7 @@ def convert(network: Network, examples: Mapping[str, Array], batch: int, path: P
 def _tried(
     network: Network, examples: Mapping[str, Array], batch: int
 ) -> tuple[tuple[int, ...], list[list[Array]]]:
-    """Give the batch sizes to compare at, and the outputs at each.
+    """Return the batch sizes to compare at, and the outputs at each.
 
     There is one size where the network takes no other, as one that was traced for it.
     """
@@ -90,7 +90,7 @@ def _tried(
 
 
 def _follow(parts: Sequence[Array], sizes: Sequence[int]) -> bool:
-    """Tell whether the first axis of an output is as long as the batch."""
+    """Whether the first axis of an output is as long as the batch."""
     return all(part.shape[:1] == (size,) for part, size in zip(parts, sizes, strict=True))
 
 
@@ -159,7 +159,7 @@ def _bound(expected: Array) -> float:
 
 
 def _distance(a: Array, b: Array) -> float:
-    """Give the largest distance between outputs; infinite where they are of other shapes."""
+    """Return the largest distance between outputs; infinite where they are of other shapes."""
     if a.shape != b.shape:
         return float("inf")
     a, b = a.astype(np.float64), b.astype(np.float64)

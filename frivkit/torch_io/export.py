@@ -30,7 +30,7 @@ TOLERANCE = 1e-5
 
 
 def outputs(network: "nn.Module", inputs: Array) -> Array:
-    """Give what ``network``, put in evaluation mode, makes of a batch.
+    """Return what ``network``, put in evaluation mode, makes of a batch.
 
     Args:
         network: Takes one tensor.
@@ -48,7 +48,7 @@ def outputs(network: "nn.Module", inputs: Array) -> Array:
 
 
 def exported(network: "nn.Module", inputs: Array, metadata: Mapping[str, str]) -> bytes:
-    """Give ``network`` in evaluation mode as an ONNX file with input ``x`` and output ``logits``.
+    """Return ``network`` in evaluation mode as an ONNX file with input ``x`` and output ``logits``.
 
     The first axis of both is free.  Batch norm behind a convolution is merged into it.
 

@@ -105,7 +105,7 @@ def _opened(module: Any, example: Example | None) -> tuple[Network, dict[str, Ar
 
 
 def _named(example: Example, names: Sequence[str]) -> dict[str, Array]:
-    """Give an example by input, in the order in which the network takes them."""
+    """Return an example by input, in the order in which the network takes them."""
     if not isinstance(example, Mapping):
         parts = _parts(example)
         if len(parts) != len(names):

@@ -53,14 +53,14 @@ class ModuleNetwork:
         self.inputs: Sequence[str] = names[:inputs]
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Give all outputs."""
+        """Return all outputs."""
         with torch.inference_mode():
             return arrays_of(self._module(*map(torch.from_numpy, arrays)))
 
     def graph(
         self, arrays: Sequence[Array], outputs: Sequence[str], free: Sequence[str], folder: Path
     ) -> ir.Model:
-        """Give the graph that tracing gives."""
+        """Return the graph that tracing gives."""
         tensors = tuple(map(torch.from_numpy, arrays))
         path = folder / "traced.onnx"
         network, prefix = self._flat(tensors)
@@ -72,7 +72,7 @@ class ModuleNetwork:
         return model
 
     def _flat(self, tensors: tuple[Tensor, ...]) -> tuple[nn.Module, str]:
-        """Give the network with a flat tuple of outputs, and what that puts before its names."""
+        """Return the network with a flat tuple of outputs, and what that puts before its names."""
         if not self._scripted:
             return self._module, "/"  # tracing flattens by itself
         with torch.no_grad():
@@ -96,7 +96,7 @@ class _Flat(nn.Module):
 
 
 def input_names(module: nn.Module) -> list[str] | None:
-    """Give the names of what a module takes by position; None where it takes any number."""
+    """Return the names of what a module takes by position; None where it takes any number."""
     if isinstance(module, torch.jit.ScriptModule):
         forward: Any = module.forward  # a compiled method, of which the types know nothing
         return [argument.name for argument in forward.schema.arguments[1:]]

@@ -26,13 +26,13 @@ class Network(Protocol):
     inputs: Sequence[str]
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Give all outputs, tuples and the like flattened; raises whatever torch does."""
+        """Return all outputs, tuples and the like flattened; raises whatever torch does."""
         ...
 
     def graph(
         self, arrays: Sequence[Array], outputs: Sequence[str], free: Sequence[str], folder: Path
     ) -> ir.Model:
-        """Give the network as a graph; raises whatever torch does.
+        """Return the network as a graph; raises whatever torch does.
 
         Args:
             arrays: Inputs to trace it on.
@@ -44,7 +44,7 @@ class Network(Protocol):
 
 
 def arrays_of(made: object) -> list[Array]:
-    """Give the tensors that a network gave, however they are nested, as arrays.
+    """Return the tensors that a network gave, however they are nested, as arrays.
 
     Raises:
         ModelError: there is something else, or nothing.
@@ -53,13 +53,13 @@ def arrays_of(made: object) -> list[Array]:
 
 
 def array_of(tensor: "Tensor") -> Array:
-    """Give a tensor's numbers, apart from it."""
+    """Return a tensor's numbers, apart from it."""
     array: Array = tensor.detach().cpu().resolve_conj().resolve_neg().numpy().copy()
     return array
 
 
 def tensors_of(made: object) -> "tuple[Tensor, ...]":
-    """Give the tensors in tuples, lists and dicts, in order; None counts as nothing.
+    """Return the tensors in tuples, lists and dicts, in order; None counts as nothing.
 
     Raises:
         ModelError: there is something else, or nothing.
@@ -77,7 +77,7 @@ def tensors_of(made: object) -> "tuple[Tensor, ...]":
 
 
 def output_names(count: int, taken: Iterable[str]) -> list[str]:
-    """Give names for outputs, none of which an input has.
+    """Return names for outputs, none of which an input has.
 
     Example:
         >>> output_names(3, ["x"])
@@ -92,7 +92,7 @@ def output_names(count: int, taken: Iterable[str]) -> list[str]:
 
 
 def reason_of(error: BaseException) -> str:
-    r"""Give what torch says went wrong in one line, without the code that it shows around it.
+    r"""Return what torch says went wrong in one line, without the code that it shows around it.
 
     Example:
         >>> reason_of(RuntimeError("Traceback of TorchScript (most recent call last):\n  f(x)\n"

@@ -41,7 +41,7 @@ class ProgramNetwork:
         self.inputs: Sequence[str] = [str(name) for name in names]
 
     def examples(self) -> dict[str, Array]:
-        """Give examples that were saved with the program, by input.
+        """Return examples that were saved with the program, by input.
 
         Raises:
             ModelError: there are none.
@@ -55,7 +55,7 @@ class ProgramNetwork:
         return dict(zip(self.inputs, map(array_of, leaves), strict=True))
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Give all outputs."""
+        """Return all outputs."""
         tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
         spec = self._program.call_spec.in_spec
         args, kwargs = torch.utils._pytree.tree_unflatten(tensors, spec)
@@ -65,7 +65,7 @@ class ProgramNetwork:
     def graph(
         self, arrays: Sequence[Array], outputs: Sequence[str], free: Sequence[str], folder: Path
     ) -> ir.Model:
-        """Give the program's graph, its nodes named by the path of their module."""
+        """Return the program's graph, its nodes named by the path of their module."""
         del folder
         written: Any = torch.onnx.export(
             self._program,
@@ -112,7 +112,7 @@ def _name_nodes(graph: ir.Graph) -> None:
 
 
 def _scope(node: ir.Node) -> str:
-    """Give the path of a node's module: its weight's, for a folded batch norm comes behind it."""
+    """Return the path of a node's module: its weight's, for a folded batch norm comes behind it."""
     for value in node.inputs:
         if value is not None and value.is_initializer() and (value.name or "").endswith(".weight"):
             return (value.name or "").removesuffix(".weight")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.graph.layout import NO_GROUP
-from frivkit.units.masks import without
+from frivkit.units.masks import keep_mask
 
 Array = NDArray[np.float64]
 RIDGE = 1e-6
@@ -106,7 +106,7 @@ def eliminate_together(terms: Sequence[Term], ridge: float = RIDGE) -> Eliminati
 
 
 def errors_along(terms: Sequence[Term], order: NDArray[np.int64], ridge: float = RIDGE) -> Array:
-    """Give the least-squares error after each group of an order has left.
+    """Return the least-squares error after each group of an order has left.
 
     The order may come from anywhere, so that ways to rank units are compared by one measure.
 
@@ -144,14 +144,14 @@ def errors_along(terms: Sequence[Term], order: NDArray[np.int64], ridge: float =
 
 
 def _regular(term: Term, ridge: float) -> Array:
-    """Give the covariance with a ridge."""
+    """Return the covariance with a ridge."""
     floor = ridge * float(term.covariance.diagonal().mean()) or 1.0  # nothing varies
     regular: Array = term.covariance + floor * np.eye(len(term.covariance))
     return regular
 
 
 def _made(term: Term) -> Array:
-    """Give the covariance of the units with what is made of them."""
+    """Return the covariance of the units with what is made of them."""
     return term.covariance if term.readers is None else term.covariance @ term.readers
 
 
@@ -198,7 +198,7 @@ class _Working:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StandIn:
+class LinearReconstruction:
     """How the units that stay give all units of their layer, by least squares.
 
     Attributes:
@@ -213,9 +213,9 @@ class StandIn:
     unexplained: Array
 
 
-def stand_in(
+def reconstruct(
     mean: Array, covariance: Array, keep: NDArray[np.bool_], ridge: float = RIDGE
-) -> StandIn:
+) -> LinearReconstruction:
     """Predict the units that left from those that stay.
 
     Args:
@@ -244,7 +244,7 @@ def stand_in(
         fitted = (weights * (2 * cross - inner @ weights)).sum(axis=0)
         unexplained[gone] = np.maximum(unexplained[gone] - fitted, 0.0)
     bias = np.where(gone, mean - matrix @ mean, 0.0)
-    return StandIn(matrix, bias, unexplained)
+    return LinearReconstruction(matrix, bias, unexplained)
 
 
 def largest_removable(
@@ -271,9 +271,9 @@ def largest_removable(
     low, high = 0, len(mean)
     while low < high:  # the error grows with every unit that leaves
         middle = (low + high + 1) // 2
-        keep = without(elimination.order, middle)
-        if stand_in(mean, covariance, keep).unexplained.sum() <= bound:
+        keep = keep_mask(elimination.order, middle)
+        if reconstruct(mean, covariance, keep).unexplained.sum() <= bound:
             low = middle
         else:
             high = middle - 1
-    return without(elimination.order, low)
+    return keep_mask(elimination.order, low)

@@ -46,7 +46,7 @@ class Mask:
 
 
 def random_order(seed: int, layer: str, repeat: int, units: int) -> NDArray[np.int64]:
-    """Give the order in which one repeat ablates the units of one layer.
+    """Return the order in which one repeat ablates the units of one layer.
 
     Depends on nothing but its arguments: not on which other layers are measured, nor on the order
     of the work.  The first ``k`` entries are the units ablated at level ``k / units``, so masks
@@ -70,11 +70,11 @@ def random_order(seed: int, layer: str, repeat: int, units: int) -> NDArray[np.i
     return generator.permutation(units)
 
 
-def without(order: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
-    """Give keep-flags without the first ``count`` units of ``order``.
+def keep_mask(order: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Return keep-flags without the first ``count`` units of ``order``.
 
     Example:
-        >>> without(np.array([2, 0, 1]), 1).tolist()
+        >>> keep_mask(np.array([2, 0, 1]), 1).tolist()
         [True, True, False]
     """
     keep = np.ones(len(order), dtype=np.bool_)

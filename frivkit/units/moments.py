@@ -109,7 +109,7 @@ class Moments:
             )
 
     def about(self, shift: Array) -> "Moments":
-        """Give the same moments about another shift (Chan, Golub and LeVeque 1983)."""
+        """Return the same moments about another shift (Chan, Golub and LeVeque 1983)."""
         step = self.shift - shift
         with np.errstate(over="ignore", invalid="ignore"):  # told by ``finite``
             cross = np.outer(self.total, step)
@@ -118,7 +118,7 @@ class Moments:
 
 
 def settled(second: Array, offset: Array) -> Array:
-    """Give variances without what rounding leaves of those that are 0.
+    """Return variances without what rounding leaves of those that are 0.
 
     Args:
         second: The second moments about a shift near the mean.

@@ -31,7 +31,7 @@ class Perturbation(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Graded:
+class LevelledPerturbation:
     """What all perturbations that grow with a level have in common.
 
     Attributes:
@@ -64,7 +64,7 @@ class Graded:
 
 
 @dataclass(frozen=True, slots=True)
-class Noise(Graded):
+class Noise(LevelledPerturbation):
     """Gaussian noise on the activations of sites, independent in every entry.
 
     The level is the standard deviation of the noise, as a share of the standard deviation of the
@@ -94,7 +94,7 @@ class Noise(Graded):
 
 
 @dataclass(frozen=True, slots=True)
-class WeightNoise(Graded):
+class WeightNoise(LevelledPerturbation):
     """Gaussian noise on the weights that write sites; biases stay as they are.
 
     The level is the standard deviation of the noise, as a share of that of the weight tensor.
@@ -105,7 +105,7 @@ class WeightNoise(Graded):
     """
 
     def edited(self, site: str, name: str, weight: NDArray[Any]) -> NDArray[Any]:
-        """Give a weight tensor with noise.
+        """Return a weight tensor with noise.
 
         Args:
             site: The site whose weight it is.
@@ -129,7 +129,7 @@ class WeightNoise(Graded):
 
 
 @dataclass(frozen=True, slots=True)
-class WeightKnockout(Graded):
+class WeightKnockout(LevelledPerturbation):
     """Single weights of the layers that write sites set to zero; biases stay as they are.
 
     The level is the share of each weight tensor's entries that is zeroed, rounded to whole entries;
@@ -141,7 +141,7 @@ class WeightKnockout(Graded):
     """
 
     def edited(self, site: str, name: str, weight: NDArray[Any]) -> NDArray[Any]:
-        """Give a weight tensor without some of its entries.
+        """Return a weight tensor without some of its entries.
 
         Args:
             site: The site whose weight it is.
@@ -167,7 +167,7 @@ WeightEdit = WeightNoise | WeightKnockout
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fold:
+class LinearReplacement:
     """Units of sites replaced by linear combinations of others, alike at every place.
 
     The units ``x`` of a site become ``matrix @ (keep * x) + bias``.
@@ -201,7 +201,7 @@ class Fold:
         return _digest("fold", *(hashlib.sha256(repr(part).encode()).digest() for part in parts))
 
     def map(self, site: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give what happens to a site's units: the matrix, dropped units included, and the bias.
+        """Return what happens to a site's units: the matrix, dropped units included, and the bias.
 
         Example:
             >>> twin = Fold({"h": (np.array([[1.0, 0.0], [2.0, 0.0]]), np.zeros(2))})
@@ -237,7 +237,7 @@ def example_digests(inputs: Mapping[str, NDArray[Any]]) -> tuple[bytes, ...]:
 
 
 def _generator(kind: str, seed: int, layer: str, repeat: int, more: bytes) -> np.random.Generator:
-    """Give a generator that depends on nothing but these."""
+    """Return a generator that depends on nothing but these."""
     key = hashlib.blake2b(digest_size=16, person=kind.encode())
     key.update(f"{seed}\0{repeat}\0{layer}\0".encode() + more)
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key.digest(), "little")))

@@ -19,7 +19,7 @@ class UnitSelector(Protocol):
         """The name that ``--units`` takes."""
 
     def count(self, site: Site) -> int:
-        """Give the number of units of a site."""
+        """Return the number of units of a site."""
 
     def mask(self, site: Site, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Spread one keep-flag a unit over the entries of one example.
@@ -44,7 +44,7 @@ class UnitSelector(Protocol):
         """
 
     def axes(self, site: Site) -> tuple[int, ...] | None:
-        """Give the axes of the site's tensor whose entries are units; the others are places.
+        """Return the axes of the site's tensor whose entries are units; the others are places.
 
         Axes count from the batch, which is 0 and always holds observations.  The runtime can then
         sum moments itself.  None where units are not whole axes: ``rows`` is used instead.

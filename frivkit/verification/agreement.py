@@ -56,7 +56,7 @@ class Agreement:
         )
 
     def shortfall(self, required: float) -> str | None:
-        """Say why an agreement is not shown, or None where it is.
+        """Return why an agreement is not shown, or None where it is.
 
         Args:
             required: What the lower end of the interval must reach, in [0, 1).
@@ -77,7 +77,7 @@ class Agreement:
 
 
 def lower_end(successes: int, trials: int, error: float) -> float:
-    """Give the chance of success at which so many successes or more come as often as ``error``.
+    """Return the chance of success at which so many successes or more come as often as ``error``.
 
     Args:
         successes: From 0 to ``trials``.

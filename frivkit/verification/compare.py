@@ -13,8 +13,8 @@ from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.progress import Progress
-from frivkit.runtime.labels import UNDEFINED, Asked, Judge, are_labels
-from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.labels import UNDEFINED, LabelOptions, LabelReader, are_labels
+from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.session import Device
 from frivkit.verification.agreement import Agreement
 from frivkit.verification.difference import Difference
@@ -44,7 +44,7 @@ class Comparison:
     largest_class: float
 
 
-class Side:
+class ModelRun:
     """One of the models, ready to run.
 
     Args:
@@ -56,46 +56,58 @@ class Side:
     """
 
     def __init__(
-        self, model: Model, output: str, device: Device, memory: int, asked: Asked | None = None
+        self,
+        model: Model,
+        output: str,
+        device: Device,
+        memory: int,
+        asked: LabelOptions | None = None,
     ) -> None:
         self.name, self.output, self.fixed = str(model.path), output, model.batch is not None
-        self.judge = Judge.of_output(model.graph, output, asked or Asked())
-        with naming(model):
-            self._intact = Intact(model, output, device, memory)
-        self._model, self.batch = model, self._intact.batch
+        self.label_reader = LabelReader.of_output(model.graph, output, asked or LabelOptions())
+        with error_context(model):
+            self._baseline = BaselineModel(model, output, device, memory)
+        self._model, self.batch = model, self._baseline.batch
 
     def run(self, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
-        """Give the outputs for examples, shape (n, ...), as many at a time as ``batch`` says."""
+        """Return the outputs for examples, shape (n, ...), as many at a time as ``batch`` says."""
         n = len(next(iter(inputs.values())))
-        with naming(self._model):
+        with error_context(self._model):
             parts = [
-                self._intact.run({k: array[i : i + self.batch] for k, array in inputs.items()})
+                self._baseline.run({k: array[i : i + self.batch] for k, array in inputs.items()})
                 for i in range(0, n, self.batch)
             ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def compare(original: Side, thin: Side, data: Dataset, progress: Progress) -> Comparison:
+def compare(
+    original: ModelRun, compressed: ModelRun, data: Dataset, progress: Progress
+) -> Comparison:
     """Compare what two models say of every example.
 
     Raises:
         ModelError: the original gives NaN, or the outputs cannot be compared.
     """
-    if not (original.fixed or thin.fixed):  # equal models get equal batches and equal outputs
-        original.batch = thin.batch = min(original.batch, thin.batch)
-    batches = data.batches(max(original.batch, thin.batch))
-    judge = original.judge.fitted(original.run(dict(batch.inputs)) for batch in batches)
+    if not (original.fixed or compressed.fixed):  # equal models get equal batches and equal outputs
+        original.batch = compressed.batch = min(original.batch, compressed.batch)
+    batches = data.batches(max(original.batch, compressed.batch))
+    label_reader = original.label_reader.fitted(
+        original.run(dict(batch.inputs)) for batch in batches
+    )
     difference = Difference()
     counts: Counter[int] = Counter()
     same = undefined = positions = 0
     met = [0, 0]
     scores = True
     progress.start("comparing outputs", data.examples)
-    for batch in data.batches(max(original.batch, thin.batch)):
+    for batch in data.batches(max(original.batch, compressed.batch)):
         inputs = dict(batch.inputs)
-        a, b = original.run(inputs), thin.run(inputs)
-        _check(original, a, thin, b)
-        first, second = judge.labels(a), (judge if judge.numbers else thin.judge).against(b, a)
+        a, b = original.run(inputs), compressed.run(inputs)
+        _check(original, a, compressed, b)
+        first, second = (
+            label_reader.labels(a),
+            (label_reader if label_reader.numbers else compressed.label_reader).against(b, a),
+        )
         _check_defined(original, first, batch.first, data)
         if positions not in (0, first.shape[1]):
             raise ModelError(
@@ -115,29 +127,31 @@ def compare(original: Side, thin: Side, data: Dataset, progress: Progress) -> Co
             difference.add(a, b)
         progress.advance(len(a))
     progress.finish()
-    known = data.has_labels and positions == 1 and not judge.numbers
+    known = data.has_labels and positions == 1 and not label_reader.numbers
     return Comparison(
         agreement=Agreement(same, data.examples, positions),
         accuracy=(met[0] / data.examples, met[1] / data.examples) if known else None,
         max_abs=difference.max_abs if scores else None,
         relative_l2=difference.relative_l2 if scores else None,
         undefined=undefined,
-        largest_class=0.0 if judge.numbers else max(counts.values()) / counts.total(),
+        largest_class=0.0 if label_reader.numbers else max(counts.values()) / counts.total(),
     )
 
 
-def _check(original: Side, a: NDArray[Any], thin: Side, b: NDArray[Any]) -> None:
+def _check(original: ModelRun, a: NDArray[Any], compressed: ModelRun, b: NDArray[Any]) -> None:
     if a.shape == b.shape and are_labels(a.dtype) == are_labels(b.dtype):
         return
     mine, theirs = (f"{x.dtype} {x.shape[1:]}" for x in (a, b))
     raise ModelError(
         f"output {original.output!r} of {original.name} gives {mine} for an example and "
-        f"{thin.output!r} of {thin.name} gives {theirs}: they cannot be compared; give outputs of "
-        "one shape, or choose others by --output-name"
+        f"{compressed.output!r} of {compressed.name} gives {theirs}: they cannot be "
+        "compared; give outputs of one shape, or choose others by --output-name"
     )
 
 
-def _check_defined(original: Side, labels: NDArray[np.int32], start: int, data: Dataset) -> None:
+def _check_defined(
+    original: ModelRun, labels: NDArray[np.int32], start: int, data: Dataset
+) -> None:
     undefined = (labels == UNDEFINED).any(axis=1)
     if undefined.any():
         raise ModelError(
@@ -147,8 +161,8 @@ def _check_defined(original: Side, labels: NDArray[np.int32], start: int, data: 
 
 
 @contextmanager
-def naming(model: Model) -> Iterator[None]:
-    """Say in errors which of the two models it was."""
+def error_context(model: Model) -> Iterator[None]:
+    """Return in errors which of the two models it was."""
     try:
         yield
     except ModelError as error:

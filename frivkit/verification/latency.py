@@ -45,7 +45,7 @@ class Latency:
         return low, high
 
     def against(self, other: "Latency") -> tuple[float, float, float]:
-        """Give the quartiles, the median among them, of the ratio to another's turns.
+        """Return the quartiles, the median among them, of the ratio to another's turns.
 
         Turns that followed each other are compared, so that what slows both for a while (another
         program, a cooler clock) leaves the ratio alone.
@@ -55,7 +55,7 @@ class Latency:
         return low, middle, high
 
 
-def in_turns(
+def interleaved(
     runs: Sequence[Callable[[], object]], progress: Progress, what: str
 ) -> tuple[Latency, ...]:
     """Time several things in turns (the first, the second, the first, ...) after a warm-up.
@@ -88,7 +88,7 @@ def in_turns(
 
 
 def _seconds(run: Callable[[], object], count: int = 1) -> float:
-    """Give the median of so many runs."""
+    """Return the median of so many runs."""
     times = []
     for _ in range(count):
         start = perf_counter()

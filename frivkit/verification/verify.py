@@ -17,9 +17,9 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data
 from frivkit.progress import Progress, Silent
 from frivkit.runtime.session import Device, Session
-from frivkit.runtime.shape_probe import complete_shapes
-from frivkit.verification.compare import Comparison, Side, compare, naming
-from frivkit.verification.latency import Latency, in_turns
+from frivkit.runtime.shape_probe import infer_shapes_by_running
+from frivkit.verification.compare import Comparison, ModelRun, compare, error_context
+from frivkit.verification.latency import Latency, interleaved
 from frivkit.verification.match import common_inputs, common_output
 
 BATCHES = (1, 64)
@@ -29,7 +29,7 @@ WIDE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ModelFacts:
     """One of the two models.
 
     Attributes:
@@ -53,7 +53,7 @@ class Verification:
 
     Attributes:
         original: The model that was compressed.
-        thin: What came of it.
+        compressed: What came of it.
         data: The examples.
         comparison: What both say of them.
         unmeasured: Why latency was not measured, by batch size.
@@ -61,8 +61,8 @@ class Verification:
         warnings: What a reader must know.
     """
 
-    original: Facts
-    thin: Facts
+    original: ModelFacts
+    compressed: ModelFacts
     data: Dataset
     comparison: Comparison
     unmeasured: Mapping[int, str]
@@ -72,7 +72,7 @@ class Verification:
 
 def verify(
     request: Request,
-    thin: Path | Model,
+    compressed: Path | Model,
     *,
     data: Dataset | None = None,
     progress: Progress | None = None,
@@ -82,7 +82,7 @@ def verify(
     Args:
         request: The original, the data and how to run both; units, layers and protocol play no
             part.
-        thin: The compressed model, a file or open.
+        compressed: The compressed model, a file or open.
         data: Examples that lie ready, fitted to the original's inputs; None opens those that the
             request names.
         progress: Where progress is shown.
@@ -94,7 +94,7 @@ def verify(
         DeviceError: the device is not there.
     """
     progress = progress or Silent()
-    original, other = load_model(request), load_model(replace(request, model=thin))
+    original, other = load_model(request), load_model(replace(request, model=compressed))
     outputs = common_output(original, other, request.output)
     shared = common_inputs(original, other)
     warnings: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ def verify(
     named = request.data is not None or "frivkit.data" in original.metadata
     models = [_complete(model, request.device, data) for model in (original, other)]
     before, after = (
-        Side(model, output, request.device, request.memory, request.asked)
+        ModelRun(model, output, request.device, request.memory, request.label_options)
         for model, output in zip(models, outputs, strict=True)
     )
     comparison = compare(before, after, data, progress)
@@ -111,12 +111,12 @@ def verify(
     unmeasured = {size: reason for size in BATCHES if (reason := _fixed(models, size))}
     latencies = _latencies(models, data, request.device, unmeasured, progress)
     facts = [
-        Facts(model, find_sites(model, output), output, stored_bytes(model), latency)
+        ModelFacts(model, find_sites(model, output), output, stored_bytes(model), latency)
         for model, output, latency in zip(models, outputs, latencies, strict=True)
     ]
     return Verification(
         original=facts[0],
-        thin=facts[1],
+        compressed=facts[1],
         data=data,
         comparison=comparison,
         unmeasured=unmeasured,
@@ -126,7 +126,7 @@ def verify(
 
 
 def stored_bytes(model: Model) -> int:
-    """Give the bytes of a model's file and of the external data that it points to.
+    """Return the bytes of a model's file and of the external data that it points to.
 
     A model that came from no file has the bytes of its weights.
     """
@@ -138,7 +138,7 @@ def stored_bytes(model: Model) -> int:
 
 
 def is_noise(spec: str) -> bool:
-    """Tell whether data are drawn rather than found.
+    """Whether data are drawn rather than found.
 
     Example:
         >>> is_noise("gaussian?n=9"), is_noise("gaussian (one in 4)"), is_noise("npz:gaussian")
@@ -150,8 +150,8 @@ def is_noise(spec: str) -> bool:
 
 
 def _complete(model: Model, device: Device, data: Dataset) -> Model:
-    with naming(model):
-        return complete_shapes(model, device, data)
+    with error_context(model):
+        return infer_shapes_by_running(model, device, data)
 
 
 def _fixed(models: list[Model], size: int) -> str | None:
@@ -169,7 +169,7 @@ def _latencies(
     """Time the files as they are, all outputs, in sessions of their own."""
     sessions = []
     for model in models:
-        with naming(model):
+        with error_context(model):
             sessions.append(Session(model.path if model.format == "onnx" else model.ir, device))
     names = [[value.name or "" for value in model.graph.outputs] for model in models]
     found: list[dict[int, Latency | None]] = [dict.fromkeys(BATCHES) for _ in models]
@@ -181,19 +181,19 @@ def _latencies(
             partial(session.run, feeds, wanted)
             for session, wanted in zip(sessions, names, strict=True)
         ]
-        for each, latency in zip(found, in_turns(runs, progress, f"batch {size}"), strict=True):
+        for each, latency in zip(found, interleaved(runs, progress, f"batch {size}"), strict=True):
             each[size] = latency
     return found
 
 
 def _feeds(data: Dataset, size: int) -> dict[str, NDArray[Any]]:
-    """Give the first examples, over again where there are fewer."""
+    """Return the first examples, over again where there are fewer."""
     batch = data.read(0, min(size, data.examples)).inputs
     return {name: np.resize(array, (size, *array.shape[1:])) for name, array in batch.items()}
 
 
 def _warnings(
-    thin: Facts, data: Dataset, comparison: Comparison, *, named: bool
+    compressed: ModelFacts, data: Dataset, comparison: Comparison, *, named: bool
 ) -> tuple[str, ...]:
     found, agreement = [], comparison.agreement
     if named and is_noise(data.spec):  # noise that stands in for data was warned about
@@ -214,7 +214,7 @@ def _warnings(
         )
     if comparison.undefined:
         found.append(
-            f"{thin.model.path} gives NaN for {comparison.undefined} labels, which count as "
+            f"{compressed.model.path} gives NaN for {comparison.undefined} labels, which count as "
             "disagreement"
         )
     distances = (comparison.max_abs, comparison.relative_l2)

@@ -11,7 +11,7 @@ EXACT = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Curve:
+class AblationCurve:
     """What share of labels one random order of units leaves unchanged at growing levels.
 
     Attributes:
@@ -66,9 +66,9 @@ def crossings(levels: Array, curves: Array, threshold: float) -> tuple[Array, ND
 
 
 def interval(
-    curves: list[Curve], threshold: float, resamples: int, generator: np.random.Generator
+    curves: list[AblationCurve], threshold: float, resamples: int, generator: np.random.Generator
 ) -> tuple[float, float]:
-    """Give the 95 % percentile bootstrap interval of the best repeat's crossing.
+    """Return the 95 % percentile bootstrap interval of the best repeat's crossing.
 
     Examples are drawn with replacement, the same ones for every level and repeat; the masks stay
     as they are.  So it says how far the value would move with other examples, not with other

@@ -27,13 +27,19 @@ from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
-from frivkit.units.elimination import Elimination, StandIn, eliminate, largest_removable, stand_in
-from frivkit.units.masks import random_order, without
+from frivkit.units.elimination import (
+    Elimination,
+    LinearReconstruction,
+    eliminate,
+    largest_removable,
+    reconstruct,
+)
+from frivkit.units.masks import keep_mask, random_order
 from frivkit.units.moments import Moments, merged
-from frivkit.units.perturbations import Fold
+from frivkit.units.perturbations import LinearReplacement
 from frivkit.units.selector import UnitSelector
-from frivkit_ablation.ladder import CurveOptions, Ladder, Try, scopes
-from frivkit_ablation.steps import Steps
+from frivkit_ablation.level_search import CurveOptions, LevelSearch, Try, scopes
+from frivkit_ablation.mask_schedule import MaskSchedule
 
 QUARTERS = 4
 """How often a quarter less is folded before only what costs nothing is."""
@@ -63,18 +69,18 @@ class _Layer:
     moments: Moments
     elimination: Elimination
 
-    def folded(self, unexplained: float) -> tuple[NDArray[np.bool_], StandIn]:
-        """Give the units that stay, and how the others are computed from them."""
+    def folded(self, unexplained: float) -> tuple[NDArray[np.bool_], LinearReconstruction]:
+        """Return the units that stay, and how the others are computed from them."""
         mean, covariance = self.moments.mean, self.moments.covariance
         keep = largest_removable(mean, covariance, self.elimination, unexplained)
         if not keep.any():  # a layer that never changes is a bias, which one unit may carry
             keep[self.elimination.order[-1]] = True
-        return keep, stand_in(mean, covariance, keep)
+        return keep, reconstruct(mean, covariance, keep)
 
-    def intact(self) -> tuple[NDArray[np.bool_], StandIn]:
-        """Give the same where nothing is folded."""
+    def baseline(self) -> tuple[NDArray[np.bool_], LinearReconstruction]:
+        """Return the same where nothing is folded."""
         keep = np.ones(self.moments.units, np.bool_)
-        return keep, stand_in(self.moments.mean, self.moments.covariance, keep)
+        return keep, reconstruct(self.moments.mean, self.moments.covariance, keep)
 
 
 def measure(study: Study, options: Options) -> Iterator[Measurement]:
@@ -133,18 +139,18 @@ class _Scope:
         stays = {name: keep for name, (keep, _) in folded.items()}
         kept = sum(int(keep.sum()) for keep in stays.values())
         maps = {name: (found.matrix, found.bias) for name, (_, found) in folded.items()}
-        both = Ladder(
+        both = LevelSearch(
             self._study,
             self._layer,
             partial(self._run, stays, maps),
             share=lambda level: sum(_count(level, keep) for keep in stays.values()) / kept,
         )
-        alone = Steps(self._study, self._sites, self._selector, self._order).ladder(
+        alone = MaskSchedule(self._study, self._sites, self._selector, self._order).ladder(
             self._layer, None
         )
         grid = [float(level) for level in np.linspace(0.0, 1.0, options.levels)]
         for ladder in (alone, both):
-            ladder.walk(grid, options.repeats, options.refine, 1 - options.tolerance)
+            ladder.evaluate_levels(grid, options.repeats, options.refine, 1 - options.tolerance)
         pruned = alone.measurement("prunability", options, "units switched off")
         found = both.measurement(
             "frivolity", options, "units folded or switched off", self._selector.name
@@ -175,17 +181,21 @@ class _Scope:
             detail=detail,
         )
 
-    def _fold(self) -> tuple[float, dict[str, tuple[NDArray[np.bool_], StandIn]], float]:
+    def _fold(
+        self,
+    ) -> tuple[float, dict[str, tuple[NDArray[np.bool_], LinearReconstruction]], float]:
         """Fold as much as the labels allow."""
         tries = [self._options.unexplained / 4**i for i in range(QUARTERS)]
         for unexplained in (*tries, 0.0):
             folded = {s.name: self._layers[s.name].folded(unexplained) for s in self._sites}
-            fold = Fold({name: (found.matrix, found.bias) for name, (_, found) in folded.items()})
+            fold = LinearReplacement(
+                {name: (found.matrix, found.bias) for name, (_, found) in folded.items()}
+            )
             labels = self._study.perturb([fold])[0]
             agreement = float((labels == self._study.labels()).mean())
             if agreement >= 1 - self._options.tolerance:
                 return unexplained, folded, agreement
-        return 0.0, {s.name: self._layers[s.name].intact() for s in self._sites}, 1.0
+        return 0.0, {s.name: self._layers[s.name].baseline() for s in self._sites}, 1.0
 
     def _order(self, site: Site, repeat: int) -> NDArray[np.int64]:
         return random_order(self._study.seed, site.layer, repeat, site.width)
@@ -197,7 +207,9 @@ class _Scope:
         tries: Sequence[Try],
     ) -> NDArray[np.int32]:
         folds = [
-            Fold(maps, {s.name: self._left(s, stays[s.name], *one) for s in self._sites})
+            LinearReplacement(
+                maps, {s.name: self._left(s, stays[s.name], *one) for s in self._sites}
+            )
             for one in tries
         ]
         return self._study.perturb(folds)
@@ -205,7 +217,7 @@ class _Scope:
     def _left(
         self, site: Site, stays: NDArray[np.bool_], repeat: int, level: float
     ) -> NDArray[np.bool_]:
-        """Give the flags of what is left of the units that stay."""
+        """Return the flags of what is left of the units that stay."""
         order = self._order(site, repeat)
         order = order[stays[order]]
         keep = stays.copy()
@@ -214,7 +226,7 @@ class _Scope:
 
     def _sets(
         self,
-        folded: Mapping[str, tuple[NDArray[np.bool_], StandIn]],
+        folded: Mapping[str, tuple[NDArray[np.bool_], LinearReconstruction]],
         pruned: Measurement,
         found: Measurement,
     ) -> dict[str, Any]:
@@ -226,7 +238,7 @@ class _Scope:
             stays, stood_in = folded[site.name]
             away = ~stays
             order = self._order(site, pruned.detail["chosen_repeat"])
-            drop = ~without(order, int((pruned.value or 0.0) * site.width + 0.5))
+            drop = ~keep_mask(order, int((pruned.value or 0.0) * site.width + 0.5))
             repeat = found.detail["chosen_repeat"]
             left = self._left(site, stays, repeat, found.value or 0.0)
             counts["redundant"] += int(away.sum())
@@ -243,12 +255,12 @@ class _Scope:
     def _table(
         self,
         site: Site,
-        stood_in: StandIn,
+        stood_in: LinearReconstruction,
         away: NDArray[np.bool_],
         drop: NDArray[np.bool_],
         left: NDArray[np.bool_],
     ) -> dict[str, list[Any]]:
-        """Tell of each unit what became of it."""
+        """Return of each unit what became of it."""
         layer = self._layers[site.name]
         rank = np.empty(site.width, np.int64)
         rank[layer.elimination.order] = np.arange(site.width)

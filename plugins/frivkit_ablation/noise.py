@@ -22,7 +22,13 @@ from frivkit.errors import UsageError
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.units.perturbations import Noise, Perturbation, WeightKnockout, WeightNoise
-from frivkit_ablation.ladder import CurveOptions, Ladder, Try, scopes, shared_walk
+from frivkit_ablation.level_search import (
+    CurveOptions,
+    LevelSearch,
+    Try,
+    evaluate_shared_levels,
+    scopes,
+)
 
 Make = Callable[[Mapping[str, str], Try], Perturbation]
 """Makes the perturbation of sites (their layers, by name) at a repeat and a level."""
@@ -88,12 +94,12 @@ WEIGHT_KNOCKOUT = Metric(measure_weight_knockout, CurveOptions)
 def _measure(
     study: Study, metric: str, options: CurveOptions, *, across: str, most: float, make: Make
 ) -> Iterator[Measurement]:
-    examples, rounds = shared_walk(study, options)
+    examples, rounds = evaluate_shared_levels(study, options)
     grid = [float(level) for level in np.linspace(0.0, most, options.levels)]
     for layer, sites in scopes(study):
         run = partial(_run, study, make, {site.name: site.layer for site in sites})
-        ladder = Ladder(study, layer, run, examples=examples)
-        ladder.walk(grid, options.repeats, rounds, 1 - options.tolerance)
+        ladder = LevelSearch(study, layer, run, examples=examples)
+        ladder.evaluate_levels(grid, options.repeats, rounds, 1 - options.tolerance)
         yield ladder.measurement(metric, options, across)
 
 

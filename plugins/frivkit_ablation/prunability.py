@@ -28,8 +28,8 @@ from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.units.masks import random_order
-from frivkit_ablation.ladder import CurveOptions, Ladder, scopes, shared_walk
-from frivkit_ablation.steps import Steps
+from frivkit_ablation.level_search import CurveOptions, LevelSearch, evaluate_shared_levels, scopes
+from frivkit_ablation.mask_schedule import MaskSchedule
 
 FINEST = 1 / 1024
 """The width of a bracket at which bisection stops, if single units did not stop it before."""
@@ -56,19 +56,19 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
     if reference and options.bisect:
         raise UsageError("the reference protocol walks a grid; bisect goes with --protocol paper")
     selector = study.units("map" if reference else "location")
-    examples, rounds = shared_walk(study, options)
+    examples, rounds = evaluate_shared_levels(study, options)
 
     def order(site: Site, repeat: int) -> NDArray[np.int64]:
         return random_order(study.seed, site.layer, repeat, selector.count(site))
 
     grid = [float(level) for level in np.linspace(0.0, 1.0, options.levels)]
     for layer, sites in scopes(study):
-        steps = Steps(study, sites, selector, order)
+        steps = MaskSchedule(study, sites, selector, order)
         ladder = steps.ladder(layer, examples)
         if options.bisect:
             _bisect(ladder, steps, options)
         else:
-            ladder.walk(grid, options.repeats, rounds, 1 - options.tolerance)
+            ladder.evaluate_levels(grid, options.repeats, rounds, 1 - options.tolerance)
         yield ladder.measurement(
             "prunability", options, "units switched off", selector.name, units=steps.units
         )
@@ -77,10 +77,10 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
 METRIC = Metric(measure, Options)
 
 
-def _bisect(ladder: Ladder, steps: Steps, options: Options) -> None:
+def _bisect(ladder: LevelSearch, steps: MaskSchedule, options: Options) -> None:
     """Halve every repeat's bracket until it holds one unit."""
     everyone = range(options.repeats)
-    ladder.try_out((repeat, level) for repeat in everyone for level in (0.0, 1.0))
+    ladder.measure_level((repeat, level) for repeat in everyone for level in (0.0, 1.0))
     while True:
         halves = []
         for repeat in everyone:
@@ -92,4 +92,4 @@ def _bisect(ladder: Ladder, steps: Steps, options: Options) -> None:
                 halves.append((repeat, middle))
         if not halves:
             return
-        ladder.try_out(halves)
+        ladder.measure_level(halves)

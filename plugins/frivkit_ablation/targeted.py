@@ -23,8 +23,8 @@ from frivkit.measure.study import Study
 from frivkit.units.masks import random_order
 from frivkit.units.moments import Moments, merged
 from frivkit.units.selector import UnitSelector
-from frivkit_ablation.ladder import CurveOptions, scopes, shared_walk
-from frivkit_ablation.steps import Steps
+from frivkit_ablation.level_search import CurveOptions, evaluate_shared_levels, scopes
+from frivkit_ablation.mask_schedule import MaskSchedule
 
 
 def measure(study: Study, options: CurveOptions) -> Iterator[Measurement]:
@@ -37,13 +37,13 @@ def measure(study: Study, options: CurveOptions) -> Iterator[Measurement]:
     if study.examples < 2:
         raise DataError(f"correlations need more than one example; {study.data.spec} has one")
     selector = study.units("map")
-    examples, rounds = shared_walk(study, options)
+    examples, rounds = evaluate_shared_levels(study, options)
     orders = _orders(study, selector, options.repeats)
     grid = [float(level) for level in np.linspace(0.0, 1.0, options.levels)]
     for layer, sites in scopes(study):
-        steps = Steps(study, sites, selector, lambda site, repeat: orders[site.name][repeat])
+        steps = MaskSchedule(study, sites, selector, lambda site, repeat: orders[site.name][repeat])
         ladder = steps.ladder(layer, examples)
-        ladder.walk(grid, options.repeats, rounds, 1 - options.tolerance)
+        ladder.evaluate_levels(grid, options.repeats, rounds, 1 - options.tolerance)
         firsts = [int(order[0]) for order in orders[sites[0].name]] if layer else []
         yield ladder.measurement(
             "targeted-prunability",
@@ -59,7 +59,7 @@ METRIC = Metric(measure, CurveOptions)
 
 
 def resembling(correlations: NDArray[np.float64], target: int) -> NDArray[np.int64]:
-    """Give the units from the most to the least correlated with one, that one first.
+    """Return the units from the most to the least correlated with one, that one first.
 
     Args:
         correlations: r of each unit with the target, NaN where undefined, shape (units,).
@@ -78,7 +78,7 @@ def resembling(correlations: NDArray[np.float64], target: int) -> NDArray[np.int
 def _orders(
     study: Study, selector: UnitSelector, repeats: int
 ) -> dict[str, list[NDArray[np.int64]]]:
-    """Give each site's orders, one a repeat, in one pass over the data (two with wide layers)."""
+    """Return each site's orders, one a repeat, in one pass over the data (two with wide layers)."""
     targets = {
         site.name: [
             int(random_order(study.seed, site.layer, repeat, selector.count(site))[0])

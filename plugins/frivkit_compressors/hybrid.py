@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.plan import Plan, readings_under
+from frivkit.compression.plan import Plan, affected_consumers
 from frivkit.compression.ridge import Fit, fit
-from frivkit.compression.unit_kinds import kinds_of
+from frivkit.compression.unit_kinds import unit_kinds_of
 
 
 def fold_the_redundant(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
@@ -19,11 +19,13 @@ def fold_the_redundant(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
         The "promising possibility" of Casper et al., "Frivolous Units", AAAI 2021, section 5: to
         target both kinds of unit in one compression.
     """
-    prunable = np.append(kinds_of(calibration, plan.keep).prunable, False)  # the last: in no group
+    prunable = np.append(
+        unit_kinds_of(calibration, plan.keep).prunable, False
+    )  # the last: in no group
     found = []
-    for reading, columns in readings_under(calibration, plan.keep):
-        dropped = prunable[reading.marks]
-        matrix = np.where(dropped[:, np.newaxis], 0.0, reading.matrix)
-        without = replace(reading, matrix=matrix)
-        found.append(fit(without, calibration.sums[reading.source], columns))
+    for linear_consumer, columns in affected_consumers(calibration, plan.keep):
+        dropped = prunable[linear_consumer.group_ids]
+        matrix = np.where(dropped[:, np.newaxis], 0.0, linear_consumer.matrix)
+        without = replace(linear_consumer, matrix=matrix)
+        found.append(fit(without, calibration.patch_moments[linear_consumer.source], columns))
     return tuple(found)

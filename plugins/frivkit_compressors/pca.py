@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, Reading
+from frivkit.compression.linear_consumers import Array, LinearConsumer
 from frivkit.compression.method import Allocation, Ranker
-from frivkit.compression.patch_moments import Sums
-from frivkit.compression.plan import Factors, Plan, Resource, amount, everything
+from frivkit.compression.patch_moments import PatchMoments
+from frivkit.compression.plan import Factors, Plan, Resource, amount, keep_all
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.graph.cost import node_cost
 from frivkit.graph.names import node_label
@@ -21,7 +21,7 @@ class _Directions:
     """The main directions of what one node makes.
 
     Attributes:
-        reading: The node.
+        linear_consumer: The node.
         basis: Orthonormal directions of its outputs, the main ones first, shape (outputs, outputs).
         lost: What is lost by rank, from 0 to the highest that saves anything, as a share of the
             variance of what the outputs meet, on examples kept apart where there are some.
@@ -30,7 +30,7 @@ class _Directions:
         mean: The mean of what it reads, shape (columns,).
     """
 
-    reading: Reading
+    linear_consumer: LinearConsumer
     basis: Array
     lost: Array
     share: Array | None
@@ -40,11 +40,11 @@ class _Directions:
     @property
     def sides(self) -> tuple[int, int]:
         """Columns and outputs."""
-        columns, outputs = self.reading.matrix.shape
+        columns, outputs = self.linear_consumer.matrix.shape
         return columns, outputs
 
     def cost(self, resource: Resource, rank: int | None) -> float:
-        """Give what the node costs at a rank, None for the node as it is."""
+        """Return what the node costs at a rank, None for the node as it is."""
         columns, outputs = self.sides
         whole = columns * outputs
         weights = whole if rank is None else rank * (columns + outputs)
@@ -53,13 +53,13 @@ class _Directions:
     def factors(self, rank: int) -> Factors:
         """Split the node."""
         kept = self.basis[:, :rank]
-        first, second = self.reading.matrix @ kept, kept.T
+        first, second = self.linear_consumer.matrix @ kept, kept.T
         bias = None
-        if self.reading.centred:
-            made = self.mean @ self.reading.matrix
-            bias = self.reading.bias + made - made @ kept @ second
+        if self.linear_consumer.has_bias_freedom:
+            made = self.mean @ self.linear_consumer.matrix
+            bias = self.linear_consumer.bias + made - made @ kept @ second
         error = None if self.share is None else float(self.share[rank])
-        return Factors(self.reading, first, second, bias, error)
+        return Factors(self.linear_consumer, first, second, bias, error)
 
 
 class Pca:
@@ -93,8 +93,8 @@ class Pca:
                 "no rank saves anything, or the moments of patches do not fit into --memory"
             )
 
-    def within(self, resource: Resource, share: float, multiple: int) -> Plan:
-        """Give each node the rank at which all ranks together lose least under a budget."""
+    def for_budget(self, resource: Resource, share: float, multiple: int) -> Plan:
+        """Return each node the rank at which all ranks together lose least under a budget."""
         if resource == "units":
             raise UsageError(
                 "no unit leaves in the basis pca, so a share of units means nothing; give --macs "
@@ -116,8 +116,8 @@ class Pca:
             )
         return self._plan(ranks)
 
-    def tolerating(self, tolerance: float) -> Plan:
-        """Give each node the lowest rank of which it loses a share of its variance at most."""
+    def for_tolerance(self, tolerance: float) -> Plan:
+        """Return each node the lowest rank of which it loses a share of its variance at most."""
         ranks: list[int | None] = []
         for each in self._all:
             enough = np.flatnonzero(each.lost[1:] <= tolerance)
@@ -130,9 +130,10 @@ class Pca:
             return 0.0
         return float(
             sum(
-                len(each.reading.bias)
+                len(each.linear_consumer.bias)
                 for each in self._all
-                if each.reading.consumer.bias is None and each.reading.centred
+                if each.linear_consumer.consumer.bias is None
+                and each.linear_consumer.has_bias_freedom
             )
         )
 
@@ -140,66 +141,66 @@ class Pca:
         pairs = [(d, rank) for d, rank in zip(self._all, ranks, strict=True) if rank is not None]
         error = float(sum(d.lost[rank] for d, rank in pairs))
         factors = tuple(d.factors(rank) for d, rank in pairs)
-        split = {d.reading.consumer.node for d, _ in pairs}
+        split = {d.linear_consumer.consumer.node for d, _ in pairs}
         whole = {
-            reading.consumer.node: self._reason(reading)
-            for reading in self._calibration.readings
-            if reading.consumer.node not in split
+            linear_consumer.consumer.node: self._reason(linear_consumer)
+            for linear_consumer in self._calibration.linear_consumers
+            if linear_consumer.consumer.node not in split
         }
-        return Plan(everything(self._calibration), error, factors=factors, whole=whole)
+        return Plan(keep_all(self._calibration), error, factors=factors, whole=whole)
 
-    def _reason(self, reading: Reading) -> str:
-        """Say why a node is not split."""
-        columns, outputs = reading.matrix.shape
-        if _highest(reading) < 1:
+    def _reason(self, linear_consumer: LinearConsumer) -> str:
+        """Return why a node is not split."""
+        columns, outputs = linear_consumer.matrix.shape
+        if _highest(linear_consumer) < 1:
             return f"no rank saves anything of a weight of {columns} x {outputs}"
-        if self._calibration.sums[reading.source].channels:
+        if self._calibration.patch_moments[linear_consumer.source].per_channel:
             return "the moments of its patches do not fit into --memory"
-        return f"a rank below {_highest(reading) + 1} would lose more than it is worth here"
+        return f"a rank below {_highest(linear_consumer) + 1} would lose more than it is worth here"
 
 
 def _directions(calibration: Calibration) -> Iterator[_Directions]:
     nodes = {node_label(node): node for node in calibration.model.graph}
-    for reading in calibration.readings:
-        sums = calibration.sums[reading.source]
-        highest = _highest(reading)
-        if sums.channels or highest < 1:
+    for linear_consumer in calibration.linear_consumers:
+        patch_moments = calibration.patch_moments[linear_consumer.source]
+        highest = _highest(linear_consumer)
+        if patch_moments.per_channel or highest < 1:
             continue
-        fitted, unseen = _made(reading, sums)
+        fitted, unseen = _made(linear_consumer, patch_moments)
         values, vectors = np.linalg.eigh(fitted)
         basis = vectors[:, np.argsort(values)[::-1]]
         kept = np.einsum("ij,ij->j", basis[:, :highest], unseen @ basis[:, :highest])
         own = float(unseen.trace())
         lost = np.maximum(own - np.concatenate([[0.0], np.cumsum(kept)]), 0.0)
         # the gain behind a node differs by output; on average errors grow by its mean square
-        variance = calibration.variances.get(reading.meets, 0.0)
-        scale = float((reading.gain**2).mean()) / variance if variance > 0 else 0.0
-        whole = sums.whole
+        variance = calibration.variances.get(linear_consumer.error_tensor, 0.0)
+        scale = float((linear_consumer.output_scale**2).mean()) / variance if variance > 0 else 0.0
+        whole = patch_moments.whole
         yield _Directions(
-            reading,
+            linear_consumer,
             basis,
             lost * scale,
-            None if sums.held is None or own <= 0 else lost / own,
-            node_cost(nodes[reading.consumer.node]).macs,
+            None if patch_moments.validation is None or own <= 0 else lost / own,
+            node_cost(nodes[linear_consumer.consumer.node]).macs,
             whole.mean,
         )
 
 
-def _highest(reading: Reading) -> int:
-    """Give the highest rank at which splitting a node saves anything."""
-    columns, outputs = reading.matrix.shape
+def _highest(linear_consumer: LinearConsumer) -> int:
+    """Return the highest rank at which splitting a node saves anything."""
+    columns, outputs = linear_consumer.matrix.shape
     return int((columns * outputs - 1) // (columns + outputs))
 
 
-def _made(reading: Reading, sums: Sums) -> tuple[Array, Array]:
-    """Give the covariance of outputs on the examples fitted to, and on those kept apart."""
-    fitted = sums.fitted
-    mean = fitted.mean if reading.centred else np.zeros(fitted.units)
+def _made(linear_consumer: LinearConsumer, patch_moments: PatchMoments) -> tuple[Array, Array]:
+    """Return the covariance of outputs on the examples fitted to, and on those kept apart."""
+    fitted = patch_moments.fitted
+    mean = fitted.mean if linear_consumer.has_bias_freedom else np.zeros(fitted.units)
     found = []
-    for part in (fitted, fitted if sums.held is None else sums.held):
+    for part in (fitted, fitted if patch_moments.validation is None else patch_moments.validation):
         step = part.mean - mean
         second = part.covariance + np.outer(step, step)
-        found.append(reading.matrix.T @ second @ reading.matrix)
+        found.append(linear_consumer.matrix.T @ second @ linear_consumer.matrix)
     return found[0], found[1]
 
 
@@ -236,7 +237,7 @@ def _shared_out(
 def _hull(
     node: _Directions, resource: Resource, multiple: int
 ) -> list[tuple[int | None, float, float]]:
-    """Give the corners of what is lost against what is saved: rank, loss and cost, from whole."""
+    """Return the corners of what is lost against what is saved: rank, loss and cost, from whole."""
     ranks = [rank for rank in range(len(node.lost) - 1, 0, -1) if rank % multiple == 0 or rank == 1]
     points: list[tuple[int | None, float, float]] = [
         (None, 0.0, node.cost(resource, None)),
@@ -255,5 +256,5 @@ def _turns(
     b: tuple[int | None, float, float],
     c: tuple[int | None, float, float],
 ) -> bool:
-    """Tell whether the middle one lies above the line between the others."""
+    """Whether the middle one lies above the line between the others."""
     return (b[1] - a[1]) * (a[2] - c[2]) >= (c[1] - a[1]) * (a[2] - b[2])

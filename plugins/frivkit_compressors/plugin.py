@@ -4,7 +4,7 @@ from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
-def refactorers() -> list[Offer]:
+def bases() -> list[Offer]:
     """Offer the bases that a layer can be written in."""
     return [
         Offer(

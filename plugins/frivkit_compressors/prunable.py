@@ -24,7 +24,7 @@ def prunable(layer_group: LayerGroup, study: Study) -> NDArray[np.int64]:
         largest that leaves the labels of 80 % of the examples as they are is the prunable one.
         Orders that are equal in that are told apart by the mean share of unchanged labels.
     """
-    intact = study.labels()
+    baseline = study.labels()
     orders = [
         random_order(study.seed, layer_group.layers[0], repeat, len(layer_group.groups))
         for repeat in range(ORDERS)
@@ -32,7 +32,7 @@ def prunable(layer_group: LayerGroup, study: Study) -> NDArray[np.int64]:
     counts = np.unique(np.rint(np.linspace(0, 1, LEVELS)[1:] * len(layer_group.groups)).astype(int))
     masks = [_mask(layer_group, order[:count]) for order in orders for count in counts]
     labels = study.ablate(masks, study.units("map"))
-    same = ((labels == intact) & (labels != UNDEFINED)).mean(axis=(1, 2)).reshape(ORDERS, -1)
+    same = ((labels == baseline) & (labels != UNDEFINED)).mean(axis=(1, 2)).reshape(ORDERS, -1)
     held = np.logical_and.accumulate(same >= 1 - CHANGED, axis=1).sum(axis=1)
     best = max(range(ORDERS), key=lambda repeat: (held[repeat], same[repeat].mean()))
     return orders[best]

@@ -15,7 +15,7 @@ Order = NDArray[np.int64]
 def backward(layer_group: LayerGroup, study: Study) -> Order:
     """Let the unit leave next whose loss raises the error of the refitted readers least.
 
-    Source: see :mod:`frivkit.elimination`.
+    Source: see :mod:`frivkit.units.elimination`.
     """
     done = eliminate_together(layer_group.terms, layer_group.ridge).order
     return np.concatenate([np.setdiff1d(np.arange(len(layer_group.groups)), done), done])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.linear_consumers import sources_of
-from frivkit.compression.patch_moments import Patches, Sums, chunks_of
+from frivkit.compression.patch_moments import PatchMoments, PatchReader, chunks_of
 from frivkit.compression.ridge import Fit, solve
 from frivkit.graph.names import node_label
 from frivkit.runtime.memory import batch_size
@@ -37,30 +37,30 @@ def refit_in_rounds(calibration: Calibration, fits: Sequence[Fit]) -> tuple[Fit,
         calibration: The original model, and what the data tell of it.
         fits: What was fitted to outputs as they are.
     """
-    model, sums, run = calibration.model, calibration.sums, calibration.run
+    model, patch_moments, run = calibration.model, calibration.patch_moments, calibration.run
     data = run.data
     nodes = {node_label(node): node for node in model.graph}
     cut = [
         i
         for i, each in enumerate(fits)
         if each.bias is not None
-        and not sums[each.reading.source].channels
-        and into_relu(nodes[each.reading.consumer.node], each)
+        and not patch_moments[each.linear_consumer.source].per_channel
+        and into_relu(nodes[each.linear_consumer.consumer.node], each)
     ]
     found = list(fits)
     if not cut:
         return tuple(found)
-    sources = sources_of([fits[i].reading for i in cut])
-    patches = Patches(model, sources, run.device)
+    sources = sources_of([fits[i].linear_consumer for i in cut])
+    patches = PatchReader(model, sources, run.device)
     batch = batch_size(model.graph, run.memory, model.batch)
     for number in range(ROUNDS):
-        crosses = {i: _Cross(found[i], sums[found[i].reading.source]) for i in cut}
+        crosses = {i: _Cross(found[i], patch_moments[found[i].linear_consumer.source]) for i in cut}
         run.progress.start(f"refit, round {number + 1}", data.examples)
         for first in range(0, data.examples, batch):
             inputs = data.read(first, min(first + batch, data.examples)).inputs
             tensors = patches.tensors(inputs)
             for source in sources:
-                mine = [c for i, c in crosses.items() if found[i].reading.source == source]
+                mine = [c for i, c in crosses.items() if found[i].linear_consumer.source == source]
                 for _, _, rows in chunks_of(source, tensors[source.tensor], data, run.seed, first):
                     for cross in mine:
                         cross.add(rows)
@@ -74,13 +74,13 @@ def refit_in_rounds(calibration: Calibration, fits: Sequence[Fit]) -> tuple[Fit,
 class _Cross:
     """Products of what a node reads with moved targets, in the making."""
 
-    def __init__(self, fit: Fit, sums: Sums) -> None:
-        self._fit, self._sums = fit, sums
-        reading = fit.reading
-        self._shift = sums.fitted.shift[fit.columns].astype(np.float32)
-        self._matrices = [m.astype(np.float32) for m in (reading.matrix, fit.matrix)]
-        bias = reading.bias if fit.bias is None else fit.bias
-        self._biases = [reading.bias.astype(np.float32), bias.astype(np.float32)]
+    def __init__(self, fit: Fit, patch_moments: PatchMoments) -> None:
+        self._fit, self._sums = fit, patch_moments
+        linear_consumer = fit.linear_consumer
+        self._shift = patch_moments.fitted.shift[fit.columns].astype(np.float32)
+        self._matrices = [m.astype(np.float32) for m in (linear_consumer.matrix, fit.matrix)]
+        bias = linear_consumer.bias if fit.bias is None else fit.bias
+        self._biases = [linear_consumer.bias.astype(np.float32), bias.astype(np.float32)]
         self._products = np.zeros(fit.matrix.shape)
         self._targets = np.zeros(fit.matrix.shape[1])
         self._count = 0
@@ -102,13 +102,13 @@ class _Cross:
         target = self._targets / self._count
         step = mean[fit.columns] - self._shift
         cross = self._products / self._count - np.outer(step, target)
-        matrix = solve(covariance, fit.columns, fit.ridge, cross, fit.reading.matrix)
+        matrix = solve(covariance, fit.columns, fit.ridge, cross, fit.linear_consumer.matrix)
         return replace(fit, matrix=matrix, bias=target - mean[fit.columns] @ matrix)
 
 
 def into_relu(node: ir.Node, fit: Fit) -> bool:
-    """Tell whether a node's outputs, its bias included, go into a ReLU and nowhere else."""
-    value, bias = node.outputs[0], fit.reading.consumer.bias
+    """Whether a node's outputs, its bias included, go into a ReLU and nowhere else."""
+    value, bias = node.outputs[0], fit.linear_consumer.consumer.bias
     for _ in range(2):
         uses = list(value.uses())
         if len(uses) != 1 or value.is_graph_output():

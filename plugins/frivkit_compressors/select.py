@@ -4,7 +4,7 @@ import numpy as np
 
 from frivkit.compression.allocation import Allocated, allocate, allocate_alike
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.error_curves import held_to_refits
+from frivkit.compression.error_curves import calibrate_error_curves
 from frivkit.compression.method import Allocation, Ranker
 from frivkit.compression.plan import Keep, Plan, Resource, amount
 from frivkit.compression.ranking import Ranking, ranked
@@ -31,13 +31,13 @@ class Select:
         """
         groups = calibration.pruning_graph.groups
         if not groups.free.any():
-            reasons = "; ".join(dict.fromkeys(groups.held.values())) or "it has no units"
+            reasons = "; ".join(dict.fromkeys(groups.locked.values())) or "it has no units"
             raise ModelError(f"no unit of {calibration.model.path.name} can leave: {reasons[:300]}")
         self._calibration, self._mode = calibration, allocation
         self._allocations: dict[Resource, Allocated] = {}
-        self.rankings = held_to_refits(calibration, _rankings(calibration, ranker))
+        self.rankings = calibrate_error_curves(calibration, _rankings(calibration, ranker))
 
-    def within(self, resource: Resource, share: float, multiple: int) -> Plan:
+    def for_budget(self, resource: Resource, share: float, multiple: int) -> Plan:
         """Let the fewest groups leave that a budget asks for, in the order of the allocation."""
         calibration = self._calibration
         allocation = self._allocation(resource)
@@ -65,7 +65,7 @@ class Select:
         error = float(allocation.errors[low - 1]) if low else 0.0
         return Plan(self._leave(allocation, low, multiple), error)
 
-    def tolerating(self, tolerance: float) -> Plan:
+    def for_tolerance(self, tolerance: float) -> Plan:
         """Let as many units of each bundle leave as its readers bear."""
         groups = self._calibration.pruning_graph.groups
         stays, error = np.ones(groups.count, np.bool_), 0.0
@@ -92,7 +92,7 @@ class Select:
         return self._allocations[resource]
 
     def _leave(self, allocation: Allocated, count: int, multiple: int) -> Keep:
-        """Give the flags of units when the first groups of an allocation have left.
+        """Return the flags of units when the first groups of an allocation have left.
 
         The number of groups left in each bundle is rounded up to a multiple; the last to leave
         come back.

@@ -19,9 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, Source
-from frivkit.compression.patch_moments import FLAT, HELD_OUT, Patches, picked_of, places_of, rows_of
-from frivkit.compression.plan import Plan, fitted, group_flags, thinned
+from frivkit.compression.linear_consumers import Array, ConsumerInput
+from frivkit.compression.patch_moments import (
+    FLAT,
+    VALIDATION_SHARE,
+    PatchReader,
+    picked_of,
+    places_of,
+    rows_of,
+)
+from frivkit.compression.plan import Plan, apply_plan, group_flags, ridge_fits
 from frivkit.compression.ridge import STRENGTHS, Fit, solve
 from frivkit.data.subset import Subset
 from frivkit.graph.cost import macs
@@ -52,19 +59,21 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     """
     model = calibration.model
     place = {node_label(node): i for i, node in enumerate(model.graph)}
-    fits = sorted(fitted(calibration, plan), key=lambda fit: place[fit.reading.consumer.node])
+    fits = sorted(
+        ridge_fits(calibration, plan), key=lambda fit: place[fit.linear_consumer.consumer.node]
+    )
     nodes = {node_label(node): node for node in model.graph}
     sources = [
         source
-        for source in dict.fromkeys(fit.reading.source for fit in fits)
-        if not calibration.sums[source].channels
+        for source in dict.fromkeys(fit.linear_consumer.source for fit in fits)
+        if not calibration.patch_moments[source].per_channel
     ]
     calibration = _on_enough(calibration, len(sources))
     for source in sources:
-        mine = [i for i, fit in enumerate(fits) if fit.reading.source == source]
+        mine = [i for i, fit in enumerate(fits) if fit.linear_consumer.source == source]
         sample = _gathered(calibration, replace(plan, fits=tuple(fits)), source, mine)
         for i in mine:
-            relu = into_relu(nodes[fits[i].reading.consumer.node], fits[i])
+            relu = into_relu(nodes[fits[i].linear_consumer.consumer.node], fits[i])
             fits[i] = _refitted(fits[i], sample, relu=relu)
     return tuple(fits)
 
@@ -85,28 +94,30 @@ class _Sample:
     """Rows of one tensor in both networks, the same places of the same examples.
 
     Attributes:
-        intact: As the intact network has them, shape (rows, columns).
+        baseline: As the intact network has them, shape (rows, columns).
         narrow: As the narrowed one has them, shape (rows, columns that stay).
-        held: Whether a row's example is kept apart, shape (rows,).
+        validation: Whether a row's example is kept apart, shape (rows,).
         lost: By the name of a stream what it lost at each place, shape (rows, units that stay).
     """
 
-    intact: Rows
+    baseline: Rows
     narrow: Rows
-    held: NDArray[np.bool_]
+    validation: NDArray[np.bool_]
     lost: Mapping[str, Rows]
 
 
-def _gathered(calibration: Calibration, plan: Plan, source: Source, mine: Sequence[int]) -> _Sample:
+def _gathered(
+    calibration: Calibration, plan: Plan, source: ConsumerInput, mine: Sequence[int]
+) -> _Sample:
     """Run both networks and take rows."""
     model, run = calibration.model, calibration.run
     fits = [plan.fits[i] for i in mine]
-    narrow = replace(model, ir=thinned(calibration, plan))
+    narrow = replace(model, ir=apply_plan(calibration, plan))
     thin = _thin(source, int(fits[0].columns.sum()) // source.taps)
     streams = _streams(calibration, plan, fits)
     picked = _picked(calibration, source, thin, sum(fit.matrix.shape[1] for fit in fits))
     both = [
-        (Patches(each, [where], run.device, tuple(streams)), where)
+        (PatchReader(each, [where], run.device, tuple(streams)), where)
         for each, where in ((model, source), (narrow, thin))
     ]
     batch = batch_size(model.graph, run.memory, model.batch)
@@ -116,7 +127,7 @@ def _gathered(calibration: Calibration, plan: Plan, source: Source, mine: Sequen
         inputs = run.data.read(first, min(first + batch, run.data.examples)).inputs
         tensors = [patches.tensors(inputs) for patches, _ in both]
 
-        def rows(where: Source, tensor: NDArray[Any], start: int = first) -> Rows:
+        def rows(where: ConsumerInput, tensor: NDArray[Any], start: int = first) -> Rows:
             generator = np.random.default_rng([run.seed, start])  # the same places of all
             return rows_of(where, tensor, picked, generator)
 
@@ -129,13 +140,13 @@ def _gathered(calibration: Calibration, plan: Plan, source: Source, mine: Sequen
     run.progress.finish()
     whole = [np.concatenate(each) for each in zip(*parts, strict=True)]
     example = np.arange(run.data.examples).repeat(len(whole[0]) // run.data.examples)
-    apart = run.data.examples >= 2 * HELD_OUT
-    held = apart & (example % HELD_OUT == HELD_OUT - 1)
+    apart = run.data.examples >= 2 * VALIDATION_SHARE
+    held = apart & (example % VALIDATION_SHARE == VALIDATION_SHARE - 1)
     return _Sample(whole[0], whole[1], held, dict(zip(streams, whole[2:], strict=True)))
 
 
-def _thin(source: Source, positions: int) -> Source:
-    """Give a source with fewer positions on its axis."""
+def _thin(source: ConsumerInput, positions: int) -> ConsumerInput:
+    """Return a source with fewer positions on its axis."""
     sizes = list(source.shape)
     sizes[source.axis - 1] = positions
     return replace(source, shape=tuple(sizes))
@@ -143,26 +154,37 @@ def _thin(source: Source, positions: int) -> Source:
 
 def _streams(
     calibration: Calibration, plan: Plan, fits: Sequence[Fit]
-) -> dict[str, tuple[Source, NDArray[np.bool_]]]:
-    """Give the streams that nodes are added to: where rows come from, and which units stay.
+) -> dict[str, tuple[ConsumerInput, NDArray[np.bool_]]]:
+    """Return the streams that nodes are added to: where rows come from, and which units stay.
 
     Rows of a stream are one for each row of the node, so transposed convolutions have none.
     """
     stays = group_flags(calibration, plan.keep)
-    whole = {reading.consumer.node: reading for reading in calibration.readings}
+    whole = {
+        linear_consumer.consumer.node: linear_consumer
+        for linear_consumer in calibration.linear_consumers
+    }
     found = {}
     for fit in fits:
-        reading = whole[fit.reading.consumer.node]
-        if reading.beside is None or fit.bias is None or reading.consumer.op == "ConvTranspose":
+        linear_consumer = whole[fit.linear_consumer.consumer.node]
+        if (
+            linear_consumer.residual_input is None
+            or fit.bias is None
+            or linear_consumer.consumer.op == "ConvTranspose"
+        ):
             continue
-        axis = reading.source.axis if reading.consumer.op == "MatMul" else 1
-        stream = Source(reading.beside, axis, None, (len(reading.made),), 1)
-        found[reading.beside] = (stream, stays[reading.made])
+        axis = linear_consumer.source.axis if linear_consumer.consumer.op == "MatMul" else 1
+        stream = ConsumerInput(
+            linear_consumer.residual_input, axis, None, (len(linear_consumer.output_groups),), 1
+        )
+        found[linear_consumer.residual_input] = (stream, stays[linear_consumer.output_groups])
     return found
 
 
-def _picked(calibration: Calibration, source: Source, thin: Source, outputs: int) -> int | None:
-    """Give how many places of each example are taken: as memory allows, None for all."""
+def _picked(
+    calibration: Calibration, source: ConsumerInput, thin: ConsumerInput, outputs: int
+) -> int | None:
+    """Return how many places of each example are taken: as memory allows, None for all."""
     run = calibration.run
     wanted = picked_of(thin, run.data.examples)
     each = 4 * (source.columns + thin.columns + 2 * outputs) * run.data.examples
@@ -173,46 +195,50 @@ def _picked(calibration: Calibration, source: Source, thin: Source, outputs: int
 
 def _refitted(fit: Fit, sample: _Sample, *, relu: bool) -> Fit:
     """Fit one node to what it made of the intact rows, from the narrow ones."""
-    reading, centred = fit.reading, fit.bias is not None
-    bias = reading.bias if centred else np.zeros_like(reading.bias)
-    wanted = sample.intact @ reading.matrix.astype(np.float32) + bias.astype(np.float32)
-    lost = sample.lost.get(reading.beside or "")
+    linear_consumer, has_bias_freedom = fit.linear_consumer, fit.bias is not None
+    bias = linear_consumer.bias if has_bias_freedom else np.zeros_like(linear_consumer.bias)
+    wanted = sample.baseline @ linear_consumer.matrix.astype(np.float32) + bias.astype(np.float32)
+    lost = sample.lost.get(linear_consumer.residual_input or "")
     if lost is not None:
-        wanted += lost / np.where(np.abs(reading.gain) < LEAST, np.inf, reading.gain)
+        wanted += lost / np.where(
+            np.abs(linear_consumer.output_scale) < LEAST, np.inf, linear_consumer.output_scale
+        )
     ridge = fit.ridge
-    if sample.held.any():
-        seen = _Products(sample.narrow[~sample.held], centred=centred)
-        found = list(seen.solutions(wanted[~sample.held], FIRM, fit.matrix))
+    if sample.validation.any():
+        seen = _Products(sample.narrow[~sample.validation], has_bias_freedom=has_bias_freedom)
+        found = list(seen.solutions(wanted[~sample.validation], FIRM, fit.matrix))
         errors = [
-            float(((sample.narrow[sample.held] @ m + b - wanted[sample.held]) ** 2).sum())
+            float(
+                ((sample.narrow[sample.validation] @ m + b - wanted[sample.validation]) ** 2).sum()
+            )
             for m, b in found
         ]
         ridge = FIRM[int(np.argmin(errors))]
-    products = _Products(sample.narrow, centred=centred)
+    products = _Products(sample.narrow, has_bias_freedom=has_bias_freedom)
     (matrix, offset), *_ = products.solutions(wanted, (ridge,), fit.matrix)
-    for _ in range(ROUNDS if relu and centred else 0):
+    for _ in range(ROUNDS if relu and has_bias_freedom else 0):
         guess = sample.narrow @ matrix.astype(np.float32) + offset.astype(np.float32)
         moved = np.where(wanted < 0, np.minimum(guess, 0), wanted)
         (matrix, offset), *_ = products.solutions(moved, (ridge,), fit.matrix)
-    return replace(fit, matrix=matrix, bias=offset if centred else None, ridge=ridge)
+    return replace(fit, matrix=matrix, bias=offset if has_bias_freedom else None, ridge=ridge)
 
 
 class _Products:
     """The covariance of rows, and what is solved by it."""
 
-    def __init__(self, rows: Rows, *, centred: bool) -> None:
-        self._mean = rows.mean(axis=0, dtype=np.float64) * centred
+    def __init__(self, rows: Rows, *, has_bias_freedom: bool) -> None:
+        self._mean = rows.mean(axis=0, dtype=np.float64) * has_bias_freedom
         # With few rows directions that no row has are told from others by rounding alone.
         kind = np.float64 if len(rows) < FLAT * rows.shape[1] else np.float32
         self._about = (rows - self._mean.astype(np.float32)).astype(kind)
         self._covariance = (self._about.T @ self._about).astype(np.float64) / len(rows)
-        self._centred = centred
+        self._has_bias_freedom = has_bias_freedom
 
     def solutions(
         self, targets: Rows, strengths: tuple[float, ...], original: Array
     ) -> Iterator[tuple[Array, Array]]:
-        """Give matrix and bias for each strength of the ridge, which pulls towards a matrix."""
-        mean = targets.mean(axis=0, dtype=np.float64) * self._centred
+        """Return matrix and bias for each strength of the ridge, which pulls towards a matrix."""
+        mean = targets.mean(axis=0, dtype=np.float64) * self._has_bias_freedom
         about = (targets - mean.astype(np.float32)).astype(self._about.dtype)
         cross = (self._about.T @ about).astype(np.float64) / len(targets)
         all_of_them = np.ones(len(cross), np.bool_)

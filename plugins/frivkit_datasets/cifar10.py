@@ -9,7 +9,7 @@ from frivkit.data import Array, DataSpec, TensorSpec
 from frivkit.errors import DataError, UsageError
 from frivkit_datasets.parts import HeldRows, JoinedRows
 from frivkit_datasets.plainpickle import bytes_of, load_plain, whole_numbers
-from frivkit_datasets.rows import FileRecords, MappedRows, Rows, existing_folder
+from frivkit_datasets.rows import FileSource, MappedRows, Rows, existing_folder
 
 IMAGE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
@@ -21,8 +21,8 @@ FOLDERS = ("", "cifar-10-batches-py", "cifar-10-batches-bin")
 TRAINING = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 
-def cifar10(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileRecords:
-    """Give the images of CIFAR-10, shape (3, 32, 32), uint8, with labels 0 to 9.
+def cifar10(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileSource:
+    """Return the images of CIFAR-10, shape (3, 32, 32), uint8, with labels 0 to 9.
 
     ``split`` is ``train``, ``validation`` or ``test`` (the default).  The last ``validation``
     (default 5,000) of the 50,000 training images are those to validate on and in no other split;
@@ -57,7 +57,7 @@ def cifar10(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileRecords:
         "x": JoinedRows(images, first, end),
         "y": HeldRows(np.concatenate(labels)[first:end]),
     }
-    return FileRecords(spec, columns, files, CLASSES)
+    return FileSource(spec, columns, files, CLASSES)
 
 
 def _files(spec: DataSpec, folder: Path, split: str) -> list[Path]:
@@ -74,7 +74,7 @@ def _files(spec: DataSpec, folder: Path, split: str) -> list[Path]:
 
 
 def _read(spec: DataSpec, path: Path) -> tuple[Rows, Array]:
-    """Give images and labels of one file."""
+    """Return images and labels of one file."""
     try:
         size = path.stat().st_size
         if not 0 < size <= LARGEST:
@@ -126,5 +126,5 @@ class _Behind:
         self._records = MappedRows(path, 0, (count, 1 + PIXELS), self.dtype)
 
     def read(self, start: int, stop: int) -> Array:
-        """Give rows ``start`` to ``stop`` - 1 as an array of their own."""
+        """Return rows ``start`` to ``stop`` - 1 as an array of their own."""
         return self._records.read(start, stop)[:, 1:].reshape(-1, *IMAGE)

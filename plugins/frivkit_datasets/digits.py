@@ -15,19 +15,19 @@ VALIDATION = 200  # of these, for split=validation unless validation= says other
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HeldRecords:
+class InMemorySource:
     """Columns that are small enough to be held in memory."""
 
     arrays: Mapping[str, Array]
 
     @property
     def examples(self) -> int:
-        """Give the number of examples."""
+        """Return the number of examples."""
         return min(map(len, self.arrays.values()))
 
     @property
     def columns(self) -> dict[str, TensorSpec]:
-        """Give number type and shape of one example, by column."""
+        """Return number type and shape of one example, by column."""
         return {
             name: TensorSpec(name, array.dtype.name, array.shape[1:])
             for name, array in self.arrays.items()
@@ -35,16 +35,16 @@ class HeldRecords:
 
     @property
     def digest(self) -> str:
-        """Give the SHA-256 of the arrays' bytes, in hexadecimal."""
+        """Return the SHA-256 of the arrays' bytes, in hexadecimal."""
         return hashlib.sha256(b"".join(map(np.ndarray.tobytes, self.arrays.values()))).hexdigest()
 
     def read(self, start: int, stop: int) -> dict[str, Array]:
-        """Give examples ``start`` to ``stop`` - 1 of every column."""
+        """Return examples ``start`` to ``stop`` - 1 of every column."""
         return {name: array[start:stop].copy() for name, array in self.arrays.items()}
 
 
-def digits(spec: DataSpec, inputs: Sequence[TensorSpec]) -> HeldRecords:
-    """Give 1,797 handwritten digits, shape (1, 8, 8), float32 from 0 to 16, with labels 0 to 9.
+def digits(spec: DataSpec, inputs: Sequence[TensorSpec]) -> InMemorySource:
+    """Return 1,797 handwritten digits, shape (1, 8, 8), float32 from 0 to 16, with labels 0 to 9.
 
     They are shuffled once and for all; ``split=train`` is the first 1,200, ``split=test`` the
     other 597, ``split=all``, the default, both in that order.  ``split=validation`` is the last
@@ -74,11 +74,11 @@ def digits(spec: DataSpec, inputs: Sequence[TensorSpec]) -> HeldRecords:
     images, labels = load_digits(return_X_y=True)
     x = images[chosen].astype("<f4").reshape(-1, 1, 8, 8)
     y = labels[chosen].astype("<i8")
-    return HeldRecords({"x": x, "y": y})
+    return InMemorySource({"x": x, "y": y})
 
 
 def _held_out(spec: DataSpec, split: str) -> int:
-    """Give the number of training digits that ``validation`` leaves out of ``split=train``."""
+    """Return the number of training digits that ``validation`` leaves out of ``split=train``."""
     held_out = spec.whole("validation", default=VALIDATION if split == "validation" else 0)
     if split == "all" and "validation" in spec.options:
         raise UsageError(

@@ -15,8 +15,8 @@ from frivkit.errors import DataError, UsageError
 EXAMPLES = 1000  # unless n= says otherwise
 
 
-def gaussian(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "GaussianRecords":
-    """Give examples of independent numbers from N(0, 1), float32, made as they are read.
+def gaussian(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "GaussianSource":
+    """Return examples of independent numbers from N(0, 1), float32, made as they are read.
 
     ``seed`` (default 0) chooses them, ``n`` (default 1,000) says how many there are, ``shape``
     such as ``1x8x8`` replaces the shape of the model's only input.
@@ -33,7 +33,7 @@ def gaussian(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "GaussianRecords":
     if shape is not None:
         if len(inputs) > 1:
             raise UsageError(f"data {spec}: shape is for one input, the model has {len(inputs)}")
-        return GaussianRecords({"x": shape}, seed, examples)
+        return GaussianSource({"x": shape}, seed, examples)
     if not inputs:
         raise DataError(f"data {spec}: there is no model to take the shape from; give shape=1x8x8")
     for tensor in inputs:
@@ -42,7 +42,7 @@ def gaussian(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "GaussianRecords":
         "x" if len(inputs) == 1 else tensor.name: tuple(size or 0 for size in tensor.shape)
         for tensor in inputs
     }
-    return GaussianRecords(shapes, seed, examples)
+    return GaussianSource(shapes, seed, examples)
 
 
 def _check(spec: DataSpec, tensor: TensorSpec) -> None:
@@ -60,7 +60,7 @@ def _check(spec: DataSpec, tensor: TensorSpec) -> None:
 
 
 @dataclass(frozen=True)
-class GaussianRecords:
+class GaussianSource:
     """Examples that each have a random stream of their own.
 
     Example i of column c is drawn from a Philox generator whose key is (seed, c) and whose counter
@@ -78,18 +78,18 @@ class GaussianRecords:
 
     @property
     def columns(self) -> dict[str, TensorSpec]:
-        """Give number type and shape of one example, by column."""
+        """Return number type and shape of one example, by column."""
         return {name: TensorSpec(name, "float32", shape) for name, shape in self.shapes.items()}
 
     @cached_property
     def digest(self) -> str:
-        """Give the SHA-256 of the recipe and of the first example it makes, in hexadecimal."""
+        """Return the SHA-256 of the recipe and of the first example it makes, in hexadecimal."""
         recipe = json.dumps(["gaussian", self.seed, list(self.shapes.items())])
         first = (array.tobytes() for array in self.read(0, 1).values())
         return hashlib.sha256(b"".join((recipe.encode(), *first))).hexdigest()
 
     def read(self, start: int, stop: int) -> dict[str, Array]:
-        """Give examples ``start`` to ``stop`` - 1 of every column."""
+        """Return examples ``start`` to ``stop`` - 1 of every column."""
         return {
             name: np.stack([self._example(index, place, shape) for index in range(start, stop)])
             for place, (name, shape) in enumerate(self.shapes.items())

@@ -17,8 +17,8 @@ CHUNK_BYTES = 2**30  # a chunk is decompressed whole; more than this is a hostil
 CACHE_BYTES = 2**26  # for chunks of more rows than a read; 64 MiB instead of HDF5's own 1 MiB
 
 
-def hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Records":
-    """Give the datasets ``x`` and, if there is one, ``y`` at the root of an HDF5 file.
+def hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Source":
+    """Return the datasets ``x`` and, if there is one, ``y`` at the root of an HDF5 file.
 
     A model with several inputs takes datasets of their names instead of ``x``.  The file is opened
     without a lock, once in each process that reads.
@@ -47,7 +47,7 @@ def hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Records":
         ) from error
     examples = agreed_length(spec, {name: shape[0] for name, (shape, _) in checked.items()})
     specs = {name: TensorSpec(name, dtype, shape[1:]) for name, (shape, dtype) in checked.items()}
-    return Hdf5Records(path, examples, specs)
+    return Hdf5Source(path, examples, specs)
 
 
 def _opened(path: Path) -> Any:
@@ -55,7 +55,7 @@ def _opened(path: Path) -> Any:
 
 
 def _shape_and_dtype(spec: DataSpec, file: Any, name: str) -> tuple[tuple[int, ...], str]:
-    """Give shape and number type of a dataset that is safe to read."""
+    """Return shape and number type of a dataset that is safe to read."""
     # The kind of link is asked before it is followed: following may open another file.
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise DataError(f"data {spec}: {name!r} is a link, never followed; copy the data there")
@@ -97,7 +97,7 @@ def _check_storage(spec: DataSpec, file: Any, name: str, dataset: Any) -> None:
             )
 
 
-class Hdf5Records:
+class Hdf5Source:
     """Datasets of one file.
 
     Args:
@@ -122,7 +122,7 @@ class Hdf5Records:
         return sha256([self._path])
 
     def read(self, start: int, stop: int) -> dict[str, Array]:
-        """Give examples ``start`` to ``stop`` - 1 of every column.
+        """Return examples ``start`` to ``stop`` - 1 of every column.
 
         Raises:
             DataError: they cannot be read or decoded.

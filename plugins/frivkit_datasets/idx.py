@@ -12,15 +12,15 @@ import numpy as np
 
 from frivkit.data import DataSpec, TensorSpec
 from frivkit.errors import DataError
-from frivkit_datasets.rows import FileRecords, MappedRows, Rows, StreamedRows, existing_folder
+from frivkit_datasets.rows import FileSource, MappedRows, Rows, StreamedRows, existing_folder
 
 PREFIXES = {"train": "train", "test": "t10k"}
 AXES = {"images": 3, "labels": 1}
 DEFLATE_RATIO = 1032  # deflate's largest, https://zlib.net/zlib_tech.html
 
 
-def idx(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileRecords:
-    """Give the images of an MNIST-like folder, shape (1, 28, 28), uint8, and labels if there.
+def idx(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileSource:
+    """Return the images of an MNIST-like folder, shape (1, 28, 28), uint8, and labels if there.
 
     ``split`` is ``train`` or ``test`` (the default).  Files have their usual names, such as
     ``t10k-images-idx3-ubyte``, with a dot for the second hyphen or not, and may end in ``.gz``.
@@ -46,7 +46,7 @@ def idx(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileRecords:
     columns = {"x": _rows(spec, images, "images")}
     if labels is not None:
         columns["y"] = _rows(spec, labels, "labels")
-    return FileRecords(spec, columns, [images] if labels is None else [images, labels])
+    return FileSource(spec, columns, [images] if labels is None else [images, labels])
 
 
 def _names(split: str, what: str) -> list[str]:

@@ -25,8 +25,8 @@ OWN = ("short", "colours")
 HELD_OUT = {"train": "train", "test": "val"}  # folders of the splits
 
 
-def images(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageRecords":
-    """Give the images of a folder, shape (3, height, width), in the order of their paths.
+def images(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageSource":
+    """Return the images of a folder, shape (3, height, width), in the order of their paths.
 
     Folders in the folder are classes, numbered from 0 in the order of their names, and only files
     directly in them are read; without any, the files of the folder itself are read, without labels.
@@ -45,12 +45,12 @@ def images(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageRecords":
     folder = existing_folder(spec, "a folder of images")
     classes = _subfolders(spec, folder)
     if classes:
-        return ImageRecords(spec, *_labelled(spec, folder, classes), len(classes))
-    return ImageRecords(spec, _files(spec, folder), None)
+        return ImageSource(spec, *_labelled(spec, folder, classes), len(classes))
+    return ImageSource(spec, _files(spec, folder), None)
 
 
-def imagenet(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageRecords":
-    """Give the images of a folder that has ``train`` and ``val``, each with a folder a class.
+def imagenet(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageSource":
+    """Return the images of a folder that has ``train`` and ``val``, each with a folder a class.
 
     ``split=train`` reads ``train``, ``split=test``, the default, ``val``: the 50,000 images that
     are usually called the validation set are those on which networks are compared.  Classes are
@@ -83,13 +83,13 @@ def imagenet(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageRecords":
     # RandomState's streams are frozen for good, those of the newer generators are not.
     order = np.random.RandomState(0).permutation(len(files))
     files, labels = [files[at] for at in order], [labels[at] for at in order]
-    return ImageRecords(spec, files, labels, int(background) + len(classes))
+    return ImageSource(spec, files, labels, int(background) + len(classes))
 
 
 def _labelled(
     spec: DataSpec, folder: Path, classes: Sequence[str], first: int = 0
 ) -> tuple[list[Path], list[int]]:
-    """Give the images of all classes, and the number of each one's class."""
+    """Return the images of all classes, and the number of each one's class."""
     files: list[Path] = []
     labels: list[int] = []
     for number, name in enumerate(classes, start=first):
@@ -116,7 +116,7 @@ def _files(spec: DataSpec, folder: Path) -> list[Path]:
     return [each for each in _listed(spec, folder) if each.suffix.lower() in SUFFIXES]
 
 
-class ImageRecords:
+class ImageSource:
     """Images that are decoded when they are read.
 
     Args:
@@ -159,7 +159,7 @@ class ImageRecords:
         return hashlib.sha256(labels + sha256(self._files).encode()).hexdigest()
 
     def read(self, start: int, stop: int) -> dict[str, Array]:
-        """Give examples ``start`` to ``stop`` - 1 of every column.
+        """Return examples ``start`` to ``stop`` - 1 of every column.
 
         Raises:
             DataError: one cannot be decoded, or has another size than the first.
@@ -180,7 +180,7 @@ class ImageRecords:
         return found
 
     def _decoded(self, path: Path) -> Array:
-        """Give one image, shape (channels, height, width)."""
+        """Return one image, shape (channels, height, width)."""
         pillow = _pillow(self._spec)
         try:
             with warnings.catch_warnings():

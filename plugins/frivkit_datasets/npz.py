@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from frivkit.data import DataSpec, TensorSpec, input_columns
 from frivkit.errors import DataError
 from frivkit_datasets.rows import (
-    FileRecords,
+    FileSource,
     MappedRows,
     Rows,
     Stream,
@@ -27,8 +27,8 @@ ENCRYPTED = 0x1  # bit of a member's flags
 LOCAL_HEADER = 30  # bytes before the name, whose length and that of an extra field end it
 
 
-def npz(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileRecords:
-    """Give the arrays ``x`` and, if there is one, ``y`` of an .npz file.
+def npz(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileSource:
+    """Return the arrays ``x`` and, if there is one, ``y`` of an .npz file.
 
     A model with several inputs takes arrays of their names instead of ``x``.  What ``np.savez``
     wrote is memory-mapped, what ``np.savez_compressed`` wrote is decompressed as it is read.
@@ -59,7 +59,7 @@ def npz(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileRecords:
             f"data {spec}: {str(path)!r} is no .npz file, or cut short ({error}); "
             "write it again with np.savez"
         ) from error
-    return FileRecords(spec, rows, [path])
+    return FileSource(spec, rows, [path])
 
 
 def _rows(spec: DataSpec, path: Path, archive: ZipFile, name: str, info: ZipInfo) -> Rows:
@@ -110,7 +110,7 @@ def _header(
 
 
 def _data_offset(path: Path, info: ZipInfo) -> int:
-    """Give the place of a member's bytes, which only the header before them tells."""
+    """Return the place of a member's bytes, which only the header before them tells."""
     with path.open("rb") as file:
         file.seek(info.header_offset)
         lengths: tuple[int, int] = struct.unpack("<26xHH", file.read(LOCAL_HEADER))

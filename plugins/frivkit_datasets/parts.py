@@ -20,16 +20,16 @@ class HeldRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Give the shape of the whole array."""
+        """Return the shape of the whole array."""
         return self.array.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Give its number type."""
+        """Return its number type."""
         return self.array.dtype
 
     def read(self, start: int, stop: int) -> Array:
-        """Give rows ``start`` to ``stop`` - 1 as an array of their own."""
+        """Return rows ``start`` to ``stop`` - 1 as an array of their own."""
         return self.array[start:stop].copy()
 
 
@@ -50,7 +50,7 @@ class JoinedRows:
         self._begins = tuple(accumulate((part.shape[0] for part in parts), initial=0))
 
     def read(self, start: int, stop: int) -> Array:
-        """Give rows ``start`` to ``stop`` - 1 as an array of their own."""
+        """Return rows ``start`` to ``stop`` - 1 as an array of their own."""
         rows = np.empty((stop - start, *self.shape[1:]), self.dtype)
         row, end = self._first + start, self._first + stop
         filled = 0

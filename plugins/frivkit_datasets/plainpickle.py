@@ -60,9 +60,9 @@ def _encoded(text: object, encoding: object) -> bytes:
 _ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
     ("_codecs", "encode"): _encoded,
     **{
-        (f"{package}.{module}", name): stand_in
+        (f"{package}.{module}", name): reconstruct
         for package in ("numpy.core", "numpy._core")
-        for module, name, stand_in in (
+        for module, name, reconstruct in (
             ("multiarray", "_reconstruct", _reconstruct),
             ("numeric", "_frombuffer", _from_buffer),
         )
@@ -84,7 +84,7 @@ class _Plain(pickle.Unpickler):
 
 
 def load_plain(content: bytes) -> object:
-    """Give what a pickle holds: plain values, and arrays as stand-ins for :func:`bytes_of`.
+    """Return what a pickle holds: plain values, and arrays as stand-ins for :func:`bytes_of`.
 
     No class or function of the pickle is imported or called: the few names that pickled arrays
     need are answered by stand-ins, any other is refused, and sizes are checked by whoever asks
@@ -109,7 +109,7 @@ def load_plain(content: bytes) -> object:
 
 
 def bytes_of(stored: object, width: int) -> bytes:
-    """Give the content of a pickled array of unsigned bytes, shape (n, ``width``), in C order.
+    """Return the content of a pickled array of unsigned bytes, shape (n, ``width``), in C order.
 
     Raises:
         ValueError: ``stored`` is something else; the message says what.
@@ -126,7 +126,7 @@ def bytes_of(stored: object, width: int) -> bytes:
 
 
 def whole_numbers(stored: object) -> Array:
-    """Give a pickled list of numbers 0 to 255 as an array, shape (n,), uint8.
+    """Return a pickled list of numbers 0 to 255 as an array, shape (n,), uint8.
 
     Raises:
         ValueError: it is something else.

@@ -38,7 +38,7 @@ class Rows(Protocol):
     def dtype(self) -> np.dtype[Any]: ...  # noqa: D102  # as stored
 
     def read(self, start: int, stop: int) -> Array:
-        """Give rows ``start`` to ``stop`` - 1 as an array of their own."""
+        """Return rows ``start`` to ``stop`` - 1 as an array of their own."""
         ...
 
 
@@ -57,7 +57,7 @@ class MappedRows:
     fortran: bool = False
 
     def read(self, start: int, stop: int) -> Array:
-        """Give rows ``start`` to ``stop`` - 1 as an array of their own."""
+        """Return rows ``start`` to ``stop`` - 1 as an array of their own."""
         if self.fortran:
             whole = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")
             return np.array(whole[start:stop], order="C")
@@ -100,7 +100,7 @@ class StreamedRows:
         return {**vars(self), "_stream": None, "_closing": None}
 
     def read(self, start: int, stop: int) -> Array:
-        """Give rows ``start`` to ``stop`` - 1 as an array of their own."""
+        """Return rows ``start`` to ``stop`` - 1 as an array of their own."""
         rows = np.empty((stop - start, *self.shape[1:]), self.dtype)
         try:
             stream = self._at(start)
@@ -129,7 +129,7 @@ class StreamedRows:
         self._stream = self._closing = None
 
 
-class FileRecords:
+class FileSource:
     """Columns of rows in files, whose digest is that of the files' bytes.
 
     Args:
@@ -164,7 +164,7 @@ class FileRecords:
         return sha256(self._files)
 
     def read(self, start: int, stop: int) -> dict[str, Array]:
-        """Give examples ``start`` to ``stop`` - 1 of every column."""
+        """Return examples ``start`` to ``stop`` - 1 of every column."""
         return {name: rows.read(start, stop) for name, rows in self._rows.items()}
 
 
@@ -186,12 +186,12 @@ def _skip(left: int, stream: Stream) -> None:
 
 
 def row_bytes(rows: Rows) -> int:
-    """Give the bytes of one row."""
+    """Return the bytes of one row."""
     return rows.dtype.itemsize * prod(rows.shape[1:])
 
 
 def agreed_length(spec: DataSpec, lengths: Mapping[str, int]) -> int:
-    """Give the number of examples that all columns have.
+    """Return the number of examples that all columns have.
 
     Raises:
         DataError: they differ.
@@ -203,7 +203,7 @@ def agreed_length(spec: DataSpec, lengths: Mapping[str, int]) -> int:
 
 
 def sha256(files: Iterable[Path]) -> str:
-    """Give the SHA-256 over the digests of files, in hexadecimal."""
+    """Return the SHA-256 over the digests of files, in hexadecimal."""
     whole = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -212,7 +212,7 @@ def sha256(files: Iterable[Path]) -> str:
 
 
 def regular_file(spec: DataSpec) -> Path:
-    """Give the path of a spec that names a file to read; ``~`` is the home folder.
+    """Return the path of a spec that names a file to read; ``~`` is the home folder.
 
     Raises:
         UsageError: the spec has no path.
@@ -230,7 +230,7 @@ def regular_file(spec: DataSpec) -> Path:
 
 
 def existing_folder(spec: DataSpec, what: str) -> Path:
-    """Give the path of a spec that names a folder; ``~`` is the home folder.
+    """Return the path of a spec that names a folder; ``~`` is the home folder.
 
     Raises:
         UsageError: the spec has no path; ``what`` says what it should be.

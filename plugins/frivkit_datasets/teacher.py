@@ -25,8 +25,8 @@ TEACHERS, CHECKS = 3, 4  # the streams after those of the splits
 OURS = 2**32  # keeps these streams apart from those of the source gaussian with the same seed
 
 
-def teacher(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "TeacherRecords":
-    """Give inputs from N(0, 1), float32, shape (d,), with the labels 0 and 1 of a random network.
+def teacher(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "TeacherSource":
+    """Return inputs from N(0, 1), float32, shape (d,), with the labels 0 and 1 of a random network.
 
     ``d`` (default 10) is the number of inputs, ``n`` (default 1,000) of examples, ``seed``
     (default 0) chooses teacher and inputs, and ``split`` (default ``test``) is ``train``,
@@ -64,11 +64,11 @@ def teacher(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "TeacherRecords":
     size = spec.whole("d", default=10, least=1, most=LARGEST)
     seed = spec.whole("seed", default=0, most=2**64 - 1)
     first, second = _chosen(spec, size, seed, truncated=reference, balanced=balanced)
-    return TeacherRecords(first, second, seed, split, examples)
+    return TeacherSource(first, second, seed, split, examples)
 
 
 def share(first: Array, second: Array, seed: int) -> float:
-    """Give the share of inputs from N(0, 1) to which a teacher gives label 1, in [0, 1].
+    """Return the share of inputs from N(0, 1) to which a teacher gives label 1, in [0, 1].
 
     What enters its units is normal, with the covariance of the weights' rows, so it is drawn as
     such: a teacher of 10,000 inputs is measured as fast as one of 10.
@@ -88,7 +88,7 @@ def share(first: Array, second: Array, seed: int) -> float:
 
 
 @dataclass(frozen=True)
-class TeacherRecords:
+class TeacherSource:
     """Examples in blocks, each of which has a random stream of its own.
 
     Attributes:
@@ -109,19 +109,19 @@ class TeacherRecords:
 
     @property
     def columns(self) -> dict[str, TensorSpec]:
-        """Give number type and shape of one example, by column."""
+        """Return number type and shape of one example, by column."""
         size = self.first.shape[1]
         return {"x": TensorSpec("x", "float32", (size,)), "y": TensorSpec("y", "int64", ())}
 
     @cached_property
     def digest(self) -> str:
-        """Give the SHA-256 of the recipe, the teacher and the first example, in hexadecimal."""
+        """Return the SHA-256 of the recipe, the teacher and the first example, in hexadecimal."""
         recipe = json.dumps(["teacher", self.seed, self.split]).encode()
         parts = (self.first, self.second, self.read(0, 1)["x"])
         return hashlib.sha256(b"".join((recipe, *(p.tobytes() for p in parts)))).hexdigest()
 
     def read(self, start: int, stop: int) -> Mapping[str, Array]:
-        """Give examples ``start`` to ``stop`` - 1 of both columns."""
+        """Return examples ``start`` to ``stop`` - 1 of both columns."""
         x = np.empty((stop - start, self.first.shape[1]), np.float32)
         y = np.empty(stop - start, np.int64)
         for block in range(start // BLOCK, -(-stop // BLOCK)):
@@ -163,7 +163,7 @@ def _weights(stream: np.random.Generator, shape: tuple[int, int], truncated: boo
 
 
 def _labels(entering: Array, second: Array) -> Array:
-    """Give the larger of two outputs; 0 where they are equal, as argmax has it."""
+    """Return the larger of two outputs; 0 where they are equal, as argmax has it."""
     outputs = np.maximum(entering, 0) @ second.T
     return (outputs[:, 1] > outputs[:, 0]).astype(np.int64)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.experiments.gain import Curve, gain
-from frivkit_figures.look import fraction, number, style
+from frivkit.experiments.gain import WidthCurve, gain
+from frivkit_figures.style import fraction, number, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ class View:
     """
 
     title: str
-    curves: Sequence[Curve]
+    curves: Sequence[WidthCurve]
     order: Sequence[str]
     protocol: str
 
@@ -125,7 +125,7 @@ def violins(view: View, axes: "Axes") -> None:
 def _line(
     axes: "Axes",
     view: View,
-    curve: Curve,
+    curve: WidthCurve,
     means: NDArray[np.float64],
     deviations: NDArray[np.float64],
 ) -> None:
@@ -159,7 +159,7 @@ def _percent_lines(axes: "Axes", view: View, across: float) -> None:
     axes.set_title(view.title)
 
 
-def _power_axis(axes: "Axes", curves: Sequence[Curve]) -> list[float]:
+def _power_axis(axes: "Axes", curves: Sequence[WidthCurve]) -> list[float]:
     """Make the axis across one of octaves with a tick at each width; give the widths."""
     widths = sorted({width for curve in curves for width in curve.widths})
     axes.set_xscale("log", base=2)

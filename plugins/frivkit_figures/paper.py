@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from frivkit.experiments.figure import Drawing, Figure
-from frivkit.experiments.gain import UNITS, Curve
+from frivkit.experiments.gain import UNITS, WidthCurve
 from frivkit_figures import panels
+from frivkit_figures.page import Fill, sheet
 from frivkit_figures.panels import View
-from frivkit_figures.sheet import Fill, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +37,8 @@ class Panel:
     labels: tuple[str, ...]
     draw: Callable[[View, "Axes"], None] = panels.growth
 
-    def choose(self, curves: Sequence[Curve]) -> list[Curve]:
-        """Give what it shows."""
+    def choose(self, curves: Sequence[WidthCurve]) -> list[WidthCurve]:
+        """Return what it shows."""
         for label in self.labels:
             here = [curve for curve in curves if curve.figure.lower() == label]
             found = [curve for curve in here if curve.panel in self.shows]
@@ -48,7 +48,7 @@ class Panel:
 
 
 def _draw(
-    curves: Sequence[Curve], protocol: str, groups: Sequence[Sequence[Panel]], beside: bool
+    curves: Sequence[WidthCurve], protocol: str, groups: Sequence[Sequence[Panel]], beside: bool
 ) -> Drawing:
     """Draw the panels that there are curves for; the panels of a group share a legend."""
     filled: list[list[Fill]] = []
@@ -73,7 +73,7 @@ def _figure(*groups: Sequence[Panel], beside: bool = False) -> Figure:
 
 
 def _frivolous(label: str, letters: str = "") -> list[Panel]:
-    """Give the panels of frivolous units; with letters, how the panels are called."""
+    """Return the panels of frivolous units; with letters, how the panels are called."""
     a, b = [f"({letter}) " for letter in letters] or ["", ""]
     return [
         Panel(f"{a}prunable", (PRUNABLE,), (label,)),
@@ -94,7 +94,7 @@ def _trends(label: str) -> Figure:
 
 
 def _each(draw: Callable[[View, "Axes"], None], shows: str, *titles: tuple[str, str]) -> Figure:
-    """Give a figure of panels side by side, each with its own label, title and legend."""
+    """Return a figure of panels side by side, each with its own label, title and legend."""
     return _figure(
         *([Panel(title, (shows,), (label,), draw)] for label, title in titles), beside=True
     )

@@ -170,7 +170,7 @@ def _built(
 
 
 def _places(size: int) -> int:
-    """Give the height of the 17 x 17 maps in an image of another height than 299."""
+    """Return the height of the 17 x 17 maps in an image of another height than 299."""
     stem = (size - 3) // 2 - 1  # conv0 and conv1
     pooled = ((stem - 3) // 2 - 1 - 3) // 2 + 1  # pool1, conv4 and pool2
     return (pooled - 3) // 2 + 1

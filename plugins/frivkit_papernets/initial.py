@@ -34,7 +34,7 @@ def truncated_normal_(weight: Tensor, scale: float) -> None:
 
 
 def fans(weight: Tensor) -> tuple[int, int]:
-    """Give fan-in and fan-out: inputs and outputs of a layer, each times the places of its kernel.
+    """Return fan-in and fan-out: inputs and outputs of a layer times the size of its kernel.
 
     Args:
         weight: Shape (outputs, inputs, *kernel).
@@ -49,7 +49,7 @@ def fans(weight: Tensor) -> tuple[int, int]:
 
 
 def variance(weight: Tensor, init: Init) -> float:
-    """Give the variance with which ``init`` draws the weights of a layer.
+    """Return the variance with which ``init`` draws the weights of a layer.
 
     Args:
         weight: Shape (outputs, inputs, *kernel).

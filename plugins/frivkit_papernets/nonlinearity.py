@@ -9,7 +9,7 @@ Activation = Literal["relu", "leaky-relu", "elu", "selu", "sigmoid", "tanh"]
 
 
 def nonlinearity(activation: Activation, number: int) -> tuple[str, nn.Module]:
-    """Give the function after layer ``number``, and a name for it in the network.
+    """Return the function after layer ``number``, and a name for it in the network.
 
     Args:
         activation: The kind.

@@ -11,7 +11,7 @@ from frivkit.errors import DataError
 
 
 def image(name: str, shape: tuple[int, ...], least: int) -> tuple[int, int, int]:
-    """Give the shape of an example if it is an image that is large enough.
+    """Return the shape of an example if it is an image that is large enough.
 
     Args:
         name: Of the network, for the error.
@@ -38,7 +38,7 @@ def image(name: str, shape: tuple[int, ...], least: int) -> tuple[int, int, int]
 
 
 def halving_pool(height: int, breadth: int) -> nn.MaxPool2d:
-    """Give 3 x 3 max-pooling with stride 2 that leaves half the places, rounded up.
+    """Return 3 x 3 max-pooling with stride 2 that leaves half the places, rounded up.
 
     Padding goes where TensorFlow's ``SAME`` puts it: behind the image, and before it, too, where
     its size is odd.
@@ -65,7 +65,7 @@ class Norm:
     scaled: bool = True
 
     def build(self, channels: int) -> nn.BatchNorm2d:
-        """Give the batch norm of a layer; a factor that is not trainable stays 1."""
+        """Return the batch norm of a layer; a factor that is not trainable stays 1."""
         norm = nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
         norm.weight.requires_grad_(self.scaled)
         return norm

@@ -11,14 +11,14 @@ T_95 = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9:
 
 
 def others(parts: Sequence[Moments]) -> list[Moments]:
-    """Give the moments without each part in turn; none with fewer than three parts."""
+    """Return the moments without each part in turn; none with fewer than three parts."""
     if len(parts) < 3:
         return []
     return [merged([*parts[:i], *parts[i + 1 :]]) for i in range(len(parts))]
 
 
 def interval(value: float, without: Sequence[float]) -> tuple[float, float] | None:
-    """Give a 95 % interval, within 0 and 1, from the values without each group of examples.
+    """Return a 95 % interval, within 0 and 1, from the values without each group of examples.
 
     Args:
         value: The value with all of them.

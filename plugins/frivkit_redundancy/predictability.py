@@ -79,7 +79,7 @@ METRIC = Metric(measure, Options, per_unit=True)
 
 
 def squared_correlations(moments: Moments, ridge: float) -> NDArray[np.float64]:
-    """Give each unit's squared multiple correlation with all others.
+    """Return each unit's squared multiple correlation with all others.
 
     Args:
         moments: Of one layer.

@@ -50,7 +50,7 @@ class Spectrum:
         return explained
 
     def rank(self, tolerance: float) -> int:
-        """Give the fewest components that leave at most ``tolerance`` of the variance unexplained.
+        """Return the rank: the fewest components that leave at most ``tolerance`` unexplained.
 
         A layer without variance has rank 0: a bias can stand in for all of it.
 
@@ -67,7 +67,7 @@ class Spectrum:
         return int(enough.argmax()) + 1 if enough.any() else self.units
 
     def dropped_by_the_code(self, tolerance: float) -> int:
-        """Give how many components the published code counts as redundant.
+        """Return how many components the published code counts as redundant.
 
         The smallest number of smallest eigenvalues whose sum exceeds ``tolerance``, one more than
         can be dropped within it; 1 where there is no variance.
@@ -86,7 +86,7 @@ class Spectrum:
 
 
 def infinite(site: Site, *, exact: bool) -> ModelError:
-    """Give the error for a layer whose activations have no variance because they are not finite.
+    """Return the error for a layer whose activations have no variance because they are not finite.
 
     Args:
         site: The layer.

@@ -116,7 +116,7 @@ def _columns(passes: Passes) -> _Columns:
 
 
 def _by_examples(passes: Passes, columns: _Columns, slice_units: int) -> Array:
-    """Give the eigenvalues of the rows x rows Gram, summed over slices of units."""
+    """Return the eigenvalues of the rows x rows Gram, summed over slices of units."""
     gram = np.zeros((columns.rows, columns.rows))
     units = len(columns.mean)
     for first in range(0, units, slice_units):
@@ -140,7 +140,7 @@ def _leading(
     tolerance: float,
     generator: np.random.Generator,
 ) -> Array | None:
-    """Give the leading eigenvalues, as many as leave at most ``tolerance`` out of sight.
+    """Return the leading eigenvalues, as many as leave at most ``tolerance`` out of sight.
 
     They are never larger than the true ones (Ritz values), so that a rank read off them is never
     too small.

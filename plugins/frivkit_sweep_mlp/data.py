@@ -34,7 +34,7 @@ class Part:
     labels: Tensor
 
     def first(self, count: int) -> "Part":
-        """Give the first ``count`` examples, or all if there are fewer."""
+        """Return the first ``count`` examples, or all if there are fewer."""
         return Part(self.inputs[:count], self.labels[:count])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from frivkit.experiments.jobs import Row
 from frivkit.experiments.train import scaled
 from frivkit_sweep_mlp.keys import Key
-from frivkit_sweep_mlp.recipes import Recipe, Series
+from frivkit_sweep_mlp.recipe import Recipe, Series
 from frivkit_sweep_mlp.stack import Net
 
 SHOWS = {"prunable": "prunability", "redundant": "redundancy"}
@@ -13,7 +13,7 @@ SHOWS = {"prunable": "prunability", "redundant": "redundancy"}
 
 
 def figure_rows(recipe: Recipe, rows: Iterable[Row]) -> list[Row]:
-    """Give the rows of a figure, as many as its networks allow.
+    """Return the rows of a figure, as many as its networks allow.
 
     Of the networks of a series, width and seed the one with the best accuracy counts, on the part
     of the data that the protocol says; the first one in the recipe's order where several are best.
@@ -56,7 +56,7 @@ def _point(
     panel: str,
     values: Mapping[Key, Mapping[str, float | None]],
 ) -> Iterator[tuple[float | None, dict[str, float]]]:
-    """Give the value of one point, at a width and a seed, if it is known."""
+    """Return the value of one point, at a width and a seed, if it is known."""
     if panel == "parameters":
         yield parameters(series.inputs, at[0]), {}
         return
@@ -74,7 +74,7 @@ def _point(
 
 
 def parameters(inputs: int, width: float) -> int:
-    """Give the number of trainable parameters.
+    """Return the number of trainable parameters.
 
     Source:
         Casper et al. 2021, figure E1.

@@ -31,7 +31,7 @@ class Key:
 
     @classmethod
     def of(cls, row: Row) -> "Key | None":
-        """Give the key of a row; None for rows of another laboratory."""
+        """Return the key of a row; None for rows of another laboratory."""
         if not all(column in row for column in COLUMNS):
             return None
         net = Net(row["rate"], row["factor"])
@@ -40,13 +40,13 @@ class Key:
 
 
 def keys(stack: Stack) -> list[Key]:
-    """Give the keys of a stack's networks, in their order."""
+    """Return the keys of a stack's networks, in their order."""
     grid = (stack.inputs, stack.examples, stack.optimiser, stack.width, stack.seed)
     return [Key(*grid, net) for net in stack.nets]
 
 
 def rows_of(stack: Stack, measured: Sequence[Measured]) -> list[Row]:
-    """Give one row for each network and measurement.
+    """Return one row for each network and measurement.
 
     Args:
         stack: The networks.

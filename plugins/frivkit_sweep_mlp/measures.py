@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from frivkit.units.masks import random_order, without
+from frivkit.units.masks import keep_mask, random_order
 from frivkit_sweep_mlp.data import Data
 from frivkit_sweep_mlp.protocol import Kind, Protocol
 from frivkit_sweep_mlp.stack import Networks, Stack
@@ -87,7 +87,7 @@ def measure(networks: Networks, stack: Stack, protocol: Protocol, data: Data) ->
 
 
 def curves_of(stack: Stack, measured: Sequence[Measured]) -> dict[str, NDArray[np.float64]]:
-    """Give what numbers alone do not tell, for the networks of a stack in their order.
+    """Return what numbers alone do not tell, for the networks of a stack in their order.
 
     Returns:
         ``rates`` and ``factors`` (networks,), ``levels`` (7,), ``unchanged`` (networks, repeats, 7)
@@ -103,7 +103,7 @@ def curves_of(stack: Stack, measured: Sequence[Measured]) -> dict[str, NDArray[n
 
 
 def switched_off(level: float, units: int, kind: Kind) -> int:
-    """Give how many units go at a level: rounded down (``reference``), or half up.
+    """Return how many units go at a level: rounded down (``reference``), or half up.
 
     Example:
         >>> switched_off(0.5, 33, "reference"), switched_off(0.5, 33, "paper")
@@ -113,7 +113,7 @@ def switched_off(level: float, units: int, kind: Kind) -> int:
 
 
 def ablation(hidden: Tensor, slope: Tensor, offset: Tensor, orders: NDArray[np.int64]) -> Unchanged:
-    """Give a function that switches off units of one network and counts unchanged labels.
+    """Return a function that switches off units of one network and counts unchanged labels.
 
     Units that are switched off count as exactly 0, and no other is rescaled.
 
@@ -126,21 +126,21 @@ def ablation(hidden: Tensor, slope: Tensor, offset: Tensor, orders: NDArray[np.i
     Returns:
         A function of a repeat and a number of units that gives the share of labels unchanged.
     """
-    intact = hidden @ slope.to(torch.float64) + offset > 0
+    baseline = hidden @ slope.to(torch.float64) + offset > 0
     known: dict[tuple[int, int], float] = {}
 
     def unchanged(repeat: int, count: int) -> float:
         if (repeat, count) not in known:
-            keep = torch.from_numpy(without(orders[repeat], count))
+            keep = torch.from_numpy(keep_mask(orders[repeat], count))
             labels = hidden @ (slope * keep).to(torch.float64) + offset > 0
-            known[repeat, count] = float((labels == intact).to(torch.float64).mean())
+            known[repeat, count] = float((labels == baseline).to(torch.float64).mean())
         return known[repeat, count]
 
     return unchanged
 
 
 def prunability(unchanged: Unchanged, units: int, kind: Kind) -> float:
-    """Give the largest share of units over repeats that leaves 80 % of labels unchanged.
+    """Return the largest share of units over repeats that leaves 80 % of labels unchanged.
 
     Both protocols walk seven levels and interpolate.  The paper's then halves each repeat's bracket
     twice, with all repeats at each new level; it rounds counts to the nearest and places them at
@@ -165,7 +165,7 @@ def prunability(unchanged: Unchanged, units: int, kind: Kind) -> float:
 def _points(
     unchanged: Unchanged, levels: Iterable[float], repeat: int, units: int, kind: Kind
 ) -> list[tuple[float, float, float]]:
-    """Give (place on the curve, share unchanged, nominal level), sorted, one for each place."""
+    """Return (place on the curve, share unchanged, nominal level), sorted, one for each place."""
     points: dict[float, tuple[float, float]] = {}
     for level in sorted(levels):
         count = switched_off(level, units, kind)
@@ -175,7 +175,7 @@ def _points(
 
 
 def _crossing(points: list[tuple[float, float, float]]) -> tuple[float, float, float]:
-    """Give where a curve first falls below the threshold, and the levels on both sides."""
+    """Return where a curve first falls below the threshold, and the levels on both sides."""
     for (x, high, before), (y, low, after) in pairwise(points):
         if high >= KEPT - EXACT > low:
             share = min(max((high - KEPT) / (high - low), 0.0), 1.0)
@@ -185,7 +185,7 @@ def _crossing(points: list[tuple[float, float, float]]) -> tuple[float, float, f
 
 
 def variances(hidden: Tensor) -> NDArray[np.float64]:
-    """Give the variances of the principal components of activations (n, units), times n.
+    """Return the variances of the principal components of activations (n, units), times n.
 
     Returns:
         Ascending, shape (units,), float64, none below 0.
@@ -196,7 +196,7 @@ def variances(hidden: Tensor) -> NDArray[np.float64]:
 
 
 def redundancy(spread: NDArray[np.float64], kind: Kind) -> float:
-    """Give the share of units that are linear combinations of others.
+    """Return the share of units that are linear combinations of others.
 
     1. ``paper``: all components but the fewest that leave at most 5 % of the variance unexplained.
     2. ``reference``: the fewest smallest components that exceed 5 % together.

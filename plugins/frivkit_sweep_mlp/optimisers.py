@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class Rule(Protocol):
+class UpdateRule(Protocol):
     """How a weight moves.
 
     Attributes:
@@ -125,7 +125,7 @@ class RmsProp:
         weight.addcmul_(gradient.div_(self._root), -rates)
 
 
-RULES: dict[str, type[Rule]] = {
+RULES: dict[str, type[UpdateRule]] = {
     "momentum": Momentum,
     "sgd": Sgd,
     "adam": Adam,
@@ -134,7 +134,7 @@ RULES: dict[str, type[Rule]] = {
 
 
 def rate_in(optimiser: str, rate: float, epoch: int, *, decay: float, adam: float) -> float:
-    """Give the learning rate of an epoch.
+    """Return the learning rate of an epoch.
 
     1. ``momentum`` and ``sgd``: the rate, times ``decay`` after each epoch.
     2. ``adam``: ``adam`` if that is not 0, else the rate; constant.

@@ -4,12 +4,12 @@ from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
-def laboratories() -> list[Offer]:
+def planners() -> list[Offer]:
     """Offer the training of stacked perceptrons."""
     return [
         Offer(
             "stacks",
-            "frivkit_sweep_mlp.laboratory:plan",
+            "frivkit_sweep_mlp.planner:plan",
             "perceptrons on a teacher's data, in stacks",
         )
     ]
@@ -28,6 +28,6 @@ def recipes() -> list[Offer]:
         "data-sizes": "MLPs of 10 inputs by number of training examples",
     }
     return [
-        Offer(name, f"frivkit_sweep_mlp.book:{name.upper().replace('-', '_')}", summary)
+        Offer(name, f"frivkit_sweep_mlp.recipe_files:{name.upper().replace('-', '_')}", summary)
         for name, summary in summaries.items()
     ]

@@ -83,7 +83,7 @@ class Protocol:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it must be {allowed}")
 
     def measured(self, examples: int) -> int:
-        """Give how many of so many examples, counted from the first, are measured.
+        """Return how many of so many examples, counted from the first, are measured.
 
         Source:
             ``get_robustness.py`` and ``get_activations.py`` of the published code.
@@ -95,7 +95,7 @@ class Protocol:
         return max(1, examples // self.batch - 1) * self.batch if self.spared else examples
 
     def validated(self, examples: int) -> int:
-        """Give how many of so many validation examples choose the epoch.
+        """Return how many of so many validation examples choose the epoch.
 
         Source:
             ``train.py`` of the published code.
@@ -107,7 +107,7 @@ class Protocol:
         return max(1, examples // self.batch) * self.batch if self.spared else examples
 
     def changed(self, **changes: Any) -> "Protocol":
-        """Give the same with some fields set otherwise.
+        """Return the same with some fields set otherwise.
 
         Raises:
             UsageError: there is no such field, or the value is of another type or means nothing.

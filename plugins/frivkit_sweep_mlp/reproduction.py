@@ -14,7 +14,7 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from frivkit.errors import DataError
-from frivkit.experiments.gain import Curve as Shares
+from frivkit.experiments.gain import WidthCurve as Shares
 from frivkit.experiments.gain import gain
 from frivkit.experiments.results import replace_file
 
@@ -27,7 +27,7 @@ HEADINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class ReferenceCurve:
     """A curve of a figure, ours beside the paper's.
 
     Attributes:
@@ -64,7 +64,7 @@ class Curve:
         ]
 
     def gains(self, protocol: str) -> tuple[float, float]:
-        """Give our gain and the paper's, over the doublings that a protocol counts."""
+        """Return our gain and the paper's, over the doublings that a protocol counts."""
         paper = tuple((share,) for share in self.paper)
         ours, theirs = (
             gain(Shares(self.panel, self.series, WIDTHS, trials), protocol).value
@@ -74,7 +74,7 @@ class Curve:
 
 
 def allowed(inputs: int, factors: Sequence[float], panel: str) -> tuple[str, float]:
-    """Give the family of a curve, and how far off its points may be.
+    """Return the family of a curve, and how far off its points may be.
 
     Fixed before anything was run here, from repetitions of the training in another program: with
     10,000 inputs most of what is measured hangs on the teacher's balance and on which learning rate
@@ -95,8 +95,10 @@ def allowed(inputs: int, factors: Sequence[float], panel: str) -> tuple[str, flo
     return f"10,000 inputs, small initial weights, {panel}", 0.15
 
 
-def curves(rows: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]]) -> list[Curve]:
-    """Give all curves of a sweep that the paper has, too.
+def curves(
+    rows: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]]
+) -> list[ReferenceCurve]:
+    """Return all curves of a sweep that the paper has, too.
 
     Args:
         rows: Rows of figures.
@@ -119,15 +121,17 @@ def curves(rows: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]])
         values = tuple(tuple(widths[width]) for width in sorted(widths))
         shares = tuple(theirs["shares"])
         networks = (panel, *(str(series[key]) for key in sorted(series.keys() - {"label"})))
-        found.append(Curve(figure, panel, label, values, shares, tolerance, family, networks))
+        found.append(
+            ReferenceCurve(figure, panel, label, values, shares, tolerance, family, networks)
+        )
     return found
 
 
-def tables(found: Sequence[Curve], journal: Mapping[str, Any]) -> str:
+def tables(found: Sequence[ReferenceCurve], journal: Mapping[str, Any]) -> str:
     """Write all comparisons of one protocol in Markdown."""
     runs, protocol = journal["runs"], journal["settings"]["stacks"]
     seconds = sum(run["provenance"]["seconds"] for run in runs)
-    networks = sum(work["networks"] for run in runs for work in run["works"])
+    networks = sum(job["networks"] for run in runs for job in run["works"])
     lines = [
         f"## {HEADINGS[protocol['measures']]}",
         "",
@@ -152,7 +156,7 @@ def tables(found: Sequence[Curve], journal: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _table(panel: str, members: Sequence[Curve], protocol: str) -> Iterator[str]:
+def _table(panel: str, members: Sequence[ReferenceCurve], protocol: str) -> Iterator[str]:
     shares = members[0].tolerance > 0
     yield f"#### {panel.capitalize()}" + (" units" if shares else "")
     yield ""
@@ -180,7 +184,7 @@ def _table(panel: str, members: Sequence[Curve], protocol: str) -> Iterator[str]
 
 
 def printed(figure: str, panel: str) -> tuple[float, float]:
-    """Give the smallest and the largest gain that the paper prints in a plot.
+    """Return the smallest and the largest gain that the paper prints in a plot.
 
     Example:
         >>> printed("4d", "prunable")
@@ -207,7 +211,7 @@ def keep(folder: Path, data: Path) -> None:
 
 
 def updated(page: str, data: Path) -> str:
-    """Give a page with what stands between its two marks made anew.
+    """Return a page with what stands between its two marks made anew.
 
     Args:
         page: Its text.

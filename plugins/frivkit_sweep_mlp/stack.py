@@ -21,7 +21,7 @@ from torch import Tensor
 
 from frivkit.experiments.train import scaled
 from frivkit_sweep_mlp.data import PARTS, Data, truncated
-from frivkit_sweep_mlp.optimisers import RULES, Rule
+from frivkit_sweep_mlp.optimisers import RULES, UpdateRule
 from frivkit_sweep_mlp.protocol import Protocol
 
 
@@ -64,7 +64,7 @@ class Stack:
         return scaled(128, self.width)
 
     def of(self, nets: Iterable[Net]) -> "Stack":
-        """Give the same stack of other networks."""
+        """Return the same stack of other networks."""
         return replace(self, nets=tuple(nets))
 
 
@@ -106,7 +106,7 @@ BLOCK = 256
 class Primal:
     """First layers as their weights, shape (inputs + 1, networks, units)."""
 
-    def __init__(self, data: Data, start: Tensor, factors: Tensor, rule: type[Rule]) -> None:
+    def __init__(self, data: Data, start: Tensor, factors: Tensor, rule: type[UpdateRule]) -> None:
         self.parameter = start[:, None] * factors
         self._inputs = {part: data.parts[part].inputs for part in PARTS}
         self._gradient = torch.empty_like(self.parameter[:BLOCK])
@@ -114,7 +114,7 @@ class Primal:
         self._rules = [(block, rule(self.parameter[block])) for block in blocks]
 
     def sums(self, part: str, rows: Tensor | slice) -> Tensor:
-        """Give what units sum up before the ReLU, shape (n, networks, units)."""
+        """Return what units sum up before the ReLU, shape (n, networks, units)."""
         inputs = self._inputs[part][rows]
         return (inputs @ self.parameter.flatten(1)).view(len(inputs), *self.parameter.shape[1:])
 
@@ -128,7 +128,7 @@ class Primal:
             rule.descend(weight, of_weight, rates)
 
     def weight(self, net: int) -> Tensor:
-        """Give one network's weights, shape (inputs + 1, units)."""
+        """Return one network's weights, shape (inputs + 1, units)."""
         return self.parameter[:, net]
 
 
@@ -138,7 +138,7 @@ class Dual:
     The weights are their initial values plus the training inputs times the coefficients.
     """
 
-    def __init__(self, data: Data, start: Tensor, factors: Tensor, rule: type[Rule]) -> None:
+    def __init__(self, data: Data, start: Tensor, factors: Tensor, rule: type[UpdateRule]) -> None:
         self._train = data.parts["train"].inputs
         self.parameter = torch.zeros(len(self._train), len(factors), start.shape[1])
         self._products = _products(data)
@@ -147,7 +147,7 @@ class Dual:
         self._rule = rule(self.parameter)
 
     def sums(self, part: str, rows: Tensor | slice) -> Tensor:
-        """Give what units sum up before the ReLU, shape (n, networks, units)."""
+        """Return what units sum up before the ReLU, shape (n, networks, units)."""
         products = self._products[part][rows]
         moved = (products @ self.parameter.flatten(1)).view(-1, *self.parameter.shape[1:])
         return moved.addcmul_(self._initial[part][rows][:, None], self._factors)
@@ -157,7 +157,7 @@ class Dual:
         self._rule.descend(self.parameter, gradient, rates, rows)
 
     def weight(self, net: int) -> Tensor:
-        """Give one network's weights, shape (inputs + 1, units)."""
+        """Return one network's weights, shape (inputs + 1, units)."""
         return self._start * self._factors[net] + self._train.t() @ self.parameter[:, net]
 
 
@@ -188,11 +188,11 @@ class Networks:
         self._rules = rule(self.slope), rule(self.offset)
 
     def hidden(self, part: str, rows: Tensor | slice) -> Tensor:
-        """Give the activations of the hidden units, shape (n, networks, units)."""
+        """Return the activations of the hidden units, shape (n, networks, units)."""
         return self.first.sums(part, rows).clamp_(min=0)
 
     def margins(self, hidden: Tensor) -> Tensor:
-        """Give the second output less the first, shape (n, networks)."""
+        """Return the second output less the first, shape (n, networks)."""
         return (hidden * self.slope).sum(-1) + self.offset[:, 0]
 
     def descend(self, rows: Tensor, labels: Tensor, rates: Tensor) -> None:
@@ -218,7 +218,7 @@ class Networks:
         return self.first.parameter, self.slope, self.offset
 
     def weights(self, net: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Give one network's weights as usual.
+        """Return one network's weights as usual.
 
         Returns:
             Hidden weights (units, inputs), hidden biases (units,), output weights (2, units) and

@@ -58,7 +58,7 @@ def train(
 
 
 def accuracy(networks: Networks, name: str, part: Part) -> Tensor:
-    """Give the share of labels that each network meets, shape (networks,), in [0, 1].
+    """Return the share of labels that each network meets, shape (networks,), in [0, 1].
 
     Args:
         networks: The networks.
@@ -71,7 +71,7 @@ def accuracy(networks: Networks, name: str, part: Part) -> Tensor:
 
 
 def batches(examples: int, protocol: Protocol, seed: int) -> Iterator[list[Tensor]]:
-    """Give for each epoch the rows of each batch that is trained on.
+    """Return for each epoch the rows of each batch that is trained on.
 
     Raises:
         UsageError: an epoch has no such batch.
@@ -117,6 +117,6 @@ class Kept:
                 kept[..., net, :] = weight[..., net, :]
 
     def restore(self, networks: Networks) -> None:
-        """Give the networks back what was kept."""
+        """Return the networks back what was kept."""
         for kept, weight in zip(self._weights, networks.parameters, strict=True):
             weight.copy_(kept)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.experiments.jobs import Found
+from frivkit.experiments.jobs import JobResult
 from frivkit.experiments.train import Architecture, Trained, Trainer, TrainingError, train
 from frivkit.hooks.registry import installed
 from frivkit.measure.metric import Measurement
@@ -27,7 +27,7 @@ ARRAYS = {
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkWork:
+class NetworkJob:
     """A network to train and measure.
 
     Attributes:
@@ -78,7 +78,7 @@ class NetworkWork:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
-    def place(self) -> tuple[str, str]:
+    def table_cell(self) -> tuple[str, str]:
         """Row and column of the table of progress."""
         return self.label, f"width {self.width:g}"
 
@@ -87,7 +87,7 @@ class NetworkWork:
         """One."""
         return 1
 
-    def run(self, folder: Path, threads: int, progress: Progress) -> Found:
+    def run(self, folder: Path, threads: int, progress: Progress) -> JobResult:
         """Train and measure; training goes on from its last epoch if the trainer can.
 
         A network that cannot be trained, because its loss is no longer finite, gives one row that
@@ -98,7 +98,7 @@ class NetworkWork:
             trained = self._trained(folder, threads, progress)
         except TrainingError as error:
             reason = f"{self.label}, width {self.width:g}, seed {self.seed}: {error}"
-            return Found([self._row("failure", None) | {"reason": reason}])
+            return JobResult([self._row("failure", None) | {"reason": reason}])
         accuracies = {
             "validation accuracy": trained.record.validation_accuracy,
             "train accuracy": self._train_accuracy(trained.path, threads, progress),
@@ -114,7 +114,7 @@ class NetworkWork:
                     rows.append(self._row(found.metric, found.value, found) | epoch)
                     arrays |= _arrays(found, f"back{back}/" if self.back else "")
             rows.append(self._row("test accuracy", reached) | epoch)
-        return Found(rows, arrays)
+        return JobResult(rows, arrays)
 
     def _trained(self, folder: Path, threads: int, progress: Progress) -> Trained:
         design: Architecture[Any] = installed().load("architectures", self.architecture)
@@ -141,7 +141,7 @@ class NetworkWork:
         )
 
     def _files(self, trained: Trained) -> Iterator[tuple[int, Path]]:
-        """Give the files that are measured, with the epochs that each is back."""
+        """Return the files that are measured, with the epochs that each is back."""
         if not self.back:
             yield 0, trained.path
             return
@@ -184,15 +184,15 @@ class NetworkWork:
 
 
 def _detail(found: Measurement) -> dict[str, Any]:
-    """Give what curves are drawn of: short lists only, the rest is in the arrays."""
+    """Return what curves are drawn of: short lists only, the rest is in the arrays."""
     kept = ARRAYS.get(found.metric, ())
     return {key: found.detail[key] for key in kept if key != "explained" and key in found.detail}
 
 
 def _arrays(found: Measurement, prefix: str) -> dict[str, NDArray[np.generic]]:
-    place = f"{prefix}{found.metric}/{(found.layer or 'network').replace('/', '|')}"
+    table_cell = f"{prefix}{found.metric}/{(found.layer or 'network').replace('/', '|')}"
     return {
-        f"{place}/{key}": np.array(found.detail[key], np.float64)  # None becomes NaN
+        f"{table_cell}/{key}": np.array(found.detail[key], np.float64)  # None becomes NaN
         for key in ARRAYS.get(found.metric, ())
         if found.detail.get(key) is not None
     }

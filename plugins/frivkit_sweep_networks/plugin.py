@@ -4,12 +4,12 @@ from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
-def laboratories() -> list[Offer]:
+def planners() -> list[Offer]:
     """Offer training by architectures and trainers, and measuring by metrics."""
     return [
         Offer(
             "networks",
-            "frivkit_sweep_networks.laboratory:plan",
+            "frivkit_sweep_networks.planner:plan",
             "any architecture, trainer and metric",
         )
     ]
@@ -40,6 +40,8 @@ def recipes() -> list[Offer]:
         "alexnet-k": "AlexNets on CIFAR-10 by regulariser and batch size",
     }
     return [
-        Offer(name, f"frivkit_sweep_networks.book:{name.upper().replace('-', '_')}", summary)
+        Offer(
+            name, f"frivkit_sweep_networks.recipe_files:{name.upper().replace('-', '_')}", summary
+        )
         for name, summary in summaries.items()
     ]

@@ -15,8 +15,8 @@ from frivkit.experiments.jobs import Row
 from frivkit.experiments.train import Architecture
 from frivkit.hooks.options import parse_options
 from frivkit.hooks.registry import installed
-from frivkit_sweep_networks.network import NetworkWork
-from frivkit_sweep_networks.recipe import BY_EPOCHS, CurveOf, Network, Recipe
+from frivkit_sweep_networks.network import NetworkJob
+from frivkit_sweep_networks.recipe import BY_EPOCHS, CurveSpec, Network, Recipe
 
 METRICS = {"prunable": "prunability", "redundant": "redundancy"}
 KEPT = 0.8
@@ -29,16 +29,16 @@ Point = tuple[str, float, int | str, float | None]
 
 
 def figure_rows(
-    recipe: Recipe, works: Mapping[str, Sequence[NetworkWork]], rows: Sequence[Row]
+    recipe: Recipe, jobs: Mapping[str, Sequence[NetworkJob]], rows: Sequence[Row]
 ) -> list[Row]:
-    """Give the rows of a recipe's figures, as many as its networks allow.
+    """Return the rows of a recipe's figures, as many as its networks allow.
 
     Of the networks of a grid the one with the best accuracy counts, by the recipe's ``choose``, the
     first of several.
 
     Args:
         recipe: The experiment.
-        works: Its networks at the recipe's scale, by name.
+        jobs: Its networks at the recipe's scale, by name.
         rows: Rows of finished work.
 
     Returns:
@@ -59,7 +59,7 @@ def figure_rows(
                     at = {"series": curve.series, "width": width, "trial": 0}
                     made.append({**common, **at, "value": parameters(net, recipe.protocol, width)})
                 continue
-            for best, found in _chosen(recipe, works.get(net.name, ()), measured):
+            for best, found in _chosen(recipe, jobs.get(net.name, ()), measured):
                 if curve.widths and best.width not in curve.widths:
                     continue
                 choice = {"choice": dict(best.choice)} if best.choice else {}
@@ -69,7 +69,7 @@ def figure_rows(
     return made
 
 
-def _widths(recipe: Recipe, curve: CurveOf, net: Network) -> list[float]:
+def _widths(recipe: Recipe, curve: CurveSpec, net: Network) -> list[float]:
     return [
         width
         for width in recipe.scale.widths
@@ -78,41 +78,41 @@ def _widths(recipe: Recipe, curve: CurveOf, net: Network) -> list[float]:
 
 
 def _chosen(
-    recipe: Recipe, works: Sequence[NetworkWork], measured: Mapping[str, list[Row]]
-) -> Iterator[tuple[NetworkWork, list[Row]]]:
-    """Give the best network of each width and seed, with its rows."""
-    groups: dict[tuple[float, int], list[NetworkWork]] = {}
-    for work in works:
-        if any(row["measurement"] != "failure" for row in measured.get(work.name, ())):
-            groups.setdefault((work.width, work.seed), []).append(work)
+    recipe: Recipe, jobs: Sequence[NetworkJob], measured: Mapping[str, list[Row]]
+) -> Iterator[tuple[NetworkJob, list[Row]]]:
+    """Return the best network of each width and seed, with its rows."""
+    groups: dict[tuple[float, int], list[NetworkJob]] = {}
+    for job in jobs:
+        if any(row["measurement"] != "failure" for row in measured.get(job.name, ())):
+            groups.setdefault((job.width, job.seed), []).append(job)
     for group in groups.values():
         best = group[0]
         if len(group) > 1:
-            best = max(group, key=lambda work: _value(measured[work.name], recipe.choose) or 0.0)
+            best = max(group, key=lambda job: _value(measured[job.name], recipe.choose) or 0.0)
         yield best, measured[best.name]
 
 
-def _points(curve: CurveOf, panel: str, work: NetworkWork, found: Sequence[Row]) -> Iterator[Point]:
-    series = curve.series.replace("{width}", fraction(work.width))
-    trial = work.seed
+def _points(curve: CurveSpec, panel: str, job: NetworkJob, found: Sequence[Row]) -> Iterator[Point]:
+    series = curve.series.replace("{width}", fraction(job.width))
+    trial = job.seed
     if panel in BY_EPOCHS:
-        for back in sorted(work.back, reverse=True):
+        for back in sorted(job.back, reverse=True):
             there = [row for row in found if row.get("back") == back]
             value = _shown(curve, panel.removesuffix(" by epochs"), there)
-            yield series, float(max(work.back) - back), trial, value
+            yield series, float(max(job.back) - back), trial, value
         return
-    last = [row for row in found if row.get("back") in (None, min(work.back, default=None))]
+    last = [row for row in found if row.get("back") in (None, min(job.back, default=None))]
     if panel == "unchanged labels":
         for level, share in _ablation(_rows(last, "prunability", curve.layers)):
             yield series, level, trial, share
     elif panel == "correlation":
         for number, value in enumerate(_drawn(_rows(last, "correlation", curve.layers))):
-            yield series, work.width, f"{trial}.{number}", value
+            yield series, job.width, f"{trial}.{number}", value
     else:
-        yield series, work.width, trial, _shown(curve, panel, last)
+        yield series, job.width, trial, _shown(curve, panel, last)
 
 
-def _shown(curve: CurveOf, panel: str, rows: Sequence[Row]) -> float | None:
+def _shown(curve: CurveSpec, panel: str, rows: Sequence[Row]) -> float | None:
     if panel not in METRICS:
         return _value(rows, "test accuracy" if panel == "accuracy" else panel)
     if panel == "prunable" and curve.alone:
@@ -127,7 +127,7 @@ def _value(rows: Iterable[Row], measurement: str) -> float | None:
 
 
 def _rows(rows: Iterable[Row], measurement: str, layers: Sequence[str]) -> list[Row]:
-    """Give the network's own row of a metric, or those of the layers that are asked for."""
+    """Return the network's own row of a metric, or those of the layers that are asked for."""
     return [
         row
         for row in rows
@@ -141,7 +141,7 @@ def _rows(rows: Iterable[Row], measurement: str, layers: Sequence[str]) -> list[
 
 
 def _ablation(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    """Give levels and, of each, the largest share of unchanged labels over repeats."""
+    """Return levels and, of each, the largest share of unchanged labels over repeats."""
     if not rows:
         return []
     detail = rows[0]["detail"]
@@ -151,7 +151,7 @@ def _ablation(rows: Sequence[Row]) -> list[tuple[float, float]]:
 
 
 def _mean_curve(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    """Give the mean over layers of their ablation curves, of the first repeat.
+    """Return the mean over layers of their ablation curves, of the first repeat.
 
     Source:
         ``pkl2csv_robustness.py`` of the code published with Casper et al. 2021, which averages over
@@ -164,7 +164,7 @@ def _mean_curve(rows: Sequence[Row]) -> list[tuple[float, float]]:
 
 
 def _crossing(curve: Sequence[tuple[float, float]]) -> float | None:
-    """Give where a curve first falls below the threshold; 1 where it never does.
+    """Return where a curve first falls below the threshold; 1 where it never does.
 
     Example:
         >>> _crossing([(0.0, 1.0), (0.5, 0.9), (1.0, 0.1)])
@@ -179,7 +179,7 @@ def _crossing(curve: Sequence[tuple[float, float]]) -> float | None:
 
 
 def _drawn(rows: Sequence[Row]) -> list[float]:
-    """Give values that are distributed as the histogram of a layer says, ascending."""
+    """Return values that are distributed as the histogram of a layer says, ascending."""
     if not rows:
         return []
     counts = np.array(rows[0]["detail"]["histogram"], np.float64)
@@ -193,7 +193,7 @@ def _drawn(rows: Sequence[Row]) -> list[float]:
 
 
 def fraction(width: float) -> str:
-    """Give a width as people write it.
+    """Return a width as people write it.
 
     Example:
         >>> fraction(0.25), fraction(2.0)
@@ -203,7 +203,7 @@ def fraction(width: float) -> str:
 
 
 def parameters(net: Network, protocol: str, width: float) -> int:
-    """Give the number of trainable parameters of a network, without building its weights.
+    """Return the number of trainable parameters of a network, without building its weights.
 
     Raises:
         UsageError: the recipe does not say the shape of an example, or the number of classes.

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from frivkit.errors import UsageError, unknown_name
-from frivkit.experiments.jobs import Asked
+from frivkit.experiments.jobs import SweepRequest
 from frivkit_sweep_networks.tables import filled
 
 ACCURACIES = ("train accuracy", "validation accuracy", "test accuracy")
@@ -75,7 +75,7 @@ class Network:
             _width(self.name, text)
 
     def options_at(self, width: float, protocol: str) -> dict[str, str]:
-        """Give the options at a width, those of the protocol before those of the width."""
+        """Return the options at a width, those of the protocol before those of the width."""
         own = [each for text, each in self.by_width.items() if _width(self.name, text) == width]
         protocols = {"paper": self.paper, "reference": self.reference}
         return {**self.options, **(own[0] if own else {}), **protocols[protocol]}
@@ -91,7 +91,7 @@ def _width(name: str, text: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class CurveOf:
+class CurveSpec:
     """A curve of a figure, or several, one a width.
 
     Attributes:
@@ -168,31 +168,31 @@ class Recipe:
         curves: What is shown of it.
         scale: How much of it.
         protocol: ``paper`` or ``reference``.
-        asked: What the user asked for, and with it the data in place of sources.
+        request: What the user asked for, and with it the data in place of sources.
         choose: The accuracy that decides which network of a grid is the best.
         metrics: Options of metrics, by metric.
     """
 
     title: str
     networks: Mapping[str, Network]
-    curves: tuple[CurveOf, ...]
+    curves: tuple[CurveSpec, ...]
     scale: Scale
     protocol: str
-    asked: Asked
+    request: SweepRequest
     choose: str
     metrics: Mapping[str, Mapping[str, str]]
 
-    def network(self, curve: CurveOf) -> Network:
-        """Give the network of a curve."""
+    def network(self, curve: CurveSpec) -> Network:
+        """Return the network of a curve."""
         return self.networks[curve.network or curve.series]
 
 
-def read_table(table: dict[str, Any], asked: Asked) -> Recipe:
+def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
     """Read a recipe.
 
     Args:
         table: What its file holds.
-        asked: Scale, protocol and data.
+        request: Scale, protocol and data.
 
     Raises:
         UsageError: there is no such scale, or the table is not as it must be.
@@ -200,14 +200,14 @@ def read_table(table: dict[str, Any], asked: Asked) -> Recipe:
     left = dict(table)
     common = _of(left, "common", dict)
     scales = _of(left, "scales", dict)
-    if asked.scale not in scales:
-        raise unknown_name("scale", asked.scale, scales)
-    scale = filled(Scale, scales[asked.scale], f"scale {asked.scale}")
+    if request.scale not in scales:
+        raise unknown_name("scale", request.scale, scales)
+    scale = filled(Scale, scales[request.scale], f"scale {request.scale}")
     entries = [_merged(common, each) for each in _of(left, "networks", list)]
     networks = {net.name: net for each in entries for net in [filled(Network, each, "a network")]}
-    curves = tuple(filled(CurveOf, each, "a curve") for each in _of(left, "curves", list))
+    curves = tuple(filled(CurveSpec, each, "a curve") for each in _of(left, "curves", list))
     title, choose = left.pop("title", ""), left.pop("choose", "")
-    protocol = asked.protocol or left.get("protocol", "reference")
+    protocol = request.protocol or left.get("protocol", "reference")
     left.pop("protocol", None)
     metrics = {
         name: {key: str(value) for key, value in options.items()}
@@ -223,11 +223,11 @@ def read_table(table: dict[str, Any], asked: Asked) -> Recipe:
     _check_names([curve.network or curve.series for curve in curves], networks)
     _check_names(scale.networks, networks)
     _check_choice(networks.values(), choose)
-    return Recipe(title, networks, curves, scale, protocol, asked, choose, metrics)
+    return Recipe(title, networks, curves, scale, protocol, request, choose, metrics)
 
 
-def _check_names(asked: Iterable[str], networks: Mapping[str, Network]) -> None:
-    for name in asked:
+def _check_names(request: Iterable[str], networks: Mapping[str, Network]) -> None:
+    for name in request:
         if name not in networks:
             raise unknown_name("network", name, networks)
 
@@ -251,7 +251,7 @@ def _of(table: dict[str, Any], key: str, kind: type[Any]) -> Any:
 
 
 def _merged(common: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Give an entry with what all entries have in common; of two tables, both."""
+    """Return an entry with what all entries have in common; of two tables, both."""
     both = dict(common)
     for key, value in entry.items():
         inner = both.get(key)

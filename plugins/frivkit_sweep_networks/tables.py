@@ -67,7 +67,7 @@ def _value(wanted: Any, value: Any, what: str) -> Any:
 
 
 def text(value: Any, what: str) -> str:
-    """Give an option's value as its text.
+    """Return an option's value as its text.
 
     Raises:
         UsageError: it is a list or a table.

@@ -24,7 +24,7 @@ CURE = (
 
 
 def kind_of(path: Path) -> Kind:
-    """Tell which of the two a file is.
+    """Return which of the two a file is.
 
     Raises:
         ModelError: it is neither; the message says what it is instead.
@@ -72,7 +72,7 @@ def _archived(path: Path, file: IO[bytes]) -> Kind:
 
 
 def _pickled(path: Path, stream: IO[bytes]) -> ModelError:
-    """Give the error for a pickle, which is not opened: that would run whatever it says."""
+    """Return the error for a pickle, which is not opened: that would run whatever it says."""
     foreign = next((name for name in _names(stream.read(LOOKED_AT)) if not _of_weights(name)), None)
     if foreign is None:
         return ModelError(
@@ -91,7 +91,7 @@ def _of_weights(name: str) -> bool:
 
 
 def _names(content: bytes) -> Iterator[str]:
-    """Give the ``module name`` of what a row of pickles would import."""
+    """Return the ``module name`` of what a row of pickles would import."""
     stream = BytesIO(content)
     texts: list[str] = []
     try:

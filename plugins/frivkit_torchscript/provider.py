@@ -61,7 +61,7 @@ def load(path: Path, options: Mapping[str, str]) -> Model:
 
 
 def _examples(path: Path, kind: Kind, options: Mapping[str, str]) -> tuple[list[Array], int]:
-    """Give examples to try for each input in turn, and the batch size where only one will do."""
+    """Return examples to try for each input in turn, and the batch size where only one will do."""
     if kind == "torch.export":
         return [], 1  # such a program says what it takes
     if "input_shape" in options:

@@ -42,12 +42,12 @@ class Choice:
             self.weights = copied(network)
 
     def enough(self, options: LabOptions) -> bool:
-        """Tell whether ``patience`` or ``enough`` ends the training."""
+        """Whether ``patience`` or ``enough`` ends the training."""
         return (0 < options.patience <= self.since) or (
             options.enough > 0 and self.best is not None and self.best >= options.enough
         )
 
 
 def copied(network: torch.nn.Module) -> Weights:
-    """Give a copy of a network's weights and buffers by name, on the CPU."""
+    """Return a copy of a network's weights and buffers by name, on the CPU."""
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}

@@ -14,9 +14,9 @@ from frivkit.data import Dataset
 from frivkit.errors import DataError, DeviceError, UsageError
 from frivkit.experiments.train import Trainer, TrainingError, TrainingRecord, accuracy
 from frivkit.progress import Progress
+from frivkit_trainers.augment import Augmenter
 from frivkit_trainers.choosing import copied
-from frivkit_trainers.distort import Distorter
-from frivkit_trainers.feed import Batches, Feed, Ring
+from frivkit_trainers.loaders import Batches, SequentialLoader, ShuffledLoader
 from frivkit_trainers.optimisers import optimiser
 from frivkit_trainers.settings import LabOptions, rate
 from frivkit_trainers.snapshot import Progressed, Snapshot, run_of
@@ -95,12 +95,12 @@ class _Run:
         self._network = network
         self._watched = train if options.watch == "train" else validation
         random = np.random.default_rng([seed, 1])  # not the one that orders the examples
-        distorter = Distorter(options, random) if options.distorts else None
+        augmenter = Augmenter(options, random) if options.augments else None
         self._reference = options.protocol == "reference"
         self.batches: Batches = (
-            Ring(train, options.size, distorter)
+            SequentialLoader(train, options.size, augmenter)
             if self._reference
-            else Feed(train, options.size, seed, distorter)
+            else ShuffledLoader(train, options.size, seed, augmenter)
         )
         self._optimiser = optimiser(network, options)
         self._forward = torch.compile(network) if options.compile else network
@@ -199,7 +199,7 @@ def _record(
 def _check(train: Dataset, validation: Dataset | None, options: LabOptions) -> None:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("option device=cuda: torch finds no such device; train on device=cpu")
-    if options.distorts and not train.images:
+    if options.augments and not train.images:
         raise DataError(
             f"data {train.spec} has no images that could be augmented; leave crop, flip, "
             "brightness and contrast out"

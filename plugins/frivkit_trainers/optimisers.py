@@ -109,7 +109,7 @@ class Ftrl(ByTensor):
 
 
 def optimiser(network: nn.Module, options: LabOptions) -> torch.optim.Optimizer:
-    """Give the optimiser that ``options`` ask for, over all trainable parameters.
+    """Return the optimiser that ``options`` ask for, over all trainable parameters.
 
     Weight decay adds to the gradient, with every optimiser: it is the slope of half the squared
     weights, times ``weight_decay``, in the loss.

@@ -116,7 +116,7 @@ class LabOptions:
         return tuple(int(step) for step in self.steps.split(",")) if self.steps else ()
 
     @property
-    def distorts(self) -> bool:
+    def augments(self) -> bool:
         """Whether training images are changed at random."""
         return self.crop != "no" or self.flip or self.brightness > 0 or self.contrast > 0
 
@@ -131,7 +131,7 @@ class LabOptions:
 
 
 def rate(options: LabOptions, epoch: int, update: int, updates: int) -> float:
-    """Give the learning rate of one step.
+    """Return the learning rate of one step.
 
     Args:
         options: The settings.

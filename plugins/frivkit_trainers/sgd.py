@@ -10,7 +10,7 @@ from frivkit.data import Dataset
 from frivkit.errors import UsageError
 from frivkit.experiments.train import Trainer, TrainingError, TrainingRecord, accuracy
 from frivkit.progress import Progress
-from frivkit_trainers.feed import Feed
+from frivkit_trainers.loaders import ShuffledLoader
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def sgd(  # noqa: PLR0917  # what every trainer is called with
     step = torch.optim.SGD(
         network.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
     )
-    feed = Feed(train, options.batch, seed)
+    feed = ShuffledLoader(train, options.batch, seed)
     losses: list[float] = []
     best: float | None = None
     kept: dict[str, torch.Tensor] = {}
@@ -105,7 +105,7 @@ def sgd(  # noqa: PLR0917  # what every trainer is called with
     return TrainingRecord(options.epochs, tuple(losses), best, asdict(options))
 
 
-def _epoch(network: nn.Module, feed: Feed, step: torch.optim.Optimizer) -> float:
+def _epoch(network: nn.Module, feed: ShuffledLoader, step: torch.optim.Optimizer) -> float:
     """Train for one epoch and give its mean loss over examples."""
     network.train()
     total, seen = 0.0, 0

@@ -15,7 +15,7 @@ from frivkit.errors import ModelError
 from frivkit.experiments.train import TrainingError
 from frivkit.torch_io.export import check_writable, write
 from frivkit_trainers.choosing import Choice, Weights
-from frivkit_trainers.feed import Batches
+from frivkit_trainers.loaders import Batches
 from frivkit_trainers.settings import LabOptions
 
 NAME = "training.pt"
@@ -127,14 +127,14 @@ class Snapshot:
 
 
 def _plain(state: Progressed | Choice) -> dict[str, Any]:
-    """Give the attributes by name, without the copies of weights that ``asdict`` makes."""
+    """Return the attributes by name, without the copies of weights that ``asdict`` makes."""
     return {each.name: getattr(state, each.name) for each in fields(state)}
 
 
 def run_of(
     network: nn.Module, train: Dataset, validation: Dataset | None, seed: int, options: LabOptions
 ) -> str:
-    """Say which run it is: whatever decides the weights after an epoch, as JSON."""
+    """Return which run it is: whatever decides the weights after an epoch, as JSON."""
     settings = {key: value for key, value in asdict(options).items() if key not in FREE}
     told = {
         **settings,

@@ -39,7 +39,7 @@ class ClassSums:
         return ClassSums(self.sums + other.sums, self.rows + other.rows)
 
     def favourites(self) -> NDArray[np.intp]:
-        """Give the class with the largest mean for each unit, shape (units,).
+        """Return the class with the largest mean for each unit, shape (units,).
 
         The first of several; classes without rows stand back.
         """
@@ -50,7 +50,7 @@ class ClassSums:
         return best
 
     def selectivity(self, classes: NDArray[np.intp]) -> Array:
-        """Give (m - r) / (m + r) for m the mean over a unit's class and r over the other rows.
+        """Return (m - r) / (m + r) for m the mean over a unit's class and r over the other rows.
 
         Args:
             classes: The class of each unit, shape (units,).
@@ -191,7 +191,7 @@ def _passes(study: Study, selector: UnitSelector, classes: int) -> list[list[Sit
 
 
 def _batch(study: Study, selector: UnitSelector, sites: Sequence[Site]) -> int | None:
-    """Give how many examples at a time leave the activations of all sites in half the memory.
+    """Return how many examples at a time leave the activations of all sites in half the memory.
 
     None where the model insists on its own batch size.
     """

@@ -33,7 +33,7 @@ SAME = 0.99999
 
 
 def absolute_correlation(moments: Moments) -> NDArray[np.float64]:
-    """Give |r| between the units that vary.
+    """Return |r| between the units that vary.
 
     Returns:
         Shape (v, v) for v units with variance, in their order; symmetric, in [0, 1], diagonal 1.
@@ -53,7 +53,7 @@ def absolute_correlation(moments: Moments) -> NDArray[np.float64]:
 
 
 def per_unit(between: NDArray[np.float64], vary: NDArray[np.bool_]) -> dict[str, list[Any]]:
-    """Give what is known of each unit's |r| to the others; None without another to compare with.
+    """Return what is known of each unit's |r| to the others; None without another to compare with.
 
     Args:
         between: What :func:`absolute_correlation` gives; its diagonal is overwritten.
@@ -120,7 +120,7 @@ METRIC = Metric(measure, Options, per_unit=True)
 
 
 def _distribution(pairs: NDArray[np.float64]) -> dict[str, Any]:
-    """Give what a violin is drawn of; no quantiles without pairs."""
+    """Return what a violin is drawn of; no quantiles without pairs."""
     kept = pairs[pairs < SAME]
     return {
         "pairs": len(pairs),

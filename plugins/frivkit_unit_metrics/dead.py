@@ -18,7 +18,7 @@ from frivkit_unit_metrics.layers import Options, layer_moments, varying, with_ne
 
 
 def zero(moments: Moments) -> NDArray[np.bool_]:
-    """Tell which units are zero in every row, shape (units,).
+    """Return which units are zero in every row, shape (units,).
 
     Example:
         >>> zero(Moments.of(np.array([[0.0, 2.0], [0.0, 2.0]]))).tolist()

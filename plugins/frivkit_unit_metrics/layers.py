@@ -31,7 +31,7 @@ class Options:
 def layer_moments(
     study: Study, selector: UnitSelector, metric: str, *, exact: bool
 ) -> Iterator[tuple[Site, Moments]]:
-    """Give each site under study with its moments over all examples.
+    """Return each site under study with its moments over all examples.
 
     Metrics that ask with the same selector and ``exact`` share what the study keeps: one pass over
     the data, as long as the Grams of all layers fit into memory together.
@@ -61,7 +61,7 @@ def layer_moments(
 
 
 def varying(moments: Moments) -> NDArray[np.bool_]:
-    """Tell which units vary over the rows, shape (units,).
+    """Return which units vary over the rows, shape (units,).
 
     Example:
         >>> varying(Moments.of(np.array([[1.0, 2.0], [1.0, 4.0]]))).tolist()
@@ -72,7 +72,7 @@ def varying(moments: Moments) -> NDArray[np.bool_]:
 
 
 def with_network(study: Study, layers: Sequence[Measurement]) -> Iterator[Measurement]:
-    """Give the mean over layers, each with equal weight, then the layers.
+    """Return the mean over layers, each with equal weight, then the layers.
 
     Layers whose value is undefined do not count; without any other the mean is undefined too.  It
     is left out when only some layers are under study.
@@ -95,7 +95,7 @@ def with_network(study: Study, layers: Sequence[Measurement]) -> Iterator[Measur
 
 
 def one_a_unit(values: NDArray[Any], defined: NDArray[np.bool_]) -> list[Any]:
-    """Give a column of ``per_unit``: one value a unit, None where it is undefined.
+    """Return a column of ``per_unit``: one value a unit, None where it is undefined.
 
     Example:
         >>> one_a_unit(np.array([0.5, 7.0]), np.array([True, False]))

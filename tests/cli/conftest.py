@@ -11,7 +11,7 @@ from tests.program import Outcome, write_mlp, write_rows
 
 @pytest.fixture
 def frivkit(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Give a function that runs the program in this process and gives what came of it."""
+    """Return a function that runs the program in this process and gives what came of it."""
 
     def run(*arguments: str | Path) -> Outcome:
         capfd.readouterr()
@@ -24,7 +24,7 @@ def frivkit(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the working folder: net.onnx, x.npz that fits it, and a cache folder of its own."""
+    """Return the working folder: net.onnx, x.npz that fits it, and a cache folder of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FRIVKIT_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("FRIVKIT_CACHE_LIMIT", raising=False)

@@ -363,7 +363,7 @@ def test_kill_before_or_after_any_step_costs_nothing(compress, folder):
 
 
 def outside_of_numbers(file: Part, path: Path) -> bytes:
-    """Give the bytes of a file without its chunks and the number of finished examples."""
+    """Return the bytes of a file without its chunks and the number of finished examples."""
     held = bytearray(path.read_bytes())
 
     def blank(name, item):

@@ -17,7 +17,7 @@ from tests.cachekit import KEY, numbered, store
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a cache folder that the environment names, with three entries of known age."""
+    """Return a cache folder that the environment names, with three entries of known age."""
     import os
 
     folder = tmp_path / "cache"

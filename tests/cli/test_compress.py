@@ -28,7 +28,7 @@ PROOF = ("thin", "agreement", "accuracy", "outputs", "latency")
 
 @pytest.fixture(autouse=True)
 def net(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give net.onnx, two convolutions and a dense layer, and x.npz; latency takes no time."""
+    """Return net.onnx, two convolutions and a dense layer, and x.npz; latency takes no time."""
     monkeypatch.setattr("frivkit.verification.latency.TURN", 0.0)
     monkeypatch.setattr("frivkit.verification.latency.MOST", 5)
     write_rows(files / "x.npz", 1, SIDE, SIDE)
@@ -36,7 +36,7 @@ def net(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def document(ran: Outcome) -> dict[str, Any]:
-    """Give the one document that is all of stdout, which keeps the contract."""
+    """Return the one document that is all of stdout, which keeps the contract."""
     assert ran.code == 0, ran.err
     found: dict[str, Any] = json.loads(ran.out)
     assert complaints(found) == []

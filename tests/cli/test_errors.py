@@ -17,13 +17,13 @@ DATA = ("--data", "npz:x.npz")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Give every file of a folder: "loses nothing" means that this stays as it is."""
+    """Return every file of a folder: "loses nothing" means that this stays as it is."""
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
 
 
 @pytest.fixture
 def hostile(files: Path) -> Path:
-    """Give the working folder with everything in it that a user might hand in by mistake."""
+    """Return the working folder with everything in it that a user might hand in by mistake."""
     (files / "folder.onnx").mkdir()
     (files / "text.onnx").write_text("This is no model.\n")
     (files / "empty.onnx").write_bytes(b"")

@@ -84,7 +84,7 @@ def test_damaged_entry_is_computed_again(files: Path, frivkit: Run) -> None:
 
 @pytest.fixture
 def long(files: Path) -> Path:
-    """Give the working folder with a net that takes some seconds to analyse."""
+    """Return the working folder with a net that takes some seconds to analyse."""
     write_cnn(files / "net.onnx", channels=16, side=16)
     write_rows(files / "x.npz", 1, 16, 16, n=3000)
     return files

@@ -19,7 +19,7 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def beside(files: Path) -> Run:
-    """Give a function that runs the program with both distributions installed."""
+    """Return a function that runs the program with both distributions installed."""
     del files
     path = os.pathsep.join([ECHO, BROKEN, *filter(None, [os.environ.get("PYTHONPATH")])])
     return lambda *arguments: ended(start(*arguments, env={"PYTHONPATH": path}))

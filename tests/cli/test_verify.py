@@ -24,7 +24,7 @@ SCHEMA = json.loads(
 
 @pytest.fixture(autouse=True)
 def thin(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give thin.onnx, net.onnx without the last 4 of its 16 units; latency takes no time."""
+    """Return thin.onnx, net.onnx without the last 4 of its 16 units; latency takes no time."""
     monkeypatch.setattr("frivkit.verification.latency.TURN", 0.0)
     monkeypatch.setattr("frivkit.verification.latency.MOST", 5)
     model = onnx.load(files / "net.onnx")

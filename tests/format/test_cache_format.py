@@ -80,7 +80,7 @@ def test_what_is_written_now_is_laid_out_as_the_newest_golden_file(
 
 
 def layout(path: Path) -> dict[str, object]:
-    """Give all that the format fixes: attributes (less frivkit's version), types and chunks."""
+    """Return all that the format fixes: attributes (less frivkit's version), types and chunks."""
     with h5py.File(path) as file:
         attributes = dict(file.attrs)
         attributes["key"] = json.loads(attributes["key"]) | {"frivkit": None}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from frivkit.compression.method import Refit
-from frivkit.compression.plan import Plan, cut, fitted
+from frivkit.compression.plan import Plan, keep_weights, ridge_fits
 from frivkit.errors import BudgetError
 from frivkit.hooks.registry import installed
 from frivkit.testing.laws import (
@@ -60,29 +60,29 @@ def test_offer_keeps_the_law(kind: str, name: str, law: CompressionLaw, tmp_path
 class Forgetful(Select):
     """Says that a budget of everything is one of half."""
 
-    def within(self, resource: Any, share: float, multiple: int) -> Plan:
-        return super().within(resource, 0.5, multiple)
+    def for_budget(self, resource: Any, share: float, multiple: int) -> Plan:
+        return super().for_budget(resource, 0.5, multiple)
 
 
 class Generous(Select):
     """Leaves more than the budget."""
 
-    def within(self, resource: Any, share: float, multiple: int) -> Plan:
-        return super().within(resource, min(1.0, share + 0.2), multiple)
+    def for_budget(self, resource: Any, share: float, multiple: int) -> Plan:
+        return super().for_budget(resource, min(1.0, share + 0.2), multiple)
 
 
 class Stingy(Select):
     """Refuses every budget."""
 
-    def within(self, resource: Any, share: float, multiple: int) -> Plan:
+    def for_budget(self, resource: Any, share: float, multiple: int) -> Plan:
         raise BudgetError("no", 1.0)
 
 
 class Careful(Select):
     """Lets nothing leave under a tolerance."""
 
-    def tolerating(self, tolerance: float) -> Plan:
-        return super().within("units", 1.0, 1)
+    def for_tolerance(self, tolerance: float) -> Plan:
+        return super().for_budget("units", 1.0, 1)
 
 
 def by_place(layer_group: Any, study: Any) -> np.ndarray:
@@ -96,18 +96,18 @@ def by_chance(layer_group: Any, study: Any) -> np.ndarray:
 def spoiling(calibration: Any, plan: Plan) -> Any:
     path = calibration.model.path
     path.write_bytes(path.read_bytes() + b"x")
-    return fitted(calibration, plan)
+    return ridge_fits(calibration, plan)
 
 
 def spoiling_memory(calibration: Any, plan: Plan) -> Any:
     for value in calibration.model.graph.initializers.values():
         value.const_value.numpy().flags.writeable = True
         value.const_value.numpy()[...] *= 2
-    return fitted(calibration, plan)
+    return ridge_fits(calibration, plan)
 
 
 def tripling(calibration: Any, plan: Plan) -> Any:
-    return tuple(replace(fit, matrix=3 * fit.matrix) for fit in cut(calibration, plan))
+    return tuple(replace(fit, matrix=3 * fit.matrix) for fit in keep_weights(calibration, plan))
 
 
 def keeping_dead_units(layer_group: Any, study: Any) -> np.ndarray:

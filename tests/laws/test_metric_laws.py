@@ -17,7 +17,7 @@ QUICK = {"repeats": "2", "levels": "5", "refine": "1", "resamples": "20", "batch
 
 
 def metric_of(name: str) -> tuple[Metric, object]:
-    """Give a metric and quick options for it."""
+    """Return a metric and quick options for it."""
     metric = installed().load("metrics", name)
     known = {field.name for field in fields(metric.options)}
     given = {key: text for key, text in QUICK.items() if key in known}

@@ -22,7 +22,7 @@ CALLS = count()
 
 
 def of_the_network(value: Callable[[Study], float]) -> Metric[NoOptions]:
-    """Give a metric of one number for the whole network."""
+    """Return a metric of one number for the whole network."""
 
     def measure(study: Study, options: NoOptions) -> Iterator[Measurement]:
         del options
@@ -35,7 +35,7 @@ def of_each_layer(
     value: Callable[[Study, np.ndarray], float | None],
     per_unit: Callable[[np.ndarray], list[float]] | None = None,
 ) -> Metric[NoOptions]:
-    """Give a metric of one number a layer, of its activations, shape (rows, units)."""
+    """Return a metric of one number a layer, of its activations, shape (rows, units)."""
 
     def measure(study: Study, options: NoOptions) -> Iterator[Measurement]:
         del options

@@ -50,7 +50,7 @@ class Case:
 def net(
     units: int = UNITS, *, act: str = "u = Relu (a)", end: str = "y = Identity (b)", **more: Any
 ) -> Callable[[], onnx.ModelProto]:
-    """Give a network whose first layer hands its inputs on, ``scale`` times as large."""
+    """Return a network whose first layer hands its inputs on, ``scale`` times as large."""
     dtype, scale = more.get("dtype", np.float32), more.get("scale", 1.0)
     kind = {np.float16: "float16", np.float32: "float", np.float64: "double"}[dtype]
     text = f"""g ({kind}[N, {units}] x) => ({kind}[N, 2] y) {{

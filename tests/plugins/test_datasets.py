@@ -32,7 +32,7 @@ Y = np.arange(N, dtype=np.uint8) % 10
 
 
 def refused(spec: str, inputs=None, error=DataError) -> str:
-    """Give the message with which a spec is refused, when opened or when read."""
+    """Return the message with which a spec is refused, when opened or when read."""
     with pytest.raises(error) as caught:
         read_all(open_data(spec, inputs))
     assert "\n" not in str(caught.value)

@@ -7,9 +7,9 @@ from scipy.stats import ks_2samp
 from frivkit.data import open_data
 from frivkit.errors import DataError
 from frivkit_trainers import feed
-from frivkit_trainers.cuts import rectangles
-from frivkit_trainers.distort import Distorter
-from frivkit_trainers.feed import Feed
+from frivkit_trainers.augment import Augmenter
+from frivkit_trainers.loaders import ShuffledLoader
+from frivkit_trainers.random_resized_crop import rectangles
 from frivkit_trainers.settings import LabOptions
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (200, 3, 6, 5), dtype=np.uint8)
@@ -17,7 +17,7 @@ IMAGES = np.random.default_rng(0).integers(1, 256, (200, 3, 6, 5), dtype=np.uint
 
 def distorted(images=IMAGES, layout="chw", size=(6, 5), seed=0, **options):
     before = images.copy()
-    made = Distorter(LabOptions(**options), np.random.default_rng(seed))(images, layout, size)
+    made = Augmenter(LabOptions(**options), np.random.default_rng(seed))(images, layout, size)
     np.testing.assert_array_equal(images, before)
     return made
 
@@ -89,18 +89,18 @@ def test_images_too_small_to_cut_are_refused():
 
 
 def cut_of(image):
-    """Give top, left, height and width of the cut of an image of coordinates, enlarged since."""
+    """Return top, left, height and width of the cut of an image of coordinates, enlarged since."""
     (top, left), (bottom, right) = image.min(axis=(1, 2)), image.max(axis=(1, 2))
     return np.array([top, left, bottom - top + 1, right - left + 1])
 
 
 def coordinates(count, height, width):
-    """Give images whose two channels say the row and the column of each place."""
+    """Return images whose two channels say the row and the column of each place."""
     return np.repeat(np.indices((height, width), dtype=np.int16)[None], count, axis=0)
 
 
 def drawn(count, height, width, random):
-    """Give shares of the area, ratios and places of cuts that fit, drawn until they do."""
+    """Return shares of the area, ratios and places of cuts that fit, drawn until they do."""
     found = []
     while len(found) < count:
         area, ratio = random.uniform(0.08, 1), (4 / 3) ** random.uniform(-1, 1)
@@ -170,11 +170,11 @@ def test_proportions_follow_the_seed():
 
 @pytest.mark.parametrize("held", [2**30, 0])
 def test_training_images_are_distorted_before_they_are_prepared(held, monkeypatch):
-    monkeypatch.setattr(feed, "HELD", held)
+    monkeypatch.setattr(feed, "IN_MEMORY", held)
     data = open_data("digits?split=train&n=50&crop=6&standardise=image&resize=8", None)
-    stored = data.stored(0, 50)["x"][:, 0]
+    stored = data.read_raw(0, 50)["x"][:, 0]
     options = LabOptions(crop="yes")
-    source = Feed(data, 50, 0, Distorter(options, np.random.default_rng([0, 1])))
+    source = ShuffledLoader(data, 50, 0, Augmenter(options, np.random.default_rng([0, 1])))
     ((inputs, labels),) = source.epoch()
     assert inputs.shape == (50, 1, 8, 8)
     names = data.read(0, 50).labels

@@ -12,9 +12,9 @@ from PIL import Image
 
 from frivkit.errors import PluginError
 from frivkit.experiments.figure import read_curves
-from frivkit.experiments.gain import UNITS, Curve, gain
+from frivkit.experiments.gain import UNITS, WidthCurve, gain
 from frivkit.hooks.registry import installed
-from frivkit_figures.look import COLOURS, style
+from frivkit_figures.style import COLOURS, style
 from tests.papercurves import write_results
 
 NAMES = sorted(installed().offers("figures"))
@@ -29,7 +29,7 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drawn(results):
-    """Give ``draw(name, kind)``, which draws each figure once."""
+    """Return ``draw(name, kind)``, which draws each figure once."""
     kept = {}
 
     def draw(name, kind="svg", protocol="reference"):
@@ -89,7 +89,7 @@ def test_figure_4d_shows_the_gains_that_the_paper_prints(drawn):
     assert "g min 2.09, max 2.44" in shown
 
 
-def boxes(name: str, curves: list[Curve]):
+def boxes(name: str, curves: list[WidthCurve]):
     """Lay a figure out as matplotlib does; give all that is written with its box, and the size."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -110,7 +110,7 @@ def boxes(name: str, curves: list[Curve]):
     return shown, canvas.get_width_height()
 
 
-def check_places(name: str, curves: list[Curve]) -> None:
+def check_places(name: str, curves: list[WidthCurve]) -> None:
     shown, (wide, high) = boxes(name, curves)
     assert len(shown) > 10
     for words, box in shown:
@@ -142,7 +142,7 @@ def test_text_stays_on_the_page_and_off_other_text(name, results):
 def test_long_and_many_names_have_room(name, series):
     panels = ("prunable", "redundant", "test accuracy")
     curves = [
-        Curve(panel, each, (1, 2, 4), ((0.1,), (0.2,), (0.3 + i / 100,)), label)
+        WidthCurve(panel, each, (1, 2, 4), ((0.1,), (0.2,), (0.3 + i / 100,)), label)
         for panel in panels
         for label in ("3a", "4a", "4c")
         for i, each in enumerate(series)
@@ -177,7 +177,7 @@ def test_series_differ_in_colour_and_marker():
 
 def test_panel_without_curves_is_left_out():
     figure = installed().load("figures", "4a")
-    curve = Curve("prunable", "MLP", (1, 2), ((0.1,), (0.2,)), "4a")
+    curve = WidthCurve("prunable", "MLP", (1, 2), ((0.1,), (0.2,)), "4a")
     shown = texts(figure.draw([curve], "paper")("svg"))
     assert "prunable" in shown
     assert "redundant" not in shown
@@ -195,7 +195,7 @@ def test_panel_without_curves_is_left_out():
 )
 def test_curve_that_has_little_to_show_is_drawn(values, said):
     figure = installed().load("figures", "4a")
-    curve = Curve("prunable", "a $x_{$ and an _", (1, 2), values, "4a")
+    curve = WidthCurve("prunable", "a $x_{$ and an _", (1, 2), values, "4a")
     shown = texts(figure.draw([curve], "paper")("svg"))
     assert said in shown
     assert "a $x_{$ and an _" in shown
@@ -203,7 +203,9 @@ def test_curve_that_has_little_to_show_is_drawn(values, said):
 
 def test_single_width_is_drawn():
     figure = installed().load("figures", "e7")
-    curves = [Curve(panel, "x", (1,), ((0.3,),), "e7") for panel in (*UNITS[:2], "test accuracy")]
+    curves = [
+        WidthCurve(panel, "x", (1,), ((0.3,),), "e7") for panel in (*UNITS[:2], "test accuracy")
+    ]
     assert "g cannot be told" in texts(figure.draw(figure.choose(curves), "paper")("svg"))
 
 

@@ -17,7 +17,7 @@ Y = np.arange(23, dtype=np.uint8) % 10
 
 
 def refused(spec: str, inputs=None) -> str:
-    """Give the message with which a spec is refused, when opened or when read."""
+    """Return the message with which a spec is refused, when opened or when read."""
     with pytest.raises(DataError) as caught:
         read_all(spec, inputs)
     assert "\n" not in str(caught.value)

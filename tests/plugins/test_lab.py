@@ -16,8 +16,8 @@ from frivkit.progress import Silent
 from frivkit_papernets.mlp import MlpOptions, mlp
 from frivkit_trainers import feed
 from frivkit_trainers.choosing import Choice
-from frivkit_trainers.feed import Ring
 from frivkit_trainers.lab import lab
+from frivkit_trainers.loaders import SequentialLoader
 from frivkit_trainers.optimisers import optimiser
 from frivkit_trainers.settings import LabOptions, Optimiser, rate
 
@@ -29,7 +29,7 @@ def softmax(logits):
 
 @pytest.fixture
 def small(tmp_path):
-    """Give 30 examples of 4 numbers and 3 classes: as arrays, and as data."""
+    """Return 30 examples of 4 numbers and 3 classes: as arrays, and as data."""
     random = np.random.default_rng(0)
     x = random.normal(size=(30, 4)).astype(np.float32)
     y = random.integers(0, 3, 30)
@@ -210,8 +210,8 @@ def numbered(tmp_path):
 def test_reference_order_is_a_ring_that_skips_the_first_batch_of_an_epoch(
     numbered, monkeypatch, held
 ):
-    monkeypatch.setattr(feed, "HELD", held)
-    ring = Ring(numbered, 3, None)
+    monkeypatch.setattr(feed, "IN_MEMORY", held)
+    ring = SequentialLoader(numbered, 3, None)
     epochs = []
     for _ in range(3):
         for inputs, labels in ring.epoch():
@@ -256,7 +256,7 @@ def fitted(train, validation, **settings):
 
 @pytest.fixture(scope="module")
 def off(digits, tmp_path_factory):
-    """Give data whose labels are all off by one, which are met the less, the more is learnt."""
+    """Return data whose labels are all off by one, which are met the less, the more is learnt."""
     batch = digits[0].read(0, 300)
     path = tmp_path_factory.mktemp("off") / "off.npz"
     np.savez(path, x=batch.inputs["x"], y=(batch.labels + 1) % 10)

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from frivkit.compression.compress import Budget, Compression, compress
 from frivkit.compression.method import Method
-from frivkit.compression.plan import thinned
+from frivkit.compression.plan import apply_plan
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock
@@ -44,11 +44,11 @@ def request_(tmp_path: Path, layers: list[np.ndarray]) -> Request:
 
 
 def ranks(made: Compression) -> dict[str, int]:
-    return {each.reading.consumer.weight: each.rank for each in made.plan.factors}
+    return {each.linear_consumer.consumer.weight: each.rank for each in made.plan.factors}
 
 
 def foretold(made: np.ndarray, rank: int, places: int = 1) -> tuple[float, float]:
-    """Give the loss on each fifth example of directions found on the others.
+    """Return the loss on each fifth example of directions found on the others.
 
     Returns:
         As a share of what these vary about the mean of the others, and of what all vary.
@@ -75,7 +75,7 @@ def test_loss_is_that_of_the_main_directions_of_what_a_node_makes(share, tmp_pat
     assert made.plan.factors
     total = 0.0
     for each in made.plan.factors:
-        of_own, of_all = foretold(outputs[each.reading.consumer.weight], each.rank)
+        of_own, of_all = foretold(outputs[each.linear_consumer.consumer.weight], each.rank)
         assert each.error == pytest.approx(of_own, rel=1e-3)
         total += of_all
     assert made.plan.error == pytest.approx(total, rel=1e-3)
@@ -97,16 +97,16 @@ def test_loss_of_a_convolution_is_that_of_its_patches(tmp_path):
     request = Request(tmp_path / "m.onnx", data=f"npz:{tmp_path / 'x.npz'}")
     made = compress(request, None, Budget("tolerance", 0.3), verify_data=request.data, method=PCA)
     (split,) = made.plan.factors
-    intact, thin = (
+    baseline, thin = (
         run(each, {"x": x})[0].astype(np.float64).transpose(0, 2, 3, 1).reshape(-1, 9)
-        for each in (made.calibration.model.ir, thinned(made.calibration, made.plan))
+        for each in (made.calibration.model.ir, apply_plan(made.calibration, made.plan))
     )
-    own, of_all = foretold(intact, split.rank, places=16)
+    own, of_all = foretold(baseline, split.rank, places=16)
     assert split.error == pytest.approx(own, rel=1e-3)
     assert made.plan.error == pytest.approx(of_all, rel=1e-3)
-    assert of_all <= 0.3 < foretold(intact, split.rank - 1, places=16)[1]
+    assert of_all <= 0.3 < foretold(baseline, split.rank - 1, places=16)[1]
     held = np.arange(60).repeat(16) % 5 == 4  # what is made does lose what was foretold
-    loss = ((thin - intact)[held] ** 2).sum() / held.sum() / intact.var(axis=0).sum()
+    loss = ((thin - baseline)[held] ** 2).sum() / held.sum() / baseline.var(axis=0).sum()
     assert loss == pytest.approx(of_all, rel=0.05)  # its bias knows all examples
 
 
@@ -117,8 +117,8 @@ def test_a_layer_of_rank_three_comes_back_at_three(tmp_path, layers):
     request = Request(model, data=write_data(tmp_path / "x.npz", 8))
     made = compress(request, tmp_path / "t.onnx", Budget("tolerance", 1e-6), method=PCA)
     assert ranks(made)["l1.weight"] == 3
-    assert made.proof.comparison.agreement.share == 1.0
-    assert made.proof.comparison.relative_l2 < 1e-4
+    assert made.verification.comparison.agreement.share == 1.0
+    assert made.verification.comparison.relative_l2 < 1e-4
 
 
 @pytest.mark.parametrize("kind", ["macs", "params"])
@@ -134,7 +134,7 @@ def test_budgets_are_met_by_the_file_and_every_split_saves(kind, share, tmp_path
     assert share - 0.15 - step < costs[1] / costs[0] <= share
     assert made.plan.factors
     for each in made.plan.factors:
-        columns, outputs = each.reading.matrix.shape
+        columns, outputs = each.linear_consumer.matrix.shape
         assert 0 < each.rank * (columns + outputs) < columns * outputs
     assert all(flags.all() for flags in made.plan.keep.values())
 
@@ -185,7 +185,7 @@ def test_an_agreement_is_searched_for(tmp_path, layers):
     request = Request(model, data=write_data(tmp_path / "x.npz", 8, 800))
     made = compress(request, tmp_path / "t.onnx", Budget("agreement", 0.8), method=PCA)
     assert made.plan.factors
-    assert made.proof.comparison.agreement.share > 0.8
+    assert made.verification.comparison.agreement.share > 0.8
 
 
 @pytest.mark.parametrize("writes", [False, True])
@@ -196,9 +196,9 @@ def test_reports_name_what_is_split_and_why_others_are_not(writes, tmp_path, req
     assert complaints(document) == []
     told = [SimpleNamespace(**each) for each in document["factors"]]
     split = [each.node for each in told]
-    assert split == [each.reading.consumer.node for each in made.plan.factors]
+    assert split == [each.linear_consumer.consumer.node for each in made.plan.factors]
     for each, factors in zip(told, made.plan.factors, strict=True):
-        assert (each.columns, each.outputs) == factors.reading.matrix.shape
+        assert (each.columns, each.outputs) == factors.linear_consumer.matrix.shape
         assert (each.rank, each.error) == (factors.rank, factors.error)
     assert document["kinds"]["leaving"] == 0
     assert document["budget"]["left"]["macs"] <= 0.85
@@ -208,6 +208,6 @@ def test_reports_name_what_is_split_and_why_others_are_not(writes, tmp_path, req
     assert all(node in table for node in split)
     assert "Split in two" in page
     reasons = {skip["node"]: skip["reason"] for skip in document["skipped"] if "node" in skip}
-    whole = {each.consumer.node for each in made.calibration.readings} - set(split)
+    whole = {each.consumer.node for each in made.calibration.linear_consumers} - set(split)
     assert whole
     assert all("would lose more than it is worth" in reasons[node] for node in whole)

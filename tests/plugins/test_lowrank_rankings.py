@@ -40,7 +40,7 @@ def layer_group(
 
 
 def left_over(x: np.ndarray, made: np.ndarray, stays: np.ndarray, ridge: float) -> float:
-    """Give the least of squared error and penalty: ridge regression on rows, one more per unit."""
+    """Return least of squared error and penalty: ridge regression on rows, one more per unit."""
     floor = np.sqrt(ridge * (x**2).mean(axis=0).mean() * len(x))
     more = np.vstack([x, floor * np.eye(x.shape[1])])[:, stays]
     target = np.vstack([made, np.zeros((x.shape[1], made.shape[1]))])
@@ -163,12 +163,14 @@ def test_prunable_is_the_order_of_most_levels_with_labels_unchanged(seed):
     generator = np.random.default_rng(seed)
     needs = generator.random((10, 2, UNITS)) < 0.3
     bears = generator.integers(1, 6, size=(10, 2))
-    intact = generator.integers(0, 3, size=(10, 2))
-    intact[generator.random((10, 2)) < 0.1] = UNDEFINED
+    baseline = generator.integers(0, 3, size=(10, 2))
+    baseline[generator.random((10, 2)) < 0.1] = UNDEFINED
 
     def labels_without(gone: np.ndarray) -> np.ndarray:
         lost = needs[:, :, gone].sum(axis=2)
-        found = np.where(lost > bears, np.where(lost > bears + 2, UNDEFINED, intact + 5), intact)
+        found = np.where(
+            lost > bears, np.where(lost > bears + 2, UNDEFINED, baseline + 5), baseline
+        )
         return found + 7 if np.isin([0, 2], gone).sum() == 1 else found
 
     best, chosen = (-1, -1.0), None
@@ -177,8 +179,8 @@ def test_prunable_is_the_order_of_most_levels_with_labels_unchanged(seed):
         kept = []
         for share in SHARES:
             labels = labels_without(order[: round(share * UNITS)])
-            pairs = zip(labels.ravel(), intact.ravel(), strict=True)
-            kept.append(sum(a == b != UNDEFINED for a, b in pairs) / intact.size)
+            pairs = zip(labels.ravel(), baseline.ravel(), strict=True)
+            kept.append(sum(a == b != UNDEFINED for a, b in pairs) / baseline.size)
         levels = 0
         while levels < len(kept) and kept[levels] >= 0.8:
             levels += 1
@@ -191,7 +193,7 @@ def test_prunable_is_the_order_of_most_levels_with_labels_unchanged(seed):
         return np.array([labels_without(np.flatnonzero(~mask.keep["s"])) for mask in masks])
 
     study = SimpleNamespace(
-        seed=seed, labels=lambda: intact, ablate=ablate, units=lambda name: name
+        seed=seed, labels=lambda: baseline, ablate=ablate, units=lambda name: name
     )
     assert prunable(layer_group(), study).tolist() == chosen.tolist()
 

@@ -9,12 +9,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.compress import Budget, compress
-from frivkit.compression.error_curves import POINTS, held_to_refits
+from frivkit.compression.error_curves import POINTS, calibrate_error_curves
 from frivkit.compression.method import Method
-from frivkit.compression.plan import Plan, everything, fitted, thinned
+from frivkit.compression.plan import Plan, apply_plan, keep_all, ridge_fits
 from frivkit.compression.ranking import ranked
 from frivkit.compression.ridge import tried
-from frivkit.compression.unit_kinds import kinds_of
+from frivkit.compression.unit_kinds import unit_kinds_of
 from frivkit.data import open_data
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
@@ -56,7 +56,7 @@ def test_a_deep_network_is_nearer_when_refitted_in_sequence(share, tmp_path):
         made = compress(
             request, tmp_path / "t.onnx", Budget("units", share), method=Method(refit=refit)
         )
-        apart[refit] = made.proof.comparison.relative_l2
+        apart[refit] = made.verification.comparison.relative_l2
     assert apart["sequential"] < apart["ridge"]
 
 
@@ -72,15 +72,15 @@ def test_sequence_refits_whatever_can_be_narrowed(name, tmp_path):
     found = calibrate(model, find_sites(model), on)
     if found.pruning_graph.groups.free.sum() < 2:  # of a single group nothing can leave
         return
-    plan = Select(found, backward).within("units", 0.7, 1)
+    plan = Select(found, backward).for_budget("units", 0.7, 1)
     fits = refit_in_sequence(found, plan)
     again = refit_in_sequence(found, plan)
-    assert len(fits) == len(fitted(found, plan))
+    assert len(fits) == len(ridge_fits(found, plan))
     for fit, other in zip(fits, again, strict=True):
         assert np.array_equal(fit.matrix, other.matrix)
         assert np.isfinite(fit.matrix).all()
     batch = {key: array[: model.batch or 3] for key, array in inputs.items()}
-    outputs = run(thinned(found, replace(plan, fits=fits)), batch)
+    outputs = run(apply_plan(found, replace(plan, fits=fits)), batch)
     assert all(np.isfinite(output.astype(np.float64)).all() for output in outputs)
 
 
@@ -117,18 +117,23 @@ def write_residual(path, width: int = 24, blocks: int = 3):
 def test_blocks_make_good_for_what_their_stream_lost(tmp_path):
     model = write_residual(tmp_path / "m.onnx")
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 800))
-    besides = {reading.consumer.node: reading.beside for reading in found.readings}
+    besides = {
+        linear_consumer.consumer.node: linear_consumer.beside
+        for linear_consumer in found.linear_consumers
+    }
     assert {"s1", "s2"} <= set(besides.values())
-    plan = Select(found, backward).within("units", 0.6, 1)
+    plan = Select(found, backward).for_budget("units", 0.6, 1)
     x = np.random.default_rng(7).normal(size=(200, 8)).astype(np.float32)
     before = run(found.model.ir, {"x": x})[0]
 
     def apart(calibration: Calibration) -> float:
         fits = refit_in_sequence(calibration, plan)
-        after = run(thinned(calibration, replace(plan, fits=fits)), {"x": x})[0]
+        after = run(apply_plan(calibration, replace(plan, fits=fits)), {"x": x})[0]
         return float(np.linalg.norm(after - before))
 
-    alone = replace(found, readings=tuple(replace(r, beside=None) for r in found.readings))
+    alone = replace(
+        found, linear_consumers=tuple(replace(r, beside=None) for r in found.linear_consumers)
+    )
     assert apart(found) < apart(alone)
 
 
@@ -137,7 +142,7 @@ def test_sequence_leaves_examples_out_where_all_would_take_too_long(tmp_path, mo
 
     model = write_layers(tmp_path / "m.onnx", *layers((8, 20), (20, 20), (20, 4)))
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 400))
-    plan = Select(found, backward).within("units", 0.6, 1)
+    plan = Select(found, backward).for_budget("units", 0.6, 1)
     seen = []
     gathered = sequential._gathered
     monkeypatch.setattr(
@@ -158,35 +163,35 @@ def planted(tmp_path):
     first[:, 2] = first[:, 3]
     model = write_layers(tmp_path / "m.onnx", first, second)
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 600))
-    keep = everything(found)
+    keep = keep_all(found)
     keep["h0"][[0, 1, 2, 11]] = False
     return found, keep
 
 
 def test_prunable_and_redundant_units_are_told_apart(tmp_path):
     found, keep = planted(tmp_path)
-    kinds = kinds_of(found, keep)
+    kinds = unit_kinds_of(found, keep)
     units = found.pruning_graph.groups.of["h0"]
     assert np.flatnonzero(kinds.leaving[units]).tolist() == [0, 1, 2, 11]
     assert np.flatnonzero(kinds.prunable[units]).tolist() == [0, 1]
     redundant = np.flatnonzero(kinds.redundant[units]).tolist()
     assert 2 in redundant
     assert 11 not in redundant
-    assert not kinds_of(found, everything(found)).leaving.any()
+    assert not unit_kinds_of(found, keep_all(found)).leaving.any()
 
 
 def test_hybrid_folds_what_is_redundant_and_drops_what_is_prunable(tmp_path):
     found, keep = planted(tmp_path)
     keep["h0"][11] = True
     plan = Plan(keep, 0.0)
-    (both,), (ridge,) = fold_the_redundant(found, plan), fitted(found, plan)
+    (both,), (ridge,) = fold_the_redundant(found, plan), ridge_fits(found, plan)
     columns = both.columns
-    weights = both.reading.matrix
+    weights = both.linear_consumer.matrix
     assert not weights[[0, 1]].any()
     assert weights[2].any()
     whole = np.zeros((12, 4))
     whole[columns] = both.matrix
-    original = ridge.reading.matrix
+    original = ridge.linear_consumer.matrix
     np.testing.assert_allclose(whole[3], original[2] + original[3], rtol=0.05, atol=0.05)
 
 
@@ -194,10 +199,12 @@ def test_hybrid_folds_what_is_redundant_and_drops_what_is_prunable(tmp_path):
 def test_layers_lose_alike_under_a_uniform_allocation(kind, tmp_path):
     model = write_layers(tmp_path / "m.onnx", *layers((8, 60), (60, 40), (40, 20), (20, 4)))
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 500))
-    keep = Select(found, backward, "uniform").within(kind, 0.5, 1).keep
+    keep = Select(found, backward, "uniform").for_budget(kind, 0.5, 1).keep
     shares = [flags.mean() for flags in keep.values()]
     assert max(shares) - min(shares) <= 1 / 20
-    spread = [flags.mean() for flags in Select(found, backward).within(kind, 0.5, 1).keep.values()]
+    spread = [
+        flags.mean() for flags in Select(found, backward).for_budget(kind, 0.5, 1).keep.values()
+    ]
     assert max(spread) - min(spread) > 1 / 20
 
 
@@ -210,7 +217,7 @@ def test_curves_go_through_refits_on_examples_kept_apart(tmp_path):
     foretold = [
         ranked(layer_group, backward(layer_group, None)) for layer_group in found.layer_groups
     ]
-    bent = held_to_refits(found, foretold)
+    bent = calibrate_error_curves(found, foretold)
     for before, after in zip(foretold, bent, strict=True):
         assert (np.diff(after.errors) >= 0).all()
         count = max(1, int(np.searchsorted(before.errors, POINTS[3], side="right")))
@@ -218,11 +225,15 @@ def test_curves_go_through_refits_on_examples_kept_apart(tmp_path):
         stays = np.ones(found.pruning_graph.groups.count + 1, bool)
         stays[before.order[:count]] = False
         lost = 0.0
-        for reading in found.readings:
-            columns = stays[reading.marks]
+        for linear_consumer in found.linear_consumers:
+            columns = stays[linear_consumer.marks]
             if not columns.all():
-                _, error, _ = tried(reading, found.sums[reading.source], columns)
-                lost += (error * reading.gain**2).sum() / found.variances[reading.meets]
+                _, error, _ = tried(
+                    linear_consumer, found.patch_moments[linear_consumer.source], columns
+                )
+                lost += (error * linear_consumer.gain**2).sum() / found.variances[
+                    linear_consumer.meets
+                ]
         assert after.errors[count - 1] == pytest.approx(lost, rel=0.3)
 
 
@@ -232,5 +243,5 @@ def test_curves_stay_where_no_examples_are_kept_apart(tmp_path):
     foretold = [
         ranked(layer_group, backward(layer_group, None)) for layer_group in found.layer_groups
     ]
-    for before, after in zip(foretold, held_to_refits(found, foretold), strict=True):
+    for before, after in zip(foretold, calibrate_error_curves(found, foretold), strict=True):
         assert np.array_equal(before.errors, after.errors)

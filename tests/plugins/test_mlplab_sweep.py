@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from frivkit.errors import UsageError
-from frivkit.experiments.jobs import Asked
+from frivkit.experiments.jobs import SweepRequest
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.runner import run
 from frivkit.hooks.registry import installed
 from frivkit_sweep_mlp.figures import figure_rows
 from frivkit_sweep_mlp.keys import MEASUREMENTS, Key, keys
-from frivkit_sweep_mlp.laboratory import plan_of
-from frivkit_sweep_mlp.recipes import LARGEST, read_table
+from frivkit_sweep_mlp.planner import plan_of
+from frivkit_sweep_mlp.recipe import LARGEST, read_table
 
 RECIPE = """
 laboratory = "stacks"
@@ -49,13 +49,13 @@ epochs = 2
 MINE = sorted(
     file.name.removesuffix(".toml") for file in (files("frivkit_sweep_mlp") / "recipes").iterdir()
 )
-SMOKE = Asked("smoke")
+SMOKE = SweepRequest("smoke")
 
 
-def recipe_of(text, asked=SMOKE):
+def recipe_of(text, request=SMOKE):
     table = tomllib.loads(text)
     table.pop("laboratory")
-    return read_table(table, asked)
+    return read_table(table, request)
 
 
 @pytest.fixture
@@ -92,17 +92,17 @@ def test_journal_tells_protocol_series_and_stacks(recipe, tmp_path):
     (done,) = journal["runs"]
     assert done["scale"]["seeds"] == [0, 1]
     assert [series["label"] for series in done["series"]] == ["small", "either"]
-    assert sum(work["networks"] for work in done["works"]) == 24
+    assert sum(job["networks"] for job in done["works"]) == 24
 
 
 def test_arrays_hold_the_curves_behind_the_numbers(recipe, tmp_path):
     run(plan_of(recipe), tmp_path)
     measured = [row for row in rows(tmp_path) if "work" in row]
     kept = 0
-    for work in {row["work"] for row in measured}:
-        with h5py.File(tmp_path / f"arrays/{work}.h5") as file:
+    for job in {row["work"] for row in measured}:
+        with h5py.File(tmp_path / f"arrays/{job}.h5") as file:
             arrays = {name: file[name][:] for name in file}
-        mine = [row for row in measured if row["work"] == work]
+        mine = [row for row in measured if row["work"] == job]
         for net, (rate, factor) in enumerate(zip(arrays["rates"], arrays["factors"], strict=True)):
             values = {
                 row["measurement"]: row["value"]
@@ -172,7 +172,7 @@ def test_best_test_accuracy_chooses_the_network(recipe):
 
 def test_parameters_are_those_of_the_paper(tmp_path):
     """Casper et al. 2021, figure E1: the numbers of the published notebook."""
-    (plan,) = read_recipe("e1-mlp", Asked())
+    (plan,) = read_recipe("e1-mlp", SweepRequest())
     run(plan, tmp_path)
     found = {(row["series"], row["width"]): row["value"] for row in rows(tmp_path)}
     assert [found["MLP-10", w] for w in (0.25, 0.5, 1, 2, 4)] == [418, 834, 1666, 3330, 6658]
@@ -183,7 +183,7 @@ def test_parameters_are_those_of_the_paper(tmp_path):
 @pytest.mark.parametrize("scale", ["full", "laptop", "smoke"])
 @pytest.mark.parametrize("name", MINE)
 def test_built_in_recipe_can_be_read(name, scale):
-    recipe = recipe_of(installed().load("recipes", name).read_text(), Asked(scale))
+    recipe = recipe_of(installed().load("recipes", name).read_text(), SweepRequest(scale))
     stacks = recipe.stacks()
     every = [key for stack in stacks for key in keys(stack)]
     assert len(every) == len(set(every))

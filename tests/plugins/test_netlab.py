@@ -11,15 +11,15 @@ import pytest
 
 from frivkit.errors import UsageError
 from frivkit.experiments.figure import read_curves
-from frivkit.experiments.jobs import Asked
+from frivkit.experiments.jobs import SweepRequest
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.runner import run
 from frivkit.experiments.train import train
-from frivkit.experiments.workers import Engine
+from frivkit.experiments.workers import WorkerPool
 from frivkit.measure.pipeline import Request, analyze
 from frivkit.progress import Silent
-from frivkit_sweep_networks.laboratory import _works, plan, plan_of, specs, trained
-from frivkit_sweep_networks.network import NetworkWork
+from frivkit_sweep_networks.network import NetworkJob
+from frivkit_sweep_networks.planner import _works, plan, plan_of, specs, trained
 from frivkit_sweep_networks.points import figure_rows
 from frivkit_sweep_networks.recipe import read_table
 
@@ -91,8 +91,8 @@ seeds = [3]
 """
 
 
-def recipe_of(text, asked=None):
-    return read_table(tomllib.loads(text), asked or Asked("smoke"))
+def recipe_of(text, request=None):
+    return read_table(tomllib.loads(text), request or SweepRequest("smoke"))
 
 
 def rows(folder):
@@ -272,7 +272,7 @@ def test_nothing_is_trained_twice_and_what_is_new_is(whole, tmp_path):
 
 def test_two_processes_find_what_one_finds(whole, tmp_path):
     small = TRIAL.replace("[0.25, 0.5]", "[0.25]")
-    run(plan_of(recipe_of(small)), tmp_path, engine=Engine(2))
+    run(plan_of(recipe_of(small)), tmp_path, engine=WorkerPool(2))
     here = {json.dumps(row, sort_keys=True) for row in rows(tmp_path) if "work" in row}
     there = {json.dumps(row, sort_keys=True) for row in rows(whole) if row.get("width") == 0.25}
     assert here
@@ -294,7 +294,7 @@ def test_two_processes_find_what_one_finds(whole, tmp_path):
 def test_name_changes_with_whatever_decides_results(change):
     def names(text):
         recipe = recipe_of(text)
-        return {work.name for work in _works(recipe, recipe.networks["deep"])}
+        return {job.name for job in _works(recipe, recipe.networks["deep"])}
 
     assert change[0] in TRIAL
     assert not names(TRIAL) & names(TRIAL.replace(*change, 1))
@@ -338,14 +338,14 @@ class Counting(Silent):
 def test_training_that_was_interrupted_goes_on_to_the_same(tmp_path):
     text = TRIAL.replace("epochs = 2", "epochs = 6")
     recipe = recipe_of(text)
-    work = next(iter(_works(recipe, recipe.networks["deep"])))
+    job = next(iter(_works(recipe, recipe.networks["deep"])))
     with pytest.raises(KeyboardInterrupt):
-        work.run(tmp_path / "cut", 1, Interrupting())
+        job.run(tmp_path / "cut", 1, Interrupting())
     assert (tmp_path / "cut/training.pt").exists()
     told = Counting()
-    found = work.run(tmp_path / "cut", 1, told)
+    found = job.run(tmp_path / "cut", 1, told)
     assert told.tasks[0] in ([3, 1, 1, 1], [4, 1, 1])  # epochs that were done, then one by one
-    wanted = work.run(tmp_path / "whole", 1, Silent())
+    wanted = job.run(tmp_path / "whole", 1, Silent())
     assert list(found.rows) == list(wanted.rows)
     assert found.arrays.keys() == wanted.arrays.keys()
     assert all(np.array_equal(found.arrays[k], wanted.arrays[k]) for k in wanted.arrays)
@@ -380,8 +380,8 @@ source = "digits"
 keys = { n = 50 }
 """
 
-    def specs(self, *asked):
-        recipe = recipe_of(self.NET, Asked(*asked))
+    def specs(self, *request):
+        recipe = recipe_of(self.NET, SweepRequest(*request))
         return specs(recipe, recipe.networks["n"])
 
     def test_are_the_source_s_with_the_keys_of_network_and_scale(self):
@@ -401,12 +401,12 @@ keys = { n = 50 }
 
     def test_that_are_not_there_are_told_of_with_the_option_that_names_them(self, tmp_path):
         with pytest.raises(UsageError, match=r"write cifar10:PATH \(--data says where the data"):
-            run(plan_of(recipe_of(self.NET, Asked("full"))), tmp_path)
+            run(plan_of(recipe_of(self.NET, SweepRequest("full"))), tmp_path)
 
     def test_options_of_the_scale_go_before_the_network_s(self):
-        recipe = recipe_of(self.NET, Asked("laptop", None, ("cifar10:/data",)))
-        (work,) = _works(recipe, recipe.networks["n"])
-        assert work.options == {"epochs": "1"}
+        recipe = recipe_of(self.NET, SweepRequest("laptop", None, ("cifar10:/data",)))
+        (job,) = _works(recipe, recipe.networks["n"])
+        assert job.options == {"epochs": "1"}
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_recipe_with_a_mistake_is_refused_in_one_line(old, new, message, tmp_pat
     path = Path(tmp_path / "bad.toml")
     path.write_text(TRIAL.replace(old, new, 1))
     with pytest.raises(UsageError, match=r"^recipe \S+bad\.toml: ") as error:
-        read_recipe(str(path), Asked("smoke"))
+        read_recipe(str(path), SweepRequest("smoke"))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -456,11 +456,11 @@ def test_only_networks_that_are_shown_are_trained():
 
 def test_missing_rows_give_no_points():
     recipe = recipe_of(TRIAL)
-    works = {name: list(_works(recipe, net)) for name, net in trained(recipe).items()}
-    assert {row["panel"] for row in figure_rows(recipe, works, [])} == {"parameters"}
+    jobs = {name: list(_works(recipe, net)) for name, net in trained(recipe).items()}
+    assert {row["panel"] for row in figure_rows(recipe, jobs, [])} == {"parameters"}
 
 
 def test_plan_is_that_of_the_table():
-    assert plan(tomllib.loads(TRIAL), Asked("smoke")).figures == ("A", "B", "C", "E12")
-    works, _ = plan(tomllib.loads(TRIAL), Asked("smoke")).missing([])
-    assert all(isinstance(work, NetworkWork) for work in works)
+    assert plan(tomllib.loads(TRIAL), SweepRequest("smoke")).figures == ("A", "B", "C", "E12")
+    jobs, _ = plan(tomllib.loads(TRIAL), SweepRequest("smoke")).remaining_jobs([])
+    assert all(isinstance(job, NetworkJob) for job in jobs)

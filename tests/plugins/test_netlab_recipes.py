@@ -13,10 +13,10 @@ import pytest
 from frivkit.data.spec import DataSpec
 from frivkit.errors import UsageError
 from frivkit.experiments.figure import read_curves
-from frivkit.experiments.jobs import Asked
+from frivkit.experiments.jobs import SweepRequest
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.runner import run
-from frivkit.hooks.options import parse_options, share_out
+from frivkit.hooks.options import distribute, parse_options
 from frivkit.hooks.registry import installed
 from tests.plugins import test_cifar10
 
@@ -74,38 +74,42 @@ PARAMETERS = {  # the numbers that the published notebook plot_numparams has
 }
 
 
-def works(name, *asked):
-    return [work for plan in read_recipe(name, Asked(*asked)) for work in plan.missing([])[0]]
+def jobs(name, *request):
+    return [
+        job
+        for plan in read_recipe(name, SweepRequest(*request))
+        for job in plan.remaining_jobs([])[0]
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scale", ["full", "laptop", "smoke"])
 @pytest.mark.parametrize("protocol", ["paper", "reference"])
 def test_options_and_keys_are_known(name, scale, protocol):
-    for work in works(name, scale, protocol):
-        if not hasattr(work, "architecture"):
+    for job in jobs(name, scale, protocol):
+        if not hasattr(job, "architecture"):
             continue  # a perceptron's
-        design = installed().load("architectures", work.architecture)
-        method = installed().load("trainers", work.trainer)
-        of_design, of_method = share_out(work.options, design.options, method.options)
+        design = installed().load("architectures", job.architecture)
+        method = installed().load("trainers", job.trainer)
+        of_design, of_method = distribute(job.options, design.options, method.options)
         parse_options(design.options, of_design)
-        parse_options(method.options, {**of_method, **work.trainer_options})
-        for metric, options in work.metrics.items():
+        parse_options(method.options, {**of_method, **job.trainer_options})
+        for metric, options in job.metrics.items():
             parse_options(installed().load("metrics", metric).options, options)
-        for spec in (work.train, work.validation, work.test):
+        for spec in (job.train, job.validation, job.test):
             if spec is not None:
                 DataSpec.parse(spec).check_keys("split", "validation", "background", "short")
 
 
 @pytest.mark.parametrize("name", COUNTED)
 def test_networks_are_as_many_as_the_paper_s(name):
-    assert len({work.name for work in works(name)}) == COUNTED[name]
+    assert len({job.name for job in jobs(name)}) == COUNTED[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_less_than_in_the_paper_is_said(name):
-    for plan in read_recipe(name, Asked("laptop")):
-        full = works(name)
+    for plan in read_recipe(name, SweepRequest("laptop")):
+        full = jobs(name)
         if "networks" in plan.described and full:
             assert plan.described["scale"]["reductions"]
 
@@ -118,7 +122,7 @@ def test_every_figure_of_curves_has_a_recipe():
 
 def test_networks_that_two_recipes_have_are_the_same():
     def names(name):
-        return {work.name for work in works(name)}
+        return {job.name for job in jobs(name)}
 
     assert len(names("fig4c") & names("fig2")) == 10  # Glorot's and He's, of one seed
     assert len(names("fig4c") & names("fig4b")) == 15  # without a regulariser
@@ -132,13 +136,13 @@ def test_networks_that_two_recipes_have_are_the_same():
 
 def test_protocols_are_two_experiments():
     for name in ("fig4a", "fig3"):
-        one, other = ({w.name for w in works(name, "full", p)} for p in ("paper", "reference"))
+        one, other = ({w.name for w in jobs(name, "full", p)} for p in ("paper", "reference"))
         assert not one & other
 
 
 def test_parameters_are_the_paper_s(tmp_path):
     """Casper et al. 2021, figure E1: the numbers of the published notebook."""
-    (plan,) = read_recipe("e1", Asked())
+    (plan,) = read_recipe("e1", SweepRequest())
     run(plan, tmp_path)
     found: dict[str, set[tuple[float, ...]]] = {}
     for curve in read_curves(tmp_path):
@@ -148,7 +152,7 @@ def test_parameters_are_the_paper_s(tmp_path):
 
 
 def check_smoke(name, folder):
-    for plan in read_recipe(name, Asked("smoke")):
+    for plan in read_recipe(name, SweepRequest("smoke")):
         swept = run(plan, folder)
         assert swept.failed == ()
         assert swept.points > 0
@@ -200,7 +204,7 @@ def test_recipe_runs_on_files_of_cifar10(tmp_path):
     text = (files("frivkit_sweep_networks") / "recipes" / "fig4a.toml").read_text(encoding="utf-8")
     own = text[: text.index("[scales.full]")] + SHORT
     (tmp_path / "short.toml").write_text(own)
-    (plan,) = read_recipe(str(tmp_path / "short.toml"), Asked("smoke", "reference", (data,)))
+    (plan,) = read_recipe(str(tmp_path / "short.toml"), SweepRequest("smoke", "reference", (data,)))
     swept = run(plan, tmp_path / "out")
     assert (swept.trained, swept.failed) == (4, ())
     shown = {(c.figure, c.panel, c.series) for c in read_curves(tmp_path / "out")}
@@ -215,13 +219,17 @@ class TestPage:
         head = self.TEXT.partition("## How much")[0]
         shown = dict(re.findall(r"^\| `([\w-]+)` \| [^|]+ \| ([\d,]+|none) \|", head, re.MULTILINE))
         for name in installed().offers("recipes"):
-            number = sum(work.networks for work in works(name))
+            number = sum(job.networks for job in jobs(name))
             assert shown.pop(name) == (f"{number:,}" if number else "none"), name
         assert shown == {}
 
     @pytest.mark.parametrize(
         ("heading", "kind"),
-        [("`[[networks]]`", "Network"), ("`[[curves]]`", "CurveOf"), ("`[scales.NAME]`", "Scale")],
+        [
+            ("`[[networks]]`", "Network"),
+            ("`[[curves]]`", "CurveSpec"),
+            ("`[scales.NAME]`", "Scale"),
+        ],
     )
     def test_keys_of_recipes_are_all_told(self, heading, kind):
         from frivkit_sweep_networks import recipe
@@ -232,7 +240,7 @@ class TestPage:
 
 
 def sweep(name, folder, data):
-    for plan in read_recipe(name, Asked(data=data)):
+    for plan in read_recipe(name, SweepRequest(data=data)):
         run(plan, folder)
 
 
@@ -244,17 +252,17 @@ class TestData:
         return str(caught.value)
 
     def test_that_are_nowhere_are_asked_for_before_anything_is_written(self, tmp_path):
-        asked = "write cifar10:PATH (--data says where the data are)"
-        assert asked in self.refused("fig4a", tmp_path)
+        request = "write cifar10:PATH (--data says where the data are)"
+        assert request in self.refused("fig4a", tmp_path)
 
     def test_of_several_sources_go_to_the_parts_that_read_them(self):
-        plans = read_recipe("fig1", Asked(data=("cifar10:/c", "imagenet:/i")))
-        specs = {work.test.partition("?")[0] for plan in plans for work in plan.missing([])[0]}
+        plans = read_recipe("fig1", SweepRequest(data=("cifar10:/c", "imagenet:/i")))
+        specs = {job.test.partition("?")[0] for plan in plans for job in plan.remaining_jobs([])[0]}
         assert specs == {"cifar10:/c", "imagenet:/i"}
 
     def test_of_one_source_leave_other_parts_as_they_are(self, tmp_path):
-        *networks, stacks = read_recipe("e3", Asked(data=("cifar10:/c",)))
-        tests = [work.test for plan in networks for work in plan.missing([])[0]]
+        *networks, stacks = read_recipe("e3", SweepRequest(data=("cifar10:/c",)))
+        tests = [job.test for plan in networks for job in plan.remaining_jobs([])[0]]
         assert all(test.startswith("cifar10:/c?") for test in tests)
         assert stacks.figures == ("4d",)
         assert "imagenet:PATH" in self.refused("fig1", tmp_path, "cifar10:/c")

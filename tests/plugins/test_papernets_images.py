@@ -96,7 +96,7 @@ def test_reference_inception_alone_keeps_one_branch_as_it_is():
 
 
 def maps_at(net, layer, size):
-    """Give the height of the maps of a layer in an image of ``size`` x ``size``."""
+    """Return the height of the maps of a layer in an image of ``size`` x ``size``."""
     seen = []
     net.get_submodule(layer).register_forward_hook(lambda *call: seen.append(call[2].shape[2]))
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_pooling_pads_as_tensorflow_does(size):
 
 @pytest.fixture
 def loud():
-    """Give response normalisation strong enough to be seen, images of 7 maps, and its result."""
+    """Return response normalisation strong enough to be seen, images of 7 maps, and its result."""
     x = np.random.default_rng(0).normal(size=(2, 7, 3, 4)).astype(np.float32)
     around = [(x[:, max(i - 2, 0) : i + 3] ** 2).sum(axis=1) for i in range(7)]
     expected = x / (1 + 0.3 * np.stack(around, axis=1)) ** 0.75
@@ -274,7 +274,7 @@ def write(name, size, path, protocol="reference", width=1 / 16):
 
 
 def chosen(name, path):
-    """Give the sites that the layers of an architecture pick, and the file."""
+    """Return the sites that the layers of an architecture pick, and the file."""
     patterns = installed().load("architectures", name).layers
     study = analyze(Request(path, data="gaussian?n=8", layers=patterns), []).study
     return study.sites, onnx.load(path)
@@ -383,7 +383,7 @@ def test_layer_of_inception_v3_layer_is_one_module(tmp_path):
 
 
 def zeroed(file, tensor, units, width):
-    """Give a file in which units of a tensor are multiplied by zero."""
+    """Return a file in which units of a tensor are multiplied by zero."""
     copy = onnx.ModelProto()
     copy.CopyFrom(file)
     keep = np.ones((1, width, 1, 1), np.float32)

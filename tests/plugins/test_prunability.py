@@ -150,9 +150,9 @@ def random_net(path: Path, units: int, seed: int = 3) -> tuple[Path, NDArray]:
 def unchanged_in_numpy(path: Path, x: NDArray, order: NDArray, count: int) -> float:
     weights = {w.name: numpy_helper.to_array(w) for w in onnx.load(path).graph.initializer}
     u = np.maximum(x @ weights["hidden.weight"], 0)
-    intact = (u @ weights["output.weight"]).argmax(axis=1)
+    baseline = (u @ weights["output.weight"]).argmax(axis=1)
     u[:, order[:count]] = 0
-    return float(((u @ weights["output.weight"]).argmax(axis=1) == intact).mean())
+    return float(((u @ weights["output.weight"]).argmax(axis=1) == baseline).mean())
 
 
 def test_curve_equals_a_numpy_network(tmp_path: Path) -> None:

@@ -359,7 +359,7 @@ def two_layers():
 
 
 def spectrum_of(rows: NDArray) -> NDArray:
-    """Give the variances along the principal components."""
+    """Return the variances along the principal components."""
     return np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False) ** 2 / len(rows)
 
 

@@ -410,7 +410,7 @@ class TestProgram:
 
 
 def children(scratch: Path) -> list[int]:
-    """Give the processes that have a folder in ``scratch`` on their command line."""
+    """Return the processes that have a folder in ``scratch`` on their command line."""
     found = []
     for folder in Path("/proc").iterdir():
         try:
@@ -470,5 +470,5 @@ def test_a_file_of_torch_is_compressed(tmp_path):
         torch.jit.save(torch.jit.trace(net, torch.zeros(2, 6)), tmp_path / "net.pt")
     request = Request(tmp_path / "net.pt", data="gaussian?n=400", trust=True, input_shape="1x6")
     made = compress(request, tmp_path / "thin.onnx", Budget("units", 0.5))
-    assert made.proof.comparison.agreement.interval[0] > 0.5
+    assert made.verification.comparison.agreement.interval[0] > 0.5
     assert inspect_model(Request(tmp_path / "thin.onnx"))[0].parameters < 219

@@ -11,18 +11,18 @@ from frivkit.experiments.train import TrainingError, accuracy
 from frivkit.progress import Silent
 from frivkit_papernets.mlp import MlpOptions, mlp
 from frivkit_trainers import feed
-from frivkit_trainers.feed import Feed
+from frivkit_trainers.loaders import ShuffledLoader
 from frivkit_trainers.sgd import SgdOptions, sgd
 
 
 @pytest.fixture
 def numbered(tmp_path):
-    """Give 11 examples of which each holds its own number, in x and in y."""
+    """Return 11 examples of which each holds its own number, in x and in y."""
     np.savez(tmp_path / "n.npz", x=np.arange(11.0).reshape(11, 1), y=np.arange(11))
     return open_data(f"npz:{tmp_path / 'n.npz'}", None)
 
 
-def epoch(source: Feed) -> list[list[int]]:
+def epoch(source: ShuffledLoader) -> list[list[int]]:
     batches = []
     for inputs, labels in source.epoch():
         assert inputs[:, 0].tolist() == labels.tolist()
@@ -34,25 +34,25 @@ def epoch(source: Feed) -> list[list[int]]:
 def test_an_epoch_gives_every_example_once_in_an_order_that_the_seed_decides(
     numbered, monkeypatch, held
 ):
-    monkeypatch.setattr(feed, "HELD", held)
-    source = Feed(numbered, 4, seed=0)
+    monkeypatch.setattr(feed, "IN_MEMORY", held)
+    source = ShuffledLoader(numbered, 4, seed=0)
     first, second = epoch(source), epoch(source)
     assert sorted(chain(*first)) == list(range(11))
     assert sorted(map(len, first)) == [3, 4, 4]
-    again, other = Feed(numbered, 4, seed=0), Feed(numbered, 4, seed=1)
+    again, other = ShuffledLoader(numbered, 4, seed=0), ShuffledLoader(numbered, 4, seed=1)
     assert [epoch(again), epoch(again)] == [first, second]
     assert [epoch(other), epoch(other)] != [first, second]
 
 
 def test_held_examples_are_mixed_anew_each_epoch(numbered):
-    source = Feed(numbered, 4, seed=0)
+    source = ShuffledLoader(numbered, 4, seed=0)
     batches = {frozenset(batch) for _ in range(5) for batch in epoch(source)}
     assert len(batches) == 15
 
 
 def test_streamed_batches_keep_their_members_and_change_their_order(numbered, monkeypatch):
-    monkeypatch.setattr(feed, "HELD", 43)  # one byte less than the 11 numbers take
-    source = Feed(numbered, 4, seed=0)
+    monkeypatch.setattr(feed, "IN_MEMORY", 43)  # one byte less than the 11 numbers take
+    source = ShuffledLoader(numbered, 4, seed=0)
     orders = [epoch(source) for _ in range(9)]
     parts = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
     assert all(sorted(order) == parts for order in orders)
@@ -61,8 +61,8 @@ def test_streamed_batches_keep_their_members_and_change_their_order(numbered, mo
 
 @pytest.mark.parametrize("held", [2**30, 0])
 def test_single_example_left_over_is_skipped(numbered, monkeypatch, held):
-    monkeypatch.setattr(feed, "HELD", held)
-    assert sorted(map(len, epoch(Feed(numbered, 5, seed=0)))) == [5, 5]
+    monkeypatch.setattr(feed, "IN_MEMORY", held)
+    assert sorted(map(len, epoch(ShuffledLoader(numbered, 5, seed=0)))) == [5, 5]
 
 
 def softmax(logits):

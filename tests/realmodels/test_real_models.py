@@ -16,7 +16,7 @@ import pytest
 from frivkit.cli import main
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
-from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.perturbed_model import Path as Way
 from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
@@ -78,7 +78,7 @@ KNOWN = {
 
 @pytest.fixture(params=list(KNOWN))
 def known(request: pytest.FixtureRequest) -> tuple[Known, Path, Path]:
-    """Give what is known of a network, its file and its examples."""
+    """Return what is known of a network, its file and its examples."""
     files = {
         "mnist": ("mnist_model", "mnist_digits"),
         "orientation": ("orientation_model", "orientation_pages"),
@@ -147,7 +147,7 @@ def study_of(known: tuple[Known, Path, Path], examples: int) -> Study:
 
 
 def through(study: Study, sites: list[Any], inputs: dict[str, Any]) -> np.ndarray:
-    """Give the output under masks that keep every unit."""
+    """Return the output under masks that keep every unit."""
     selector = study.units("map")
     way = Way(study.model, sites, study.model.output(), Device(), MEMORY)
     mask = Mask({site.name: np.ones(selector.count(site), np.bool_) for site in sites})
@@ -155,7 +155,7 @@ def through(study: Study, sites: list[Any], inputs: dict[str, Any]) -> np.ndarra
 
 
 def plain(study: Study, path: Path, inputs: dict[str, Any]) -> np.ndarray:
-    """Give the output of ONNX Runtime alone."""
+    """Return the output of ONNX Runtime alone."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(
@@ -184,8 +184,8 @@ def test_masks_that_keep_everything_change_no_bit(known) -> None:
     study = study_of(known, 8)
     inputs = dict(study.data.read(0, 8).inputs)
     expected = plain(study, known[1], inputs)
-    intact = Intact(study.model, study.model.output(), Device(), MEMORY)
-    assert np.array_equal(intact.run(inputs), expected)
+    baseline = BaselineModel(study.model, study.model.output(), Device(), MEMORY)
+    assert np.array_equal(baseline.run(inputs), expected)
     assert np.array_equal(through(study, list(study.sites), inputs), expected)
     for site in study.sites:
         assert np.array_equal(through(study, [site], inputs), expected), site.layer
@@ -195,8 +195,8 @@ def test_masks_that_keep_everything_change_no_label_however_channels_lie(known) 
     study = study_of(known, 8)
     inputs = dict(study.data.read(0, 8).inputs)
     expected = plain(study, known[1], inputs)
-    intact = Intact(study.model, study.model.output(), Device(), MEMORY)
-    assert np.array_equal(intact.run(inputs), expected)
+    baseline = BaselineModel(study.model, study.model.output(), Device(), MEMORY)
+    assert np.array_equal(baseline.run(inputs), expected)
     for sites in [list(study.sites), *([site] for site in study.sites)]:
         found = through(study, sites, inputs)
         assert np.array_equal(found.argmax(axis=1), expected.argmax(axis=1))

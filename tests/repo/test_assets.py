@@ -35,7 +35,7 @@ def tarball(name: str = "package/weights.bin") -> bytes:
 
 @pytest.fixture
 def published(monkeypatch, tmp_path):
-    """Give ``publish(bytes)``: have the package ``thing`` downloaded as these; counts downloads."""
+    """Return ``publish(bytes)``: let the package ``thing`` be these, and count downloads."""
     monkeypatch.setenv("FRIVKIT_TEST_ASSETS", str(tmp_path / "cache"))
     downloads = []
 

@@ -18,8 +18,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def hooks() -> dict[str, tuple[str, str]]:
-    """Give the signature and the target of each hook, as ``hookspecs.py`` has them."""
-    tree = ast.parse((ROOT / "frivkit/hookspecs.py").read_text())
+    """Return the signature and the target of each hook, as ``hookspecs.py`` has them."""
+    tree = ast.parse((ROOT / "frivkit/hooks/specs.py").read_text())
     found = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
@@ -100,10 +100,10 @@ class TestExample:
             )
             model = opened(proto, tmp_path / "m.onnx")
             (plain,) = find_sites(model).sites
-            assert (plain.readers, len(plain.ends)) == ((), 1)
+            assert (plain.consumers, len(plain.ends)) == ((), 1)
             taught = replace(model, operators=example("operator_rules")["OPERATORS"])
             (site,) = find_sites(taught).sites
-            assert site.readers == readers
+            assert site.consumers == readers
             assert ("over units" in " ".join(site.ends)) is (not readers)
 
     def test_source_gives_examples(self):
@@ -159,12 +159,12 @@ class TestExample:
         from frivkit.errors import UsageError
 
         basis = example("refactorers")["FirstUnits"](calibration, None, "global")
-        for flags in basis.within("units", 0.5, 1).keep.values():
+        for flags in basis.for_budget("units", 0.5, 1).keep.values():
             assert flags.tolist() == sorted(flags, reverse=True)
             assert flags.sum() == len(flags) // 2
-        assert all(flags.all() for flags in basis.tolerating(0.1).keep.values())
+        assert all(flags.all() for flags in basis.for_tolerance(0.1).keep.values())
         with pytest.raises(UsageError, match="--units-kept"):
-            basis.within("macs", 0.5, 1)
+            basis.for_budget("macs", 0.5, 1)
 
     def test_ranking_lets_those_leave_that_are_mostly_zero(self, calibration):
         from frivkit.hooks.registry import installed
@@ -187,13 +187,13 @@ class TestExample:
         assert (np.diff(zeros[order]) <= 0).all()
 
     def test_refit_adds_the_means(self, calibration):
-        from frivkit.compression.plan import Plan, everything
+        from frivkit.compression.plan import SweepPlan, keep_all
 
-        keep = everything(calibration)
+        keep = keep_all(calibration)
         name = calibration.site_map.sites[0].name
         keep[name][0] = False
         refit = example("refits")["MEANS"]
-        (fit,) = refit.fit(calibration, Plan(keep, 0.0))
+        (fit,) = refit.fit(calibration, SweepPlan(keep, 0.0))
         mean = calibration.sums[fit.reading.source].whole.mean
         lost = mean[0] * fit.reading.matrix[0]
         np.testing.assert_allclose(fit.bias - fit.reading.bias, lost, atol=1e-12)
@@ -227,13 +227,13 @@ class TestExample:
         assert "g = 4.00" in found.draw(chosen, "reference")("svg").decode()
 
     def test_laboratory_throws_dice_and_goes_on(self, tmp_path):
-        from frivkit.experiments.jobs import Asked
+        from frivkit.experiments.jobs import LabelOptions
         from frivkit.experiments.runner import run
 
         plan = example("laboratories")["plan"]
-        swept = run(plan({"throws": 60, "dice": 2}, Asked()), tmp_path)
+        swept = run(plan({"throws": 60, "dice": 2}, LabelOptions()), tmp_path)
         assert (swept.trained, swept.points) == (2, 2)
-        swept = run(plan({"throws": 60, "dice": 3}, Asked()), tmp_path)
+        swept = run(plan({"throws": 60, "dice": 3}, LabelOptions()), tmp_path)
         assert (swept.trained, swept.found, swept.points) == (1, 2, 3)
 
     def test_recipe_is_a_file_that_can_be_read(self):

@@ -42,11 +42,11 @@ def test_module_says_what_it_is_for(path):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "plugins").glob("*/plugin.py")), ids=name)
-def test_plugin_module_imports_hookspecs_only_and_holds_hooks_only(path):
+def test_plugin_module_imports_hook_specs_only_and_holds_hooks_only(path):
     _, *body = ast.parse(path.read_text()).body
     for node in body:
         if isinstance(node, ast.ImportFrom):
-            assert node.module == "frivkit.hookspecs"
+            assert node.module == "frivkit.hooks.specs"
         else:
             assert isinstance(node, ast.FunctionDef), ast.unparse(node)
             assert [ast.unparse(each) for each in node.decorator_list] == ["hookimpl"]

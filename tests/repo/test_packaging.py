@@ -64,7 +64,7 @@ def test_editable_installation_is_of_this_checkout():
 
 @pytest.fixture(scope="session")
 def wheel(shared) -> Path:
-    """Give the wheel of this checkout, built once a run."""
+    """Return the wheel of this checkout, built once a run."""
 
     def build(path: Path) -> None:
         out = path.with_suffix(".d")

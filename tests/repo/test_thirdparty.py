@@ -14,7 +14,7 @@ THIRDPARTY = Path(__file__).parents[1] / "data/thirdparty"
 
 @pytest.fixture
 def frivkit():
-    """Give a function that runs the program with both plugins installed."""
+    """Return a function that runs the program with both plugins installed."""
     path = os.pathsep.join(str(THIRDPARTY / name) for name in ("frivkit-echo", "frivkit-broken"))
     environment = {**os.environ, "PYTHONPATH": path}
     environment.pop("FRIVKIT_LOAD_PLUGINS", None)
@@ -33,7 +33,7 @@ def frivkit():
 
 @pytest.fixture
 def model(tmp_path) -> Path:
-    """Give a network of one hidden layer whose label is the largest of its four inputs."""
+    """Return a network of one hidden layer whose label is the largest of its four inputs."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in "xy")
@@ -56,7 +56,7 @@ def model(tmp_path) -> Path:
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    """Give 8 examples with labels 0, 0, 0, 0, 1, 1, 2, 3: 1.75 bits."""
+    """Return 8 examples with labels 0, 0, 0, 0, 1, 1, 2, 3: 1.75 bits."""
     np.savez(tmp_path / "x.npz", x=np.eye(4, dtype=np.float32)[[0, 0, 0, 0, 1, 1, 2, 3]])
     return tmp_path / "x.npz"
 

@@ -15,7 +15,7 @@ from frivkit.compression.compress import Budget, compress
 from frivkit.errors import ModelError
 from frivkit.graph.onnx_io.dequantize import dequantize
 from frivkit.measure.pipeline import Request, analyze, inspect_model, open_study
-from frivkit.runtime.labels import Asked, Judge
+from frivkit.runtime.labels import LabelOptions, LabelReader
 from tests.handmade import written
 from tests.nets import exported, network
 from tests.zoo.files import ZOO
@@ -31,7 +31,7 @@ def saved(proto: onnx.ModelProto, folder: Path) -> Path:
 
 
 def dense(opset: int = 17, ir: int = 8, kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
-    """Give two layers without biases, in any number type, opset and version of the format."""
+    """Return two layers without biases, in any number type, opset and version of the format."""
     generator = np.random.default_rng(0)
     weights = {"w1": (6, 5), "w2": (5, 3)}
     tensors = [
@@ -205,7 +205,7 @@ def test_channels_behind_places_are_followed_to_the_front(tmp_path):
         wa=(5, 3, 3, 3), wb=(5, 4),
     )  # fmt: skip
     study, _ = open_study(Request(saved(proto, tmp_path), data=NOISE))
-    assert [(site.width, site.spatial, site.readers) for site in study.sites] == [
+    assert [(site.width, site.spatial, site.consumers) for site in study.sites] == [
         (5, (8, 8), ("y/MatMul",))
     ]
 
@@ -222,12 +222,12 @@ def test_labels_of_tokens_lie_on_the_axis_that_is_asked_for(tmp_path):
     )  # fmt: skip
     path = saved(proto, tmp_path)
     for axis in (2, -1):
-        study, _ = open_study(Request(path, data=NOISE, asked=Asked(axis)))
+        study, _ = open_study(Request(path, data=NOISE, label_options=LabelOptions(axis)))
         assert np.array_equal(study.labels(), study.outputs().argmax(axis=2))
     plain, _ = open_study(Request(path, data=NOISE))
     assert np.array_equal(plain.labels(), plain.outputs().argmax(axis=1))
     with pytest.raises(ModelError, match="no axis 3 for classes"):
-        open_study(Request(path, data=NOISE, asked=Asked(3)))[0].labels()
+        open_study(Request(path, data=NOISE, label_options=LabelOptions(3)))[0].labels()
 
 
 def test_numbers_count_as_changed_by_more_than_a_share_of_their_spread(tmp_path):
@@ -241,7 +241,9 @@ def test_numbers_count_as_changed_by_more_than_a_share_of_their_spread(tmp_path)
         wa=np.eye(3, dtype=np.float32), wb=np.array([[1], [1], [0.01]], np.float32),
     )  # fmt: skip
     path = saved(proto, tmp_path)
-    study, said = open_study(Request(path, data="gaussian?n=500", asked=Asked(change=0.1)))
+    study, said = open_study(
+        Request(path, data="gaussian?n=500", label_options=LabelOptions(change=0.1))
+    )
     from frivkit.units.masks import Mask
     from frivkit_unit_selectors.selectors import MAP
 
@@ -254,14 +256,16 @@ def test_numbers_count_as_changed_by_more_than_a_share_of_their_spread(tmp_path)
     assert not labels[2].any()
     assert not study.labels().any()
     assert not any("class" in line for line in said)
-    found = analyze(Request(path, data="gaussian?n=500", asked=Asked(change=0.1)))
+    found = analyze(Request(path, data="gaussian?n=500", label_options=LabelOptions(change=0.1)))
     assert found.accuracy is None
 
 
 def test_what_a_judge_of_numbers_says():
     outputs = np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]])
-    judge = Judge("y", asked=Asked(change=0.5)).fitted([outputs[:1], outputs[1:]])
-    assert judge.spread == pytest.approx([np.std([0, 2, 4])] * 2)  # the second never changes
+    label_reader = LabelReader("y", label_options=LabelOptions(change=0.5)).fitted(
+        [outputs[:1], outputs[1:]]
+    )
+    assert label_reader.spread == pytest.approx([np.std([0, 2, 4])] * 2)  # the second never changes
     moved = outputs + np.array([[0.5, 0], [1.0, 0], [np.nan, 0]])
-    assert judge.against(moved, outputs)[:, 0].tolist() == [0, 1, -1]
-    assert judge.labels(moved)[:, 0].tolist() == [0, 0, -1]
+    assert label_reader.against(moved, outputs)[:, 0].tolist() == [0, 1, -1]
+    assert label_reader.labels(moved)[:, 0].tolist() == [0, 0, -1]

@@ -13,13 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from frivkit.compression.calibration import Run, calibrate
 from frivkit.compression.compress import Budget, compress
 from frivkit.compression.linear_consumers import (
-    find_readings,
-    hold_what_cannot_be_refitted,
+    find_linear_consumers,
+    lock_unrefittable,
     sources_of,
 )
 from frivkit.compression.method import Method
-from frivkit.compression.patch_moments import sum_patches
-from frivkit.compression.plan import Plan, everything, fitted, thinned
+from frivkit.compression.patch_moments import accumulate_patch_moments
+from frivkit.compression.plan import Plan, apply_plan, keep_all, ridge_fits
 from frivkit.data import open_data
 from frivkit.data.subset import Subset, split
 from frivkit.errors import DataError, ModelError, UsageError
@@ -84,7 +84,7 @@ def widths(path: Path) -> list[int]:
 
 
 def duplicated(times: int = 3) -> list[np.ndarray]:
-    """Give layers whose hidden units are there several times, under other factors."""
+    """Return layers whose hidden units are there several times, under other factors."""
     first, second, third = (GENERATOR.normal(size=size) for size in [(6, 5), (5, 4), (4, 3)])
     factors = GENERATOR.uniform(0.5, 2, size=5 * times)
     wide = np.tile(first, times) * factors
@@ -100,8 +100,8 @@ def test_copies_leave_and_nothing_changes(tmp_path):
     made = compress(Request(model, data=data), thin, Budget("tolerance", 1e-3))
     assert widths(model) == [15, 12, 3]
     assert widths(thin) == [5, 4, 3]
-    assert made.proof.comparison.agreement.share == 1.0
-    assert made.proof.comparison.relative_l2 < 1e-3
+    assert made.verification.comparison.agreement.share == 1.0
+    assert made.verification.comparison.relative_l2 < 1e-3
 
 
 def test_linear_combinations_fold_into_what_they_combine(tmp_path):
@@ -113,7 +113,7 @@ def test_linear_combinations_fold_into_what_they_combine(tmp_path):
     request = Request(model, data=f"npz:{tmp_path / 'x.npz'}")
     made = compress(request, tmp_path / "thin.onnx", Budget("tolerance", 1e-3))
     assert widths(tmp_path / "thin.onnx")[0] <= 4
-    assert made.proof.comparison.agreement.share == 1.0
+    assert made.verification.comparison.agreement.share == 1.0
 
 
 def test_dead_and_constant_units_leave_free(tmp_path):
@@ -127,7 +127,7 @@ def test_dead_and_constant_units_leave_free(tmp_path):
     assert widths(thin)[0] == 6
     flags = made.plan.keep["h0"]
     assert flags.tolist() == [True] * 3 + [False] * 3 + [True] * 3
-    assert made.proof.comparison.relative_l2 < 1e-3
+    assert made.verification.comparison.relative_l2 < 1e-3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,26 +139,26 @@ def test_full_width_is_the_model_and_a_narrow_one_runs(name, tmp_path):
     np.savez(tmp_path / "x.npz", **file)
     data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
     there, pruning_graph = find_sites(model), analyze_groups(model, find_sites(model))
-    readings = find_readings(model, there, pruning_graph)
-    free = hold_what_cannot_be_refitted(model, there, pruning_graph, readings).groups.free.any()
+    linear_consumers = find_linear_consumers(model, there, pruning_graph)
+    free = lock_unrefittable(model, there, pruning_graph, linear_consumers).groups.free.any()
     run_on = Run(data, model.output(None), Device(threads=1), 1 << 28, 0, Silent())
     found = calibrate(model, there, run_on)
     with nullcontext() if free else pytest.raises(ModelError, match="can leave"):
         basis = Select(found, backward)
     if not free:
         return
-    whole = everything(found)
-    assert fitted(found, Plan(whole, 0.0)) == ()
+    whole = keep_all(found)
+    assert ridge_fits(found, Plan(whole, 0.0)) == ()
     batch = {key: array[: model.batch or 3] for key, array in inputs.items()}
-    close(run(thinned(found, Plan(whole, 0.0)), batch), run(model.ir, batch), 1e-6)
+    close(run(apply_plan(found, Plan(whole, 0.0)), batch), run(model.ir, batch), 1e-6)
     for ranking in basis.rankings:
         assert (np.diff(ranking.errors) >= -1e-9).all()
     for share in (0.9, 0.5, 0.2):
         try:
-            narrow = basis.within("units", share, 1)
+            narrow = basis.for_budget("units", share, 1)
         except ModelError:  # fewer than can be left
             continue
-        thin = thinned(found, replace(narrow, fits=fitted(found, narrow)))
+        thin = apply_plan(found, replace(narrow, fits=ridge_fits(found, narrow)))
         check_names(as_model(thin, model))  # else frivkit would refuse what it wrote
         outputs = run(thin, batch)
         assert all(np.isfinite(output.astype(np.float64)).all() for output in outputs)
@@ -234,7 +234,7 @@ def test_few_examples_of_a_wide_layer_are_fitted_and_better_than_cut(examples, t
             verify_data=proof,
             method=Method(refit=how),
         )
-        errors[how] = made.proof.comparison.relative_l2
+        errors[how] = made.verification.comparison.relative_l2
     assert errors["relu"] < errors["none"]
 
 
@@ -273,7 +273,7 @@ def test_a_single_bias_for_all_outputs_is_refitted(tmp_path):
     request = Request(tmp_path / "m.onnx", data=write_data(tmp_path / "x.npz", 6))
     made = compress(request, tmp_path / "thin.onnx", Budget("tolerance", 1e-3))
     assert made.plan.keep["h0"].sum() == 5
-    assert made.proof.comparison.relative_l2 < 1e-2
+    assert made.verification.comparison.relative_l2 < 1e-2
 
 
 def test_errors_of_tokens_are_judged_by_the_variance_of_units(tmp_path):
@@ -281,10 +281,12 @@ def test_errors_of_tokens_are_judged_by_the_variance_of_units(tmp_path):
     x = np.random.default_rng(0).normal(size=(40, *model.inputs[0].shape)).astype(np.float32)
     np.savez(tmp_path / "x.npz", x=x)
     data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
-    readings = find_readings(model, find_sites(model), analyze_groups(model, find_sites(model)))
-    last = [r for r in readings if r.consumer.op == "MatMul"]
-    meets = {reading.meets: -1 for reading in last}
-    _, variances = sum_patches(
+    linear_consumers = find_linear_consumers(
+        model, find_sites(model), analyze_groups(model, find_sites(model))
+    )
+    last = [r for r in linear_consumers if r.consumer.op == "MatMul"]
+    meets = {linear_consumer.meets: -1 for linear_consumer in last}
+    _, variances = accumulate_patch_moments(
         model,
         sources_of(last),
         data,
@@ -308,7 +310,7 @@ def test_an_agreement_is_searched_for_at_a_fixed_batch_too(name, tmp_path):
     np.savez(tmp_path / "x.npz", x=x)
     request = Request(tmp_path / "m.onnx", data=f"npz:{tmp_path / 'x.npz'}")
     made = compress(request, tmp_path / "thin.onnx", Budget("agreement", 0.3))
-    assert made.proof.comparison.agreement.share > 0.3
+    assert made.verification.comparison.agreement.share > 0.3
 
 
 def test_a_layer_of_one_unit_is_no_obstacle(tmp_path):
@@ -333,7 +335,9 @@ def test_weights_in_nodes_count_in_a_budget_of_parameters(tmp_path):
     onnx.save(model, path)
     request = Request(path, data=write_data(tmp_path / "x.npz", 8))
     made = compress(request, tmp_path / "thin.onnx", Budget("params", 0.6))
-    assert made.proof.thin.model.parameters <= 0.6 * made.proof.original.model.parameters
+    assert (
+        made.verification.thin.model.parameters <= 0.6 * made.verification.original.model.parameters
+    )
 
 
 def test_too_few_examples_to_search_by_are_refused(tmp_path):
@@ -370,7 +374,7 @@ def test_refitting_beats_slicing(tmp_path):
         made = compress(
             request, tmp_path / f"{how}.onnx", Budget("macs", 0.5), method=Method(refit=how)
         )
-        errors[how] = made.proof.comparison.relative_l2
+        errors[how] = made.verification.comparison.relative_l2
     assert errors["relu"] < errors["ridge"] < 0.5 * errors["none"]
 
 
@@ -379,7 +383,7 @@ def test_an_agreement_is_met_by_the_smallest_model_that_is_sure_of_it(tmp_path):
     model = write_layers(tmp_path / "m.onnx", *duplicated(6), biases=biases)
     request = Request(model, data=write_data(tmp_path / "x.npz", 6, 2000))
     made = compress(request, tmp_path / "thin.onnx", Budget("agreement", 0.95))
-    assert made.proof.comparison.agreement.share > 0.95
+    assert made.verification.comparison.agreement.share > 0.95
     assert sum(widths(tmp_path / "thin.onnx")[:-1]) <= 18  # of 54, and 9 would do
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from frivkit.errors import ModelError
 from frivkit.graph.layout import Layout
-from frivkit.graph.sites.consumers import find_consumers, readers_of
+from frivkit.graph.sites.consumers import consumers_of, find_consumers
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.surgery.narrow import narrow
-from frivkit.graph.surgery.set_weights import refit
+from frivkit.graph.surgery.set_weights import set_weights
 from tests.handmade import written
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import as_model, check, run
@@ -28,8 +28,8 @@ def test_every_reader_that_a_survey_names_is_a_consumer(name, tmp_path):
     model, found, read = consumers(network(name), tmp_path)
     operators = {node.name: node.op_type for node in model.graph}
     for site in found.sites:
-        named = {label for label in site.readers if operators[label] not in ("LSTM", "Gather")}
-        assert {each.node for each in readers_of(read, site.name)} == named
+        named = {label for label in site.consumers if operators[label] not in ("LSTM", "Gather")}
+        assert {each.node for each in consumers_of(read, site.name)} == named
 
 
 def test_a_flattened_map_is_read_behind_pooling(tmp_path):
@@ -103,7 +103,7 @@ def test_padding_that_a_file_leaves_to_the_reader_is_worked_out(op, padding, str
 
 
 def replaced(proto, **arrays):
-    """Give a network with other numbers in some of its initializers."""
+    """Return a network with other numbers in some of its initializers."""
     other = onnx.ModelProto.FromString(proto.SerializeToString())
     for tensor in other.graph.initializer:
         if tensor.name in arrays:
@@ -121,14 +121,14 @@ def test_new_weights_and_biases_are_put_in_place(tmp_path):
     model = opened(proto, tmp_path / "m.onnx")
     before = ir.to_proto(model.ir).SerializeToString(deterministic=True)
     weight, bias = random(5, 4, 3, 3), random(5)
-    made = refit(model.ir, {"/3/Conv": (weight, bias)})
+    made = set_weights(model.ir, {"/3/Conv": (weight, bias)})
     check(made)
     wanted = opened(replaced(proto, **{"3.weight": weight, "3.bias": bias}), tmp_path / "w.onnx")
     feeds = examples(model, 2)
     assert np.array_equal(run(made, feeds)[0], run(wanted.ir, feeds)[0])
     assert set(made.graph.initializers) == set(model.graph.initializers)
     assert ir.to_proto(model.ir).SerializeToString(deterministic=True) == before
-    alone = refit(model.ir, {"/3/Conv": (weight, None)})
+    alone = set_weights(model.ir, {"/3/Conv": (weight, None)})
     wanted = opened(replaced(proto, **{"3.weight": weight}), tmp_path / "v.onnx")
     assert np.array_equal(run(alone, feeds)[0], run(wanted.ir, feeds)[0])
 
@@ -154,7 +154,7 @@ def test_a_node_without_bias_gets_one(op, label, shape, tmp_path):
     proto = written(_BARE.format(op=op), w=(5, 3, 3, 3), v=(20, 2))
     model = opened(proto, tmp_path / "m.onnx")
     weight, bias = random(*shape), random(5 if label == "a/Conv" else 2)
-    made = refit(model.ir, {label: (weight, bias)})
+    made = set_weights(model.ir, {label: (weight, bias)})
     check(made)
     feeds = examples(model, 3)
     w, v = (model.graph.initializers[name].const_value.numpy() for name in "wv")
@@ -166,7 +166,7 @@ def test_a_node_without_bias_gets_one(op, label, shape, tmp_path):
     wanted = np.maximum(maps, 0).reshape(3, -1) @ v + (0 if label == "a/Conv" else bias)
     np.testing.assert_allclose(run(made, feeds)[0], wanted, rtol=1e-4, atol=1e-5)
     assert [value.name for value in made.graph.outputs] == ["y"]
-    twice = refit(made, {label: (weight, bias)})  # the bias that was added is found again
+    twice = set_weights(made, {label: (weight, bias)})  # the bias that was added is found again
     assert len(twice.graph) == len(made.graph)
 
 
@@ -174,7 +174,7 @@ def test_the_bias_of_an_add_behind_is_replaced(tmp_path):
     model = opened(network("tokens"), tmp_path / "m.onnx")
     bias = random(4)
     weight = random(5, 4)
-    made = refit(model.ir, {"/b/MatMul": (weight, bias)})
+    made = set_weights(model.ir, {"/b/MatMul": (weight, bias)})
     assert len(made.graph) == len(model.graph)
     assert made.graph.initializers["b.bias"].const_value.numpy() == pytest.approx(bias)
 
@@ -187,9 +187,9 @@ def test_a_scaled_bias_that_stays_counts_as_before(tmp_path):
     model = opened(proto, tmp_path / "m.onnx")
     bias = model.graph.initializers["b"].const_value.numpy()
     weight, x = random(4, 2), examples(model, 3)
-    found = run(refit(model.ir, {"y/Gemm": (weight, None)}), x)[0]
+    found = run(set_weights(model.ir, {"y/Gemm": (weight, None)}), x)[0]
     np.testing.assert_allclose(found, x["x"] @ weight + 2 * bias, rtol=1e-5, atol=1e-6)
-    found = run(refit(model.ir, {"y/Gemm": (weight, bias)}), x)[0]
+    found = run(set_weights(model.ir, {"y/Gemm": (weight, bias)}), x)[0]
     np.testing.assert_allclose(found, x["x"] @ weight + bias, rtol=1e-5, atol=1e-6)
 
 
@@ -197,7 +197,7 @@ def test_a_shared_weight_stays_for_the_other(tmp_path):
     model = opened(network("siamese"), tmp_path / "m.onnx")
     first = next(node for node in model.graph if node.op_type == "Gemm")
     weight = random(*first.inputs[1].shape)
-    made = refit(model.ir, {first.name: (weight, None)})
+    made = set_weights(model.ir, {first.name: (weight, None)})
     check(made)
     gemms = [node for node in made.graph if node.op_type == "Gemm"]
     assert gemms[0].inputs[1].const_value.numpy() == pytest.approx(weight)
@@ -206,11 +206,11 @@ def test_a_shared_weight_stays_for_the_other(tmp_path):
 
 def test_weights_in_constant_nodes_and_halves(tmp_path):
     model = opened(network("constants"), tmp_path / "m.onnx")
-    made = refit(model.ir, {"y/MatMul": (random(5, 3), random(3))})
+    made = set_weights(model.ir, {"y/MatMul": (random(5, 3), random(3))})
     check(made)
     assert "Transpose" not in {node.op_type for node in made.graph}
     halves = opened(network("halves"), tmp_path / "h.onnx")
-    made = refit(halves.ir, {"y/Gemm": (random(5, 3), random(3))})
+    made = set_weights(halves.ir, {"y/Gemm": (random(5, 3), random(3))})
     check(made)
     assert run(made, examples(halves, 2))[0].dtype == np.float16
 
@@ -231,7 +231,7 @@ def test_a_narrowed_twin_is_refitted_without_loss(tmp_path):
     v = model.graph.initializers["v"].const_value.numpy()
     weight = np.stack([v[0] + v[1], v[2], v[3]])
     feeds = examples(model, 5)
-    found = run(refit(thin.ir, {reader.node: (weight, None)}), feeds)[0]
+    found = run(set_weights(thin.ir, {reader.node: (weight, None)}), feeds)[0]
     np.testing.assert_allclose(found, run(model.ir, feeds)[0], rtol=1e-5, atol=1e-6)
 
 
@@ -239,13 +239,13 @@ def test_what_does_not_fit_is_refused(tmp_path):
     model = opened(network("cnn"), tmp_path / "m.onnx").ir
     weight, bias = random(5, 4, 3, 3), random(5)
     with pytest.raises(ModelError, match="no weighted node is called 'conv9'"):
-        refit(model, {"conv9": (weight, bias)})
+        set_weights(model, {"conv9": (weight, bias)})
     with pytest.raises(ModelError, match=r"has shape \(5, 4, 3, 3\), not \(4, 4, 3, 3\)"):
-        refit(model, {"/3/Conv": (weight[1:], bias)})
+        set_weights(model, {"/3/Conv": (weight[1:], bias)})
     with pytest.raises(ModelError, match="give 5 numbers"):
-        refit(model, {"/3/Conv": (weight, bias[1:])})
+        set_weights(model, {"/3/Conv": (weight, bias[1:])})
     with pytest.raises(ModelError, match="is not finite"):
-        refit(model, {"/3/Conv": (weight * np.nan, bias)})
+        set_weights(model, {"/3/Conv": (weight * np.nan, bias)})
     computed = opened(network("computed bias"), tmp_path / "c.onnx").ir
     with pytest.raises(ModelError, match="the bias of b/Gemm is computed"):
-        refit(computed, {"b/Gemm": (random(5, 5), random(5))})
+        set_weights(computed, {"b/Gemm": (random(5, 5), random(5))})

@@ -41,7 +41,7 @@ def dataset(options: str, inputs=None, **arrays) -> Dataset:
     return Dataset(DataSpec.parse(f"held?{options}"), Held(**arrays), inputs)
 
 
-def prepared(options: str, x) -> np.ndarray:
+def preprocess(options: str, x) -> np.ndarray:
     data = dataset(options, x=x)
     return data.read(0, data.examples).inputs["x"]
 
@@ -192,11 +192,11 @@ def test_inputs_of_types_without_numbers_are_refused():
 
 
 def test_dtype_rounds_to_the_nearest_whole_number():
-    got = prepared("dtype=uint8&scale=1/2", np.array([[0, 1, 2, 3, 509, 510]]))
+    got = preprocess("dtype=uint8&scale=1/2", np.array([[0, 1, 2, 3, 509, 510]]))
     assert got.dtype == np.uint8
     assert got.tolist() == [[0, 0, 1, 2, 254, 255]]
     with pytest.raises(DataError, match=r"'x' of example 1 holds 256.0, which does not fit uint8"):
-        prepared("dtype=uint8", np.array([[0.0], [256.4]]))
+        preprocess("dtype=uint8", np.array([[0.0], [256.4]]))
 
 
 @pytest.mark.parametrize("name", ["complex64", "float8", "str", ""])
@@ -290,8 +290,8 @@ def test_an_empty_read_gives_an_empty_batch():
 
 
 def test_without_inputs_columns_come_as_float32():
-    assert prepared("", np.array([[1, 2]], np.int64)).dtype == np.float32
-    assert prepared("dtype=int16", np.array([[1, 2]], np.int64)).dtype == np.int16
+    assert preprocess("", np.array([[1, 2]], np.int64)).dtype == np.float32
+    assert preprocess("dtype=int16", np.array([[1, 2]], np.int64)).dtype == np.int16
 
 
 @pytest.mark.parametrize("n", ["0", "-1", "few"])
@@ -346,7 +346,7 @@ def test_a_pickled_dataset_reads_the_same():
 
 @pytest.fixture
 def registry(monkeypatch):
-    """Give a function that makes a registry of one plugin for each keyword, offering ``held``."""
+    """Return a function that makes a registry of one plugin for each keyword, offering ``held``."""
 
     def make(**plugins):
         entries = []

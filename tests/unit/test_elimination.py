@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from frivkit.units.elimination import eliminate, largest_removable, stand_in
+from frivkit.units.elimination import eliminate, largest_removable, reconstruct
 
 GENERATOR = np.random.default_rng(11)
 
@@ -22,7 +22,7 @@ def mixed(units: int, rank: int, rows: int = 200, noise: float = 0.1) -> np.ndar
 
 
 def unexplained(rows: np.ndarray, keep: np.ndarray, outputs: np.ndarray) -> float:
-    """Give the variance of outputs that a least-squares fit with an intercept leaves."""
+    """Return the variance of outputs that a least-squares fit with an intercept leaves."""
     inputs = np.hstack([rows[:, keep], np.ones((len(rows), 1))])
     fit, *_ = np.linalg.lstsq(inputs, outputs, rcond=None)
     return float(((outputs - inputs @ fit) ** 2).sum() / len(rows))
@@ -60,7 +60,7 @@ def test_units_that_others_make_leave_first_and_cost_nothing():
     assert found.errors[2] < 1e-4 * rows.var(axis=0).sum() < found.errors[3]
     keep = largest_removable(rows.mean(axis=0), covariance(rows), found, 0.0)
     assert keep.sum() == 3
-    stands = stand_in(rows.mean(axis=0), covariance(rows), keep)
+    stands = reconstruct(rows.mean(axis=0), covariance(rows), keep)
     np.testing.assert_allclose(rows @ stands.matrix.T + stands.bias, rows, atol=1e-3)
     assert stands.bias[5] == pytest.approx(7)
 
@@ -91,7 +91,7 @@ def test_wide_layers_lose_several_units_a_step_and_none_that_is_needed():
 def test_stand_ins_are_those_of_least_squares():
     rows = mixed(10, 6)
     keep = np.arange(10) % 3 > 0
-    stands = stand_in(rows.mean(axis=0), covariance(rows), keep, ridge=1e-12)
+    stands = reconstruct(rows.mean(axis=0), covariance(rows), keep, ridge=1e-12)
     np.testing.assert_array_equal(stands.matrix[keep], np.eye(10)[keep])
     assert not stands.matrix[:, ~keep].any()
     assert stands.unexplained.sum() == pytest.approx(unexplained(rows, keep, rows), rel=1e-6)
@@ -118,6 +118,6 @@ def test_a_layer_that_never_changes_can_lose_all_units():
     assert sorted(found.order.tolist()) == [0, 1, 2, 3]
     assert found.errors.tolist() == [0.0] * 4
     assert not largest_removable(np.ones(4), zero, found, 0.05).any()
-    stands = stand_in(np.ones(4), zero, np.zeros(4, bool))
+    stands = reconstruct(np.ones(4), zero, np.zeros(4, bool))
     assert not stands.matrix.any()
     assert stands.bias.tolist() == [1.0] * 4

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from frivkit.compression.linear_consumers import Reading, find_readings
+from frivkit.compression.linear_consumers import LinearConsumer, find_linear_consumers
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
@@ -31,11 +31,11 @@ READ = [name for name in NAMES if name not in UNREAD]
 ROUNDING = {"halves": 3e-3}  # float16 has eleven bits
 
 
-def with_readings(name: str, path: Path) -> tuple[Model, tuple[Reading, ...]]:
+def with_linear_consumers(name: str, path: Path) -> tuple[Model, tuple[LinearConsumer, ...]]:
     shape = {"input_shape": "1x3x6x6"} if name == "cnn of any size" else {}
     model = opened(network(name), path, **shape)
     there = find_sites(model)
-    return model, find_readings(model, there, analyze_groups(model, there))
+    return model, find_linear_consumers(model, there, analyze_groups(model, there))
 
 
 def whole(matrix: np.ndarray, bias: np.ndarray | None = None):
@@ -54,22 +54,22 @@ def names(model: ir.Model) -> list[str]:
 
 
 def before(model: ir.Model, label: str) -> ir.Node:
-    """Give the node that makes what another reads."""
+    """Return the node that makes what another reads."""
     (node,) = (node for node in model.graph if node_label(node) == label)
     return node.inputs[0].producer()
 
 
 def test_nothing_is_split_only_where_nothing_reads_units(tmp_path):
-    found = {name for name in NAMES if not with_readings(name, tmp_path / "m.onnx")[1]}
+    found = {name for name in NAMES if not with_linear_consumers(name, tmp_path / "m.onnx")[1]}
     assert found == UNREAD
 
 
 @pytest.mark.parametrize("name", READ)
 def test_a_split_at_full_rank_changes_no_output(name, tmp_path):
-    model, readings = with_readings(name, tmp_path / "m.onnx")
+    model, linear_consumers = with_linear_consumers(name, tmp_path / "m.onnx")
     untouched = ir.to_proto(model.ir).SerializeToString(deterministic=True)
-    split = factorize(model.ir, {r.consumer.node: whole(r.matrix) for r in readings})
-    assert len(split.graph) == len(model.graph) + len(readings)
+    split = factorize(model.ir, {r.consumer.node: whole(r.matrix) for r in linear_consumers})
+    assert len(split.graph) == len(model.graph) + len(linear_consumers)
     for count in batches(model):
         feeds = examples(model, count)
         close(run(split, feeds), run(model.ir, feeds), ROUNDING.get(name, 1e-5))
@@ -78,8 +78,8 @@ def test_a_split_at_full_rank_changes_no_output(name, tmp_path):
 
 @pytest.mark.parametrize("name", READ)
 def test_what_is_written_passes_the_checker_and_keeps_names(name, tmp_path):
-    model, readings = with_readings(name, tmp_path / "m.onnx")
-    split = factorize(model.ir, {r.consumer.node: whole(r.matrix) for r in readings})
+    model, linear_consumers = with_linear_consumers(name, tmp_path / "m.onnx")
+    split = factorize(model.ir, {r.consumer.node: whole(r.matrix) for r in linear_consumers})
     save(split, tmp_path / "split.onnx", model)
     proto = onnx.load(tmp_path / "split.onnx")
     onnx.checker.check_model(proto, full_check=True)
@@ -89,8 +89,8 @@ def test_what_is_written_passes_the_checker_and_keeps_names(name, tmp_path):
     old = names(model.ir)
     assert [label for label in names(again) if label in old] == old
     assert max(Counter(names(again)).values()) == 1
-    for reading in readings:
-        label, rank = reading.consumer.node, min(reading.matrix.shape)
+    for linear_consumer in linear_consumers:
+        label, rank = linear_consumer.consumer.node, min(linear_consumer.matrix.shape)
         first = before(again, label)
         assert node_label(first) not in old
         weight = first.inputs[1].const_value.shape
@@ -99,10 +99,10 @@ def test_what_is_written_passes_the_checker_and_keeps_names(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["mlp", "cnn", "transposed", "tokens", "sound", "volume"])
 def test_a_split_at_rank_one_is_the_product_and_costs_what_can_be_counted(name, tmp_path):
-    model, readings = with_readings(name, tmp_path / "m.onnx")
-    reading = max(readings, key=lambda each: min(each.matrix.shape))
-    label, (columns, outputs) = reading.consumer.node, reading.matrix.shape
-    first, second, _ = whole(reading.matrix)
+    model, linear_consumers = with_linear_consumers(name, tmp_path / "m.onnx")
+    linear_consumer = max(linear_consumers, key=lambda each: min(each.matrix.shape))
+    label, (columns, outputs) = linear_consumer.consumer.node, linear_consumer.matrix.shape
+    first, second, _ = whole(linear_consumer.matrix)
     low = factorize(model.ir, {label: (first[:, :1], second[:1], None)})
     same = factorize(model.ir, {label: whole(first[:, :1] @ second[:1])})
     full = min(columns, outputs)
@@ -116,25 +116,25 @@ def test_a_split_at_rank_one_is_the_product_and_costs_what_can_be_counted(name, 
 @pytest.mark.parametrize("name", ["mlp", "cnn", "tokens", "halves", "attention"])
 def test_a_bias_is_put(name, tmp_path):
     """One more on each output is one more before what reads it, an addition node or not."""
-    model, readings = with_readings(name, tmp_path / "m.onnx")
-    reading = readings[-1]
-    label = reading.consumer.node
-    split = factorize(model.ir, {label: whole(reading.matrix, reading.bias + 1)})
+    model, linear_consumers = with_linear_consumers(name, tmp_path / "m.onnx")
+    linear_consumer = linear_consumers[-1]
+    label = linear_consumer.consumer.node
+    split = factorize(model.ir, {label: whole(linear_consumer.matrix, linear_consumer.bias + 1)})
     (node,) = (node for node in model.ir.graph if node_label(node) == label)
-    sums = [outer(node, each, reading) for each in (model.ir, split)]
+    sums = [outer(node, each, linear_consumer) for each in (model.ir, split)]
     feeds = examples(model, 3)
     without, moved = (run(each, feeds)[-1] for each in sums)
     close([moved], [without + 1], ROUNDING.get(name, 1e-5))
 
 
-def outer(node: ir.Node, model: ir.Model, reading: Reading) -> ir.Model:
-    """Give the model with what a node makes, its bias included, as the last output."""
+def outer(node: ir.Node, model: ir.Model, linear_consumer: LinearConsumer) -> ir.Model:
+    """Return the model with what a node makes, its bias included, as the last output."""
     copy = model.clone()
     name = node.outputs[0].name
     (made,) = (value for each in copy.graph for value in each.outputs if value.name == name)
     (use, *rest) = [*made.uses(), None]
     biases = {value.name for value in use.node.inputs} if use is not None else set()
-    if node.op_type == "MatMul" and reading.consumer.bias in biases and rest == [None]:
+    if node.op_type == "MatMul" and linear_consumer.consumer.bias in biases and rest == [None]:
         made = use.node.outputs[0]
     copy.graph.outputs.append(made)
     return copy
@@ -156,17 +156,19 @@ def test_factors_of_a_gemm_end_up_in_its_halves(turned, tmp_path):
         info.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     model = opened(proto, tmp_path / "m.onnx")
     there = find_sites(model)
-    (reading,) = find_readings(model, there, analyze_groups(model, there))
+    (linear_consumer,) = find_linear_consumers(model, there, analyze_groups(model, there))
     feeds = examples(model, 3)
-    for bias in (None, reading.bias):
-        split = factorize(model.ir, {reading.consumer.node: whole(reading.matrix, bias)})
+    for bias in (None, linear_consumer.bias):
+        split = factorize(
+            model.ir, {linear_consumer.consumer.node: whole(linear_consumer.matrix, bias)}
+        )
         close(run(split, feeds), run(model.ir, feeds))
 
 
 def test_a_node_can_be_split_again(tmp_path):
-    model, readings = with_readings("mlp", tmp_path / "m.onnx")
-    label = readings[0].consumer.node
-    first, second, _ = whole(readings[0].matrix)
+    model, linear_consumers = with_linear_consumers("mlp", tmp_path / "m.onnx")
+    label = linear_consumers[0].consumer.node
+    first, second, _ = whole(linear_consumers[0].matrix)
     once = factorize(model.ir, {label: (first, second, None)})
     twice = factorize(once, {label: whole(second)})
     assert max(Counter(names(twice)).values()) == 1
@@ -175,8 +177,8 @@ def test_a_node_can_be_split_again(tmp_path):
 
 
 def test_halves_that_do_not_fit_are_refused(tmp_path):
-    model, readings = with_readings("cnn", tmp_path / "m.onnx")
-    label, matrix = readings[0].consumer.node, readings[0].matrix
+    model, linear_consumers = with_linear_consumers("cnn", tmp_path / "m.onnx")
+    label, matrix = linear_consumers[0].consumer.node, linear_consumers[0].matrix
     first, second, _ = whole(matrix)
     with pytest.raises(ModelError, match="no weighted node is called 'nobody'"):
         factorize(model.ir, {"nobody": (first, second, None)})
@@ -198,7 +200,7 @@ def test_halves_that_do_not_fit_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["grouped", "separable"])
 def test_convolutions_in_groups_are_refused(name, tmp_path):
-    model, _ = with_readings(name, tmp_path / "m.onnx")
+    model, _ = with_linear_consumers(name, tmp_path / "m.onnx")
     node = next(
         n for n in model.graph if "group" in n.attributes and n.attributes["group"].value > 1
     )

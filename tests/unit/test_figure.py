@@ -6,7 +6,7 @@ import pytest
 
 from frivkit.errors import DataError
 from frivkit.experiments.figure import Figure, read_curves
-from frivkit.experiments.gain import Curve
+from frivkit.experiments.gain import WidthCurve
 from tests.papercurves import TARGETS, paper_rows, write_results
 
 ROW = {"figure": "4d", "panel": "prunable", "series": "MLP", "width": 1, "trial": 0, "value": 0.5}
@@ -38,8 +38,8 @@ def test_every_curve_of_the_paper_comes_back_as_it_was_written(tmp_path):
 def test_rows_come_in_any_order_and_widths_are_those_of_the_panel(tmp_path):
     other = {**ROW, "series": "CNN", "width": 0.5}
     first, second = read(tmp_path, {**ROW, "width": 2}, other, ROW)
-    assert first == Curve("prunable", "MLP", (0.5, 1, 2), ((), (0.5,), (0.5,)), "4d")
-    assert second == Curve("prunable", "CNN", (0.5, 1, 2), ((0.5,), (), ()), "4d")
+    assert first == WidthCurve("prunable", "MLP", (0.5, 1, 2), ((), (0.5,), (0.5,)), "4d")
+    assert second == WidthCurve("prunable", "CNN", (0.5, 1, 2), ((0.5,), (), ()), "4d")
 
 
 def test_rows_without_a_panel_and_empty_lines_are_passed_over(tmp_path):
@@ -88,10 +88,10 @@ def test_folder_without_results_is_refused(tmp_path):
 
 class TestChoice:
     curves = (
-        Curve("prunable", "MLP", (1,), ((0.25,),), "4A"),
-        Curve("redundant", "MLP", (1,), ((0.5,),), "4a"),
-        Curve("prunable", "MLP", (1,), ((0.75,),), "4b"),
-        Curve("test accuracy", "MLP", (1,), ((0.9,),), "4a"),
+        WidthCurve("prunable", "MLP", (1,), ((0.25,),), "4A"),
+        WidthCurve("redundant", "MLP", (1,), ((0.5,),), "4a"),
+        WidthCurve("prunable", "MLP", (1,), ((0.75,),), "4b"),
+        WidthCurve("test accuracy", "MLP", (1,), ((0.9,),), "4a"),
     )
 
     def test_figure_without_wishes_takes_all(self):
@@ -104,6 +104,6 @@ class TestChoice:
     def test_other_units_follow_from_the_frivolous_unless_they_were_written(self):
         others = Figure(print, panels=("not prunable",))
         assert [c.values for c in others.choose(self.curves)] == [((0.75,),), ((0.25,),)]
-        written = Curve("not prunable", "MLP", (1,), ((0.6,),), "4b")
+        written = WidthCurve("not prunable", "MLP", (1,), ((0.6,),), "4b")
         found = others.choose([*self.curves, written])
         assert [c.values for c in found] == [((0.75,),), ((0.6,),)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frivkit.errors import DataError, UsageError
-from frivkit.experiments.gain import UNITS, Curve, gain
+from frivkit.experiments.gain import UNITS, WidthCurve, gain
 from tests.papercurves import PANELS, TARGETS, WIDTHS, grown, shares
 
 PLOTS = TARGETS["plots"]
@@ -50,9 +50,9 @@ HARD_TO_READ = {
 }
 
 
-def curves(plot: str) -> list[Curve]:
+def curves(plot: str) -> list[WidthCurve]:
     return [
-        Curve(
+        WidthCurve(
             PANELS[plot.partition("/")[0]],
             series,
             WIDTHS,
@@ -91,8 +91,8 @@ def test_every_published_plot_has_its_printed_gains():
     assert {plot.partition("/")[2] for plot in PLOTS} == set(PRINTED)
 
 
-def slowly(curve: Curve, protocol: str) -> float:
-    """Give the gain by the book: units counted one width after the other."""
+def slowly(curve: WidthCurve, protocol: str) -> float:
+    """Return the gain by the book: units counted one width after the other."""
     counts = [w * sum(v) / len(v) if v else None for w, v in zip(curve.widths, curve.values)]  # noqa: B905
     ratios = [b / a for a, b in pairwise(counts) if a is not None and b is not None]
     if protocol == "reference" and "redundant" in curve.panel and None not in counts[:2]:
@@ -106,7 +106,7 @@ points = st.lists(st.lists(trial, max_size=4).map(tuple), min_size=5, max_size=5
 
 @given(points, st.sampled_from(UNITS), st.sampled_from(("paper", "reference")))
 def test_gain_is_what_counting_units_gives(values, panel, protocol):
-    curve = Curve(panel, "any", WIDTHS, values)
+    curve = WidthCurve(panel, "any", WIDTHS, values)
     found = gain(curve, protocol)
     assert found.value == pytest.approx(slowly(curve, protocol), rel=1e-9, nan_ok=True)
     if found.interval:
@@ -115,11 +115,11 @@ def test_gain_is_what_counting_units_gives(values, panel, protocol):
 
 @given(points, st.floats(0.1, 1))
 def test_gain_does_not_depend_on_the_scale_of_the_shares_or_the_widths(values, scale):
-    curve = Curve("prunable", "any", WIDTHS, values)
+    curve = WidthCurve("prunable", "any", WIDTHS, values)
     scaled = tuple(tuple(scale * value for value in trials) for trials in values)
     widths = tuple(16 * width for width in WIDTHS)
     wanted = gain(curve).value
-    found = gain(Curve("prunable", "any", widths, scaled)).value
+    found = gain(WidthCurve("prunable", "any", widths, scaled)).value
     assert found == pytest.approx(wanted, rel=1e-9, nan_ok=True)
 
 
@@ -127,34 +127,34 @@ def test_gain_does_not_depend_on_the_scale_of_the_shares_or_the_widths(values, s
 @pytest.mark.parametrize("panel", UNITS)
 def test_constant_share_has_gain_two_and_a_fixed_number_gain_one(panel, protocol):
     values = ((0.3, 0.3),) * 5
-    growing = gain(Curve(panel, "any", WIDTHS, values), protocol)
+    growing = gain(WidthCurve(panel, "any", WIDTHS, values), protocol)
     assert (growing.value, growing.interval) == (2, (2, 2))
-    assert gain(Curve(panel, "any", WIDTHS, values, fixed=True), protocol).value == 1
+    assert gain(WidthCurve(panel, "any", WIDTHS, values, fixed=True), protocol).value == 1
 
 
 def test_only_widths_a_factor_of_two_apart_count():
-    curve = Curve("prunable", "any", (1, 2, 3, 6), ((0.1,), (0.2,), (0.9,), (0.45,)))
+    curve = WidthCurve("prunable", "any", (1, 2, 3, 6), ((0.1,), (0.2,), (0.9,), (0.45,)))
     assert gain(curve).factors == (4, 1)
-    assert math.isnan(gain(Curve("prunable", "any", (1, 3), ((0.1,), (0.2,)))).value)
+    assert math.isnan(gain(WidthCurve("prunable", "any", (1, 3), ((0.1,), (0.2,)))).value)
 
 
 def test_first_doubling_is_dropped_by_its_place_though_it_has_no_trials():
-    curve = Curve("redundant", "any", (0.25, 0.5, 1, 2), ((), (0.2,), (0.3,), (0.3,)))
+    curve = WidthCurve("redundant", "any", (0.25, 0.5, 1, 2), ((), (0.2,), (0.3,), (0.3,)))
     assert gain(curve, "reference").factors == pytest.approx((3, 2))
 
 
 class TestInterval:
     def test_single_trial_has_none(self):
-        assert gain(Curve("prunable", "any", (1, 2), ((0.2,), (0.3, 0.4)))).interval is None
+        assert gain(WidthCurve("prunable", "any", (1, 2), ((0.2,), (0.3, 0.4)))).interval is None
 
     def test_width_that_does_not_count_needs_no_second_trial(self):
-        curve = Curve("prunable", "any", (1, 2, 7), ((0.2, 0.3), (0.3, 0.4), (0.5,)))
+        curve = WidthCurve("prunable", "any", (1, 2, 7), ((0.2, 0.3), (0.3, 0.4), (0.5,)))
         assert gain(curve).interval is not None
 
     def test_same_seed_gives_the_same_ends_and_another_does_not(self):
         generator = np.random.default_rng(3)
         values = tuple(tuple(generator.uniform(0.1, 0.9, 5).tolist()) for _ in WIDTHS)
-        curve = Curve("prunable", "any", WIDTHS, values)
+        curve = WidthCurve("prunable", "any", WIDTHS, values)
         assert gain(curve, seed=1) == gain(curve, seed=1)
         assert gain(curve, seed=1).interval != gain(curve, seed=2).interval
 
@@ -166,31 +166,31 @@ class TestInterval:
         inside = 0
         for _ in range(400):
             drawn = truth[:, None] * (1 + 0.05 * generator.standard_normal((5, trials)))
-            curve = Curve("redundant", "any", WIDTHS, tuple(map(tuple, drawn.tolist())))
+            curve = WidthCurve("redundant", "any", WIDTHS, tuple(map(tuple, drawn.tolist())))
             low, high = gain(curve).interval
             inside += low <= wanted <= high
         assert least <= inside / 400 < 1
 
     def test_units_from_none_at_all_leave_it_open_above(self):
-        curve = Curve("prunable", "any", (1, 2), ((0, 0, 0.3), (0.5, 0.5, 0.5)))
+        curve = WidthCurve("prunable", "any", (1, 2), ((0, 0, 0.3), (0.5, 0.5, 0.5)))
         low, high = gain(curve).interval
         assert low > 2
         assert high == math.inf
 
 
 def test_units_that_come_from_none_have_an_infinite_gain_and_none_at_all_no_gain():
-    assert gain(Curve("prunable", "any", (1, 2), ((0.0,), (0.1,)))).value == math.inf
-    none = gain(Curve("prunable", "any", (1, 2, 4), ((0.0,), (0.0,), (0.0,))))
+    assert gain(WidthCurve("prunable", "any", (1, 2), ((0.0,), (0.1,)))).value == math.inf
+    none = gain(WidthCurve("prunable", "any", (1, 2, 4), ((0.0,), (0.0,), (0.0,))))
     assert math.isnan(none.value)
     assert none.interval is None
 
 
 def test_curve_tells_means_deviations_and_sizes():
-    curve = Curve("prunable", "any", (1, 2), ((0.1, 0.3), ()))
+    curve = WidthCurve("prunable", "any", (1, 2), ((0.1, 0.3), ()))
     assert curve.means == (pytest.approx(0.2), pytest.approx(NAN, nan_ok=True))
     assert curve.deviations == (pytest.approx(0.1), pytest.approx(NAN, nan_ok=True))
     assert curve.sizes == (1, 2)
-    assert Curve("prunable", "any", (1, 2), ((), ()), fixed=True).sizes == (1, 1)
+    assert WidthCurve("prunable", "any", (1, 2), ((), ()), fixed=True).sizes == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -206,14 +206,14 @@ def test_curve_tells_means_deviations_and_sizes():
 )
 def test_curve_that_cannot_be_is_refused(widths, values, words):
     with pytest.raises(DataError, match=words):
-        Curve("prunable", "any", widths, values)
+        WidthCurve("prunable", "any", widths, values)
 
 
 def test_what_counts_no_units_has_no_gain_and_no_complement():
-    accuracy = Curve("test accuracy", "any", (1, 2), ((0.5,), (0.6,)))
+    accuracy = WidthCurve("test accuracy", "any", (1, 2), ((0.5,), (0.6,)))
     with pytest.raises(UsageError, match="'test accuracy' counts no units"):
         gain(accuracy)
     with pytest.raises(UsageError, match="no complement"):
         accuracy.complement()
     with pytest.raises(UsageError, match="no protocol is named 'both'"):
-        gain(Curve("prunable", "any", (1, 2), ((0.5,), (0.6,))), "both")
+        gain(WidthCurve("prunable", "any", (1, 2), ((0.5,), (0.6,))), "both")

@@ -15,7 +15,7 @@ from frivkit.graph.instrument.gram_outputs import with_grams
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.progress import Silent
-from frivkit.runtime.moment_pass import run_sums
+from frivkit.runtime.moment_pass import accumulate_moments
 from frivkit.runtime.session import Device
 from frivkit.units.moments import Moments, merged
 from frivkit_unit_selectors.selectors import LOCATION, MAP
@@ -55,7 +55,7 @@ def stored(model: Model, folder: Path, **more: object) -> Dataset:
 
 
 def reference(proto: onnx.ModelProto, model: Model, data: Dataset) -> dict[str, np.ndarray]:
-    """Give the activations of all sites; where the batch is fixed, fill it up with zeros."""
+    """Return the activations of all sites; where the batch is fixed, fill it up with zeros."""
     names = [site.name for site in find_sites(model).sites]
     proto = onnx.ModelProto.FromString(proto.SerializeToString())
     known = {output.name for output in proto.graph.output}
@@ -88,7 +88,7 @@ def test_sums_are_those_of_numpy_on_reference_activations(tmp_path, name, select
     data = stored(model, tmp_path)
     activations = reference(proto, model, data)
     sites = find_sites(model).sites
-    found = run_sums(
+    found = accumulate_moments(
         model, sites, selector, data, DEVICE,
         memory=1 << 26, progress=Silent(), groups=3, exact=exact,
     )  # fmt: skip
@@ -111,7 +111,7 @@ def test_float16_activations_are_summed_in_float32(tmp_path):
     (site, *_) = find_sites(model).sites
     rows = reference(NETS["halves"](), model, data)[site.name]
     rows = np.moveaxis(rows, site.axis, -1).reshape(-1, site.width)
-    found = run_sums(
+    found = accumulate_moments(
         model, [site], MAP, data, DEVICE, memory=1 << 26, progress=Silent(), groups=1, exact=False
     )[site.name][0]
     assert found.gram.dtype == np.float64
@@ -168,7 +168,7 @@ def test_precision_holds_whatever_the_mean(tmp_path, ratio):
     truth = np.cov(np.maximum(x, 0).astype(np.float64).T, ddof=0)
     scale = np.linalg.eigvalsh(truth)[-1]
     for exact, bound in ((False, 1e-6), (True, 1e-11)):
-        found = run_sums(
+        found = accumulate_moments(
             model, sites, MAP, data, DEVICE,
             memory=1 << 28, progress=Silent(), groups=10, exact=exact,
         )["u"]  # fmt: skip
@@ -181,7 +181,7 @@ def test_groups_are_runs_of_consecutive_examples(tmp_path):
     x = np.arange(300, dtype=np.float32).reshape(100, 3)
     np.savez(tmp_path / "d.npz", x=x)
     data = open_data(f"npz:{tmp_path / 'd.npz'}", model.inputs)
-    parts = run_sums(
+    parts = accumulate_moments(
         model, find_sites(model).sites, MAP, data, DEVICE,
         memory=1 << 26, progress=Silent(), groups=4, exact=True,
     )["u"]  # fmt: skip

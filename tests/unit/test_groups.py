@@ -50,11 +50,11 @@ def found_in(proto, tmp_path, output=None):
 def test_which_layers_cannot_be_thinned_and_why(name, tmp_path):
     found, groups = found_in(network(name), tmp_path)
     reasons = {site.layer: groups.reason(site.name) for site in found.sites}
-    held = {layer: reason for layer, reason in reasons.items() if reason is not None}
+    locked = {layer: reason for layer, reason in reasons.items() if reason is not None}
     expected = HELD.get(name, {})
-    assert list(held) == list(expected)
+    assert list(locked) == list(expected)
     for layer, part in expected.items():
-        assert part in held[layer]
+        assert part in locked[layer]
 
 
 def by_layer(found, groups):
@@ -157,11 +157,11 @@ def test_units_on_places_of_a_tensor_without_units(tmp_path):
     _, groups = found_in(proto, tmp_path)
     assert groups.free[groups.of["s"]].tolist() == [True, True, False, False, False]
     assert groups.free[groups.of["r"]].all()
-    assert set(groups.held.values()) == {"e/Add: met by 'c', where other units or none lie"}
+    assert set(groups.locked.values()) == {"e/Add: met by 'c', where other units or none lie"}
 
 
 def read_by(node, tmp_path, opset=17, **weights):
-    """Give why the five units of ``r`` cannot leave, which ``node`` reads."""
+    """Return why the five units of ``r`` cannot leave, which ``node`` reads."""
     proto = written(
         f"""g (float[N, 3, 4, 4] x) => (float[N, 2] y) {{
           a = Conv (x, w)
@@ -282,10 +282,10 @@ def test_a_long_stage_is_fast(tmp_path):
     layouts = {name: ((name, whole),) for name in names}
     model = opened(network("mlp"), tmp_path / "m.onnx")
     begin = perf_counter()
-    ties = assign_groups(model.graph, SiteMap(sites, (coupling,), (), {}, layouts))
+    assignment = assign_groups(model.graph, SiteMap(sites, (coupling,), (), {}, layouts))
     assert perf_counter() - begin < 2
-    assert ties.count == 512
-    assert all((of == np.arange(512)).all() for of in ties.of.values())
+    assert assignment.count == 512
+    assert all((of == np.arange(512)).all() for of in assignment.of.values())
 
 
 def test_positions_of_a_flattened_part():

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import PerturbedModel as FilePath
 
 import numpy as np
 import onnx
@@ -18,7 +18,7 @@ from frivkit.graph.model import Model
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
 from frivkit.runtime import session
-from frivkit.runtime.perturbed_model import Intact, Path
+from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
 from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
 from frivkit.units.selector import UnitSelector
@@ -53,10 +53,10 @@ class Case:
     def output(self) -> str:
         return self.model.output()
 
-    def path(self, *sites: Site) -> Path:
-        return Path(self.model, sites, self.output, DEVICE, MEMORY)
+    def path(self, *sites: Site) -> PerturbedModel:
+        return PerturbedModel(self.model, sites, self.output, DEVICE, MEMORY)
 
-    def run(self, path: Path, mask: Mask, selector: UnitSelector = MAP) -> np.ndarray:
+    def run(self, path: PerturbedModel, mask: Mask, selector: UnitSelector = MAP) -> np.ndarray:
         return path.run(path.prepare(self.inputs), mask, selector)
 
 
@@ -94,7 +94,7 @@ def ones(*sites: Site, selector: UnitSelector = MAP) -> Mask:
     return Mask({site.name: np.ones(selector.count(site), np.bool_) for site in sites})
 
 
-def without(site: Site, unit: int, selector: UnitSelector) -> Mask:
+def keep_mask(site: Site, unit: int, selector: UnitSelector) -> Mask:
     keep = np.ones(selector.count(site), np.bool_)
     keep[unit] = False
     return Mask({site.name: keep})
@@ -106,7 +106,7 @@ def some_units(site: Site, selector: UnitSelector) -> list[int]:
 
 
 def multiplied(proto: onnx.ModelProto, name: str, factor: np.ndarray) -> onnx.ModelProto:
-    """Give a copy in which whoever reads a tensor reads it times a constant."""
+    """Return a copy in which whoever reads a tensor reads it times a constant."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     at, node = next((i, n) for i, n in enumerate(copy.graph.node) if name in n.output)
@@ -118,7 +118,7 @@ def multiplied(proto: onnx.ModelProto, name: str, factor: np.ndarray) -> onnx.Mo
 
 
 def edited(case: Case, site: Site, mask: Mask, selector: UnitSelector) -> np.ndarray:
-    """Give the output with a site times a constant, by neither our graphs nor our engine."""
+    """Return the output with a site times a constant, by neither our graphs nor our engine."""
     factor = selector.mask(site, mask.keep[site.name])[np.newaxis].astype(case.plain.dtype)
     copy = multiplied(network(case.name), site.name, factor)
     if case.name in BEYOND_REFERENCE:
@@ -127,7 +127,7 @@ def edited(case: Case, site: Site, mask: Mask, selector: UnitSelector) -> np.nda
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Give the largest difference as a share of the largest entry (at least 1)."""
+    """Return the largest difference as a share of the largest entry (at least 1)."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     return float(np.abs(a - b).max() / max(1.0, np.abs(b).max()))
 
@@ -138,7 +138,7 @@ def test_masks_of_ones_change_no_bit(name, tmp_path):
     made = case(name, tmp_path)
     assert np.isfinite(made.plain.astype(np.float64)).all()
     same = np.testing.assert_array_equal
-    same(Intact(made.model, made.output, DEVICE, MEMORY).run(made.inputs), made.plain)
+    same(BaselineModel(made.model, made.output, DEVICE, MEMORY).run(made.inputs), made.plain)
     sites = made.found.sites
     if len(sites) > 1:
         same(made.run(made.path(*sites), ones(*sites)), made.plain)
@@ -157,7 +157,7 @@ def test_a_masked_unit_is_a_unit_times_zero(name, tmp_path):
         entry = path.prepare(made.inputs)
         for selector in (MAP, LOCATION):
             for unit in some_units(site, selector):
-                mask = without(site, unit, selector)
+                mask = keep_mask(site, unit, selector)
                 found = path.run(entry, mask, selector)
                 wanted = edited(made, site, mask, selector)
                 assert distance(found, wanted) < ROUNDING.get(name, 1e-5), (site.layer, unit)
@@ -187,7 +187,7 @@ def test_what_lies_behind_a_site_gives_what_the_whole_gives(name, tmp_path):
     for site in sites:
         path = made.path(site)
         for selector in (MAP, LOCATION):
-            mask = without(site, selector.count(site) // 2, selector)
+            mask = keep_mask(site, selector.count(site) // 2, selector)
             found = made.run(path, mask, selector)
             assert distance(found, run_whole(mask, selector)) < bound
         assert distance(made.run(path, ones(site)), made.plain) < bound
@@ -237,7 +237,7 @@ def test_the_last_of_a_fixed_batch_may_be_short(name, tmp_path):
 def test_one_mask_may_act_on_several_sites(tmp_path):
     made = case("residual", tmp_path)
     a, *_, b = made.found.sites
-    mask = Mask({**without(a, 1, MAP).keep, **without(b, 2, MAP).keep})
+    mask = Mask({**keep_mask(a, 1, MAP).keep, **keep_mask(b, 2, MAP).keep})
     factors = {site.name: MAP.mask(site, mask.keep[site.name])[np.newaxis] for site in (a, b)}
     copy = network("residual")
     for name, factor in factors.items():
@@ -260,10 +260,10 @@ def test_tapped_leaves_out_what_lies_behind(tmp_path):
 def test_weights_that_go_by_file_give_the_same(name, tmp_path, monkeypatch):
     made = case(name, tmp_path)
     site = made.found.sites[0]
-    inline = made.run(made.path(site), without(site, 0, MAP))
+    inline = made.run(made.path(site), keep_mask(site, 0, MAP))
     monkeypatch.setattr(session, "LARGEST_INLINE", 0)
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(session.tempfile, "tempdir", str(folder))
-    np.testing.assert_array_equal(made.run(made.path(site), without(site, 0, MAP)), inline)
+    np.testing.assert_array_equal(made.run(made.path(site), keep_mask(site, 0, MAP)), inline)
     assert list(folder.iterdir()) == []

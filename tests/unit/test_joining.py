@@ -12,7 +12,7 @@ from frivkit.graph.sites.groups import find_groups
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.sites.site_weights import weights_of
 from frivkit.graph.surgery.narrow import narrow
-from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.perturbed_model import Path as Way
 from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
@@ -34,7 +34,7 @@ WEIGHTS = {"wa": (6, 4), "wb": (6, 5)}
 
 
 def beside(more, **weights):
-    """Give two layers, of 4 units and of 5, and what is made of them."""
+    """Return two layers, of 4 units and of 5, and what is made of them."""
     return written(BESIDE.format(more=more), **WEIGHTS, **weights)
 
 
@@ -238,14 +238,14 @@ def test_masks_on_joined_layers_do_what_they_say(name, pattern, tmp_path):
     model = read(name, tmp_path)
     feeds, output = examples(model, 5), model.output()
     sites = find_sites(model, None, (pattern,)).sites
-    intact = Intact(model, output, Device(threads=1), 1 << 30).run(feeds)
+    baseline = BaselineModel(model, output, Device(threads=1), 1 << 30).run(feeds)
 
     def masked(chosen, flags):
         way = Way(model, chosen, output, Device(threads=1), 1 << 30)
         return way.run(way.prepare(feeds), Mask(flags), MAP)
 
     ones = {site.name: np.ones(site.width, bool) for site in sites}
-    np.testing.assert_array_equal(masked(list(sites), ones), intact)
+    np.testing.assert_array_equal(masked(list(sites), ones), baseline)
     (joined, *_) = [site for site in sites if site.op == "Concat"]
     changed = 0
     for unit in range(joined.width):
@@ -253,7 +253,7 @@ def test_masks_on_joined_layers_do_what_they_say(name, pattern, tmp_path):
         zeroed = masked([joined], {joined.name: flags})
         (wanted,) = ran(multiplied(model, joined, unit), feeds, output)
         np.testing.assert_allclose(zeroed, wanted, rtol=0, atol=1e-6)
-        changed += not np.array_equal(zeroed, intact)
+        changed += not np.array_equal(zeroed, baseline)
     assert changed > 1
 
 

@@ -102,7 +102,7 @@ class Chain:
 
 
 def units_lie(array: np.ndarray, layout: Layout) -> bool:
-    """Tell whether each position along the axis holds the units that a layout says."""
+    """Whether each position along the axis holds the units that a layout says."""
     units = layout.units
     for at, axis in enumerate(layout.axes):
         repeats, rest = divmod(array.shape[axis], units.shape[at])

@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 
 from frivkit.errors import UsageError
-from frivkit.hooks.options import NoOptions, parse_options, share_out, split_pairs
+from frivkit.hooks.options import NoOptions, distribute, parse_options, split_pairs
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def test_field_of_a_type_that_no_text_gives_is_the_author_s_mistake():
 
 def test_options_go_to_whoever_has_them():
     given = {"lr": "1", "init": "he", "depth": "2"}
-    assert share_out(given, Net, Recipe) == (
+    assert distribute(given, Net, Recipe) == (
         {"init": "he", "depth": "2"},
         {"lr": "1", "depth": "2"},
     )
@@ -83,7 +83,7 @@ def test_options_go_to_whoever_has_them():
 
 def test_option_that_nobody_has_is_refused():
     with pytest.raises(UsageError, match="did you mean bias"):
-        share_out({"biass": "1"}, Net, Recipe)
+        distribute({"biass": "1"}, Net, Recipe)
 
 
 @pytest.mark.parametrize("pairs", [["lr"], ["=1"], [""], ["lr=1", "lr=2"]])

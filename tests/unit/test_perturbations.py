@@ -21,7 +21,7 @@ from frivkit.runtime.perturbed_model import Path
 from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
 from frivkit.units.perturbations import (
-    Fold,
+    LinearReplacement,
     Noise,
     Perturbation,
     WeightKnockout,
@@ -65,13 +65,13 @@ class Case:
             given[site.name] = edit(site, value)
         return run(fed(self.proto, given), [self.output], {**self.inputs, **given})[0]
 
-    def within(self, found: np.ndarray, wanted: np.ndarray) -> bool:
+    def for_budget(self, found: np.ndarray, wanted: np.ndarray) -> bool:
         a, b = found.astype(np.float64), wanted.astype(np.float64)
         return np.abs(a - b).max() <= ROUNDING.get(self.name, 2e-5) * max(1.0, np.abs(b).max())
 
 
 def fed(proto: onnx.ModelProto, given: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """Give a copy in which tensors are inputs rather than computed."""
+    """Return a copy in which tensors are inputs rather than computed."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     for name, array in given.items():
@@ -96,7 +96,7 @@ def run(
 
 
 def computed_here(case: Case) -> list[Site]:
-    """Give the sites whose tensor a node of the main graph writes (the test can cut there)."""
+    """Return the sites whose tensor a node of the main graph writes (the test can cut there)."""
     written = {name for node in case.proto.graph.node for name in node.output}
     return [site for site in case.found.sites if site.name in written]
 
@@ -117,9 +117,11 @@ def test_noise_is_added_in_standard_deviations_of_each_example(name, tmp_path):
         return (wide + 0.7 * spread * drawn).astype(value.dtype)
 
     for site in sites:
-        assert case.within(case.perturbed(noise(site), site), case.expected(edit, site)), site.layer
+        assert case.for_budget(case.perturbed(noise(site), site), case.expected(edit, site)), (
+            site.layer
+        )
     if len(sites) > 1:
-        assert case.within(case.perturbed(noise(*sites), *sites), case.expected(edit, *sites))
+        assert case.for_budget(case.perturbed(noise(*sites), *sites), case.expected(edit, *sites))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -141,11 +143,11 @@ def test_a_fold_maps_units_alike_at_every_place(name, tmp_path):
 
     sites = computed_here(case)
     for site in sites:
-        found = case.perturbed(Fold({site.name: maps[site.name]}), site)
-        assert case.within(found, case.expected(edit, site)), site.layer
+        found = case.perturbed(LinearReplacement({site.name: maps[site.name]}), site)
+        assert case.for_budget(found, case.expected(edit, site)), site.layer
     if len(sites) > 1:
-        fold = Fold({site.name: maps[site.name] for site in sites})
-        assert case.within(case.perturbed(fold, *sites), case.expected(edit, *sites))
+        fold = LinearReplacement({site.name: maps[site.name] for site in sites})
+        assert case.for_budget(case.perturbed(fold, *sites), case.expected(edit, *sites))
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn", "residual", "tokens", "channels last"])
@@ -153,13 +155,13 @@ def test_a_diagonal_fold_is_a_mask(name, tmp_path):
     case = Case(name, tmp_path)
     for site in case.found.sites:
         keep = np.arange(site.width) % 2 == 0
-        fold = Fold({site.name: (np.diag(keep.astype(float)), np.zeros(site.width))})
+        fold = LinearReplacement({site.name: (np.diag(keep.astype(float)), np.zeros(site.width))})
         masked = case.perturbed(Mask({site.name: keep}), site)
-        assert case.within(case.perturbed(fold, site), masked)
+        assert case.for_budget(case.perturbed(fold, site), masked)
 
 
 def with_weights(proto: onnx.ModelProto, edited: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """Give a copy with other weights, wherever the file keeps them."""
+    """Return a copy with other weights, wherever the file keeps them."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     for tensor in copy.graph.initializer:
@@ -190,8 +192,8 @@ def test_edited_weights_are_those_of_an_edited_file(name, kind, tmp_path):
                 edited[weight.name] = after
         (wanted,) = run(with_weights(case.proto, edited), [case.output], case.inputs)
         (plain,) = run(case.proto, [case.output], case.inputs)
-        assert not case.within(plain, wanted)  # else the edit might not be there at all
-        assert case.within(case.perturbed(change, *sites), wanted), [s.layer for s in sites]
+        assert not case.for_budget(plain, wanted)  # else the edit might not be there at all
+        assert case.for_budget(case.perturbed(change, *sites), wanted), [s.layer for s in sites]
 
 
 def test_knocked_out_weights_are_zero_and_nested():
@@ -283,9 +285,9 @@ def test_weights_that_are_computed_are_refused(tmp_path):
 
 
 def test_an_identity_is_idle():
-    assert Fold({"s": (np.eye(3), np.zeros(3))}).idle
-    assert not Fold({"s": (np.eye(3), np.ones(3))}).idle
-    assert not Fold({"s": (2 * np.eye(3), np.zeros(3))}).idle
+    assert LinearReplacement({"s": (np.eye(3), np.zeros(3))}).idle
+    assert not LinearReplacement({"s": (np.eye(3), np.ones(3))}).idle
+    assert not LinearReplacement({"s": (2 * np.eye(3), np.zeros(3))}).idle
 
 
 @pytest.mark.parametrize("name", ["frivkit.mask/h", "frivkit-noise/h"])

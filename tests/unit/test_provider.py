@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frivkit.errors import ModelError
 from frivkit.graph.sites.site_map import find_sites
-from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.perturbed_model import Path as Way
 from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
@@ -99,7 +99,7 @@ def test_a_file_that_is_no_model(what, tmp_path):
 
 
 def change(**fields):
-    """Give a function that sets fields of a model's parts, found by dotted path."""
+    """Return a function that sets fields of a model's parts, found by dotted path."""
 
     def apply(proto: onnx.ModelProto) -> None:
         for path, value in fields.items():
@@ -198,7 +198,7 @@ def test_functions_are_put_in_place(tmp_path):
     proto.opset_import.append(opsets[1])
     proto.graph.node[1].op_type, proto.graph.node[1].domain = "Bend", "own"
     (site,) = find_sites(load(saved(proto, tmp_path), {})).sites
-    assert (site.layer, site.width, site.readers) == ("a", 5, ("y/Gemm",))
+    assert (site.layer, site.width, site.consumers) == ("a", 5, ("y/Gemm",))
 
 
 # Numbers outside the model's file: where it says they are, what is there, and what is wrong.
@@ -230,7 +230,7 @@ def test_weights_in_a_file_that_is_not_as_said(what, where, tmp_path):
 
 
 def with_tensor(where: str) -> tuple[onnx.ModelProto, TensorProto]:
-    """Give a network and one of its tensors of 6 x 5: a weight, a constant, one of a branch."""
+    """Return a network and one of its tensors of 6 x 5: a weight, a constant, one of a branch."""
     if where == "weight":
         proto = net()
         return proto, proto.graph.initializer[0]
@@ -258,11 +258,13 @@ def test_weights_in_a_file_are_used_and_count_for_the_digest(where, tmp_path, mo
     proto, tensor = with_tensor(where)
     x = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
     inside = load(saved(proto, tmp_path), {})
-    wanted = Intact(inside, "y", Device(), 1 << 20).run({"x": x})
+    wanted = BaselineModel(inside, "y", Device(), 1 << 20).run({"x": x})
     (tmp_path / "w.bin").write_bytes(moved_out(tensor, "w.bin"))
     monkeypatch.chdir(tmp_path.parent)
     model = load(saved(proto, tmp_path), {})
-    np.testing.assert_array_equal(Intact(model, "y", Device(), 1 << 20).run({"x": x}), wanted)
+    np.testing.assert_array_equal(
+        BaselineModel(model, "y", Device(), 1 << 20).run({"x": x}), wanted
+    )
     assert (model.parameters, len(find_sites(model).sites)) == (
         inside.parameters,
         len(find_sites(inside).sites),

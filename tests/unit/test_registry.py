@@ -55,7 +55,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """Give an empty site, forgotten by the import system afterwards."""
+    """Return an empty site, forgotten by the import system afterwards."""
     monkeypatch.syspath_prepend(tmp_path)
     yield Site(tmp_path)
     forget(tmp_path)
@@ -63,7 +63,7 @@ def site(tmp_path, monkeypatch):
 
 @pytest.fixture
 def echo(monkeypatch):
-    """Give the folder of the good third-party distribution, on ``sys.path``."""
+    """Return the folder of the good third-party distribution, on ``sys.path``."""
     folder = THIRDPARTY / "frivkit-echo"
     monkeypatch.syspath_prepend(folder)
     yield folder

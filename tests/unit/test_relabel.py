@@ -7,7 +7,7 @@ from scipy import stats
 from frivkit.data import Dataset, DataSpec, open_data
 from frivkit.errors import DataError, UsageError
 from frivkit.experiments.train import divided
-from frivkit_datasets.gaussian import GaussianRecords
+from frivkit_datasets.gaussian import GaussianSource
 
 RANDOM = "labels=random"
 
@@ -74,4 +74,4 @@ def test_wrong_requests_are_refused():
 def test_data_without_labels_have_none_to_replace():
     spec = DataSpec.parse(f"gaussian?{RANDOM}&split=train")
     with pytest.raises(DataError, match="no labels to replace"):
-        Dataset(spec, GaussianRecords({"x": (3,)}, 0, 5))
+        Dataset(spec, GaussianSource({"x": (3,)}, 0, 5))

@@ -23,7 +23,7 @@ INDEX = {"index", "opset", "domains"}
 
 def at(axis: int, **more: int) -> Kept:
     """Say that the eight units lie on another axis, with places moved."""
-    return Kept(Layout.of(axis, 8, **more), places=True)
+    return Kept(Layout.of(axis, 8, **more), moves_positions=True)
 
 
 def case(node: str, layout: Layout, wanted: Any, **more: Any) -> Any:
@@ -50,13 +50,13 @@ def ints(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.int64)
 
 
-MAPS_BENT, MAPS_MOVED = Kept(MAPS, nonlinear=True), Kept(MAPS, places=True)
-ROWS_MOVED, FLAT_MOVED = Kept(ROWS, places=True), Kept(FLAT, places=True)
+MAPS_BENT, MAPS_MOVED = Kept(MAPS, nonlinear=True), Kept(MAPS, moves_positions=True)
+ROWS_MOVED, FLAT_MOVED = Kept(ROWS, moves_positions=True), Kept(FLAT, moves_positions=True)
 BOUND = np.float32(1)
 
 
 def lying(units, *axes):
-    return Kept(Layout(axes or (1,), np.array(units)), places=True)
+    return Kept(Layout(axes or (1,), np.array(units)), moves_positions=True)
 
 
 KEPT = [
@@ -119,7 +119,7 @@ KEPT = [
     case("y = Unsqueeze <axes = [1]> (x)", ROWS, at(3), opset=11),
     case("y = MatMul (x, w)", MAPS, MAPS_MOVED, w=(4, 7)),
     case("y = MatMul (w, x)", ROWS, ROWS_MOVED, w=(3, 5), index=1),
-    case("y = MatMul (x, t)", MAPS, Kept(Layout.of(2, 8), places=True), t=(2, 1, 1, 4, 3)),
+    case("y = MatMul (x, t)", MAPS, Kept(Layout.of(2, 8), moves_positions=True), t=(2, 1, 1, 4, 3)),
     case("y = Pad (x, p)", MAPS, lying([-1, *range(8), -1]), p=ints(0, 1, 0, 0, 0, 1, 0, 0)),
     case("y = Pad (x, p)", MAPS, lying([*range(1, 8), -1]), p=ints(0, -1, 0, 0, 0, 1, 0, 0)),
     case("y = Slice (x, a, b, c)", MAPS, lying([*range(1, 8)]), a=ints(1), b=ints(8), c=ints(1)),

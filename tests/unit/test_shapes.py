@@ -13,7 +13,7 @@ from frivkit.graph.model import Model
 from frivkit.graph.shapes import batch_first, example_sizes, infer_shapes
 from frivkit.runtime import shape_probe as probe
 from frivkit.runtime.session import Device
-from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit_onnx.provider import load
 from tests.handmade import written
 from tests.nets import network, opened
@@ -181,10 +181,10 @@ def test_sizes_of_one_example():
 
 def test_nothing_is_run_where_all_is_inferred(tmp_path, monkeypatch):
     model = read(network("attention"), tmp_path)
-    complete_shapes(model, Device())  # attention's own sizes are open
+    infer_shapes_by_running(model, Device())  # attention's own sizes are open
     monkeypatch.setattr(probe, "Session", None)
     model = read(network("sizes first"), tmp_path)
-    assert complete_shapes(model, Device()) is model
+    assert infer_shapes_by_running(model, Device()) is model
 
 
 @pytest.mark.parametrize("data", [None, Rows(1), Rows(9)])
@@ -192,7 +192,7 @@ def test_a_run_tells_what_inference_leaves_open(tmp_path, data):
     model = read(open_net("N"), tmp_path)
     before = shapes(model)
     assert before["z"] == ["unk__0", "unk__1", "unk__2"]
-    found = complete_shapes(model, Device(), data)
+    found = infer_shapes_by_running(model, Device(), data)
     assert shapes(found)["z"] == ["N", 3, 2]
     assert shapes(found)["m"] == ["N", 3]
     assert shapes(model) == before
@@ -201,7 +201,7 @@ def test_a_run_tells_what_inference_leaves_open(tmp_path, data):
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("data", [None, Rows(1), Rows(9)])
 def test_a_run_takes_as_many_examples_as_the_file_insists_on(tmp_path, data, batch):
-    found = complete_shapes(read(open_net(str(batch)), tmp_path), Device(), data)
+    found = infer_shapes_by_running(read(open_net(str(batch)), tmp_path), Device(), data)
     assert shapes(found)["z"] == [batch, 3, 2]
 
 
@@ -217,27 +217,27 @@ def test_tokens_are_no_examples_however_many(tmp_path):
         }""",
         sizes=np.float32([2, -1, 3]),
     )
-    found = complete_shapes(read(proto, tmp_path), Device())
+    found = infer_shapes_by_running(read(proto, tmp_path), Device())
     assert shapes(found)["z"] == [2, "N", 3]
     assert shapes(found)["u"] == ["N", 2, 3]
 
 
 def test_noise_that_cannot_be_run_leaves_shapes_open(tmp_path):
     model = read(network("foreign"), tmp_path)
-    assert complete_shapes(model, Device()) is model
+    assert infer_shapes_by_running(model, Device()) is model
 
 
 def test_data_that_cannot_be_run_is_an_error(tmp_path):
     with pytest.raises(ModelError, match="ONNX Runtime cannot load"):
-        complete_shapes(read(network("foreign"), tmp_path), Device(), Rows(2))
+        infer_shapes_by_running(read(network("foreign"), tmp_path), Device(), Rows(2))
     with pytest.raises(ModelError, match="ONNX Runtime cannot run"):
-        complete_shapes(read(open_net("N"), tmp_path), Device(), Rows(2, width=7))
+        infer_shapes_by_running(read(open_net("N"), tmp_path), Device(), Rows(2, width=7))
 
 
 def test_no_noise_is_drawn_of_any_size_that_a_file_may_declare(tmp_path):
     text = OPEN.format(batch="N").replace("N, 6", f"N, {6 << 50}")
     model = read(written(text, sizes=np.float32([-1, 3, 2]), w=(3, 2)), tmp_path)
-    assert complete_shapes(model, Device()) is model
+    assert infer_shapes_by_running(model, Device()) is model
 
 
 def test_a_list_of_tensors_has_no_shape(tmp_path):

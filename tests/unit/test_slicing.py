@@ -120,7 +120,7 @@ def test_a_survey_of_what_came_out_finds_what_stayed(name, tmp_path):
     assert {site.name: site.width for site in again.sites} == {
         name: int(flags.sum()) for name, flags in keep.items()
     }
-    assert [site.readers for site in again.sites] == [site.readers for site in found.sites]
+    assert [site.consumers for site in again.sites] == [site.consumers for site in found.sites]
     # Read anew from a file, whose shapes are inferred from the weights, it is the same network.
     fresh = find_sites(opened(ir.to_proto(thin.ir), tmp_path / "thin.onnx"))
     assert [(site.name, site.shape) for site in fresh.sites] == [

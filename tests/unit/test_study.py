@@ -22,7 +22,7 @@ from frivkit.measure.pipeline import Request, analyze, open_study
 from frivkit.measure.study import Study
 from frivkit.runtime.labels import UNDEFINED, labels_of
 from frivkit.runtime.session import Session
-from frivkit.units.masks import Mask, random_order, without
+from frivkit.units.masks import Mask, keep_mask, random_order
 from tests.handmade import written
 from tests.program import write_cnn, write_rows
 
@@ -31,7 +31,7 @@ IMAGE = (1, 8, 8)
 
 @pytest.fixture
 def cnn(tmp_path: Path) -> Request:
-    """Give a request for a net of two convolutions on 30 images."""
+    """Return a request for a net of two convolutions on 30 images."""
     model = write_cnn(tmp_path / "cnn.onnx")
     return Request(model, data=f"npz:{write_rows(tmp_path / 'images.npz', *IMAGE, n=30)}")
 
@@ -41,12 +41,12 @@ def opened(request: Request, cache: Cache | None = None) -> Study:
 
 
 def masks_of(study: Study, layers: Sequence[str], levels: Sequence[float]) -> list[Mask]:
-    """Give a mask of feature maps for each level: the units that go are those of prunability."""
+    """Return a mask of feature maps for each level: the units that go are those of prunability."""
     sites = [site for site in study.sites if site.layer in layers]
     return [
         Mask(
             {
-                s.name: without(random_order(0, s.layer, 0, s.width), round(level * s.width))
+                s.name: keep_mask(random_order(0, s.layer, 0, s.width), round(level * s.width))
                 for s in sites
             }
         )
@@ -59,7 +59,7 @@ def ablated(study: Study, layers: Sequence[str], levels: Sequence[float]) -> NDA
 
 
 def by_hand(request: Request, keep: dict[str, NDArray]) -> NDArray[np.int64]:
-    """Give the labels of a model that multiplies tensors by constants, whole in one batch."""
+    """Return the labels of a model that multiplies tensors by constants, whole in one batch."""
     model = onnx.load(request.model)
     for i, (name, factor) in enumerate(keep.items()):
         for node in model.graph.node:
@@ -125,7 +125,7 @@ def test_unknown_protocol_is_refused(cnn: Request) -> None:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Give a list that grows by the number of masks (0 or more) of every session run."""
+    """Return a list that grows by the number of masks (0 or more) of every session run."""
     seen: list[int] = []
     run = Session.run
 
@@ -141,19 +141,19 @@ def test_equal_masks_run_once_and_masks_that_ablate_nothing_never(
     cnn: Request, runs: list[int]
 ) -> None:
     study = opened(cnn)
-    intact = study.labels()
+    baseline = study.labels()
     runs.clear()
     half, all_ = masks_of(study, ["conv1"], [0.5, 1.0])
     same, none = masks_of(study, ["conv1"], [0.5, 0.0])
     found = study.ablate([none, half, same, none, all_, half], study.units("map"))
     assert runs == [0, 1, 1]  # the entry, then half and all
-    assert np.array_equal(found[0], intact)
-    assert np.array_equal(found[3], intact)
+    assert np.array_equal(found[0], baseline)
+    assert np.array_equal(found[3], baseline)
     assert np.array_equal(found[1], found[2])
     assert np.array_equal(found[1], found[5])
     assert np.array_equal(found[4][:, 0], by_hand(cnn, of_maps(all_)))
     runs.clear()
-    assert np.array_equal(study.ablate([none, none], study.units("map"))[1], intact)
+    assert np.array_equal(study.ablate([none, none], study.units("map"))[1], baseline)
     assert runs == []
 
 

@@ -19,12 +19,12 @@ from filelock import FileLock
 
 from frivkit.errors import DataError, DeviceError, FrivkitError, UsageError
 from frivkit.experiments import progress_table as table
-from frivkit.experiments.jobs import Asked, Found, Plan
-from frivkit.experiments.progress_table import Cell, Table, drawn, duration
+from frivkit.experiments.jobs import JobResult, SweepPlan, SweepRequest
+from frivkit.experiments.progress_table import Cell, ProgressTable, drawn, duration
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.results import Results
 from frivkit.experiments.runner import run
-from frivkit.experiments.workers import Engine
+from frivkit.experiments.workers import WorkerPool
 from frivkit.progress import Progress
 from tests.program import start
 
@@ -41,7 +41,7 @@ class Sum:
         return f"{self.number:012x}"
 
     @property
-    def place(self) -> tuple[str, str]:
+    def table_cell(self) -> tuple[str, str]:
         return "sums", f"{self.number % 3}"
 
     @property
@@ -52,7 +52,7 @@ class Sum:
     def settings(self) -> Mapping[str, Any]:
         return {"number": self.number, "seed": 7}
 
-    def run(self, folder: Path, threads: int, progress: Progress) -> Found:
+    def run(self, folder: Path, threads: int, progress: Progress) -> JobResult:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "begun").touch()
         if self.way == "ends" and not (folder.parent / "ended").exists():
@@ -61,28 +61,30 @@ class Sum:
         if self.way == "fails":
             raise FrivkitError("this cannot be done")
         if self.way == "reason":
-            return Found([{"measurement": "failure", "value": None, "reason": "it went wrong"}])
+            return JobResult([{"measurement": "failure", "value": None, "reason": "it went wrong"}])
         progress.start("adding", self.number)
         progress.advance(self.number)
         rows = [
             {"measurement": "square", "value": self.number**2},
             {"measurement": "pid", "value": 0 if self.way else os.getpid()},
         ]
-        return Found(rows, {"a/numbers": np.arange(self.number)})
+        return JobResult(rows, {"a/numbers": np.arange(self.number)})
 
 
-def plan(*works, settings=None, figures=("T",)):
-    def missing(rows):
+def plan(*jobs, settings=None, figures=("T",)):
+    def remaining_jobs(rows):
         there = {row["work"] for row in rows}
-        left = [work for work in works if work.name not in there]
-        return left, 2 * (len(works) - len(left))
+        left = [job for job in jobs if job.name not in there]
+        return left, 2 * (len(jobs) - len(left))
 
     def points(rows):
         common = {"figure": figures[0], "panel": "prunable", "series": "s", "trial": 0}
         squares = [row["value"] for row in rows if row["measurement"] == "square"]
         return [common | {"width": width, "value": 0.5} for width in sorted(squares)]
 
-    return Plan("sums", figures, settings or {"kind": "sum"}, {"note": "n"}, missing, points)
+    return SweepPlan(
+        "sums", figures, settings or {"kind": "sum"}, {"note": "n"}, remaining_jobs, points
+    )
 
 
 SUMS = [Sum(number, "quiet") for number in range(1, 7)]
@@ -93,7 +95,7 @@ def rows(folder):
 
 
 def same(folder, whole):
-    """Say whether two folders hold the same rows, each once, whatever their order."""
+    """Whether two folders hold the same rows, each once, whatever their order."""
     here, there = (Counter(map(json.dumps, rows(each))) for each in (folder, whole))
     return here == there and set(here.values()) == {1}
 
@@ -107,13 +109,13 @@ def whole(tmp_path_factory):
 
 
 def test_rows_arrays_and_journal_tell_the_same(whole):
-    for work in SUMS:
-        mine = [row for row in rows(whole) if row.get("work") == work.name]
+    for job in SUMS:
+        mine = [row for row in rows(whole) if row.get("work") == job.name]
         assert [(row["rows"], row["measurement"]) for row in mine] == [(2, "square"), (2, "pid")]
-        assert mine[0]["value"] == work.number**2
-        with h5py.File(whole / f"arrays/{work.name}.h5") as file:
-            assert file["a/numbers"][:].tolist() == list(range(work.number))
-            assert json.loads(file.attrs["settings"]) == {"number": work.number, "seed": 7}
+        assert mine[0]["value"] == job.number**2
+        with h5py.File(whole / f"arrays/{job.name}.h5") as file:
+            assert file["a/numbers"][:].tolist() == list(range(job.number))
+            assert json.loads(file.attrs["settings"]) == {"number": job.number, "seed": 7}
             origin = json.loads(file.attrs["provenance"])
             assert file.attrs["encoding-type"] == "frivkit-sweep-arrays"
         assert {"frivkit", "packages", "plugins", "command", "seconds"} <= origin.keys()
@@ -122,8 +124,8 @@ def test_rows_arrays_and_journal_tell_the_same(whole):
     assert journal["settings"] == {"kind": "sum"}
     (done,) = journal["runs"]
     assert (done["title"], done["figures"], done["finished"]) == ("sums", ["T"], True)
-    assert [work["number"] for work in done["works"]] == [1, 2, 3, 4, 5, 6]
-    assert all(work["seconds"] >= 0 and work["networks"] == 2 for work in done["works"])
+    assert [job["number"] for job in done["works"]] == [1, 2, 3, 4, 5, 6]
+    assert all(job["seconds"] >= 0 and job["networks"] == 2 for job in done["works"])
     assert not list((whole / "unfinished").iterdir())
 
 
@@ -136,14 +138,14 @@ def test_second_run_does_nothing_and_changes_nothing(whole):
 
 def test_file_cut_anywhere_is_made_whole_again(whole, tmp_path):
     content = (whole / "results.jsonl").read_bytes()
-    for place in range(0, len(content), 37):
-        folder = tmp_path / str(place)
+    for table_cell in range(0, len(content), 37):
+        folder = tmp_path / str(table_cell)
         folder.mkdir()
         (folder / "run.json").write_bytes((whole / "run.json").read_bytes())
-        (folder / "results.jsonl").write_bytes(content[:place])
+        (folder / "results.jsonl").write_bytes(content[:table_cell])
         swept = run(plan(*SUMS), folder)
-        assert same(folder, whole), place
-        assert swept.found == 2 * (min(12, content[:place].count(b"\n")) // 2)
+        assert same(folder, whole), table_cell
+        assert swept.found == 2 * (min(12, content[:table_cell].count(b"\n")) // 2)
 
 
 def test_rows_that_are_lost_or_double_are_noticed(whole, tmp_path):
@@ -156,14 +158,14 @@ def test_rows_that_are_lost_or_double_are_noticed(whole, tmp_path):
 
 
 def test_several_processes_find_what_one_finds(whole, tmp_path):
-    swept = run(plan(*SUMS), tmp_path, engine=Engine(3))
+    swept = run(plan(*SUMS), tmp_path, engine=WorkerPool(3))
     assert swept.trained == 12
     assert same(tmp_path, whole)
 
 
 def test_several_processes_are_others_than_this_one(tmp_path):
     run(plan(Sum(1), Sum(2)), tmp_path / "one")
-    run(plan(Sum(1), Sum(2)), tmp_path / "two", engine=Engine(2))
+    run(plan(Sum(1), Sum(2)), tmp_path / "two", engine=WorkerPool(2))
     pids = {
         name: {row["value"] for row in rows(tmp_path / name) if row.get("measurement") == "pid"}
         for name in ("one", "two")
@@ -173,27 +175,27 @@ def test_several_processes_are_others_than_this_one(tmp_path):
 
 
 def test_process_that_is_ended_is_told_of_and_made_up_for(tmp_path):
-    works = [Sum(1, "quiet"), Sum(2, "ends"), Sum(3, "quiet"), Sum(4, "quiet")]
+    jobs = [Sum(1, "quiet"), Sum(2, "ends"), Sum(3, "quiet"), Sum(4, "quiet")]
     with pytest.raises(FrivkitError, match=r"ended from outside.* the same command goes on") as e:
-        run(plan(*works), tmp_path, engine=Engine(2))
+        run(plan(*jobs), tmp_path, engine=WorkerPool(2))
     assert "\n" not in str(e.value)
     journal = json.loads((tmp_path / "run.json").read_text())
     assert journal["runs"][0]["finished"] is False
-    swept = run(plan(*works), tmp_path, engine=Engine(2))
+    swept = run(plan(*jobs), tmp_path, engine=WorkerPool(2))
     assert swept.trained + swept.found == 8
-    run(plan(*[Sum(work.number, "quiet") for work in works]), tmp_path / "other")
+    run(plan(*[Sum(job.number, "quiet") for job in jobs]), tmp_path / "other")
     assert same(tmp_path, tmp_path / "other")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_was_done_before_a_failure_is_kept(workers, tmp_path):
-    works = [Sum(1, "quiet"), Sum(2, "quiet"), Sum(3, "fails"), Sum(4, "quiet")]
+    jobs = [Sum(1, "quiet"), Sum(2, "quiet"), Sum(3, "fails"), Sum(4, "quiet")]
     with pytest.raises(FrivkitError, match="this cannot be done"):
-        run(plan(*works), tmp_path, engine=Engine(workers))
+        run(plan(*jobs), tmp_path, engine=WorkerPool(workers))
     there = {row["work"] for row in rows(tmp_path)}
-    assert works[0].name in there
-    assert works[2].name not in there
-    mended = [Sum(work.number, "quiet") for work in works]
+    assert jobs[0].name in there
+    assert jobs[2].name not in there
+    mended = [Sum(job.number, "quiet") for job in jobs]
     run(plan(*mended), tmp_path)
     assert Counter(row["measurement"] for row in rows(tmp_path) if "work" in row) == {
         "square": 4,
@@ -324,7 +326,7 @@ def test_sweep_that_is_ended_goes_on_where_it_stopped(engine, sent, code, tmp_pa
         assert interrupted.startswith("frivkit: interrupted")
     (cut_short,) = json.loads((out / "run.json").read_text())["runs"]
     assert cut_short["finished"] is False
-    (again,) = read_recipe(str(tmp_path / "trial.toml"), Asked("smoke"))
+    (again,) = read_recipe(str(tmp_path / "trial.toml"), SweepRequest("smoke"))
     there = len({row["work"] for row in Results(out / "results.jsonl").measured})
     assert 0 < there < 20
     assert there - len(cut_short["works"]) in (0, 1)
@@ -336,17 +338,17 @@ def test_sweep_that_is_ended_goes_on_where_it_stopped(engine, sent, code, tmp_pa
 
 class TestEngine:
     def test_reads_a_number_of_processes(self):
-        assert Engine.parse("local", 3) == Engine(1, 3)
-        assert Engine.parse("local:12", 1) == Engine(12, 1)
+        assert WorkerPool.parse("local", 3) == WorkerPool(1, 3)
+        assert WorkerPool.parse("local:12", 1) == WorkerPool(12, 1)
 
     @pytest.mark.parametrize("spec", ["local:", "local:0", "local:x", "local:-1", "local:1000"])
     def test_refuses_other_numbers(self, spec):
         with pytest.raises(UsageError, match="give local:N with N processes"):
-            Engine.parse(spec, 1)
+            WorkerPool.parse(spec, 1)
 
     def test_that_is_not_there_is_told_apart(self):
         with pytest.raises(DeviceError, match="no engine is named 'dask'") as error:
-            Engine.parse("dask:10.0.0.1:8786", 1)
+            WorkerPool.parse("dask:10.0.0.1:8786", 1)
         assert error.value.exit_code == 3
 
 
@@ -360,9 +362,9 @@ class TestRecipe:
         self.write(tmp_path, "b.toml", DICE.replace('"T"', '"U"'))
         both = self.write(tmp_path, "both.toml", 'recipes = ["a.toml", "b.toml"]')
         more = self.write(tmp_path, "more.toml", 'title = "all"\nrecipes = ["both.toml", "e7"]')
-        plans = read_recipe(more, Asked("smoke"))
+        plans = read_recipe(more, SweepRequest("smoke"))
         assert [one.figures for one in plans] == [("T",), ("U",), ("E7",)]
-        assert len(read_recipe(both, Asked("smoke"))) == 2
+        assert len(read_recipe(both, SweepRequest("smoke"))) == 2
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -380,17 +382,17 @@ class TestRecipe:
     def test_with_a_mistake_is_refused_in_one_line(self, text, message, tmp_path):
         name = self.write(tmp_path, "loop.toml", text)
         with pytest.raises(UsageError, match=r"recipe \S+loop\.toml") as error:
-            read_recipe(name, Asked("smoke"))
+            read_recipe(name, SweepRequest("smoke"))
         assert message in str(error.value)
         assert "\n" not in str(error.value)
 
     def test_that_is_not_there_is_refused(self):
         with pytest.raises(UsageError, match="no recipe is named 'e77'; did you mean e7"):
-            read_recipe("e77", Asked())
+            read_recipe("e77", SweepRequest())
         with pytest.raises(UsageError, match=r"there is no file nowhere\.toml; give a file, or"):
-            read_recipe("nowhere.toml", Asked())
+            read_recipe("nowhere.toml", SweepRequest())
         with pytest.raises(UsageError, match="take out --data"):
-            read_recipe("e7", Asked(data=("digits",)))
+            read_recipe("e7", SweepRequest(data=("digits",)))
 
 
 class TestTable:
@@ -414,12 +416,12 @@ class TestTable:
 
     def test_draws_over_itself_and_ends_whole(self, monkeypatch, capsys):
         monkeypatch.setattr(table, "BETWEEN", 0.0)
-        live = Table("sums", SUMS, hidden=False)
-        for work in SUMS:
+        live = ProgressTable("sums", SUMS, hidden=False)
+        for job in SUMS:
             live.start("adding", 4)
             live.advance(2)
             live.finish()
-            live.done(work)
+            live.done(job)
         live.close()
         shown = capsys.readouterr().err
         assert "; adding 2/4" in shown
@@ -431,7 +433,7 @@ class TestTable:
         assert all(frame.endswith("\x1b[4F") for frame in frames[1:-1])
 
     def test_shows_nothing_where_it_is_hidden(self, capsys):
-        live = Table("sums", SUMS, hidden=True)
+        live = ProgressTable("sums", SUMS, hidden=True)
         live.done(SUMS[0])
         live.close()
         assert capsys.readouterr().err == ""

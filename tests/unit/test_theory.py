@@ -16,7 +16,7 @@ from frivkit_redundancy.spectrum import Spectrum
 
 
 def dense(hidden, shift, output, bias):
-    """Give ``relu(x @ hidden + shift) @ output + bias`` with its first layer called fc1."""
+    """Return ``relu(x @ hidden + shift) @ output + bias`` with its first layer called fc1."""
     hidden, output = np.asarray(hidden, float), np.asarray(output, float)
     net = mlp((hidden.shape[0],), output.shape[1], hidden.shape[1] / 128, MlpOptions())
     values = {
@@ -35,7 +35,7 @@ def logits(net, x):
 
 
 def measured(net: nn.Module, x, tmp_path, *metrics, seed=0, **options):
-    """Give prunability and redundancy of the one hidden layer on ``x``, by name."""
+    """Return prunability and redundancy of the one hidden layer on ``x``, by name."""
     (tmp_path / "net.onnx").write_bytes(exported(net, x[:8], {}))
     np.savez(tmp_path / "x.npz", x=x)
     request = Request(tmp_path / "net.onnx", data=f"npz:{tmp_path / 'x.npz'}", seed=seed)
@@ -155,7 +155,7 @@ def test_prunable_units_of_untrained_nets_double_with_the_width(tmp_path):
 
 
 def redundant_of_endless_data(units, inputs, seed):
-    """Give the redundant share of an untrained ReLU layer over all inputs from a normal.
+    """Return the redundant share of an untrained ReLU layer over all inputs from a normal.
 
     Products of rows of weights are drawn without the rows (Bartlett 1933), so inputs may be many;
     the covariance of ReLUs follows from them (Cho and Saul 2009, arc-cosine kernel of order 1).

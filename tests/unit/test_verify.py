@@ -14,12 +14,12 @@ from frivkit.data import open_data
 from frivkit.errors import DataError, ModelError
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.progress import Silent
-from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.session import Session
 from frivkit.verification import Verification, verify
 from frivkit.verification.agreement import Agreement, lower_end
 from frivkit.verification.difference import PIECE, Difference
-from frivkit.verification.latency import Latency, in_turns
+from frivkit.verification.latency import Latency, interleaved
 from tests import handmade, nets
 from tests.handmade import written
 
@@ -35,13 +35,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def table(rows: np.ndarray, batch: object = "N") -> onnx.ModelProto:
-    """Give a network whose output for the input i is row i."""
+    """Return a network whose output for the input i is row i."""
     one = np.array([1], np.int64)
     return written(LOOKUP.format(n=batch), w=rows.astype(np.float32), one=one)
 
 
 def perturbed(proto: onnx.ModelProto, amount: float = 0.3) -> onnx.ModelProto:
-    """Give a copy with noise on every weight of a float type."""
+    """Return a copy with noise on every weight of a float type."""
     copy = onnx.ModelProto.FromString(proto.SerializeToString())
     generator = np.random.default_rng(5)
     for tensor in copy.graph.initializer:
@@ -55,7 +55,7 @@ def perturbed(proto: onnx.ModelProto, amount: float = 0.3) -> onnx.ModelProto:
 
 @pytest.fixture
 def compared(tmp_path: Path) -> Callable[..., Verification]:
-    """Give a function that writes two networks and compares them."""
+    """Return a function that writes two networks and compares them."""
 
     def run(a: onnx.ModelProto, b: onnx.ModelProto, data: str | None, **more: object):
         for name, proto in (("a.onnx", a), ("b.onnx", b)):
@@ -171,7 +171,7 @@ class TestLatency:
     def test_runs_take_turns(self):
         told: list[str] = []
         runs = [lambda: told.append("a"), lambda: told.append("b")]
-        one, other = in_turns(runs, Silent(), "x")
+        one, other = interleaved(runs, Silent(), "x")
         assert len(one.turns) == len(other.turns) == 5
         assert told == ["a"] * 2 + ["b"] * 2 + ["a", "b"] * 5
 
@@ -185,7 +185,7 @@ class TestLatency:
         monkeypatch.setattr("frivkit.verification.latency.perf_counter", lambda: clock[0])
         monkeypatch.setattr("frivkit.verification.latency.TURN", 0.02)
         late[-3] = True  # after the warm-up
-        (found,) = in_turns([run], Silent(), "x")
+        (found,) = interleaved([run], Silent(), "x")
         assert found.turns == pytest.approx([4.0] * 5)
         assert len(late) == 100 - 2 - 5 * 6
 
@@ -198,7 +198,7 @@ class TestLatency:
 
         monkeypatch.setattr("frivkit.verification.latency.perf_counter", lambda: clock[0])
         monkeypatch.setattr("frivkit.verification.latency.TURN", 0.02)
-        (found,) = in_turns([run], Silent(), "x")
+        (found,) = interleaved([run], Silent(), "x")
         assert found.turns == pytest.approx([4.0] * 5)
 
     def test_long_runs_have_few_turns(self, monkeypatch):
@@ -209,7 +209,7 @@ class TestLatency:
             clock[0] += 3.0
 
         monkeypatch.setattr("frivkit.verification.latency.perf_counter", lambda: clock[0])
-        one, other = in_turns([run, run], Silent(), "x")
+        one, other = interleaved([run, run], Silent(), "x")
         assert one.turns == pytest.approx([3000.0] * 5)
         assert other.against(one) == pytest.approx((1, 1, 1))
 
@@ -287,13 +287,13 @@ class TestVerify:
 
     def test_models_of_any_batch_get_equal_batches(self, compared, monkeypatch):
         sizes: dict[str, list[int]] = {}
-        run = Intact.run
+        run = BaselineModel.run
 
         def spy(self, inputs):
             sizes.setdefault(self._model.path.name, []).append(len(inputs["x"]))
             return run(self, inputs)
 
-        monkeypatch.setattr(Intact, "run", spy)
+        monkeypatch.setattr(BaselineModel, "run", spy)
         wide, narrow = (
             written(
                 "g (float[N, 6] x) => (float[N, 3] y) { h = Gemm (x, v) y = Gemm (h, w) }",

@@ -10,7 +10,7 @@ from frivkit.graph.onnx_io import save as writing
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.runtime.session import Device
-from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit_onnx.provider import load
 from tests.nets import examples, network, opened
 from tests.surgery import run
@@ -23,7 +23,7 @@ def model(tmp_path):
 
 @pytest.fixture
 def apart(tmp_path):
-    """Give a model whose weights lie in a file of their own."""
+    """Return a model whose weights lie in a file of their own."""
     folder = tmp_path / "apart"
     folder.mkdir()
     ir.save(
@@ -32,7 +32,7 @@ def apart(tmp_path):
         external_data="in.weights",
         size_threshold_bytes=0,
     )
-    return complete_shapes(load(folder / "in.onnx", {}), Device(threads=1))
+    return infer_shapes_by_running(load(folder / "in.onnx", {}), Device(threads=1))
 
 
 def thinner(model):
@@ -94,7 +94,7 @@ def test_the_name_of_weights_beside_is_no_name_of_the_original(apart, tmp_path):
         external_data="out.onnx.data",
         size_threshold_bytes=0,
     )
-    model = complete_shapes(load(folder / "in.onnx", {}), Device(threads=1))
+    model = infer_shapes_by_running(load(folder / "in.onnx", {}), Device(threads=1))
     with pytest.raises(ModelError, match=r"out.onnx.data belongs to the model"):
         writing.save(thinner(model), folder / "out.onnx", model)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from frivkit.graph.model import Model
 from frivkit.graph.sites.batch_first import move_batch_first
 from frivkit.runtime.session import Device
-from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit_onnx.provider import load
 from tests.nets import draw
 from tests.zoo import convnets, sequences
@@ -89,7 +89,7 @@ UNWRITTEN = [("ViT", "legacy 13"), ("BERT-like", "legacy 13")]
 
 
 def built(name: str) -> nn.Module:
-    """Give a network in evaluation mode, its weights drawn with a fixed seed."""
+    """Return a network in evaluation mode, its weights drawn with a fixed seed."""
     net = ZOO[name].make()
     draw(net)
     return net.eval()
@@ -119,4 +119,4 @@ def opened(name: str, exporter: str, folder: Path) -> Model:
     path = folder / "m.onnx"
     path.write_bytes(exported(name, exporter))
     onnx.checker.check_model(path, full_check=True)
-    return move_batch_first(complete_shapes(load(path, {}), Device()))
+    return move_batch_first(infer_shapes_by_running(load(path, {}), Device()))

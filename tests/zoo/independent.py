@@ -33,7 +33,7 @@ def ran(proto: onnx.ModelProto, feeds: Feeds, *outputs: str) -> list[NDArray[Any
 
 
 def multiplied(model: Model, site: Site, unit: int) -> onnx.ModelProto:
-    """Give the file with a product behind a site that puts one unit to zero."""
+    """Return the file with a product behind a site that puts one unit to zero."""
     proto: onnx.ModelProto = ir.to_proto(model.ir)
     at = next(i for i, node in enumerate(proto.graph.node) if site.name in node.output)
     factor = np.ones([1, *site.shape], np.float32)
@@ -48,7 +48,7 @@ def multiplied(model: Model, site: Site, unit: int) -> onnx.ModelProto:
 def without_weights(
     model: Model, site_map: SiteMap, site: Site, unit: int, feeds: Feeds
 ) -> onnx.ModelProto | None:
-    """Give the file with zeros in the weights that read one unit, else in those that write it.
+    """Return the file with zeros in the weights that read one unit, else in those that write it.
 
     None where neither is the same thing as a unit that is zero.
     """
@@ -72,10 +72,12 @@ def _unwritten(model: Model, site: Site, unit: int, feeds: Feeds) -> onnx.ModelP
                 array = np.moveaxis(tensor.numpy().copy(), along, 0)
                 array[unit] = 0
                 _put(proto, node, index, np.moveaxis(array, 0, along))
-    (intact,), (edited,) = (ran(each, feeds, site.name) for each in (ir.to_proto(model.ir), proto))
+    (baseline,), (edited,) = (
+        ran(each, feeds, site.name) for each in (ir.to_proto(model.ir), proto)
+    )
     mine = np.arange(site.width) == unit
     zero = not np.compress(mine, edited, axis=site.axis).any()
-    same = np.compress(~mine, edited - intact, axis=site.axis)
+    same = np.compress(~mine, edited - baseline, axis=site.axis)
     return proto if zero and abs(same).max(initial=0) < 1e-6 else None
 
 
@@ -96,7 +98,7 @@ def _unread(
     ]
     if site.name in meeting:
         return None
-    readers = [node for node in model.graph if node_label(node) in site.readers]
+    readers = [node for node in model.graph if node_label(node) in site.consumers]
     layouts = {node_label(node): _lying(node, site_map, site) for node in readers}
     if site.ends or not readers or None in layouts.values():
         return None
@@ -114,7 +116,7 @@ def _unread(
 
 
 def _lying(node: ir.Node, site_map: SiteMap, site: Site) -> tuple[int, NDArray[np.intp]] | None:
-    """Give the axis that a node sums over by a constant weight, and the site's units on it."""
+    """Return the axis that a node sums over by a constant weight, and the site's units on it."""
     weight = node.inputs[1] if node.op_type in WEIGHTED else None
     if constant_tensor(weight) is None or node.inputs[0] is None:
         return None
@@ -129,7 +131,7 @@ def _lying(node: ir.Node, site_map: SiteMap, site: Site) -> tuple[int, NDArray[n
 
 
 def _zero(proto: onnx.ModelProto, node: ir.Node, positions: NDArray[np.intp]) -> None:
-    """Give a node a weight of its own, with zeros where it reads those positions of its input."""
+    """Return a node a weight of its own, with zeros where it reads those positions of its input."""
     tensor = constant_tensor(node.inputs[1])
     assert tensor is not None
     weight = tensor.numpy().copy()
@@ -147,7 +149,7 @@ def _zero(proto: onnx.ModelProto, node: ir.Node, positions: NDArray[np.intp]) ->
 
 
 def _put(proto: onnx.ModelProto, node: ir.Node, index: int, array: NDArray[Any]) -> None:
-    """Give a node an operand of its own."""
+    """Return a node an operand of its own."""
     name = f"{node_label(node)} without {index}"
     tensor = numpy_helper.from_array(np.ascontiguousarray(array), name)
     proto.graph.initializer.append(tensor)

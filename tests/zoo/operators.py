@@ -33,7 +33,7 @@ The table is written from the rules by `python -m tests.zoo.operators`, and a te
 
 
 def page() -> str:
-    """Give the page."""
+    """Return the page."""
     lines = []
     for family in FAMILIES:
         name = family.__name__.rpartition(".")[2]
@@ -45,7 +45,7 @@ def page() -> str:
 
 
 def _says(operator: Operator) -> str:
-    """Give the first line of a rule's description; elementwise rules come in two kinds."""
+    """Return the first line of a rule's description; elementwise rules come in two kinds."""
     rule = operator.propagate
     function = getattr(rule, "func", rule)
     text = (function.__doc__ or "").strip().splitlines()[0]

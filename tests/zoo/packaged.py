@@ -41,7 +41,7 @@ class Packaged:
 
 
 def digits(kind: str) -> Callable[[Path], Path]:
-    """Give the file of one of ccexam's networks of digits, written with its weights."""
+    """Return the file of one of ccexam's networks of digits, written with its weights."""
 
     def write(folder: Path) -> Path:
         path = folder / f"{kind}.onnx"
@@ -114,7 +114,7 @@ class Faces(nn.Module):
 
 
 def faces(kind: str) -> Callable[[Path], Path]:
-    """Give the file of a network of facenet-pytorch, written with its weights."""
+    """Return the file of a network of facenet-pytorch, written with its weights."""
 
     def write(folder: Path) -> Path:
         if kind == "rnet":
@@ -140,18 +140,18 @@ def _written(net: nn.Module, shape: tuple[int, ...], path: Path) -> Path:
 
 
 def shipped(asset: str, name: str) -> Callable[[Path], Path]:
-    """Give a file that lies in a package."""
+    """Return a file that lies in a package."""
     return lambda folder: fetch(asset) / name
 
 
 def light(name: str) -> Callable[[Path], Path]:
-    """Give a classic network of the package onnx, whose weights are constants."""
+    """Return a classic network of the package onnx, whose weights are constants."""
     root = Path(onnx.__file__).parent / "backend/test/data/light"
     return lambda folder: root / f"light_{name}.onnx"
 
 
 def mnist(folder: Path) -> Path:
-    """Give ccexam's network of MNIST."""
+    """Return ccexam's network of MNIST."""
     write_mnist_model(folder / "mnist.onnx")
     return folder / "mnist.onnx"
 

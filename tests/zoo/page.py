@@ -34,7 +34,7 @@ couplings.
 
 
 def outline(model: Model) -> tuple[Sequence[object], Sequence[object], int]:
-    """Give what is found apart from names: sites, junctions, and how many nodes are left out."""
+    """Return what is found apart from names: sites, junctions, and how many nodes are left out."""
     found = find_sites(model)
     order = [site.name for site in found.sites]
     merge_points = [
@@ -50,7 +50,7 @@ def outline(model: Model) -> tuple[Sequence[object], Sequence[object], int]:
 
 
 def rows(name: str, models: Mapping[str, Model]) -> list[str]:
-    """Give the rows of one network, exporters with the same one together."""
+    """Return the rows of one network, exporters with the same one together."""
     same: dict[tuple[str, ...], list[str]] = {}
     for exporter in EXPORTERS:
         same.setdefault(_cells(models.get(exporter)), []).append(exporter)
@@ -74,7 +74,7 @@ def _cells(model: Model | None) -> tuple[str, ...]:
 
 
 def page() -> str:
-    """Give the page."""
+    """Return the page."""
     lines = []
     with TemporaryDirectory() as folder:
         for name in ZOO:

@@ -27,7 +27,7 @@ class Mixer(nn.Module):
 
 
 class ViT(nn.Module):
-    """Patches as tokens, a class token, torch's own encoder layers (Dosovitskiy 2020)."""
+    """PatchReader as tokens, a class token, torch's own encoder layers (Dosovitskiy 2020)."""
 
     def __init__(self, layers: int = 2) -> None:
         super().__init__()

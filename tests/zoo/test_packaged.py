@@ -9,7 +9,7 @@ import pytest
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.measure.pipeline import Request, inspect_model
-from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.session import Device
 from tests.zoo.independent import multiplied, ran, without_weights
 from tests.zoo.packaged import PACKAGED
@@ -85,14 +85,14 @@ def test_layers_that_concats_join_have_the_units_that_are_published(name, tmp_pa
 def by_weights_and_masks(model: Model, found: SiteMap) -> int:
     """Try masks; give how many were held to zeros in weights, beside products in the file."""
     feeds, output = feeds_of(model), model.output(None)
-    intact = Intact(model, output, Device(threads=1), MEMORY).run(feeds)
-    close(intact, ran(ir.to_proto(model.ir), feeds, output)[0], 1e-6)
+    baseline = BaselineModel(model, output, Device(threads=1), MEMORY).run(feeds)
+    close(baseline, ran(ir.to_proto(model.ir), feeds, output)[0], 1e-6)
     ones = {site.name: np.ones(site.width, bool) for site in found.sites}
-    close(masked(model, list(found.sites), feeds, ones, output), intact, 1e-6)
+    close(masked(model, list(found.sites), feeds, ones, output), baseline, 1e-6)
     by_weights = 0
     for number in np.unique(np.linspace(0, len(found.sites) - 1, TRIED).astype(int)):
         site = found.sites[number]
-        close(masked(model, [site], feeds, {site.name: ones[site.name]}, output), intact, 1e-6)
+        close(masked(model, [site], feeds, {site.name: ones[site.name]}, output), baseline, 1e-6)
         unit = (7 * int(number) + 3) % site.width
         zeroed = masked(model, [site], feeds, {site.name: np.arange(site.width) != unit}, output)
         close(zeroed, ran(multiplied(model, site, unit), feeds, output)[0])

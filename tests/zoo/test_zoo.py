@@ -10,10 +10,10 @@ from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import find_groups
 from frivkit.graph.sites.site_map import Site, find_sites
 from frivkit.graph.surgery.narrow import narrow
-from frivkit.runtime.perturbed_model import Intact
+from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.perturbed_model import Path as Way
 from frivkit.runtime.session import Device
-from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit.units.masks import Mask
 from frivkit_onnx.provider import load
 from frivkit_unit_selectors.selectors import MAP
@@ -74,12 +74,12 @@ def test_sites_are_those_worked_out_by_hand_and_masks_do_what_they_say(name, tmp
 def check_intact(model: Model, feeds: dict[str, np.ndarray]) -> None:
     """Masks that keep every unit change nothing."""
     sites = list(find_sites(model).sites)
-    intact = Intact(model, "y", Device(threads=1), MEMORY).run(feeds)
-    close(intact, ran(ir.to_proto(model.ir), feeds, "y")[0], 1e-6)
+    baseline = BaselineModel(model, "y", Device(threads=1), MEMORY).run(feeds)
+    close(baseline, ran(ir.to_proto(model.ir), feeds, "y")[0], 1e-6)
     ones = {site.name: np.ones(site.width, bool) for site in sites}
-    close(masked(model, sites, feeds, ones), intact, 1e-6)
+    close(masked(model, sites, feeds, ones), baseline, 1e-6)
     for site in sites:
-        close(masked(model, [site], feeds, {site.name: ones[site.name]}), intact, 1e-6)
+        close(masked(model, [site], feeds, {site.name: ones[site.name]}), baseline, 1e-6)
 
 
 def check_zeros(model: Model, feeds: dict[str, np.ndarray]) -> None:
@@ -119,9 +119,9 @@ def test_what_concats_join_can_be_layers(name, tmp_path):
         assert [site.width for site in joined] == JOINED[name]
         producers = sorted(w for site in apart.sites for w in site.producers)
         assert sorted(w for site in found.sites for w in site.producers) == producers
-        (intact,) = ran(ir.to_proto(model.ir), feeds, "y")
+        (baseline,) = ran(ir.to_proto(model.ir), feeds, "y")
         ones = {site.name: np.ones(site.width, bool) for site in found.sites}
-        close(masked(model, list(found.sites), feeds, ones), intact, 1e-6)
+        close(masked(model, list(found.sites), feeds, ones), baseline, 1e-6)
         for number, site in enumerate(joined):
             unit = (7 * number + 3) % site.width
             zeroed = masked(model, [site], feeds, {site.name: np.arange(site.width) != unit})
@@ -151,7 +151,7 @@ def test_a_thinner_network_is_one_whose_readers_read_zeros(name, tmp_path):
     for exporter in EXPORTERS[1:]:
         path = tmp_path / "m.onnx"
         path.write_bytes(exported(name, exporter))
-        model = complete_shapes(load(path, {}), Device(threads=1))
+        model = infer_shapes_by_running(load(path, {}), Device(threads=1))
         found = find_sites(model)
         groups = find_groups(model, found)
         keep = surgery.drawn(groups, seed=len(name))
@@ -167,7 +167,7 @@ def test_no_part_of_a_split_may_leave_whole(tmp_path):
     """The values of an attention are the last third of one layer's units."""
     path = tmp_path / "m.onnx"
     path.write_bytes(exported("GPT-like", "legacy 17"))
-    model = complete_shapes(load(path, {}), Device(threads=1))
+    model = infer_shapes_by_running(load(path, {}), Device(threads=1))
     found = find_sites(model)
     keep = {found.sites[0].name: np.arange(24) < 16}
     with pytest.raises(ModelError, match="nothing would stay of a part"):

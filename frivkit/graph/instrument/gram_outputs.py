@@ -42,7 +42,7 @@ class GramGraph:
 def with_grams(
     model: Model, sites: Sequence[Site], axes: Mapping[str, tuple[int, ...]], *, exact: bool
 ) -> GramGraph:
-    """Give the part of a model that computes ``sites``, with their sums as outputs.
+    """Return the part of a model that computes ``sites``, with their sums as outputs.
 
     Args:
         model: The model.

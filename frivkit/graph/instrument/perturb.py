@@ -86,7 +86,7 @@ def folded(build: Builder, value: ir.Value, site: Site) -> tuple[ir.Value, tuple
 def perturbed_whole(
     model: Model, sites: Iterable[Site], output: str, insert: Insert = masked
 ) -> Instrumented:
-    """Give the whole model with a perturbation behind every site of ``sites``."""
+    """Return the whole model with a perturbation behind every site of ``sites``."""
     graph = model.graph.clone()
     values = _by_name(graph)
     graph.outputs[:] = [values[output]]
@@ -96,7 +96,7 @@ def perturbed_whole(
 
 
 def with_outputs(model: Model, tensors: Sequence[str]) -> Instrumented:
-    """Give the part of the model that computes ``tensors``, without what lies behind them."""
+    """Return the part of the model that computes ``tensors``, without what lies behind them."""
     inputs = [value for value in model.graph.inputs if not value.is_initializer()]
     values = _by_name(model.graph)
     needed = _ancestors([values[name] for name in tensors])
@@ -107,7 +107,7 @@ def with_outputs(model: Model, tensors: Sequence[str]) -> Instrumented:
 
 
 def suffix(model: Model, site: Site, output: str, insert: Insert = masked) -> Instrumented:
-    """Give what lies behind a site, with a perturbation on it.
+    """Return what lies behind a site, with a perturbation on it.
 
     Its inputs are the site's own tensor and every other tensor that enters the part of the graph
     that depends on the site (the other branch of a residual sum, a skip connection).  What has no
@@ -126,7 +126,7 @@ def suffix(model: Model, site: Site, output: str, insert: Insert = masked) -> In
 def reweighted(
     model: Model, weights: Mapping[str, Sequence[ir.Value]], output: str
 ) -> Instrumented:
-    """Give what depends on weights, with these as inputs.
+    """Return what depends on weights, with these as inputs.
 
     Args:
         model: The model.
@@ -151,7 +151,7 @@ def reweighted(
 
 
 def _entering(model: Model, changed: Sequence[ir.Value], output: str) -> list[ir.Value]:
-    """Give the tensors, no constants, that enter the part of the graph that depends on values."""
+    """Return the tensors, no constants, that enter the part of the graph that depends on values."""
     behind = _descendants(model.graph, changed)
     sizes = _sizes(model.graph)
     starts = {id(value) for value in changed}
@@ -218,7 +218,7 @@ def _descendants(graph: ir.Graph, starts: Iterable[ir.Value]) -> set[int]:
 
 
 def _sizes(graph: ir.Graph) -> set[int]:
-    """Give the ids of values that are computed from sizes of tensors and from constants alone."""
+    """Return the ids of values that are computed from sizes of tensors and from constants alone."""
     found: set[int] = set()
     for node in graph:
         read = reads(node)
@@ -233,7 +233,7 @@ def _sizes(graph: ir.Graph) -> set[int]:
 def _ancestors(
     targets: Iterable[ir.Value], passes: Callable[[ir.Value], bool] = lambda value: True
 ) -> dict[int, ir.Value]:
-    """Give what targets are computed from, looking only behind values that ``passes`` lets by."""
+    """Return what targets are computed from, looking only behind values that ``passes`` lets by."""
     seen: dict[int, ir.Value] = {}
     pending = list(targets)
     while pending:

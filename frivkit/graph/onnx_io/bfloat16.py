@@ -30,7 +30,7 @@ def bfloat16_to_float32(model: ir.Model) -> str | None:
 
 
 def _computes(graph: ir.Graph) -> bool:
-    """Tell whether anything but a Cast takes or makes bfloat16."""
+    """Whether anything but a Cast takes or makes bfloat16."""
     if any(value.dtype == NARROW for value in graph.inputs if not value.is_initializer()):
         return True
     stored = [value for value in graph.initializers.values() if value.dtype == NARROW]

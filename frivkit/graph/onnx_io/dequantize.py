@@ -49,7 +49,7 @@ class _Rewriting:
         return self.node.inputs[index] if index < len(self.node.inputs) else None
 
     def real(self, index: int, scale: int, zero: int, *, axis: int = 1) -> ir.Value:
-        """Give a quantised operand as real numbers."""
+        """Return a quantised operand as real numbers."""
         return self.scaled(self.operand(index), self.operand(scale), self.operand(zero), axis)
 
     def scaled(
@@ -59,7 +59,7 @@ class _Rewriting:
         return self.build.add("DequantizeLinear", *inputs, axis=axis)
 
     def bias(self, index: int, first: int, second: int) -> list[ir.Value]:
-        """Give a bias of 32 bits as real numbers: its scale is the product of two others."""
+        """Return a bias of 32 bits as real numbers: its scale is the product of two others."""
         value = self.operand(index)
         scales = [constant_tensor(self.operand(i)) for i in (first, second)]
         if value is None:
@@ -131,7 +131,7 @@ def _matmul_integer(at: _Rewriting) -> None:
 
 
 def _scalar(at: _Rewriting, index: int) -> ir.Value | None:
-    """Give a zero point that stands for all channels; one for each that are all 0 is none."""
+    """Return a zero point that stands for all channels; one for each that are all 0 is none."""
     value = at.operand(index)
     tensor = constant_tensor(value)
     if tensor is None or tensor.size == 1:

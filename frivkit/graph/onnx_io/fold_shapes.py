@@ -1,4 +1,4 @@
-"""Numbers that a graph computes from sizes of tensors, where they are the same for any batch.
+"""AnyArray that a graph computes from sizes of tensors, where they are the same for any batch.
 
 Exporters write ``x.chunk(2, 1)`` as a Slice whose bounds are computed from the shape of ``x``.
 Where the size in question is fixed, the bounds are constants in all but name; here they become
@@ -15,7 +15,7 @@ from frivkit.graph.layout import SHAPE_ONLY
 from frivkit.graph.model import constant_tensor
 from frivkit.graph.shapes import batch_symbol, sizes_for
 
-Numbers = NDArray[Any]
+AnyArray = NDArray[Any]
 EXAMPLES = (2, 3)
 """Batches for which sizes are worked out; numbers that differ between them are not fixed."""
 OLDEST_IR = 4
@@ -84,16 +84,16 @@ class _Sizes:
 
     def __init__(self, symbol: str | None, batch: int, opset: int) -> None:
         self._symbol, self._batch, self._opset = symbol, batch, opset
-        self._known: dict[int, Numbers | None] = {}
+        self._known: dict[int, AnyArray | None] = {}
 
-    def of(self, value: ir.Value) -> Numbers | None:
-        """Give the numbers of a tensor, None where they depend on more than sizes."""
+    def of(self, value: ir.Value) -> AnyArray | None:
+        """Return the numbers of a tensor, None where they depend on more than sizes."""
         if id(value) not in self._known:
             self._known[id(value)] = None  # no graph has cycles, but a damaged one may
             self._known[id(value)] = self._worked_out(value)
         return self._known[id(value)]
 
-    def _worked_out(self, value: ir.Value) -> Numbers | None:
+    def _worked_out(self, value: ir.Value) -> AnyArray | None:
         tensor = constant_tensor(value)
         if tensor is not None:
             return tensor.numpy() if tensor.size <= MOST else None
@@ -104,13 +104,13 @@ class _Sizes:
             return None
         return self._computed(node)
 
-    def _computed(self, node: ir.Node) -> Numbers | None:
+    def _computed(self, node: ir.Node) -> AnyArray | None:
         operands = [None if each is None else self.of(each) for each in node.inputs]
         if any(each is not None and operands[i] is None for i, each in enumerate(node.inputs)):
             return None
         return self._run(node, operands)
 
-    def _shape(self, node: ir.Node) -> Numbers | None:
+    def _shape(self, node: ir.Node) -> AnyArray | None:
         sizes = sizes_for(node.inputs[0], self._symbol, self._batch)
         if sizes is None or None in sizes:
             return None
@@ -121,7 +121,7 @@ class _Sizes:
         first = 0 if start is None else start.as_int()
         return numbers[first : None if end is None else end.as_int()]
 
-    def _run(self, node: ir.Node, operands: list[Numbers | None]) -> Numbers | None:
+    def _run(self, node: ir.Node, operands: list[AnyArray | None]) -> AnyArray | None:
         from onnx import helper
         from onnx.reference import ReferenceEvaluator
 
@@ -150,7 +150,7 @@ class _Sizes:
         return np.asarray(found) if np.size(found) <= MOST else None
 
 
-def _number_type(array: Numbers) -> int:
+def _number_type(array: AnyArray) -> int:
     return ir.DataType.from_numpy(array.dtype).value
 
 

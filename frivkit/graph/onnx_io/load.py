@@ -104,7 +104,7 @@ Put = Callable[[ir.TensorProtocol], None]
 
 
 def _external(model: ir.Model) -> Iterator[tuple[ir.ExternalTensor, Put]]:
-    """Give each external tensor, and what puts another in its place."""
+    """Return each external tensor, and what puts another in its place."""
     for graph in model.graphs():
         for value in graph.initializers.values():
             if (tensor := _stored(value.const_value)) is not None:

@@ -35,7 +35,7 @@ class Change:
         return (*cuts, *sorted(self.entries.items()))
 
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Give the constant that an array becomes, which is a copy."""
+        """Return the constant that an array becomes, which is a copy."""
         for axis, stays in self.cuts.items():
             array = np.compress(stays, array, axis=axis)
         if self.entries:
@@ -45,7 +45,7 @@ class Change:
         return array
 
     def of_shape(self, shape: ir.Shape | None) -> ir.Shape | None:
-        """Give the shape that a constant of a shape becomes."""
+        """Return the shape that a constant of a shape becomes."""
         if shape is None:
             return None
         sizes = list(shape)
@@ -55,7 +55,7 @@ class Change:
 
 
 def sources(value: ir.Value, axis: int) -> list[tuple[int, int]] | str:
-    """Tell from which axes of which operands a computed constant has one of its axes.
+    """Return from which axes of which operands a computed constant has one of its axes.
 
     Args:
         value: The output of a node whose operands are constants.
@@ -80,7 +80,7 @@ def sources(value: ir.Value, axis: int) -> list[tuple[int, int]] | str:
 
 
 def uncut(value: ir.Value | None, axis: int, length: int) -> str | None:
-    """Tell why a constant cannot be cut along an axis of ``length``, None where it can."""
+    """Return why a constant cannot be cut along an axis of ``length``, None where it can."""
     sizes = shape_of(value)
     if value is None or sizes is None or axis >= len(sizes) or sizes[axis] != length:
         return f"{'an operand' if value is None else repr(value.name)} does not count its units"

@@ -20,7 +20,7 @@ class SliceOperand:
 
     index: int
     axis: int
-    marks: Numbers
+    group_ids: Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ class UpdateShape:
 
     index: int
     entry: int
-    marks: Numbers
+    group_ids: Numbers
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateGroupCount:
     """The attribute ``group`` counts the groups of a convolution that stay, one mark each."""
 
-    marks: Numbers
+    group_ids: Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class UpdateSplit:
     """Output ``output`` of a Split becomes as long as what stays of it."""
 
     output: int
-    marks: Numbers
+    group_ids: Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,15 @@ class CompensateShape:
     """Entry ``entry`` of the node's output, a shape, goes on saying what it said."""
 
     entry: int
-    marks: Numbers
+    group_ids: Numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """The groups of ``marks`` cannot leave, for ``reason``."""
+    """The groups of ``group_ids`` cannot leave, for ``reason``."""
 
     reason: str
-    marks: Numbers
+    group_ids: Numbers
 
 
 Edit = SliceOperand | UpdateShape | UpdateGroupCount | UpdateSplit | CompensateShape | Locked
@@ -80,26 +80,28 @@ class NodeContext:
         return self.outputs[0] if self.outputs else {}
 
     def located(self, index: int, axis: int) -> Numbers | None:
-        """Give the marks of an axis of an operand, None where no units lie on it."""
+        """Return the marks of an axis of an operand, None where no units lie on it."""
         return self.inputs[index].get(axis) if index < len(self.inputs) else None
 
-    def held(self, reason: str) -> list[Edit]:
+    def locked(self, reason: str) -> list[Edit]:
         """Hold all units that the node reads or writes."""
-        every = [marks for there in (*self.inputs, *self.outputs) for marks in there.values()]
-        return [Locked(reason, marks) for marks in every]
+        every = [
+            group_ids for there in (*self.inputs, *self.outputs) for group_ids in there.values()
+        ]
+        return [Locked(reason, group_ids) for group_ids in every]
 
     def constant(self, index: int) -> bool:
-        """Tell whether an operand is there and is the same in every run."""
+        """Whether an operand is there and is the same in every run."""
         value = self.operand(index)
         return value is not None and is_constant(value)
 
     def computed(self, index: int) -> bool:
-        """Tell whether an operand is there and is not the same in every run."""
+        """Whether an operand is there and is not the same in every run."""
         value = self.operand(index)
         return value is not None and not is_constant(value)
 
     def operand(self, index: int) -> ir.Value | None:
-        """Give an operand, None where it is left out."""
+        """Return an operand, None where it is left out."""
         return self.node.inputs[index] if index < len(self.node.inputs) else None
 
 
@@ -127,23 +129,23 @@ def broadcast(given: NodeContext, indices: Sequence[int] | None = None) -> list[
             continue
         mine = shape_of(value)
         if mine is None or shape is None:
-            return given.held(f"{value.name!r} has no known shape")
-        for axis, marks in given.output.items():
+            return given.locked(f"{value.name!r} has no known shape")
+        for axis, group_ids in given.output.items():
             there = axis - (len(shape) - len(mine))
             if there < 0 or mine[there] == 1:
                 continue
             if is_constant(value):
-                edits.append(SliceOperand(index, there, marks))
+                edits.append(SliceOperand(index, there, group_ids))
                 continue
-            beside = given.inputs[index].get(there, np.full(len(marks), NO_GROUP))
-            edits += require_same_groups(marks, beside, value)
+            beside = given.inputs[index].get(there, np.full(len(group_ids), NO_GROUP))
+            edits += require_same_groups(group_ids, beside, value)
     return edits
 
 
-def require_same_groups(marks: Numbers, beside: Numbers, value: ir.Value) -> list[Edit]:
+def require_same_groups(group_ids: Numbers, beside: Numbers, value: ir.Value) -> list[Edit]:
     """Hold the units that lie where others, or none, lie in a computed operand."""
-    differ = marks != beside
+    differ = group_ids != beside
     if not differ.any():
         return []
     reason = f"met by {value.name!r}, where other units or none lie"
-    return [Locked(reason, np.concatenate([marks[differ], beside[differ]]))]
+    return [Locked(reason, np.concatenate([group_ids[differ], beside[differ]]))]

@@ -15,13 +15,13 @@ class Kept:
     Attributes:
         layout: Where they lie there.
         nonlinear: The node is a nonlinearity, after which the paper taps.
-        places: The node moves, pools or mixes places or rescales across units (pooling, LRN,
-            reshape): the tap stays before it unless a nonlinearity is still to come.
+        moves_positions: The node moves, pools or mixes places or rescales across units (pooling,
+            LRN, reshape): the tap stays before it unless a nonlinearity is still to come.
     """
 
     layout: Layout
     nonlinear: bool = False
-    places: bool = False
+    moves_positions: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def _broadcast(node: ir.Node, index: int, layout: Layout) -> Layout | None:
 
 def _narrow_elementwise(given: NodeContext) -> list[Edit]:
     if "broadcast" in given.node.attributes or "axis" in given.node.attributes:
-        return given.held(f"{given.node.op_type} of before opset 7, which aligns axes by number")
+        return given.locked(f"{given.node.op_type} of before opset 7, which aligns axes by number")
     return broadcast(given)
 
 

@@ -44,7 +44,7 @@ def _slicing(node: ir.Node, index: int, layout: Layout) -> Effect:
         if found is None:
             return Split((None,))
         layout = found
-    return Kept(layout, places=True)
+    return Kept(layout, moves_positions=True)
 
 
 def _concatenating(node: ir.Node, index: int, layout: Layout) -> Effect:
@@ -67,7 +67,7 @@ def _concatenating(node: ir.Node, index: int, layout: Layout) -> Effect:
 
 
 def _splitting(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Give each output its part; on the axis of units its units, else all of them its places."""
+    """Return each output its part; on the axis of units its units, else all of them its places."""
     rank = rank_of(node.inputs[0])
     if index != 0 or rank is None:
         return Untraceable("a Split of a tensor of unknown rank")
@@ -95,7 +95,9 @@ def _gathering(node: ir.Node, index: int, layout: Layout) -> Effect:
         if shape is None:
             return Untraceable("a Gather by indices of unknown shape")
         more = len(shape) - 1
-        return Kept(layout.moved(*(a + more * (a > axis) for a in layout.axes)), places=True)
+        return Kept(
+            layout.moved(*(a + more * (a > axis) for a in layout.axes)), moves_positions=True
+        )
     if tensor is None:
         return Untraceable("a Gather that chooses among units by what it computes")
     positions = tensor.numpy().astype(np.intp)
@@ -107,16 +109,16 @@ def _gathering(node: ir.Node, index: int, layout: Layout) -> Effect:
 
 def _only(layout: Layout | None) -> Effect:
     """Go on with what is left of the units, if any is."""
-    return Split((None,)) if layout is None else Kept(layout, places=True)
+    return Split((None,)) if layout is None else Kept(layout, moves_positions=True)
 
 
 def _concat(given: NodeContext) -> list[Edit]:
     """Cut constants that stand beside units on another axis than theirs."""
     rank = rank_of(given.node.outputs[0])
     if rank is None:
-        return given.held("a Concat of unknown rank")
+        return given.locked("a Concat of unknown rank")
     axis = attribute(given.node, "axis", 1) % rank
-    beside = {at: marks for at, marks in given.output.items() if at != axis}
+    beside = {at: group_ids for at, group_ids in given.output.items() if at != axis}
     return broadcast(NodeContext(given.node, given.inputs, (beside,)))
 
 
@@ -124,7 +126,7 @@ def _split(given: NodeContext) -> list[Edit]:
     """Shorten the parts along units; a Split of places goes on as before."""
     rank = rank_of(given.operand(0))
     if rank is None:
-        return given.held("a Split of a tensor of unknown rank")
+        return given.locked("a Split of a tensor of unknown rank")
     axis = attribute(given.node, "axis", 0) % rank
     read = given.located(0, axis)
     if read is None:
@@ -143,27 +145,30 @@ def _slice(given: NodeContext) -> list[Edit]:
     starts, ends = constant_numbers(given, 1), constant_numbers(given, 2)
     axes, steps = constant_numbers(given, 3), constant_numbers(given, 4)
     edits: list[Edit] = []
-    for axis, marks in given.inputs[0].items():
+    for axis, group_ids in given.inputs[0].items():
         if rank is None or "starts" in given.node.attributes:
             same = given.output.get(axis)
-            whole = same is not None and len(same) == len(marks)
-            edits += [] if whole else [Locked("a Slice of units of before opset 10", marks)]
+            whole = same is not None and len(same) == len(group_ids)
+            edits += [] if whole else [Locked("a Slice of units of before opset 10", group_ids)]
             continue
         sliced = [a % rank for a in (axes if axes is not None else range(len(starts or ())))]
         if axis not in sliced:
             continue
         at = sliced.index(axis)
         after = given.output.get(axis)
-        if after is not None and len(after) == len(marks) and (after == marks).all():
+        if after is not None and len(after) == len(group_ids) and (after == group_ids).all():
             continue  # units pass whole: from the first to beyond the last, which Slice clips
         if starts is None or ends is None or (steps is not None and steps[at] != 1):
-            edits.append(Locked("a Slice that chooses among units by what it computes", marks))
+            edits.append(Locked("a Slice that chooses among units by what it computes", group_ids))
             continue
         if min(starts[at], ends[at]) < 0:  # behind what leaves, the end is another
-            edits.append(Locked("a Slice of units that counts from their end", marks))
+            edits.append(Locked("a Slice of units that counts from their end", group_ids))
             continue
-        bounds = slice(starts[at], ends[at]).indices(len(marks))
-        edits += [UpdateShape(1, at, marks[: bounds[0]]), UpdateShape(2, at, marks[: bounds[1]])]
+        bounds = slice(starts[at], ends[at]).indices(len(group_ids))
+        edits += [
+            UpdateShape(1, at, group_ids[: bounds[0]]),
+            UpdateShape(2, at, group_ids[: bounds[1]]),
+        ]
     return edits
 
 
@@ -171,9 +176,9 @@ def _gather(given: NodeContext) -> list[Edit]:
     """Hold units that are chosen by number; places may be chosen as before."""
     rank = rank_of(given.operand(0))
     if rank is None:
-        return given.held("a Gather from a tensor of unknown rank")
-    marks = given.located(0, attribute(given.node, "axis", 0) % rank)
-    return [] if marks is None else [Locked("a Gather that chooses units by number", marks)]
+        return given.locked("a Gather from a tensor of unknown rank")
+    group_ids = given.located(0, attribute(given.node, "axis", 0) % rank)
+    return [] if group_ids is None else [Locked("a Gather that chooses units by number", group_ids)]
 
 
 OPERATORS = {

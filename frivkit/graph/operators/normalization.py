@@ -28,7 +28,9 @@ def _across(node: ir.Node, index: int, layout: Layout) -> Effect:
     """Rescale units by statistics over several of them: they stay in their places."""
     del node
     return (
-        Kept(layout, places=True) if index == 0 else Untraceable("units are parameters of a norm")
+        Kept(layout, moves_positions=True)
+        if index == 0
+        else Untraceable("units are parameters of a norm")
     )
 
 
@@ -45,11 +47,11 @@ def _quantised(node: ir.Node, index: int, layout: Layout) -> Effect:
 
 
 def _narrow_per_unit(given: NodeContext) -> list[Edit]:
-    marks = given.located(0, 1)
-    if marks is None:
+    group_ids = given.located(0, 1)
+    if group_ids is None:
         reason = f"{given.node.op_type} rescales each unit by all of its channel"
-        return [Locked(reason, marks) for marks in given.inputs[0].values()]
-    return [SliceOperand(index, 0, marks) for index in range(1, len(given.node.inputs))]
+        return [Locked(reason, group_ids) for group_ids in given.inputs[0].values()]
+    return [SliceOperand(index, 0, group_ids) for index in range(1, len(given.node.inputs))]
 
 
 def _narrow_across(given: NodeContext, *, first: int, behind: bool) -> list[Edit]:
@@ -62,35 +64,39 @@ def _narrow_across(given: NodeContext, *, first: int, behind: bool) -> list[Edit
     """
     rank = rank_of(given.operand(0))
     if rank is None:
-        return given.held("a normalisation of a tensor of unknown rank")
+        return given.locked("a normalisation of a tensor of unknown rank")
     over = attribute(given.node, "axis", first) % rank
     normalised = range(over, rank) if behind else [over]
     wide = any((rank_of(value) or 0) > len(normalised) for value in given.node.inputs[1:])
     reason = f"{given.node.op_type} rescales each unit by all of them"
     return [
-        Locked(reason, marks)
-        for axis, marks in given.inputs[0].items()
+        Locked(reason, group_ids)
+        for axis, group_ids in given.inputs[0].items()
         if axis in normalised or wide
     ]
 
 
 def _neighbours(given: NodeContext) -> list[Edit]:
-    marks = given.located(0, 1)
-    return [] if marks is None else [Locked("LRN rescales each unit by its neighbours", marks)]
+    group_ids = given.located(0, 1)
+    return (
+        [] if group_ids is None else [Locked("LRN rescales each unit by its neighbours", group_ids)]
+    )
 
 
 def _in_groups(given: NodeContext) -> list[Edit]:
-    return given.held("GroupNormalization rescales each unit by those of its group")
+    return given.locked("GroupNormalization rescales each unit by those of its group")
 
 
 def _over_axes(given: NodeContext) -> list[Edit]:
     """Hold the units over which ``axes`` says that mean and variance are taken."""
     found, rank = given.node.attributes.get("axes"), rank_of(given.operand(0))
     if rank is None:
-        return given.held("a normalisation of a tensor of unknown rank")
+        return given.locked("a normalisation of a tensor of unknown rank")
     axes = [axis % rank for axis in ((0, 2, 3) if found is None else found.as_ints())]
     reason = "MeanVarianceNormalization rescales each unit by all of them"
-    return [Locked(reason, marks) for axis, marks in given.inputs[0].items() if axis in axes]
+    return [
+        Locked(reason, group_ids) for axis, group_ids in given.inputs[0].items() if axis in axes
+    ]
 
 
 def _quantiser(given: NodeContext) -> list[Edit]:
@@ -99,11 +105,11 @@ def _quantiser(given: NodeContext) -> list[Edit]:
     axis = attribute(given.node, "axis", 1) % rank
     edits: list[Edit] = []
     for index, value in enumerate(given.node.inputs[1:], start=1):
-        sizes, marks = shape_of(value), given.located(0, axis)
+        sizes, group_ids = shape_of(value), given.located(0, axis)
         if value is not None and (sizes is None or len(sizes) > 1):
-            return given.held("a quantiser with a scale for each block")
-        if sizes and sizes[0] != 1 and marks is not None:
-            edits.append(SliceOperand(index, 0, marks))
+            return given.locked("a quantiser with a scale for each block")
+        if sizes and sizes[0] != 1 and group_ids is not None:
+            edits.append(SliceOperand(index, 0, group_ids))
     return edits
 
 

@@ -12,7 +12,7 @@ from frivkit.graph.operators.edits import (
 
 
 def has_input(node: ir.Node, index: int) -> bool:
-    """Tell whether an optional input is there."""
+    """Whether an optional input is there."""
     return index < len(node.inputs) and node.inputs[index] is not None
 
 
@@ -34,9 +34,9 @@ def update_lengths(given: NodeContext, index: int, entries: dict[int, int]) -> l
     """
     known = constant_numbers(given, index)
     return [
-        UpdateShape(index, entry, marks)
+        UpdateShape(index, entry, group_ids)
         for axis, entry in entries.items()
-        if entry >= 0 and (marks := given.output.get(axis)) is not None
+        if entry >= 0 and (group_ids := given.output.get(axis)) is not None
         if known is None or known[entry] != 1
     ]
 

@@ -25,10 +25,10 @@ EXAMPLES = (2, 3)
 """Batches for which the places of units are worked out; what differs between them is no layout."""
 
 
-Sizes = tuple[int | None, ...]
+AxisSizes = tuple[int | None, ...]
 
 
-Groups = list[tuple[int, int, int, int]]
+AxisRuns = list[tuple[int, int, int, int]]
 """Runs of axes: the first and the one behind the last, of what is read, then of what is made."""
 
 
@@ -48,14 +48,14 @@ def _reshaping(node: ir.Node, index: int, layout: Layout) -> Effect:
         return mixed
     kept = _kept_whole(before, after, layout, groups)
     if kept is not None:
-        return Kept(layout.moved(kept), places=True)
+        return Kept(layout.moved(kept), moves_positions=True)
     if any(None in before[a:b] or None in after[c:d] for a, b, c, d in groups):
         return Untraceable(f"{node.op_type} of places of unknown size")
     free = [(size or 0) % STAND_INS[0] == 0 for size in after]
     found = [_regrouped(node, layout, groups, symbol, batch, free) for batch in EXAMPLES]
     if found[0] is None or found[0] != found[1]:
         return mixed
-    return Kept(found[0], places=True)
+    return Kept(found[0], moves_positions=True)
 
 
 def _ends_of(node: ir.Node) -> tuple[ir.Value | None, ir.Value]:
@@ -65,12 +65,12 @@ def _ends_of(node: ir.Node) -> tuple[ir.Value | None, ir.Value]:
 def _regrouped(  # noqa: PLR0917  # all that places depend on
     node: ir.Node,
     layout: Layout,
-    groups: Groups,
+    groups: AxisRuns,
     symbol: str | None,
     batch: int,
     free: Sequence[bool],
 ) -> Layout | None:
-    """Give the layout for a number of examples; None where units change with the example."""
+    """Return the layout for a number of examples; None where units change with the example."""
     before, after = (sizes_for(value, symbol, batch) or () for value in _ends_of(node))
     left = [axis for first, last, _, _ in groups for axis in range(first, last)]
     right = [axis for _, _, first, last in groups for axis in range(first, last)]
@@ -82,7 +82,7 @@ def _regrouped(  # noqa: PLR0917  # all that places depend on
 
 
 def _spread(layout: Layout, axes: Sequence[int], lengths: Sequence[int]) -> Numbers:
-    """Give the unit at every entry of axes, of which those of the layout are some."""
+    """Return the unit at every entry of axes, of which those of the layout are some."""
     units = layout.units
     shape = [1] * len(axes)
     for at, axis in enumerate(layout.axes):
@@ -116,8 +116,10 @@ def _reduced(units: Numbers, axes: Sequence[int], batches: Sequence[int]) -> Lay
     return Layout(tuple(kept), units.reshape([size for size in units.shape if size > 1]))
 
 
-def _kept_whole(before: Sizes, after: Sizes, layout: Layout, groups: Groups) -> int | None:
-    """Give the axis on which units go on where theirs survives and its neighbours are regrouped."""
+def _kept_whole(
+    before: AxisSizes, after: AxisSizes, layout: Layout, groups: AxisRuns
+) -> int | None:
+    """Return axis on which units go on where theirs survives and its neighbours are regrouped."""
     if len(layout.axes) != 1 or len(groups) != 1:
         return None
     left, left_end, right, right_end = groups[0]
@@ -129,13 +131,13 @@ def _kept_whole(before: Sizes, after: Sizes, layout: Layout, groups: Groups) -> 
     return None
 
 
-def _equal_groups(before: Sizes, after: Sizes) -> Groups:
+def _equal_groups(before: AxisSizes, after: AxisSizes) -> AxisRuns:
     """Cut two shapes, from the back, into the shortest runs of axes of equal size.
 
     From where sizes cannot be compared, in front, the rest is one group; axes of 1 that are left
     over in front belong to the first.
     """
-    found: Groups = []
+    found: AxisRuns = []
     i, j = len(before), len(after)
     while i > 0 and j > 0:
         left, right = i - 1, j - 1
@@ -174,21 +176,23 @@ def _transposing(node: ir.Node, index: int, layout: Layout) -> Effect:
     axes = [order.index(axis) for axis in layout.axes]
     if 0 in axes and batch_symbol_of(node) is None:
         return Untraceable("a Transpose that puts units on the batch axis")
-    return Kept(layout.moved(*axes), places=True)
+    return Kept(layout.moved(*axes), moves_positions=True)
 
 
 def _reshape(given: NodeContext) -> list[Edit]:
     """Rename the length of each axis of units; one that is -1 or copied follows by itself."""
     lengths = constant_numbers(given, 1)
     edits: list[Edit] = []
-    for axis, marks in given.output.items():
+    for axis, group_ids in given.output.items():
         entry = None if lengths is None else lengths[axis]
         copies = entry == 0 and not attribute(given.node, "allowzero", 0)
         before = given.located(0, axis)
-        if copies and (before is None or len(before) != len(marks) or (before != marks).any()):
-            edits.append(Locked("a Reshape that copies the length of another axis", marks))
+        if copies and (
+            before is None or len(before) != len(group_ids) or (before != group_ids).any()
+        ):
+            edits.append(Locked("a Reshape that copies the length of another axis", group_ids))
         elif entry is None or (entry != -1 and not copies):
-            edits.append(UpdateShape(1, axis, marks))
+            edits.append(UpdateShape(1, axis, group_ids))
     return edits
 
 
@@ -196,26 +200,26 @@ def _expand(given: NodeContext) -> list[Edit]:
     shape, sizes = shape_of(given.node.outputs[0]), shape_of(given.operand(1))
     length = None if sizes is None or not sizes else sizes[0]
     if shape is None or length is None:
-        return given.held("an Expand to an unknown shape")
+        return given.locked("an Expand to an unknown shape")
     return update_lengths(given, 1, {axis: axis - len(shape) + length for axis in given.output})
 
 
 def _squeeze(given: NodeContext) -> list[Edit]:
     if "axes" in given.node.attributes or given.operand(1) is not None:
         return []
-    return given.held("a Squeeze that names no axes would drop the units' where one stays")
+    return given.locked("a Squeeze that names no axes would drop the units' where one stays")
 
 
 def _shape(given: NodeContext) -> list[Edit]:
     """Let what is computed from a shape go on as before; lengths that must change are renamed."""
     rank = rank_of(given.operand(0))
     if rank is None:
-        return given.held("a Shape of a tensor of unknown rank")
+        return given.locked("a Shape of a tensor of unknown rank")
     first = _clipped(attribute(given.node, "start", 0), rank)
     last = _clipped(attribute(given.node, "end", rank), rank)
     return [
-        CompensateShape(axis - first, marks)
-        for axis, marks in given.inputs[0].items()
+        CompensateShape(axis - first, group_ids)
+        for axis, group_ids in given.inputs[0].items()
         if first <= axis < last
     ]
 
@@ -225,11 +229,11 @@ def _clipped(axis: int, rank: int) -> int:
 
 
 def _size_told(given: NodeContext) -> list[Edit]:
-    return given.held("the number of its entries is computed with")
+    return given.locked("the number of its entries is computed with")
 
 
 def _told(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Tell how large the tensor is: none of its entries is read."""
+    """Return how large the tensor is: none of its entries is read."""
     del node, index, layout
     return Split((None,))
 

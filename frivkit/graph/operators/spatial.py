@@ -34,7 +34,7 @@ def _pooling(node: ir.Node, index: int, layout: Layout) -> Effect:
     del index
     if layout.axes != (1,):
         return Untraceable(f"{node.op_type} pools over axis {layout.axes[-1]}, where units lie")
-    return Kept(layout, places=True)
+    return Kept(layout, moves_positions=True)
 
 
 def resizing(node: ir.Node, index: int, layout: Layout) -> Effect:
@@ -45,7 +45,7 @@ def resizing(node: ir.Node, index: int, layout: Layout) -> Effect:
     axes = [axis + len(shape) - before for axis in layout.axes]  # Expand may put axes in front
     if [shape[axis] for axis in axes] != list(layout.units.shape):
         return Untraceable(f"{node.op_type} changes the axis that units lie on")
-    return Kept(layout.moved(*axes), places=True)
+    return Kept(layout.moved(*axes), moves_positions=True)
 
 
 def _padding(node: ir.Node, index: int, layout: Layout) -> Effect:
@@ -70,7 +70,7 @@ def _padding(node: ir.Node, index: int, layout: Layout) -> Effect:
         if found is None:
             return Split((None,))
         layout = found
-    return Kept(layout, places=True)
+    return Kept(layout, moves_positions=True)
 
 
 def _reducing(node: ir.Node, index: int, layout: Layout) -> Effect:
@@ -83,9 +83,9 @@ def _reducing(node: ir.Node, index: int, layout: Layout) -> Effect:
     if reduced & {0, *layout.axes}:
         return Untraceable(f"{node.op_type} over the axis that units or examples lie on")
     if attribute(node, "keepdims", 1):
-        return Kept(layout, places=True)
+        return Kept(layout, moves_positions=True)
     moved = [axis - sum(a < axis for a in reduced) for axis in layout.axes]
-    return Kept(layout.moved(*moved), places=True)
+    return Kept(layout.moved(*moved), moves_positions=True)
 
 
 def _resize(given: NodeContext) -> list[Edit]:
@@ -96,7 +96,7 @@ def _resize(given: NodeContext) -> list[Edit]:
     policy = node.attributes.get("keep_aspect_ratio_policy")
     cropped = mode is not None and mode.as_string() == "tf_crop_and_resize"
     if rank is None or cropped or (policy is not None and policy.as_string() != "stretch"):
-        return given.held("a Resize of unknown rank, or one that crops or keeps proportions")
+        return given.locked("a Resize of unknown rank, or one that crops or keeps proportions")
     chosen = node.attributes.get("axes")
     axes = [axis % rank for axis in chosen.as_ints()] if chosen is not None else [*range(rank)]
     entries = {axis: axes.index(axis) for axis in given.inputs[0] if axis in axes}
@@ -126,9 +126,9 @@ def _pad(given: NodeContext) -> list[Edit]:
     if pads is not None and min(pads, default=0) >= 0:
         return []
     return [
-        Locked("a Pad that cuts units off, or whose sizes are computed", marks)
-        for axis, marks in given.inputs[0].items()
-        if len(given.output.get(axis, ())) != len(marks)
+        Locked("a Pad that cuts units off, or whose sizes are computed", group_ids)
+        for axis, group_ids in given.inputs[0].items()
+        if len(given.output.get(axis, ())) != len(group_ids)
     ]
 
 

@@ -73,22 +73,25 @@ def edits(
         return []
     operator = operators_of(model).get(operator_name(node))
     if operator is None or operator.narrow is None:
-        return given.held(f"no rule for slicing operator {operator_name(node)}")
+        return given.locked(f"no rule for slicing operator {operator_name(node)}")
     opset = model.ir.opset_imports.get("", 1)
     if opset < OLDEST:
-        return given.held(f"operators of opset {opset} align axes by number")
+        return given.locked(f"operators of opset {opset} align axes by number")
     if not _fits(given):
-        return given.held(f"{node.op_type} of an axis on which both examples and units lie")
+        return given.locked(f"{node.op_type} of an axis on which both examples and units lie")
     further = any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
     if given.output and further and node.op_type not in SPLITTING:
-        return given.held(f"{node.op_type} has further outputs, which are read")
+        return given.locked(f"{node.op_type} has further outputs, which are read")
     return [_possible(given, asked, model) for asked in operator.narrow(given)]
 
 
 def _fits(given: NodeContext) -> bool:
-    """Tell whether every axis of units is as long as there are marks."""
-    for values, marks in ((given.node.inputs, given.inputs), (given.node.outputs, given.outputs)):
-        for value, there in zip(values, marks, strict=True):
+    """Whether every axis of units is as long as there are marks."""
+    for values, group_ids in (
+        (given.node.inputs, given.inputs),
+        (given.node.outputs, given.outputs),
+    ):
+        for value, there in zip(values, group_ids, strict=True):
             shape = shape_of(value)
             if shape is not None and any(shape[a] != len(m) for a, m in there.items()):
                 return False
@@ -99,18 +102,18 @@ def _possible(given: NodeContext, edit: Edit, model: Model) -> Edit:
     if isinstance(edit, SliceOperand):
         value = given.operand(edit.index)
         if value is not None and not given.constant(edit.index):
-            return Locked(f"{value.name!r} is computed", edit.marks)
-        reason = uncut(value, edit.axis, len(edit.marks))
-        return edit if reason is None else Locked(reason, edit.marks)
+            return Locked(f"{value.name!r} is computed", edit.group_ids)
+        reason = uncut(value, edit.axis, len(edit.group_ids))
+        return edit if reason is None else Locked(reason, edit.group_ids)
     if isinstance(edit, UpdateShape) and constant_tensor(given.operand(edit.index)) is None:
         early = model.ir.opset_imports.get("", 1) < OLDEST_MIN
         if early and target(given.node, model) is None:
-            return Locked("a length is computed, before opset 12", edit.marks)
+            return Locked("a length is computed, before opset 12", edit.group_ids)
     return edit
 
 
 def target(node: ir.Node, model: Model) -> list[int] | None:
-    """Give the shape that a Reshape asks for, as numbers: -1 for the one size that is open.
+    """Return the shape that a Reshape asks for, as numbers: -1 for the one size that is open.
 
     None for another operator, where more sizes are open, or where the model takes inputs of other
     sizes than those it was examined with.

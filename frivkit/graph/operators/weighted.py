@@ -74,7 +74,7 @@ def _product(node: ir.Node, index: int, layout: Layout) -> Effect:
         return Coupled(layout.moved(*axes), "inner")
     if other == 1 or (whole not in from_back and not others_constant(node, index)):
         return Untraceable("a MatMul along other axes, with a vector or a matrix for each unit")
-    return Kept(layout.moved(*(after + back for back in from_back)), places=True)
+    return Kept(layout.moved(*(after + back for back in from_back)), moves_positions=True)
 
 
 def _einsum(node: ir.Node, index: int, layout: Layout) -> Effect:
@@ -97,7 +97,7 @@ def _einsum(node: ir.Node, index: int, layout: Layout) -> Effect:
         return Coupled(layout.moved(*axes), "inner")
     found = layout.moved(*(right.index(letter) for letter in letters))
     met = not constant and all(letter in beside for letter in letters)
-    return Coupled(found, "product") if met else Kept(found, places=True)
+    return Coupled(found, "product") if met else Kept(found, moves_positions=True)
 
 
 def _convolution(node: ir.Node, index: int, layout: Layout) -> Effect:
@@ -114,7 +114,7 @@ def _convolution(node: ir.Node, index: int, layout: Layout) -> Effect:
 def _narrow_gemm(given: NodeContext) -> list[Edit]:
     node = given.node
     if not given.constant(1) or attribute(node, "transA", 0):
-        return given.held("a Gemm whose weights are computed or whose input is transposed")
+        return given.locked("a Gemm whose weights are computed or whose input is transposed")
     columns, rows = (1, 0) if attribute(node, "transB", 0) else (0, 1)
     edits: list[Edit] = []
     read, written = given.located(0, 1), given.output.get(1)
@@ -129,58 +129,58 @@ def _narrow_gemm(given: NodeContext) -> list[Edit]:
 def _matmul(given: NodeContext) -> list[Edit]:
     ranks = [rank_of(value) for value in given.node.inputs]
     if None in ranks:
-        return given.held("a MatMul of unknown rank")
+        return given.locked("a MatMul of unknown rank")
     edits: list[Edit] = []
     for index in (0, 1):
         rank, other = ranks[index] or 0, ranks[1 - index] or 0
         summed, summed_there = (-1, max(other - 2, 0)) if index == 0 else (-2, other - 1)
-        for axis, marks in given.inputs[index].items():
+        for axis, group_ids in given.inputs[index].items():
             back = axis - rank
             if back == summed and not given.constant(1 - index):
-                edits += _inner(given, 1 - index, summed_there, marks)
+                edits += _inner(given, 1 - index, summed_there, group_ids)
             elif back == summed:
-                edits.append(SliceOperand(1 - index, summed_there, marks))
+                edits.append(SliceOperand(1 - index, summed_there, group_ids))
             elif back < -2:
-                edits += _stacked(given, 1 - index, back, marks)
+                edits += _stacked(given, 1 - index, back, group_ids)
     written = given.output.get((rank_of(given.node.outputs[0]) or 0) - 1)
     if written is not None and given.constant(1):
         edits.append(SliceOperand(1, (ranks[1] or 0) - 1, written))
     return edits
 
 
-def _inner(given: NodeContext, index: int, axis: int, marks: Numbers) -> list[Edit]:
+def _inner(given: NodeContext, index: int, axis: int, group_ids: Numbers) -> list[Edit]:
     """Hold units of a product of two computed tensors that meet others, or none, in it."""
     value = given.operand(index)
     if value is None:
-        return [Locked("summed over in a MatMul of two computed tensors", marks)]
+        return [Locked("summed over in a MatMul of two computed tensors", group_ids)]
     return require_same_groups(
-        marks, given.inputs[index].get(axis, np.full(len(marks), NO_GROUP)), value
+        group_ids, given.inputs[index].get(axis, np.full(len(group_ids), NO_GROUP)), value
     )
 
 
-def _stacked(given: NodeContext, index: int, back: int, marks: Numbers) -> list[Edit]:
+def _stacked(given: NodeContext, index: int, back: int, group_ids: Numbers) -> list[Edit]:
     """Cut a stack of matrices, one for each of the units, where the operand is one."""
     value = given.operand(index)
     sizes = shape_of(value)
     if value is None or sizes is None:
-        return [Locked("a MatMul of unknown shapes", marks)]
+        return [Locked("a MatMul of unknown shapes", group_ids)]
     axis = len(sizes) + back
     if axis < 0 or sizes[axis] == 1:
         return []
     if given.constant(index):
-        return [SliceOperand(index, axis, marks)]
+        return [SliceOperand(index, axis, group_ids)]
     return require_same_groups(
-        marks, given.inputs[index].get(axis, np.full(len(marks), NO_GROUP)), value
+        group_ids, given.inputs[index].get(axis, np.full(len(group_ids), NO_GROUP)), value
     )
 
 
 def _narrow_convolution(given: NodeContext) -> list[Edit]:
     node = given.node
     if not given.constant(1):
-        return given.held("a convolution whose weights are computed")
+        return given.locked("a convolution whose weights are computed")
     edits: list[Edit] = [
-        Locked("units on an axis that a convolution slides over", marks)
-        for axis, marks in given.inputs[0].items()
+        Locked("units on an axis that a convolution slides over", group_ids)
+        for axis, group_ids in given.inputs[0].items()
         if axis != 1
     ]
     transposed = node.op_type == "ConvTranspose"
@@ -201,12 +201,12 @@ def _grouped(given: NodeContext, groups: int, *, transposed: bool) -> list[Edit]
     """Let whole groups leave: their channels on both sides and their kernels."""
     sides = []
     read, written = given.located(0, 1), given.output.get(1)
-    for value, marks in ((given.operand(0), read), (given.node.outputs[0], written)):
+    for value, group_ids in ((given.operand(0), read), (given.node.outputs[0], written)):
         sizes = shape_of(value)
         size = None if sizes is None or len(sizes) < 2 else sizes[1]
-        if marks is None and size is None:
-            return given.held("a grouped convolution of unknown width")
-        sides.append(np.full(size or 0, NO_GROUP) if marks is None else marks)
+        if group_ids is None and size is None:
+            return given.locked("a grouped convolution of unknown width")
+        sides.append(np.full(size or 0, NO_GROUP) if group_ids is None else group_ids)
     rows = np.concatenate([side.reshape(groups, -1) for side in sides], axis=1)
     whole = rows.min(axis=1) == rows.max(axis=1)  # marks of one group, or of none
     reason = "a grouped convolution leaves in whole groups, and some of this one's channels stay"
@@ -219,11 +219,11 @@ def _recurrent(given: NodeContext) -> list[Edit]:
     """Cut the columns that read the units of each step (X of an LSTM, a GRU or an RNN)."""
     edits: list[Edit] = []
     for index, there in enumerate(given.inputs):
-        for axis, marks in there.items():
+        for axis, group_ids in there.items():
             if index == 0 and axis == 2 and given.constant(1):
-                edits.append(SliceOperand(1, 2, marks))
+                edits.append(SliceOperand(1, 2, group_ids))
             else:
-                edits.append(Locked("units are its steps, its weights or its states", marks))
+                edits.append(Locked("units are its steps, its weights or its states", group_ids))
     return edits
 
 

@@ -19,7 +19,7 @@ TURNED = "/examples_first"
 _NONE = 7919  # a batch that no fixed size of a model is
 
 
-def examples_first(
+def with_examples_first(
     value: ir.Value, layout: Layout, batch: int | None, operators: Operators = OPERATORS
 ) -> tuple[ir.Value, Layout] | None:
     """Follow units to a tensor with the examples on its first axis, through what moves places.
@@ -45,8 +45,9 @@ def examples_first(
 
 
 def move_batch_first(model: Model) -> Model:
-    """Give the model with two Transposes behind each tensor of units whose examples lie elsewhere.
+    """Return the model with the examples on the first axis of each tensor of units.
 
+    Two Transposes are added behind a tensor whose examples lie elsewhere.
     The first puts the examples in front, where a site is tapped; the second puts them back, so that
     the model computes what it did.  A model that insists on a batch size is given back as it is.
 
@@ -60,7 +61,7 @@ def move_batch_first(model: Model) -> Model:
     copy = model.ir.clone()
     values = {value.name: value for node in copy.graph for value in node.outputs}
     for name, axis in found:
-        _turn(copy.graph, values[name], axis)
+        _put_examples_first(copy.graph, values[name], axis)
     return replace(model, ir=copy)
 
 
@@ -71,13 +72,13 @@ def _misplaced(model: Model, symbol: str) -> list[tuple[str, int]]:
     for node, layout in find_producers(model.graph, operators)[0]:
         value, there = find_hook_point(node.outputs[0], layout, order, operators)
         sizes = sizes_for(value, symbol, _NONE) or ()
-        first = examples_first(value, there, None, operators)
+        first = with_examples_first(value, there, None, operators)
         if first is None and sizes.count(_NONE) == 1 and there.whole:
             found[value.name or ""] = sizes.index(_NONE)
     return [(name, axis) for name, axis in found.items() if axis > 0 and name]
 
 
-def _turn(graph: ir.Graph, value: ir.Value, axis: int) -> None:
+def _put_examples_first(graph: ir.Graph, value: ir.Value, axis: int) -> None:
     """Put two Transposes between a tensor and all that reads it."""
     rank = len(value.shape or ())
     order = [axis, *(a for a in range(rank) if a != axis)]

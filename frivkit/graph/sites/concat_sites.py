@@ -21,7 +21,7 @@ Located = Mapping[str, Sequence[tuple[str, Layout]]]
 
 
 def concats(graph: ir.Graph, located: Located) -> list[ir.Node]:
-    """Give the Concat nodes that read units, in the order of the graph."""
+    """Return the Concat nodes that read units, in the order of the graph."""
     return [
         node
         for node in graph
@@ -34,7 +34,7 @@ def concats(graph: ir.Graph, located: Located) -> list[ir.Node]:
 def matching(
     nodes: Sequence[ir.Node], names: Mapping[int, str], patterns: Iterable[str], file: str
 ) -> list[ir.Node]:
-    """Give the nodes whose layer's name one of the patterns matches.
+    """Return the nodes whose layer's name one of the patterns matches.
 
     Args:
         nodes: The Concat nodes that read units.
@@ -85,7 +85,7 @@ class Joiner:
         to_output: Set[int],
         unfit: Callable[[ir.Value, Layout], str | None],
     ) -> None:
-        self._model, self._lying, self._to_output, self._unfit = model, located, to_output, unfit
+        self._model, self._located, self._to_output, self._unfit = model, located, to_output, unfit
         self._order = {id(node): i for i, node in enumerate(model.graph)}
         self._operators = operators_of(model)
 
@@ -159,8 +159,8 @@ class Joiner:
         return _Joint(node, name, value, layout)
 
     def _crooked(self, part: str, axis: int) -> str | None:
-        """Say why the positions of a part are no units of layers, None where they are."""
-        layouts = [layout for _, layout in self._lying.get(part, ())]
+        """Return why the positions of a part are no units of layers, None where they are."""
+        layouts = [layout for _, layout in self._located.get(part, ())]
         along = [layout.units for layout in layouts if layout.axes == (axis,)]
         if layouts and not along:
             return f"it joins along axis {axis}, and units of {part!r} lie along another"
@@ -179,7 +179,7 @@ class Joiner:
         )
 
     def _only_reader(self, value: ir.Value, layout: Layout, nodes: Collection[int]) -> int | None:
-        """Give the one of ``nodes`` that reads a tensor, None where anything else reads it, too.
+        """Return the one of ``nodes`` that reads a tensor, None where anything else reads it, too.
 
         On the way operators keep the units or put others beside them: pooling, a norm, a Concat.
         """
@@ -204,8 +204,8 @@ class Joiner:
         return reached.pop() if len(reached) == 1 else None
 
     def _places(self, name: str, site: SiteDraft, node: ir.Node) -> Numbers | None:
-        """Give the position of each unit of a site in a Concat, None where one has not just one."""
-        there = [lies for other, lies in self._lying[node.outputs[0].name or ""] if other == name]
+        """Return position of each unit of a site in a Concat, None where one has not just one."""
+        there = [lies for other, lies in self._located[node.outputs[0].name or ""] if other == name]
         if len(there) != 1:
             return None
         units = there[0].units
@@ -216,5 +216,5 @@ class Joiner:
 
 
 def _renumbered(layout: Layout, places: Numbers) -> Layout:
-    """Give each unit the number of its place."""
+    """Return each unit the number of its place."""
     return Layout(layout.axes, np.where(layout.units == NO_UNIT, NO_UNIT, places[layout.units]))

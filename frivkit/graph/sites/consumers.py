@@ -11,7 +11,7 @@ from frivkit.graph.model import Model, is_constant
 from frivkit.graph.names import node_label
 from frivkit.graph.sites.site_map import SiteMap
 
-READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+LINEAR_CONSUMERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Consumer:
 
 
 def find_consumers(model: Model, site_map: SiteMap) -> tuple[Consumer, ...]:
-    """Give the weighted nodes with constant weights that read units, in the order of the graph.
+    """Return the weighted nodes with constant weights that read units, in the order of the graph.
 
     A depthwise convolution is one of them: it reads each unit into one of its own.
 
@@ -81,8 +81,8 @@ def find_consumers(model: Model, site_map: SiteMap) -> tuple[Consumer, ...]:
     return tuple(consumer for consumer in found if consumer is not None)
 
 
-def readers_of(consumers: Sequence[Consumer], site: str) -> tuple[Consumer, ...]:
-    """Give the consumers that read units of a site."""
+def consumers_of(consumers: Sequence[Consumer], site: str) -> tuple[Consumer, ...]:
+    """Return the consumers that read units of a site."""
     return tuple(consumer for consumer in consumers if site in consumer.sites)
 
 
@@ -102,7 +102,7 @@ def added_bias(node: ir.Node) -> tuple[ir.Node, int] | None:
 def _consumer(
     node: ir.Node, layouts: Mapping[str, tuple[tuple[str, Layout], ...]]
 ) -> Consumer | None:
-    if node.op_type not in READERS or node.inputs[0] is None or node.inputs[1] is None:
+    if node.op_type not in LINEAR_CONSUMERS or node.inputs[0] is None or node.inputs[1] is None:
         return None
     tensor, weight = node.inputs[0], node.inputs[1]
     convolves = node.op_type in ("Conv", "ConvTranspose")

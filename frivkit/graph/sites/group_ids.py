@@ -16,7 +16,7 @@ from frivkit.graph.sites.site_map import SiteMap
 
 
 def narrowed_axis(layout: Layout) -> int:
-    """Give the axis on which units leave: of several the longest, of equals the last.
+    """Return the axis on which units leave: of several the longest, of equals the last.
 
     Units at one position of it leave together, as those of all heads of an attention do.
     """
@@ -24,7 +24,7 @@ def narrowed_axis(layout: Layout) -> int:
 
 
 def stacked(layout: Layout) -> Numbers:
-    """Give the units at each position of that axis, shape (positions, units at each)."""
+    """Return the units at each position of that axis, shape (positions, units at each)."""
     at = layout.axes.index(narrowed_axis(layout))
     return np.moveaxis(layout.units, at, 0).reshape(layout.units.shape[at], -1)
 
@@ -36,18 +36,18 @@ class GroupAssignment:
     Attributes:
         of: The group of each unit of each site, by the site's name, shape (units,).
         count: The number of groups; they are numbered from 0 in the order of the sites.
-        marks: The marks of each tensor in which units lie, by its name.
+        group_ids: The marks of each tensor in which units lie, by its name.
         conflicting: Groups that lie on each other at some place but not at all.
     """
 
     of: Mapping[str, Numbers]
     count: int
-    marks: Mapping[str, GroupIds]
+    group_ids: Mapping[str, GroupIds]
     conflicting: Numbers
 
     def at(self, value: ir.Value | None) -> GroupIds:
-        """Give the marks of a tensor, none where no units lie in it."""
-        return {} if value is None else self.marks.get(value.name or "", {})
+        """Return the marks of a tensor, none where no units lie in it."""
+        return {} if value is None else self.group_ids.get(value.name or "", {})
 
 
 def assign_groups(graph: ir.Graph, site_map: SiteMap) -> GroupAssignment:
@@ -63,24 +63,24 @@ def assign_groups(graph: ir.Graph, site_map: SiteMap) -> GroupAssignment:
     width = {site.name: site.width for site in site_map.sites}
     merge_points = [merge_point for each in site_map.couplings for merge_point in each.merge_points]
     rows = [
-        *_meetings(merge_points, first),
+        *_merged_units(merge_points, first),
         *_grouped(graph, site_map, first),
         *_split(site_map, first),
     ]
-    labels = _connected(int(starts[-1]), rows)
+    labels = _connected_parts(int(starts[-1]), rows)
     of = {name: labels[start : start + width[name]] for name, start in first.items()}
-    marks: dict[str, GroupIds] = {}
+    group_ids: dict[str, GroupIds] = {}
     conflicting: list[Numbers] = [np.zeros(0, dtype=np.intp)]
     for tensor, layouts in site_map.layouts.items():
-        marks[tensor] = _marked(layouts, of, conflicting)
+        group_ids[tensor] = _ids_of(layouts, of, conflicting)
     count = int(labels.max()) + 1 if len(labels) else 0
-    return GroupAssignment(of, count, marks, np.unique(np.concatenate(conflicting)))
+    return GroupAssignment(of, count, group_ids, np.unique(np.concatenate(conflicting)))
 
 
-def _meetings(
+def _merged_units(
     merge_points: Iterable[MergePoint], first: Mapping[str, int]
 ) -> Iterator[Sequence[Numbers]]:
-    """Give pairs of rows of units that lie on each other, by unit number."""
+    """Return pairs of rows of units that lie on each other, by unit number."""
     for merge_point in merge_points:
         if merge_point.kind == "concat":
             continue
@@ -97,7 +97,7 @@ def _meetings(
 
 
 def _split(site_map: SiteMap, first: Mapping[str, int]) -> Iterator[Sequence[Numbers]]:
-    """Give pairs of units that lie at one position of the axis on which they leave.
+    """Return pairs of units that lie at one position of the axis on which they leave.
 
     Such are the units of all heads of an attention, and those of sites that lay side by side
     before their axis was split.
@@ -122,7 +122,7 @@ def _split(site_map: SiteMap, first: Mapping[str, int]) -> Iterator[Sequence[Num
 def _grouped(
     graph: ir.Graph, site_map: SiteMap, first: Mapping[str, int]
 ) -> Iterator[Sequence[Numbers]]:
-    """Give pairs of units that belong to one group of a grouped convolution."""
+    """Return pairs of units that belong to one group of a grouped convolution."""
     for node in graph:
         groups = attribute(node, "group", 1) if node.op_type in ("Conv", "ConvTranspose") else 1
         if groups == 1:
@@ -164,7 +164,7 @@ def _across(
             last = np.where(here == NO_UNIT, last, here)
 
 
-def _connected(count: int, pairs: Iterable[Sequence[Numbers]]) -> Numbers:
+def _connected_parts(count: int, pairs: Iterable[Sequence[Numbers]]) -> Numbers:
     """Number the connected parts of a graph of units in the order of their first units."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -181,19 +181,19 @@ def _connected(count: int, pairs: Iterable[Sequence[Numbers]]) -> Numbers:
     return np.argsort(np.argsort(begins))[inverse].astype(np.intp)
 
 
-def _marked(
+def _ids_of(
     layouts: Iterable[tuple[str, Layout]], of: Mapping[str, Numbers], conflicting: list[Numbers]
 ) -> GroupIds:
-    marks: dict[int, Numbers] = {}
+    group_ids: dict[int, Numbers] = {}
     for site, layout in layouts:
         unit = stacked(layout).max(axis=1)
         mine = np.where(unit == NO_UNIT, NO_GROUP, of[site][unit])
         axis = narrowed_axis(layout)
-        there = marks.setdefault(axis, np.full(len(mine), NO_GROUP))
+        there = group_ids.setdefault(axis, np.full(len(mine), NO_GROUP))
         if len(there) != len(mine):
             conflicting.extend((there[there != NO_GROUP], mine[mine != NO_GROUP]))
             continue
         differ = (there != NO_GROUP) & (mine != NO_GROUP) & (there != mine)
         conflicting.extend((there[differ], mine[differ]))
-        marks[axis] = np.where(mine == NO_GROUP, there, mine)
-    return marks
+        group_ids[axis] = np.where(mine == NO_GROUP, there, mine)
+    return group_ids

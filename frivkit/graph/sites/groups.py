@@ -22,7 +22,7 @@ class Groups:
     Attributes:
         of: The group of each unit of each site, by the site's name, shape (units,).
         count: The number of groups.
-        held: Why a group cannot leave, for each that cannot.
+        locked: Why a group cannot leave, for each that cannot.
         layer_groups: The sites that share groups, each site in one of them, in the order of the
             graph.
         rows: Groups that lie beside each other in some tensor and nothing else with them, so that
@@ -31,7 +31,7 @@ class Groups:
 
     of: Mapping[str, Numbers]
     count: int
-    held: Mapping[int, str]
+    locked: Mapping[int, str]
     layer_groups: tuple[tuple[str, ...], ...]
     rows: tuple[Numbers, ...] = ()
 
@@ -39,16 +39,16 @@ class Groups:
     def free(self) -> NDArray[np.bool_]:
         """Whether each group can leave, shape (groups,)."""
         free = np.ones(self.count, dtype=np.bool_)
-        free[list(self.held)] = False
+        free[list(self.locked)] = False
         return free
 
     def reason(self, site: str) -> str | None:
-        """Say why no unit of a site can leave, None where one can."""
-        reasons = [self.held.get(int(group)) for group in self.of[site]]
+        """Return why no unit of a site can leave, None where one can."""
+        reasons = [self.locked.get(int(group)) for group in self.of[site]]
         return None if None in reasons else reasons[0]
 
     def flags(self, stays: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
-        """Say of each unit of each site whether it stays, from what is said of each group.
+        """Return of each unit of each site whether it stays, from what is said of each group.
 
         Args:
             stays: Whether each group stays, shape (groups,).
@@ -62,17 +62,17 @@ class PruningGraph:
 
     Attributes:
         groups: What can leave.
-        ties: Where the groups lie in each tensor.
+        assignment: Where the groups lie in each tensor.
         edits: What changes in each node when they leave, by the node's place in the graph.
     """
 
     groups: Groups
-    ties: GroupAssignment
+    assignment: GroupAssignment
     edits: Mapping[int, tuple[Edit, ...]]
 
 
 def find_groups(model: Model, site_map: SiteMap) -> Groups:
-    """Give the units that can leave, and which of them only together.
+    """Return the units that can leave, and which of them only together.
 
     Units that lie on each other in a sum, a product, a depthwise convolution or in shared weights
     are one group, as are all that one group of a grouped convolution reads and writes.  The parts
@@ -89,41 +89,53 @@ def find_groups(model: Model, site_map: SiteMap) -> Groups:
 
 def analyze_groups(model: Model, site_map: SiteMap) -> PruningGraph:
     """Find the groups of a model and what changes when they leave (see ``find_groups``)."""
-    ties = assign_groups(model.graph, site_map)
-    found = {i: tuple(edits(node, ties.at, model)) for i, node in enumerate(model.graph)}
-    held: dict[int, str] = {}
-    for reason, marks in _holds(model, site_map, ties, found):
-        for group in np.unique(marks[marks != NO_GROUP]).tolist():
-            held.setdefault(group, reason)
-    groups = Groups(ties.of, ties.count, held, _layer_groups(ties), _rows(ties))
-    return PruningGraph(groups, ties, {i: each for i, each in found.items() if each})
+    assignment = assign_groups(model.graph, site_map)
+    found = {i: tuple(edits(node, assignment.at, model)) for i, node in enumerate(model.graph)}
+    locked: dict[int, str] = {}
+    for reason, group_ids in _locks(model, site_map, assignment, found):
+        for group in np.unique(group_ids[group_ids != NO_GROUP]).tolist():
+            locked.setdefault(group, reason)
+    groups = Groups(
+        assignment.of, assignment.count, locked, _layer_groups(assignment), _rows(assignment)
+    )
+    return PruningGraph(groups, assignment, {i: each for i, each in found.items() if each})
 
 
-def _rows(ties: GroupAssignment) -> tuple[Numbers, ...]:
-    every = [*ties.of.values(), *(m for there in ties.marks.values() for m in there.values())]
-    alone = [np.unique(marks) for marks in every if (marks != NO_GROUP).all() and len(marks)]
+def _rows(assignment: GroupAssignment) -> tuple[Numbers, ...]:
+    every = [
+        *assignment.of.values(),
+        *(m for there in assignment.group_ids.values() for m in there.values()),
+    ]
+    alone = [
+        np.unique(group_ids)
+        for group_ids in every
+        if (group_ids != NO_GROUP).all() and len(group_ids)
+    ]
     return tuple({row.tobytes(): row for row in alone}.values())
 
 
-def _holds(
-    model: Model, site_map: SiteMap, ties: GroupAssignment, found: Mapping[int, tuple[Edit, ...]]
+def _locks(
+    model: Model,
+    site_map: SiteMap,
+    assignment: GroupAssignment,
+    found: Mapping[int, tuple[Edit, ...]],
 ) -> Iterator[tuple[str, Numbers]]:
     for site in site_map.sites:
         if site.ends:
-            yield site.ends[0], ties.of[site.name]
+            yield site.ends[0], assignment.of[site.name]
     for output in model.graph.outputs:
-        for marks in ties.at(output).values():
-            yield f"units of the model's output {output.name!r}", marks
+        for group_ids in assignment.at(output).values():
+            yield f"units of the model's output {output.name!r}", group_ids
     for index, node in enumerate(model.graph):
         for edit in found[index]:
             if isinstance(edit, Locked):
-                yield f"{node_label(node)}: {edit.reason}", edit.marks
-    yield "units that lie on each other in one tensor only", ties.conflicting
+                yield f"{node_label(node)}: {edit.reason}", edit.group_ids
+    yield "units that lie on each other in one tensor only", assignment.conflicting
 
 
-def _layer_groups(ties: GroupAssignment) -> tuple[tuple[str, ...], ...]:
+def _layer_groups(assignment: GroupAssignment) -> tuple[tuple[str, ...], ...]:
     """Gather the sites that share groups."""
-    sites = list(ties.of)
+    sites = list(assignment.of)
     root = list(range(len(sites)))
 
     def find(site: int) -> int:
@@ -133,7 +145,7 @@ def _layer_groups(ties: GroupAssignment) -> tuple[tuple[str, ...], ...]:
 
     owner: dict[int, int] = {}
     for number, site in enumerate(sites):
-        for group in np.unique(ties.of[site]).tolist():
+        for group in np.unique(assignment.of[site]).tolist():
             other = find(owner.setdefault(group, number))
             here = find(number)
             root[max(other, here)] = min(other, here)

@@ -80,7 +80,7 @@ def _step(here: _Step, order: dict[int, int], operators: Operators) -> _Step | N
         return None
     what = effect(node, index, here.layout, operators)
     if isinstance(what, Kept):
-        bends, moves = what.nonlinear, what.places
+        bends, moves = what.nonlinear, what.moves_positions
         return _Step(node.outputs[0], what.layout, bends, moves, known.elementwise)
     if isinstance(what, Coupled) and what.kind == "sum" and node.op_type != "Concat":
         return _Step(node.outputs[0], what.layout)
@@ -144,7 +144,7 @@ def _stays_inside(node: ir.Node, inside: list[ir.Value], operators: Operators) -
 
 
 def _bends(node: ir.Node, inside: list[ir.Value], operators: Operators) -> bool:
-    """Tell whether a node makes the whole nonlinear: by itself, or by a product of two parts."""
+    """Whether a node makes the whole nonlinear: by itself, or by a product of two parts."""
     parts = sum(v is not None and _is_in(v, inside) for v in node.inputs)
     return operators[operator_name(node)].nonlinear or (
         node.op_type in ("Mul", "Div") and parts > 1

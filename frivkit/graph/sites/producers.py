@@ -28,14 +28,14 @@ class Skip:
         return cls(node_label(node), node.op_type, reason, id(node))
 
     def position(self, order: dict[int, int]) -> int:
-        """Give the node's place in the graph."""
+        """Return the node's place in the graph."""
         return order.get(self.key, len(order))
 
 
 def find_producers(
     graph: ir.Graph, operators: Operators = OPERATORS
 ) -> tuple[list[tuple[ir.Node, Layout]], list[Skip]]:
-    """Give the nodes that write units with the layout of their output, and those skipped.
+    """Return the nodes that write units with the layout of their output, and those skipped.
 
     Conv, ConvTranspose, Gemm and MatMul write units when their weight is a constant with one axis
     for its units.  Any other node with a floating-point constant of two or more axes is skipped
@@ -90,7 +90,7 @@ _WITHOUT_UNITS = {
 def leading_to_weights(
     graph: ir.Graph, to_output: Set[int], operators: Operators = OPERATORS
 ) -> set[int]:
-    """Give the ids of the values from which a node that mixes units is reached.
+    """Return the ids of the values from which a node that mixes units is reached.
 
     Args:
         graph: The graph.
@@ -112,7 +112,7 @@ def _mixes(node: ir.Node, operators: Operators) -> bool:
 
 
 def leading_to_outputs(graph: ir.Graph, output: str) -> set[int]:
-    """Give the ids of the values that the output named ``output`` is computed from."""
+    """Return the ids of the values that the output named ``output`` is computed from."""
     reached = {id(value) for value in graph.outputs if value.name == output}
     for node in reversed(graph):
         if any(id(value) in reached for value in node.outputs):

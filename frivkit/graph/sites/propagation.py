@@ -22,7 +22,7 @@ class SiteDraft:
         value: Its tensor.
         layout: Where its units lie there.
         producers: The weighted nodes that write it.
-        readers: Labels of the weighted nodes that read its units, in order.
+        consumers: Labels of the weighted nodes that read its units, in order.
         ends: Why its units could not be followed further, or cannot leave, in order.
         joint: The Concat whose parts are this one site, None for any other site.
     """
@@ -30,7 +30,7 @@ class SiteDraft:
     value: ir.Value
     layout: Layout
     producers: list[ir.Node] = field(default_factory=list)
-    readers: dict[str, None] = field(default_factory=dict)
+    consumers: dict[str, None] = field(default_factory=dict)
     ends: dict[str, None] = field(default_factory=dict)
     joint: ir.Node | None = None
 
@@ -116,7 +116,7 @@ _Located = dict[int, list[tuple[str, Layout]]]  # the sites in a tensor, by id(v
 def _arriving(
     node: ir.Node, located: _Located, found: Mapping[str, SiteDraft], operators: Operators
 ) -> tuple[list[list[tuple[str, Layout]]], list[_Arrival]]:
-    """Give the units that go on in each output, and those that meet; note readers and ends."""
+    """Return the units that go on in each output, and those that meet; note readers and ends."""
     outs: list[list[tuple[str, Layout]]] = [[] for _ in node.outputs]
     met: list[_Arrival] = []
     for index, value in enumerate(node.inputs):
@@ -128,7 +128,7 @@ def _arriving(
             if isinstance(what, Coupled):
                 met.append(_Arrival(name, index, what))
             elif isinstance(what, Consumed):
-                found[name].readers[node_label(node)] = None
+                found[name].consumers[node_label(node)] = None
             elif isinstance(what, Untraceable):
                 found[name].ends[f"{node_label(node)}: {what.reason}"] = None
             else:
@@ -157,7 +157,7 @@ def _instead(
 
 
 def _inside(node: ir.Node) -> list[ir.Value]:
-    """Give what a node's bodies take from outside."""
+    """Return what a node's bodies take from outside."""
     return reads(node)[sum(value is not None for value in node.inputs) :] if bodies(node) else []
 
 
@@ -175,7 +175,7 @@ def _merge_points(
 
 
 def _within(merge_point: MergePoint, found: Mapping[str, SiteDraft]) -> bool:
-    """Tell whether units only lie side by side as they do in the joined layer that they are of."""
+    """Whether units only lie side by side as they do in the joined layer that they are of."""
     sites = {part.site for part in merge_point.parts}
     return merge_point.kind == "concat" and len(sites) == 1 and found[sites.pop()].joint is not None
 
@@ -204,7 +204,7 @@ def _note(
     for each in met:
         site = found[each.site]
         if each.joins.kind in _ENDING:
-            site.readers[node_label(node)] = None
+            site.consumers[node_label(node)] = None
         if each.joins.kind == "depthwise":
             if writer is None:
                 site.ends[f"{node_label(node)}: carried into units that are not analysed"] = None
@@ -216,7 +216,7 @@ def _note(
 
 
 def _spans(other: ir.Value, node: ir.Node, layout: Layout) -> bool:
-    """Tell whether a computed operand has entries of its own for each unit."""
+    """Whether a computed operand has entries of its own for each unit."""
     mine, whole = shape_of(other), shape_of(node.outputs[0])
     if is_constant(other) or mine is None or whole is None:
         return False

@@ -13,7 +13,7 @@ from frivkit.graph.model import Model
 from frivkit.graph.names import layer_names, node_label
 from frivkit.graph.operators.table import operators_of
 from frivkit.graph.shapes import batch_first
-from frivkit.graph.sites.batch_first import examples_first
+from frivkit.graph.sites.batch_first import with_examples_first
 from frivkit.graph.sites.concat_sites import Joiner, concats, matching
 from frivkit.graph.sites.hook_point import find_hook_point
 from frivkit.graph.sites.producers import (
@@ -37,7 +37,7 @@ class Site:
         axis: The axis of the tensor along which units change (the batch is axis 0).
         shape: The shape of one example, without the batch axis.
         producers: Labels of the weighted nodes that make the tensor, and no other site.
-        readers: Labels of the weighted nodes that read its units.
+        consumers: Labels of the weighted nodes that read its units.
         ends: Why the units could not be followed further, where a reader is out of sight, or why
             they cannot leave, where they meet what no site writes.
     """
@@ -48,7 +48,7 @@ class Site:
     axis: int
     shape: tuple[int, ...]
     producers: tuple[str, ...]
-    readers: tuple[str, ...]
+    consumers: tuple[str, ...]
     ends: tuple[str, ...]
 
     @property
@@ -62,7 +62,7 @@ class Site:
         return self.shape[: self.axis - 1] + self.shape[self.axis :]
 
     @property
-    def places(self) -> int:
+    def positions(self) -> int:
         """The number of places of one unit."""
         return prod(self.spatial)
 
@@ -86,7 +86,7 @@ class SiteMap:
     layouts: Mapping[str, tuple[tuple[str, Layout], ...]]
 
     def coupling_of(self, site: Site) -> str | None:
-        """Give the name of the coupling that a site belongs to, if any."""
+        """Return the name of the coupling that a site belongs to, if any."""
         for coupling in self.couplings:
             if site.name in coupling.sites:
                 return coupling.name
@@ -97,7 +97,7 @@ def find_sites(model: Model, output: str | None = None, joined: Sequence[str] = 
     """Find sites, couplings and the weighted nodes that are not analysed.
 
     Args:
-        model: A model whose tensor shapes are known (see ``pipeline.complete_shapes``).
+        model: A model whose tensor shapes are known (see ``pipeline.infer_shapes_by_running``).
         output: The output whose labels are compared; None takes the first.
         joined: Patterns for the names of layers that a Concat joins: each is one site, in place of
             the branches that it alone reads.
@@ -115,7 +115,7 @@ def find_sites(model: Model, output: str | None = None, joined: Sequence[str] = 
     order = {id(node): i for i, node in enumerate(graph)}
     for node, layout in weighted:
         value, there = find_hook_point(node.outputs[0], layout, order, operators)
-        value, there = examples_first(value, there, model.batch, operators) or (value, there)
+        value, there = with_examples_first(value, there, model.batch, operators) or (value, there)
         reason = unfit(value, there)
         if reason:
             skipped.append(Skip.of(node, reason))
@@ -124,31 +124,31 @@ def find_sites(model: Model, output: str | None = None, joined: Sequence[str] = 
         else:
             site.producers.append(node)
     fresh = {id(node): layout for node, layout in weighted}
-    followed = propagate(graph, found, fresh, operators)
+    propagation = propagate(graph, found, fresh, operators)
     firsts = [site.producers[0] for site in found.values()]
     names = layer_names(firsts)
     if joined:
-        nodes = concats(graph, followed.layouts)
+        nodes = concats(graph, propagation.layouts)
         names = layer_names([*firsts, *nodes])
         chosen = {names[id(n)]: n for n in matching(nodes, names, joined, model.path.name)}
-        joiner = Joiner(model, followed.layouts, to_output, unfit)
+        joiner = Joiner(model, propagation.layouts, to_output, unfit)
         found, fresh = joiner.join(chosen, found, fresh)
-        followed = propagate(graph, found, fresh, operators)
+        propagation = propagate(graph, found, fresh, operators)
     sites = _sites(found, order, names)
     couplings = couple(
-        [site.name for site in sites], [*followed.merge_points, *_shared_weights(found, fresh)]
+        [site.name for site in sites], [*propagation.merge_points, *_shared_weights(found, fresh)]
     )
     ranked = sorted(skipped, key=lambda skip: skip.position(order))
     weights = {
         name: node_cost(*site.producers, operators=operators) for name, site in found.items()
     }
-    return SiteMap(sites, couplings, tuple(ranked), weights, followed.layouts)
+    return SiteMap(sites, couplings, tuple(ranked), weights, propagation.layouts)
 
 
 def _unfit(
     model: Model, target: str, to_output: Set[int]
 ) -> Callable[[ir.Value, Layout], str | None]:
-    """Give what says why a tensor cannot be a site, or None where it can."""
+    """Return what says why a tensor cannot be a site, or None where it can."""
     to_weights = leading_to_weights(model.graph, to_output, operators_of(model))
 
     def unfit(value: ir.Value, there: Layout) -> str | None:
@@ -180,7 +180,7 @@ def _sites(
             axis=site.layout.axis,
             shape=tuple(size for size in (shape_of(site.value) or ())[1:] if size is not None),
             producers=tuple(node_label(node) for node in site.producers),
-            readers=tuple(site.readers),
+            consumers=tuple(site.consumers),
             ends=tuple(site.ends),
         )
         for name, site in found.items()

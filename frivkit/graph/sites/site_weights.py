@@ -9,7 +9,7 @@ from frivkit.graph.sites.site_map import Site
 
 
 def weights_of(model: Model, site: Site) -> tuple[ir.Value, ...]:
-    """Give the weights, biases excepted, of the nodes that write a site, each once.
+    """Return the weights, biases excepted, of the nodes that write a site, each once.
 
     Raises:
         ModelError: a weight is computed in the graph, from quantised numbers for example, or all

@@ -25,7 +25,7 @@ class NewConstants:
         self._taken |= {node.name for node in graph}
 
     def free(self, name: str) -> str:
-        """Give a name like ``name`` that nothing has, and take it."""
+        """Return a name like ``name`` that nothing has, and take it."""
         names = (name, *(f"{name}#{again}" for again in range(2, len(self._taken) + 3)))
         free = next(each for each in names if each not in self._taken)
         self._taken.add(free)
@@ -175,7 +175,7 @@ def drop_unused(graph: ir.Graph) -> None:
 
 
 def _set_tensor(value: ir.Value, tensor: ir.TensorProtocol) -> None:
-    """Give an initializer or the output of a Constant another tensor."""
+    """Return an initializer or the output of a Constant another tensor."""
     node = value.producer()
     if node is None:
         value.const_value = tensor

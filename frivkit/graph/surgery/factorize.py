@@ -12,7 +12,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.layout import attribute, shape_of
 from frivkit.graph.model import is_constant
 from frivkit.graph.names import node_label
-from frivkit.graph.sites.consumers import READERS
+from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.surgery.constant_edits import NewConstants, drop_unused
 from frivkit.graph.surgery.set_weights import put_bias
 
@@ -21,7 +21,7 @@ Halves = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]
 
 
 def factorize(model: ir.Model, halves: Mapping[str, Halves]) -> ir.Model:
-    """Give a model in which nodes have become two, the second keeping the node's name.
+    """Return a model in which nodes have become two, the second keeping the node's name.
 
     Columns are input channels and, for each of them, the places of the kernel; outputs of a
     transposed convolution are output channels and the places of its kernel.  A convolution is
@@ -36,7 +36,7 @@ def factorize(model: ir.Model, halves: Mapping[str, Halves]) -> ir.Model:
             is not finite, or a bias is to be put where it is computed.
     """
     copy = model.clone()
-    nodes = {node_label(node): node for node in copy.graph if node.op_type in READERS}
+    nodes = {node_label(node): node for node in copy.graph if node.op_type in LINEAR_CONSUMERS}
     constants = NewConstants(copy.graph, copy.ir_version)
     for label, (first, second, bias) in halves.items():
         node = nodes.get(label)
@@ -74,7 +74,7 @@ def _check(
 
 
 def _sides(node: ir.Node) -> tuple[int, int]:
-    """Give how many columns and outputs a node's weight has as a matrix."""
+    """Return how many columns and outputs a node's weight has as a matrix."""
     sizes = [size or 0 for size in shape_of(node.inputs[1]) or (0,)]
     if node.op_type == "ConvTranspose":
         return sizes[0], prod(sizes[1:])

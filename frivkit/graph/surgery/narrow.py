@@ -33,7 +33,7 @@ _Stays = Callable[[Numbers], Flags]  # from the marks of an axis to the position
 
 
 def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]]) -> ir.Model:
-    """Give a model in which the units that do not stay are gone.
+    """Return a model in which the units that do not stay are gone.
 
     What it computes is what the model computes when every weighted node reads 0 from the units
     that leave.  Inputs, outputs, names, metadata and weights that do not change are those of the
@@ -54,7 +54,7 @@ def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]
     if staying.all():
         return copy
     flags = np.append(staying, True)  # what belongs to no group always stays
-    surgeon = _Surgeon(copy.graph, model, lambda marks: flags[marks])
+    surgeon = _Surgeon(copy.graph, model, lambda group_ids: flags[group_ids])
     surgeon.work(pruning_graph)
     return copy
 
@@ -86,17 +86,17 @@ def _groups_that_stay(
                 "least one unit of each"
             )
     for name, site in sites.items():
-        _refuse(site, groups.of[name], groups.held, leaves, stays)
+        _refuse(site, groups.of[name], groups.locked, leaves, stays)
     return stays
 
 
 def _refuse(
-    site: Site, groups: Numbers, held: Mapping[int, str], leaves: Flags, stays: Flags
+    site: Site, groups: Numbers, locked: Mapping[int, str], leaves: Flags, stays: Flags
 ) -> None:
     for unit in np.flatnonzero(leaves[groups]).tolist():
         group = int(groups[unit])
-        if group in held:
-            raise ModelError(f"unit {unit} of layer {site.layer} cannot leave: {held[group]}")
+        if group in locked:
+            raise ModelError(f"unit {unit} of layer {site.layer} cannot leave: {locked[group]}")
         if stays[group]:
             raise ModelError(
                 f"unit {unit} of layer {site.layer} is to leave and others of its group are to "
@@ -128,10 +128,10 @@ class _Surgeon:
         named: dict[int, dict[int, int]] = {}
         restored: dict[int, int] = {}
         self._split(
-            node, [self._stays(edit.marks) for edit in edits if isinstance(edit, UpdateSplit)]
+            node, [self._stays(edit.group_ids) for edit in edits if isinstance(edit, UpdateSplit)]
         )
         for edit in edits:
-            stays = self._stays(edit.marks)
+            stays = self._stays(edit.group_ids)
             if stays.all():
                 continue
             if isinstance(edit, SliceOperand):
@@ -196,8 +196,8 @@ class _Surgeon:
         return self._constants.new(f"{ADDED}/sizes", np.array(numbers, dtype=np.int64))
 
     def _narrow_shape(self, node: ir.Node, value: ir.Value, pruning_graph: PruningGraph) -> None:
-        for axis, marks in pruning_graph.ties.at(value).items():
-            stays = self._stays(marks)
+        for axis, group_ids in pruning_graph.assignment.at(value).items():
+            stays = self._stays(group_ids)
             if value.shape is not None and not stays.all():
                 sizes = list(value.shape)
                 sizes[axis] = int(stays.sum())
@@ -207,7 +207,7 @@ class _Surgeon:
 
 
 def _length(value: ir.Value, node: ir.Node) -> int:
-    """Give the number of entries of a vector of sizes."""
+    """Return the number of entries of a vector of sizes."""
     if value.shape is not None and len(value.shape) == 1 and isinstance(value.shape[0], int):
         return value.shape[0]
     of = node.inputs[0] if node.op_type in ("Shape", "Resize") else node.outputs[0]
@@ -215,7 +215,7 @@ def _length(value: ir.Value, node: ir.Node) -> int:
 
 
 def _picks_others(node: ir.Node, entries: Mapping[int, int]) -> bool:
-    """Tell whether all that reads a shape picks entries out of it that stay as they are."""
+    """Whether all that reads a shape picks entries out of it that stay as they are."""
     value = node.outputs[0]
     if value.is_graph_output():
         return False

@@ -11,15 +11,15 @@ from frivkit.errors import ModelError
 from frivkit.graph.layout import attribute, shape_of
 from frivkit.graph.model import is_constant
 from frivkit.graph.names import node_label
-from frivkit.graph.sites.consumers import READERS, added_bias
+from frivkit.graph.sites.consumers import LINEAR_CONSUMERS, added_bias
 from frivkit.graph.surgery.constant_edits import NewConstants, drop_unused
 
 Fitted = tuple[NDArray[Any], NDArray[Any] | None]
 """A weight as the node holds it, and a bias of one number for each output (None leaves it)."""
 
 
-def refit(model: ir.Model, fitted: Mapping[str, Fitted]) -> ir.Model:
-    """Give a model whose nodes have new weights; all others are shared with it.
+def set_weights(model: ir.Model, fitted: Mapping[str, Fitted]) -> ir.Model:
+    """Return a model whose nodes have new weights; all others are shared with it.
 
     A node gets a weight of its own where it shared one.  A bias is added where the node had none:
     as an operand of Conv, ConvTranspose and Gemm, as an Add behind a MatMul.  The factors of a
@@ -35,7 +35,7 @@ def refit(model: ir.Model, fitted: Mapping[str, Fitted]) -> ir.Model:
             whose bias is computed is given one.
     """
     copy = model.clone()
-    nodes = {node_label(node): node for node in copy.graph if node.op_type in READERS}
+    nodes = {node_label(node): node for node in copy.graph if node.op_type in LINEAR_CONSUMERS}
     constants = NewConstants(copy.graph, copy.ir_version)
     for label, (weight, bias) in fitted.items():
         node = nodes.get(label)

@@ -13,7 +13,7 @@ from frivkit.runtime.session import Device
 from frivkit.testing.subjects import Subject
 
 MEMORY = 2 << 30
-Found = tuple[Measurement, ...]
+CaseMeasurements = tuple[Measurement, ...]
 
 
 class LawError(AssertionError):
@@ -62,7 +62,7 @@ class Case:
         )
         return open_study(request, cache=cache)[0]
 
-    def measure(self, study: Study) -> Found:
+    def measure(self, study: Study) -> CaseMeasurements:
         """Run the metric.
 
         Raises:
@@ -70,7 +70,7 @@ class Case:
         """
         return tuple(self.metric.measure(study, self.options))
 
-    def again(self, study: Study) -> Found:
+    def again(self, study: Study) -> CaseMeasurements:
         """Run the metric where it has no reason to decline any more.
 
         Raises:
@@ -84,6 +84,6 @@ class Case:
             ) from error
 
     def broken(self, what: str) -> LawError:
-        """Give the error that says where and how the law is broken."""
+        """Return the error that says where and how the law is broken."""
         where = f"network {self.subject.name}, {self.protocol} protocol"
         return LawError(f"law {self.law} is broken: {where}: {what}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from frivkit.measure.metric import Measurement
-from frivkit.testing.laws.case import Case, Found
+from frivkit.testing.laws.case import Case, CaseMeasurements
 from frivkit.testing.subjects import Subject
 
 TOLERANCE = 1e-5
@@ -26,8 +26,8 @@ Expect = Callable[[Measurement, Measurement], Measurement]
 
 def same(
     case: Case,
-    expected: Found,
-    found: Found,
+    expected: CaseMeasurements,
+    found: CaseMeasurements,
     *,
     fields: Sequence[str] = EVERYTHING,
     tolerance: float = TOLERANCE,
@@ -54,7 +54,7 @@ def same(
 
 def same_but_for_drawing(
     case: Case,
-    plain: Found,
+    plain: CaseMeasurements,
     other: Subject,
     fields: Sequence[str],
     expect: Expect = lambda before, after: before,
@@ -95,7 +95,9 @@ def same_but_for_drawing(
             raise case.broken(f"{_place(plain[i])}: {unlike}")
 
 
-def paired(case: Case, expected: Found, found: Found) -> list[tuple[Measurement, Measurement]]:
+def paired(
+    case: Case, expected: CaseMeasurements, found: CaseMeasurements
+) -> list[tuple[Measurement, Measurement]]:
     """Put measurements of the same things together.
 
     Raises:
@@ -110,7 +112,7 @@ def paired(case: Case, expected: Found, found: Found) -> list[tuple[Measurement,
 def difference(
     expected: Measurement, found: Measurement, fields: Sequence[str], tolerance: float
 ) -> str | None:
-    """Say where two measurements differ first, None where they do not.
+    """Return where two measurements differ first, None where they do not.
 
     Example:
         >>> before, after = (Measurement("m", "layer", "fc", value, 9) for value in (0.5, 0.75))
@@ -128,7 +130,7 @@ def difference(
 
 
 def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Give every number, text or None in nested mappings and sequences, and where it is.
+    """Return every number, text or None in nested mappings and sequences, and where it is.
 
     Example:
         >>> list(leaves({"a": [1, None], "b": "x"}, "detail"))
@@ -155,7 +157,7 @@ def _place(measurement: Measurement) -> str:
 
 
 def _unlike(before: Sequence[float | None], after: Sequence[float | None]) -> str | None:
-    """Say how the means of two samples differ, if drawing does not explain it."""
+    """Return how the means of two samples differ, if drawing does not explain it."""
     known = [np.array([v for v in side if v is not None]) for side in (before, after)]
     if not all(len(side) for side in known):
         a, b = ("a value" if len(side) else "no value" for side in known)

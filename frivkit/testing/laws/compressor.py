@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from frivkit.compression.method import Ranker, Refactorer, Refit
+from frivkit.compression.method import BasisFactory, Ranker, Refit
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.hooks.registry import installed
 from frivkit.testing.laws import compressor_rules as rules
 from frivkit.testing.laws.case import LawError
 from frivkit.testing.laws.thinning import Compressor, Thinning
-from frivkit.testing.subjects import Network, Subject, small_cnn, small_mlp, tiny
+from frivkit.testing.subjects import Subject, TinyNetwork, small_cnn, small_mlp, tiny
 
 NOISY = 20
 """Noisy versions of each example, where a law needs many."""
@@ -38,7 +38,7 @@ class CompressionLaw:
         self,
         folder: Path,
         *,
-        refactorer: Refactorer | None = None,
+        basis_factory: BasisFactory | None = None,
         ranking: Ranker | None = None,
         refit: Refit | None = None,
     ) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ class CompressionLaw:
 
         Args:
             folder: Where files may be written, such as pytest's ``tmp_path``.
-            refactorer: A basis; None takes ``select``.
+            basis_factory: A basis; None takes ``select``.
             ranking: A ranking; None takes ``backward``.
             refit: A refit; None takes ``ridge``.
 
@@ -68,7 +68,7 @@ class CompressionLaw:
         """
         load = installed().load
         compressor = Compressor(
-            refactorer or load("refactorers", "select"),
+            basis_factory or load("refactorers", "select"),
             ranking or load("rankings", "backward"),
             refit or load("refits", "ridge"),
         )
@@ -91,9 +91,9 @@ class CompressionLaw:
 
 
 def _changed(
-    make: Callable[[], Subject], how: str, change: Callable[[Network, str], Network]
+    make: Callable[[], Subject], how: str, change: Callable[[TinyNetwork, str], TinyNetwork]
 ) -> Callable[[], Subject]:
-    """Give a subject whose hidden layers are changed, with more examples: noisy ones of its own."""
+    """Return a subject whose hidden layers are changed, with more examples: noisy ones."""
 
     def changed() -> Subject:
         subject = make()
@@ -110,13 +110,13 @@ def _changed(
     return changed
 
 
-def _twice(network: Network, layer: str) -> Network:
-    """Give every unit twice, each with half of what reads it."""
+def _twice(network: TinyNetwork, layer: str) -> TinyNetwork:
+    """Return every unit twice, each with half of what reads it."""
     units = list(range(network.units(layer)))
     return network.rewired(layer, units + units)
 
 
-def _silenced(network: Network, layer: str) -> Network:
+def _silenced(network: TinyNetwork, layer: str) -> TinyNetwork:
     return network.silenced(layer, 1)
 
 

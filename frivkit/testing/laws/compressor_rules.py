@@ -9,10 +9,10 @@ from hashlib import sha256
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.compression.plan import Plan, Resource, amount, cut, group_flags, thinned
+from frivkit.compression.plan import Plan, Resource, amount, apply_plan, group_flags, keep_weights
 from frivkit.errors import BudgetError, UsageError
 from frivkit.graph.onnx_io.save import save
-from frivkit.graph.surgery.set_weights import refit
+from frivkit.graph.surgery.set_weights import set_weights
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.testing.laws.thinning import Thinning
 
@@ -30,7 +30,7 @@ TOLERANCE = 1e-3
 def full_width(thinning: Thinning) -> None:
     """Keep everything: outputs stay, and a refit of nothing is nothing."""
     calibration = thinning.calibrated()
-    plan = thinning.refitted(calibration, thinning.basis(calibration).within("macs", 1.0, 1))
+    plan = thinning.refitted(calibration, thinning.basis(calibration).for_budget("macs", 1.0, 1))
     apart = thinning.apart(calibration, plan)
     if apart > CLOSE:
         raise thinning.broken(f"expected outputs as before, found them {apart:.2g} apart")
@@ -45,7 +45,7 @@ def budgets(thinning: Thinning) -> None:
     for resource in RESOURCES:
         for share in SHARES:
             try:
-                plan = basis.within(resource, share, 1)
+                plan = basis.for_budget(resource, share, 1)
             except (BudgetError, UsageError) as error:
                 declined = error
                 continue
@@ -58,7 +58,7 @@ def budgets(thinning: Thinning) -> None:
 def _met(thinning: Thinning, plan: Plan, resource: Resource, share: float) -> None:
     calibration = thinning.calibrated()
     path = thinning.folder / "thin.onnx"
-    save(thinned(calibration, plan), path, calibration.model)
+    save(apply_plan(calibration, plan), path, calibration.model)
     written = load_model(Request(path))
     before = amount(calibration.model.ir, calibration, resource, None)
     after = amount(written.ir, calibration, resource, plan.keep if resource == "units" else None)
@@ -73,8 +73,8 @@ def repeatable(thinning: Thinning) -> None:
     found = []
     for _ in range(2):
         calibration = thinning.calibrated(seed=3)
-        plan = thinning.basis(calibration).within("macs", SHARES[0], 1)
-        found.append(thinned(calibration, thinning.refitted(calibration, plan)))
+        plan = thinning.basis(calibration).for_budget("macs", SHARES[0], 1)
+        found.append(apply_plan(calibration, thinning.refitted(calibration, plan)))
     first, second = (_weights(each) for each in found)
     if first != second:
         names = sorted(name for name in first | second if first.get(name) != second.get(name))
@@ -82,7 +82,7 @@ def repeatable(thinning: Thinning) -> None:
 
 
 def _weights(graph: ir.Model) -> dict[str, bytes]:
-    """Give the bytes of each weight."""
+    """Return the bytes of each weight."""
     return {
         str(name): value.const_value.tobytes()
         for name, value in graph.graph.initializers.items()
@@ -95,8 +95,8 @@ def unchanged(thinning: Thinning) -> None:
     calibration = thinning.calibrated()
     path = calibration.model.path
     before = sha256(path.read_bytes()).hexdigest(), thinning.outputs(calibration.model.ir)
-    plan = thinning.basis(calibration).within("macs", SHARES[0], 1)
-    thinned(calibration, thinning.refitted(calibration, plan))
+    plan = thinning.basis(calibration).for_budget("macs", SHARES[0], 1)
+    apply_plan(calibration, thinning.refitted(calibration, plan))
     if sha256(path.read_bytes()).hexdigest() != before[0]:
         raise thinning.broken(f"expected {path.name} as before, found it changed")
     if not np.array_equal(thinning.outputs(calibration.model.ir), before[1]):
@@ -106,16 +106,16 @@ def unchanged(thinning: Thinning) -> None:
 def sliced_is_masked(thinning: Thinning) -> None:
     """Cut without a refit: outputs are those of the original whose readers weigh units by 0."""
     calibration = thinning.calibrated()
-    plan = thinning.basis(calibration).within("units", SHARES[1], 1)
-    sliced = thinned(calibration, replace(plan, fits=cut(calibration, plan)))
+    plan = thinning.basis(calibration).for_budget("units", SHARES[1], 1)
+    sliced = apply_plan(calibration, replace(plan, fits=keep_weights(calibration, plan)))
     stays = group_flags(calibration, plan.keep)
     zeroed = {}
-    for reading in calibration.readings:
-        columns = stays[reading.marks]
-        matrix = np.where(columns[:, np.newaxis], reading.matrix, 0.0)
-        whole = reading.weight(matrix, np.ones_like(columns))
-        zeroed[reading.consumer.node] = (whole, None)
-    wanted = thinning.outputs(refit(calibration.model.ir, zeroed))
+    for linear_consumer in calibration.linear_consumers:
+        columns = stays[linear_consumer.group_ids]
+        matrix = np.where(columns[:, np.newaxis], linear_consumer.matrix, 0.0)
+        whole = linear_consumer.weight(matrix, np.ones_like(columns))
+        zeroed[linear_consumer.consumer.node] = (whole, None)
+    wanted = thinning.outputs(set_weights(calibration.model.ir, zeroed))
     apart = float(np.abs(thinning.outputs(sliced) - wanted).max() / max(1, np.abs(wanted).max()))
     if apart > CLOSE:
         raise thinning.broken(f"expected the masked outputs, found them {apart:.2g} apart")
@@ -124,7 +124,7 @@ def sliced_is_masked(thinning: Thinning) -> None:
 def dead(thinning: Thinning) -> None:
     """Silence units: they leave under the least tolerance, and nothing changes."""
     calibration = thinning.calibrated()
-    plan = thinning.refitted(calibration, thinning.basis(calibration).tolerating(TOLERANCE))
+    plan = thinning.refitted(calibration, thinning.basis(calibration).for_tolerance(TOLERANCE))
     for site in calibration.site_map.sites:
         if plan.keep[site.name][1]:
             raise thinning.broken(
@@ -136,7 +136,7 @@ def dead(thinning: Thinning) -> None:
 def copies(thinning: Thinning) -> None:
     """Have every unit twice: half of them leave under the least tolerance."""
     calibration = thinning.calibrated()
-    plan = thinning.refitted(calibration, thinning.basis(calibration).tolerating(TOLERANCE))
+    plan = thinning.refitted(calibration, thinning.basis(calibration).for_tolerance(TOLERANCE))
     for site in calibration.site_map.sites:
         left = int(plan.keep[site.name].sum())
         if left > site.width // 2:
@@ -150,7 +150,7 @@ def copies(thinning: Thinning) -> None:
 def _says_the_same(thinning: Thinning, plan: Plan) -> None:
     calibration = thinning.calibrated()
     before = thinning.outputs(calibration.model.ir)
-    after = thinning.outputs(thinned(calibration, plan))
+    after = thinning.outputs(apply_plan(calibration, plan))
     same = float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
     apart = thinning.apart(calibration, plan)
     if same < 1 or apart > FOLDED:
@@ -173,7 +173,7 @@ def permutation(thinning: Thinning) -> None:
     kept = []
     for each in (thinning, other):
         calibration = each.calibrated()
-        keep = each.basis(calibration).within("units", SHARES[1], 1).keep
+        keep = each.basis(calibration).for_budget("units", SHARES[1], 1).keep
         kept.append({site.layer: keep[site.name] for site in calibration.site_map.sites})
     before, after = kept
     for name, order in orders.items():

@@ -10,7 +10,7 @@ from frivkit.hooks.options import parse_options
 from frivkit.measure.metric import Metric
 from frivkit.measure.study import PROTOCOLS
 from frivkit.testing.laws import metric_rules as rules
-from frivkit.testing.laws.case import Case, Found, LawError
+from frivkit.testing.laws.case import Case, CaseMeasurements, LawError
 from frivkit.testing.subjects import Subject, small_cnn, small_mlp, tiny
 
 
@@ -29,7 +29,7 @@ class MetricLaw:
     name: str
     says: str
     subjects: tuple[Callable[[], Subject], ...]
-    rule: Callable[[Case, Found], None]
+    rule: Callable[[Case, CaseMeasurements], None]
     protocols: tuple[str, ...] = PROTOCOLS
 
     def check(

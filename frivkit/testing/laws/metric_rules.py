@@ -20,9 +20,9 @@ from frivkit.graph.instrument.perturb import RUN, perturbed_whole
 from frivkit.measure.metric import Measurement
 from frivkit.measure.study import Study
 from frivkit.runtime.memory import live_bytes
-from frivkit.testing.laws.case import Case, Found
+from frivkit.testing.laws.case import Case, CaseMeasurements
 from frivkit.testing.laws.compare import TOLERANCE, leaves, paired, same, same_but_for_drawing
-from frivkit.testing.subjects import EXAMPLES, Network, Subject, tiny
+from frivkit.testing.subjects import EXAMPLES, Subject, TinyNetwork, tiny
 
 BATCH = 7
 """Examples for which a small memory bound has room; the last batch of ``EXAMPLES`` has fewer."""
@@ -30,13 +30,13 @@ SELECTORS = ("map", "location")
 """The selectors by which masks of ones are spread over tensors."""
 
 
-def order(case: Case, plain: Found) -> None:
+def order(case: Case, plain: CaseMeasurements) -> None:
     """Shuffle the examples: no value changes."""
     other = case.subject.reordered(np.random.default_rng(1).permutation(EXAMPLES))
     same_but_for_drawing(case, plain, other, ("value", "examples"))
 
 
-def parts(case: Case, plain: Found) -> None:
+def parts(case: Case, plain: CaseMeasurements) -> None:
     """Leave memory for few examples: no value and no detail changes."""
     memory = BATCH * live_bytes(case.open().model.graph)
     found = case.again(case.open(memory=memory))
@@ -44,7 +44,7 @@ def parts(case: Case, plain: Found) -> None:
     same(case, plain, found, fields=("value", "examples", "detail"), when=when)
 
 
-def permutation(case: Case, plain: Found) -> None:
+def permutation(case: Case, plain: CaseMeasurements) -> None:
     """Put all hidden units in another order: values stay, columns of ``per_unit`` move."""
     network = _network(case)
     generator = np.random.default_rng(1)
@@ -66,7 +66,7 @@ def permutation(case: Case, plain: Found) -> None:
 
 
 def _moved(column: list[Any], order: NDArray[np.int64], found: object) -> list[Any]:
-    """Give a column of ``per_unit`` in the new order; numbers of units may be given anew too."""
+    """Return a column of ``per_unit`` in the new order; numbers of units may be given anew too."""
     places = np.arange(len(column)).reshape(len(order), -1)[order].ravel()
     moved = [column[old] for old in places]
     if all(entry is None or entry in range(len(column)) for entry in moved):
@@ -76,7 +76,7 @@ def _moved(column: list[Any], order: NDArray[np.int64], found: object) -> list[A
     return moved
 
 
-def dead(case: Case, plain: Found) -> None:
+def dead(case: Case, plain: CaseMeasurements) -> None:
     """Switch units off: everything that is measured is a finite number or None."""
     del plain
     for other in _with_dead_units(case.subject):
@@ -98,7 +98,7 @@ def dead(case: Case, plain: Found) -> None:
 
 
 def _with_dead_units(subject: Subject) -> Iterator[Subject]:
-    """Give the subject with units that are off, or never change."""
+    """Return the subject with units that are off, or never change."""
     if subject.network is None:
         yield from (tiny(name) for name in ("dead_unit", "constant_unit"))
         return
@@ -112,7 +112,7 @@ def _with_dead_units(subject: Subject) -> Iterator[Subject]:
     yield subject.instead(f"{layer}-all-dead", silent)
 
 
-def mask(case: Case, plain: Found) -> None:
+def mask(case: Case, plain: CaseMeasurements) -> None:
     """Multiply every site by ones, as ablation does: nothing changes."""
     study = case.open()
     for selector in SELECTORS:
@@ -123,7 +123,7 @@ def mask(case: Case, plain: Found) -> None:
 
 
 def _under_ones(study: Study, selector: str) -> ir.Model:
-    """Give the network with the masks of ablation in it, all of them ones."""
+    """Return the network with the masks of ablation in it, all of them ones."""
     masked = perturbed_whole(study.model, study.site_map.sites, study.model.output())
     inputs = {value.name: value for value in masked.ir.graph.inputs}
     for site in study.site_map.sites:
@@ -142,7 +142,7 @@ def _under_ones(study: Study, selector: str) -> ir.Model:
     return masked.ir
 
 
-def file(case: Case, plain: Found) -> None:
+def file(case: Case, plain: CaseMeasurements) -> None:
     """Measure: the files and the graph are what they were."""
     del plain
     folder = Path(mkdtemp(dir=case.folder))
@@ -168,7 +168,7 @@ def _graph(study: Study) -> bytes:
     return content
 
 
-def seed(case: Case, plain: Found) -> None:
+def seed(case: Case, plain: CaseMeasurements) -> None:
     """Measure again, in the same study, with a cache, with more threads: nothing changes."""
     study = case.open()
     same(case, plain, case.again(study), tolerance=0, when="in a second run")
@@ -179,7 +179,7 @@ def seed(case: Case, plain: Found) -> None:
     same(case, plain, case.again(case.open(threads=2)), when="with two threads")
 
 
-def copies(case: Case, plain: Found) -> None:
+def copies(case: Case, plain: CaseMeasurements) -> None:
     """Copy one unit, or all, sharing what reads them: the copies count as superfluous."""
     network = _network(case)
     for layer in network.hidden:
@@ -200,7 +200,7 @@ def copies(case: Case, plain: Found) -> None:
                     )
 
 
-def _network(case: Case) -> Network:
+def _network(case: Case) -> TinyNetwork:
     network = case.subject.network
     if network is None:
         raise TypeError(f"law {case.law} needs a network whose units can be moved")

@@ -8,13 +8,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration, Run, calibrate
-from frivkit.compression.method import Basis, Ranker, Refactorer, Refit
-from frivkit.compression.plan import Plan, thinned
+from frivkit.compression.method import Basis, BasisFactory, Ranker, Refit
+from frivkit.compression.plan import Plan, apply_plan
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.progress import Silent
 from frivkit.runtime.session import Device, Session
-from frivkit.runtime.shape_probe import complete_shapes
+from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit.testing.laws.case import MEMORY, LawError
 from frivkit.testing.subjects import Subject
 
@@ -23,7 +23,7 @@ from frivkit.testing.subjects import Subject
 class Compressor:
     """A basis, a ranking and a refit, registered or not."""
 
-    refactorer: Refactorer
+    basis_factory: BasisFactory
     ranker: Ranker
     refit: Refit
 
@@ -50,14 +50,14 @@ class Thinning:
         request = Request(file, data=f"npz:{data}", seed=seed, device=Device(threads=1))
         model = load_model(request)
         examples, _ = named_data(request, model)
-        model = complete_shapes(model, request.device, examples)
+        model = infer_shapes_by_running(model, request.device, examples)
         output = model.output(None)
         run = Run(examples, output, request.device, MEMORY, seed, Silent())
         return calibrate(model, find_sites(model), run)
 
     def basis(self, calibration: Calibration) -> Basis:
         """Open the basis."""
-        return self.compressor.refactorer(calibration, self.compressor.ranker, "global")
+        return self.compressor.basis_factory(calibration, self.compressor.ranker, "global")
 
     def refitted(self, calibration: Calibration, plan: Plan) -> Plan:
         """Add the fits to a plan."""
@@ -70,11 +70,11 @@ class Thinning:
         return found
 
     def apart(self, calibration: Calibration, plan: Plan) -> float:
-        """Give how far outputs of the thinner model are from the original's, relative to these."""
+        """Return the distance of the thinner outputs from the original's, relative to these."""
         before = self.outputs(calibration.model.ir)
-        after = self.outputs(thinned(calibration, plan))
+        after = self.outputs(apply_plan(calibration, plan))
         return float(np.abs(after - before).max() / max(1.0, np.abs(before).max()))
 
     def broken(self, what: str) -> LawError:
-        """Give the error that says where and how the law is broken."""
+        """Return the error that says where and how the law is broken."""
         return LawError(f"law {self.law} is broken: network {self.subject.name}: {what}")

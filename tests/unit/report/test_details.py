@@ -33,7 +33,7 @@ def document(tmp_path_factory):
 
 
 def changed(document, metric, scope):
-    """Give a copy of a document that holds one measurement of a metric, and that measurement."""
+    """Return a copy of a document that holds one measurement of a metric, and that measurement."""
     found = copy.deepcopy(document)
     rows = [m for m in found["measurements"] if (m["metric"], m["scope"]) == (metric, scope)]
     found["measurements"] = rows[-1:]

@@ -23,7 +23,7 @@ PAGE = (ROOT / "docs/json.md").read_text()
 
 
 def properties(schema):
-    """Give every key that a schema names, wherever it stands."""
+    """Return every key that a schema names, wherever it stands."""
     if isinstance(schema, list):
         return {key for each in schema for key in properties(each)}
     if not isinstance(schema, dict):

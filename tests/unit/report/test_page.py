@@ -28,7 +28,7 @@ class Element:
         return "".join(c if isinstance(c, str) else c.text for c in self.texts)
 
     def all(self, tag, css=None):
-        """Give the elements below of that tag and class, in order."""
+        """Return the elements below of that tag and class, in order."""
         found = []
         for child in self.children:
             if child.tag == tag and (
@@ -78,15 +78,15 @@ def parsed(found) -> Element:
     return parser.root
 
 
-def everything(element):
+def keep_all(element):
     for child in element.children:
         yield child
-        yield from everything(child)
+        yield from keep_all(child)
 
 
 def skeleton(element):
-    """Give tags and the names of attributes, without any text or value."""
-    return [(each.tag, sorted(each.attributes)) for each in everything(element)]
+    """Return tags and the names of attributes, without any text or value."""
+    return [(each.tag, sorted(each.attributes)) for each in keep_all(element)]
 
 
 def percent(text: str) -> float:
@@ -118,14 +118,12 @@ class TestSafety:
         allowed |= {"dl", "dt", "dd", "figure", "figcaption", "details", "summary", "table"}
         allowed |= {"thead", "tbody", "tr", "th", "td"}
         allowed |= {"svg", "line", "rect", "circle", "polyline", "text"}
-        assert {each.tag for each in everything(hostile_page)} <= allowed
-        for each in everything(hostile_page):
+        assert {each.tag for each in keep_all(hostile_page)} <= allowed
+        for each in keep_all(hostile_page):
             assert not [name for name in each.attributes if name.startswith("on")], each.tag
             assert not {"style", "src", "srcset", "action"} & set(each.attributes)
         assert [
-            each.attributes["href"]
-            for each in everything(hostile_page)
-            if "href" in each.attributes
+            each.attributes["href"] for each in keep_all(hostile_page) if "href" in each.attributes
         ] == ["data:,"]
         assert not re.search(r"url\(|@import|https?:", hostile_page.one("style").text)
 
@@ -186,9 +184,9 @@ class TestSafety:
         page = parsed(found)
         markers = set(re.findall(r"<\w+>", repr(found)))
         assert markers - {marker for marker in markers if marker in page.text} == {"<s>"}
-        assert not {each.tag for each in everything(page)} & {
-            marker[1:-1] for marker in markers
-        } - {"p"}
+        assert not {each.tag for each in keep_all(page)} & {marker[1:-1] for marker in markers} - {
+            "p"
+        }
 
 
 class TestContent:
@@ -211,7 +209,7 @@ class TestContent:
         used = {
             name
             for svg in page.all("svg")
-            for each in (svg, *everything(svg))
+            for each in (svg, *keep_all(svg))
             for name in each.attributes.get("class", "").split()
         }
         assert {"chosen", "repeat", "limit", "band", "crossing", "bar"} <= used

@@ -16,7 +16,7 @@ SECTION = re.compile(r'<section class="units".*?</section>', re.DOTALL)
 
 
 def of_units(metric, layer, units="map", **columns):
-    """Give a measurement whose detail has those columns."""
+    """Return a measurement whose detail has those columns."""
     return plain(metric, layer, 0.5, units=units, detail={"per_unit": columns})
 
 

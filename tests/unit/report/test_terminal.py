@@ -33,7 +33,7 @@ def inspection(**more):
 
 
 def drawn(text: str) -> list[str]:
-    """Give the rows of the curve from 100 % down to 0 %."""
+    """Return the rows of the curve from 100 % down to 0 %."""
     return [line.partition("┤")[2] for line in text.splitlines() if "┤" in line]
 
 

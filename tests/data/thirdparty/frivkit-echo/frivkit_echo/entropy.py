@@ -9,7 +9,7 @@ from frivkit.measure.study import Study
 
 
 def measure(study: Study, options: NoOptions) -> Iterable[Measurement]:
-    """Give the Shannon entropy of the labels: 0 bits if all are equal, log2(classes) at most."""
+    """Return the Shannon entropy of the labels: 0 bits if all are equal, log2(classes) at most."""
     _, counts = np.unique(study.labels(), return_counts=True)
     share = counts / counts.sum()
     bits = float((share * np.log2(1 / share)).sum())

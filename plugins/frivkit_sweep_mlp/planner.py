@@ -9,20 +9,20 @@ from typing import Any
 
 import torch
 
-from frivkit.experiments.jobs import Asked, Found, Plan, Row, Work
+from frivkit.experiments.jobs import Job, JobResult, Row, SweepPlan, SweepRequest
 from frivkit.progress import Progress
 from frivkit_sweep_mlp.data import make_data
 from frivkit_sweep_mlp.figures import figure_rows
 from frivkit_sweep_mlp.keys import Key, keys, rows_of
 from frivkit_sweep_mlp.measures import curves_of, measure
 from frivkit_sweep_mlp.protocol import Protocol
-from frivkit_sweep_mlp.recipes import Recipe, read_table
+from frivkit_sweep_mlp.recipe import Recipe, read_table
 from frivkit_sweep_mlp.stack import Stack
 from frivkit_sweep_mlp.training import train
 
 
 @dataclass(frozen=True, slots=True)
-class StackWork:
+class StackJob:
     """One stack, to be trained and measured.
 
     Attributes:
@@ -39,7 +39,7 @@ class StackWork:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
 
     @property
-    def place(self) -> tuple[str, str]:
+    def table_cell(self) -> tuple[str, str]:
         """Row and column of the table of progress."""
         return f"{self.stack.inputs:,} inputs, {self.stack.optimiser}", f"{self.stack.units} units"
 
@@ -60,7 +60,7 @@ class StackWork:
             "seed": stack.seed,
         }
 
-    def run(self, folder: Path, threads: int, progress: Progress) -> Found:
+    def run(self, folder: Path, threads: int, progress: Progress) -> JobResult:
         """Train and measure; a stack is short, and leaves nothing to go on from."""
         del folder
         stack, protocol = self.stack, self.protocol
@@ -70,22 +70,22 @@ class StackWork:
             networks = train(stack, protocol, data, progress)
             progress.finish()
             measured = measure(networks, stack, protocol, data)
-        return Found(rows_of(stack, measured), curves_of(stack, measured))
+        return JobResult(rows_of(stack, measured), curves_of(stack, measured))
 
 
-def plan(table: dict[str, Any], asked: Asked) -> Plan:
+def plan(table: dict[str, Any], request: SweepRequest) -> SweepPlan:
     """Make a plan of a recipe of stacked perceptrons.
 
     Raises:
         UsageError: the table is not as it must be.
     """
-    recipe = read_table(table, asked)
+    recipe = read_table(table, request)
     return plan_of(recipe)
 
 
-def plan_of(recipe: Recipe) -> Plan:
+def plan_of(recipe: Recipe) -> SweepPlan:
     """Make a plan of a recipe that has been read."""
-    return Plan(
+    return SweepPlan(
         title=recipe.title,
         figures=(recipe.figure,),
         settings={"stacks": asdict(recipe.protocol)},
@@ -93,21 +93,21 @@ def plan_of(recipe: Recipe) -> Plan:
             "series": [asdict(series) for series in recipe.series],
             "scale": asdict(recipe.scale),
         },
-        missing=lambda rows: missing(recipe, rows),
+        remaining_jobs=lambda rows: remaining_jobs(recipe, rows),
         points=lambda rows: figure_rows(recipe, rows),
     )
 
 
-def missing(recipe: Recipe, rows: Sequence[Row]) -> tuple[list[Work], int]:
-    """Give the stacks of a recipe without the networks that are there, and how many those are."""
+def remaining_jobs(recipe: Recipe, rows: Sequence[Row]) -> tuple[list[Job], int]:
+    """Return the stacks of a recipe without the networks that are there, and how many those are."""
     finished = {Key.of(row) for row in rows}
-    todo: list[Work] = []
+    todo: list[Job] = []
     found = 0
     for stack in recipe.stacks():
         nets = [key.net for key in keys(stack) if key not in finished]
         found += len(stack.nets) - len(nets)
         if nets:
-            todo.append(StackWork(stack.of(nets), recipe.protocol))
+            todo.append(StackJob(stack.of(nets), recipe.protocol))
     return todo, found
 
 

@@ -12,7 +12,7 @@ from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement
 from frivkit.measure.study import Study
 from frivkit.runtime.labels import UNDEFINED
-from frivkit_ablation.curve import Curve, crossings, interval
+from frivkit_ablation.curve import AblationCurve, crossings, interval
 
 Try = tuple[int, float]
 """A repeat and a nominal level."""
@@ -55,7 +55,7 @@ class CurveOptions:
                 raise UsageError(f"{name} is {given}; it must be at least {least}, at most {most}")
 
 
-class Ladder:
+class LevelSearch:
     """The curves of one scope.
 
     Attributes:
@@ -87,29 +87,31 @@ class Ladder:
         self._nominal: dict[float, float] = {}
         self._undefined = 0
 
-    def try_out(self, tries: Iterable[Try]) -> None:
+    def measure_level(self, tries: Iterable[Try]) -> None:
         """Measure what was not measured before."""
         shares = {(repeat, self._share(level)): level for repeat, level in tries}
         new = [(r, level) for (r, share), level in shares.items() if (r, share) not in self._flags]
         if not new:
             return
         labels = self._run(new)[:, : self._examples]
-        intact = self._study.labels()[: self._examples]
+        baseline = self._study.labels()[: self._examples]
         self._undefined += int((labels == UNDEFINED).any(axis=2).sum())
         for (repeat, level), found in zip(new, labels, strict=True):
-            self._flags[repeat, self._share(level)] = (found == intact).mean(axis=1)
+            self._flags[repeat, self._share(level)] = (found == baseline).mean(axis=1)
             self._nominal.setdefault(self._share(level), level)
 
-    def walk(self, grid: Sequence[float], repeats: int, rounds: int, threshold: float) -> None:
+    def evaluate_levels(
+        self, grid: Sequence[float], repeats: int, rounds: int, threshold: float
+    ) -> None:
         """Walk a grid, then halve every crossing's bracket; all repeats see every level."""
-        self.try_out((repeat, level) for repeat in range(repeats) for level in grid)
+        self.measure_level((repeat, level) for repeat in range(repeats) for level in grid)
         for _ in range(rounds):
             found = [self.bracket(repeat, threshold) for repeat in range(repeats)]
             middles = {(low + high) / 2 for low, high in (b for b in found if b is not None)}
-            self.try_out((r, level) for r in range(repeats) for level in sorted(middles))
+            self.measure_level((r, level) for r in range(repeats) for level in sorted(middles))
 
     def bracket(self, repeat: int, threshold: float) -> tuple[float, float] | None:
-        """Give the nominal levels between which one repeat's curve crosses, if it does."""
+        """Return the nominal levels between which one repeat's curve crosses, if it does."""
         curve = self._curve(repeat)
         _, r = crossings(curve.levels, curve.unchanged[:, np.newaxis], threshold)
         if r[0] < 0:
@@ -170,30 +172,30 @@ class Ladder:
             },
         )
 
-    def _curve(self, repeat: int) -> Curve:
+    def _curve(self, repeat: int) -> AblationCurve:
         levels = sorted(level for r, level in self._flags if r == repeat)
-        return Curve(np.array(levels), np.stack([self._flags[repeat, x] for x in levels]))
+        return AblationCurve(np.array(levels), np.stack([self._flags[repeat, x] for x in levels]))
 
     def _unchanged(self, repeat: int, level: float) -> float | None:
         flags = self._flags.get((repeat, level))
         return None if flags is None else float(flags.mean())
 
 
-def shared_walk(study: Study, options: CurveOptions) -> tuple[int, int]:
-    """Give how many examples count, and how often brackets are halved, under the protocol."""
+def evaluate_shared_levels(study: Study, options: CurveOptions) -> tuple[int, int]:
+    """Return how many examples count, and how often brackets are halved, under the protocol."""
     if study.protocol == "reference":
         return full_batches(study, options.batch), 0
     return study.examples, options.refine
 
 
 def scopes(study: Study) -> list[tuple[str | None, Sequence[Site]]]:
-    """Give the network, unless only some layers are under study, then each layer."""
+    """Return the network, unless only some layers are under study, then each layer."""
     layers: list[tuple[str | None, Sequence[Site]]] = [(s.layer, [s]) for s in study.sites]
     return [(None, study.sites), *layers] if study.complete else layers
 
 
 def full_batches(study: Study, batch: int) -> int:
-    """Give how many examples the published code would use: all full batches but one."""
+    """Return how many examples the published code would use: all full batches but one."""
     n = study.examples
     if n // batch >= 2:
         return (n // batch - 1) * batch

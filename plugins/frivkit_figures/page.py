@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from frivkit.errors import PluginError
 from frivkit.experiments.figure import Drawing
-from frivkit_figures.look import SETTINGS
+from frivkit_figures.style import SETTINGS
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.study import Study
-from frivkit.units.masks import Mask, without
+from frivkit.units.masks import Mask, keep_mask
 from frivkit.units.selector import UnitSelector
-from frivkit_ablation.ladder import Ladder, Try
+from frivkit_ablation.level_search import LevelSearch, Try
 
 Order = Callable[[Site, int], NDArray[np.int64]]
 """Gives the order in which a repeat ablates the units of a site."""
 
 
-class Steps:
+class MaskSchedule:
     """The masks of one scope.
 
     Attributes:
@@ -39,12 +39,12 @@ class Steps:
         self._sites = {site: selector.count(site) for site in sites}
         self.units = sum(self._sites.values())
 
-    def ladder(self, layer: str | None, examples: int | None) -> Ladder:
-        """Give the curves that these masks make."""
-        return Ladder(self._study, layer, self._run, share=self.share, examples=examples)
+    def ladder(self, layer: str | None, examples: int | None) -> LevelSearch:
+        """Return the curves that these masks make."""
+        return LevelSearch(self._study, layer, self._run, share=self.share, examples=examples)
 
     def share(self, level: float) -> float:
-        """Give the place of a nominal level on the curve: what share is really ablated there."""
+        """Return the place of a nominal level on the curve: what share is really ablated there."""
         if self._reference:
             return level
         return sum(self._count(level, units) for units in self._sites.values()) / self.units
@@ -55,7 +55,7 @@ class Steps:
     def _mask(self, repeat: int, level: float) -> Mask:
         return Mask(
             {
-                site.name: without(self._order(site, repeat), self._count(level, units))
+                site.name: keep_mask(self._order(site, repeat), self._count(level, units))
                 for site, units in self._sites.items()
             }
         )

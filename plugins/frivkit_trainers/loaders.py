@@ -11,9 +11,9 @@ from torch import Tensor
 
 from frivkit.data import Array, Batch, Dataset
 from frivkit.errors import UsageError
-from frivkit_trainers.distort import Distorter
+from frivkit_trainers.augment import Augmenter
 
-HELD = 2**30
+IN_MEMORY = 2**30
 """Bytes up to which a dataset is held in memory: its float32 inputs, or what is stored if that is
 augmented; 1 GiB."""
 
@@ -30,33 +30,33 @@ class Batches(Protocol):
     """Where in all the epochs it stands, as text; can be set."""
 
     def epoch(self) -> Iterator[Pair]:
-        """Give the batches of one epoch, as (inputs, labels): shapes (n, ...) and (n,) int64."""
+        """Return the batches of one epoch, as (inputs, labels): shapes (n, ...) and (n,) int64."""
         ...
 
 
-class Store:
-    """Examples as tensors, held in memory if they take at most :data:`HELD` bytes.
+class ExampleStore:
+    """Examples as tensors, held in memory if they take at most :data:`IN_MEMORY` bytes.
 
     Args:
         data: Labelled examples with one input column.
-        distorter: Changes images each time they are taken, or None.  Examples are then held as
+        augmenter: Changes images each time they are taken, or None.  Examples are then held as
             they are stored, else as they are prepared.
     """
 
-    def __init__(self, data: Dataset, distorter: Distorter | None = None) -> None:
+    def __init__(self, data: Dataset, augmenter: Augmenter | None = None) -> None:
         self.examples = data.examples
-        self.held = _bytes(data, distorter) <= HELD
+        self.held = _bytes(data, augmenter) <= IN_MEMORY
         self._data = data
-        self._distorter = distorter
+        self._distorter = augmenter
         self._prepared: Pair | None = None
         self._stored: dict[str, Array] = {}
-        if self.held and distorter is None:
+        if self.held and augmenter is None:
             self._prepared = _tensors(data.read(0, data.examples))
         elif self.held:
-            self._stored = dict(data.stored(0, data.examples))
+            self._stored = dict(data.read_raw(0, data.examples))
 
     def take(self, chosen: range | Tensor) -> Pair:
-        """Give examples that follow one another or, if they are held, any."""
+        """Return examples that follow one another or, if they are held, any."""
         at = slice(chosen.start, chosen.stop) if isinstance(chosen, range) else chosen
         if self._prepared is not None:
             inputs, labels = self._prepared
@@ -64,40 +64,40 @@ class Store:
         if self._stored:
             rows = at if isinstance(at, slice) else at.numpy()
             chosen_rows = {name: column[rows] for name, column in self._stored.items()}
-            return _tensors(self._data.prepared(chosen_rows, self._distorter))
+            return _tensors(self._data.preprocess(chosen_rows, self._distorter))
         assert isinstance(chosen, range)  # noqa: S101  # the callers see to it
         if self._distorter is None:
             return _tensors(self._data.read(chosen.start, chosen.stop))
-        stored = self._data.stored(chosen.start, chosen.stop)
-        return _tensors(self._data.prepared(stored, self._distorter, chosen.start))
+        stored = self._data.read_raw(chosen.start, chosen.stop)
+        return _tensors(self._data.preprocess(stored, self._distorter, chosen.start))
 
 
-class Feed:
+class ShuffledLoader:
     """Give a dataset's examples as tensors, once an epoch, in a new order each time.
 
-    A dataset of at most :data:`HELD` bytes is read once and its examples are shuffled.  A larger
-    one is read anew each epoch, in batches of neighbouring examples whose order is shuffled: the
-    members of a batch then stay the same.  The last batch may be short, but a single example left
-    over is skipped, as batch norm cannot train on one.
+    A dataset of at most :data:`IN_MEMORY` bytes is read once and its examples are shuffled.  A
+    larger one is read anew each epoch, in batches of neighbouring examples whose order is shuffled:
+    the members of a batch then stay the same.  The last batch may be short, but a single example
+    left over is skipped, as batch norm cannot train on one.
 
     Args:
         data: Labelled examples with one input column.
         size: Examples in a batch, at least 2.
         seed: Decides all the orders.
-        distorter: Changes images at random, or None.
+        augmenter: Changes images at random, or None.
     """
 
     def __init__(
-        self, data: Dataset, size: int, seed: int, distorter: Distorter | None = None
+        self, data: Dataset, size: int, seed: int, augmenter: Augmenter | None = None
     ) -> None:
         self._size = size
         self._random = np.random.default_rng(seed)
-        self._distorter = distorter
-        self._store = Store(data, distorter)
+        self._distorter = augmenter
+        self._store = ExampleStore(data, augmenter)
         self.updates = data.examples // size + (data.examples % size > 1)
 
     def epoch(self) -> Iterator[Pair]:
-        """Give every example once, as (inputs, labels): shapes (n, ...) and (n,) int64."""
+        """Return every example once, as (inputs, labels): shapes (n, ...) and (n,) int64."""
         count = self._store.examples
         starts = range(0, count, self._size)
         parts: Iterable[range | Tensor]
@@ -113,7 +113,7 @@ class Feed:
 
     @property
     def state(self) -> str:
-        """Give the states of the random numbers, as text."""
+        """Return the states of the random numbers, as text."""
         return json.dumps([each.bit_generator.state for each in self._generators()])
 
     @state.setter
@@ -125,7 +125,7 @@ class Feed:
         return [self._random, *([self._distorter.random] if self._distorter else [])]
 
 
-class Ring:
+class SequentialLoader:
     """Give a dataset's examples in their own order, from the first again after the last.
 
     An epoch takes as many whole batches as there are, and goes on where the one before ended.  Its
@@ -134,16 +134,16 @@ class Ring:
     Args:
         data: Labelled examples with one input column.
         size: Examples in a batch, at least 2.
-        distorter: Changes images at random, or None.
+        augmenter: Changes images at random, or None.
 
     Raises:
         UsageError: an epoch would have no batch.
     """
 
-    def __init__(self, data: Dataset, size: int, distorter: Distorter | None = None) -> None:
+    def __init__(self, data: Dataset, size: int, augmenter: Augmenter | None = None) -> None:
         self._size = size
-        self._store = Store(data, distorter)
-        self._distorter = distorter
+        self._store = ExampleStore(data, augmenter)
+        self._distorter = augmenter
         self._next = 0
         self.updates = data.examples // size - 1
         if self.updates < 1:
@@ -153,7 +153,7 @@ class Ring:
             )
 
     def epoch(self) -> Iterator[Pair]:
-        """Give the batches of an epoch but the first, as (inputs, labels)."""
+        """Return the batches of an epoch but the first, as (inputs, labels)."""
         for number in range(self.updates + 1):
             start, count = self._next, self._store.examples
             self._next = (start + self._size) % count
@@ -166,7 +166,7 @@ class Ring:
 
     @property
     def state(self) -> str:
-        """Give the next example and the state of the random numbers, as text."""
+        """Return the next example and the state of the random numbers, as text."""
         random: Any = self._distorter and self._distorter.random.bit_generator.state
         return json.dumps([self._next, random])
 
@@ -183,9 +183,9 @@ def _tensors(batch: Batch) -> Pair:
     return torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(labels)
 
 
-def _bytes(data: Dataset, distorter: Distorter | None) -> int:
-    """Give the bytes that holding all examples takes."""
-    if distorter is not None:
-        return data.examples * sum(column.nbytes for column in data.stored(0, 1).values())
+def _bytes(data: Dataset, augmenter: Augmenter | None) -> int:
+    """Return the bytes that holding all examples takes."""
+    if augmenter is not None:
+        return data.examples * sum(column.nbytes for column in data.read_raw(0, 1).values())
     (column,) = data.inputs
     return 4 * data.examples * prod(size or 1 for size in column.shape)

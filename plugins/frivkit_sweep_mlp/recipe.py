@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from frivkit.errors import UsageError, unknown_name
-from frivkit.experiments.jobs import Asked
+from frivkit.experiments.jobs import SweepRequest
 from frivkit_sweep_mlp.optimisers import RULES
 from frivkit_sweep_mlp.protocol import PROTOCOLS, Protocol
 from frivkit_sweep_mlp.stack import Net, Stack
@@ -90,16 +90,16 @@ class Recipe:
     scale: Scale
 
     def examples(self, series: Series) -> int:
-        """Give the training examples of a series."""
+        """Return the training examples of a series."""
         return series.examples or self.scale.examples
 
     def rates(self, series: Series) -> tuple[float, ...]:
-        """Give the learning rates that are tried, one where Adam takes a rate of its own."""
+        """Return the learning rates that are tried, one where Adam takes a rate of its own."""
         fixed = series.optimiser == "adam" and self.protocol.adam
         return (self.protocol.adam,) if fixed else self.scale.rates
 
     def stacks(self) -> list[Stack]:
-        """Give the networks to train, those with the same data after one another.
+        """Return the networks to train, those with the same data after one another.
 
         Example:
             >>> from frivkit_sweep_mlp.protocol import PAPER
@@ -139,24 +139,24 @@ def cut(stack: Stack) -> list[Stack]:
     return [stack.of(stack.nets[i : i + size]) for i in range(0, len(stack.nets), size)]
 
 
-def read_table(table: dict[str, Any], asked: Asked) -> Recipe:
+def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
     """Read a recipe.
 
     Args:
         table: What its file holds.
-        asked: Which scale, and which protocol in place of the recipe's, whose changes stay.
+        request: Which scale, and which protocol in place of the recipe's, whose changes stay.
 
     Raises:
         UsageError: there is no such scale, or the table is not as it must be.
     """
     table = dict(table)
-    if asked.data and not asked.part:
+    if request.data and not request.part:
         raise UsageError("its data are made by a teacher of its own; take out --data")
     scales = table.pop("scales", {})
-    if asked.scale not in scales:
-        raise unknown_name("scale", asked.scale, scales)
-    size = _filled(Scale, scales[asked.scale], f"scale {asked.scale}")
-    base = asked.protocol or table.pop("protocol", "paper")
+    if request.scale not in scales:
+        raise unknown_name("scale", request.scale, scales)
+    size = _filled(Scale, scales[request.scale], f"scale {request.scale}")
+    base = request.protocol or table.pop("protocol", "paper")
     table.pop("protocol", None)
     if base not in PROTOCOLS:
         raise unknown_name("protocol", str(base), PROTOCOLS)

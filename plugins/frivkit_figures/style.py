@@ -32,7 +32,7 @@ SETTINGS: Any = {  # matplotlib has a type of its own for this
 
 
 def style(place: int) -> dict[str, Any]:
-    """Give the colour and the marker of the series at a place in its figure, from 0.
+    """Return the colour and the marker of the series at a place in its figure, from 0.
 
     The first 56 differ.
 

@@ -4,11 +4,11 @@ import numpy as np
 
 from frivkit.data import Array
 from frivkit.errors import DataError
-from frivkit_trainers.cuts import resized_cuts
+from frivkit_trainers.random_resized_crop import random_resized_crop
 from frivkit_trainers.settings import LabOptions
 
 
-class Distorter:
+class Augmenter:
     """Pad, crop, mirror, brighten and change the contrast of images, each image differently.
 
     What the options leave out is not done, and draws no random numbers.  Values are in the units
@@ -21,7 +21,7 @@ class Distorter:
     Source:
         The code published with Casper et al. 2021, arXiv:1912.04783, in that order.  As there, the
         contrast of each channel changes about its mean.  For ``crop=proportions`` see
-        :func:`~frivkit_trainers.cuts.resized_cuts`.
+        :func:`~frivkit_trainers.random_resized_crop.random_resized_crop`.
     """
 
     def __init__(self, options: LabOptions, random: np.random.Generator) -> None:
@@ -29,7 +29,7 @@ class Distorter:
         self._options = options
 
     def __call__(self, batch: Array, layout: str, size: tuple[int, int]) -> Array:
-        """Give distorted images of height and width ``size``.
+        """Return distorted images of height and width ``size``.
 
         Args:
             batch: Shape (n, *example).
@@ -45,7 +45,7 @@ class Distorter:
         """
         images = batch[:, None] if layout == "hw" else np.moveaxis(batch, layout.index("c") + 1, 1)
         if self._options.crop == "proportions":
-            images = resized_cuts(images, size, self.random)
+            images = random_resized_crop(images, size, self.random)
         else:
             images = self._cut(images, size)
         count = len(images)

@@ -7,26 +7,26 @@ from typing import Any
 
 from frivkit.data.spec import DataSpec
 from frivkit.errors import UsageError
-from frivkit.experiments.jobs import Asked, Plan, Row, Work
+from frivkit.experiments.jobs import Job, Row, SweepPlan, SweepRequest
 from frivkit.hooks.registry import installed
-from frivkit_sweep_networks.network import NetworkWork
+from frivkit_sweep_networks.network import NetworkJob
 from frivkit_sweep_networks.points import figure_rows
 from frivkit_sweep_networks.recipe import ALWAYS, Network, Recipe, read_table
 
 
-def plan(table: dict[str, Any], asked: Asked) -> Plan:
+def plan(table: dict[str, Any], request: SweepRequest) -> SweepPlan:
     """Make a plan of a recipe of single networks.
 
     Raises:
         UsageError: the table is not as it must be, or its data are not named.
     """
-    return plan_of(read_table(table, asked))
+    return plan_of(read_table(table, request))
 
 
-def plan_of(recipe: Recipe) -> Plan:
+def plan_of(recipe: Recipe) -> SweepPlan:
     """Make a plan of a recipe that has been read."""
-    works = {name: list(_works(recipe, net)) for name, net in trained(recipe).items()}
-    return Plan(
+    jobs = {name: list(_jobs(recipe, net)) for name, net in trained(recipe).items()}
+    return SweepPlan(
         title=recipe.title,
         figures=tuple(dict.fromkeys(curve.figure for curve in recipe.curves)),
         settings={"protocol": recipe.protocol},
@@ -36,14 +36,14 @@ def plan_of(recipe: Recipe) -> Plan:
             "scale": asdict(recipe.scale),
             "choose": recipe.choose,
         },
-        missing=lambda rows: _missing(works, rows),
-        check=lambda: _check(work for each in works.values() for work in each),
-        points=lambda rows: figure_rows(recipe, works, list(rows)),
+        remaining_jobs=lambda rows: _remaining(jobs, rows),
+        check=lambda: _check(job for each in jobs.values() for job in each),
+        points=lambda rows: figure_rows(recipe, jobs, list(rows)),
     )
 
 
 def trained(recipe: Recipe) -> dict[str, Network]:
-    """Give the networks that are trained at a scale: not those whose parameters are counted."""
+    """Return the networks that are trained at a scale: not those whose parameters are counted."""
     wanted = {
         recipe.network(curve).name for curve in recipe.curves if {*curve.panels} - {"parameters"}
     }
@@ -51,18 +51,18 @@ def trained(recipe: Recipe) -> dict[str, Network]:
     return {name: net for name, net in recipe.networks.items() if name in wanted & {*chosen}}
 
 
-def _missing(
-    works: Mapping[str, Sequence[NetworkWork]], rows: Sequence[Row]
-) -> tuple[list[Work], int]:
+def _remaining(
+    jobs: Mapping[str, Sequence[NetworkJob]], rows: Sequence[Row]
+) -> tuple[list[Job], int]:
     there = {row["work"] for row in rows}
-    every = {work.name: work for each in works.values() for work in each}
+    every = {job.name: job for each in jobs.values() for job in each}
     # By width first, so that an experiment that is broken off has whole curves of narrow networks.
-    left = [work for work in every.values() if work.name not in there]
-    left.sort(key=lambda work: (work.width, work.seed))
+    left = [job for job in every.values() if job.name not in there]
+    left.sort(key=lambda job: (job.width, job.seed))
     return [*left], len(every) - len(left)
 
 
-def _works(recipe: Recipe, net: Network) -> Iterator[NetworkWork]:
+def _jobs(recipe: Recipe, net: Network) -> Iterator[NetworkJob]:
     scale = recipe.scale
     data = specs(recipe, net)
     combinations = [dict(zip(net.grid, values, strict=True)) for values in _product(net)]
@@ -74,7 +74,7 @@ def _works(recipe: Recipe, net: Network) -> Iterator[NetworkWork]:
         for seed in scale.seeds if not net.widths or width in net.widths else ():
             for choice in combinations:
                 options = net.options_at(width, recipe.protocol) | choice
-                yield NetworkWork(
+                yield NetworkJob(
                     net.name,
                     net.architecture,
                     net.trainer,
@@ -96,14 +96,14 @@ def _product(net: Network) -> Iterator[tuple[str, ...]]:
 
 
 def specs(recipe: Recipe, net: Network) -> tuple[str, str | None, str]:
-    """Give the data to train on, to validate on and to test on.
+    """Return the data to train on, to validate on and to test on.
 
     The user's keys go before those of the scale, and these before the network's.
 
     Raises:
         UsageError: neither the user nor the recipe says what the data are.
     """
-    named, other = recipe.asked.data_for(net.source), recipe.scale.source
+    named, other = recipe.request.data_for(net.source), recipe.scale.source
     base = DataSpec.parse(named or other or net.source)
     # The network's keys are not for the data of a scale.
     keys = {**(net.keys if named or not other else {}), **recipe.scale.keys}
@@ -118,9 +118,9 @@ def specs(recipe: Recipe, net: Network) -> tuple[str, str | None, str]:
     )
 
 
-def _check(works: Iterable[NetworkWork]) -> None:
+def _check(jobs: Iterable[NetworkJob]) -> None:
     """Refuse data of which the place is not known."""
-    for spec in dict.fromkeys(DataSpec.parse(work.train) for work in works):
+    for spec in dict.fromkeys(DataSpec.parse(job.train) for job in jobs):
         source: Any = installed().load("data_sources", spec.name)
         try:
             if spec.path is None:

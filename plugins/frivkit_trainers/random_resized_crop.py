@@ -13,7 +13,7 @@ RATIO = (3 / 4, 4 / 3)  # smallest and largest width / height
 TRIES = 10  # at sides that fit into the image; of a square image, 9 in 10 tries do
 
 
-def resized_cuts(images: Array, size: tuple[int, int], random: np.random.Generator) -> Array:
+def random_resized_crop(images: Array, size: tuple[int, int], random: np.random.Generator) -> Array:
     """Cut a random rectangle out of each image and resize it.
 
     Args:
@@ -62,9 +62,9 @@ def rectangles(
         Top, left, height and width of each, shape (count, 4).
 
     Source:
-        :func:`resized_cuts`.  Where we differ: the text leaves open how width / height is drawn,
-        and the code published with Casper et al. 2021, arXiv:1912.04783, draws it, and then the
-        height, evenly.
+        :func:`random_resized_crop`.  Where we differ: the text leaves open how width / height is
+        drawn, and the code published with Casper et al. 2021, arXiv:1912.04783, draws it, and then
+        the height, evenly.
 
     Example:
         >>> rectangles(2, (100, 400), np.random.default_rng(0))[:, 2:].max(axis=0) <= (100, 400)
