@@ -129,7 +129,7 @@ class Contenders:
         """
         calibration, opened = self._calibration, (method.basis, method.ranking, method.allocation)
         if opened not in self._bases:
-            basis_factory = installed().load("refactorers", method.basis)
+            basis_factory = installed().load("bases", method.basis)
             ranker = installed().load("rankings", method.ranking)
             self._bases[opened] = basis_factory(calibration, ranker, method.allocation)
         try:

@@ -1,7 +1,7 @@
 """Where keeping the tensors that enter a layer's suffix beats computing them again."""
 
 from functools import partial
-from pathlib import PerturbedModel
+from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,10 +14,10 @@ from benchmarks.rounds import interleaved
 from frivkit.cache import Cache, Key
 from frivkit.measure.pipeline import open_study
 from frivkit.measure.study import Study
-from frivkit.runtime.perturbed_model import PerturbedModel as Suffix
+from frivkit.runtime.perturbed_model import PerturbedModel
 
 
-def measure(folder: PerturbedModel, rounds: int, examples: int = 2048) -> dict[str, object]:
+def measure(folder: Path, rounds: int, examples: int = 2048) -> dict[str, object]:
     """Time computing, writing and reading back the entries of every site."""
     rows = []
     for case in (mnist(folder), resnet20(folder, examples)):
@@ -45,12 +45,10 @@ def _line(rows: list[dict[str, Any]], step: str) -> tuple[float, float]:
     return float(slope), float(least)
 
 
-def _site(
-    case: Case, study: Study, number: int, folder: PerturbedModel, rounds: int
-) -> dict[str, Any]:
+def _site(case: Case, study: Study, number: int, folder: Path, rounds: int) -> dict[str, Any]:
     site = study.sites[number]
     device = request(case.model, case.data, "location").device
-    path = Suffix(study.model, [site], study.model.output(None), device, 2 << 30)
+    path = PerturbedModel(study.model, [site], study.model.output(None), device, 2 << 30)
     steps = [
         (first, min(first + path.batch, study.examples))
         for first in range(0, study.examples, path.batch)
@@ -58,7 +56,7 @@ def _site(
     batches = [study.data.read(first, last).inputs for first, last in steps]
     entries = [path.prepare(inputs) for inputs in batches]
     with TemporaryDirectory(dir=folder) as place:
-        cache = Cache(PerturbedModel(place))
+        cache = Cache(Path(place))
 
         def write(name: str) -> None:
             with cache.build(Key(name, "data", site.name, "", "entries")) as writer:

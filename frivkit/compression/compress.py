@@ -127,7 +127,7 @@ def compress(
         DataError: the data cannot be read, do not fit, or are too few.
     """
     progress, method = progress or Silent(), method or Method()
-    basis_factory: BasisFactory = installed().load("refactorers", method.basis)
+    basis_factory: BasisFactory = installed().load("bases", method.basis)
     refit: Refit = installed().load("refits", method.refit)
     ranker: Ranker = installed().load("rankings", method.ranking)
     model = load_model(request)

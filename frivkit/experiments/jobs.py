@@ -65,7 +65,7 @@ class Job(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SweepPlan:
-    """A recipe that is ready to be run; what a laboratory makes of a recipe's table.
+    """A recipe that is ready to be run; what a planner makes of a recipe's table.
 
     Attributes:
         title: What it shows.

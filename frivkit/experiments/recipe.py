@@ -1,4 +1,4 @@
-"""Recipes: found by name or path, and handed to the laboratory that can carry them out."""
+"""Recipes: found by name or path, and handed to the planner that can carry them out."""
 
 import tomllib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from frivkit.experiments.jobs import ExperimentPlanner, SweepPlan, SweepRequest
 from frivkit.hooks.registry import installed
 
 DEFAULT_PLANNER = "networks"
-"""The laboratory of a recipe that names none."""
+"""The planner of a recipe that names none."""
 
 
 def read_recipe(name: str, request: SweepRequest) -> tuple[SweepPlan, ...]:
@@ -38,8 +38,9 @@ def _plans(name: str, request: SweepRequest, around: tuple[str, ...]) -> Iterato
                 inner = str(Path(name).parent / part) if part.endswith(".toml") else part
                 yield from _plans(inner, replace(request, part=True), (*around, name))
         else:
-            laboratory = str(table.pop("laboratory", DEFAULT_PLANNER))
-            plan: ExperimentPlanner = installed().load("laboratories", laboratory)
+            # "laboratory" is what the key was called before version 0.2.
+            planner = str(table.pop("planner", table.pop("laboratory", DEFAULT_PLANNER)))
+            plan: ExperimentPlanner = installed().load("planners", planner)
             yield plan(table, request)
     except (UsageError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"recipe {name}: {error}") from error

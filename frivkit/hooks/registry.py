@@ -166,7 +166,7 @@ def _check(offer: object, hook: str, taken: set[str]) -> None:
 
 
 def _kind(hook: str) -> str:
-    return hook.removesuffix("s").replace("_", " ")
+    return "basis" if hook == "bases" else hook.removesuffix("s").replace("_", " ")
 
 
 def _one_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ engine.
 Example:
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from frivkit.pipeline import Request, inspect_model
+    >>> from frivkit.measure.pipeline import Request, inspect_model
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = write(twin_units(), Path(folder) / "twins.onnx")
     ...     model, survey = inspect_model(Request(path))

@@ -51,7 +51,7 @@ def variance(layer_group: LayerGroup, study: Study) -> Order:
     """Let the unit of least variance leave first, each reader's view of the layer counting alike.
 
     Example:
-        >>> from frivkit.elimination import Term
+        >>> from frivkit.units.elimination import Term
         >>> term = Term(np.diag([2.0, 1.0, 3.0]), None, np.arange(3))
         >>> none = np.empty(0)
         >>> variance(Bundle((), (), np.arange(3), {}, (term,), none, 1e-6), None).tolist()

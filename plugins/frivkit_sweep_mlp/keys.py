@@ -31,7 +31,7 @@ class Key:
 
     @classmethod
     def of(cls, row: Row) -> "Key | None":
-        """Return the key of a row; None for rows of another laboratory."""
+        """Return the key of a row; None for rows of another planner."""
         if not all(column in row for column in COLUMNS):
             return None
         net = Net(row["rate"], row["factor"])

@@ -1,4 +1,4 @@
-"""The laboratory of stacked perceptrons: plans, and the work they consist of."""
+"""The planner of stacked perceptrons: plans, and the work they consist of."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence

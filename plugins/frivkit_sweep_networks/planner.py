@@ -1,4 +1,4 @@
-"""The laboratory of single networks: from a recipe's table to a plan."""
+"""The planner of single networks: from a recipe's table to a plan."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict

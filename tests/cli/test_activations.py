@@ -303,8 +303,8 @@ import os, signal, sys
 from pathlib import Path
 import frivkit.activations.write as writing
 from frivkit.activations.file import Part
-from frivkit.engine.session import Device
-from frivkit.pipeline import Request
+from frivkit.runtime.session import Device
+from frivkit.measure.pipeline import Request
 
 writing.SECONDS_AT_RISK = 0
 writing.batch_size = lambda *_: 20
@@ -516,7 +516,7 @@ MEMORY = """
 import resource
 from pathlib import Path
 from frivkit.activations import write_activations
-from frivkit.pipeline import Request
+from frivkit.measure.pipeline import Request
 
 for n in (64, 3000):
     request = Request(Path("wide.onnx"), data=f"gaussian?n={n}", memory=32 << 20)

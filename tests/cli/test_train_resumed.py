@@ -48,7 +48,7 @@ def trained(target: Path, epochs: int, **more: str):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from frivkit.train import train
+from frivkit.experiments.train import train
 from frivkit_trainers import lab
 
 epoch = lab._Run._epoch

@@ -25,11 +25,11 @@ from frivkit_compressors.rankings import backward
 from frivkit_compressors.select import Select
 
 EVERY = {
-    "refactorer": list(installed().offers("refactorers")),
+    "basis_factory": list(installed().offers("bases")),
     "ranking": list(installed().offers("rankings")),
     "refit": list(installed().offers("refits")),
 }
-HOOKS = {"refactorer": "refactorers", "ranking": "rankings", "refit": "refits"}
+HOOKS = {"basis_factory": "bases", "ranking": "rankings", "refit": "refits"}
 FOLDING = {"ranking": ["backward"], "refit": ["ridge", "relu", "sequential"]}
 LAWS = {law.name: law for law in (*COMPRESSION_LAWS, *RANKING_LAWS, *FOLDING_LAWS)}
 CALLS = count()
@@ -117,14 +117,14 @@ def keeping_dead_units(layer_group: Any, study: Any) -> np.ndarray:
 @pytest.mark.parametrize(
     ("law", "given", "said"),
     [
-        ("full-width", {"refactorer": Forgetful}, "outputs as before"),
-        ("budgets", {"refactorer": Generous}, "expected at most"),
-        ("budgets", {"refactorer": Stingy}, "could not be checked"),
+        ("full-width", {"basis_factory": Forgetful}, "outputs as before"),
+        ("budgets", {"basis_factory": Generous}, "expected at most"),
+        ("budgets", {"basis_factory": Stingy}, "could not be checked"),
         ("repeatable", {"ranking": by_chance}, "same weights"),
         ("model-unchanged", {"refit": Refit(spoiling)}, "found it changed"),
         ("dead-units", {"ranking": keeping_dead_units}, "which is off, to leave"),
-        ("dead-units", {"refactorer": Careful}, "which is off, to leave"),
-        ("copied-units", {"refactorer": Careful}, "units of"),
+        ("dead-units", {"basis_factory": Careful}, "which is off, to leave"),
+        ("copied-units", {"basis_factory": Careful}, "units of"),
         ("copied-units", {"refit": Refit(tripling)}, "outputs"),
         ("unit-order", {"ranking": by_place}, "in the new order"),
     ],

@@ -21,7 +21,7 @@ from frivkit_sweep_mlp.planner import plan_of
 from frivkit_sweep_mlp.recipe import LARGEST, read_table
 
 RECIPE = """
-laboratory = "stacks"
+planner = "stacks"
 figure = "T"
 title = "a trial"
 panels = ["prunable", "test accuracy"]
@@ -54,7 +54,7 @@ SMOKE = SweepRequest("smoke")
 
 def recipe_of(text, request=SMOKE):
     table = tomllib.loads(text)
-    table.pop("laboratory")
+    table.pop("planner")
     return read_table(table, request)
 
 

@@ -16,8 +16,7 @@ import pytest
 from frivkit.cli import main
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
-from frivkit.runtime.perturbed_model import BaselineModel
-from frivkit.runtime.perturbed_model import Path as Way
+from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
 from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
 from tests.contract import check_analysis
@@ -149,7 +148,7 @@ def study_of(known: tuple[Known, Path, Path], examples: int) -> Study:
 def through(study: Study, sites: list[Any], inputs: dict[str, Any]) -> np.ndarray:
     """Return the output under masks that keep every unit."""
     selector = study.units("map")
-    way = Way(study.model, sites, study.model.output(), Device(), MEMORY)
+    way = PerturbedModel(study.model, sites, study.model.output(), Device(), MEMORY)
     mask = Mask({site.name: np.ones(selector.count(site), np.bool_) for site in sites})
     return way.run(way.prepare(inputs), mask, selector)
 

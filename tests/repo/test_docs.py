@@ -158,7 +158,7 @@ class TestExample:
     def test_refactorer_keeps_the_first_units(self, calibration):
         from frivkit.errors import UsageError
 
-        basis = example("refactorers")["FirstUnits"](calibration, None, "global")
+        basis = example("bases")["FirstUnits"](calibration, None, "global")
         for flags in basis.for_budget("units", 0.5, 1).keep.values():
             assert flags.tolist() == sorted(flags, reverse=True)
             assert flags.sum() == len(flags) // 2
@@ -211,12 +211,12 @@ class TestExample:
         assert trainer.fit(None, None, None, 0, trainer.options(), None).epochs == 0
 
     def test_figure_draws_a_bar_for_each_gain(self):
-        from frivkit.experiments.gain import Curve
+        from frivkit.experiments.gain import WidthCurve
 
         found = example("figures")["BARS"]
         values = ((0.1,), (0.15,), (0.3,))
         curves = [
-            Curve(panel, "A & B", (1, 2, 4), values, figure="9")
+            WidthCurve(panel, "A & B", (1, 2, 4), values, figure="9")
             for panel in ("redundant", "not redundant", "test accuracy")
         ]
         chosen = found.choose(curves)
@@ -230,7 +230,7 @@ class TestExample:
         from frivkit.experiments.jobs import LabelOptions
         from frivkit.experiments.runner import run
 
-        plan = example("laboratories")["plan"]
+        plan = example("planners")["plan"]
         swept = run(plan({"throws": 60, "dice": 2}, LabelOptions()), tmp_path)
         assert (swept.trained, swept.points) == (2, 2)
         swept = run(plan({"throws": 60, "dice": 3}, LabelOptions()), tmp_path)

@@ -31,7 +31,9 @@ try:
 except SystemExit as end:
     assert not end.code, end.code
 """
-REGISTRY = "from frivkit.registry import installed, HOOKS; [installed().offers(h) for h in HOOKS]"
+REGISTRY = (
+    "from frivkit.hooks.registry import installed, HOOKS; [installed().offers(h) for h in HOOKS]"
+)
 
 
 @pytest.mark.parametrize(

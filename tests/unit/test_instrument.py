@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PerturbedModel as FilePath
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -77,7 +77,7 @@ def _unfused(options: Callable[[], ort.SessionOptions]) -> Callable[[], ort.Sess
     return make
 
 
-def case(name: str, path: FilePath) -> Case:
+def case(name: str, path: Path) -> Case:
     shape = {"input_shape": "1x3x6x6"} if name == "cnn of any size" else {}
     model = opened(network(name), path / "m.onnx", **shape)
     inputs = examples(model, model.batch or 3)

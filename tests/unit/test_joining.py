@@ -12,8 +12,7 @@ from frivkit.graph.sites.groups import find_groups
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.sites.site_weights import weights_of
 from frivkit.graph.surgery.narrow import narrow
-from frivkit.runtime.perturbed_model import BaselineModel
-from frivkit.runtime.perturbed_model import Path as Way
+from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
 from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
 from frivkit_unit_selectors.selectors import MAP
@@ -241,7 +240,7 @@ def test_masks_on_joined_layers_do_what_they_say(name, pattern, tmp_path):
     baseline = BaselineModel(model, output, Device(threads=1), 1 << 30).run(feeds)
 
     def masked(chosen, flags):
-        way = Way(model, chosen, output, Device(threads=1), 1 << 30)
+        way = PerturbedModel(model, chosen, output, Device(threads=1), 1 << 30)
         return way.run(way.prepare(feeds), Mask(flags), MAP)
 
     ones = {site.name: np.ones(site.width, bool) for site in sites}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,7 +17,7 @@ from frivkit.graph.sites.site_map import Site, find_sites
 from frivkit.graph.sites.site_weights import weights_of
 from frivkit.measure.pipeline import Request, load_model, open_study
 from frivkit.measure.study import Study
-from frivkit.runtime.perturbed_model import Path
+from frivkit.runtime.perturbed_model import PerturbedModel
 from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
 from frivkit.units.perturbations import (
@@ -45,7 +45,7 @@ EDITABLE = [name for name in NAMES if name != "quantised"]  # whose weights are 
 class Case:
     """A net, its sites, three examples and a plain onnxruntime."""
 
-    def __init__(self, name: str, folder: FilePath) -> None:
+    def __init__(self, name: str, folder: Path) -> None:
         self.name, self.proto = name, network(name)
         shape = {"input_shape": "1x3x6x6"} if name == "cnn of any size" else {}
         self.model = opened(self.proto, folder / "m.onnx", **shape)
@@ -54,7 +54,7 @@ class Case:
         self.output = self.model.output()
 
     def perturbed(self, change: Perturbation, *sites: Site) -> np.ndarray:
-        path = Path(self.model, sites, self.output, DEVICE, MEMORY, kind=type(change))
+        path = PerturbedModel(self.model, sites, self.output, DEVICE, MEMORY, kind=type(change))
         return path.run(path.prepare(self.inputs), change, MAP)
 
     def expected(self, edit: Callable[[Site, np.ndarray], np.ndarray], *sites: Site) -> np.ndarray:
@@ -244,7 +244,7 @@ def study(tmp_path) -> Study:
     return opened_study(tmp_path)
 
 
-def opened_study(tmp_path: FilePath, *, memory: int = 2 << 30, cache: Cache | None = None) -> Study:
+def opened_study(tmp_path: Path, *, memory: int = 2 << 30, cache: Cache | None = None) -> Study:
     model = write_cnn(tmp_path / "cnn.onnx")
     data = write_rows(tmp_path / "images.npz", 1, 8, 8, n=30)
     return open_study(Request(model, data=f"npz:{data}", memory=memory), cache=cache)[0]

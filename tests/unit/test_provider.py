@@ -11,8 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frivkit.errors import ModelError
 from frivkit.graph.sites.site_map import find_sites
-from frivkit.runtime.perturbed_model import BaselineModel
-from frivkit.runtime.perturbed_model import Path as Way
+from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
 from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
 from frivkit_onnx.provider import load
@@ -282,7 +281,7 @@ def test_masks_work_on_weights_in_a_file(tmp_path):
     mask = Mask({"r": np.array([True, False, True, True, False])})
     found = []
     for model in (inside, outside):
-        way = Way(model, find_sites(model).sites, "y", Device(), 1 << 20)
+        way = PerturbedModel(model, find_sites(model).sites, "y", Device(), 1 << 20)
         found.append(way.run(way.prepare(x), mask, MAP))
     np.testing.assert_array_equal(*found)
 

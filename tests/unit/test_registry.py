@@ -12,7 +12,7 @@ from frivkit.hooks.registry import HOOKS, Registry, installed
 from frivkit.hooks.specs import GROUP, Offer
 
 THIRDPARTY = Path(__file__).parents[1] / "data/thirdparty"
-HEAD = "from frivkit.hookspecs import Offer, hookimpl\n"
+HEAD = "from frivkit.hooks.specs import Offer, hookimpl\n"
 
 
 def offering(*names: str, target: str = "json:loads") -> str:
@@ -199,7 +199,7 @@ def test_what_a_plugin_prints_stays_out_of_stdout(site, capsys):
 
 def test_hook_under_another_function_name_counts(site):
     source = """
-        from frivkit.hookspecs import Offer, hookimpl
+        from frivkit.hooks.specs import Offer, hookimpl
 
         @hookimpl(specname="metrics")
         def ours():

@@ -244,7 +244,7 @@ class TestFolder:
         run(plan(Sum(1)), tmp_path)
         with pytest.raises(UsageError, match="with kind = 'sum', and now kind = 'product' is as"):
             run(plan(Sum(1), settings={"kind": "product"}), tmp_path)
-        run(plan(Sum(1), settings={"other": {"a": 1}}), tmp_path)  # another laboratory's
+        run(plan(Sum(1), settings={"other": {"a": 1}}), tmp_path)  # another planner's
         with pytest.raises(UsageError, match="with a = 1, and now a = 2 is asked for; give ano"):
             run(plan(Sum(1), settings={"other": {"a": 2}}), tmp_path)
 
@@ -279,7 +279,7 @@ class TestFolder:
 
 
 DICE = """
-laboratory = "stacks"
+planner = "stacks"
 figure = "T"
 title = "a trial"
 panels = ["prunable", "test accuracy"]
@@ -374,8 +374,8 @@ class TestRecipe:
             ('recipes = "e7"', "write a list of recipes"),
             ('recipes = ["e7"]\nseeds = 1', "beside recipes there is seeds"),
             ('recipes = ["e77"]', "did you mean e7"),
-            ('laboratory = "stakcs"', "did you mean stacks"),
-            ('laboratory = "stacks"', "no scale is named 'smoke'"),
+            ('planner = "stakcs"', "did you mean stacks"),
+            ('planner = "stacks"', "no scale is named 'smoke'"),
             ("a = ", "Invalid value"),
         ],
     )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from frivkit.experiments.gain import Curve, gain
+from frivkit.experiments.gain import WidthCurve, gain
 from frivkit.measure.pipeline import Request, analyze
 from frivkit.torch_io.export import exported
 from frivkit.units.masks import random_order
@@ -149,7 +149,7 @@ def test_prunable_units_of_untrained_nets_double_with_the_width(tmp_path):
         )
         for width in widths
     ]
-    low, high = gain(Curve("prunable", "untrained", widths, tuple(values))).interval
+    low, high = gain(WidthCurve("prunable", "untrained", widths, tuple(values))).interval
     assert low < 2 < high
     assert high - low < 1
 
@@ -180,7 +180,7 @@ def test_redundant_units_double_once_units_are_uncorrelated():
     widths = (100, 200, 400)
     gains = [
         gain(
-            Curve(
+            WidthCurve(
                 "redundant",
                 "untrained",
                 widths,
@@ -215,7 +215,7 @@ def test_redundant_units_of_untrained_nets_double_with_the_width(tmp_path):
             )
             for units in (20, 40)
         ]
-        gains[size] = gain(Curve("redundant", "untrained", (1, 2), tuple(values)))
+        gains[size] = gain(WidthCurve("redundant", "untrained", (1, 2), tuple(values)))
     low, high = gains[2000].interval
     assert low <= 2 <= high
     assert high - low < 0.5

@@ -10,8 +10,7 @@ from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import find_groups
 from frivkit.graph.sites.site_map import Site, find_sites
 from frivkit.graph.surgery.narrow import narrow
-from frivkit.runtime.perturbed_model import BaselineModel
-from frivkit.runtime.perturbed_model import Path as Way
+from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
 from frivkit.runtime.session import Device
 from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit.units.masks import Mask
@@ -48,7 +47,7 @@ def close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 1e-5) -> Non
 def masked(
     model: Model, sites: list[Site], feeds: dict, keep: dict[str, np.ndarray], output: str = "y"
 ) -> np.ndarray:
-    way = Way(model, sites, output, Device(threads=1), MEMORY)
+    way = PerturbedModel(model, sites, output, Device(threads=1), MEMORY)
     return way.run(way.prepare(feeds), Mask(keep), MAP)
 
 

@@ -68,7 +68,7 @@ class CompressionLaw:
         """
         load = installed().load
         compressor = Compressor(
-            basis_factory or load("refactorers", "select"),
+            basis_factory or load("bases", "select"),
             ranking or load("rankings", "backward"),
             refit or load("refits", "ridge"),
         )

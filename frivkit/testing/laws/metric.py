@@ -52,7 +52,7 @@ class MetricLaw:
 
         Example:
             >>> import tempfile
-            >>> from frivkit.metric import Measurement
+            >>> from frivkit.measure.metric import Measurement
             >>> def measure(study, options):
             ...     labels = study.labels()
             ...     yield Measurement("ones", "network", None, float((labels == 1).mean()), 50)
