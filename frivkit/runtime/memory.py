@@ -4,7 +4,7 @@ from math import ceil, prod
 
 import onnx_ir as ir
 
-from frivkit.graph.model import reads
+from frivkit.graph.model import consumed_values
 from frivkit.graph.shapes import example_sizes
 
 LARGEST_BATCH = 256
@@ -17,7 +17,7 @@ def live_bytes(graph: ir.Graph) -> int:
 
     A tensor lives from the node that writes it to the last one that reads it; outputs stay.
     """
-    last_read = {id(value): i for i, node in enumerate(graph) for value in reads(node)}
+    last_read = {id(value): i for i, node in enumerate(graph) for value in consumed_values(node)}
     last_read |= {id(value): len(graph) for value in graph.outputs}
     living: dict[int, int] = {
         id(v): tensor_bytes(v) for v in graph.inputs if not v.is_initializer()

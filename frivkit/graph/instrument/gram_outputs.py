@@ -82,10 +82,10 @@ def _sums(
     rows = build.add("Reshape", cast, build.constant([0, width, count]))
     shift = build.input(f"{SHIFT}{site.name}", [1, width, 1], kind)
     shifted = build.add("Sub", rows, shift)
-    total = build.reduced("ReduceSum", shifted, [0, 2])
+    total = build.reduce("ReduceSum", shifted, [0, 2])
     if count > width:  # one small product an example, summed: no copy of the activations
         turned = build.add("Transpose", shifted, perm=[0, 2, 1])
-        gram = build.reduced("ReduceSum", build.add("MatMul", shifted, turned), [0])
+        gram = build.reduce("ReduceSum", build.add("MatMul", shifted, turned), [0])
     else:
         flat = shifted
         if count > 1:

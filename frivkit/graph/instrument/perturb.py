@@ -13,7 +13,7 @@ import onnx_ir as ir
 from frivkit.errors import ModelError
 from frivkit.graph.builder import Builder
 from frivkit.graph.layout import SHAPE_ONLY
-from frivkit.graph.model import Model, is_constant, reads
+from frivkit.graph.model import Model, consumed_values, is_constant
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.site_map import Site
 
@@ -64,9 +64,9 @@ def noisy(build: Builder, value: ir.Value, site: Site) -> tuple[ir.Value, tuple[
     noise = build.input(name, ["frivkit.N", *site.shape], ir.DataType.FLOAT)
     axes = list(range(1, len(site.shape) + 1))
     entries = build.add("Cast", value, to=ir.DataType.FLOAT.value)
-    about = build.add("Sub", entries, build.reduced("ReduceMean", entries, axes, keepdims=True))
+    about = build.add("Sub", entries, build.reduce("ReduceMean", entries, axes, keepdims=True))
     squares = build.add("Mul", about, about)
-    spread = build.add("Sqrt", build.reduced("ReduceMean", squares, axes, keepdims=True))
+    spread = build.add("Sqrt", build.reduce("ReduceMean", squares, axes, keepdims=True))
     changed = build.add("Add", entries, build.add("Mul", noise, spread))
     return build.add("Cast", changed, to=kind.value), (name,)
 
@@ -211,7 +211,7 @@ def _descendants(graph: ir.Graph, starts: Iterable[ir.Value]) -> set[int]:
     first = {id(value) for value in starts}
     reached = set(first)
     for node in graph:
-        read = [value for value in reads(node) if id(value) in reached]
+        read = [value for value in consumed_values(node) if id(value) in reached]
         if read:
             reached.update(id(value) for value in node.outputs)
     return reached - first
@@ -221,7 +221,7 @@ def _sizes(graph: ir.Graph) -> set[int]:
     """Return the ids of values that are computed from sizes of tensors and from constants alone."""
     found: set[int] = set()
     for node in graph:
-        read = reads(node)
+        read = consumed_values(node)
         if node.op_type in SHAPE_ONLY or (
             any(id(value) in found for value in read)
             and all(id(value) in found or is_constant(value) for value in read)
@@ -243,5 +243,5 @@ def _ancestors(
         seen[id(value)] = value
         node = value.producer()
         if node is not None and passes(value):
-            pending.extend(reads(node))
+            pending.extend(consumed_values(node))
     return seen

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from frivkit.errors import ModelError
-from frivkit.graph.layout import NO_UNIT, SHAPE_ONLY, Layout, Numbers, attribute, shape_of
+from frivkit.graph.layout import NO_UNIT, SHAPE_ONLY, Layout, IntArray, attribute, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.operators.effects import Coupled, Kept
 from frivkit.graph.operators.operator import STANDARD
@@ -203,7 +203,7 @@ class Joiner:
                     return None
         return reached.pop() if len(reached) == 1 else None
 
-    def _places(self, name: str, site: SiteDraft, node: ir.Node) -> Numbers | None:
+    def _places(self, name: str, site: SiteDraft, node: ir.Node) -> IntArray | None:
         """Return position of each unit of a site in a Concat, None where one has not just one."""
         there = [lies for other, lies in self._located[node.outputs[0].name or ""] if other == name]
         if len(there) != 1:
@@ -215,6 +215,6 @@ class Joiner:
         return positions[np.argsort(units[positions])]
 
 
-def _renumbered(layout: Layout, places: Numbers) -> Layout:
+def _renumbered(layout: Layout, places: IntArray) -> Layout:
     """Return each unit the number of its place."""
     return Layout(layout.axes, np.where(layout.units == NO_UNIT, NO_UNIT, places[layout.units]))

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from frivkit.graph.coupling import MergePoint
-from frivkit.graph.layout import NO_GROUP, NO_UNIT, GroupIds, Layout, Numbers, attribute
+from frivkit.graph.layout import NO_GROUP, NO_UNIT, GroupIds, Layout, IntArray, attribute
 from frivkit.graph.sites.site_map import SiteMap
 
 
@@ -23,7 +23,7 @@ def narrowed_axis(layout: Layout) -> int:
     return max(layout.axes, key=lambda a: (layout.units.shape[layout.axes.index(a)], a))
 
 
-def stacked(layout: Layout) -> Numbers:
+def stacked(layout: Layout) -> IntArray:
     """Return the units at each position of that axis, shape (positions, units at each)."""
     at = layout.axes.index(narrowed_axis(layout))
     return np.moveaxis(layout.units, at, 0).reshape(layout.units.shape[at], -1)
@@ -40,10 +40,10 @@ class GroupAssignment:
         conflicting: Groups that lie on each other at some place but not at all.
     """
 
-    of: Mapping[str, Numbers]
+    of: Mapping[str, IntArray]
     count: int
     group_ids: Mapping[str, GroupIds]
-    conflicting: Numbers
+    conflicting: IntArray
 
     def at(self, value: ir.Value | None) -> GroupIds:
         """Return the marks of a tensor, none where no units lie in it."""
@@ -70,7 +70,7 @@ def assign_groups(graph: ir.Graph, site_map: SiteMap) -> GroupAssignment:
     labels = _connected_parts(int(starts[-1]), rows)
     of = {name: labels[start : start + width[name]] for name, start in first.items()}
     group_ids: dict[str, GroupIds] = {}
-    conflicting: list[Numbers] = [np.zeros(0, dtype=np.intp)]
+    conflicting: list[IntArray] = [np.zeros(0, dtype=np.intp)]
     for tensor, layouts in site_map.layouts.items():
         group_ids[tensor] = _ids_of(layouts, of, conflicting)
     count = int(labels.max()) + 1 if len(labels) else 0
@@ -79,12 +79,12 @@ def assign_groups(graph: ir.Graph, site_map: SiteMap) -> GroupAssignment:
 
 def _merged_units(
     merge_points: Iterable[MergePoint], first: Mapping[str, int]
-) -> Iterator[Sequence[Numbers]]:
+) -> Iterator[Sequence[IntArray]]:
     """Return pairs of rows of units that lie on each other, by unit number."""
     for merge_point in merge_points:
         if merge_point.kind == "concat":
             continue
-        below: Numbers | None = None
+        below: IntArray | None = None
         for part in merge_point.parts:
             units = part.layout.units
             here = np.where(units == NO_UNIT, NO_UNIT, first[part.site] + units)
@@ -96,7 +96,7 @@ def _merged_units(
             below = np.where(here == NO_UNIT, below, here)
 
 
-def _split(site_map: SiteMap, first: Mapping[str, int]) -> Iterator[Sequence[Numbers]]:
+def _split(site_map: SiteMap, first: Mapping[str, int]) -> Iterator[Sequence[IntArray]]:
     """Return pairs of units that lie at one position of the axis on which they leave.
 
     Such are the units of all heads of an attention, and those of sites that lay side by side
@@ -107,7 +107,7 @@ def _split(site_map: SiteMap, first: Mapping[str, int]) -> Iterator[Sequence[Num
         if layouts in seen or all(len(layout.axes) == 1 for _, layout in layouts):
             continue
         seen.add(layouts)
-        last: dict[tuple[int, int], Numbers] = {}  # by axis and its length
+        last: dict[tuple[int, int], IntArray] = {}  # by axis and its length
         for site, layout in layouts:
             units = stacked(layout)
             here = np.where(units == NO_UNIT, NO_UNIT, first[site] + units)
@@ -121,7 +121,7 @@ def _split(site_map: SiteMap, first: Mapping[str, int]) -> Iterator[Sequence[Num
 
 def _grouped(
     graph: ir.Graph, site_map: SiteMap, first: Mapping[str, int]
-) -> Iterator[Sequence[Numbers]]:
+) -> Iterator[Sequence[IntArray]]:
     """Return pairs of units that belong to one group of a grouped convolution."""
     for node in graph:
         groups = attribute(node, "group", 1) if node.op_type in ("Conv", "ConvTranspose") else 1
@@ -139,7 +139,7 @@ def _channels(value: ir.Value | None, site_map: SiteMap) -> list[tuple[str, Layo
     return [(site, layout) for site, layout in found if layout.axes == (1,)]
 
 
-def _within(layout: Layout, start: int, groups: int) -> Sequence[Numbers]:
+def _within(layout: Layout, start: int, groups: int) -> Sequence[IntArray]:
     """Tie the units of one site that lie in one group."""
     unit = layout.units.reshape(groups, -1)
     here = np.where(unit == NO_UNIT, NO_UNIT, start + unit)
@@ -150,7 +150,7 @@ def _within(layout: Layout, start: int, groups: int) -> Sequence[Numbers]:
 
 def _across(
     node: ir.Node, site_map: SiteMap, first: Mapping[str, int], groups: int
-) -> Iterator[Sequence[Numbers]]:
+) -> Iterator[Sequence[IntArray]]:
     """Tie units of different sites that lie in one group, by the last of each in it."""
     last = np.full(groups, NO_UNIT)
     for value in (node.inputs[0], node.outputs[0]):
@@ -164,7 +164,7 @@ def _across(
             last = np.where(here == NO_UNIT, last, here)
 
 
-def _connected_parts(count: int, pairs: Iterable[Sequence[Numbers]]) -> Numbers:
+def _connected_parts(count: int, pairs: Iterable[Sequence[IntArray]]) -> IntArray:
     """Number the connected parts of a graph of units in the order of their first units."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -182,9 +182,9 @@ def _connected_parts(count: int, pairs: Iterable[Sequence[Numbers]]) -> Numbers:
 
 
 def _ids_of(
-    layouts: Iterable[tuple[str, Layout]], of: Mapping[str, Numbers], conflicting: list[Numbers]
+    layouts: Iterable[tuple[str, Layout]], of: Mapping[str, IntArray], conflicting: list[IntArray]
 ) -> GroupIds:
-    group_ids: dict[int, Numbers] = {}
+    group_ids: dict[int, IntArray] = {}
     for site, layout in layouts:
         unit = stacked(layout).max(axis=1)
         mine = np.where(unit == NO_UNIT, NO_GROUP, of[site][unit])

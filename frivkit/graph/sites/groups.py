@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.graph.layout import NO_GROUP, Numbers
+from frivkit.graph.layout import NO_GROUP, IntArray
 from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.edits import Edit, Locked
@@ -29,11 +29,11 @@ class Groups:
             one of them must stay: those of a site, of a part that was split off, of a head.
     """
 
-    of: Mapping[str, Numbers]
+    of: Mapping[str, IntArray]
     count: int
     locked: Mapping[int, str]
     layer_groups: tuple[tuple[str, ...], ...]
-    rows: tuple[Numbers, ...] = ()
+    rows: tuple[IntArray, ...] = ()
 
     @property
     def free(self) -> NDArray[np.bool_]:
@@ -101,7 +101,7 @@ def analyze_groups(model: Model, site_map: SiteMap) -> PruningGraph:
     return PruningGraph(groups, assignment, {i: each for i, each in found.items() if each})
 
 
-def _rows(assignment: GroupAssignment) -> tuple[Numbers, ...]:
+def _rows(assignment: GroupAssignment) -> tuple[IntArray, ...]:
     every = [
         *assignment.of.values(),
         *(m for there in assignment.group_ids.values() for m in there.values()),
@@ -119,7 +119,7 @@ def _locks(
     site_map: SiteMap,
     assignment: GroupAssignment,
     found: Mapping[int, tuple[Edit, ...]],
-) -> Iterator[tuple[str, Numbers]]:
+) -> Iterator[tuple[str, IntArray]]:
     for site in site_map.sites:
         if site.ends:
             yield site.ends[0], assignment.of[site.name]

@@ -7,7 +7,7 @@ from typing import Self
 import onnx_ir as ir
 
 from frivkit.graph.layout import Layout, shape_of
-from frivkit.graph.model import bodies, is_constant, reads
+from frivkit.graph.model import consumed_values, is_constant, subgraphs
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.operator import STANDARD, Operators, operator_name
 from frivkit.graph.operators.table import OPERATORS
@@ -60,7 +60,7 @@ def find_producers(
 
 
 def _weights_not_read(node: ir.Node, *, mixes: bool) -> str | None:
-    if bodies(node):
+    if subgraphs(node):
         return f"{node.op_type} holds a graph of its own, which is not entered"
     for value in node.inputs:
         if value is None or not is_constant(value):
@@ -101,14 +101,14 @@ def leading_to_weights(
     for node in reversed(graph):
         mixes = _mixes(node, operators) and any(id(value) in to_output for value in node.outputs)
         if mixes or any(id(value) in reached for value in node.outputs):
-            reached.update(id(value) for value in reads(node))
+            reached.update(id(value) for value in consumed_values(node))
     return reached
 
 
 def _mixes(node: ir.Node, operators: Operators) -> bool:
     known = operators.get(operator_name(node))
     mixes = node.domain not in STANDARD if known is None else known.mixes
-    return mixes or any(_mixes(n, operators) for b in bodies(node) for n in b)
+    return mixes or any(_mixes(n, operators) for b in subgraphs(node) for n in b)
 
 
 def leading_to_outputs(graph: ir.Graph, output: str) -> set[int]:
@@ -116,5 +116,5 @@ def leading_to_outputs(graph: ir.Graph, output: str) -> set[int]:
     reached = {id(value) for value in graph.outputs if value.name == output}
     for node in reversed(graph):
         if any(id(value) in reached for value in node.outputs):
-            reached.update(id(value) for value in reads(node))
+            reached.update(id(value) for value in consumed_values(node))
     return reached

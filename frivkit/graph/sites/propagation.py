@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from frivkit.graph.coupling import MergePoint, SitePart
 from frivkit.graph.layout import SHAPE_ONLY, Layout, shape_of
-from frivkit.graph.model import bodies, is_constant, reads
+from frivkit.graph.model import consumed_values, is_constant, subgraphs
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.effects import Consumed, Coupled, Effect, Kept, Split, Untraceable
 from frivkit.graph.operators.operator import Operators
@@ -158,7 +158,11 @@ def _instead(
 
 def _inside(node: ir.Node) -> list[ir.Value]:
     """Return what a node's bodies take from outside."""
-    return reads(node)[sum(value is not None for value in node.inputs) :] if bodies(node) else []
+    return (
+        consumed_values(node)[sum(value is not None for value in node.inputs) :]
+        if subgraphs(node)
+        else []
+    )
 
 
 def _merge_points(

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.graph.model import constant_tensor
-from frivkit.graph.operators.constants import Change, sources
+from frivkit.graph.operators.constants import ConstantChange, operand_axes
 
 OLDEST_APART = 4
 """The IR version from which initializers need not be listed as inputs, too."""
@@ -79,7 +79,7 @@ class NewConstants:
 class _Asked:
     """A change that some readers ask for of a constant."""
 
-    change: Change
+    change: ConstantChange
     uses: list[tuple[ir.Node, int]] = field(default_factory=list)
 
 
@@ -95,7 +95,7 @@ class ConstantEdits:
         self._constants = constants
         self._asked: dict[int, tuple[ir.Value, dict[tuple[object, ...], _Asked]]] = {}
 
-    def ask(self, node: ir.Node, index: int, change: Change) -> None:
+    def ask(self, node: ir.Node, index: int, change: ConstantChange) -> None:
         """Ask that a node read, as one of its operands, what a change makes of it."""
         value = node.inputs[index]
         if value is not None:
@@ -138,12 +138,12 @@ class ConstantEdits:
             _redirect(asked, made.outputs[0])
         wanted: dict[int, dict[int, NDArray[np.bool_]]] = {}
         for axis, stays in asked.change.cuts.items():
-            found = sources(value, axis)
+            found = operand_axes(value, axis)
             for index, there in () if isinstance(found, str) else found:
                 wanted.setdefault(index, {})[there] = stays
         made.outputs[0].shape = asked.change.of_shape(value.shape)
         for index, cuts in wanted.items():
-            self.ask(made, index, Change(cuts, {}))
+            self.ask(made, index, ConstantChange(cuts, {}))
 
     def _again(self, node: ir.Node) -> ir.Node:
         """Make a node a second time, for readers that want something else of it."""

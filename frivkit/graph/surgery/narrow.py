@@ -7,9 +7,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.errors import ModelError
-from frivkit.graph.layout import Numbers
+from frivkit.graph.layout import IntArray
 from frivkit.graph.model import Model, constant_tensor
-from frivkit.graph.operators.constants import Change, Flags
+from frivkit.graph.operators.constants import ConstantChange, BoolArray
 from frivkit.graph.operators.edits import (
     CompensateShape,
     Edit,
@@ -18,7 +18,7 @@ from frivkit.graph.operators.edits import (
     UpdateShape,
     UpdateSplit,
 )
-from frivkit.graph.operators.table import SPLITTING, target
+from frivkit.graph.operators.table import SPLITTING, reshape_target
 from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups
 from frivkit.graph.sites.site_map import Site, SiteMap
 from frivkit.graph.surgery.constant_edits import ConstantEdits, NewConstants, drop_unused
@@ -29,7 +29,7 @@ ADDED = "narrowed"
 They stay in the file, so it is none that is refused on reading (``instrument.check_names``).
 """
 ANY_LENGTH = np.iinfo(np.int64).max
-_Stays = Callable[[Numbers], Flags]  # from the marks of an axis to the positions that stay
+_Stays = Callable[[IntArray], BoolArray]  # from the marks of an axis to the positions that stay
 
 
 def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]]) -> ir.Model:
@@ -61,7 +61,7 @@ def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]
 
 def _groups_that_stay(
     site_map: SiteMap, groups: Groups, keep: Mapping[str, NDArray[np.bool_]]
-) -> Flags:
+) -> BoolArray:
     """Check the flags of units and give those of their groups."""
     sites = {site.name: site for site in site_map.sites}
     unknown = next((name for name in keep if name not in sites), None)
@@ -91,7 +91,7 @@ def _groups_that_stay(
 
 
 def _refuse(
-    site: Site, groups: Numbers, locked: Mapping[int, str], leaves: Flags, stays: Flags
+    site: Site, groups: IntArray, locked: Mapping[int, str], leaves: BoolArray, stays: BoolArray
 ) -> None:
     for unit in np.flatnonzero(leaves[groups]).tolist():
         group = int(groups[unit])
@@ -124,7 +124,7 @@ class _Surgeon:
         drop_unused(self._graph)
 
     def _edit(self, node: ir.Node, edits: tuple[Edit, ...]) -> None:
-        cuts: dict[int, dict[int, Flags]] = {}
+        cuts: dict[int, dict[int, BoolArray]] = {}
         named: dict[int, dict[int, int]] = {}
         restored: dict[int, int] = {}
         self._split(
@@ -143,13 +143,13 @@ class _Surgeon:
             elif isinstance(edit, UpdateGroupCount):
                 node.attributes["group"] = ir.AttrInt64("group", int(stays.sum()))
         for index, axes in cuts.items():
-            self._edits.ask(node, index, Change(axes, {}))
+            self._edits.ask(node, index, ConstantChange(axes, {}))
         for index, entries in named.items():
             self._name(node, index, entries)
         if restored and not _picks_others(node, restored):
             self._restore(node, restored)
 
-    def _split(self, node: ir.Node, parts: list[Flags]) -> None:
+    def _split(self, node: ir.Node, parts: list[BoolArray]) -> None:
         """Let a Split say how long its parts are, where they are not as they were."""
         if all(stays.all() for stays in parts):
             return
@@ -164,9 +164,9 @@ class _Surgeon:
         if value is None:
             return
         if constant_tensor(value) is not None:
-            self._edits.ask(node, index, Change({}, entries))
+            self._edits.ask(node, index, ConstantChange({}, entries))
             return
-        numbers = target(node, self._model)
+        numbers = reshape_target(node, self._model)
         if numbers is not None:
             for entry, number in entries.items():
                 numbers[entry] = number
