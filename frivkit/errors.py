@@ -64,8 +64,8 @@ def one_line(error: BaseException, *, named: bool = False) -> str:
             the name stands for an empty message.
 
     Example:
-        >>> one_line(ValueError("first\\nsecond")), one_line(KeyError())
-        ('first second', 'KeyError')
+        >>> one_line(ValueError("no   rows")), one_line(KeyError())
+        ('no rows', 'KeyError')
         >>> one_line(ValueError("no rows"), named=True)
         'ValueError: no rows'
     """

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def connected_components(count: int, edges: Iterable[Sequence[NDArray[np.intp]]]) -> NDArray[np.intp]:
+def connected_components(
+    count: int, edges: Iterable[Sequence[NDArray[np.intp]]]
+) -> NDArray[np.intp]:
     """Return the component of each vertex.
 
     Args:

@@ -131,7 +131,8 @@ class Registry:
             raise
         except BaseException as error:  # as above: importing runs code that is not ours
             raise PluginError(
-                f"{_kind(hook)} {name!r} cannot be loaded from {offer.target}: {one_line(error, named=True)}; "
+                f"{_kind(hook)} {name!r} cannot be loaded from {offer.target}: "
+                f"{one_line(error, named=True)}; "
                 f"reinstall or remove {plugin.distribution} {plugin.version}"
             ) from error
 

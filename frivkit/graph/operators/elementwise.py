@@ -12,11 +12,12 @@ from frivkit.graph.operators.operator import Operator
 NONLINEAR = frozenset(
     [
         *("Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "ThresholdedRelu", "Sigmoid"),
-        *("HardSigmoid", "Tanh", "HardSwish", "Swish", "Gelu", "FastGelu", "BiasGelu", "QuickGelu"),
-        *("Mish", "Softplus", "Softsign", "Clip", "Abs", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Sin"),
-        *("Cos", "Tan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Asin", "Acos", "Atan", "Sign", "Ceil", "Floor"),
-        *("Round", "Pow", "Shrink", "Not", "IsNaN", "IsInf", "Max", "Min", "Mod", "Greater"),
-        *("GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Where", "And", "Or", "Xor"),
+        *("HardSigmoid", "Tanh", "HardSwish", "Swish", "Gelu", "FastGelu", "BiasGelu"),
+        *("QuickGelu", "Mish", "Softplus", "Softsign", "Clip", "Abs", "Exp", "Log", "Sqrt"),
+        *("Reciprocal", "Erf", "Sin", "Cos", "Tan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"),
+        *("Asin", "Acos", "Atan", "Sign", "Ceil", "Floor", "Round", "Pow", "Shrink", "Not"),
+        *("IsNaN", "IsInf", "Max", "Min", "Mod", "Greater", "GreaterOrEqual", "Less"),
+        *("LessOrEqual", "Equal", "Where", "And", "Or", "Xor"),
     ]
 )
 """Operators that are nonlinear functions of each entry."""

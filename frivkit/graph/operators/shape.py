@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.graph.layout import Layout, IntArray, attribute, rank_of, shape_of
+from frivkit.graph.layout import IntArray, Layout, attribute, rank_of, shape_of
 from frivkit.graph.operators.edits import (
     CompensateShape,
     Edit,

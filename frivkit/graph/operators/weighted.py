@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from frivkit.graph.layout import (
     NO_GROUP,
-    Layout,
     IntArray,
+    Layout,
     attribute,
     others_constant,
     rank_of,
@@ -60,7 +60,7 @@ def _propagate_gemm(node: ir.Node, index: int, layout: Layout) -> Effect:
 
 
 def _propagate_matmul(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Consume units on the axis that is summed over; keep rows on the left, columns on the right."""
+    """Consume units on the summed axis; keep rows on the left, columns on the right."""
     rank, other = rank_of(node.inputs[index]), rank_of(node.inputs[1 - index])
     after = rank_of(node.outputs[0])
     if rank is None or other is None or after is None:
