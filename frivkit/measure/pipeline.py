@@ -20,6 +20,7 @@ from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Scope, Study
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.opening import Opening, prepare_model
+from frivkit.runtime.runner import Engine
 
 KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains of operators that ONNX Runtime brings."""
@@ -145,6 +146,24 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
     )
     study = Study(model, data, request.execution, site_map=site_map, scope=scope, cache=cache)
     return study, warnings
+
+
+def open_engine(spec: str) -> Engine:
+    """Return the engine that a text names.
+
+    Args:
+        spec: ``NAME`` or ``NAME:REST``, the name being an offer of ``engines``.
+
+    Raises:
+        UsageError: nothing offers that name, or the engine does not know the rest.
+
+    Example:
+        >>> list(open_engine("local").map(len, ["one", "three"]))
+        [3, 5]
+    """
+    name, _, rest = spec.partition(":")
+    engine: Engine = installed().load("engines", name)(rest)
+    return engine
 
 
 def _find_sites(request: Request, model: Model) -> SiteMap:
@@ -284,5 +303,6 @@ __all__ = [
     "inspect_model",
     "load_model",
     "named_data",
+    "open_engine",
     "open_study",
 ]
