@@ -63,5 +63,5 @@ def test_prunable_ranking_counts_changed_numbers_of_a_regression(calibration):
         study.ablate = noted
         assert sorted(prunable(layer_group, study)) == list(range(12))
         unchanged[name] = seen[0]
-    assert unchanged["numbers"] == 0
+    assert unchanged["numbers"] < 0.1
     assert unchanged["classes"] > 0.4
