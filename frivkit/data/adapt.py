@@ -79,7 +79,9 @@ def adapt_column(
         tensor = TensorSpec(column, rounded or "float32", preparation.shape)
         return InputAdapter(column, preparation, rounded, tensor)
     if wanted.dtype not in DTYPES:
-        raise DataError(f"the model's input {wanted.name!r} takes {wanted.dtype}, which no data source provides")
+        raise DataError(
+            f"the model's input {wanted.name!r} takes {wanted.dtype}, which no data source provides"
+        )
     shape = adapted(preparation.shape, wanted.shape)
     if shape is None:
         given, required = preparation.shape, str(wanted.shape).replace("None", "any")
@@ -184,10 +186,22 @@ def converted(batch: Array, dtype: str, column: str, first: int) -> Array:
     if target.kind == "f":
         with np.errstate(over="ignore"):
             batch = batch.astype(target, copy=False)
-        _check(np.isfinite(batch), batch, column, first, "is not finite; correct or remove that example")
+        _check(
+            np.isfinite(batch),
+            batch,
+            column,
+            first,
+            "is not finite; correct or remove that example",
+        )
         return batch
     if batch.dtype.kind == "f":
-        _check(np.isfinite(batch), batch, column, first, "is not finite; correct or remove that example")
+        _check(
+            np.isfinite(batch),
+            batch,
+            column,
+            first,
+            "is not finite; correct or remove that example",
+        )
         batch = np.rint(batch)
     if not np.can_cast(batch.dtype, target, "safe"):
         low, high = (0, 1) if dtype == "bool" else (np.iinfo(target).min, np.iinfo(target).max)

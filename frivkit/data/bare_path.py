@@ -51,8 +51,9 @@ def read_spec(data: str | Path | DataSpec, registry: Registry) -> DataSpec:
     """
     if isinstance(data, DataSpec):
         return data
+    options: dict[str, str] = {}
     if isinstance(data, Path):
-        text, options = str(data), {}
+        text = str(data)
     else:
         text, options = split_options(data)
         if _names_source(text, registry):
@@ -72,9 +73,7 @@ def read_spec(data: str | Path | DataSpec, registry: Registry) -> DataSpec:
 def _names_source(text: str, registry: Registry) -> bool:
     name, colon, _ = text.partition(":")
     offers = {offer.rpartition(":")[2] for offer in registry.offers("data_sources")}
-    return name in offers or (
-        bool(colon) and name in {plugin.name for plugin in registry.plugins}
-    )
+    return name in offers or (bool(colon) and name in {plugin.name for plugin in registry.plugins})
 
 
 def _expanded(text: str) -> Path | None:

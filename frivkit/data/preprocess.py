@@ -54,7 +54,9 @@ class Preparation:
         With ``augment``, images are augmented instead of cropped; the later steps are applied to
         the augmented images.
         """
-        before, after = self.crop_steps if augment is not None else (len(self.steps), len(self.steps))
+        before, after = (
+            self.crop_steps if augment is not None else (len(self.steps), len(self.steps))
+        )
         with np.errstate(all="ignore"):  # numbers that are not finite are reported later
             for step in self.steps[:before]:
                 batch = step(batch)
@@ -87,9 +89,9 @@ def prepare(spec: DataSpec, column: str, shape: tuple[int, ...], dtype: str) -> 
     """Return the preparation that the shared keys of ``spec`` describe.
 
     The image is resized (``size``), cropped, transformed by ``(x * scale - mean) / std``,
-    standardised by image, and resized once more (``resize``).  Mean and std are in the stored order of
-    channels; reordering comes after.  Arithmetic is float32, or float64 for stored types that
-    float32 cannot hold.
+    standardised by image, and resized once more (``resize``).  Mean and std are in the stored order
+    of channels; reordering comes after.  Arithmetic is float32, or float64 for stored types that
+    float32 cannot represent.
 
     Args:
         spec: Its shared keys are used, all others ignored.
@@ -166,7 +168,7 @@ def standardised(batch: Array) -> Array:
         batch: Shape (n, *example), any number type.
 
     Returns:
-        The same shape; float32, or float64 if float32 cannot represent the number type of ``batch``.
+        The same shape; float32, or float64 if float32 cannot represent the numbers of ``batch``.
 
     Source:
         ``tf.image.per_image_standardization``, which the code published with Casper et al. 2021,
@@ -230,7 +232,9 @@ class _Plan:
             if numbers is None:
                 continue
             if key == "scale" and (len(numbers) > 1 or numbers[0] == 0):
-                raise UsageError(f"data source {self.spec.name}: scale takes one number other than 0")
+                raise UsageError(
+                    f"data source {self.spec.name}: scale takes one number other than 0"
+                )
             if key == "std" and min(numbers) <= 0:
                 raise UsageError(f"data source {self.spec.name}: std takes numbers above 0")
             self.dtype = _working(self.dtype)
@@ -268,7 +272,9 @@ class _Plan:
         if sizes is None:
             return []
         if len(sizes) > 2:
-            raise UsageError(f"data source {self.spec.name}: {key} takes HEIGHTxWIDTH or one number")
+            raise UsageError(
+                f"data source {self.spec.name}: {key} takes HEIGHTxWIDTH or one number"
+            )
         self._need_image(key)
         return [(self.layout.index("h"), sizes[0]), (self.layout.index("w"), sizes[-1])]
 

@@ -32,7 +32,9 @@ def with_random_labels(spec: DataSpec, source: DataSource) -> DataSource:
     seed = spec.whole("labels_seed", default=0, most=2**64 - 1)
     if labels == "true":
         if "labels_seed" in spec.options:
-            raise UsageError(f"data {spec}: labels_seed requires labels=random; give both or neither")
+            raise UsageError(
+                f"data {spec}: labels_seed requires labels=random; give both or neither"
+            )
         return source
     split = spec.options.get("split", "none")
     if split not in SPLITS:

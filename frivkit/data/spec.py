@@ -28,8 +28,8 @@ class DataSpec:
     r"""A parsed ``NAME[:PATH][?key=value&...]``.
 
     The path is taken literally: it may contain ``:``, ``%`` and spaces.  The options begin after
-    the last ``?``, so a path that contains a ``?`` needs another ``?`` after it.  Values, not paths,
-    are percent-decoded as in a URL; ``+`` is a plus.
+    the last ``?``, so a path that contains a ``?`` needs another ``?`` after it.  Values, but not
+    paths, are percent-decoded as in a URL; ``+`` is a plus.
 
     Attributes:
         name: The source: lower-case letters, digits, ``-`` and ``_``.
