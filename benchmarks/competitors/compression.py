@@ -17,7 +17,6 @@ from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import load_model, named_data
-from frivkit.progress import Silent
 from frivkit.runtime.shape_probe import infer_shapes_by_running
 
 Write = Callable[[Network, float, Path], None]
@@ -151,7 +150,6 @@ class Competitors:
         requested = request(self._network)
         model = load_model(requested)
         data, _ = named_data(requested, model)
-        model = infer_shapes_by_running(model, requested.device, data)
-        output = model.output(None)
-        run = Run(data, output, requested.device, requested.memory, requested.seed, Silent())
+        model = infer_shapes_by_running(model, requested.execution.placement, data)
+        run = Run(data, model.output(None), requested.execution)
         return calibrate(model, find_sites(model, None), run)

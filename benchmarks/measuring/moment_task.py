@@ -63,8 +63,12 @@ class Task:
     def study(self, watch: "Stopwatch") -> Study:
         """Open a study of the layers, from the files."""
         requested = request(Path(self.model), f"npz:{self.data}", "map")
-        requested = replace(requested, layers=(self.layer,) if self.layer else ())
-        return open_study(requested, progress=watch)[0]
+        requested = replace(
+            requested,
+            layers=(self.layer,) if self.layer else (),
+            execution=replace(requested.execution, progress=watch),
+        )
+        return open_study(requested)[0]
 
 
 class Stopwatch(Silent):

@@ -10,8 +10,7 @@ from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
-from frivkit.progress import Silent
-from frivkit.runtime.session import Device
+from frivkit.runtime.execution import Execution
 from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit.verification.compare import ModelRun, compare
 
@@ -27,8 +26,7 @@ def request(network: Network) -> Request:
     return Request(
         network.model,
         data=f"npz:{network.calibration}",
-        seed=network.seed,
-        device=Device("cpu", THREADS),
+        execution=Execution(threads=THREADS, seed=network.seed),
     )
 
 
@@ -47,11 +45,10 @@ def score(network: Network, path: Path) -> Json:
     requested = request(network)
     data = open_data(f"npz:{network.verification}", load_model(requested).inputs)
     models = [_open(network, each) for each in (network.model, path)]
-    runs = [
-        ModelRun(each, each.output(None), requested.device, requested.memory) for each in models
-    ]
-    original, compressed = runs
-    comparison = compare(original, compressed, data, Silent())
+    original, compressed = (
+        ModelRun(model, model.output(None), requested.execution) for model in models
+    )
+    comparison = compare(original, compressed, data, requested.execution.runner)
     before, after = comparison.accuracy or (None, None)
     return {
         "agreement": comparison.agreement.share,
@@ -66,4 +63,4 @@ def _open(network: Network, path: Path) -> Model:
     requested = replace(request(network), model=path)
     model = load_model(requested)
     data = open_data(f"npz:{network.calibration}", model.inputs)
-    return infer_shapes_by_running(model, requested.device, data)
+    return infer_shapes_by_running(model, requested.execution.placement, data)

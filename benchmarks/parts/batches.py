@@ -50,7 +50,7 @@ def measure(folder: Path, rounds: int, scale: float = 1.0) -> dict[str, Any]:
 
 def _time(case: Case, rounds: int) -> dict[str, Any]:
     study, _ = open_study(request(case.model, case.data, "map"))
-    device = request(case.model, case.data, "map").device
+    device = request(case.model, case.data, "map").execution.placement
     model = PerturbedModel(study.model, study.sites, study.model.output(None), device, 2 << 30)
     selector = installed().load("unit_selectors", "map")
     flags = {site.name: np.arange(selector.count(site)) % 2 == 0 for site in study.sites}

@@ -47,7 +47,7 @@ def _fit_line(rows: list[dict[str, Any]], step: str) -> tuple[float, float]:
 
 def _site(case: Case, study: Study, number: int, folder: Path, rounds: int) -> dict[str, Any]:
     site = study.sites[number]
-    device = request(case.model, case.data, "location").device
+    device = request(case.model, case.data, "location").execution.placement
     model = PerturbedModel(study.model, [site], study.model.output(None), device, 2 << 30)
     steps = [
         (first, min(first + model.batch, study.examples))
