@@ -10,9 +10,9 @@ from frivkit.hooks.registry import installed
 from frivkit.units.moments import merged
 
 
-def redundancy(**given: Any) -> Work:
+def redundancy(**fields: Any) -> Work:
     """Measure redundancy with frivkit, from opening the files to the interval."""
-    task, watch = Task(**given), Stopwatch()
+    task, watch = Task(**fields), Stopwatch()
     metric = installed().load("metrics", "redundancy")
 
     def work() -> Any:
@@ -27,34 +27,34 @@ def redundancy(**given: Any) -> Work:
     return work, tell
 
 
-def numpy_cov(**given: Any) -> Work:
+def numpy_cov(**fields: Any) -> Work:
     """Collect all rows, then take their covariance and its eigenvalues with numpy in float64."""
 
     def values(rows: Array) -> Array:
         covariance = np.cov(rows, rowvar=False, bias=True, dtype=np.float64)
         return np.linalg.eigvalsh(covariance)[::-1]
 
-    return _collect(values, given)
+    return _collect(values, fields)
 
 
-def pca(**given: Any) -> Work:
+def pca(**fields: Any) -> Work:
     """Collect all rows, then fit scikit-learn's PCA."""
     from sklearn.decomposition import PCA
 
     def values(rows: Array) -> Array:
         return _population(PCA().fit(rows).explained_variance_, len(rows))
 
-    return _collect(values, given)
+    return _collect(values, fields)
 
 
-def incremental_pca(**given: Any) -> Work:
+def incremental_pca(**fields: Any) -> Work:
     """Fit scikit-learn's IncrementalPCA to each batch in turn, so that no rows are stored.
 
     Batches of the run are much larger than its default, five times the number of units, and faster.
     """
     from sklearn.decomposition import IncrementalPCA
 
-    task, watch = Task(**given), Stopwatch()
+    task, watch = Task(**fields), Stopwatch()
     x = task.examples()
 
     def work() -> Array:
@@ -69,9 +69,9 @@ def incremental_pca(**given: Any) -> Work:
     return work, lambda spectrum: {"arithmetic": watch.seconds, "values": [spectrum.tolist()]}
 
 
-def _collect(values: Any, given: dict[str, Any]) -> Work:
+def _collect(values: Any, fields: dict[str, Any]) -> Work:
     """Return work that copies activations into one array, and computes a spectrum from it."""
-    task, watch = Task(**given), Stopwatch()
+    task, watch = Task(**fields), Stopwatch()
     x = task.examples()
 
     def work() -> Array:

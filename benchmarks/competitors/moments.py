@@ -11,9 +11,9 @@ from benchmarks.measuring.setting import THREADS
 from frivkit.units.moments import Moments, merged
 
 
-def plain(**given: Any) -> Work:
+def plain(**fields: Any) -> Work:
     """Run the network over examples in memory, and discard its outputs."""
-    task = Task(**given)
+    task = Task(**fields)
     x = task.examples()
 
     def work() -> Stopwatch:
@@ -27,9 +27,9 @@ def plain(**given: Any) -> Work:
     return work, lambda watch: {"pass": watch.seconds}
 
 
-def in_graph(*, exact: bool = False, **given: Any) -> Work:
+def in_graph(*, exact: bool = False, **fields: Any) -> Work:
     """Sum inside the graph with frivkit, from opening the files to the moments of every layer."""
-    task, watch = Task(**given), Stopwatch()
+    task, watch = Task(**fields), Stopwatch()
 
     def work() -> list[Moments]:
         study = task.study(watch)
@@ -39,14 +39,14 @@ def in_graph(*, exact: bool = False, **given: Any) -> Work:
     return work, lambda moments: _as_json(moments, watch)
 
 
-def exact(**given: Any) -> Work:
+def exact(**fields: Any) -> Work:
     """Sum inside the graph with frivkit in float64."""
-    return in_graph(exact=True, **given)
+    return in_graph(exact=True, **fields)
 
 
-def taken_out(**given: Any) -> Work:
-    """Take activations out of ONNX Runtime and sum them with numpy in float64."""
-    task, watch = Task(**given), Stopwatch()
+def taken_out(**fields: Any) -> Work:
+    """Copy activations out of ONNX Runtime, and sum them with numpy in float64."""
+    task, watch = Task(**fields), Stopwatch()
 
     def work() -> list[Moments]:
         study = task.study(watch)
@@ -62,7 +62,7 @@ def taken_out(**given: Any) -> Work:
     return work, lambda moments: _as_json(moments, watch)
 
 
-def delve(**given: Any) -> Work:
+def delve(**fields: Any) -> Work:
     """Add up covariances with delve's class in torch hooks, in float64, batch by batch.
 
     ``SaturationTracker``, which adds hooks to convolutions and dense layers, cannot be used here:
@@ -72,7 +72,7 @@ def delve(**given: Any) -> Work:
     import torch
     from delve import TorchCovarianceMatrix  # type: ignore[import-untyped]  # has none
 
-    task, watch = Task(**given), Stopwatch()
+    task, watch = Task(**fields), Stopwatch()
     torch.set_num_threads(THREADS)
     net = torch.load(task.net, weights_only=False)  # written by this benchmark
     modules = [module for module in net.modules() if isinstance(module, torch.nn.ReLU)]

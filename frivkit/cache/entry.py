@@ -171,8 +171,7 @@ def _text(file: Any, attribute: str) -> str:
 def _datasets(file: Any, file_bytes: int) -> Iterator[tuple[str, Any]]:
     """Return the datasets by name.
 
-    A dataset may refer to another file as its storage, and h5py would read it, whatever it
-    contains.
+    A dataset may refer to another file as its storage, and h5py would read it.
 
     Raises:
         CacheError: a dataset takes data from elsewhere or lacks some of its data.

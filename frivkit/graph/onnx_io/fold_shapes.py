@@ -36,7 +36,7 @@ def fold_shape_arithmetic(model: ir.Model) -> None:
     """Replace computed operands that are the same for any batch by constants.
 
     Args:
-        model: The model, with inferred shapes; it is changed, and computes what it did.
+        model: The model, with inferred shapes; it is changed, and its outputs are not.
     """
     graph = model.graph
     symbol = batch_symbol(graph)

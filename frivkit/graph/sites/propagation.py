@@ -106,9 +106,9 @@ def propagate(
         outputs[0] += [(a.site, a.effect.layout) for a in arrivals if a.effect.kind not in _ENDING]
         if produced_site is not None:
             outputs[0] = _with_site(outputs[0], produced_site, produced[id(node)])
-        for value, kept in zip(node.outputs, outputs, strict=True):
+        for value, reached in zip(node.outputs, outputs, strict=True):
             name = value.name or ""
-            units = _with_site(kept, name, sites[name].layout) if name in sites else kept
+            units = _with_site(reached, name, sites[name].layout) if name in sites else reached
             if units:
                 located[id(value)] = list(dict.fromkeys(units))
                 layouts[name] = tuple(located[id(value)])

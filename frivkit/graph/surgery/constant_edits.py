@@ -75,8 +75,8 @@ class NewConstants:
             "", "Add", [value, bias], outputs=[total], name=self.unused_name(f"{name}/Add")
         )
         self.graph.insert_after(node, add)
-        for reader, index in uses:
-            reader.replace_input_with(index, total)
+        for consumer, index in uses:
+            consumer.replace_input_with(index, total)
         for index, output in enumerate(self.graph.outputs):
             if output is value:
                 self.graph.outputs[index] = total

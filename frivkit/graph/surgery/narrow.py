@@ -186,8 +186,8 @@ class _Narrowing:
         uses = [(use.node, use.idx) for use in value.uses()]
         added = self._node("Add", [value, self._constant(removed)])
         self._graph.insert_after(node, added)
-        for reader, index in uses:
-            reader.replace_input_with(index, added.outputs[0])
+        for consumer, index in uses:
+            consumer.replace_input_with(index, added.outputs[0])
 
     def _node(self, op: str, inputs: list[ir.Value]) -> ir.Node:
         name = self._constants.unused_name(f"{ADDED}/{op}")
