@@ -1,7 +1,7 @@
 """Networks without some of their units.
 
 The law: a narrowed network computes what the network computes when every weighted node reads 0
-from the units that left.  Where only functions that keep 0 stand between a layer and its readers
+from the units that left.  Where only functions that keep 0 stand between a layer and its consumers
 that is the network with these units masked at the layer itself, as an ablation masks them.
 """
 
@@ -25,14 +25,14 @@ from tests.surgery import (
     check,
     close,
     drawn,
-    masked_readers,
+    masked_consumers,
     masked_sites,
     run,
     weights,
 )
 
 RUNNABLE = [name for name in NETS if name != "foreign"]  # ONNX Runtime has no such operator
-UNBROKEN = [  # nothing between a layer and its readers makes anything of 0
+UNBROKEN = [  # nothing between a layer and its consumers makes anything of 0
     "mlp",
     "cnn",
     "pool first",
@@ -54,7 +54,7 @@ SEEDS = range(3)
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_a_narrowed_network_is_one_whose_readers_read_zeros(name, tmp_path):
+def test_a_narrowed_network_is_one_whose_consumers_read_zeros(name, tmp_path):
     model = opened(network(name), tmp_path / "m.onnx")
     found = find_sites(model)
     groups = find_groups(model, found)
@@ -65,7 +65,7 @@ def test_a_narrowed_network_is_one_whose_readers_read_zeros(name, tmp_path):
         for count in batches(model):
             feeds = examples(model, count, seed)
             tolerance = 3e-3 if name == "halves" else 1e-5
-            close(run(thin, feeds), run(masked_readers(model, found, keep), feeds), tolerance)
+            close(run(thin, feeds), run(masked_consumers(model, found, keep), feeds), tolerance)
 
 
 @pytest.mark.parametrize("name", UNBROKEN)
@@ -110,7 +110,7 @@ def test_who_keeps_all_gets_the_same_graph(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_a_survey_of_what_came_out_finds_what_stayed(name, tmp_path):
+def test_sites_of_a_narrowed_network_are_those_that_stayed(name, tmp_path):
     model = opened(network(name), tmp_path / "m.onnx")
     before = ir.to_proto(model.ir).SerializeToString(deterministic=True)
     found = find_sites(model)
@@ -227,8 +227,10 @@ def test_initializers_that_are_inputs_stay_inputs(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("first", "last", "held"), [(2, 6, False), (-4, 99, True), (0, -2, True)])
-def test_a_slice_of_units_moves_with_what_leaves_before_it(first, last, held, tmp_path):
+@pytest.mark.parametrize(
+    ("first", "last", "locked"), [(2, 6, False), (-4, 99, True), (0, -2, True)]
+)
+def test_a_slice_of_units_moves_with_what_leaves_before_it(first, last, locked, tmp_path):
     """Its bounds are counted anew from the front; those from the end would mean other units."""
     proto = written(
         """g (float[N, 4] x) => (float[N, 2] y) {
@@ -243,13 +245,13 @@ def test_a_slice_of_units_moves_with_what_leaves_before_it(first, last, held, tm
     model = opened(proto, tmp_path / "m.onnx")
     found = find_sites(model)
     keep = {"r": ~np.isin(np.arange(8), [1, 4, 7])}
-    if held:
+    if locked:
         with pytest.raises(ModelError, match="counts from their end"):
             narrow(model, found, keep)
         return
     thin, feeds = narrow(model, found, keep), examples(model, 3)
     check(thin)
-    close(run(thin, feeds), run(masked_readers(model, found, keep), feeds))
+    close(run(thin, feeds), run(masked_consumers(model, found, keep), feeds))
 
 
 def test_weights_that_are_stored_in_bfloat16_stay_so(tmp_path):
@@ -311,7 +313,7 @@ def test_real_networks_without_half_of_each_layer(name, request, tmp_path):
         thin = narrow(model, found, keep)
         check(thin)
         feeds = examples(model, 2)
-        close(run(thin, feeds), run(masked_readers(model, found, keep), feeds))
+        close(run(thin, feeds), run(masked_consumers(model, found, keep), feeds))
 
 
 SIZES = {"orientation": {"input_shape": "1x3x224x224"}}

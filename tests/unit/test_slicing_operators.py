@@ -18,7 +18,7 @@ from tests.surgery import (
     check,
     close,
     drawn,
-    masked_readers,
+    masked_consumers,
     narrowed,
     run,
     shapes,
@@ -232,7 +232,7 @@ def test_a_reshape_where_sizes_are_open(tmp_path):
     thin = narrow(model, found, keep)
     check(thin)
     feeds = {"x": np.random.default_rng(0).standard_normal((2, 3, 6, 4)).astype(np.float32)}
-    close(run(thin, feeds), run(masked_readers(model, found, keep), feeds))
+    close(run(thin, feeds), run(masked_consumers(model, found, keep), feeds))
     half = as_model(narrow(model, found, {"r": np.arange(5) > 0}), model)
     twice = narrow(half, find_sites(half), {"r": np.arange(4) > 0})  # lengths are kept down again
     check(twice)

@@ -1,4 +1,4 @@
-"""Units put to zero without frivkit: by an edit of the file, run by ONNX Runtime as it is."""
+"""Set units to zero without frivkit, by edits of the file that ONNX Runtime runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -48,15 +48,15 @@ def multiplied(model: Model, site: Site, unit: int) -> onnx.ModelProto:
 def without_weights(
     model: Model, site_map: SiteMap, site: Site, unit: int, feeds: Feeds
 ) -> onnx.ModelProto | None:
-    """Return the file with zeros in the weights that read one unit, else in those that write it.
+    """Return the file with zeros in the weights that consume a unit, else in those that produce it.
 
-    None where neither is the same thing as a unit that is zero.
+    None if neither is equivalent to a unit of zeros.
     """
     return _unread(model, site_map, site, unit, feeds) or _unwritten(model, site, unit, feeds)
 
 
 def _unwritten(model: Model, site: Site, unit: int, feeds: Feeds) -> onnx.ModelProto | None:
-    """Put zeros into the weights that write a unit; None where that does not make it zero."""
+    """Set the weights that produce a unit to zero; None if the unit is not zero then."""
     proto: onnx.ModelProto = ir.to_proto(model.ir)
     for node in (node for node in model.graph if node_label(node) in site.producers):
         if node.op_type == "MatMul":
@@ -84,10 +84,10 @@ def _unwritten(model: Model, site: Site, unit: int, feeds: Feeds) -> onnx.ModelP
 def _unread(
     model: Model, site_map: SiteMap, site: Site, unit: int, feeds: Feeds
 ) -> onnx.ModelProto | None:
-    """Put zeros into the weights that read a unit.
+    """Set the weights that consume a unit to zero.
 
-    None where something without weights of its own reads the unit, or where what its readers see
-    is not zero when the unit is (behind a norm, or in a sum).
+    None if a node without weights consumes the unit, or if its consumers do not see zeros when the
+    unit is zero (behind a norm, or in a sum).
     """
     meeting = [
         part.site
@@ -98,15 +98,15 @@ def _unread(
     ]
     if site.name in meeting:
         return None
-    readers = [node for node in model.graph if node_label(node) in site.consumers]
-    layouts = {node_label(node): _lying(node, site_map, site) for node in readers}
-    if site.not_followed or not readers or None in layouts.values():
+    consumers = [node for node in model.graph if node_label(node) in site.consumers]
+    layouts = {node_label(node): _units_on_summed_axis(node, site_map, site) for node in consumers}
+    if site.not_followed or not consumers or None in layouts.values():
         return None
-    seen = [node.inputs[0].name or "" for node in readers]
+    seen = [node.inputs[0].name or "" for node in consumers]
     found = ran(multiplied(model, site, unit), feeds, *dict.fromkeys(seen))
     tensors = dict(zip(dict.fromkeys(seen), found, strict=True))
     proto: onnx.ModelProto = ir.to_proto(model.ir)
-    for node in readers:
+    for node in consumers:
         axis, units = layouts[node_label(node)] or (0, np.zeros(0))
         positions = np.flatnonzero(units == unit)
         if np.take(tensors[node.inputs[0].name or ""], positions, axis=axis).any():
@@ -115,7 +115,9 @@ def _unread(
     return proto
 
 
-def _lying(node: ir.Node, site_map: SiteMap, site: Site) -> tuple[int, NDArray[np.intp]] | None:
+def _units_on_summed_axis(
+    node: ir.Node, site_map: SiteMap, site: Site
+) -> tuple[int, NDArray[np.intp]] | None:
     """Return the axis that a node sums over by a constant weight, and the site's units on it."""
     weight = node.inputs[1] if node.op_type in WEIGHTED else None
     if constant_tensor(weight) is None or node.inputs[0] is None:
@@ -131,7 +133,7 @@ def _lying(node: ir.Node, site_map: SiteMap, site: Site) -> tuple[int, NDArray[n
 
 
 def _zero(proto: onnx.ModelProto, node: ir.Node, positions: NDArray[np.intp]) -> None:
-    """Return a node a weight of its own, with zeros where it reads those positions of its input."""
+    """Replace the weight of a node by one with zeros for some positions of its input."""
     tensor = constant_tensor(node.inputs[1])
     assert tensor is not None
     weight = tensor.numpy().copy()
@@ -149,7 +151,7 @@ def _zero(proto: onnx.ModelProto, node: ir.Node, positions: NDArray[np.intp]) ->
 
 
 def _put(proto: onnx.ModelProto, node: ir.Node, index: int, array: NDArray[Any]) -> None:
-    """Return a node an operand of its own."""
+    """Replace an operand of a node."""
     name = f"{node_label(node)} without {index}"
     tensor = numpy_helper.from_array(np.ascontiguousarray(array), name)
     proto.graph.initializer.append(tensor)

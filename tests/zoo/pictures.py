@@ -1,6 +1,6 @@
 """What is found in each network of the zoo, checked by hand against the code of each.
 
-Names are those that torch's tracing exporter gives.  A picture has a line for each site (layer: writing operator > tapped operator, units, places, ->
+Names are those that torch's tracing exporter gives.  A picture has a line for each site (layer: writing operator > hook point operator, units, places, ->
 nodes that read it), one for each reason why its units end (!), one for each junction (=, with
 the offset of each part that does not begin at 0), and one for each node that is left out (-).
 """

@@ -84,7 +84,7 @@ def test_layers_that_concats_join_have_the_units_that_are_published(name, tmp_pa
 
 
 def by_weights_and_masks(model: Model, found: SiteMap) -> int:
-    """Try masks; give how many were held to zeros in weights, beside products in the file."""
+    """Try masks, and return how many were compared with zeros in weights, besides products."""
     feeds, output = feeds_of(model), model.output(None)
     baseline = BaselineModel(model, output, Device(threads=1), MEMORY).run(feeds)
     close(baseline, ran(ir.to_proto(model.ir), feeds, output)[0], 1e-6)

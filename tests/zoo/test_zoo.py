@@ -65,12 +65,12 @@ def test_sites_are_those_worked_out_by_hand_and_masks_do_what_they_say(name, tmp
         found = outline(model)
         assert found[:2] == wanted[:2], exporter
         assert (found[2] == wanted[2]) is ((name, exporter) not in OTHER_SKIPS)
-        check_intact(model, feeds_of(name))
+        check_baseline(model, feeds_of(name))
         check_zeros(model, feeds_of(name))
     assert "\n".join(rows(name, models)) in PAGE.read_text(), "run: python -m tests.zoo.page"
 
 
-def check_intact(model: Model, feeds: dict[str, np.ndarray]) -> None:
+def check_baseline(model: Model, feeds: dict[str, np.ndarray]) -> None:
     """Masks that keep every unit change nothing."""
     sites = list(find_sites(model).sites)
     baseline = BaselineModel(model, "y", Device(threads=1), MEMORY).run(feeds)
@@ -145,7 +145,7 @@ def test_the_page_of_operators_is_that_of_the_rules():
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_a_thinner_network_is_one_whose_readers_read_zeros(name, tmp_path):
+def test_a_thinner_network_is_one_whose_consumers_read_zeros(name, tmp_path):
     feeds = feeds_of(name)
     for exporter in EXPORTERS[1:]:
         path = tmp_path / "m.onnx"
@@ -156,7 +156,7 @@ def test_a_thinner_network_is_one_whose_readers_read_zeros(name, tmp_path):
         keep = surgery.drawn(groups, seed=len(name))
         thin = narrow(model, found, keep)
         onnx.checker.check_model(ir.to_proto(thin), full_check=True)
-        (wanted,) = surgery.run(surgery.masked_readers(model, found, keep), feeds)
+        (wanted,) = surgery.run(surgery.masked_consumers(model, found, keep), feeds)
         close(surgery.run(thin, feeds)[0], wanted)
         left = sum(int(flags.sum()) for flags in keep.values())
         assert left < sum(site.width for site in found.sites) or not groups.free.any()
