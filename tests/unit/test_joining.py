@@ -47,7 +47,7 @@ HANDMADE = {
         y = Gemm (j, wy)""",
         wc=(6, 2), wy=(11, 3),
     ),
-    # What is joined has its hook point behind its norm and nonlinearity, and so are layers without one.
+    # The hook point is behind norm and nonlinearity of a concat site, also for layers without one.
     "norm behind": lambda: beside(
         """j = Concat <axis = 1> (a, rb)
         n = BatchNormalization (j, scale, shift, mean, var)

@@ -1,8 +1,9 @@
-"""What is found in networks whose sites, couplings and ends were worked out by hand.
+"""The sites, couplings and skips of networks, compared with those worked out by hand.
 
-A picture has a line for each site (layer: writing operator > operator at the hook point, units, places, ->
-nodes that read it), one for each reason why its units end (!), one for each junction (=, with
-the offset of each part that does not begin at 0), and one for each node that is left out (-).
+A picture has a line for each site (layer: producing operator > operator at the hook point, units,
+spatial size, -> consumers), one for each reason why its units cannot be followed (!), one for each
+merge point (=, with the offset of each part that does not begin at 0), and one for each skipped
+node (-).
 """
 
 import pytest
