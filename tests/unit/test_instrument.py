@@ -1,4 +1,4 @@
-"""Masks, taps and suffixes against onnxruntime itself and onnx's own reference evaluator."""
+"""Masks, outputs and suffixes, compared with ONNX Runtime and ONNX's reference evaluator."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
