@@ -6,7 +6,6 @@ only numbers are written into places that exist, so that the file opens after a 
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from frivkit.activations.plan import TYPE, VERSION, FileLayout, StoredArray
 from frivkit.cache.entry import reason
 from frivkit.errors import FrivkitError
+from frivkit.files import sync
 
 DONE = "done"
 """The array without axes that says how many examples are in the file."""
@@ -113,15 +113,6 @@ def is_sound(path: Path, plan: FileLayout) -> bool:
             return whole and 0 <= int(file[DONE][()]) <= plan.examples
     except Exception:  # as above
         return False
-
-
-def sync(path: Path) -> None:
-    """Wait until what was written to a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

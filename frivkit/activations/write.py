@@ -11,11 +11,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from frivkit.activations.file import Part, is_sound, read_key, sync
+from frivkit.activations.file import Part, is_sound, read_key
 from frivkit.activations.plan import key_of, layer_path, plan_of
 from frivkit.cache import format_size
 from frivkit.data import Batch
 from frivkit.errors import FrivkitError, ModelError, UsageError
+from frivkit.files import put_in_place, removed_on_failure
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
@@ -137,23 +138,20 @@ class _Job:
             resumed = False
         self._check_room(part, say, resumed=resumed)
         if not resumed:
-            with _removed_on_failure(new):
+            with removed_on_failure(new):
                 Part(new, self._plan).close()
-                sync(new)
-                new.replace(part)
+                put_in_place(new, part)
         with Part(part, None) as file:
             before = file.done
             if before:
                 say(f"{part.name} holds {before:,} of {self._plan.examples:,} examples: going on")
             self._fill(file, before, progress)
         if self._compress is None:
-            part.replace(path)
+            put_in_place(part, path)
         else:
             self._pack(part, new)
-            new.replace(path)
+            put_in_place(new, path)
             part.unlink()
-        with contextlib.suppress(OSError):  # some systems cannot sync a folder
-            sync(path.parent)
 
     def _fill(self, file: Part, done: int, progress: Progress) -> None:
         progress.start("activations", self._plan.examples)
@@ -201,16 +199,18 @@ class _Job:
 
     def _pack(self, part: Path, new: Path) -> None:
         """Copy the finished part into a compressed file, chunk by chunk."""
-        with _removed_on_failure(new):
-            with Part(part, None) as source, Part(new, self._plan, self._compress) as packed:
-                for array in self._plan.arrays:
-                    if array.values is None:
-                        step = array.chunk[0]
-                        for start in range(0, array.shape[0], step):
-                            rows = source.read(array.name, start, start + step)
-                            packed.write(array.name, start, rows)
-                packed.mark(self._plan.examples)
-            sync(new)
+        with (
+            removed_on_failure(new),
+            Part(part, None) as source,
+            Part(new, self._plan, self._compress) as packed,
+        ):
+            for array in self._plan.arrays:
+                if array.values is None:
+                    step = array.chunk[0]
+                    for start in range(0, array.shape[0], step):
+                        rows = source.read(array.name, start, start + step)
+                        packed.write(array.name, start, rows)
+            packed.mark(self._plan.examples)
 
     def _check_room(self, part: Path, say: Callable[[str], None], *, resumed: bool) -> None:
         copies = 1 if self._compress is None else 2
@@ -284,15 +284,6 @@ def _alone(path: Path) -> Iterator[None]:
         except (OSError, NotImplementedError):
             pass
         yield
-
-
-@contextlib.contextmanager
-def _removed_on_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
 
 
 def _taken(path: Path) -> int:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import click
 
 import frivkit
-from frivkit.cli.shared import one_line
+from frivkit.cli.output import one_line
 from frivkit.errors import FrivkitError, unknown_name
 
 COMMANDS = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import CommonOptions, check_places, join_option, model_options
+from frivkit.cli.options import CommonOptions, join_option, model_options
+from frivkit.cli.output import check_places
 
 
 @click.command("activations")

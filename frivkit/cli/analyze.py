@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from frivkit.cli.shared import (
-    CommonOptions,
-    check_places,
-    join_option,
-    model_options,
-    write_json,
-    write_text,
-)
+from frivkit.cli.options import CommonOptions, join_option, model_options
+from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.errors import FrivkitError, PluginError, UsageError
 
 if TYPE_CHECKING:

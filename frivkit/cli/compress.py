@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from frivkit.cli.shared import CommonOptions, check_places, model_options, write_json, write_text
+from frivkit.cli.options import CommonOptions, model_options
+from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.errors import UsageError
 
 if TYPE_CHECKING:

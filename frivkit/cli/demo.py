@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from frivkit.cli.shared import CommonOptions, model_options, write_json, write_text
+from frivkit.cli.options import CommonOptions, model_options
+from frivkit.cli.output import write_json, write_text
 
 TRAINING = "digits?split=train"
 """What the network is trained on, and what the thinner one is fitted to."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import check_places, one_line, write_json
+from frivkit.cli.output import check_places, one_line, write_json
 from frivkit.errors import FrivkitError
 
 OK, NOTE, BAD = "ok", "note", "bad"

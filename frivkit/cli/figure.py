@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from frivkit.cli.shared import check_places, write_bytes
+from frivkit.cli.output import check_places
 from frivkit.errors import DataError, UsageError
+from frivkit.files import write_file
 
 if TYPE_CHECKING:
     from frivkit.experiments.gain import WidthCurve
@@ -62,7 +63,7 @@ def command(*, name: str, folder: Path, output: Path, protocol: str) -> None:
             f"{_named(figure.panels)} of the figures {_named(figure.labels)}; "
             f"it has {', '.join(held) or 'none'}"
         )
-    write_bytes(output, figure.draw(chosen, protocol)(kind))
+    write_file(output, figure.draw(chosen, protocol)(kind))
     click.echo("\n".join([f"{output}: figure {name}", *_gains(chosen, protocol)]))
 
 

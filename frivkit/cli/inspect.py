@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import CommonOptions, check_places, join_option, model_options, write_json
+from frivkit.cli.options import CommonOptions, join_option, model_options
+from frivkit.cli.output import check_places, write_json
 
 
 @click.command("inspect")

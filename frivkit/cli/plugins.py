@@ -2,7 +2,7 @@
 
 import click
 
-from frivkit.cli.shared import check_places, write_json
+from frivkit.cli.output import check_places, write_json
 
 
 @click.command("plugins")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import TerminalProgress
+from frivkit.cli.progress import TerminalProgress
 
 
 @click.command("train")

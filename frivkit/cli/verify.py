@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import CommonOptions, check_places, model_options, write_json
+from frivkit.cli.options import CommonOptions, model_options
+from frivkit.cli.output import check_places, write_json
 
 
 @click.command("verify")

@@ -337,7 +337,7 @@ def test_place_that_cannot_be_written_is_refused_before_any_work(
 def test_folder_without_permission_is_refused_before_any_work(
     frivkit: Run, working: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frivkit.cli.shared.os.access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr("frivkit.cli.output.os.access", lambda path, mode: mode != os.W_OK)
     ran = frivkit(*HALF, *DATA)
     assert ran.code == 1
     assert "thin.onnx cannot be written: no permission" in ran.error()
@@ -503,7 +503,7 @@ def test_results_that_cannot_be_written_are_still_shown(
     def full(path: Path, text: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("frivkit.cli.shared._replace", full)
+    monkeypatch.setattr("frivkit.files.replace_file", full)
     ran = frivkit(*HALF, *DATA, "--json", "found.json", "-q")
     assert ran.code == 1
     assert "found.json cannot be written" in ran.error()

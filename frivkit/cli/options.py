@@ -1,11 +1,8 @@
-"""What commands share: the options of every command that reads a model, and where results go."""
+"""The options of every command that reads a model, and their values."""
 
-import json
-import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -13,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from frivkit.errors import FrivkitError, UsageError
+from frivkit.cli.output import one_line
+from frivkit.cli.progress import TerminalProgress
+from frivkit.errors import UsageError
 
 if TYPE_CHECKING:
     from frivkit.cache import Cache
@@ -130,7 +129,7 @@ class CommonOptions:
         if self.verbose:
             self.say(message)
 
-    def progress(self) -> "TerminalProgress":
+    def progress(self) -> TerminalProgress:
         """Return a progress display on stderr, silent when stderr is no terminal (or is closed)."""
         terminal = sys.stderr is not None and sys.stderr.isatty()
         return TerminalProgress(hidden=self.no_progress or self.quiet or not terminal)
@@ -150,127 +149,3 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         with_common = option(with_common)
     return with_common
-
-
-class TerminalProgress:
-    """A progress bar on stderr."""
-
-    def __init__(self, *, hidden: bool) -> None:
-        self._hidden = hidden
-        self._bar: Any = None
-
-    def start(self, what: str, steps: int) -> None:
-        """Begin a task of so many steps."""
-        self.finish()
-        if not self._hidden:
-            bar = click.progressbar(length=max(1, steps), label=f"{what:<24.24}", file=sys.stderr)
-            self._bar = bar.__enter__()
-
-    def advance(self, steps: int = 1) -> None:
-        """Say that steps are done."""
-        if self._bar is not None:
-            self._bar.update(steps)
-
-    def finish(self) -> None:
-        """End the task."""
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
-
-
-def check_places(*places: Path | str | None, model: Path | None = None) -> None:
-    """Refuse places that nothing can be written to, before the work rather than after it.
-
-    Args:
-        places: Where results are to go; None is nowhere and ``-`` is stdout.
-        model: The file that is read, which no result may take the place of.
-
-    Raises:
-        UsageError: a place has no name, two are the same, or one is the model.
-        FrivkitError: the folder is not there or cannot be written to, or the place is a folder.
-    """
-    if "" in places:
-        raise UsageError("a result is to be written to a file without a name; give one, or '-'")
-    paths = [Path(place) for place in places if place is not None and place != "-"]
-    seen = [model.resolve()] if model is not None else []
-    for path in paths:
-        if not path.parent.is_dir():
-            raise FrivkitError(f"{path} cannot be written: there is no folder {path.parent}")
-        if path.is_dir():
-            raise FrivkitError(f"{path} cannot be written: it is a folder; give a file in it")
-        if path.resolve() in seen:
-            raise UsageError(f"{path} is the model or another result too; give another file")
-        if not _is_special(path):
-            seen.append(path.resolve())
-        if not os.access(path if _is_special(path) else path.resolve().parent, os.W_OK):
-            raise FrivkitError(f"{path} cannot be written: no permission; give another place")
-
-
-def write_json(document: Mapping[str, Any], where: str) -> None:
-    """Write a document as JSON to a file, or to stdout for ``-``.
-
-    Raises:
-        FrivkitError: the file cannot be written; an older one of that name is left as it was.
-    """
-    text = json.dumps(document, indent=2, allow_nan=False)
-    if where == "-":
-        click.echo(text)
-    else:
-        write_text(Path(where), text + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text, in UTF-8, as :func:`write_bytes` does."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing: to a temporary name first, then renamed.
-
-    A link stays a link, and what is no regular file (a pipe, ``/dev/null``) is written to.
-
-    Raises:
-        FrivkitError: the file cannot be written; an older one of that name is left as it was.
-    """
-    try:
-        if _is_special(path):
-            path.write_bytes(content)
-        else:
-            _replace(path.resolve(), content)
-    except OSError as error:
-        raise FrivkitError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _is_special(path: Path) -> bool:
-    """Whether a path is there and no regular file, so that it must not be replaced by one."""
-    return path.exists() and not path.is_file()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def one_line(message: object) -> str:
-    r"""Return a message as one line that no terminal takes for commands.
-
-    Messages hold names out of files, which are whatever their authors wrote.
-
-    Example:
-        >>> one_line("a layer\n named \x1b[2J")
-        'a layer named ?[2J'
-    """
-    return "".join(c if c.isprintable() else "?" for c in " ".join(str(message).split()))
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
