@@ -15,7 +15,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.progress import Progress
-from frivkit.runtime.memory import batch_size
+from frivkit.runtime.memory import batch_size, plan_passes
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.units.moments import Moments
@@ -244,21 +244,17 @@ def accumulate_patch_moments(
 
 def _passes(
     sources: Sequence[ConsumerInput], memory: int
-) -> Iterator[list[tuple[ConsumerInput, bool]]]:
-    """Share sources out among passes; those whose patches do not fit are read by channels."""
-    together: list[tuple[ConsumerInput, bool]] = []
-    left = memory
-    for source in sources:
-        channels = 8 * source.columns**2 * WORKING > memory
-        width = source.columns // source.spread if channels else source.columns
-        size = 8 * width**2 * 2
-        if together and size * WORKING // 2 > left:
-            yield together
-            together, left = [], memory
-        together.append((source, channels))
-        left -= size
-    if together:
-        yield together
+) -> list[list[tuple[ConsumerInput, bool]]]:
+    """Distribute inputs among passes; each goes by channel if its whole patches do not fit."""
+
+    def gram(each: tuple[ConsumerInput, bool]) -> int:
+        source, per_channel = each
+        return 8 * (source.columns // source.spread if per_channel else source.columns) ** 2
+
+    modes = [(source, 8 * source.columns**2 * WORKING > memory) for source in sources]
+    return plan_passes(
+        modes, memory, held=lambda each: 2 * gram(each), needed=lambda each: WORKING * gram(each)
+    )
 
 
 class _Adding:
