@@ -1,4 +1,4 @@
-"""``frivkit inspect``: what of a model is analysed, what is not, and why."""
+"""``frivkit inspect``: the layers that can be analysed, and the nodes that cannot, with reasons."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from frivkit.cli.output import check_places, write_json
 def command(
     *, common: CommonOptions, model: Path, json_to: str | None, joined: tuple[str, ...]
 ) -> None:
-    """Show the sites, couplings, weights and costs of MODEL, and what is skipped and why."""
+    """Show the layers, couplings, weights and costs of MODEL, and the skipped nodes with reasons."""
     from frivkit.measure.pipeline import inspect_model
     from frivkit.provenance import Clock
     from frivkit.report.document import inspection_document
@@ -24,8 +24,8 @@ def command(
 
     clock = Clock.start()
     check_places(json_to, model=model)
-    found, site_map = inspect_model(common.request(model, joined=joined))
-    document = inspection_document(found, site_map, clock, common.output_name)
+    opened, site_map = inspect_model(common.request(model, joined=joined))
+    document = inspection_document(opened, site_map, clock, common.output_name)
     if json_to:
         write_json(document, json_to)
     if json_to != "-":

@@ -22,7 +22,7 @@ _OPTIONS = (
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
     click.option("--threads", type=click.IntRange(1, 1024), help="Threads of one run."),
     click.option(
-        "--memory", default="2GiB", show_default=True, help="Bound on activations in memory."
+        "--memory", default="2GiB", show_default=True, help="Limit on activations in memory."
     ),
     click.option(
         "--cache",
@@ -30,7 +30,7 @@ _OPTIONS = (
         type=click.Path(path_type=Path, file_okay=False),
         help="Folder of the cache.",
     ),
-    click.option("--no-cache", is_flag=True, help="Keep nothing, reuse nothing."),
+    click.option("--no-cache", is_flag=True, help="Neither read nor write the cache."),
     click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True),
     click.option("--trust", is_flag=True, help="Read formats that can run code, such as .pt."),
     click.option(
@@ -43,7 +43,7 @@ _OPTIONS = (
         type=int,
         default=1,
         show_default=True,
-        help="The axis of the output that classes lie on, the batch being 0.",
+        help="The axis of the output along which classes lie; the batch is axis 0.",
     ),
     click.option(
         "--regression",
@@ -52,8 +52,8 @@ _OPTIONS = (
         help="The output holds numbers, which count as changed by more than SHARE of their spread.",
     ),
     click.option("--no-progress", is_flag=True, help="Show no progress."),
-    click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors."),
-    click.option("-v", "--verbose", is_flag=True, help="Say more on stderr."),
+    click.option("-q", "--quiet", is_flag=True, help="Write nothing but errors to stderr."),
+    click.option("-v", "--verbose", is_flag=True, help="Write more to stderr."),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
 )
 join_option = click.option(
@@ -61,9 +61,9 @@ join_option = click.option(
     "joined",
     multiple=True,
     metavar="GLOB",
-    help="Take what a concat joins as one layer; '' joins none [those that the model names].",
+    help="Analyse the output of a concat as one layer; '' for none [those that the model names].",
 )
-"""The option of commands that look at a model and leave it as it is."""
+"""The option of the commands that do not write a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class CommonOptions:
         """Return the request for a model.
 
         Raises:
-            UsageError: ``--memory`` is no size, or is nothing.
+            UsageError: ``--memory`` is no size, or is 0.
         """
         from frivkit.cache import parse_size
         from frivkit.measure.pipeline import Request
@@ -112,39 +112,39 @@ class CommonOptions:
         )
 
     def cache(self) -> "Cache":
-        """Open the cache, or one that keeps nothing."""
+        """Return the cache, or with ``--no-cache`` one that stores nothing."""
         from frivkit.cache import Cache
 
         if self.no_cache:
             return Cache(None)
-        return Cache.open_default(self.cache_dir, warn=self.say)
+        return Cache.open_default(self.cache_dir, warn=self.info)
 
-    def say(self, message: str) -> None:
-        """Tell the user something that is no result."""
+    def info(self, message: str) -> None:
+        """Write a line to stderr, unless ``--quiet`` is given."""
         if not self.quiet:
             click.echo(f"frivkit: {one_line(message)}", err=True)
 
-    def explain(self, message: str) -> None:
-        """Tell a user who asked for more what is going on."""
+    def info_if_verbose(self, message: str) -> None:
+        """Write a line to stderr if ``--verbose`` is given."""
         if self.verbose:
-            self.say(message)
+            self.info(message)
 
     def progress(self) -> TerminalProgress:
-        """Return a progress display on stderr, silent when stderr is no terminal (or is closed)."""
+        """Return a progress bar on stderr, hidden if stderr is closed or no terminal."""
         terminal = sys.stderr is not None and sys.stderr.isatty()
         return TerminalProgress(hidden=self.no_progress or self.quiet or not terminal)
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of every command that reads a model, handed on as one ``common``."""
+    """Add the options of every command that reads a model, passed as one argument ``common``."""
 
     @wraps(command)
-    def with_common(**given: Any) -> Any:
-        shared = {name: given.pop(name) for name in CommonOptions.__slots__}
+    def with_common(**values: Any) -> Any:
+        shared = {name: values.pop(name) for name in CommonOptions.__slots__}
         with warnings.catch_warnings():
             if shared["quiet"]:
                 warnings.simplefilter("ignore")  # a plugin's, or those of what it calls
-            return command(common=CommonOptions(**shared), **given)
+            return command(common=CommonOptions(**shared), **values)
 
     for option in reversed(_OPTIONS):
         with_common = option(with_common)

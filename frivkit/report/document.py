@@ -1,4 +1,4 @@
-"""The JSON documents.  Everything that is shown is shown from these.  See ``docs/json.md``."""
+"""The JSON documents, from which text and pages are made; see ``docs/json.md``."""
 
 import math
 from collections.abc import Iterable
@@ -53,11 +53,11 @@ def inspection_document(
 
     Args:
         model: The model.
-        site_map: What was found in it.
-        clock: When that began.
+        site_map: Its layers.
+        clock: The start of the inspection.
         output: The output whose labels are compared; None takes the first.
     """
-    held = held_layers(model, site_map)
+    locked = held_layers(model, site_map)
     return {
         "schema": "frivkit.inspection/1",
         "model": _model(model)
@@ -76,7 +76,7 @@ def inspection_document(
                 "writers": list(site.producers),
                 "readers": list(site.consumers),
                 "not_followed": list(site.ends),
-                "held": held[site.name],
+                "held": locked[site.name],
                 "parameters": site_map.weights[site.name].parameters,
                 "macs": site_map.weights[site.name].macs,
             }
@@ -104,7 +104,7 @@ def inspection_document(
 
 
 def _model(model: Model) -> dict[str, Any]:
-    found = {
+    facts = {
         "path": str(model.path),
         "sha256": model.sha256,
         "format": model.format,
@@ -112,7 +112,7 @@ def _model(model: Model) -> dict[str, Any]:
         "macs": macs(model.graph),
     }
     trainable = model.metadata.get("frivkit.trainable_parameters", "")
-    return found | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})
+    return facts | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})
 
 
 def _sites(site_map: SiteMap) -> list[dict[str, Any]]:
@@ -160,7 +160,7 @@ def _provenance(clock: Clock, seed: int) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """Return a value as JSON types only; NumPy numbers of third parties become Python's."""
+    """Return a value of JSON types only; NumPy numbers become Python's, infinities and NaN None."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float):

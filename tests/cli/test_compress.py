@@ -423,7 +423,7 @@ def test_full_disk_leaves_nothing_and_says_so(
     "step",
     [
         "frivkit.compression.compress.calibrate",
-        "frivkit.compression.plan.fit",
+        "frivkit.compression.plan.fit_ridge",
         "frivkit.graph.onnx_io.save._check",
     ],
 )
