@@ -195,8 +195,8 @@ class _Job:
             file.write(name, starts[name], array)
 
     def _run(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        feeds = {name: batch.inputs[name] for name in self._graph.inputs}
-        arrays = run_padded(self._session, self._study.model, feeds, self._names)
+        inputs = {name: batch.inputs[name] for name in self._graph.inputs}
+        arrays = run_padded(self._session, self._study.model, inputs, self._names)
         return dict(zip(self._names, arrays, strict=True))
 
     def _pack(self, part: Path, new: Path) -> None:

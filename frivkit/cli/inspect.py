@@ -16,7 +16,7 @@ from frivkit.cli.output import check_places, write_json
 def command(
     *, common: CommonOptions, model: Path, json_to: str | None, joined: tuple[str, ...]
 ) -> None:
-    """Show the layers, couplings, weights and costs of MODEL, and the skipped nodes with reasons."""
+    """Show the layers, couplings, weights and costs of MODEL, and why nodes are skipped."""
     from frivkit.measure.pipeline import inspect_model
     from frivkit.provenance import Clock
     from frivkit.report.document import inspection_document

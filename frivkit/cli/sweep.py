@@ -24,8 +24,8 @@ import click
     "--data",
     metavar="SPEC",
     multiple=True,
-    help="The data, such as cifar10:DIR; its keys override the recipe's.  Repeat it for each source "
-    "of a recipe with several.",
+    help="The data, such as cifar10:DIR; its keys override the recipe's.  Repeat it for each "
+    "source of a recipe with several.",
 )
 @click.option(
     "--engine",

@@ -85,8 +85,8 @@ class PatchReader:
     def tensors(self, inputs: Feeds) -> dict[str, NDArray[Any]]:
         """Return the tensors by name for one batch of examples."""
         wanted = [name for name in self._names if name not in self._model_inputs]
-        feeds = {name: inputs[name] for name in self._inputs}
-        arrays = run_padded(self._session, self._model, feeds, wanted)
+        model_inputs = {name: inputs[name] for name in self._inputs}
+        arrays = run_padded(self._session, self._model, model_inputs, wanted)
         given = {name: inputs[name] for name in self._model_inputs}
         return given | dict(zip(wanted, arrays, strict=True))
 

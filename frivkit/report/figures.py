@@ -202,7 +202,7 @@ def _network(row: SectionRow, curves: Curves) -> ReportFigure:
 
 
 def _curve_label(row: SectionRow, curves: Curves) -> str:
-    where = f"at {percent(row['value'])}" if row["value"] is not None else "nowhere known"
+    where = f"at {percent(row['value'])}" if row["value"] is not None else "at an unknown level"
     whose = _name(row) if row["layer"] else "the whole network"
     return (
         f"Curve of {whose}: labels unchanged against {curves.across}. "

@@ -92,7 +92,7 @@ def model_facts(document: Mapping[str, Any]) -> Facts:
     model, sites = document["model"], document["sites"]
     facts = [("format", model["format"]), ("parameters", grouped(model["parameters"]))]
     if "trainable_parameters" in model:
-        facts.append(("of them trainable", grouped(model["trainable_parameters"])))
+        facts.append(("trainable parameters before export", grouped(model["trainable_parameters"])))
     selected = document["provenance"].get("layers", sites)
     layers = grouped(len(sites))
     if len(selected) < len(sites):

@@ -35,7 +35,8 @@ def _common(original: Model, compressed: Model, one: TensorSpec, other: TensorSp
         raise ModelError(
             f"input {one.name!r} of {original.path} is {_describe(one)} and that of "
             f"{compressed.path} is {_describe(other)} (without the batch): only models "
-            "with the same inputs can be compared; give a file made from the original without changing them"
+            "with the same inputs can be compared; give a file made from the original without "
+            "changing them"
         )
     return replace(one, shape=tuple(b if a is None else a for a, b in pairs))
 

@@ -178,9 +178,9 @@ def test_text_shows_layers_reasons_and_the_proof(frivkit: Run) -> None:
     assert re.fullmatch(r"layer +units +left +predicted error", lines[0])
     assert re.fullmatch(r"conv1 +8 +[1-8] +\S+", lines[1])
     text = " ".join(" ".join(lines).split())
-    assert "left as it is logits/Gemm: its units are the model's outputs" in text
+    assert "not compressed logits/Gemm: its units are the model's outputs" in text
     assert "Calibrated on 150 examples of npz:x.npz" in text
-    assert re.search(r"Left are [\d.]+ % of the MACs, [\d.]+ % of the parameters", text)
+    assert re.search(r"What is left: [\d.]+ % of the MACs, [\d.]+ % of the parameters", text)
     assert re.search(r"\d+ of 50 labels are the same, [\d.]+ % \(95 % interval", text)
     assert max(map(len, lines)) <= 80
 
@@ -305,7 +305,7 @@ def working(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 @pytest.mark.parametrize(
     ("output", "code", "words"),
     [
-        ([], 2, ["-o THIN.onnx", "--dry-run"]),
+        ([], 2, ["-o SMALLER.onnx", "--dry-run"]),
         (["-o", "net.onnx"], 2, ["net.onnx", "another"]),
         (["-o", "./folder/../net.onnx"], 2, ["net.onnx", "another"]),
         (["-o", "link.onnx"], 2, ["link.onnx", "another"]),
@@ -437,7 +437,7 @@ def test_interruption_leaves_no_file(
     monkeypatch.setattr(step, interrupted)
     ran = frivkit(*HALF, *DATA, "--json", "found.json")
     assert (ran.code, ran.out) == (130, "")
-    assert ran.error() == "frivkit: interrupted; nothing is half-written"
+    assert ran.error() == "frivkit: interrupted; no file is incomplete"
     assert set(files.iterdir()) == before
 
 

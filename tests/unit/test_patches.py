@@ -82,7 +82,7 @@ def test_moments_are_those_of_numpy_in_one_pass_or_many(memory, tmp_path):
         distinct_sources(linear_consumers),
         data,
         Device(threads=1),
-        error_tensor=meets,
+        error_tensors=meets,
         memory=memory,
         seed=0,
         progress=Silent(),
@@ -93,7 +93,7 @@ def test_moments_are_those_of_numpy_in_one_pass_or_many(memory, tmp_path):
         rows = patch_rows(source, tensor, None, np.random.default_rng(0)).astype(np.float64)
         if found.per_channel:
             assert memory == 1
-            rows = rows.reshape(len(rows), -1, source.spread)
+            rows = rows.reshape(len(rows), -1, source.unit_columns)
             rows = rows.transpose(0, 2, 1).reshape(-1, rows.shape[1])
         by_example = rows.reshape(23, -1, rows.shape[1])
         for part, chosen in ((found.fitted, ~held), (found.validation, held)):
