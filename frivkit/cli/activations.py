@@ -59,15 +59,17 @@ def command(
 
     The same command resumes an interrupted run.  Plain h5py reads the file.
     """
-    from frivkit.activations import write_activations
+    from frivkit.activation_files import write_activations
     from frivkit.cache import format_size
     from frivkit.errors import UsageError
 
     check_places(str(output), model=model)
     if str(output) == "-" or (output.exists() and not output.is_file()):
         raise UsageError(f"-o {output} is no file that can be written piece by piece; give one")
+    progress = common.progress()
     request = common.request(
         model,
+        progress,
         data=data,
         examples=examples,
         units=units,
@@ -75,7 +77,6 @@ def command(
         joined=joined,
         seed=seed,
     )
-    progress = common.progress()
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
             written = write_activations(
@@ -84,7 +85,6 @@ def command(
                 rows=rows,
                 compress=compress,
                 force=force,
-                progress=progress,
                 info=common.info,
             )
     except KeyboardInterrupt:
@@ -96,6 +96,6 @@ def command(
     if written.existed:
         common.info(f"{output} existed already; give --force to write it again")
     click.echo(
-        f"{output}: {written.layers} layers of {model.name} over {written.examples:,} examples of "
-        f"{written.spec}, {format_size(written.bytes)}"
+        f"{output}: {len(written.layers)} layers of {model.name} over {written.examples:,} "
+        f"examples of {written.spec}, {format_size(written.bytes)}"
     )

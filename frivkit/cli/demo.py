@@ -49,12 +49,12 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
         f"{trained.accuracy:.1%} of {trained.test.examples} test digits right"
     )
     _step(f"frivkit inspect {model}")
-    request = common.request(model, seed=seed)
+    progress = common.progress()
+    request = common.request(model, progress, seed=seed)
     click.echo(inspection_text(inspection_document(*inspect_model(request), clock)))
     _step(f"frivkit analyze {model} --metric prunability")
-    progress = common.progress()
     try:
-        analysis = analyze(request, cache=common.cache(), progress=progress)
+        analysis = analyze(request, cache=common.cache())
     finally:
         progress.finish()
     document = analysis_document(analysis, clock)
@@ -68,9 +68,7 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
     clock = Clock.start()
     request = replace(request, data=TRAINING)
     try:
-        compression = compress(
-            request, smaller, budget, verify_data=trained.test.spec, progress=progress
-        )
+        compression = compress(request, smaller, budget, verify_data=trained.test.spec)
     finally:
         progress.finish()
     document = compression_document(compression, request, budget, clock)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.method import Basis, Refit
 from frivkit.compression.plan import Plan, apply_plan
-from frivkit.data import Dataset
+from frivkit.data import Batch, Dataset
 from frivkit.errors import BudgetError, ModelError
 from frivkit.runtime.labels import UNDEFINED, LabelReader
 from frivkit.runtime.memory import batch_size
@@ -33,7 +33,7 @@ class AgreementSearch:
     def __init__(self, calibration: Calibration, data: Dataset) -> None:
         self._calibration, self._data = calibration, data
         model, run = calibration.model, calibration.run
-        reader = LabelReader.of_output(model.graph, run.output, run.label_options)
+        reader = LabelReader.of_output(model.graph, run.output, run.execution.labels)
         self._outputs = self._run(model.ir)
         self._label_reader = reader.fitted([self._outputs])
         self._labels = self._label_reader.labels(self._outputs)
@@ -85,10 +85,13 @@ class AgreementSearch:
 
     def _run(self, graph: ir.Model) -> NDArray[Any]:
         model, run = self._calibration.model, self._calibration.run
-        session = Session(graph, run.device)
+        session = Session(graph, run.execution.placement)
         names = [value.name or "" for value in graph.graph.inputs if not value.is_initializer()]
-        parts = []
-        for batch in self._data.batches(batch_size(model.graph, run.memory, model.batch)):
+
+        def outputs_of(batch: Batch) -> NDArray[Any]:
             inputs = {name: batch.inputs[name] for name in names}
-            parts.append(run_padded(session, model, inputs, [run.output])[0])
-        return np.concatenate(parts)
+            return run_padded(session, model, inputs, [run.output])[0]
+
+        size = batch_size(model.graph, run.execution.memory, model.batch)
+        outputs = run.execution.runner.map(self._data, size, outputs_of, "agreement")
+        return np.concatenate([*outputs])

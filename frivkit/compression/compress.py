@@ -12,7 +12,7 @@ from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, BasisFactory, Method, Ranker, Refit
 from frivkit.compression.plan import Plan, apply_plan
 from frivkit.compression.unit_kinds import UnitKinds, classify_units
-from frivkit.data import Dataset, open_data
+from frivkit.data import Data, Dataset, as_dataset
 from frivkit.data.subset import split
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.model import Model, parameters
@@ -20,8 +20,7 @@ from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, load_model, named_data
-from frivkit.progress import Progress, Silent
-from frivkit.runtime.shape_probe import infer_shapes_by_running
+from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.verification import Verification, verify
 
 Kind = Literal["macs", "params", "units", "tolerance", "agreement"]
@@ -56,6 +55,28 @@ class Budget:
             raise UsageError(f"widths cannot be multiples of {self.multiple}; give 1 or more")
         if self.multiple > 1 and self.kind == "tolerance":
             raise UsageError("a tolerance knows no multiples of widths; give another budget")
+
+
+def one_budget(shares: Mapping[Kind, float | None], names: Mapping[Kind, str]) -> Budget:
+    """Return the one budget that is given.
+
+    Args:
+        shares: The share of each kind, None for those that are not given.
+        names: The name of each kind in messages.
+
+    Raises:
+        UsageError: there is none, or more than one, or its share is out of range.
+
+    Example:
+        >>> one_budget({"macs": 0.5, "params": None}, {"macs": "--macs", "params": "--params"})
+        Budget(kind='macs', share=0.5, multiple=1)
+    """
+    given = [kind for kind, share in shares.items() if share is not None]
+    if len(given) != 1:
+        several = " and ".join(names[kind] for kind in given)
+        problem = f"{several} are given" if given else "no budget is given"
+        raise UsageError(f"{problem}; give exactly one of {', '.join(names.values())}")
+    return Budget(given[0], shares[given[0]] or 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,9 +119,8 @@ def compress(
     output: Path | None,
     budget: Budget,
     *,
-    verify_data: str | None = None,
+    verify_data: Data | None = None,
     method: Method | None = None,
-    progress: Progress | None = None,
 ) -> Compression:
     """Compress a model, write it, and verify it against the original.
 
@@ -111,7 +131,6 @@ def compress(
         budget: The size or the quality of the compressed model.
         verify_data: Data to verify on; None sets aside one in four examples of the others.
         method: Basis, ranking, refit and allocation; None takes the defaults.
-        progress: Receives the progress.
 
     Raises:
         UsageError: the method names something that no plugin offers.
@@ -119,7 +138,7 @@ def compress(
             would not be smaller, or the file cannot be written.
         DataError: the data cannot be read, do not fit, or are too few.
     """
-    progress, method = progress or Silent(), method or Method()
+    method = method or Method()
     basis_factory: BasisFactory = installed().load("bases", method.basis)
     refit: Refit = installed().load("refits", method.refit)
     ranker: Ranker = installed().load("rankings", method.ranking)
@@ -131,18 +150,11 @@ def compress(
             "smaller file can be made of it: compress the float32 model that it came from"
         )
     examples, warnings = named_data(request, model)
-    model = infer_shapes_by_running(model, request.device, examples)
+    opening = Opening(request.execution, examples, request.output)
+    model = prepare_model(model, opening, keep_file=True)
     data, search_data, held_out = _split_data(examples, model, budget, verify_data)
 
-    run = Run(
-        data,
-        model.output(request.output),
-        request.device,
-        request.memory,
-        request.seed,
-        progress,
-        request.label_options,
-    )
+    run = Run(data, model.output(request.output), request.execution)
     calibration = calibrate(model, find_sites(model, request.output), run)
     widest = max((site.width for site in calibration.site_map.sites), default=0)
     if data.examples < widest:
@@ -172,23 +184,23 @@ def compress(
     save(compressed, output, model)
 
     opened = replace(request, model=model)  # reading it again may take long
-    verification = verify(opened, output, data=held_out, progress=progress)
+    verification = verify(opened, output, data=held_out)
     warnings = (*warnings, *verification.warnings)
     return Compression(calibration, method, plan, output, verification, warnings)
 
 
 def _split_data(
-    examples: Dataset, model: Model, budget: Budget, verify_data: str | None
+    examples: Dataset, model: Model, budget: Budget, verify_data: Data | None
 ) -> tuple[Dataset, Dataset | None, Dataset]:
     """Return the examples to calibrate on, to search for an agreement on, and to verify on."""
     data = examples
     if verify_data is not None:
-        held_out: Dataset = open_data(verify_data, model.inputs)
+        held_out: Dataset = as_dataset(verify_data, model.inputs)
     else:
         if examples.examples < MIN_EXAMPLES:
             raise DataError(
-                f"{examples.spec} has {examples.examples} examples, too few to calibrate on some "
-                f"and verify on others: give {MIN_EXAMPLES} or more, or --verify-data"
+                f"{examples.description} has {examples.examples} examples, too few to calibrate on "
+                f"some and verify on others: give {MIN_EXAMPLES} or more, or --verify-data"
             )
         data, held_out = split(examples)
     if budget.kind != "agreement":

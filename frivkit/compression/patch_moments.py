@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.linear_consumers import Array, ConsumerInput
-from frivkit.data import Dataset
+from frivkit.data import Batch, Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
-from frivkit.progress import Progress
+from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import batch_size, plan_passes
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
@@ -81,6 +81,10 @@ class PatchReader:
         graph = with_outputs(model, [name for name in self._names if name not in inputs])
         self._inputs = graph.inputs
         self._session = Session(graph.ir, device)
+
+    def of_batch(self, batch: Batch) -> tuple[int, dict[str, NDArray[Any]]]:
+        """Return the index of a batch's first example, and every tensor."""
+        return batch.first, self.tensors(batch.inputs)
 
     def tensors(self, inputs: Feeds) -> dict[str, NDArray[Any]]:
         """Return the tensors by name for one batch of examples."""
@@ -198,12 +202,9 @@ def accumulate_patch_moments(
     model: Model,
     sources: Sequence[ConsumerInput],
     data: Dataset,
-    device: Device,
+    execution: Execution,
     *,
     error_tensors: Mapping[str, int] | None = None,
-    memory: int,
-    seed: int,
-    progress: Progress,
 ) -> tuple[dict[ConsumerInput, PatchMoments], dict[str, float]]:
     """Compute the moments of the inputs of consumers, and the variance of error tensors.
 
@@ -213,11 +214,8 @@ def accumulate_patch_moments(
         model: The model.
         sources: The inputs of consumers.
         data: The examples.
-        device: Where to run.
+        execution: How to run the model.
         error_tensors: The axis of the units of each error tensor, by the tensor's name.
-        memory: Bytes that activations and moments may take.
-        seed: The seed of the patches that are drawn.
-        progress: Receives the progress.
 
     Returns:
         The moments of each input, and for each error tensor the sum over its units of their
@@ -228,24 +226,20 @@ def accumulate_patch_moments(
     """
     moments: dict[ConsumerInput, PatchMoments] = {}
     variances: dict[str, float] = {}
-    for members in _passes(sources, memory):
+    for members in _passes(sources, execution.memory):
         tensor_axes = {} if variances or error_tensors is None else error_tensors
-        reader = PatchReader(model, [source for source, _ in members], device, tuple(tensor_axes))
+        inputs = [source for source, _ in members]
+        reader = PatchReader(model, inputs, execution.placement, tuple(tensor_axes))
         sums = {source: _InputSums(source, data.examples, per_channel=c) for source, c in members}
         running = {name: _RunningVariance(axis) for name, axis in tensor_axes.items()}
-        batch = batch_size(model.graph, memory, model.batch)
-        progress.start("patches", data.examples)
-        for first in range(0, data.examples, batch):
-            inputs = data.read(first, min(first + batch, data.examples)).inputs
-            tensors = reader.tensors(inputs)
+        size = batch_size(model.graph, execution.memory, model.batch)
+        for first, tensors in execution.runner.map(data, size, reader.of_batch, "patches"):
             for source, total in sums.items():
-                chunks = row_chunks(source, tensors[source.tensor], data, seed, first)
+                chunks = row_chunks(source, tensors[source.tensor], data, execution.seed, first)
                 for start, count, rows in chunks:
                     total.add(rows, start, count)
             for name, variance in running.items():
                 variance.add(tensors[name])
-            progress.advance(len(next(iter(inputs.values()))))
-        progress.finish()
         moments |= {source: total.patch_moments() for source, total in sums.items()}
         variances |= {name: each.value for name, each in running.items()}
     return moments, variances

@@ -13,7 +13,7 @@ from frivkit.provenance import Clock, provenance
 from frivkit.report.format import number, percent, readable, short
 from frivkit.report.terminal import columns, joined, wrapped
 from frivkit.report.verification import model_facts, verification_document, verification_text
-from frivkit.verification.verify import BATCHES, ModelFacts, is_noise, stored_bytes
+from frivkit.verification.verification import BATCHES, ModelFacts, is_noise, stored_bytes
 
 NAMED = 4
 """Layers that are named for each reason why some are not compressed."""
@@ -35,7 +35,7 @@ def compression_document(
             **dict.fromkeys(("thin", "agreement", "accuracy", "outputs", "latency")),
         }
         if compression.verification is None
-        else verification_document(compression.verification, clock, request.seed)
+        else verification_document(compression.verification, clock, request.execution.seed)
     )
     return {
         "schema": "frivkit.compression/1",
@@ -57,13 +57,13 @@ def compression_document(
         ],
         "factors": _factors(compression),
         "calibration": {
-            "data": data.spec,
+            "data": data.description,
             "sha256": data.digest,
             "examples": data.examples,
         },
         **{key: shared[key] for key in ("agreement", "accuracy", "outputs", "latency")},
         "warnings": _warnings(compression, request),
-        "provenance": provenance(clock, request.seed, loaded),
+        "provenance": provenance(clock, request.execution.seed, loaded),
     }
 
 
@@ -161,15 +161,15 @@ def _skipped(compression: Compression) -> list[dict[str, str]]:
 
 def _warnings(compression: Compression, request: Request) -> list[str]:
     """Return the warnings, each once, with one more if the named calibration data are noise."""
-    named = request.data or compression.calibration.model.metadata.get("frivkit.data")
-    spec = compression.calibration.run.data.spec
+    data = compression.calibration.run.data
+    own = "frivkit.data" in compression.calibration.model.metadata
+    named = request.data is not None or own
     noise = [
-        f"the calibration examples are noise ({spec}): what can leave "
+        f"the calibration examples are noise ({data.description}): what can leave "
         "without harm to noise may be what real inputs need; give real ones by --data"
     ]
-    return list(
-        dict.fromkeys([*(noise if named and is_noise(named) else ()), *compression.warnings])
-    )
+    added = noise if named and is_noise(data.spec) else []
+    return list(dict.fromkeys([*added, *compression.warnings]))
 
 
 def compression_text(document: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from frivkit.graph.cost import macs
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, magnitude, number, percent, readable, short, span
-from frivkit.verification.verify import ModelFacts, Verification, is_noise
+from frivkit.verification.verification import ModelFacts, Verification, is_noise
 
 WIDTH = 80
 NAME = 26
@@ -36,7 +36,7 @@ def verification_document(verification: Verification, clock: Clock, seed: int) -
             "same": agreement.same,
             "undefined": comparison.undefined,
             "labels_in_largest_class": comparison.largest_class,
-            "data": verification.data.spec,
+            "data": verification.data.description,
             "data_sha256": verification.data.digest,
         },
         "accuracy": accuracy and {"before": accuracy[0], "after": accuracy[1]},

@@ -51,24 +51,22 @@ def refit_before_relu(calibration: Calibration, fits: Sequence[Fit]) -> tuple[Fi
     if not before_relu:
         return tuple(refitted)
     sources = distinct_sources([fits[i].linear_consumer for i in before_relu])
-    reader = PatchReader(model, sources, run.device)
-    batch = batch_size(model.graph, run.memory, model.batch)
+    execution = run.execution
+    reader = PatchReader(model, sources, execution.placement)
+    size = batch_size(model.graph, execution.memory, model.batch)
     for number in range(ROUNDS):
         sums = {
             i: _CrossProducts(refitted[i], patch_moments[refitted[i].linear_consumer.source])
             for i in before_relu
         }
-        run.progress.start(f"refit, round {number + 1}", data.examples)
-        for first in range(0, data.examples, batch):
-            inputs = data.read(first, min(first + batch, data.examples)).inputs
-            tensors = reader.tensors(inputs)
+        task = f"refit, round {number + 1}"
+        for first, tensors in execution.runner.map(data, size, reader.of_batch, task):
             for source in sources:
                 mine = [s for i, s in sums.items() if refitted[i].linear_consumer.source == source]
-                for _, _, rows in row_chunks(source, tensors[source.tensor], data, run.seed, first):
+                tensor = tensors[source.tensor]
+                for _, _, rows in row_chunks(source, tensor, data, execution.seed, first):
                     for products in mine:
                         products.add(rows)
-            run.progress.advance(len(next(iter(inputs.values()))))
-        run.progress.finish()
         for i, products in sums.items():
             refitted[i] = products.solved()
     return tuple(refitted)

@@ -9,8 +9,6 @@ from frivkit.compression.plan import Keep, Plan, Resource, amount
 from frivkit.compression.ranking import Ranking, build_ranking, calibrate_error_curves
 from frivkit.errors import BudgetError, ModelError
 from frivkit.graph.surgery.narrow import narrow
-from frivkit.hooks.registry import installed
-from frivkit.measure.study import Study
 
 
 class Select:
@@ -110,20 +108,7 @@ class Select:
 
 
 def _rankings(calibration: Calibration, ranker: Ranker) -> list[Ranking]:
-    run, site_map = calibration.run, calibration.site_map
-    study = Study(
-        calibration.model,
-        site_map,
-        site_map.sites,
-        run.data,
-        output=run.output,
-        select=lambda units: installed().load("unit_selectors", units),
-        device=run.device,
-        progress=run.progress,
-        seed=run.seed,
-        memory=run.memory,
-        label_options=run.label_options,
-    )
+    study = calibration.study
     return [
         build_ranking(layer_group, ranker(layer_group, study))
         for layer_group in calibration.layer_groups

@@ -30,6 +30,7 @@ from frivkit.compression.patch_moments import (
 )
 from frivkit.compression.plan import Plan, apply_plan, group_flags, ridge_fits
 from frivkit.compression.ridge import STRENGTHS, Fit, solve
+from frivkit.data import Batch
 from frivkit.data.subset import Subset
 from frivkit.graph.cost import macs
 from frivkit.graph.names import node_label
@@ -116,30 +117,30 @@ def _read_sample(
     compressed = replace(model, ir=apply_plan(calibration, plan))
     narrowed = _narrowed(source, int(fits[0].columns.sum()) // source.kernel_size)
     streams = _streams(calibration, plan, fits)
+    execution = run.execution
     outputs = sum(fit.matrix.shape[1] for fit in fits)
     count = _affordable_patches(calibration, source, narrowed, outputs)
     both = [
-        (PatchReader(each, [where], run.device, tuple(streams)), where)
+        (PatchReader(each, [where], execution.placement, tuple(streams)), where)
         for each, where in ((model, source), (compressed, narrowed))
     ]
-    batch = batch_size(model.graph, run.memory, model.batch)
-    run.progress.start("refit in sequence", run.data.examples)
-    parts: list[list[Rows]] = []
-    for first in range(0, run.data.examples, batch):
-        inputs = run.data.read(first, min(first + batch, run.data.examples)).inputs
-        tensors = [reader.tensors(inputs) for reader, _ in both]
 
-        def rows(where: ConsumerInput, tensor: NDArray[Any], start: int = first) -> Rows:
-            generator = np.random.default_rng([run.seed, start])  # the same positions of all
+    def rows_of_both(batch: Batch) -> list[Rows]:
+        tensors = [reader.tensors(batch.inputs) for reader, _ in both]
+
+        def rows(where: ConsumerInput, tensor: NDArray[Any]) -> Rows:
+            # The same positions of both networks and of all streams.
+            generator = np.random.default_rng([execution.seed, batch.first])
             return patch_rows(where, tensor, count, generator)
 
         part = [rows(w, t[w.tensor]) for (_, w), t in zip(both, tensors, strict=True)]
         for name, (stream, kept) in streams.items():
             before, after = (rows(stream, t[name]) for t in tensors)
             part.append(before[:, kept] - after)
-        parts.append(part)
-        run.progress.advance(len(next(iter(inputs.values()))))
-    run.progress.finish()
+        return part
+
+    size = batch_size(model.graph, execution.memory, model.batch)
+    parts = [*execution.runner.map(run.data, size, rows_of_both, "refit in sequence")]
     whole = [np.concatenate(each) for each in zip(*parts, strict=True)]
     example = np.arange(run.data.examples).repeat(len(whole[0]) // run.data.examples)
     sets_aside = run.data.examples >= 2 * VALIDATION_SHARE
@@ -190,7 +191,7 @@ def _affordable_patches(
     run = calibration.run
     wanted = sample_size(narrowed, run.data.examples)
     each = 4 * (source.columns + narrowed.columns + 2 * outputs) * run.data.examples
-    affordable = max(1, run.memory // MEMORY_SHARE // each)
+    affordable = max(1, run.execution.memory // MEMORY_SHARE // each)
     most = patches_per_example(source) if wanted is None else wanted
     return wanted if most <= affordable else affordable
 

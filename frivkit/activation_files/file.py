@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.activations.layout import TYPE, VERSION, FileLayout, StoredArray
+from frivkit.activation_files.layout import TYPE, VERSION, FileLayout, StoredArray
 from frivkit.cache.entry import reason
 from frivkit.errors import FrivkitError
 from frivkit.files import sync

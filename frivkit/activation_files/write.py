@@ -11,8 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from frivkit.activations.file import Part, has_layout, read_key
-from frivkit.activations.layout import file_layout, key_of, layer_path
+from frivkit.activation_files.file import Part, has_layout, read_key
+from frivkit.activation_files.layout import file_layout, key_of, layer_path
 from frivkit.cache import format_size
 from frivkit.data import Batch
 from frivkit.errors import FrivkitError, ModelError, UsageError
@@ -20,7 +20,6 @@ from frivkit.files import put_in_place, removed_on_failure
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
-from frivkit.progress import Progress, Silent
 from frivkit.runtime.labels import LabelReader
 from frivkit.runtime.memory import batch_size
 from frivkit.runtime.perturbed_model import run_padded
@@ -38,7 +37,7 @@ class ActivationFile:
 
     Attributes:
         path: The file.
-        layers: The number of layers in it.
+        layers: The paths of its layers' arrays, by layer, in the order of the network.
         examples: The number of examples.
         bytes: The size of the file.
         spec: The data, in canonical form.
@@ -46,7 +45,7 @@ class ActivationFile:
     """
 
     path: Path
-    layers: int
+    layers: Mapping[str, str]
     examples: int
     bytes: int
     spec: str
@@ -60,7 +59,6 @@ def write_activations(
     rows: int | None = None,
     compress: str | None = None,
     force: bool = False,
-    progress: Progress | None = None,
     info: Callable[[str], None] = lambda message: None,
 ) -> ActivationFile:
     """Write the activations of a model's layers to an HDF5 file.
@@ -75,7 +73,6 @@ def write_activations(
             writes the whole tensors.
         compress: ``"lzf"``, or None.
         force: Replace a file of another key, finished or not.
-        progress: Receives the progress.
         info: Receives warnings and the size of the file.
 
     Raises:
@@ -87,18 +84,20 @@ def write_activations(
     if request.units is not None and rows is None:
         raise UsageError("--units says how --rows are read: give --rows N, or leave --units out")
     path = path.resolve()
-    study, warnings = open_study(request, progress=progress)
+    study, warnings = open_study(request)
     for warning in warnings:
         info(f"warning: {warning}")
-    key = key_of(study, study.model.output(request.output), request.device, rows, compress)
+    output = study.model.output(request.output)
+    key = key_of(study, output, request.execution.placement, rows, compress)
     with _locked(path):
         existed = _is_usable(path, key, force=force)
         if not existed:
-            _Job(study, request, key).write(path, progress or Silent(), info, force=force)
+            _Job(study, request, key).write(path, info, force=force)
         elif read_key(_part(path)) == key:  # a kill came between the last two steps
             _part(path).unlink()
         size = path.stat().st_size
-    return ActivationFile(path, len(study.sites), study.examples, size, study.data.spec, existed)
+    layers = {site.layer: layer_path(site) for site in study.sites}
+    return ActivationFile(path, layers, study.examples, size, study.data.description, existed)
 
 
 class _Job:
@@ -108,12 +107,13 @@ class _Job:
         self._study, self._output = study, str(key["output"])
         self._names = list(dict.fromkeys([*(site.name for site in study.sites), self._output]))
         self._graph = with_outputs(study.model, self._names)
-        self._session = Session(self._graph.ir, request.device)
+        self._session = Session(self._graph.ir, request.execution.placement)
         self._label_reader = LabelReader.of_output(
-            study.model.graph, self._output, request.label_options
+            study.model.graph, self._output, request.execution.labels
         )
         # Half for the runtime, half for a layer as rows.
-        self._size = batch_size(self._graph.ir.graph, request.memory // 2, study.model.batch)
+        memory = request.execution.memory
+        self._size = batch_size(self._graph.ir.graph, memory // 2, study.model.batch)
         first = self._run(study.data.read(0, 1))
         for site in study.sites:
             if first[site.name].shape != (1, *site.shape):
@@ -122,12 +122,10 @@ class _Job:
                     f"{first[site.name].shape[1:]}: leave it out with --layer"
                 )
         positions = self._label_reader.labels(first[self._output]).shape[1]
-        self._layout = file_layout(study, key, first, positions, request.memory)
+        self._layout = file_layout(study, key, first, positions, memory)
         self._compress = None if key["compression"] is None else str(key["compression"])
 
-    def write(
-        self, path: Path, progress: Progress, info: Callable[[str], None], *, force: bool
-    ) -> None:
+    def write(self, path: Path, info: Callable[[str], None], *, force: bool) -> None:
         """Write the file."""
         part, new = _part(path), path.with_name(f"{path.name}.part.new")
         new.unlink(missing_ok=True)  # left by a run that was killed
@@ -147,7 +145,7 @@ class _Job:
                 info(
                     f"{part.name} holds {before:,} of {self._layout.examples:,} examples: going on"
                 )
-            self._fill(file, before, progress)
+            self._fill(file, before)
         if self._compress is None:
             put_in_place(part, path)
         else:
@@ -155,21 +153,24 @@ class _Job:
             put_in_place(new, path)
             part.unlink()
 
-    def _fill(self, file: Part, done: int, progress: Progress) -> None:
-        progress.start("activations", self._layout.examples)
-        progress.advance(done)
+    def _fill(self, file: Part, done: int) -> None:
         marked = monotonic()
-        for first in range(done, self._layout.examples, self._size):
-            last = min(first + self._size, self._layout.examples)
-            self._write_batch(file, self._study.data.read(first, last), last)
-            progress.advance(last - first)
+        batches = self._study.execution.runner.map(
+            self._study.data, self._size, self._run_batch, "activations", first=done
+        )
+        for batch, tensors in batches:
+            last = batch.first + len(tensors[self._output])
+            self._write_batch(file, batch, tensors)
             if monotonic() - marked >= SECONDS_AT_RISK or last == self._layout.examples:
                 file.mark(last)
                 marked = monotonic()
-        progress.finish()
 
-    def _write_batch(self, file: Part, batch: Batch, last: int) -> None:
-        tensors, first = self._run(batch), batch.first
+    def _run_batch(self, batch: Batch) -> tuple[Batch, dict[str, NDArray[Any]]]:
+        return batch, self._run(batch)
+
+    def _write_batch(self, file: Part, batch: Batch, tensors: dict[str, NDArray[Any]]) -> None:
+        first = batch.first
+        last = first + len(tensors[self._output])
         arrays = {"outputs": tensors[self._output]}
         arrays["labels"] = self._label_reader.labels(tensors[self._output])
         if batch.labels is not None:

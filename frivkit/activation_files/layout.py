@@ -184,7 +184,7 @@ def file_layout(
             arrays += _sampled_rows(site, sample, study.units("map"), first[site.name].dtype)
     about: dict[str, str | int] = {
         "model": study.model.sha256,
-        "data": study.data.spec,
+        "data": study.data.description,
         "data-sha256": study.data.digest,
         "output": str(key["output"]),
         "examples": n,
