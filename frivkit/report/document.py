@@ -81,7 +81,7 @@ def inspection_document(
             | {
                 "writers": list(site.producers),
                 "readers": list(site.consumers),
-                "not_followed": list(site.ends),
+                "not_followed": list(site.not_followed),
                 "held": locked[site.name],
                 "parameters": site_map.weights[site.name].parameters,
                 "macs": site_map.weights[site.name].macs,

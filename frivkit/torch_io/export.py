@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from frivkit.data import Array
 from frivkit.errors import FrivkitError, ModelError
+from frivkit.graph.onnx_io.limits import LARGEST_FILE
 from frivkit.runtime.session import Device, Session
 
 if TYPE_CHECKING:  # torch takes a second to import, and importing this module needs none
@@ -19,9 +20,6 @@ if TYPE_CHECKING:  # torch takes a second to import, and importing this module n
 
 OPSET = 17
 """The newest at which torch's tracing exporter names nodes by the path of their module."""
-
-LARGEST = 2**31 - 2**20
-"""Bytes of weights that fit into one ONNX file, whose format ends at 2 GiB."""
 
 TOLERANCE = 1e-5
 """How far ONNX Runtime's outputs may be from torch's, as a share of the largest (at least 1)."""
@@ -61,10 +59,10 @@ def exported(network: "nn.Module", inputs: Array, metadata: Mapping[str, str]) -
             ONNX, or gives other outputs in ONNX Runtime.
     """
     size = sum(weight.numel() * weight.element_size() for weight in network.state_dict().values())
-    if size > LARGEST:
+    if size > LARGEST_FILE:
         raise ModelError(
-            f"the network has {size} bytes of weights, but an ONNX file holds at most {LARGEST}; "
-            "make it narrower"
+            f"the network has {size} bytes of weights, but an ONNX file holds at most "
+            f"{LARGEST_FILE}; make it narrower"
         )
     expected = outputs(network, inputs)
     try:

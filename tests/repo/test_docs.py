@@ -100,11 +100,11 @@ class TestExample:
             )
             model = opened(proto, tmp_path / "m.onnx")
             (plain,) = find_sites(model).sites
-            assert (plain.consumers, len(plain.ends)) == ((), 1)
+            assert (plain.consumers, len(plain.not_followed)) == ((), 1)
             taught = replace(model, operators=example("operator_rules")["OPERATORS"])
             (site,) = find_sites(taught).sites
             assert site.consumers == readers
-            assert ("over units" in " ".join(site.ends)) is (not readers)
+            assert ("over units" in " ".join(site.not_followed)) is (not readers)
 
     def test_source_gives_examples(self):
         from frivkit.data import Dataset, DataSpec
