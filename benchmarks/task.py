@@ -14,6 +14,7 @@ from benchmarks.runtime import session
 from frivkit.measure.pipeline import open_study
 from frivkit.measure.study import Study
 from frivkit.progress import Silent
+from frivkit.units.statistics import FLOAT32_ROUNDING, UNEXPLAINED, rank_at
 
 Array = NDArray[Any]
 Values = list[list[float]]
@@ -96,6 +97,6 @@ def apart(values: Values, reference: Values) -> float:
     )
 
 
-def rank(values: Sequence[float]) -> int:
+def rank(values: Sequence[float]) -> int | None:
     """Return the fewest components that leave at most 5 % of the variance, as redundancy counts."""
-    return int((np.cumsum(values) < 0.95 * sum(values)).sum()) + 1
+    return rank_at(np.array(values), UNEXPLAINED, sum(values), FLOAT32_ROUNDING)

@@ -7,13 +7,12 @@ from frivkit.compression.layer_groups import LayerGroup
 from frivkit.measure.study import Study
 from frivkit.runtime.labels import UNDEFINED
 from frivkit.units.masks import Mask, random_order
+from frivkit.units.statistics import KEPT
 
 ORDERS = 3
 """Random orders that are tried, as many as the paper's."""
 LEVELS = 7
 """Shares of units from 0 to 1 at which labels are looked at, both included, as in the paper."""
-CHANGED = 0.2
-"""Share of labels that may change, as in the paper."""
 
 
 def prunable(layer_group: LayerGroup, study: Study) -> NDArray[np.int64]:
@@ -33,7 +32,7 @@ def prunable(layer_group: LayerGroup, study: Study) -> NDArray[np.int64]:
     masks = [_mask(layer_group, order[:count]) for order in orders for count in counts]
     labels = study.ablate(masks, study.units("map"))
     same = ((labels == baseline) & (labels != UNDEFINED)).mean(axis=(1, 2)).reshape(ORDERS, -1)
-    held = np.logical_and.accumulate(same >= 1 - CHANGED, axis=1).sum(axis=1)
+    held = np.logical_and.accumulate(same >= KEPT, axis=1).sum(axis=1)
     best = max(range(ORDERS), key=lambda repeat: (held[repeat], same[repeat].mean()))
     return orders[best]
 

@@ -4,25 +4,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frivkit.errors import UsageError
 from frivkit.experiments.jobs import Row
 from frivkit.experiments.train import Architecture
 from frivkit.hooks.options import parse_options
 from frivkit.hooks.registry import installed
+from frivkit.units.statistics import KEPT, crossings
 from frivkit_sweep_networks.network import NetworkJob
 from frivkit_sweep_networks.recipe import BY_EPOCHS, CurveSpec, Network, Recipe
 
 METRICS = {"prunable": "prunability", "redundant": "redundancy"}
-KEPT = 0.8
-"""The share of labels that must stay: 1 less the paper's tolerance of 0.2."""
 DRAWN = 200
-"""Values that stand for a distribution."""
+"""Values that represent a distribution."""
 
 Point = tuple[str, float, int | str, float | None]
 """Series, width, trial and value of a row."""
@@ -116,7 +115,9 @@ def _shown(curve: CurveSpec, panel: str, rows: Sequence[Row]) -> float | None:
     if panel not in METRICS:
         return _value(rows, "test accuracy" if panel == "accuracy" else panel)
     if panel == "prunable" and curve.alone:
-        return _crossing(_mean_curve(_rows(rows, METRICS[panel], curve.layers or ("*",))))
+        levels, shares = _mean_curve(_rows(rows, METRICS[panel], curve.layers or ("*",)))
+        # No slack for rounding: a mean just below the threshold is below it.
+        return float(crossings(levels, shares, KEPT, rounding=0.0)[0][0]) if levels.size else None
     values = [row["value"] for row in _rows(rows, METRICS[panel], curve.layers)]
     return fmean(values) if values and None not in values else None
 
@@ -150,8 +151,12 @@ def _ablation(rows: Sequence[Row]) -> list[tuple[float, float]]:
     return list(zip(map(float, detail["levels"]), map(float, best), strict=True))
 
 
-def _mean_curve(rows: Sequence[Row]) -> list[tuple[float, float]]:
+def _mean_curve(rows: Sequence[Row]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean over layers of their ablation curves, of the first repeat.
+
+    Returns:
+        The levels that all layers have, shape (levels,), and the mean shares of labels unchanged,
+        shape (levels, 1); both empty without rows.
 
     Source:
         ``pkl2csv_robustness.py`` of the code published with Casper et al. 2021, which averages over
@@ -160,22 +165,8 @@ def _mean_curve(rows: Sequence[Row]) -> list[tuple[float, float]]:
     details = [row["detail"] for row in rows]
     curves = [dict(zip(each["levels"], each["unchanged"][0], strict=True)) for each in details]
     common = sorted(set.intersection(*map(set, curves))) if curves else []
-    return [(level, fmean(curve[level] for curve in curves)) for level in common]
-
-
-def _crossing(curve: Sequence[tuple[float, float]]) -> float | None:
-    """Return where a curve first falls below the threshold; 1 where it never does.
-
-    Example:
-        >>> _crossing([(0.0, 1.0), (0.5, 0.9), (1.0, 0.1)])
-        0.5625
-    """
-    if not curve:
-        return None
-    for (x, high), (y, low) in pairwise(curve):
-        if high >= KEPT > low:
-            return x + (high - KEPT) / (high - low) * (y - x)
-    return 1.0
+    shares = [[fmean(curve[level] for curve in curves)] for level in common]
+    return np.array(common, np.float64), np.array(shares, np.float64)
 
 
 def _drawn(rows: Sequence[Row]) -> list[float]:
