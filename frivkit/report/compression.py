@@ -28,7 +28,6 @@ def compression_document(
 ) -> dict[str, Any]:
     """Return the document ``frivkit.compression/1``, see ``docs/json.md``."""
     data = found.calibration.run.data
-    loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
     shared = (
         {
             "original": side_facts(_original(found, request)),
@@ -63,7 +62,7 @@ def compression_document(
         },
         **{key: shared[key] for key in ("agreement", "accuracy", "outputs", "latency")},
         "warnings": _warnings(found, request),
-        "provenance": provenance(clock, request.seed, loaded),
+        "provenance": provenance(clock, request.seed, installed().versions()),
     }
 
 

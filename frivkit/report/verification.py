@@ -21,7 +21,6 @@ def verification_document(found: Verification, clock: Clock, seed: int) -> dict[
     """Return the document ``frivkit.verification/1``, see ``docs/json.md``."""
     comparison = found.comparison
     agreement, accuracy = comparison.agreement, comparison.accuracy
-    loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
     return {
         "schema": "frivkit.verification/1",
         "original": side_facts(found.original),
@@ -51,7 +50,7 @@ def verification_document(found: Verification, clock: Clock, seed: int) -> dict[
             "unmeasured": {str(size): reason for size, reason in found.unmeasured.items()},
         },
         "warnings": list(found.warnings),
-        "provenance": provenance(clock, seed, loaded),
+        "provenance": provenance(clock, seed, installed().versions()),
     }
 
 

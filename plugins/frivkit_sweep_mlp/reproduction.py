@@ -205,7 +205,7 @@ def keep(folder: Path, data: Path) -> None:
     replace_file(data / "results.jsonl", b"".join(li for li in lines if b'"figure"' in li))
     journal = json.loads((folder / "run.json").read_bytes())
     for run in journal["runs"]:
-        command = run["provenance"].get("command", [])
+        command = run["provenance"].get("command") or []
         command[:] = [Path(word).name if Path(word).is_absolute() else word for word in command]
     replace_file(data / "run.json", json.dumps(journal, indent=1).encode() + b"\n")
 
