@@ -111,8 +111,8 @@ def command(
     budget = replace(_budget(tolerance, agreement, macs, params, units_kept), multiple=round_to)
     target = _target(output, dry_run=dry_run)
     check_places(target, json_to, report, model=model)
-    request = common.request(model, data=data, examples=examples, seed=seed)
     progress = common.progress()
+    request = common.request(model, progress, data=data, examples=examples, seed=seed)
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
             found = compress(
@@ -121,7 +121,6 @@ def command(
                 budget,
                 verify_data=verify_data,
                 method=Method(basis, ranking, refit, allocation),
-                progress=progress,
             )
     finally:
         progress.finish()
@@ -154,22 +153,18 @@ def _budget(
     Raises:
         UsageError: there is none, or more than one, or its share means nothing.
     """
-    from frivkit.compression.compress import Budget
+    from frivkit.compression.compress import one_budget
 
-    shares = (tolerance, agreement, macs, params, units)
-    given = [flag for flag, share in zip(BUDGETS, shares, strict=True) if share is not None]
-    if len(given) != 1:
-        found = " and ".join(given) + " are given" if given else "no budget is given"
-        raise UsageError(f"{found}; give exactly one of {', '.join(BUDGETS)}")
-    if tolerance is not None:
-        return Budget("tolerance", tolerance)
-    if agreement is not None:
-        return Budget("agreement", agreement)
-    if macs is not None:
-        return Budget("macs", macs)
-    if params is not None:
-        return Budget("params", params)
-    return Budget("units", units or 0.0)
+    return one_budget(
+        {
+            "tolerance": tolerance,
+            "agreement": agreement,
+            "macs": macs,
+            "params": params,
+            "units": units,
+        },
+        dict(BUDGETS),
+    )
 
 
 def _target(output: Path | None, *, dry_run: bool) -> Path | None:

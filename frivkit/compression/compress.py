@@ -13,7 +13,7 @@ from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, BasisFactory, Method, Ranker, Refit
 from frivkit.compression.plan import Plan, apply_plan
 from frivkit.compression.unit_kinds import UnitKinds, unit_kinds_of
-from frivkit.data import Dataset, open_data
+from frivkit.data import Batch, Data, Dataset, as_dataset
 from frivkit.data.subset import split
 from frivkit.errors import BudgetError, DataError, ModelError, UsageError
 from frivkit.graph.model import Model, parameters
@@ -21,12 +21,11 @@ from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, load_model, named_data
-from frivkit.progress import Progress, Silent
 from frivkit.runtime.labels import UNDEFINED, LabelReader
 from frivkit.runtime.memory import batch_size
+from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Session
-from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit.verification import Verification, verify
 from frivkit.verification.agreement import Agreement
 
@@ -64,6 +63,28 @@ class Budget:
             raise UsageError(f"widths cannot be multiples of {self.multiple}; give 1 or more")
         if self.multiple > 1 and self.kind == "tolerance":
             raise UsageError("a tolerance knows no multiples of widths; give another budget")
+
+
+def one_budget(shares: Mapping[Kind, float | None], names: Mapping[Kind, str]) -> Budget:
+    """Return the one budget that is given.
+
+    Args:
+        shares: The share of each kind, None for those that are not given.
+        names: What the user calls each kind, for messages.
+
+    Raises:
+        UsageError: there is none, or more than one, or its share means nothing.
+
+    Example:
+        >>> one_budget({"macs": 0.5, "params": None}, {"macs": "--macs", "params": "--params"})
+        Budget(kind='macs', share=0.5, multiple=1)
+    """
+    given = [kind for kind, share in shares.items() if share is not None]
+    if len(given) != 1:
+        several = " and ".join(names[kind] for kind in given)
+        found = f"{several} are given" if given else "no budget is given"
+        raise UsageError(f"{found}; give exactly one of {', '.join(names.values())}")
+    return Budget(given[0], shares[given[0]] or 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,9 +127,8 @@ def compress(
     output: Path | None,
     budget: Budget,
     *,
-    verify_data: str | None = None,
+    verify_data: Data | None = None,
     method: Method | None = None,
-    progress: Progress | None = None,
 ) -> Compression:
     """Make a model thinner, write it, and prove what it still says.
 
@@ -118,7 +138,6 @@ def compress(
         budget: How thin.
         verify_data: Data for the proof; None keeps one in four examples of the others for it.
         method: Basis, ranking, refit and allocation; None takes the defaults.
-        progress: Where progress is shown.
 
     Raises:
         UsageError: the method names what no plugin offers.
@@ -126,7 +145,7 @@ def compress(
             would not be smaller, or the file cannot be written.
         DataError: the data cannot be read, do not fit, or are too few.
     """
-    progress, method = progress or Silent(), method or Method()
+    method = method or Method()
     basis_factory: BasisFactory = installed().load("bases", method.basis)
     refit: Refit = installed().load("refits", method.refit)
     ranker: Ranker = installed().load("rankings", method.ranking)
@@ -137,17 +156,10 @@ def compress(
             "thinner file can be made of it: compress the float32 model that it came from"
         )
     everything, warnings = named_data(request, model)
-    model = infer_shapes_by_running(model, request.device, everything)
+    opening = Opening(request.execution, everything, request.output)
+    model = prepare_model(model, opening, keep_file=True)
     data, tuning, proof = _parts(everything, model, budget, verify_data)
-    run = Run(
-        data,
-        model.output(request.output),
-        request.device,
-        request.memory,
-        request.seed,
-        progress,
-        request.label_options,
-    )
+    run = Run(data, model.output(request.output), request.execution)
     calibration = calibrate(model, find_sites(model, request.output), run)
     widest = max((site.width for site in calibration.site_map.sites), default=0)
     if data.examples < widest:
@@ -179,17 +191,17 @@ def compress(
     thin.metadata_props.update(_provenance(calibration, budget, method, made))
     save(thin, output, model)
     opened = replace(request, model=model)  # reading it again may take long
-    found = verify(opened, output, data=proof, progress=progress)
+    found = verify(opened, output, data=proof)
     return Compression(calibration, method, made, output, found, (*warnings, *found.warnings))
 
 
 def _parts(
-    everything: Dataset, model: Model, budget: Budget, verify_data: str | None
+    everything: Dataset, model: Model, budget: Budget, verify_data: Data | None
 ) -> tuple[Dataset, Dataset | None, Dataset]:
     """Return the examples to calibrate on, those to search for an agreement on, and the proof's."""
     data = everything
     if verify_data is not None:
-        proof: Dataset = open_data(verify_data, model.inputs)
+        proof: Dataset = as_dataset(verify_data, model.inputs)
     else:
         if everything.examples < FEWEST:
             raise DataError(
@@ -258,7 +270,7 @@ class _Search:
     def __init__(self, calibration: Calibration, tuning: Dataset) -> None:
         self._model, self._tuning, self._run = calibration.model, tuning, calibration.run
         label_reader = LabelReader.of_output(
-            self._model.graph, self._run.output, self._run.label_options
+            self._model.graph, self._run.output, self._run.execution.labels
         )
         self._outputs = self._ran(calibration.model.ir)
         self._label_reader = label_reader.fitted([self._outputs])
@@ -272,13 +284,16 @@ class _Search:
 
     def _ran(self, graph: ir.Model) -> NDArray[Any]:
         model, run = self._model, self._run
-        session = Session(graph, run.device)
+        session = Session(graph, run.execution.placement)
         names = [value.name or "" for value in graph.graph.inputs if not value.is_initializer()]
-        parts = []
-        for batch in self._tuning.batches(batch_size(model.graph, run.memory, model.batch)):
+
+        def outputs_of(batch: Batch) -> NDArray[Any]:
             feeds = {name: batch.inputs[name] for name in names}
-            parts.append(run_padded(session, model, feeds, [run.output])[0])
-        return np.concatenate(parts)
+            return run_padded(session, model, feeds, [run.output])[0]
+
+        size = batch_size(model.graph, run.execution.memory, model.batch)
+        runner = run.execution.runner
+        return np.concatenate([*runner.map(self._tuning, size, outputs_of, "agreement")])
 
 
 def _provenance(

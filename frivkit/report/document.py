@@ -22,7 +22,7 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
         "schema": "frivkit.analysis/1",
         "model": _model(study.model),
         "data": {
-            "spec": study.data.spec,
+            "spec": study.data.description,
             "sha256": study.data.digest,
             "examples": study.examples,
             "labels_in_largest_class": analysis.largest_class,
@@ -31,8 +31,8 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
         },
         "labels": {
             "output": study.label_reader.output,
-            "axis": None if study.numbers else study.label_reader.label_options.axis,
-            "change": study.label_reader.label_options.change,
+            "axis": None if study.regression else study.label_reader.options.axis,
+            "change": study.label_reader.options.tolerance,
         },
         "sites": _sites(study.site_map),
         "skipped": _skipped(study.site_map),
