@@ -219,7 +219,7 @@ def _student_over_normal(freedom: int) -> float:
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the ends of the middle 95 %, rounded outwards, since infinite values cannot be averaged."""
+    """Return the ends of the middle 95 %, rounded outwards: infinite values have no average."""
     ordered = np.sort(values[~np.isnan(values)])  # draws without any units are undefined
     out = int(len(ordered) * (1 - _LEVEL) / 2)
     return float(ordered[out]), float(ordered[-1 - out])
