@@ -207,9 +207,7 @@ class Networks:
         error = (self.margins(hidden).sigmoid_() - labels[:, None]) / len(rows)
         of_slope = (hidden * error[:, :, None]).sum(0)  # einsum takes ten times as long
         of_offset = error.sum(0)[:, None]
-        of_sums = torch.ops.aten.threshold_backward(
-            error[:, :, None] * self.slope, hidden, 0
-        )
+        of_sums = torch.ops.aten.threshold_backward(error[:, :, None] * self.slope, hidden, 0)
         self.first.descend(rows, of_sums, rates)
         self._rules[0].descend(self.slope, of_slope, 2 * rates)
         self._rules[1].descend(self.offset, of_offset, 2 * rates)
