@@ -1,5 +1,6 @@
-"""Examples: read lazily in batches, prepared as a data spec says, fitted to a model's inputs."""
+"""Data: examples read lazily in batches, preprocessed, and adapted to the inputs of a model."""
 
+from frivkit.data.arrays import as_dataset
 from frivkit.data.dataset import Dataset, open_data
 from frivkit.data.source import Array, Batch, DataSource, SourceFactory, TensorSpec, input_columns
 from frivkit.data.spec import DataSpec
@@ -12,6 +13,7 @@ __all__ = [
     "Dataset",
     "SourceFactory",
     "TensorSpec",
+    "as_dataset",
     "input_columns",
     "open_data",
 ]
