@@ -1,6 +1,6 @@
 """Data: examples read lazily in batches, preprocessed, and adapted to the inputs of a model."""
 
-from frivkit.data.arrays import as_dataset
+from frivkit.data.arrays import Data, as_dataset
 from frivkit.data.dataset import Dataset, open_data
 from frivkit.data.source import Array, Batch, DataSource, SourceFactory, TensorSpec, input_columns
 from frivkit.data.spec import DataSpec
@@ -8,6 +8,7 @@ from frivkit.data.spec import DataSpec
 __all__ = [
     "Array",
     "Batch",
+    "Data",
     "DataSource",
     "DataSpec",
     "Dataset",

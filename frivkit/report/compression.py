@@ -13,7 +13,7 @@ from frivkit.provenance import Clock, provenance
 from frivkit.report.format import number, percent, readable, short
 from frivkit.report.terminal import columns, joined, wrapped
 from frivkit.report.verification import side_facts, verification_document, verification_text
-from frivkit.verification.verify import BATCHES, ModelFacts, is_noise, stored_bytes
+from frivkit.verification.verification import BATCHES, ModelFacts, is_noise, stored_bytes
 
 NAMED = 4
 """Layers named for each reason why some cannot be narrowed."""
