@@ -1,4 +1,4 @@
-"""Parts that the convolutional networks share."""
+"""Layers of the convolutional networks."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,18 +11,18 @@ from frivkit.errors import DataError
 
 
 def image(name: str, shape: tuple[int, ...], least: int) -> tuple[int, int, int]:
-    """Return the shape of an example if it is an image that is large enough.
+    """Return the shape of an example that is an image of sufficient size.
 
     Args:
-        name: Of the network, for the error.
-        shape: Of an example.
+        name: Name of the network, for the message.
+        shape: Shape of an example.
         least: Smallest height and width.
 
     Returns:
         Channels, height and width.
 
     Raises:
-        DataError: it is no image, or too small.
+        DataError: it is not an image, or is too small.
 
     Example:
         >>> image("cnn", (1, 8, 8), 4)
@@ -30,18 +30,18 @@ def image(name: str, shape: tuple[int, ...], least: int) -> tuple[int, int, int]
     """
     if len(shape) != 3 or min(shape[1:]) < least:
         raise DataError(
-            f"{name} needs images (channels, height, width) of at least {least} x {least}, the "
-            f"data has shape {shape}; use mlp, or data of another layout"
+            f"{name} needs images (channels, height, width) of at least {least} x {least}, but "
+            f"the data have shape {shape}; use mlp, or data of another layout"
         )
     channels, height, breadth = shape
     return channels, height, breadth
 
 
 def halving_pool(height: int, breadth: int) -> nn.MaxPool2d:
-    """Return 3 x 3 max-pooling with stride 2 that leaves half the places, rounded up.
+    """Return 3 x 3 max-pooling with stride 2 that halves height and width, rounded up.
 
-    Padding goes where TensorFlow's ``SAME`` puts it: behind the image, and before it, too, where
-    its size is odd.
+    The padding is that of TensorFlow's ``SAME``: after the image, and also before it if its size is
+    odd.
 
     Example:
         >>> halving_pool(8, 5)(torch.zeros(1, 1, 8, 5)).shape
@@ -52,12 +52,12 @@ def halving_pool(height: int, breadth: int) -> nn.MaxPool2d:
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """How a network's batch norm works.
+    """Settings of a network's batch norm.
 
     Attributes:
-        momentum: Share of a batch in the running mean and variance.
-        eps: What is added to the variance.
-        scaled: Whether each channel has a trainable factor besides its shift.
+        momentum: Weight of a batch in the running mean and variance.
+        eps: Number added to the variance.
+        scaled: Whether each channel has a trainable scale besides its shift.
     """
 
     momentum: float = 0.1
@@ -65,16 +65,23 @@ class Norm:
     scaled: bool = True
 
     def build(self, channels: int) -> nn.BatchNorm2d:
-        """Return the batch norm of a layer; a factor that is not trainable stays 1."""
+        """Return the batch norm of a layer; without ``scaled``, its scale stays 1."""
         norm = nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
         norm.weight.requires_grad_(self.scaled)
         return norm
 
 
 class NormedConv(nn.Conv2d):
-    """A convolution without bias, batch norm and, if wanted, a ReLU: one layer under one name.
+    """A convolution without bias, batch norm and an optional ReLU, as one layer.
 
-    Without ``padded``, only places where the kernel fits are computed.
+    Args:
+        inputs: The number of input maps.
+        outputs: The number of output maps.
+        kernel: Height and width of the kernel.
+        norm: Settings of the batch norm.
+        stride: Stride of the convolution.
+        padded: Whether the input is padded by half the kernel.
+        relu: Whether a ReLU follows the batch norm.
     """
 
     def __init__(
@@ -95,16 +102,16 @@ class NormedConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, inputs, height, width) to (n, outputs, ...)."""
-        made: Tensor = self.relu(self.norm(super().forward(x)))
-        return made
+        activations: Tensor = self.relu(self.norm(super().forward(x)))
+        return activations
 
 
-class NeighbourNorm(nn.Module):
-    """Divide each map by (1 + ``alpha`` x the sum of squares of the 5 maps around it)^``beta``.
+class LocalResponseNorm(nn.Module):
+    """Divide each map by (1 + ``alpha`` x the sum of squares of the 5 nearest maps)^``beta``.
 
     Source:
         Krizhevsky et al. 2012, section 3.3, with the numbers of Casper et al. 2021, appendix D.
-        Torch's and ONNX's own divide ``alpha`` by the number of maps.
+        The operators of torch and ONNX divide ``alpha`` by the number of maps.
     """
 
     def __init__(self, alpha: float = 2e-5, beta: float = 0.75) -> None:
@@ -114,25 +121,25 @@ class NeighbourNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, maps, height, width) to the same shape."""
         if torch.onnx.is_in_onnx_export():
-            made = _Lrn.apply(x, self.alpha, self.beta)  # type: ignore[no-untyped-call]
-            return cast(Tensor, made)
-        return _normalised(x, self.alpha, self.beta)
+            normalized = _Lrn.apply(x, self.alpha, self.beta)  # type: ignore[no-untyped-call]
+            return cast(Tensor, normalized)
+        return _normalized(x, self.alpha, self.beta)
 
 
-def _normalised(x: Tensor, alpha: float, beta: float) -> Tensor:
+def _normalized(x: Tensor, alpha: float, beta: float) -> Tensor:
     squares = functional.pad(x.square().unsqueeze(1), (0, 0, 0, 0, 2, 2))
     sums = 5 * functional.avg_pool3d(squares, (5, 1, 1), stride=1).squeeze(1)
     return x / (1 + alpha * sums) ** beta
 
 
 class _Lrn(torch.autograd.Function):
-    """One LRN node; else there would be a dozen, in which nobody sees that units stay apart."""
+    """The norm as one LRN node when exported, through which units can be propagated."""
 
     @staticmethod
     def forward(_: Any, x: Tensor, alpha: float, beta: float) -> Tensor:
-        return _normalised(x, alpha, beta)
+        return _normalized(x, alpha, beta)
 
     @staticmethod
     def symbolic(graph: Any, x: Any, alpha: float, beta: float) -> Any:
-        made = graph.op("LRN", x, size_i=5, alpha_f=5 * alpha, beta_f=beta, bias_f=1.0)
-        return made.setType(x.type())
+        node = graph.op("LRN", x, size_i=5, alpha_f=5 * alpha, beta_f=beta, bias_f=1.0)
+        return node.setType(x.type())

@@ -1,4 +1,4 @@
-"""Which epoch's weights are kept, and when training has gone on for long enough."""
+"""The best epoch by accuracy, and early stopping."""
 
 from dataclasses import dataclass, field
 
@@ -10,14 +10,14 @@ Weights = dict[str, torch.Tensor]
 
 
 @dataclass(slots=True)
-class Choice:
+class BestEpoch:
     """The best epoch so far.
 
     Attributes:
-        best: The largest accuracy that was told, in [0, 1]; None before the first.
-        epoch: Epochs that were done when it was reached first.
-        since: How many were told after it.
-        weights: The weights that reached it; empty where the last ones are kept.
+        best: The largest accuracy, in [0, 1]; None before the first.
+        epoch: The number of epochs after which it was first reached.
+        since: The number of accuracies recorded after it.
+        weights: The weights of the best epoch; empty if the last weights are used.
     """
 
     best: float | None = None
@@ -25,24 +25,24 @@ class Choice:
     since: int = 0
     weights: Weights = field(default_factory=dict)
 
-    def tell(self, reached: float, epoch: int, network: torch.nn.Module, *, keep: bool) -> None:
-        """Take note of the accuracy after ``epoch`` epochs; only a larger one than all is better.
+    def record(self, reached: float, epoch: int, network: torch.nn.Module, *, copy: bool) -> None:
+        """Record the accuracy after ``epoch`` epochs; an accuracy equal to the best is not better.
 
         Args:
-            reached: In [0, 1].
-            epoch: Epochs done.
-            network: Whose weights reached it.
-            keep: Whether to keep these if they are the best.
+            reached: The accuracy, in [0, 1].
+            epoch: The number of epochs done.
+            network: The network with that accuracy.
+            copy: Whether to copy its weights if it is the best.
         """
         if self.best is not None and reached <= self.best:
             self.since += 1
             return
         self.best, self.epoch, self.since = reached, epoch, 0
-        if keep:
+        if copy:
             self.weights = copied(network)
 
-    def enough(self, options: LabOptions) -> bool:
-        """Whether ``patience`` or ``enough`` ends the training."""
+    def stops_early(self, options: LabOptions) -> bool:
+        """Whether the options ``patience`` or ``enough`` end the training."""
         return (0 < options.patience <= self.since) or (
             options.enough > 0 and self.best is not None and self.best >= options.enough
         )

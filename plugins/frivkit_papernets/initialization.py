@@ -1,6 +1,6 @@
-"""Initial weights: scaled to the layer as Glorot, He or LeCun have it, or of a given scale.
+"""Initial weights: scaled to the layer as by Glorot, He or LeCun, or of a given scale.
 
-Each kind comes uniform and normal; normal draws beyond two scales are drawn again.
+Each kind is uniform or normal; normal numbers beyond two scales are drawn again.
 """
 
 from math import sqrt
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 Init = Literal[
     "glorot-normal", "glorot-uniform", "he-normal", "he-uniform", "lecun-normal", "lecun-uniform"
 ]
-"""What an option ``init`` can name."""
+"""The values of the option ``init``."""
 
 SHRINKAGE = 0.87962566103423978  # s.d. of a standard normal that is truncated at -2 and 2
 
 
 def truncated_normal_(weight: Tensor, scale: float) -> None:
-    """Fill ``weight`` from a normal of s.d. ``scale`` truncated at twice that.
+    """Fill ``weight`` from a normal of s.d. ``scale``, truncated at twice the scale.
 
-    The truncation is not corrected for, so the s.d. of what is drawn is 0.88 x ``scale``.
+    The truncation is not corrected for, so the s.d. of the weights is 0.88 x ``scale``.
 
     Args:
         weight: Any shape, floating point; changed in place.
@@ -44,16 +44,16 @@ def fans(weight: Tensor) -> tuple[int, int]:
         (75, 1600)
     """
     outputs, inputs, *_ = weight.shape
-    places = weight[0, 0].numel()
-    return inputs * places, outputs * places
+    kernel = weight[0, 0].numel()
+    return inputs * kernel, outputs * kernel
 
 
 def variance(weight: Tensor, init: Init) -> float:
-    """Return the variance with which ``init`` draws the weights of a layer.
+    """Return the variance of the initial weights of a layer.
 
     Args:
         weight: Shape (outputs, inputs, *kernel).
-        init: The kind; whether it is normal or uniform does not matter.
+        init: The kind; normal and uniform have the same variance.
 
     Source:
         2 / (fan-in + fan-out): Glorot and Bengio 2010.  2 / fan-in: He et al. 2015,
@@ -70,15 +70,15 @@ def variance(weight: Tensor, init: Init) -> float:
 
 
 def initialise_(weight: Tensor, init: Init) -> None:
-    """Fill ``weight`` with draws of mean 0 and of the variance that suits the layer.
+    """Fill ``weight`` with random numbers of mean 0 and the variance of :func:`variance`.
 
     Args:
         weight: Shape (outputs, inputs, *kernel), changed in place.
-        init: How to draw.
+        init: The kind.
 
     Source:
-        :func:`variance`.  Where we differ: normals are truncated at two scales, and then have the
-        variance named there, as TensorFlow draws them.
+        :func:`variance`.  Where we differ: normals are truncated at two scales and then have that
+        variance, as in TensorFlow.
     """
     spread = sqrt(variance(weight, init))
     if init.endswith("normal"):

@@ -1,8 +1,8 @@
 """The layers of Inception-v3, after Szegedy et al. 2016, arXiv:1512.00567.
 
-An entry ``64 3x3`` is a convolution to 64 maps, ``/2`` gives its stride, ``v`` leaves out padding,
-``1x3|3x1`` are two that read the same.  ``mean`` and ``max`` are 3 x 3 pooling, ``max`` with stride
-2.  Layers of a branch stand in a row, with commas between them.
+An entry ``64 3x3`` is a convolution to 64 maps, ``/2`` gives its stride, ``v`` is
+without padding, ``1x3|3x1`` are two convolutions with the same input.  ``mean`` and ``max`` are
+3 x 3 pooling, ``max`` with stride 2.  The layers of a branch are in order, separated by commas.
 """
 
 STEM = {
@@ -62,10 +62,11 @@ MODULES = {
     "mixed_8x8x2048a": _FORKED,
     "mixed_8x8x2048b": _FORKED,
 }
-"""Branches of each module, by its name."""
+"""The branches of each module, by its name."""
 
 VARIED = "mixed_35x35x288b"
 """The module that ``inception-v3-layer`` varies."""
 
 DEPARTURE = {"mixed_17x17x768d": _sevens(160, "192!")}
-"""Where the code published with the paper differs: ``!`` marks maps whose number stays."""
+"""The module in which the code published with the paper differs; ``!`` marks a number of maps that
+does not depend on the width."""
