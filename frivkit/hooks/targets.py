@@ -90,14 +90,17 @@ def _fault(shape: TargetShape, target: Any, what: str) -> str | None:
     missing = [name for name in shape.attributes if not hasattr(target, name)]
     if missing:
         return f"{what} has no {', '.join(missing)}"
-    for name, arguments in shape.calls.items():
-        called = getattr(target, name) if name else target
-        subject = f"{what}.{name}" if name and what != "it" else f"its {name}" if name else what
-        if not callable(called):
-            return f"{subject} cannot be called"
-        if not _takes(called, arguments):
-            plural = "argument" if arguments == 1 else "arguments"
-            return f"{subject} does not take {arguments} {plural}"
+    faults = (_call_fault(target, name, calls, what) for name, calls in shape.calls.items())
+    return next((found for found in faults if found), None)
+
+
+def _call_fault(target: Any, name: str, arguments: int, what: str) -> str | None:
+    called = getattr(target, name) if name else target
+    subject = f"its {name}" if name and what == "it" else f"{what}.{name}" if name else what
+    if not callable(called):
+        return f"{subject} cannot be called"
+    if not _takes(called, arguments):
+        return f"{subject} does not take {arguments} argument{'s' if arguments > 1 else ''}"
     return None
 
 
