@@ -107,6 +107,8 @@ if TYPE_CHECKING:
     from frivkit.measure.pipeline import Request
     from frivkit.measure.study import Study
     from frivkit.progress import Progress
+    from frivkit.runtime.execution import Execution
+    from frivkit.runtime.runner import Engine, EngineFactory
     from frivkit.units.masks import Mask, keep_mask, random_order
     from frivkit.units.moments import Moments, merged
     from frivkit.units.perturbations import (
@@ -139,6 +141,9 @@ __all__ = [
     "Drawing",
     "Edit",
     "Effect",
+    "Engine",
+    "EngineFactory",
+    "Execution",
     "ExperimentPlanner",
     "Factors",
     "Figure",
@@ -269,6 +274,8 @@ _MODULES = {
     "frivkit.measure.pipeline": "Request",
     "frivkit.measure.study": "Study",
     "frivkit.progress": "Progress",
+    "frivkit.runtime.execution": "Execution",
+    "frivkit.runtime.runner": "Engine EngineFactory",
     "frivkit.units.masks": "Mask keep_mask random_order",
     "frivkit.units.moments": "Moments merged",
     "frivkit.units.perturbations": (

@@ -56,6 +56,7 @@ SHAPES: Mapping[str, TargetShape] = {
     "planners": TargetShape(calls={ITSELF: 2}),
     "recipes": TargetShape(("read_text", "name")),
     "figures": TargetShape(("draw", "labels", "panels", "choose"), {"draw": 2, "choose": 1}),
+    "engines": TargetShape(calls={ITSELF: 1}),
     "cli_commands": TargetShape(("name", "help", "params", "main", "invoke", "get_short_help_str")),
 }
 """The shape of the targets of each hook."""

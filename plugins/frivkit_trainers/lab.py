@@ -77,6 +77,7 @@ def lab(  # noqa: PLR0917  # what every trainer is called with
     if done.choice.weights:
         network.load_state_dict(done.choice.weights)
     network.to("cpu")
+    network.eval()
     return _record(network, validation, run, done)
 
 

@@ -102,6 +102,7 @@ def sgd(  # noqa: PLR0917  # what every trainer is called with
     progress.finish()
     if kept:
         network.load_state_dict(kept)
+    network.eval()
     return TrainingRecord(options.epochs, tuple(losses), best, asdict(options))
 
 

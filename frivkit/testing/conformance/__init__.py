@@ -23,6 +23,7 @@ from frivkit.testing.conformance.compressors import (
     check_ranking,
     check_refit,
 )
+from frivkit.testing.conformance.engines import check_engine
 from frivkit.testing.conformance.operator_example import OperatorExample
 from frivkit.testing.conformance.operators import check_operator, check_operator_rules
 from frivkit.testing.conformance.providers import check_model_provider
@@ -46,6 +47,7 @@ CHECKS: Mapping[str, Callable[..., Any]] = {
     "planners": check_planner,
     "recipes": check_recipe,
     "figures": check_figure,
+    "engines": check_engine,
     "cli_commands": check_cli_command,
 }
 """The check of each hook; its first argument is the target of an offer."""
@@ -58,6 +60,7 @@ __all__ = [
     "check_basis",
     "check_cli_command",
     "check_data_source",
+    "check_engine",
     "check_figure",
     "check_metric",
     "check_model_provider",
