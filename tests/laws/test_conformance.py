@@ -1,5 +1,6 @@
 """Every hook has a check, and every built-in offer passes it."""
 
+import re
 import tomllib
 import warnings
 from collections.abc import Callable, Mapping
@@ -162,6 +163,20 @@ def test_every_hook_has_a_check_and_a_shape():
         assert getattr(conformance, check.__name__) is check
         assert check.__name__ in conformance.__all__
         assert "Raises:\n        LawError:" in check.__doc__
+
+
+@pytest.mark.parametrize("hook", sorted(set(CHECKS) - BY_LAWS))
+def test_every_rule_has_an_offender(hook):
+    functions = [CHECKS[hook], *([check_operator] if hook == "operator_rules" else [])]
+    documented = [
+        rule
+        for each in functions
+        for rule in re.findall(r"^    - ``(\w+)``: ", each.__doc__, re.MULTILINE)
+    ]
+    tests = Path(__file__).parent.glob("test_conformance_offenders*.py")
+    offenders = "".join(path.read_text() for path in tests)
+    assert documented
+    assert [rule for rule in documented if f'"{rule}"' not in offenders] == []
 
 
 def test_every_hook_is_tried():

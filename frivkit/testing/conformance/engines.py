@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from frivkit.runtime.runner import EngineFactory
+from frivkit.runtime.runner import Engine, EngineFactory
 from frivkit.testing.conformance.rules import Rules, named
 
 ITEMS = 200
@@ -45,7 +45,11 @@ def check_engine(factory: EngineFactory, text: str = "") -> int:
         time.sleep(0.02 if item % 4 == 0 else 0.0)
         return item + offset
 
-    found = list(engine.map(slower_first, range(12)))
+    try:
+        found = list(engine.map(slower_first, range(12)))
+    except Exception as error:  # an engine may raise anything
+        reason = f"a task inside a function is a {type(error).__name__}: {error}"
+        raise rules.broken("closures", reason) from error
     rules.require(found == [item + 7 for item in range(12)], "order", f"12 items gave {found}")
 
     def failing(item: int) -> int:
@@ -69,7 +73,7 @@ def check_engine(factory: EngineFactory, text: str = "") -> int:
     )
     rest = list(results)
     rules.require(len(rest) == ITEMS - 1, "order", f"{ITEMS} items gave {1 + len(rest)} results")
-    rules.require(list(engine.map(len, [])) == [], "empty", "no items gave results")
+    _check_empty(rules, engine)
     return ahead
 
 
@@ -84,3 +88,12 @@ def _check_errors(rules: Rules, results: Iterator[int]) -> None:
         raise rules.broken("errors", reason) from error
     else:
         raise rules.broken("errors", f"the error of a task is lost, and results are {found}")
+
+
+def _check_empty(rules: Rules, engine: Engine) -> None:
+    nothing: list[str] = []
+    try:
+        found = list(engine.map(len, nothing))
+    except Exception as error:  # an engine may raise anything
+        raise rules.broken("empty", f"no items are a {type(error).__name__}") from error
+    rules.require(found == [], "empty", f"no items gave {found}")

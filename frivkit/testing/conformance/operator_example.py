@@ -164,12 +164,21 @@ class Evaluator:
 def _reference(proto: onnx.ModelProto, example: OperatorExample, reason: ModelError) -> Any:
     from onnx.reference import ReferenceEvaluator
 
+    def failed(error: Exception) -> ModelError:
+        return ModelError(
+            f"neither ONNX Runtime ({reason}) nor the reference evaluator of ONNX "
+            f"({type(error).__name__}: {error}) runs {example.node!r}"
+        )
+
     try:
         evaluator = ReferenceEvaluator(proto, new_ops=list(example.implementations))
-        evaluator.run(None, example.drawn(0))
-    except Exception as error:  # operators may raise anything
-        raise ModelError(
-            f"neither ONNX Runtime ({reason}) nor the reference evaluator "
-            f"({type(error).__name__}: {error}) runs {example.node!r}"
-        ) from error
-    return lambda feeds, outputs: evaluator.run(outputs, feeds)
+    except Exception as error:  # it has no base class of errors
+        raise failed(error) from error
+
+    def run(feeds: Feeds, outputs: Sequence[str]) -> Any:
+        try:
+            return evaluator.run(outputs, feeds)
+        except Exception as error:  # operators may raise anything
+            raise failed(error) from error
+
+    return run

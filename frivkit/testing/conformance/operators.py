@@ -79,13 +79,10 @@ def check_operator(name: str, operator: Operator, *examples: OperatorExample) ->
         rules.shape({name: operator})
         try:
             runnable = RunnableNode(example)
+            found = operator_name(runnable.node)
         except ModelError as error:
             raise rules.broken("run", error) from error
-        rules.require(
-            operator_name(runnable.node) == name,
-            "name",
-            f"its node is one of {operator_name(runnable.node)}",
-        )
+        rules.require(found == name, "name", f"its node is one of {found}")
         _check_weights(rules, operator, runnable.node)
         checked += [case.check() for case in _cases(rules, operator, runnable)]
     if not checked:
