@@ -191,11 +191,15 @@ def chance(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def restless(table, request):
+    return plans(described={"n": next(CALLS)})(table, request)
+
+
 PLANNERS = [
     ("names", plans(names=lambda number: "ab"), "two jobs have one name"),
     ("names", plans(names=lambda number: f"job{number}"), "not twelve hexadecimal digits"),
     ("names", plans(names=lambda number: f"{next(CALLS):012x}"), "other names in another plan"),
-    ("plan", lambda *given: plans(described={"n": next(CALLS)})(*given), "two plans"),
+    ("plan", restless, "two plans"),
     ("plan", lambda table, request: None, "it returns a NoneType"),
     ("jobs", plans(Silent), "gives no rows"),
     ("resumable", plans(remaining_jobs=lambda rows: ([Job(0, f"{0:012x}")], 0)), "has 1 to do"),
