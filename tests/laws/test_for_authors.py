@@ -19,7 +19,7 @@ SECTION = PAGE.partition("## Test it against the laws\n")[2].partition("\n## ")[
 
 def test_page_lists_the_laws() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", SECTION, re.MULTILINE)
-    assert rows == [(law.name, law.says) for law in (*METRIC_LAWS, *REDUNDANCY_LAWS)]
+    assert rows == [(law.name, law.statement) for law in (*METRIC_LAWS, *REDUNDANCY_LAWS)]
 
 
 def test_page_tells_the_slack() -> None:

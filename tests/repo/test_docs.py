@@ -145,7 +145,7 @@ class TestExample:
         from frivkit.graph.sites.site_map import find_sites
         from frivkit.measure.pipeline import Request, load_model, named_data
         from frivkit.runtime.execution import Execution
-        from frivkit.testing.subjects import small_mlp
+        from frivkit.testing.networks import small_mlp
 
         model, data = small_mlp().write(tmp_path / "net")
         request = Request(model, data=f"npz:{data}")

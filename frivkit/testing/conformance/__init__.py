@@ -31,7 +31,7 @@ from frivkit.testing.conformance.selectors import check_unit_selector
 from frivkit.testing.conformance.sources import check_data_source
 from frivkit.testing.conformance.sweeps import check_figure, check_planner, check_recipe
 from frivkit.testing.conformance.training import check_architecture, check_trainer
-from frivkit.testing.laws.case import LawError
+from frivkit.testing.laws.metric_case import LawError
 
 CHECKS: Mapping[str, Callable[..., Any]] = {
     "model_providers": check_model_provider,

@@ -5,7 +5,7 @@ from typing import Any
 
 from frivkit.errors import FrivkitError
 from frivkit.hooks.targets import fault
-from frivkit.testing.laws.case import LawError
+from frivkit.testing.laws.metric_case import LawError
 
 
 class Rules:
