@@ -220,7 +220,7 @@ OFFENDERS = [
     (
         "seed",
         "number of threads",
-        of_the_network(lambda study: study._device.threads),
+        of_the_network(lambda study: study.execution.threads),
         r"expected value 1\.0, found 2\.0 with two threads",
     ),
     (
