@@ -7,6 +7,7 @@ import numpy as np
 
 from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
+from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.hooks.registry import installed
 from frivkit.measure.metric import Measurement
@@ -114,7 +115,7 @@ def _model(model: Model) -> dict[str, Any]:
         "sha256": model.sha256,
         "format": model.format,
         "parameters": model.parameters,
-        "macs": macs(model.graph),
+        "macs": macs(model.graph, operators_of(model)),
     }
     trainable = model.metadata.get("frivkit.trainable_parameters", "")
     return facts | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})

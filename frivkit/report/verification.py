@@ -7,6 +7,7 @@ from typing import Any
 
 from frivkit.cache import format_size
 from frivkit.graph.cost import macs
+from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, magnitude, number, percent, readable, short, span
@@ -63,7 +64,7 @@ def model_facts(facts: ModelFacts) -> dict[str, Any]:
         "format": facts.model.format,
         "output": facts.output,
         "parameters": facts.model.parameters,
-        "macs": macs(facts.model.graph),
+        "macs": macs(facts.model.graph, operators_of(facts.model)),
         "bytes": facts.bytes,
         "latency_ms": {size: each and each.median for size, each in latency.items()},
         "latency_quartiles_ms": {

@@ -1,4 +1,4 @@
-"""One law, one metric, one network, one protocol: what a law runs, and how it says it is broken."""
+"""One metric on one network under one protocol: the case on which a law is checked."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
 from frivkit.runtime.execution import Execution
-from frivkit.testing.subjects import Subject
+from frivkit.testing.networks import LabelledNetwork
 
 MEMORY = 2 << 30
 CaseMeasurements = tuple[Measurement, ...]
@@ -21,37 +21,37 @@ class LawError(AssertionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """What a law is checked on.
+class MetricCase:
+    """The case on which a law of metrics is checked.
 
     Attributes:
         law: The law's name.
         metric: The metric.
         options: Its options.
         protocol: ``"paper"`` or ``"reference"``.
-        subject: The network and data.
-        folder: Where files may be written.
+        network: The network and its data.
+        folder: A folder for files.
     """
 
     law: str
     metric: Metric[Any]
     options: Any
     protocol: str
-    subject: Subject
+    network: LabelledNetwork
     folder: Path
 
     def open(
         self,
-        subject: Subject | None = None,
+        network: LabelledNetwork | None = None,
         *,
         seed: int = 0,
         memory: int = MEMORY,
         threads: int = 1,
         cache: Cache | None = None,
     ) -> Study:
-        """Write a subject to files of its own, this one by default, and open it as a user would."""
-        subject = subject or self.subject
-        model, data = subject.write(self.folder / subject.name)
+        """Write a network, by default that of the case, to files and open it as a user would."""
+        network = network or self.network
+        model, data = network.write(self.folder / network.name)
         request = Request(
             model,
             data=f"npz:{data}",
@@ -61,7 +61,7 @@ class Case:
         return open_study(request, cache=cache)[0]
 
     def measure(self, study: Study) -> CaseMeasurements:
-        """Run the metric.
+        """Return the measurements of the metric.
 
         Raises:
             FrivkitError: the metric declines.
@@ -69,7 +69,7 @@ class Case:
         return tuple(self.metric.measure(study, self.options))
 
     def again(self, study: Study) -> CaseMeasurements:
-        """Run the metric where it has no reason to decline any more.
+        """Return the measurements of a metric that has measured the network before.
 
         Raises:
             LawError: it declines.
@@ -82,6 +82,6 @@ class Case:
             ) from error
 
     def broken(self, what: str) -> LawError:
-        """Return the error that says where and how the law is broken."""
-        where = f"network {self.subject.name}, {self.protocol} protocol"
+        """Return the error of a broken law: one line with the law, the network and the reason."""
+        where = f"network {self.network.name}, {self.protocol} protocol"
         return LawError(f"law {self.law} is broken: {where}: {what}")

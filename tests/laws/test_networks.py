@@ -8,7 +8,7 @@ import pytest
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.runtime.memory import batch_size, live_bytes
 from frivkit.testing.laws.metric_rules import BATCH
-from frivkit.testing.subjects import EXAMPLES, Subject, small_cnn, small_mlp
+from frivkit.testing.networks import EXAMPLES, LabelledNetwork, small_cnn, small_mlp
 from frivkit.testing.tiny_models import evaluate
 from frivkit.units.moments import merged
 
@@ -18,41 +18,41 @@ FITTED = [small_mlp, small_cnn]
 @pytest.mark.parametrize("make", FITTED)
 class TestFitted:
     def test_tells_three_classes_apart(self, make) -> None:
-        subject = make()
-        found = evaluate(subject.model, subject.x).argmax(axis=1)
-        assert (found == subject.y).mean() > 0.8
+        network = make()
+        found = evaluate(network.model, network.x).argmax(axis=1)
+        assert (found == network.y).mean() > 0.8
         assert set(found.tolist()) == {0, 1, 2}
 
     def test_no_unit_is_dead_or_always_on(self, make, tmp_path: Path) -> None:
         study = opened(make(), tmp_path)
         assert {site.layer: site.width for site in study.sites} == {
-            layer: make().network.units(layer) for layer in make().network.hidden
+            layer: make().weights.units(layer) for layer in make().weights.hidden
         }
         for _, parts in study.moments(study.units("map")):
             assert (merged(parts).variance > 0).all()
 
     def test_computes_the_same_with_units_in_another_order(self, make) -> None:
-        subject = make()
-        wanted = evaluate(subject.model, subject.x)
-        for layer in subject.network.hidden:
-            order = np.roll(np.arange(subject.network.units(layer)), 1)
-            permuted = subject.network.rewired(layer, order.tolist())
-            assert not np.array_equal(permuted.layers[layer][0], subject.network.layers[layer][0])
-            np.testing.assert_allclose(evaluate(permuted.model(), subject.x), wanted, atol=1e-5)
+        network = make()
+        wanted = evaluate(network.model, network.x)
+        for layer in network.weights.hidden:
+            order = np.roll(np.arange(network.weights.units(layer)), 1)
+            permuted = network.weights.rewired(layer, order.tolist())
+            assert not np.array_equal(permuted.layers[layer][0], network.weights.layers[layer][0])
+            np.testing.assert_allclose(evaluate(permuted.model(), network.x), wanted, atol=1e-5)
 
     def test_computes_the_same_with_copies(self, make) -> None:
-        subject = make()
-        wanted = evaluate(subject.model, subject.x)
-        for layer in subject.network.hidden:
-            units = subject.network.units(layer)
-            copied = subject.network.rewired(layer, [*range(units), 0, 1, 0])
+        network = make()
+        wanted = evaluate(network.model, network.x)
+        for layer in network.weights.hidden:
+            units = network.weights.units(layer)
+            copied = network.weights.rewired(layer, [*range(units), 0, 1, 0])
             assert copied.units(layer) == units + 3
-            np.testing.assert_allclose(evaluate(copied.model(), subject.x), wanted, atol=1e-5)
+            np.testing.assert_allclose(evaluate(copied.model(), network.x), wanted, atol=1e-5)
 
     def test_silenced_unit_is_off_for_every_example(self, make, tmp_path: Path) -> None:
-        subject = make()
-        for layer in subject.network.hidden:
-            other = subject.instead("silenced", subject.network.silenced(layer, 1))
+        network = make()
+        for layer in network.weights.hidden:
+            other = network.instead("silenced", network.weights.silenced(layer, 1))
             study = opened(other, tmp_path)
             rows = next(rows for _, rows in study.activations(study.units("map")))
             (name,) = (site.name for site in study.sites if site.layer == layer)
@@ -67,6 +67,6 @@ def test_small_memory_splits_the_data_unevenly(tmp_path: Path) -> None:
     assert batch_size(graph, BATCH * live_bytes(graph), study.model.batch) == BATCH
 
 
-def opened(subject: Subject, folder: Path):
-    model, data = subject.write(folder / subject.name)
+def opened(network: LabelledNetwork, folder: Path):
+    model, data = network.write(folder / network.name)
     return open_study(Request(model, data=f"npz:{data}"))[0]

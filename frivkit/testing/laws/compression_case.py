@@ -1,4 +1,4 @@
-"""One way to make one network thinner: what the laws of compression run, and how they complain."""
+"""One basis, ranking and refit on one network: the case on which a law is checked."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +15,8 @@ from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.session import Device, Session
-from frivkit.testing.laws.case import MEMORY, LawError
-from frivkit.testing.subjects import Subject
+from frivkit.testing.laws.metric_case import MEMORY, LawError
+from frivkit.testing.networks import LabelledNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +29,24 @@ class Compressor:
 
 
 @dataclass(frozen=True, slots=True)
-class Thinning:
-    """What a law of compression is checked on.
+class CompressionCase:
+    """The case on which a law of compression is checked.
 
     Attributes:
         law: The law's name.
-        compressor: The way to make models thinner.
-        subject: The network and data.
-        folder: Where files may be written.
+        compressor: The basis, the ranking and the refit.
+        network: The network and its data.
+        folder: A folder for files.
     """
 
     law: str
     compressor: Compressor
-    subject: Subject
+    network: LabelledNetwork
     folder: Path
 
-    def calibrated(self, seed: int = 0) -> Calibration:
-        """Write the subject to files of its own and calibrate on all of its data."""
-        file, data = self.subject.write(self.folder / self.subject.name)
+    def calibrate(self, seed: int = 0) -> Calibration:
+        """Write the network and its data to files and calibrate on all examples."""
+        file, data = self.network.write(self.folder / self.network.name)
         execution = Execution(memory=MEMORY, threads=1, seed=seed)
         request = Request(file, data=f"npz:{data}", execution=execution)
         model = load_model(request)
@@ -56,25 +56,25 @@ class Thinning:
         return calibrate(model, find_sites(model), run)
 
     def basis(self, calibration: Calibration) -> Basis:
-        """Open the basis."""
+        """Return the basis, opened for the model."""
         return self.compressor.basis_factory(calibration, self.compressor.ranker, "global")
 
-    def refitted(self, calibration: Calibration, plan: Plan) -> Plan:
-        """Add the fits to a plan."""
+    def refit_plan(self, calibration: Calibration, plan: Plan) -> Plan:
+        """Return a plan with the fits of the refit."""
         return replace(plan, fits=self.compressor.refit.fit(calibration, plan))
 
     def outputs(self, graph: ir.Model) -> NDArray[np.float32]:
-        """Run a graph on the subject's examples."""
+        """Return the outputs of a graph for all examples, shape (n, classes)."""
         session = Session(graph, Device(threads=1))
-        found: NDArray[np.float32] = session.run({"x": self.subject.x}, ["y"])[0]
-        return found
+        outputs: NDArray[np.float32] = session.run({"x": self.network.x}, ["y"])[0]
+        return outputs
 
-    def apart(self, calibration: Calibration, plan: Plan) -> float:
-        """Return the distance of the thinner outputs from the original's, relative to these."""
+    def distance(self, calibration: Calibration, plan: Plan) -> float:
+        """Return the distance of the compressed outputs from the original's, relative to these."""
         before = self.outputs(calibration.model.ir)
         after = self.outputs(apply_plan(calibration, plan))
         return float(np.abs(after - before).max() / max(1.0, np.abs(before).max()))
 
     def broken(self, what: str) -> LawError:
-        """Return the error that says where and how the law is broken."""
-        return LawError(f"law {self.law} is broken: network {self.subject.name}: {what}")
+        """Return the error of a broken law: one line with the law, the network and the reason."""
+        return LawError(f"law {self.law} is broken: network {self.network.name}: {what}")

@@ -1,7 +1,7 @@
-"""Networks with labelled data that a plugin is tried on, and changes whose effect is known.
+"""Small networks with labelled data for tests of plugins, and changes of known effect.
 
-Two are built from weights, so that units can be put in another order, copied and switched off; any
-of :data:`frivkit.testing.tiny_models.TINY_MODELS` can be had with data too.
+Two are built from weights, so that units can be put in another order, copied and switched off.  Any
+of :data:`frivkit.testing.tiny_models.TINY_MODELS` can have data, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from frivkit.testing.tiny_models import HEADER, TINY_MODELS, evaluate, write
 Array = NDArray[np.float32]
 
 EXAMPLES = 50
-"""Examples of each subject, taking turns among the classes."""
+"""Examples of each network; their classes take turns."""
 CLASSES = 3
 
 
@@ -51,14 +51,14 @@ class TinyNetwork:
 
         Args:
             layer: The layer.
-            units: For each new unit the old one whose weights it takes.  Every old one has to
-                occur; copies share what reads them, so that their sum counts as the old one did.
+            units: For each new unit the old one whose weights it takes.  Every old one must occur.
+                Copies share the weights behind them, so that their sum counts as the old one did.
 
         Example:
-            >>> subject = small_mlp()
-            >>> network = subject.network.rewired("second", [5, 0, 1, 2, 3, 4, 5])
-            >>> found = evaluate(network.model(), subject.x)
-            >>> bool(np.allclose(found, evaluate(subject.model, subject.x), atol=1e-5))
+            >>> network = small_mlp()
+            >>> weights = network.weights.rewired("second", [5, 0, 1, 2, 3, 4, 5])
+            >>> outputs = evaluate(weights.model(), network.x)
+            >>> bool(np.allclose(outputs, evaluate(network.model, network.x), atol=1e-5))
             True
         """
         names = list(self.layers)
@@ -76,9 +76,8 @@ class TinyNetwork:
         """Return the network with one unit of a hidden layer off, whatever the example.
 
         Example:
-            >>> subject = small_mlp()
-            >>> network = subject.network.silenced("first", 2)
-            >>> network.layers["first"][0][2].any(), float(network.layers["first"][1][2])
+            >>> weights = small_mlp().weights.silenced("first", 2)
+            >>> weights.layers["first"][0][2].any(), float(weights.layers["first"][1][2])
             (np.False_, -1.0)
         """
         weight, bias = (array.copy() for array in self.layers[layer])
@@ -120,34 +119,34 @@ class TinyNetwork:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Subject:
-    """A network and data to try it on.
+class LabelledNetwork:
+    """A network with labelled data.
 
     Attributes:
-        name: What messages and files call it.
+        name: Its name in messages and files.
         model: The graph, with input ``x`` and output ``y``.
         x: Examples, shape (n, *example).
         y: Their classes, shape (n,).
-        network: The weights it was built from, None for one of the tiny models.
+        weights: The weights it was built from, None for one of the tiny models.
     """
 
     name: str
     model: ir.Model
     x: Array
     y: NDArray[np.int64]
-    network: TinyNetwork | None = None
+    weights: TinyNetwork | None = None
 
-    def reordered(self, order: NDArray[np.int64]) -> "Subject":
+    def reordered(self, order: NDArray[np.int64]) -> "LabelledNetwork":
         """Return the same network with the examples in another order."""
         return replace(self, name=f"{self.name}-reordered", x=self.x[order], y=self.y[order])
 
-    def instead(self, how: str, network: TinyNetwork) -> "Subject":
+    def instead(self, how: str, weights: TinyNetwork) -> "LabelledNetwork":
         """Return another network with the same data."""
         name = f"{self.name}-{how}"
-        return replace(self, name=name, model=network.model(), network=network)
+        return replace(self, name=name, model=weights.model(), weights=weights)
 
     def write(self, folder: Path) -> tuple[Path, Path]:
-        """Write ``NAME.onnx`` and ``NAME.npz`` (``x`` and ``y``) over what is there.
+        """Write ``NAME.onnx`` and ``NAME.npz`` (``x`` and ``y``), in place of older files.
 
         Raises:
             OSError: they cannot be written.
@@ -159,21 +158,21 @@ class Subject:
 
 
 @cache
-def small_mlp() -> Subject:
-    """Return three dense layers, of 8, 6 and 3 units, that tell three classes of points apart."""
+def small_mlp() -> LabelledNetwork:
+    """Return a classifier of three classes of points: dense layers of 8, 6 and 3 units."""
     return _fitted("mlp", (6,), {"first": (8, 6), "second": (6, 8)})
 
 
 @cache
-def small_cnn() -> Subject:
+def small_cnn() -> LabelledNetwork:
     """Return two convolutions of 5 and 6 maps and dense layers of 7 and 3 units, on 8x8 images."""
     layers = {"first": (5, 2, 3, 3), "second": (6, 5, 3, 3), "third": (7, 24)}
     return _fitted("cnn", (2, 8, 8), layers)
 
 
 @cache
-def tiny(name: str) -> Subject:
-    """Return one of the tiny models by name, with normal data of two classes that mean nothing.
+def tiny(name: str) -> LabelledNetwork:
+    """Return one of the tiny models by name, with normal data and labels unrelated to them.
 
     Example:
         >>> tiny("maps").x.shape
@@ -183,11 +182,13 @@ def tiny(name: str) -> Subject:
     (takes,), _ = signature(model.graph, name)
     sizes = (EXAMPLES, *(size or 1 for size in takes.shape))
     drawn = np.random.default_rng(0).standard_normal(sizes).astype(np.float32)
-    return Subject(name, model, drawn, np.arange(EXAMPLES) % 2)
+    return LabelledNetwork(name, model, drawn, np.arange(EXAMPLES) % 2)
 
 
-def _fitted(name: str, shape: tuple[int, ...], sizes: Mapping[str, tuple[int, ...]]) -> Subject:
-    """Draw hidden layers whose units are off half of the time, and fit the last one to classes."""
+def _fitted(
+    name: str, shape: tuple[int, ...], sizes: Mapping[str, tuple[int, ...]]
+) -> LabelledNetwork:
+    """Return a network whose hidden units are off half of the time, its last layer fitted."""
     generator = np.random.default_rng(0)
     y = np.arange(EXAMPLES) % CLASSES
     centres = generator.standard_normal((CLASSES, *shape))
@@ -204,5 +205,5 @@ def _fitted(name: str, shape: tuple[int, ...], sizes: Mapping[str, tuple[int, ..
     features = evaluate(TinyNetwork(shape, {**layers, "last": as_it_is}).model(), x)
     columns = np.column_stack([features, np.ones(EXAMPLES)])
     fit = np.linalg.lstsq(columns, np.eye(CLASSES)[y], rcond=None)[0].astype(np.float32)
-    network = TinyNetwork(shape, {**layers, "last": (fit[:-1].T.copy(), fit[-1].copy())})
-    return Subject(name, network.model(), x, y, network)
+    weights = TinyNetwork(shape, {**layers, "last": (fit[:-1].T.copy(), fit[-1].copy())})
+    return LabelledNetwork(name, weights.model(), x, y, weights)
