@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array
 from frivkit.compression.ranking import Ranking
 from frivkit.compression.ridge import tried
+from frivkit.units.moments import Float64Array
 
 POINTS = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 """Foretold errors at which refits are made."""
@@ -52,7 +52,7 @@ def _bent(calibration: Calibration, ranking: Ranking) -> Ranking:
     points, lost = (np.array(each) for each in zip(*sorted(found.items()), strict=True))
     ratio = np.log(np.maximum(lost, LEAST) / points)
     at = np.log(np.maximum(ranking.errors, LEAST))
-    errors: Array = ranking.errors * np.exp(np.interp(at, np.log(points), ratio))
+    errors: Float64Array = ranking.errors * np.exp(np.interp(at, np.log(points), ratio))
     return replace(ranking, errors=np.maximum.accumulate(errors))
 
 

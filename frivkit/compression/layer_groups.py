@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.linear_consumers import Array, ConsumerInput, LinearConsumer, slots_of
+from frivkit.compression.linear_consumers import ConsumerInput, LinearConsumer, slots_of
 from frivkit.compression.patch_moments import PatchMoments
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.units.elimination import RIDGE, Term
+from frivkit.units.moments import Float64Array
 
 LEAN = 4e-3
 """Ridge of the ranking for as many units as rows, as a share of the mean variance of a unit.
@@ -42,11 +43,11 @@ class LayerGroup:
     groups: NDArray[np.intp]
     members: Mapping[str, NDArray[np.intp]]
     terms: tuple[Term, ...]
-    written: Array
+    written: Float64Array
     ridge: float
 
     @property
-    def covariance(self) -> Array:
+    def covariance(self) -> Float64Array:
         """The covariance of groups, summed over what reads them after each is scaled alike."""
         count = len(self.groups)
         total = np.zeros((count, count))
@@ -121,7 +122,7 @@ def find_layer_groups(
 
 def _units(
     linear_consumer: LinearConsumer, patch_moments: PatchMoments
-) -> tuple[NDArray[np.intp], Array, Array]:
+) -> tuple[NDArray[np.intp], Float64Array, Float64Array]:
     """Return the group of each unit, the covariance of units, and what outputs make of them.
 
     The covariance is the mean over the columns of a unit.  The readers are a root of the matrix of
@@ -141,7 +142,7 @@ def _units(
     return group_ids, covariance, vectors * np.sqrt(np.maximum(values, 0.0))
 
 
-def _written(model: Model, pruning_graph: PruningGraph) -> Array:
+def _written(model: Model, pruning_graph: PruningGraph) -> Float64Array:
     """Return the sum of squares of the weights that write each group, shape (groups,)."""
     total = np.zeros(pruning_graph.groups.count)
     for node in model.graph:

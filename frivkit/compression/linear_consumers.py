@@ -16,8 +16,7 @@ from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.site_map import SiteMap
-
-Array = NDArray[np.float64]
+from frivkit.units.moments import Float64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +78,12 @@ class LinearConsumer:
 
     consumer: Consumer
     source: ConsumerInput
-    matrix: Array
-    bias: Array
+    matrix: Float64Array
+    bias: Float64Array
     group_ids: NDArray[np.intp]
     output_groups: NDArray[np.intp]
     shape: tuple[int, ...]
-    output_scale: Array
+    output_scale: Float64Array
     error_tensor: str
     residual_input: str | None
     has_bias_freedom: bool
@@ -112,7 +111,7 @@ class LinearConsumer:
             shape=tuple(shape),
         )
 
-    def weight(self, matrix: Array, columns: NDArray[np.bool_]) -> NDArray[Any]:
+    def weight(self, matrix: Float64Array, columns: NDArray[np.bool_]) -> NDArray[Any]:
         """Return the weight as the narrowed node holds it.
 
         Args:
@@ -244,7 +243,7 @@ def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
     return inner if not found and shape[consumer.axis - 1] % inner == 0 else 1
 
 
-def _bias(node: ir.Node, consumer: Consumer) -> Array | None:
+def _bias(node: ir.Node, consumer: Consumer) -> Float64Array | None:
     """Return a constant bias with one number an output, None where there is none."""
     if consumer.bias is None:
         return None
@@ -265,7 +264,7 @@ def _computed_bias(node: ir.Node, consumer: Consumer) -> bool:
     return third is not None and consumer.bias is None
 
 
-def _behind(node: ir.Node, outputs: int, batch: int | None) -> tuple[Array, str, str | None]:
+def _behind(node: ir.Node, outputs: int, batch: int | None) -> tuple[Float64Array, str, str | None]:
     """Follow outputs through what scales them to the sum that they are added to, if there is one.
 
     In a residual network an error matters beside the whole stream that it is added to, not beside

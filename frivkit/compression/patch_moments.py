@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.linear_consumers import Array, ConsumerInput
+from frivkit.compression.linear_consumers import ConsumerInput
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
@@ -18,7 +18,7 @@ from frivkit.progress import Progress
 from frivkit.runtime.memory import batch_size
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
-from frivkit.units.moments import Moments
+from frivkit.units.moments import Float64Array, Moments
 
 VALIDATION_SHARE = 5
 """Every so manieth example is kept apart, to choose the strength of ridges by."""
@@ -270,7 +270,7 @@ class _Adding:
         # With few rows directions that no row has are told from others by rounding alone.
         self._type = np.float64 if rows < FLAT * source.columns else np.float32
         self._apart = examples >= 2 * VALIDATION_SHARE
-        self._shift: Array | None = None
+        self._shift: Float64Array | None = None
         self._parts: dict[bool, _Part] = {}
 
     def add(self, rows: NDArray[np.float32], first: int, count: int) -> None:
@@ -327,7 +327,7 @@ class _Part:
         if enough or 4 * self._waiting_rows * rows.shape[1] >= ROWS_BYTES:
             self._sum()
 
-    def moments(self, shift: Array) -> Moments:
+    def moments(self, shift: Float64Array) -> Moments:
         """Return the moments of all rows."""
         self._sum()
         return Moments(self._count, shift, self._total, self._gram)

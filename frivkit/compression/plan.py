@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, LinearConsumer
+from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.ridge import Fit, fit, sliced
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
@@ -17,6 +17,7 @@ from frivkit.graph.model import parameters
 from frivkit.graph.surgery.factorize import factorize
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.graph.surgery.set_weights import set_weights
+from frivkit.units.moments import Float64Array
 
 Resource = Literal["macs", "params", "units"]
 """What a budget is a share of."""
@@ -38,9 +39,9 @@ class Factors:
     """
 
     linear_consumer: LinearConsumer
-    first: Array
-    second: Array
-    bias: Array | None
+    first: Float64Array
+    second: Float64Array
+    bias: Float64Array | None
     error: float | None
 
     @property
@@ -129,7 +130,7 @@ def apply_plan(calibration: Calibration, plan: Plan) -> ir.Model:
     return factorize(model, halves) if halves else model
 
 
-def _halves(each: Factors) -> tuple[Array, Array, Array | None]:
+def _halves(each: Factors) -> tuple[Float64Array, Float64Array, Float64Array | None]:
     return each.first, each.second, each.bias
 
 

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.layer_groups import LayerGroup
-from frivkit.compression.linear_consumers import Array
 from frivkit.errors import PluginError
 from frivkit.graph.layout import NO_GROUP
 from frivkit.units.elimination import errors_along
+from frivkit.units.moments import Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +25,7 @@ class Ranking:
 
     sites: tuple[str, ...]
     order: NDArray[np.intp]
-    errors: Array
+    errors: Float64Array
 
 
 def ranked(layer_group: LayerGroup, places: NDArray[np.int64]) -> Ranking:

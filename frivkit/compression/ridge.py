@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.linear_consumers import Array, LinearConsumer
+from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.patch_moments import PatchMoments
+from frivkit.units.moments import Float64Array
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)
 """Ridges that are tried, as shares of the mean variance of a column."""
@@ -34,8 +35,8 @@ class Fit:
 
     linear_consumer: LinearConsumer
     columns: NDArray[np.bool_]
-    matrix: Array
-    bias: Array | None
+    matrix: Float64Array
+    bias: Float64Array | None
     ridge: float
     error: float | None
 
@@ -72,7 +73,7 @@ def tried(
     patch_moments: PatchMoments,
     columns: NDArray[np.bool_],
     strengths: Sequence[float] = STRENGTHS,
-) -> tuple[float, Array, Array]:
+) -> tuple[float, Float64Array, Float64Array]:
     """Find the ridge that does best on the examples kept apart, fitted to the others.
 
     Args:
@@ -105,7 +106,7 @@ def sliced(linear_consumer: LinearConsumer, columns: NDArray[np.bool_]) -> Fit:
 
 def _first_two(
     linear_consumer: LinearConsumer, patch_moments: PatchMoments, *, fitted: bool
-) -> tuple[Array, Array]:
+) -> tuple[Float64Array, Float64Array]:
     """Return mean and covariance; behind overlapping patches zero and the second moment."""
     moments = patch_moments.fitted if fitted else patch_moments.whole
     if linear_consumer.has_bias_freedom:
@@ -113,19 +114,25 @@ def _first_two(
     return np.zeros(moments.units), moments.covariance + np.outer(moments.mean, moments.mean)
 
 
-def _about(linear_consumer: LinearConsumer, patch_moments: PatchMoments, mean: Array) -> Array:
+def _about(
+    linear_consumer: LinearConsumer, patch_moments: PatchMoments, mean: Float64Array
+) -> Float64Array:
     """Return the second moment of the examples kept apart about the mean that is fitted with."""
     held = patch_moments.validation
     if held is None:
         raise ValueError("no examples were kept apart")
     step = held.mean - (mean if linear_consumer.has_bias_freedom else 0.0)
-    second: Array = held.covariance + np.outer(step, step)
+    second: Float64Array = held.covariance + np.outer(step, step)
     return second
 
 
 def solve(
-    covariance: Array, columns: NDArray[np.bool_], strength: float, cross: Array, original: Array
-) -> Array:
+    covariance: Float64Array,
+    columns: NDArray[np.bool_],
+    strength: float,
+    cross: Float64Array,
+    original: Float64Array,
+) -> Float64Array:
     """Solve for the matrix of the columns that stay.
 
     Args:
@@ -142,7 +149,7 @@ def solve(
     inner = covariance[np.ix_(columns, columns)]
     inner[np.diag_indices_from(inner)] += floor
     right = cross + floor * original[columns]
-    solved: Array = cho_solve(cho_factor(inner, overwrite_a=True, check_finite=False), right)
+    solved: Float64Array = cho_solve(cho_factor(inner, overwrite_a=True, check_finite=False), right)
     return solved
 
 

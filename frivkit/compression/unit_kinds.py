@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, LinearConsumer
+from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.plan import Keep, group_flags
 from frivkit.units.elimination import reconstruct
+from frivkit.units.moments import Float64Array
 
 PRUNABLE = 0.01
 """Share of the variance of what a reader makes that all prunable units together may cost it."""
@@ -85,7 +86,7 @@ def _droppable(calibration: Calibration, leaving: NDArray[np.intp]) -> NDArray[n
 
 def _zeroed(
     calibration: Calibration, linear_consumer: LinearConsumer, leaving: NDArray[np.intp]
-) -> Array:
+) -> Float64Array:
     """Return what setting groups to zero costs a reader: summed over a set, its squared error."""
     patch_moments = calibration.patch_moments[linear_consumer.source]
     variance = calibration.variances.get(linear_consumer.error_tensor, 0.0)

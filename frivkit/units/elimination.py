@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from frivkit.graph.layout import NO_GROUP
 from frivkit.units.masks import keep_mask
+from frivkit.units.moments import Float64Array
 
-Array = NDArray[np.float64]
 RIDGE = 1e-6
 """Share of the mean variance that is added to each unit's: what float32 sums cannot tell from 0."""
 SHRINK = 0.75
@@ -35,7 +35,7 @@ class Elimination:
     """
 
     order: NDArray[np.int64]
-    errors: Array
+    errors: Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,13 +51,15 @@ class Term:
         weight: What the squared error is multiplied by.
     """
 
-    covariance: Array
-    readers: Array | None
+    covariance: Float64Array
+    readers: Float64Array | None
     groups: NDArray[np.intp]
     weight: float = 1.0
 
 
-def eliminate(covariance: Array, readers: Array | None = None, ridge: float = RIDGE) -> Elimination:
+def eliminate(
+    covariance: Float64Array, readers: Float64Array | None = None, ridge: float = RIDGE
+) -> Elimination:
     """Find the order in which the units of one layer can leave.
 
     Args:
@@ -105,7 +107,9 @@ def eliminate_together(terms: Sequence[Term], ridge: float = RIDGE) -> Eliminati
     return Elimination(np.array(order, np.int64), np.array(errors))
 
 
-def errors_along(terms: Sequence[Term], order: NDArray[np.int64], ridge: float = RIDGE) -> Array:
+def errors_along(
+    terms: Sequence[Term], order: NDArray[np.int64], ridge: float = RIDGE
+) -> Float64Array:
     """Return the least-squares error after each group of an order has left.
 
     The order may come from anywhere, so that ways to rank units are compared by one measure.
@@ -139,18 +143,18 @@ def errors_along(terms: Sequence[Term], order: NDArray[np.int64], ridge: float =
         made = _made(term)[by]
         added = solve_triangular(root, made, lower=True, check_finite=False)
         np.add.at(costs, when[by][gone], term.weight * (added[gone] ** 2).sum(axis=1))
-    errors: Array = np.cumsum(costs)
+    errors: Float64Array = np.cumsum(costs)
     return errors
 
 
-def _regular(term: Term, ridge: float) -> Array:
+def _regular(term: Term, ridge: float) -> Float64Array:
     """Return the covariance with a ridge."""
     floor = ridge * float(term.covariance.diagonal().mean()) or 1.0  # nothing varies
-    regular: Array = term.covariance + floor * np.eye(len(term.covariance))
+    regular: Float64Array = term.covariance + floor * np.eye(len(term.covariance))
     return regular
 
 
-def _made(term: Term) -> Array:
+def _made(term: Term) -> Float64Array:
     """Return the covariance of the units with what is made of them."""
     return term.covariance if term.readers is None else term.covariance @ term.readers
 
@@ -165,7 +169,7 @@ class _Working:
         self._groups, self._weight = term.groups.copy(), term.weight
         self._left = np.ones(units, np.bool_)
 
-    def add_costs(self, costs: Array) -> None:
+    def add_costs(self, costs: Float64Array) -> None:
         """Add what the loss of each group would cost; one of several units costs their sum."""
         free = self._groups != NO_GROUP
         squares = np.einsum("ij,ij->i", self._fitted, self._fitted)
@@ -208,13 +212,13 @@ class LinearReconstruction:
         unexplained: The variance of each unit that is left unexplained, shape (units,).
     """
 
-    matrix: Array
-    bias: Array
-    unexplained: Array
+    matrix: Float64Array
+    bias: Float64Array
+    unexplained: Float64Array
 
 
 def reconstruct(
-    mean: Array, covariance: Array, keep: NDArray[np.bool_], ridge: float = RIDGE
+    mean: Float64Array, covariance: Float64Array, keep: NDArray[np.bool_], ridge: float = RIDGE
 ) -> LinearReconstruction:
     """Predict the units that left from those that stay.
 
@@ -248,7 +252,7 @@ def reconstruct(
 
 
 def largest_removable(
-    mean: Array, covariance: Array, elimination: Elimination, tolerance: float
+    mean: Float64Array, covariance: Float64Array, elimination: Elimination, tolerance: float
 ) -> NDArray[np.bool_]:
     """Choose the units that stay so that at most a share of the layer's variance is unexplained.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from frivkit.cache import Entry, Writer
 
-Array = NDArray[np.float64]
+Float64Array = NDArray[np.float64]
 NEGLIGIBLE = 1e-9
 """Share of the second moment about the shift below which a variance is what rounding left.
 
@@ -33,12 +33,12 @@ class Moments:
     """
 
     count: int
-    shift: Array
-    total: Array
-    gram: Array
+    shift: Float64Array
+    total: Float64Array
+    gram: Float64Array
 
     @classmethod
-    def of(cls, rows: NDArray[np.floating], shift: Array | None = None) -> "Moments":
+    def of(cls, rows: NDArray[np.floating], shift: Float64Array | None = None) -> "Moments":
         """Take the moments of a matrix.
 
         Args:
@@ -66,26 +66,26 @@ class Moments:
         return bool(np.isfinite(self.total).all() and np.isfinite(self.gram).all())
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float64Array:
         """The mean of each unit, shape (units,)."""
-        mean: Array = self.shift + self.total / self.count
+        mean: Float64Array = self.shift + self.total / self.count
         return mean
 
     @property
-    def covariance(self) -> Array:
+    def covariance(self) -> Float64Array:
         """The population covariance (divided by the count), shape (units, units).
 
         Symmetric to the bit; a variance that rounding made negative is 0.
         """
         offset = self.total / self.count
-        covariance: Array = self.gram / self.count
+        covariance: Float64Array = self.gram / self.count
         covariance -= np.outer(offset, offset)
         covariance = (covariance + covariance.T) / 2
         np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
         return covariance
 
     @property
-    def variance(self) -> Array:
+    def variance(self) -> Float64Array:
         """The population variance of each unit, exactly 0 for one that never changes.
 
         Shape (units,).
@@ -108,7 +108,7 @@ class Moments:
                 self.gram + moved.gram,
             )
 
-    def about(self, shift: Array) -> "Moments":
+    def about(self, shift: Float64Array) -> "Moments":
         """Return the same moments about another shift (Chan, Golub and LeVeque 1983)."""
         step = self.shift - shift
         with np.errstate(over="ignore", invalid="ignore"):  # told by ``finite``
@@ -117,7 +117,7 @@ class Moments:
             return Moments(self.count, shift, self.total + self.count * step, gram)
 
 
-def settled(second: Array, offset: Array) -> Array:
+def settled(second: Float64Array, offset: Float64Array) -> Float64Array:
     """Return variances without what rounding leaves of those that are 0.
 
     Args:

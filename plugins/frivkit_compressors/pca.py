@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, LinearConsumer
+from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.method import Allocation, Ranker
 from frivkit.compression.patch_moments import PatchMoments
 from frivkit.compression.plan import Factors, Plan, Resource, amount, keep_all
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.graph.cost import node_cost
 from frivkit.graph.names import node_label
+from frivkit.units.moments import Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +32,11 @@ class _Directions:
     """
 
     linear_consumer: LinearConsumer
-    basis: Array
-    lost: Array
-    share: Array | None
+    basis: Float64Array
+    lost: Float64Array
+    share: Float64Array | None
     macs: int | None
-    mean: Array
+    mean: Float64Array
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -192,7 +193,9 @@ def _highest(linear_consumer: LinearConsumer) -> int:
     return int((columns * outputs - 1) // (columns + outputs))
 
 
-def _made(linear_consumer: LinearConsumer, patch_moments: PatchMoments) -> tuple[Array, Array]:
+def _made(
+    linear_consumer: LinearConsumer, patch_moments: PatchMoments
+) -> tuple[Float64Array, Float64Array]:
     """Return the covariance of outputs on the examples fitted to, and on those kept apart."""
     fitted = patch_moments.fitted
     mean = fitted.mean if linear_consumer.has_bias_freedom else np.zeros(fitted.units)

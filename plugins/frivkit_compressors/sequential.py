@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, ConsumerInput
+from frivkit.compression.linear_consumers import ConsumerInput
 from frivkit.compression.patch_moments import (
     FLAT,
     VALIDATION_SHARE,
@@ -34,6 +34,7 @@ from frivkit.data.subset import Subset
 from frivkit.graph.cost import macs
 from frivkit.graph.names import node_label
 from frivkit.runtime.memory import batch_size
+from frivkit.units.moments import Float64Array
 from frivkit_compressors.rounds import ROUNDS, into_relu
 
 FIRM = (*STRENGTHS, 1e2, 1e3)
@@ -235,8 +236,8 @@ class _Products:
         self._has_bias_freedom = has_bias_freedom
 
     def solutions(
-        self, targets: Rows, strengths: tuple[float, ...], original: Array
-    ) -> Iterator[tuple[Array, Array]]:
+        self, targets: Rows, strengths: tuple[float, ...], original: Float64Array
+    ) -> Iterator[tuple[Float64Array, Float64Array]]:
         """Return matrix and bias for each strength of the ridge, which pulls towards a matrix."""
         mean = targets.mean(axis=0, dtype=np.float64) * self._has_bias_freedom
         about = (targets - mean.astype(np.float32)).astype(self._about.dtype)
