@@ -7,6 +7,7 @@ import re
 import subprocess
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -290,6 +291,14 @@ def test_links_between_documents_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
         if not re.match(r"[a-z]+:", link):
             assert (page.parent / link).exists(), link
+
+
+def test_types_of_the_glossary_exist():
+    rows = re.findall(r"^\| .* \| (.*) \|$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([a-z_]+(?:\.\w+)+)`", row)]
+    assert len(named) > 50
+    for name in named:
+        assert resolve_name(f"frivkit.{name}") is not None
 
 
 def test_fragments_are_well_formed():

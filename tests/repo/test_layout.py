@@ -1,6 +1,7 @@
 """The shape of the source tree: sizes, names, docstrings and who may import whom."""
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 from statistics import median
@@ -11,6 +12,12 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = sorted([*(ROOT / "frivkit").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")])
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+FOLDERS = sorted(
+    path.parent.relative_to(ROOT / "frivkit").as_posix()
+    for path in (ROOT / "frivkit").glob("*/**/__init__.py")
+)
+OWN_TESTS = {"cli": "tests/cli", "testing/laws": "tests/laws"}
+"""Folders of ``frivkit/`` whose tests are not in ``tests/unit``."""
 PLUGINS = {path.parent.name for path in (ROOT / "plugins").glob("*/plugin.py")}
 
 
@@ -55,7 +62,29 @@ def test_plugin_module_imports_hook_specs_only_and_holds_hooks_only(path):
 
 def test_import_contracts_cover_every_plugin():
     (core,) = (each for each in LINTER["contracts"] if each["type"] == "forbidden")
-    (mutual,) = (each for each in LINTER["contracts"] if each["type"] == "independence")
+    (mutual,) = (
+        each
+        for each in LINTER["contracts"]
+        if each["type"] == "independence" and PLUGINS & set(each["modules"])
+    )
     assert set(LINTER["root_packages"]) == {"frivkit", *PLUGINS}
     assert set(core["forbidden_modules"]) == PLUGINS
     assert set(mutual["modules"]) == PLUGINS
+
+
+def test_every_folder_has_its_line_in_the_page_on_architecture():
+    page = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| `frivkit/([\w/]+)/` \| (\S.*) \|$", page, re.MULTILINE)
+    assert sorted(folder for folder, _ in rows) == FOLDERS
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_folder_has_its_folder_of_tests(folder):
+    tests = ROOT / OWN_TESTS.get(folder, f"tests/unit/{folder}")
+    assert list(tests.rglob("test_*.py")), f"{tests.relative_to(ROOT)} has no tests"
+
+
+def test_every_folder_of_unit_tests_is_of_a_folder():
+    tests = ROOT / "tests/unit"
+    folders = {path.parent.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")}
+    assert folders <= set(FOLDERS) | {"."}
