@@ -35,7 +35,7 @@ def compression_document(
             **dict.fromkeys(("thin", "agreement", "accuracy", "outputs", "latency")),
         }
         if found.verification is None
-        else verification_document(found.verification, clock, request.seed)
+        else verification_document(found.verification, clock, request.execution.seed)
     )
     return {
         "schema": "frivkit.compression/1",
@@ -63,7 +63,7 @@ def compression_document(
         },
         **{key: shared[key] for key in ("agreement", "accuracy", "outputs", "latency")},
         "warnings": _warnings(found, request),
-        "provenance": provenance(clock, request.seed, loaded),
+        "provenance": provenance(clock, request.execution.seed, loaded),
     }
 
 
