@@ -281,6 +281,22 @@ def test_links_between_documents_lead_somewhere(page):
             assert (page.parent / link).exists(), link
 
 
+CONTRIBUTING = (ROOT / "docs/contributing.md").read_text()
+
+
+def test_contributing_names_where_each_hook_is_filled():
+    table = CONTRIBUTING.partition("## Where to add\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [a-z][a-z ]* \| .* \| (?:`(\w+)`|none) \| `.* \|$", table, re.MULTILINE)
+    assert sorted(filter(None, rows)) == sorted(hooks())
+
+
+def test_places_that_contributing_names_exist():
+    named = re.findall(r"`((?:frivkit|plugins|tests|docs)/[^`]*)`", CONTRIBUTING)
+    places = [each for each in named if "NAME" not in each]
+    assert len(places) > 30
+    assert [each for each in places if not (ROOT / each).exists()] == []
+
+
 def test_types_of_the_glossary_exist():
     rows = re.findall(r"^\| .* \| (.*) \|$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`([a-z_]+(?:\.\w+)+)`", row)]
