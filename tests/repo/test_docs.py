@@ -274,11 +274,20 @@ def test_readme_shows_how_to_try_and_how_to_test():
     assert {"demo", "test"} <= set(shown)
 
 
+def anchors(page: Path) -> set[str]:
+    """Return what a link into a page may name: its headings, as GitHub writes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(page):
-    for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+    for link, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
         if not re.match(r"[a-z]+:", link):
-            assert (page.parent / link).exists(), link
+            target = page.parent / link if link else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
 
 
 CONTRIBUTING = (ROOT / "docs/contributing.md").read_text()
