@@ -10,7 +10,7 @@ from frivkit.graph.cost import macs
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, magnitude, number, percent, readable, short, span
-from frivkit.verification.verify import ModelFacts, Verification, is_noise
+from frivkit.verification.verification import ModelFacts, Verification, is_noise
 
 WIDTH = 80
 NAME = 26
@@ -36,7 +36,7 @@ def verification_document(found: Verification, clock: Clock, seed: int) -> dict[
             "same": agreement.same,
             "undefined": comparison.undefined,
             "labels_in_largest_class": comparison.largest_class,
-            "data": found.data.spec,
+            "data": found.data.description,
             "data_sha256": found.data.digest,
         },
         "accuracy": accuracy and {"before": accuracy[0], "after": accuracy[1]},

@@ -23,6 +23,7 @@ from frivkit.cli import main
 from frivkit.data import open_data
 from frivkit.errors import FrivkitError, ModelError
 from frivkit.measure.pipeline import Request, load_model
+from frivkit.runtime.execution import Execution
 from tests import handmade, nets
 
 ROOT = Path(__file__).parents[2]
@@ -517,9 +518,11 @@ import resource
 from pathlib import Path
 from frivkit.activations import write_activations
 from frivkit.measure.pipeline import Request
+from frivkit.runtime.execution import Execution
 
 for n in (64, 3000):
-    request = Request(Path("wide.onnx"), data=f"gaussian?n={n}", execution=Execution(memory=32 << 20))
+    execution = Execution(memory=32 << 20)
+    request = Request(Path("wide.onnx"), data=f"gaussian?n={n}", execution=execution)
     print(write_activations(request, Path(f"{n}.h5")).bytes)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

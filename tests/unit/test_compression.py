@@ -332,7 +332,8 @@ def test_weights_in_nodes_count_in_a_budget_of_parameters(tmp_path):
     request = Request(path, data=write_data(tmp_path / "x.npz", 8))
     made = compress(request, tmp_path / "thin.onnx", Budget("params", 0.6))
     assert (
-        made.verification.thin.model.parameters <= 0.6 * made.verification.original.model.parameters
+        made.verification.compressed.model.parameters
+        <= 0.6 * made.verification.original.model.parameters
     )
 
 

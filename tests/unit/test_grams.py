@@ -180,7 +180,8 @@ def test_groups_are_runs_of_consecutive_examples(tmp_path):
     np.savez(tmp_path / "d.npz", x=x)
     data = open_data(f"npz:{tmp_path / 'd.npz'}", model.inputs)
     parts = accumulate_moments(
-        model, find_sites(model).sites, MAP, data, Execution(memory=1 << 26, threads=1), groups=4, exact=True,
+        model, find_sites(model).sites, MAP, data, Execution(memory=1 << 26, threads=1),
+        groups=4, exact=True,
     )["u"]  # fmt: skip
     assert len(parts) == 4
     ends = np.cumsum([part.count for part in parts])
