@@ -286,7 +286,7 @@ def activations(
         ModelError: the model cannot be read or run.
         DataError: the data cannot be read or do not fit.
     """
-    from frivkit.activations import write_activations
+    from frivkit.activation_files import write_activations
 
     request = request_of(
         "activations",

@@ -50,7 +50,7 @@ def command(
 
     What is interrupted goes on with the next run.  Plain h5py reads the file.
     """
-    from frivkit.activations import write_activations
+    from frivkit.activation_files import write_activations
     from frivkit.cache import format_size
     from frivkit.errors import UsageError
 

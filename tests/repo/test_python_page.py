@@ -27,6 +27,12 @@ def test_public_names_are_there():
         assert getattr(frivkit, name) is not None
 
 
+def test_no_public_name_is_that_of_a_folder():
+    """An import of the folder would put the module in the place of the function."""
+    parts = {path.stem for path in (ROOT / "frivkit").iterdir()}
+    assert parts & set(frivkit.__all__) == set()
+
+
 def test_blocks_of_the_page_run(tmp_path, monkeypatch):
     """Run them from top to bottom where ``model.onnx`` and ``examples.npz`` are (arrays x, y)."""
     model, data = small_cnn().write(tmp_path)

@@ -11,8 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from frivkit.activations.file import Part, is_sound, read_key, sync
-from frivkit.activations.plan import key_of, layer_path, plan_of
+from frivkit.activation_files.file import Part, is_sound, read_key, sync
+from frivkit.activation_files.plan import key_of, layer_path, plan_of
 from frivkit.cache import format_size
 from frivkit.data import Batch
 from frivkit.errors import FrivkitError, ModelError, UsageError
