@@ -78,6 +78,13 @@ def test_every_folder_has_its_line_in_the_page_on_architecture():
     assert sorted(folder for folder, _ in rows) == FOLDERS
 
 
+def test_every_module_beside_the_folders_has_its_line_there_too():
+    page = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+\.py)` \| \S.* \|$", page, re.MULTILINE)
+    modules = {path.name for path in (ROOT / "frivkit").glob("*.py")}
+    assert set(rows) == modules - {"__init__.py", "__main__.py"}
+
+
 def test_every_folder_has_its_folder_of_tests():
     tests = {folder: OWN_TESTS.get(folder, f"tests/unit/{folder}") for folder in FOLDERS}
     empty = [each for each in tests.values() if not list((ROOT / each).rglob("test_*.py"))]
