@@ -78,6 +78,16 @@ def test_every_folder_has_its_line_in_the_page_on_architecture():
     assert sorted(folder for folder, _ in rows) == FOLDERS
 
 
+@pytest.mark.parametrize("container", ["frivkit", "frivkit.graph"])
+def test_floors_are_those_of_the_contracts(container):
+    (contract,) = (each for each in LINTER["contracts"] if each.get("containers") == [container])
+    page = (ROOT / "docs/architecture.md").read_text()
+    folder = container.replace(".", "/")
+    (line,) = re.findall(rf"^  The floors of `{folder}/` from the top: (.*)$", page, re.MULTILINE)
+    floors = [set(re.findall(r"`(\w+)`", floor)) for floor in line.split(";")]
+    assert floors == [set(layer.split(" : ")) for layer in contract["layers"]]
+
+
 def test_every_module_beside_the_folders_has_its_line_there_too():
     page = (ROOT / "docs/architecture.md").read_text()
     rows = re.findall(r"^\| `(\w+\.py)` \| \S.* \|$", page, re.MULTILINE)
