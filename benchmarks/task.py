@@ -62,13 +62,13 @@ class Task:
 
     def study(self, watch: "Stopwatch") -> Study:
         """Open a study of the layers, from the files on."""
-        asked = request(Path(self.model), f"npz:{self.data}", "map")
-        asked = replace(
-            asked,
+        requested = request(Path(self.model), f"npz:{self.data}", "map")
+        requested = replace(
+            requested,
             layers=(self.layer,) if self.layer else (),
-            execution=replace(asked.execution, progress=watch),
+            execution=replace(requested.execution, progress=watch),
         )
-        return open_study(asked)[0]
+        return open_study(requested)[0]
 
 
 class Stopwatch(Silent):

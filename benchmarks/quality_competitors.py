@@ -1,14 +1,14 @@
-"""The sides of the quality benchmark: what each is called, and how it writes a thinner file."""
+"""The competitors of the quality benchmark: their names, and how each writes a compressed file."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from benchmarks import onnxsimside, torchpruningside
-from benchmarks.dial import Dial, OutOfReach
-from benchmarks.judging import amounts, request
-from benchmarks.subjects import Kind, Subject
+from benchmarks import onnxsim_competitor, torch_pruning_competitor
+from benchmarks.networks import Kind, Subject
+from benchmarks.ratio_search import OutOfReach, RatioSearch
+from benchmarks.scoring import amounts, request
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.plan import apply_plan
@@ -17,11 +17,10 @@ from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import load_model, named_data
-from frivkit.progress import Silent
 from frivkit.runtime.shape_probe import infer_shapes_by_running
 
 Write = Callable[[Subject, float, Path], None]
-"""Writes the file that a rival makes at a ratio."""
+"""Writes the file of another tool at a ratio."""
 
 FRIVKIT = {
     "frivkit": Method(),
@@ -32,23 +31,23 @@ FRIVKIT = {
     "interpolative decomposition (ours)": Method("select", "cholesky", "ridge", "uniform"),
     "Gram-ridge compensation (ours)": Method("select", "norm", "ridge", "uniform"),
 }
-"""By what frivkit makes a network thinner, by the name of the side; the last two are our own
-implementations of what others published."""
+"""The methods of frivkit by the name of the competitor; the last two are our own implementations of
+published methods of others."""
 
-_L2, _WANDA = (partial(onnxsimside.pruned, wanda=wanda) for wanda in (False, True))
+_L2, _WANDA = (partial(onnxsim_competitor.pruned, wanda=wanda) for wanda in (False, True))
 
-RIVALS: dict[str, Write] = {
+OTHER_TOOLS: dict[str, Write] = {
     "onnxsim L2": partial(_L2, together=False),
     "onnxsim L2, all layers together": partial(_L2, together=True),
     "onnxsim Wanda": partial(_WANDA, together=False),
     **{
         f"Torch-Pruning {importance}": partial(
-            torchpruningside.pruned, importance=importance, together=False
+            torch_pruning_competitor.pruned, importance=importance, together=False
         )
         for importance in ("magnitude", "Taylor", "random")
     },
     "Torch-Pruning magnitude, all layers together": partial(
-        torchpruningside.pruned, importance="magnitude", together=True
+        torch_pruning_competitor.pruned, importance="magnitude", together=True
     ),
 }
 
@@ -56,10 +55,10 @@ WIDTHS = {
     "Torch-Pruning Taylor": "Torch-Pruning magnitude",
     "Torch-Pruning random": "Torch-Pruning magnitude",
 }
-"""Sides that leave as many channels at a ratio as another, whose ratio is therefore theirs."""
+"""Competitors that keep as many channels at a ratio as another, whose ratio they therefore use."""
 
 FEW = 8
-"""Examples on which ratios are tried: how many channels leave does not hang on examples."""
+"""Examples on which ratios are tried; they do not influence the number of removed channels."""
 
 REFITTED = {
     "onnxsim L2": "onnxsim L2 + finetune",
@@ -68,16 +67,19 @@ REFITTED = {
 }
 
 
-SIDES = (*FRIVKIT, *(name for rival in RIVALS for name in (rival, REFITTED.get(rival)) if name))
-"""All sides, in the order of the tables."""
+COMPETITORS = (
+    *FRIVKIT,
+    *(name for rival in OTHER_TOOLS for name in (rival, REFITTED.get(rival)) if name),
+)
+"""All competitors, in the order of the tables."""
 
 
 class Absent(Exception):  # noqa: N818  # a finding, and no error
-    """A network or budget that a side does not take; the message says why."""
+    """A network or budget that a competitor does not accept; the message says why."""
 
 
-class Contenders:
-    """All sides for one subject.
+class QualityCompetitors:
+    """All competitors for one subject.
 
     Args:
         subject: The network.
@@ -89,16 +91,16 @@ class Contenders:
 
     def __init__(self, subject: Subject, folder: Path) -> None:
         self._subject, self._folder = subject, folder
-        self._dials: dict[str, Dial] = {}
+        self._searches: dict[str, RatioSearch] = {}
         self._bases: dict[tuple[str, str, str], Basis] = {}
         self.whole = amounts(subject, subject.model)
 
     def write(self, side: str, kind: Kind, level: float) -> Path:
-        """Write a side's file under a budget.
+        """Write the file of a competitor under a budget.
 
         Raises:
-            Absent: the side does not take such a network or budget.
-            OutOfReach: the side cannot meet the budget.
+            Absent: the competitor does not accept such a network or budget.
+            OutOfReach: the competitor cannot meet the budget.
         """
         path = self._folder / "thin.onnx"
         if side in FRIVKIT:
@@ -109,21 +111,21 @@ class Contenders:
         base = next((rival for rival, refitted in REFITTED.items() if refitted == side), side)
         if base.startswith("Torch-Pruning") and self._subject.net is None:
             raise Absent("no torch network")
-        ratio = self._dial(WIDTHS.get(base, base)).ratio(kind, level)
-        RIVALS[base](self._subject, ratio, path)
+        ratio = self._search(WIDTHS.get(base, base)).ratio(kind, level)
+        OTHER_TOOLS[base](self._subject, ratio, path)
         if side in REFITTED.values():
-            onnxsimside.refitted(self._subject, path)
+            onnxsim_competitor.refitted(self._subject, path)
         return path
 
-    def _dial(self, rival: str) -> Dial:
-        if rival not in self._dials:
+    def _search(self, rival: str) -> RatioSearch:
+        if rival not in self._searches:
             few = replace(self._subject, few=FEW)
-            write = partial(RIVALS[rival], few)
-            self._dials[rival] = Dial(write, few, self._folder / "tried.onnx")
-        return self._dials[rival]
+            write = partial(OTHER_TOOLS[rival], few)
+            self._searches[rival] = RatioSearch(write, few, self._folder / "tried.onnx")
+        return self._searches[rival]
 
     def _compress(self, method: Method, kind: Kind, level: float, path: Path) -> None:
-        """Do what ``frivkit compress`` does, but for its proof, which every side gets alike.
+        """Compress as ``frivkit compress`` does; its verification is left to the benchmark.
 
         All budgets are met from one calibration.
         """
@@ -142,10 +144,10 @@ class Contenders:
 
     @cached_property
     def _calibration(self) -> Calibration:
-        asked = request(self._subject)
-        model = load_model(asked)
-        data, _ = named_data(asked, model)
-        model = infer_shapes_by_running(model, asked.device, data)
+        requested = request(self._subject)
+        model = load_model(requested)
+        data, _ = named_data(requested, model)
+        model = infer_shapes_by_running(model, requested.execution.placement, data)
         output = model.output(None)
-        run = Run(data, output, asked.device, asked.memory, asked.seed, Silent())
+        run = Run(data, output, requested.execution)
         return calibrate(model, find_sites(model, None), run)
