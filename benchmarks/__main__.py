@@ -65,16 +65,7 @@ def run(
         Name of the part, and when, how and what was measured.
     """
     # only now, for these import numpy and torch, which read the environment that was made even
-    from benchmarks import (
-        batches,
-        entries,
-        moments,
-        prunability,
-        quality,
-        rows,
-        suffix,
-        time_profile,
-    )
+    from benchmarks import batches, entries, moments, prunability, quality, rows, spent, suffix
 
     rounds, small = (1, {"repeats": 1, "levels": 3}) if quick else (rounds, {})
     work: dict[str, Callable[[Path], object]] = {
@@ -84,7 +75,7 @@ def run(
         "rows": lambda at: rows.measure(at, rounds, 1 / 20 if quick else 1),
         "batches": lambda at: batches.measure(at, rounds, 1 / 8 if quick else 1),
         "entries": lambda at: entries.measure(at, rounds, 16 if quick else 2048),
-        "spent": lambda at: time_profile.measure(at, **small),
+        "spent": lambda at: spent.measure(at, **small),
         "quality": lambda at: quality.measure(at, rounds, rows_at, small=quick),
     }
     for name in parts:
@@ -110,7 +101,7 @@ def wait_for_quiet(minutes: float) -> None:
 
 def store(name: str, found: Json) -> None:
     """Put one part's results in the place of earlier ones, and write the tables anew."""
-    from benchmarks.quality_plot import picture
+    from benchmarks.qualityplot import picture
     from benchmarks.tables import in_page, markdown
 
     RESULTS.mkdir(exist_ok=True)

@@ -14,7 +14,7 @@ from benchmarks.rounds import interleaved
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import open_study
 from frivkit.runtime.memory import live_bytes
-from frivkit.runtime.perturbed_model import PerturbedModel
+from frivkit.runtime.perturbed_model import Path as Masked
 from frivkit.units.masks import Mask
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -50,8 +50,8 @@ def measure(folder: Path, rounds: int, scale: float = 1.0) -> dict[str, Any]:
 
 def _case(case: Case, rounds: int) -> dict[str, Any]:
     study, _ = open_study(request(case.model, case.data, "map"))
-    device = request(case.model, case.data, "map").execution.placement
-    path = PerturbedModel(study.model, study.sites, study.model.output(None), device, 2 << 30)
+    device = request(case.model, case.data, "map").device
+    path = Masked(study.model, study.sites, study.model.output(None), device, 2 << 30)
     selector = installed().load("unit_selectors", "map")
     flags = {site.name: np.arange(selector.count(site)) % 2 == 0 for site in study.sites}
     mask, live = Mask(flags), live_bytes(study.model.graph)
@@ -62,7 +62,7 @@ def _case(case: Case, rounds: int) -> dict[str, Any]:
     def work(size: int) -> None:
         for first in range(0, count(size), size):
             last = min(first + size, count(size))
-            path.run(path.prepare({case.input: case.x[first:last]}), mask, selector)
+            path.run({case.input: case.x[first:last]}, mask, selector)
 
     tried = [size for size in SIZES if size <= len(case.x) and size * live <= MOST_BYTES]
     interleaved({str(size): partial(work, size) for size in tried}, 1)

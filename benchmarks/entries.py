@@ -47,7 +47,7 @@ def _line(rows: list[dict[str, Any]], step: str) -> tuple[float, float]:
 
 def _site(case: Case, study: Study, number: int, folder: Path, rounds: int) -> dict[str, Any]:
     site = study.sites[number]
-    device = request(case.model, case.data, "location").execution.placement
+    device = request(case.model, case.data, "location").device
     path = PerturbedModel(study.model, [site], study.model.output(None), device, 2 << 30)
     steps = [
         (first, min(first + path.batch, study.examples))
@@ -61,7 +61,7 @@ def _site(case: Case, study: Study, number: int, folder: Path, rounds: int) -> d
         def write(name: str) -> None:
             with cache.build(Key(name, "data", site.name, "", "entries")) as writer:
                 for entry in entries:
-                    for tensor, array in entry.entry.items():
+                    for tensor, array in entry.items():
                         writer.append(tensor, array)
 
         def read() -> None:
@@ -70,7 +70,7 @@ def _site(case: Case, study: Study, number: int, folder: Path, rounds: int) -> d
                 raise SystemExit(f"the entries of {site.layer} were not kept; is the disk full?")
             with found:
                 for first, last in steps:
-                    for tensor in path.prefix:
+                    for tensor in path.entries:
                         found.read(tensor, first, last)
 
         write("kept")

@@ -1,4 +1,4 @@
-"""Run a function in a process of its own, so that time and peak memory are its own."""
+"""Work in a process of its own, whose time and peak memory owe nothing to what ran before."""
 
 import gc
 import json
@@ -12,8 +12,8 @@ from typing import Any
 
 from benchmarks.rounds import Json
 
-TimedTask = tuple[Callable[[], Any], Callable[[Any], Json]]
-"""A function that is measured, and one that makes JSON of its result, which is not measured."""
+Work = tuple[Callable[[], Any], Callable[[Any], Json]]
+"""What is measured, and what makes JSON of what that gave, which is not measured."""
 
 ROOT = Path(__file__).parents[1]
 PROC = Path("/proc/self")
@@ -24,7 +24,7 @@ def measured(side: str, given: Mapping[str, Any], warm: Mapping[str, Any]) -> Js
 
     Args:
         side: ``"module:function"``; the function makes ready, gets ``given`` and gives
-            :data:`TimedTask`.
+            :data:`Work`.
         given: Its arguments, JSON types only.
         warm: Arguments of a very small run before, whose imports and first allocations are nobody's
             time or memory.
@@ -47,7 +47,7 @@ def measured(side: str, given: Mapping[str, Any], warm: Mapping[str, Any]) -> Js
 def main() -> None:
     module, _, function = sys.argv[1].partition(":")
     given, warm = json.loads(sys.argv[2])
-    side: Callable[..., TimedTask] = getattr(import_module(module), function)
+    side: Callable[..., Work] = getattr(import_module(module), function)
     small, _ = side(**warm)
     small()
     del small

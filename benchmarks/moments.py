@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import competitors
+from benchmarks import sides
 from benchmarks.fresh import measured
 from benchmarks.nets import Case, mnist, one_layer, resnet56, vgg16
 from benchmarks.rounds import fastest, in_turn, ratio
@@ -19,7 +19,7 @@ TOLERANCE = 1e-5
 BATCHES = (32, 64, 128)
 """Batches that are tried, on as many examples as the largest."""
 
-COMPETITORS = ("plain", "in_graph", "exact", "taken_out", "delve")
+SIDES = ("plain", "in_graph", "exact", "taken_out", "delve")
 
 
 def measure(folder: Path, rounds: int, examples: int = 1024) -> list[dict[str, Any]]:
@@ -45,16 +45,10 @@ def task(case: Case, folder: Path, *, batch: int, torch_batch: int) -> Task:
 def batches(case: Case) -> dict[str, int]:
     """Return the fastest batch of ONNX Runtime and that of torch."""
     few = Case(
-        case.name,
-        case.model,
-        case.data,
-        case.input,
-        case.x[: max(BATCHES)],
-        case.net,
-        case.hook_points,
+        case.name, case.model, case.data, case.input, case.x[: max(BATCHES)], case.net, case.taps
     )
-    plain, _ = fastest({size: partial(competitors.plain, few, 1, size) for size in BATCHES}, 1)
-    hooked, _ = fastest({size: partial(competitors.torch_labels, few, size) for size in BATCHES}, 1)
+    plain, _ = fastest({size: partial(sides.plain, few, 1, size) for size in BATCHES}, 1)
+    hooked, _ = fastest({size: partial(sides.torch_labels, few, size) for size in BATCHES}, 1)
     return {"batch": plain, "torch_batch": hooked}
 
 
@@ -63,8 +57,8 @@ def _compare(case: Case, folder: Path, warm: Task, rounds: int) -> dict[str, Any
     given = asdict(task(case, folder, **found))
     told = in_turn(
         {
-            name: partial(measured, f"benchmarks.moment_competitors:{name}", given, asdict(warm))
-            for name in COMPETITORS
+            name: partial(measured, f"benchmarks.momentsides:{name}", given, asdict(warm))
+            for name in SIDES
         },
         rounds,
     )

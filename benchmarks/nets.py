@@ -25,7 +25,7 @@ class Case:
         input: The name of the input.
         x: The same examples, shape (n, ...).
         net: The same network in torch.
-        hook_points: Where units are ablated in torch: the nonlinearity's module by layer name.
+        taps: Where units are ablated in torch: the nonlinearity's module by layer name.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Case:
     input: str
     x: NDArray[np.float32]
     net: nn.Module
-    hook_points: dict[str, str]
+    taps: dict[str, str]
 
 
 def mnist(folder: Path) -> Case:
@@ -42,13 +42,13 @@ def mnist(folder: Path) -> Case:
     model, data = folder / "mnist.onnx", folder / "mnist.npz"
     realdata.write_mnist_model(model)
     realdata.write_mnist_digits(data)
-    hook_points = {
+    taps = {
         "features.0": "features.1",
         "features.3": "features.4",
         "classifier.0": "classifier.1",
     }
     x = np.load(data)["x"]
-    return Case("MNIST net", model, f"npz:{data}", "image", x, mnist_net(), hook_points)
+    return Case("MNIST net", model, f"npz:{data}", "image", x, mnist_net(), taps)
 
 
 def mnist_net() -> nn.Module:

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks import competitors
+from benchmarks import sides
 from benchmarks.job import Curves, Job, job
 from benchmarks.nets import Case, mnist
 from benchmarks.rounds import fastest, interleaved, ratio, timed
@@ -23,7 +23,7 @@ def measure(folder: Path, rounds: int, repeats: int = 3, levels: int = 7) -> Res
         SystemExit: two sides disagree, so that their times compare nothing.
     """
     case = mnist(folder)
-    batch, times = fastest({b: partial(competitors.plain, case, 2, b) for b in BATCHES}, rounds)
+    batch, times = fastest({b: partial(sides.plain, case, 2, b) for b in BATCHES}, rounds)
     found: Result = {
         "examples": len(case.x),
         "plain_batches": {size: median(taken) / 2 for size, taken in times.items()},
@@ -38,26 +38,20 @@ def measure(folder: Path, rounds: int, repeats: int = 3, levels: int = 7) -> Res
 
 
 def _compare(case: Case, work: Job, batch: int, rounds: int) -> Result:
-    few, factor = competitors.captum_share(work)
-    torch_batch, _ = fastest(
-        {b: partial(competitors.torch_labels, case, b) for b in BATCHES}, rounds
-    )
+    few, factor = sides.captum_share(work)
+    torch_batch, _ = fastest({b: partial(sides.torch_labels, case, b) for b in BATCHES}, rounds)
     curves: dict[str, Curves] = {}
 
     def kept(name: str, side: "partial[Curves]") -> None:
         curves[name] = side()
 
     runs = {
-        "plain": partial(competitors.plain, case, work.passes, batch),
-        "frivkit": partial(kept, "frivkit", partial(competitors.frivkit, case, work)),
-        "torch hook": partial(
-            kept, "torch hook", partial(competitors.hooked, case, work, torch_batch)
-        ),
-        "captum": partial(
-            kept, "captum", partial(competitors.by_captum, case, work, torch_batch, few)
-        ),
+        "plain": partial(sides.plain, case, work.passes, batch),
+        "frivkit": partial(kept, "frivkit", partial(sides.frivkit, case, work)),
+        "torch hook": partial(kept, "torch hook", partial(sides.hooked, case, work, torch_batch)),
+        "captum": partial(kept, "captum", partial(sides.by_captum, case, work, torch_batch, few)),
         "session a mask": partial(
-            kept, "session a mask", partial(competitors.rebuilt, case, work, batch)
+            kept, "session a mask", partial(sides.rebuilt, case, work, batch)
         ),
     }
     timed(runs["frivkit"])  # imports and first allocations are nobody's round

@@ -1,4 +1,4 @@
-"""Label agreement of compressed networks: ``frivkit compress`` and others at equal budgets."""
+"""What thinner networks still say: ``frivkit compress`` beside its rivals at equal budgets."""
 
 import sys
 from pathlib import Path
@@ -9,22 +9,22 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
-from benchmarks.networks import NETS, Kind, Net, Subject
-from benchmarks.quality_competitors import COMPETITORS, FRIVKIT, Absent, QualityCompetitors
-from benchmarks.ratio_search import OutOfReach
-from benchmarks.row_store import RowStore
-from benchmarks.scoring import THREADS, amounts, scores
+from benchmarks.contenders import FRIVKIT, SIDES, Absent, Contenders
+from benchmarks.dial import OutOfReach
+from benchmarks.judging import THREADS, amounts, said
+from benchmarks.kept import Kept
+from benchmarks.subjects import NETS, Kind, Net, Subject
 
 Json = dict[str, Any]
 WHOLE = "whole"
-"""The name under which the network itself is measured."""
+"""The side that is the network itself."""
 
 TOLD = ("macs", "params", "units", "agreement", "accuracy", "relative_l2")
 """Numbers of a row that go into the results, one of each seed."""
 
 
 def measure(folder: Path, seeds: int, rows: Path | None, *, small: bool = False) -> list[Json]:
-    """Compress every network under every budget with every competitor.
+    """Compress every network under every budget with every side.
 
     Args:
         folder: Where files are written.
@@ -32,7 +32,7 @@ def measure(folder: Path, seeds: int, rows: Path | None, *, small: bool = False)
         rows: The file of rows that an earlier run has measured and this one adds to.
         small: One budget a network, few examples and briefly trained networks.
     """
-    kept = RowStore(rows)
+    kept = Kept(rows)
     torch.set_num_threads(THREADS)
     with threadpool_limits(THREADS):
         for net in NETS:
@@ -41,9 +41,9 @@ def measure(folder: Path, seeds: int, rows: Path | None, *, small: bool = False)
     return [_gathered(net, seeds, kept, small=small) for net in NETS]
 
 
-def _requested(net: Net, *, small: bool) -> list[tuple[Kind, float, str]]:
+def _asked(net: Net, *, small: bool) -> list[tuple[Kind, float, str]]:
     budgets = [(kind, level) for kind, levels in net.levels.items() for level in levels]
-    return [(*budget, side) for budget in budgets[: 1 if small else None] for side in COMPETITORS]
+    return [(*budget, side) for budget in budgets[: 1 if small else None] for side in SIDES]
 
 
 def _key(net: Net, seed: int, kind: str, level: float, side: str) -> Json:
@@ -51,44 +51,40 @@ def _key(net: Net, seed: int, kind: str, level: float, side: str) -> Json:
     return {"net": net.name, "seed": seed, "kind": kind, "level": level, "side": side, **how}
 
 
-def _measure(net: Net, seed: int, kept: RowStore, folder: Path, *, small: bool) -> None:
+def _measure(net: Net, seed: int, kept: Kept, folder: Path, *, small: bool) -> None:
     """Measure the rows of a seed that are missing."""
-    requested = [(WHOLE, 1.0, WHOLE), *_requested(net, small=small)]
-    missing = [each for each in requested if kept.get(_key(net, seed, *each)) is None]
+    asked = [(WHOLE, 1.0, WHOLE), *_asked(net, small=small)]
+    missing = [each for each in asked if kept.get(_key(net, seed, *each)) is None]
     if not missing:
         return
     with TemporaryDirectory(dir=folder) as place:
         subject = net.subject(Path(place), seed, small=small)
-        competitors = QualityCompetitors(subject, Path(place))
+        contenders = Contenders(subject, Path(place))
         for kind, level, side in missing:
             start = perf_counter()
-            row = _row(subject, competitors, kind, level, side)
+            row = _row(subject, contenders, kind, level, side)
             row["seconds"] = perf_counter() - start
             kept.add(_key(net, seed, kind, level, side), row)
-            number = requested.index((kind, level, side)) + 1
-            told = f"{number}/{len(requested)} {net.name}, seed {seed}, {kind} {level:g}, {side}"
+            number = asked.index((kind, level, side)) + 1
+            told = f"{number}/{len(asked)} {net.name}, seed {seed}, {kind} {level:g}, {side}"
             print(f"{told}: {_brief(row)}, {row['seconds']:.1f} s", file=sys.stderr, flush=True)
 
 
-def _row(
-    subject: Subject, competitors: QualityCompetitors, kind: Any, level: float, side: str
-) -> Json:
+def _row(subject: Subject, contenders: Contenders, kind: Any, level: float, side: str) -> Json:
     if side == WHOLE:
-        return amounts(subject, subject.model) | scores(subject, subject.model)
+        return amounts(subject, subject.model) | said(subject, subject.model)
     try:
-        path = competitors.write(side, kind, level)
+        path = contenders.write(side, kind, level)
     except OutOfReach as reached:
         return {"cannot": reached.least}
     except Absent as absent:
         return {"absent": str(absent)}
-    except Exception as error:  # whatever a competitor raises is its result
+    except Exception as error:  # whatever a side raises is its result
         return {"fails": f"{type(error).__name__}: {error}"[:300]}
     left = amounts(subject, path)
-    if left[kind] > level * competitors.whole[kind]:
-        return {
-            "fails": f"{left[kind]} of {competitors.whole[kind]} {kind} are more than {level:g}"
-        }
-    return left | scores(subject, path)
+    if left[kind] > level * contenders.whole[kind]:
+        return {"fails": f"{left[kind]} of {contenders.whole[kind]} {kind} are more than {level:g}"}
+    return left | said(subject, path)
 
 
 def _brief(row: Json) -> str:
@@ -97,7 +93,7 @@ def _brief(row: Json) -> str:
     return str({key: value for key, value in row.items() if key != "seconds"})
 
 
-def _gathered(net: Net, seeds: int, kept: RowStore, *, small: bool) -> Json:
+def _gathered(net: Net, seeds: int, kept: Kept, *, small: bool) -> Json:
     """Put the rows of all seeds together."""
 
     def together(kind: str, level: float, side: str) -> Json:
@@ -105,7 +101,7 @@ def _gathered(net: Net, seeds: int, kept: RowStore, *, small: bool) -> Json:
         return _together([row for row in rows if row is not None])
 
     budgets: dict[tuple[str, float], Json] = {}
-    for kind, level, side in _requested(net, small=small):
+    for kind, level, side in _asked(net, small=small):
         sides = budgets.setdefault((kind, level), {})
         sides[side] = together(kind, level, side)
     return {

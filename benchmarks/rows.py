@@ -21,13 +21,13 @@ SIZES = ((64, 10_000), (64, 100_000), (64, 1_000_000), (256, 100_000))
 PCA_MAY_MISS = 1e-3
 """How far scikit-learn's PCA may be apart, which sums float32 rows in float32."""
 
-COMPETITORS = {
-    "frivkit": "benchmarks.row_competitors:redundancy",
-    "delve": "benchmarks.moment_competitors:delve",
-    "numpy": "benchmarks.row_competitors:numpy_cov",
-    "PCA": "benchmarks.row_competitors:pca",
-    "IncrementalPCA": "benchmarks.row_competitors:incremental_pca",
-    "plain": "benchmarks.moment_competitors:plain",
+SIDES = {
+    "frivkit": "benchmarks.rowsides:redundancy",
+    "delve": "benchmarks.momentsides:delve",
+    "numpy": "benchmarks.rowsides:numpy_cov",
+    "PCA": "benchmarks.rowsides:pca",
+    "IncrementalPCA": "benchmarks.rowsides:incremental_pca",
+    "plain": "benchmarks.momentsides:plain",
 }
 
 
@@ -60,7 +60,7 @@ def _compare(given: Task, warm: Task, rounds: int) -> dict[str, Any]:
     told = in_turn(
         {
             name: partial(measured, side, asdict(given), asdict(warm))
-            for name, side in COMPETITORS.items()
+            for name, side in SIDES.items()
         },
         rounds,
     )

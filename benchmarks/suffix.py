@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks import competitors
+from benchmarks import sides
 from benchmarks.job import job
 from benchmarks.nets import resnet20
 from benchmarks.prunability import BATCHES
@@ -20,11 +20,11 @@ def measure(
     """Time frivkit and plain passes."""
     case = resnet20(folder, examples)
     work = job(case.model, case.data, "location", repeats=repeats, levels=levels)
-    batch, _ = fastest({size: partial(competitors.plain, case, 2, size) for size in BATCHES}, 2)
+    batch, _ = fastest({size: partial(sides.plain, case, 2, size) for size in BATCHES}, 2)
     seconds = interleaved(
         {
-            "plain": partial(competitors.plain, case, TIMED, batch),
-            "frivkit": partial(competitors.frivkit, case, work),
+            "plain": partial(sides.plain, case, TIMED, batch),
+            "frivkit": partial(sides.frivkit, case, work),
         },
         rounds,
     )

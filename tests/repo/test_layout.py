@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from pathlib import Path
+from pkgutil import resolve_name
 from statistics import median
 
 import pytest
@@ -105,3 +106,17 @@ def test_every_folder_of_unit_tests_is_of_a_folder():
     tests = ROOT / "tests/unit"
     folders = {path.parent.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")}
     assert folders <= set(FOLDERS) | {"."}
+
+
+def test_names_that_benchmarks_import_from_frivkit_exist():
+    """Benchmarks need other tools and hours, so that nothing else would notice a rename."""
+    imported = {
+        f"{node.module}:{name.name}"
+        for path in (ROOT / "benchmarks").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("frivkit")
+        for name in node.names
+    }
+    assert len(imported) > 30
+    for name in imported:
+        assert resolve_name(name) is not None

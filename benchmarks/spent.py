@@ -1,20 +1,20 @@
-"""A profile of frivkit: the share of time that is not spent in ONNX Runtime's runs."""
+"""Where frivkit's own time goes: what share is not spent in ONNX Runtime's runs."""
 
 import cProfile
 import pstats
 from pathlib import Path
 
-from benchmarks import competitors
+from benchmarks import sides
 from benchmarks.job import job
 from benchmarks.nets import mnist
 
 PARTS = {
     "runs": ("onnxruntime_pybind11_state.run", "~"),
-    "making sessions": ("__init__", "runtime/session.py"),
+    "making sessions": ("__init__", "engine/session.py"),
     "bootstrap intervals": ("interval", "frivkit_ablation/curve.py"),
-    "reading examples": ("read", "data/dataset.py"),
-    "labels of outputs": ("labels_of", "runtime/labels.py"),
-    "drawing masks": ("random_order", "units/masks.py"),
+    "reading examples": ("read", "frivkit/data.py"),
+    "labels of outputs": ("labels_of", "engine/labels.py"),
+    "drawing masks": ("random_order", "frivkit/masks.py"),
 }
 """Function and the end of its file's name, for each part of the time."""
 
@@ -26,7 +26,7 @@ def measure(folder: Path, repeats: int = 3, levels: int = 7) -> dict[str, dict[s
     for units in ("location", "map"):
         work = job(case.model, case.data, units, repeats=repeats, levels=levels)
         profile = cProfile.Profile()
-        profile.runcall(competitors.frivkit, case, work)
+        profile.runcall(sides.frivkit, case, work)
         found[units] = _shares(pstats.Stats(profile))
     return found
 

@@ -1,4 +1,4 @@
-"""Rows of a long benchmark, stored as they are computed, so that a killed run resumes."""
+"""Rows of a long benchmark that are kept as they come, so that a killed run goes on."""
 
 import json
 from collections.abc import Mapping
@@ -8,15 +8,15 @@ from typing import Any
 Json = dict[str, Any]
 
 
-class RowStore:
-    """Rows by their key, one line of JSON each in a file; in memory only if there is no file.
+class Kept:
+    """Rows by their key, one line of JSON each in a file; all in memory where there is no file.
 
-    A line that a killed run wrote in part is ignored.
+    A line that a killed run left half written is left out.
 
     Example:
-        >>> store = RowStore(None)
-        >>> store.add({"net": "small", "seed": 0}, {"agreement": 0.9})
-        >>> store.get({"net": "small", "seed": 0}), store.get({"net": "small", "seed": 1})
+        >>> kept = Kept(None)
+        >>> kept.add({"net": "small", "seed": 0}, {"agreement": 0.9})
+        >>> kept.get({"net": "small", "seed": 0}), kept.get({"net": "small", "seed": 1})
         ({'agreement': 0.9}, None)
     """
 
@@ -36,11 +36,11 @@ class RowStore:
             self._rows[_text(key)] = row
 
     def get(self, key: Mapping[str, Any]) -> Json | None:
-        """Return the row of a key, None if there is none yet."""
+        """Return the row of a key, None where there is none yet."""
         return self._rows.get(_text(key))
 
     def add(self, key: Mapping[str, Any], row: Json) -> None:
-        """Store a row."""
+        """Keep a row."""
         self._rows[_text(key)] = row
         if self._path:
             self._path.parent.mkdir(parents=True, exist_ok=True)

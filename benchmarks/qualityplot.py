@@ -80,8 +80,8 @@ def _panel(group: Element, net: Json) -> None:
         _grid(group, (0, y), (WIDTH, y))
         _text(group, f"{agreement:g}", (-6, y + 4), "end")
     _text(group, "share of MACs left", (WIDTH / 2, HEIGHT + 34))
-    rotated = _add(group, "g", transform=f"translate({12 - LEFT} {HEIGHT / 2}) rotate(-90)")
-    _text(rotated, "labels unchanged", (0, 0))
+    turned = _add(group, "g", transform=f"translate({12 - LEFT} {HEIGHT / 2}) rotate(-90)")
+    _text(turned, "labels unchanged", (0, 0))
     for name, style in reversed(LINES.items()):
         points = [(1.0, HIGHEST), *sorted(_points(net, name), reverse=True)]
         if len(points) > 1:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxsim  # type: ignore[import-untyped]  # has none
 
-from benchmarks.networks import Subject
+from benchmarks.subjects import Subject
 
 BATCH = 50
 

@@ -9,7 +9,7 @@ import torch_pruning  # type: ignore[import-untyped]  # has none
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.networks import Subject
+from benchmarks.subjects import Subject
 from frivkit.torch_io.export import exported
 
 Importance = Literal["magnitude", "Taylor", "random"]

@@ -1,14 +1,14 @@
-"""The competitors of the quality benchmark: their names, and how each writes a compressed file."""
+"""The sides of the quality benchmark: what each is called, and how it writes a thinner file."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from benchmarks import onnxsim_competitor, torch_pruning_competitor
-from benchmarks.networks import Kind, Subject
-from benchmarks.ratio_search import OutOfReach, RatioSearch
-from benchmarks.scoring import amounts, request
+from benchmarks import onnxsimside, torchpruningside
+from benchmarks.dial import Dial, OutOfReach
+from benchmarks.judging import amounts, request
+from benchmarks.subjects import Kind, Subject
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.plan import apply_plan
@@ -17,10 +17,11 @@ from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import load_model, named_data
+from frivkit.progress import Silent
 from frivkit.runtime.shape_probe import infer_shapes_by_running
 
 Write = Callable[[Subject, float, Path], None]
-"""Writes the file of another tool at a ratio."""
+"""Writes the file that a rival makes at a ratio."""
 
 FRIVKIT = {
     "frivkit": Method(),
@@ -31,23 +32,23 @@ FRIVKIT = {
     "interpolative decomposition (ours)": Method("select", "cholesky", "ridge", "uniform"),
     "Gram-ridge compensation (ours)": Method("select", "norm", "ridge", "uniform"),
 }
-"""The methods of frivkit by the name of the competitor; the last two are our own implementations of
-published methods of others."""
+"""By what frivkit makes a network thinner, by the name of the side; the last two are our own
+implementations of what others published."""
 
-_L2, _WANDA = (partial(onnxsim_competitor.pruned, wanda=wanda) for wanda in (False, True))
+_L2, _WANDA = (partial(onnxsimside.pruned, wanda=wanda) for wanda in (False, True))
 
-OTHER_TOOLS: dict[str, Write] = {
+RIVALS: dict[str, Write] = {
     "onnxsim L2": partial(_L2, together=False),
     "onnxsim L2, all layers together": partial(_L2, together=True),
     "onnxsim Wanda": partial(_WANDA, together=False),
     **{
         f"Torch-Pruning {importance}": partial(
-            torch_pruning_competitor.pruned, importance=importance, together=False
+            torchpruningside.pruned, importance=importance, together=False
         )
         for importance in ("magnitude", "Taylor", "random")
     },
     "Torch-Pruning magnitude, all layers together": partial(
-        torch_pruning_competitor.pruned, importance="magnitude", together=True
+        torchpruningside.pruned, importance="magnitude", together=True
     ),
 }
 
@@ -55,10 +56,10 @@ WIDTHS = {
     "Torch-Pruning Taylor": "Torch-Pruning magnitude",
     "Torch-Pruning random": "Torch-Pruning magnitude",
 }
-"""Competitors that keep as many channels at a ratio as another, whose ratio they therefore use."""
+"""Sides that leave as many channels at a ratio as another, whose ratio is therefore theirs."""
 
 FEW = 8
-"""Examples on which ratios are tried; they do not influence the number of removed channels."""
+"""Examples on which ratios are tried: how many channels leave does not hang on examples."""
 
 REFITTED = {
     "onnxsim L2": "onnxsim L2 + finetune",
@@ -67,19 +68,16 @@ REFITTED = {
 }
 
 
-COMPETITORS = (
-    *FRIVKIT,
-    *(name for rival in OTHER_TOOLS for name in (rival, REFITTED.get(rival)) if name),
-)
-"""All competitors, in the order of the tables."""
+SIDES = (*FRIVKIT, *(name for rival in RIVALS for name in (rival, REFITTED.get(rival)) if name))
+"""All sides, in the order of the tables."""
 
 
 class Absent(Exception):  # noqa: N818  # a finding, and no error
-    """A network or budget that a competitor does not accept; the message says why."""
+    """A network or budget that a side does not take; the message says why."""
 
 
-class QualityCompetitors:
-    """All competitors for one subject.
+class Contenders:
+    """All sides for one subject.
 
     Args:
         subject: The network.
@@ -91,16 +89,16 @@ class QualityCompetitors:
 
     def __init__(self, subject: Subject, folder: Path) -> None:
         self._subject, self._folder = subject, folder
-        self._searches: dict[str, RatioSearch] = {}
+        self._dials: dict[str, Dial] = {}
         self._bases: dict[tuple[str, str, str], Basis] = {}
         self.whole = amounts(subject, subject.model)
 
     def write(self, side: str, kind: Kind, level: float) -> Path:
-        """Write the file of a competitor under a budget.
+        """Write a side's file under a budget.
 
         Raises:
-            Absent: the competitor does not accept such a network or budget.
-            OutOfReach: the competitor cannot meet the budget.
+            Absent: the side does not take such a network or budget.
+            OutOfReach: the side cannot meet the budget.
         """
         path = self._folder / "thin.onnx"
         if side in FRIVKIT:
@@ -111,21 +109,21 @@ class QualityCompetitors:
         base = next((rival for rival, refitted in REFITTED.items() if refitted == side), side)
         if base.startswith("Torch-Pruning") and self._subject.net is None:
             raise Absent("no torch network")
-        ratio = self._search(WIDTHS.get(base, base)).ratio(kind, level)
-        OTHER_TOOLS[base](self._subject, ratio, path)
+        ratio = self._dial(WIDTHS.get(base, base)).ratio(kind, level)
+        RIVALS[base](self._subject, ratio, path)
         if side in REFITTED.values():
-            onnxsim_competitor.refitted(self._subject, path)
+            onnxsimside.refitted(self._subject, path)
         return path
 
-    def _search(self, rival: str) -> RatioSearch:
-        if rival not in self._searches:
+    def _dial(self, rival: str) -> Dial:
+        if rival not in self._dials:
             few = replace(self._subject, few=FEW)
-            write = partial(OTHER_TOOLS[rival], few)
-            self._searches[rival] = RatioSearch(write, few, self._folder / "tried.onnx")
-        return self._searches[rival]
+            write = partial(RIVALS[rival], few)
+            self._dials[rival] = Dial(write, few, self._folder / "tried.onnx")
+        return self._dials[rival]
 
     def _compress(self, method: Method, kind: Kind, level: float, path: Path) -> None:
-        """Compress as ``frivkit compress`` does; its verification is left to the benchmark.
+        """Do what ``frivkit compress`` does, but for its proof, which every side gets alike.
 
         All budgets are met from one calibration.
         """
@@ -144,10 +142,10 @@ class QualityCompetitors:
 
     @cached_property
     def _calibration(self) -> Calibration:
-        requested = request(self._subject)
-        model = load_model(requested)
-        data, _ = named_data(requested, model)
-        model = infer_shapes_by_running(model, requested.execution.placement, data)
+        asked = request(self._subject)
+        model = load_model(asked)
+        data, _ = named_data(asked, model)
+        model = infer_shapes_by_running(model, asked.device, data)
         output = model.output(None)
-        run = Run(data, output, requested.execution)
+        run = Run(data, output, asked.device, asked.memory, asked.seed, Silent())
         return calibrate(model, find_sites(model, None), run)

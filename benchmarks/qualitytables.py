@@ -53,7 +53,7 @@ def _table(net: Json, budgets: Sequence[Json], number: str) -> str:
     columns = [_column(net["whole"], each, number, digits) for each in budgets]
     sides = budgets[0]["sides"]
     rows = [(MARKS.get(name, name), *cells) for name, *cells in zip(sides, *columns, strict=True)]
-    return table(("competitor", *(f"{each['level']:.0%}" for each in budgets)), rows)
+    return table(("side", *(f"{each['level']:.0%}" for each in budgets)), rows)
 
 
 def _column(whole: Json, budget: Json, number: str, digits: int) -> list[str]:

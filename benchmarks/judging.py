@@ -1,28 +1,29 @@
-"""The cost and the label agreement of a compressed file, by frivkit's own count and comparison."""
+"""What a thinner file costs and what it still says, by frivkit's own count and comparison."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.networks import Kind, Subject
+from benchmarks.subjects import Kind, Subject
 from frivkit.data import open_data
 from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
+from frivkit.progress import Silent
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.shape_probe import infer_shapes_by_running
-from frivkit.verification.compare import ModelRun, compare
+from frivkit.verification.compare import Side, compare
 
 THREADS = 1
-"""Nothing is timed here, and beside other programs two threads wait long for each other."""
+"""Nothing is timed here, and where other programs run two threads wait for each other for long."""
 
 Json = dict[str, Any]
 Amounts = dict[Kind, int]
 
 
 def request(subject: Subject) -> Request:
-    """Return the request to frivkit: the model, the calibration examples, threads."""
+    """Return what frivkit is asked for: the model, examples to calibrate on, threads."""
     return Request(
         subject.model,
         data=f"npz:{subject.calibration}",
@@ -40,14 +41,13 @@ def amounts(subject: Subject, path: Path) -> Amounts:
     return {"macs": found, "params": model.parameters, "units": units}
 
 
-def scores(subject: Subject, path: Path) -> Json:
-    """Compare a compressed file with the original on every verification example."""
-    requested = request(subject)
-    data = open_data(f"npz:{subject.verification}", load_model(requested).inputs)
+def said(subject: Subject, path: Path) -> Json:
+    """Compare a thinner file with the original on every example of the proof."""
+    asked = request(subject)
+    data = open_data(f"npz:{subject.verification}", load_model(asked).inputs)
     models = [_opened(subject, each) for each in (subject.model, path)]
-    execution = requested.execution
-    original, compressed = (ModelRun(each, each.output(None), execution) for each in models)
-    found = compare(original, compressed, data, execution.runner)
+    sides = [Side(each, each.output(None), asked.device, asked.memory) for each in models]
+    found = compare(*sides, data, Silent())
     before, after = found.accuracy or (None, None)
     return {
         "agreement": found.agreement.share,
@@ -59,7 +59,7 @@ def scores(subject: Subject, path: Path) -> Json:
 
 
 def _opened(subject: Subject, path: Path) -> Model:
-    requested = replace(request(subject), model=path)
-    model = load_model(requested)
+    asked = replace(request(subject), model=path)
+    model = load_model(asked)
     data = open_data(f"npz:{subject.calibration}", model.inputs)
-    return infer_shapes_by_running(model, requested.execution.placement, data)
+    return infer_shapes_by_running(model, asked.device, data)

@@ -1,17 +1,17 @@
-"""The ratio at which another tool meets a budget; its user can choose nothing but this ratio."""
+"""How far a rival is turned up to meet a budget: one ratio is all that it lets its user choose."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.networks import Kind, Subject
-from benchmarks.scoring import Amounts, amounts
+from benchmarks.judging import Amounts, amounts
+from benchmarks.subjects import Kind, Subject
 
 COARSE, FINE = 32, 16
 """Ratios that are tried in turn, and those between two of them; 1/512 is less than a unit."""
 
 
 class OutOfReach(Exception):  # noqa: N818  # a finding, and no error
-    """A budget that a competitor cannot meet.
+    """A budget that a side cannot meet.
 
     Attributes:
         least: The smallest share that it reaches.
@@ -22,15 +22,15 @@ class OutOfReach(Exception):  # noqa: N818  # a finding, and no error
         self.least = least
 
 
-class RatioSearch:
-    """Finds the smallest ratio at which another tool meets a budget.
+class Dial:
+    """Finds the least ratio at which a rival meets a budget.
 
-    The cost need not fall as the ratio grows: Torch-Pruning does not prune a layer that would lose
-    all of its channels.  So ratios are tried upwards, and the smallest one is found by bisection
-    between the first that meets the budget and the one before it.
+    What is left need not fall as the ratio grows: Torch-Pruning leaves a layer whole that would
+    lose all of its channels.  So ratios are tried upwards, and only between the first that meets
+    the budget and the one before it is the least one found by bisection.
 
     Args:
-        write: Writes the compressed file of a ratio in [0, 1).
+        write: Writes the thinner file of a ratio in [0, 1).
         subject: The network.
         path: Where files are written.
     """
@@ -41,7 +41,7 @@ class RatioSearch:
         self._known: dict[int, Amounts] = {}
 
     def ratio(self, kind: Kind, level: float) -> float:
-        """Return the smallest ratio at which at most the share ``level`` remains.
+        """Return the least ratio that leaves at most the share ``level``.
 
         Raises:
             OutOfReach: none does.

@@ -14,7 +14,7 @@ WAYS = {
     "delve": "delve's sums in torch hooks",
 }
 
-COMPETITORS = {
+SIDES = {
     "plain": "plain ONNX Runtime pass up to the layer",
     "frivkit": "frivkit",
     "delve": "delve's sums in torch hooks",
@@ -28,7 +28,7 @@ def moments(found: list[Json]) -> str:
     """Return a table for each network."""
     parts = ["### Moments of all layers"]
     heads = (
-        "competitor",
+        "side",
         "seconds",
         "to the plain pass, from the files on",
         "to the plain pass, the pass alone",
@@ -60,7 +60,7 @@ def rows(found: list[Json]) -> str:
     """Return a table for each size."""
     parts = ["### Eigenvalues of one layer"]
     heads = (
-        "competitor",
+        "side",
         "seconds",
         "of which on rows in memory",
         "to frivkit",
@@ -77,7 +77,7 @@ def rows(found: list[Json]) -> str:
                 _memory(way),
                 _apart(way),
             )
-            for way, title in ((one["ways"][name], title) for name, title in COMPETITORS.items())
+            for way, title in ((one["ways"][name], title) for name, title in SIDES.items())
         ]
         parts.append(
             f"{one['units']} units, {one['rows']:,} rows (rank {one['rank']}; batch "
