@@ -23,7 +23,6 @@ from frivkit.api.results import (
     TrainingResult,
     VerificationResult,
 )
-from frivkit.api.tables import stored_layers
 from frivkit.data import Data
 from frivkit.errors import UsageError
 from frivkit.graph.model import Model
@@ -299,12 +298,11 @@ def activations(
     )
     if output is not None:
         path = Path(output)
-        write_activations(request, path, rows=rows, compress=compress, force=force)
-        return ActivationsResult(path, stored_layers(path), {})
+        written = write_activations(request, path, rows=rows, compress=compress, force=force)
+        return ActivationsResult(path, written.layers, {})
     with tempfile.TemporaryDirectory(prefix="frivkit-") as folder:
         path = Path(folder) / "activations.h5"
-        write_activations(request, path, rows=rows)
-        stored = ActivationsResult(path, stored_layers(path), {})
+        stored = ActivationsResult(path, write_activations(request, path, rows=rows).layers, {})
         arrays = {**stored, "outputs": stored.outputs, "labels": stored.labels}
         return ActivationsResult(None, {name: name for name in stored}, arrays)
 

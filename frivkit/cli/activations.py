@@ -87,6 +87,6 @@ def command(
     if written.there:
         common.say(f"{output} was there already; give --force to write it again")
     click.echo(
-        f"{output}: {written.layers} layers of {model.name} over {written.examples:,} examples of "
-        f"{written.spec}, {format_size(written.bytes)}"
+        f"{output}: {len(written.layers)} layers of {model.name} over {written.examples:,} "
+        f"examples of {written.spec}, {format_size(written.bytes)}"
     )
