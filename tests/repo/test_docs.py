@@ -290,6 +290,15 @@ def test_links_between_documents_lead_somewhere(page):
             assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_that_code_on_a_page_imports_exist(page):
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("frivkit."):
+                for name in node.names:
+                    assert resolve_name(f"{node.module}:{name.name}") is not None
+
+
 CONTRIBUTING = (ROOT / "docs/contributing.md").read_text()
 
 
