@@ -88,7 +88,9 @@ def inspect(
     clock = Clock.start()
     request = request_of("inspect", model, data, arguments, joined=patterns(join))
     opened_model, site_map = inspect_model(request)
-    return InspectionResult(inspection_document(opened_model, site_map, clock, request.output))
+    labels = request.execution.labels
+    document = inspection_document(opened_model, site_map, clock, request.output, labels)
+    return InspectionResult(document)
 
 
 def analyze(

@@ -1,12 +1,10 @@
 """Write a torch network as an ONNX file that is known to compute the same."""
 
-import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -88,47 +86,6 @@ def exported(network: "nn.Module", inputs: Array, metadata: Mapping[str, str]) -
             f"{error_bound:.2g}; it is not written"
         )
     return content
-
-
-def check_writable(path: Path) -> None:
-    """Make sure, before any work, that a file can be written at ``path``.
-
-    Raises:
-        ModelError: it cannot.
-    """
-    with _temporary(path):
-        if path.is_dir():
-            raise ModelError(f"cannot write {path}: it is a folder; give a file name")
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file that is at ``path`` whole or not at all; one that was there stays until then.
-
-    Raises:
-        ModelError: it cannot be written.
-    """
-    with _temporary(path) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        Path(file.name).replace(path)
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file beside ``path`` that is gone afterwards, unless it was renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-    except OSError as error:
-        raise ModelError(
-            f"cannot write {path}: {error.strerror}; give a place that can be written"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _traced(network: "nn.Module", inputs: Array) -> bytes:

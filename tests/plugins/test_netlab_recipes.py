@@ -216,7 +216,7 @@ class TestPage:
     TEXT = (ROOT / "docs/sweeps.md").read_text()
 
     def test_table_of_recipes_has_each_with_its_networks(self):
-        head = self.TEXT.partition("## Scales")[0]
+        head = self.TEXT.partition("## How much")[0]
         shown = dict(re.findall(r"^\| `([\w-]+)` \| [^|]+ \| ([\d,]+|none) \|", head, re.MULTILINE))
         for name in installed().offers("recipes"):
             number = sum(job.networks for job in jobs(name))

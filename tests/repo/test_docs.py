@@ -176,16 +176,16 @@ class TestExample:
         assert (np.diff(zeros[order]) <= 0).all()
 
     def test_refit_adds_the_means(self, calibration):
-        from frivkit.compression.plan import SweepPlan, keep_all
+        from frivkit.compression.plan import Plan, keep_all
 
         keep = keep_all(calibration)
         name = calibration.site_map.sites[0].name
         keep[name][0] = False
         refit = example("refits")["MEANS"]
-        (fit,) = refit.fit(calibration, SweepPlan(keep, 0.0))
-        mean = calibration.sums[fit.reading.source].whole.mean
-        lost = mean[0] * fit.reading.matrix[0]
-        np.testing.assert_allclose(fit.bias - fit.reading.bias, lost, atol=1e-12)
+        (fit,) = refit.fit(calibration, Plan(keep, 0.0))
+        mean = calibration.patch_moments[fit.linear_consumer.source].whole.mean
+        lost = mean[0] * fit.linear_consumer.matrix[0]
+        np.testing.assert_allclose(fit.bias - fit.linear_consumer.bias, lost, atol=1e-12)
 
     def test_architecture_builds_for_shape_classes_and_width(self):
         import torch

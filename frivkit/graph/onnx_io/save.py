@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from frivkit.errors import ModelError
+from frivkit.files import put_in_place, write_errors
 from frivkit.graph.model import Model, external_files
 
 LARGEST_INLINE = 1_800_000_000
@@ -40,10 +41,8 @@ def save(model: ir.Model, path: Path, original: Model) -> Path:
     if path.is_dir():
         raise ModelError(f"{path} is a folder; give the name of a file in it")
     apart = bool(beside) or _bytes(model) > LARGEST_INLINE
-    try:
+    with write_errors(path, ModelError):
         _write(model, path, data if apart else None, original)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
     return path
 
 
@@ -54,8 +53,8 @@ def _write(model: ir.Model, path: Path, data: Path | None, original: Model) -> N
         ir.save(model, whole, external_data=None if data is None else data.name)
         _check(whole, original)
         if data is not None and (scratch / data.name).exists():  # small weights stay in the model
-            (scratch / data.name).replace(data)
-        whole.replace(path)
+            put_in_place(scratch / data.name, data)
+        put_in_place(whole, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

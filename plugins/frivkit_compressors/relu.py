@@ -1,9 +1,9 @@
-"""Refit with the nonlinearity in sight: where the original output is cut off, any negative will do.
+"""Refit nodes before a ReLU: any negative output will do if the original output is negative.
 
 Least squares on outputs before a ReLU spends effort on numbers that the ReLU sets to zero.  So
-targets are moved and refitted, round by round: where the original is negative, the target is what
-the refitted node gives, or zero if that is positive.  Each round can only lessen the squared error
-behind the ReLU that the moved targets bound.
+targets are moved and refitted, round by round: if the original is negative, the target is the
+output of the refitted node, or zero if that is positive.  The moved targets bound the squared error
+behind the ReLU, and no round raises that bound.
 
 Source: alternating least squares for a one-sided loss, as in nonlinear response reconstruction,
 Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and Detection",
@@ -18,63 +18,65 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import sources_of
-from frivkit.compression.patch_moments import PatchMoments, PatchReader, chunks_of
+from frivkit.compression.linear_consumers import distinct_sources
+from frivkit.compression.patch_moments import PatchMoments, PatchReader, row_chunks
 from frivkit.compression.ridge import Fit, solve
 from frivkit.graph.names import node_label
 from frivkit.runtime.memory import batch_size
 
 ROUNDS = 4
-"""How often targets are moved; more rounds change little."""
+"""The number of rounds; more change little."""
 
 
-def refit_in_rounds(calibration: Calibration, fits: Sequence[Fit]) -> tuple[Fit, ...]:
-    """Refit those nodes whose outputs go into a ReLU; the others stay as they are.
+def refit_before_relu(calibration: Calibration, fits: Sequence[Fit]) -> tuple[Fit, ...]:
+    """Refit the nodes whose outputs go into a ReLU, and return the other fits unchanged.
 
     Takes ``ROUNDS`` passes over the data.
 
     Args:
-        calibration: The original model, and what the data tell of it.
-        fits: What was fitted to outputs as they are.
+        calibration: The original model and its statistics.
+        fits: The ridge fits to the original outputs.
     """
     model, patch_moments, run = calibration.model, calibration.patch_moments, calibration.run
     data = run.data
     nodes = {node_label(node): node for node in model.graph}
-    cut = [
+    before_relu = [
         i
         for i, each in enumerate(fits)
         if each.bias is not None
         and not patch_moments[each.linear_consumer.source].per_channel
         and into_relu(nodes[each.linear_consumer.consumer.node], each)
     ]
-    found = list(fits)
-    if not cut:
-        return tuple(found)
-    sources = sources_of([fits[i].linear_consumer for i in cut])
+    refitted = list(fits)
+    if not before_relu:
+        return tuple(refitted)
+    sources = distinct_sources([fits[i].linear_consumer for i in before_relu])
     execution = run.execution
-    patches = PatchReader(model, sources, execution.placement)
+    reader = PatchReader(model, sources, execution.placement)
     size = batch_size(model.graph, execution.memory, model.batch)
     for number in range(ROUNDS):
-        crosses = {i: _Cross(found[i], patch_moments[found[i].linear_consumer.source]) for i in cut}
-        what = f"refit, round {number + 1}"
-        for first, tensors in execution.runner.map(data, size, patches.of_batch, what):
+        sums = {
+            i: _CrossProducts(refitted[i], patch_moments[refitted[i].linear_consumer.source])
+            for i in before_relu
+        }
+        task = f"refit, round {number + 1}"
+        for first, tensors in execution.runner.map(data, size, reader.of_batch, task):
             for source in sources:
-                mine = [c for i, c in crosses.items() if found[i].linear_consumer.source == source]
-                for _, _, rows in chunks_of(
-                    source, tensors[source.tensor], data, execution.seed, first
-                ):
-                    for cross in mine:
-                        cross.add(rows)
-        for i, cross in crosses.items():
-            found[i] = cross.solved()
-    return tuple(found)
+                mine = [s for i, s in sums.items() if refitted[i].linear_consumer.source == source]
+                tensor = tensors[source.tensor]
+                for _, _, rows in row_chunks(source, tensor, data, execution.seed, first):
+                    for products in mine:
+                        products.add(rows)
+        for i, products in sums.items():
+            refitted[i] = products.solved()
+    return tuple(refitted)
 
 
-class _Cross:
-    """Products of what a node reads with moved targets, in the making."""
+class _CrossProducts:
+    """Accumulates products of a node's inputs with its moved targets."""
 
     def __init__(self, fit: Fit, patch_moments: PatchMoments) -> None:
-        self._fit, self._sums = fit, patch_moments
+        self._fit, self._moments = fit, patch_moments
         linear_consumer = fit.linear_consumer
         self._shift = patch_moments.fitted.shift[fit.columns].astype(np.float32)
         self._matrices = [m.astype(np.float32) for m in (linear_consumer.matrix, fit.matrix)]
@@ -85,22 +87,22 @@ class _Cross:
         self._count = 0
 
     def add(self, rows: NDArray[np.float32]) -> None:
-        """Add rows, all columns of them."""
-        mine = rows[:, self._fit.columns]
+        """Add rows, with all columns, shape (n, columns)."""
+        kept = rows[:, self._fit.columns]
         output = rows @ self._matrices[0] + self._biases[0]
-        guess = mine @ self._matrices[1] + self._biases[1]
-        target = np.where(output < 0, np.minimum(guess, 0), output)
-        self._products += (mine - self._shift).T @ target
+        refitted = kept @ self._matrices[1] + self._biases[1]
+        target = np.where(output < 0, np.minimum(refitted, 0), output)
+        self._products += (kept - self._shift).T @ target
         self._targets += target.sum(axis=0, dtype=np.float64)
         self._count += len(rows)
 
     def solved(self) -> Fit:
-        """Solve for the matrix and the bias."""
-        fit, whole = self._fit, self._sums.whole
+        """Return the fit to the moved targets."""
+        fit, whole = self._fit, self._moments.whole
         mean, covariance = whole.mean, whole.covariance
         target = self._targets / self._count
-        step = mean[fit.columns] - self._shift
-        cross = self._products / self._count - np.outer(step, target)
+        shift = mean[fit.columns] - self._shift
+        cross = self._products / self._count - np.outer(shift, target)
         matrix = solve(covariance, fit.columns, fit.ridge, cross, fit.linear_consumer.matrix)
         return replace(fit, matrix=matrix, bias=target - mean[fit.columns] @ matrix)
 
@@ -112,11 +114,11 @@ def into_relu(node: ir.Node, fit: Fit) -> bool:
         uses = list(value.uses())
         if len(uses) != 1 or value.is_graph_output():
             return False
-        reader = uses[0].node
-        if reader.op_type == "Relu":
+        consumer = uses[0].node
+        if consumer.op_type == "Relu":
             return True
-        names = {other.name for other in reader.inputs if other is not None}
+        names = {other.name for other in consumer.inputs if other is not None}
         if node.op_type != "MatMul" or bias not in names:
             return False
-        value = reader.outputs[0]
+        value = consumer.outputs[0]
     return False

@@ -1,4 +1,4 @@
-"""What an activation file is to hold: every array with its shape and meaning, and the key."""
+"""The layout of an activation file: every array with its shape and meaning, and the key."""
 
 import hashlib
 import json
@@ -23,10 +23,10 @@ from frivkit.units.selector import UnitSelector
 TYPE = "frivkit-activations"
 VERSION = "1"
 TABLE_BYTES = 4096
-"""About what HDF5's own tables take for one array."""
+"""About the bytes that HDF5's own tables take for one array."""
 DRAWING_BYTES = 160
-"""Most bytes that numpy takes a row to draw without replacement (a pool of 20 rows for each)."""
-_PLACES = {1: ("position",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+"""Most bytes that numpy needs for each row that it draws without replacement (20 in a pool)."""
+_SPATIAL_AXES = {1: ("position",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +37,10 @@ class StoredArray:
         name: Its path in the file.
         shape: Its whole shape, the first axis over examples or sampled rows.
         dtype: Its number type.
-        labels: What each axis is.
-        scales: Paths of the index arrays that go along the first axis.
-        attrs: What else a reader may want to know.
-        values: What is known before anything runs; None for what runs give.
+        labels: The name of each axis.
+        scales: Paths of the index arrays along the first axis.
+        attrs: Its HDF5 attributes.
+        values: Its values, if they are known before the model runs, else None.
     """
 
     name: str
@@ -58,9 +58,9 @@ class StoredArray:
 
     @property
     def bytes(self) -> int:
-        """What it takes on the disk, chunks that stick out at the end included."""
-        pieces = zip(self.shape, self.chunk, strict=True)
-        return prod(ceil(size / c) * c for size, c in pieces) * self.dtype.itemsize
+        """Its bytes on the disk, incomplete chunks counted as whole ones."""
+        axes = zip(self.shape, self.chunk, strict=True)
+        return prod(ceil(size / c) * c for size, c in axes) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,27 +69,28 @@ class Sample:
 
     Attributes:
         rows: Their numbers among all rows, example by example, ascending.
-        each: How many rows one example has.
+        rows_per_example: The number of rows of one example.
     """
 
     rows: NDArray[np.int64]
-    each: int
+    rows_per_example: int
 
-    def within(self, first: int, last: int) -> tuple[int, int]:
+    def from_examples(self, first: int, last: int) -> tuple[int, int]:
         """Return the range of drawn rows that come from examples ``first`` to ``last`` - 1."""
-        start, stop = np.searchsorted(self.rows, [first * self.each, last * self.each])
+        each = self.rows_per_example
+        start, stop = np.searchsorted(self.rows, [first * each, last * each])
         return int(start), int(stop)
 
 
 @dataclass(frozen=True, eq=False)
 class FileLayout:
-    """All that the file will hold.
+    """The content of the file.
 
     Attributes:
-        key: What the file depends on, by name; the same key gives the same arrays.
+        key: Everything that the file depends on, by name; the same key gives the same arrays.
         about: Further attributes of the root.
         arrays: The arrays.
-        samples: The rows drawn from each layer, by its tensor's name; empty when all are written.
+        samples: The rows drawn from each layer, by its tensor's name; empty if all are written.
         examples: The number of examples.
     """
 
@@ -106,7 +107,7 @@ class FileLayout:
 
     @property
     def bytes(self) -> int:
-        """About what the file takes, uncompressed."""
+        """About the bytes of the file, uncompressed."""
         return sum(array.bytes + TABLE_BYTES for array in self.arrays)
 
 
@@ -118,7 +119,7 @@ def layer_path(site: Site) -> str:
 def key_of(
     study: Study, output: str, device: Device, rows: int | None, compress: str | None
 ) -> dict[str, str | int | None]:
-    """Return what the file depends on, by the names that messages use."""
+    """Return everything that the file depends on, by the names that messages use."""
     layers = json.dumps([[site.layer, site.name] for site in study.sites])
     return {
         "model": study.model.sha256,
@@ -134,20 +135,20 @@ def key_of(
     }
 
 
-def plan_of(
+def file_layout(
     study: Study,
     key: Mapping[str, str | int | None],
     first: Mapping[str, NDArray[Any]],
     positions: int,
     memory: int,
 ) -> FileLayout:
-    """Lay out the file.
+    """Return the layout of the file.
 
     Args:
         study: The model, the layers and the data.
         key: See :func:`key_of`.
         first: The tensors of one example by name, for their number types and shapes.
-        positions: How many labels the network gives an example.
+        positions: The number of labels of one example.
         memory: Bytes that drawing rows may take.
 
     Raises:
@@ -164,23 +165,23 @@ def plan_of(
             raise ModelError(f"tensor {name!r} holds {array.dtype}, which HDF5 cannot store")
     n, number = study.examples, np.dtype(np.int64)
     output = first[str(key["output"])]
-    along: tuple[str, ...] = ("example",)
-    classes = ("example", "class", *_places(output.ndim - 2))[: output.ndim]
+    axis: tuple[str, ...] = ("example",)
+    classes = ("example", "class", *_spatial_axes(output.ndim - 2))[: output.ndim]
     arrays = [
-        StoredArray("example", (n,), number, along, values=np.arange(n)),
-        StoredArray("outputs", (n, *output.shape[1:]), output.dtype, classes, along),
-        StoredArray("labels", (n, positions), np.dtype(np.int32), ("example", "position"), along),
+        StoredArray("example", (n,), number, axis, values=np.arange(n)),
+        StoredArray("outputs", (n, *output.shape[1:]), output.dtype, classes, axis),
+        StoredArray("labels", (n, positions), np.dtype(np.int32), ("example", "position"), axis),
     ]
     if study.data.has_labels:
-        arrays.append(StoredArray("y", (n,), number, along, along))
+        arrays.append(StoredArray("y", (n,), number, axis, axis))
     samples: dict[str, Sample] = {}
     for site in study.sites:
         if rows is None:
-            arrays.append(_whole(site, n, first[site.name].dtype))
+            arrays.append(_all_rows(site, n, first[site.name].dtype))
         else:
             sample = _draw(study, site, int(rows), study.units("map"))
             samples[site.name] = sample
-            arrays += _sampled(site, sample, study.units("map"), first[site.name].dtype)
+            arrays += _sampled_rows(site, sample, study.units("map"), first[site.name].dtype)
     about: dict[str, str | int] = {
         "model": study.model.sha256,
         "data": study.data.description,
@@ -193,19 +194,25 @@ def plan_of(
     return FileLayout(key, about, tuple(arrays), samples, n)
 
 
-def _whole(site: Site, n: int, dtype: np.dtype[Any]) -> StoredArray:
-    places = _places(len(site.spatial))
-    labels = ("example", *places[: site.axis - 1], "unit", *places[site.axis - 1 :])
+def _all_rows(site: Site, n: int, dtype: np.dtype[Any]) -> StoredArray:
+    spatial = _spatial_axes(len(site.spatial))
+    labels = ("example", *spatial[: site.axis - 1], "unit", *spatial[site.axis - 1 :])
     return StoredArray(
-        layer_path(site), (n, *site.shape), dtype, labels, ("example",), _about(site, site.axis)
+        layer_path(site),
+        (n, *site.shape),
+        dtype,
+        labels,
+        ("example",),
+        _attributes(site, site.axis),
     )
 
 
-def _sampled(
+def _sampled_rows(
     site: Site, sample: Sample, selector: UnitSelector, dtype: np.dtype[Any]
 ) -> list[StoredArray]:
-    folder, drawn, number = f"rows/{stored_name(site.layer)}", len(sample.rows), np.dtype(np.int64)
-    indices = {"example": sample.rows // sample.each, "place": sample.rows % sample.each}
+    folder, number = f"rows/{stored_name(site.layer)}", np.dtype(np.int64)
+    drawn, each = len(sample.rows), sample.rows_per_example
+    indices = {"example": sample.rows // each, "place": sample.rows % each}
     scales = tuple(f"{folder}/{name}" for name in indices)
     shape = (drawn, selector.count(site))
     return [
@@ -213,23 +220,23 @@ def _sampled(
             StoredArray(f"{folder}/{name}", (drawn,), number, ("row",), values=values)
             for name, values in indices.items()
         ),
-        StoredArray(layer_path(site), shape, dtype, ("row", "unit"), scales, _about(site, 1)),
+        StoredArray(layer_path(site), shape, dtype, ("row", "unit"), scales, _attributes(site, 1)),
     ]
 
 
-def _about(site: Site, axis: int) -> dict[str, str | int]:
+def _attributes(site: Site, axis: int) -> dict[str, str | int]:
     return {"layer": site.layer, "tensor": site.name, "op": site.op, "unit_axis": axis}
 
 
 def _draw(study: Study, site: Site, rows: int, selector: UnitSelector) -> Sample:
-    """Draw rows without replacement; which ones depends on no other layer that is chosen."""
+    """Draw rows of a layer without replacement, independently of the other selected layers."""
     each = len(selector.rows(site, np.zeros((1, *site.shape), np.float32)))
     total = study.examples * each
-    place = [known.name for known in study.site_map.sites].index(site.name)
-    generator = np.random.default_rng([study.seed, place])
+    number = [other.name for other in study.site_map.sites].index(site.name)
+    generator = np.random.default_rng([study.seed, number])
     drawn = generator.choice(total, min(rows, total), replace=False, shuffle=False)
     return Sample(np.sort(drawn).astype(np.int64), each)
 
 
-def _places(axes: int) -> Sequence[str]:
-    return _PLACES.get(axes) or [f"place{i}" for i in range(axes)]
+def _spatial_axes(axes: int) -> Sequence[str]:
+    return _SPATIAL_AXES.get(axes) or [f"place{i}" for i in range(axes)]
