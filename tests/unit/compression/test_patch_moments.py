@@ -12,7 +12,7 @@ from frivkit.graph.sites.site_map import find_sites
 from frivkit.progress import Silent
 from frivkit.runtime.session import Device
 from tests.nets import NETS, examples, network, opened
-from tests.unit.test_perturbations import SITELESS, run
+from tests.unit.units.test_perturbations import SITELESS, run
 
 NAMES = [name for name in NETS if name not in SITELESS]
 
