@@ -6,7 +6,7 @@ from scipy.stats import ks_2samp
 
 from frivkit.data import open_data
 from frivkit.errors import DataError
-from frivkit_trainers import feed
+from frivkit_trainers import loaders
 from frivkit_trainers.augment import Augmenter
 from frivkit_trainers.loaders import ShuffledLoader
 from frivkit_trainers.random_resized_crop import rectangles
@@ -170,7 +170,7 @@ def test_proportions_follow_the_seed():
 
 @pytest.mark.parametrize("held", [2**30, 0])
 def test_training_images_are_distorted_before_they_are_prepared(held, monkeypatch):
-    monkeypatch.setattr(feed, "IN_MEMORY", held)
+    monkeypatch.setattr(loaders, "IN_MEMORY", held)
     data = open_data("digits?split=train&n=50&crop=6&standardise=image&resize=8", None)
     stored = data.read_raw(0, 50)["x"][:, 0]
     options = LabOptions(crop="yes")

@@ -14,7 +14,7 @@ from frivkit.errors import DataError, DeviceError, UsageError
 from frivkit.experiments.train import TrainingError, accuracy
 from frivkit.progress import Silent
 from frivkit_papernets.mlp import MlpOptions, mlp
-from frivkit_trainers import feed
+from frivkit_trainers import loaders
 from frivkit_trainers.choosing import Choice
 from frivkit_trainers.lab import lab
 from frivkit_trainers.loaders import SequentialLoader
@@ -210,7 +210,7 @@ def numbered(tmp_path):
 def test_reference_order_is_a_ring_that_skips_the_first_batch_of_an_epoch(
     numbered, monkeypatch, held
 ):
-    monkeypatch.setattr(feed, "IN_MEMORY", held)
+    monkeypatch.setattr(loaders, "IN_MEMORY", held)
     ring = SequentialLoader(numbered, 3, None)
     epochs = []
     for _ in range(3):

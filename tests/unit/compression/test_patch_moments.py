@@ -74,7 +74,7 @@ def test_moments_are_those_of_numpy_in_one_pass_or_many(memory, tmp_path):
         sources_of(linear_consumers),
         data,
         Device(threads=1),
-        error_tensor=meets,
+        error_tensors=meets,
         memory=memory,
         seed=0,
         progress=Silent(),

@@ -328,7 +328,7 @@ class TestVerify:
         found = compared(table(rows, first), table(other, second), numbered(tmp_path, 70))
         same = (rows.argmax(1) == other.argmax(1)).sum()
         assert found.comparison.agreement == Agreement(same, 70)
-        for side in (found.original, found.thin):
+        for side in (found.original, found.compressed):
             assert {size for size, latency in side.latency.items() if latency} == measured
         assert set(found.unmeasured) == {1, 64} - measured
         for size in found.unmeasured:
@@ -377,7 +377,7 @@ class TestVerify:
         a, b = (written(text.format(o)) for o in (f"{logits}, {other}", f"{other}, {logits}"))
         assert compared(a, b, "gaussian?n=20").comparison.agreement.share == 1
         found = compared(a, b, "gaussian?n=20", output="other")
-        assert found.original.output == found.thin.output == "other"
+        assert found.original.output == found.compressed.output == "other"
         assert found.comparison.max_abs == 0
         renamed = "g (float[N, 3] x) => (float[N, 3] y) { y = Identity (x) }"
         assert compared(a, written(renamed), "gaussian?n=20").thin.output == "y"
@@ -427,9 +427,9 @@ class TestVerify:
         assert found.original.bytes == (tmp_path / "a.onnx").stat().st_size
         sizes = [path.stat().st_size for path in (tmp_path / "b").iterdir()]
         assert len(sizes) == 2
-        assert found.thin.bytes == sum(sizes)
+        assert found.compressed.bytes == sum(sizes)
         assert found.comparison.max_abs == 0
-        assert all(latency.median > 0 for latency in found.thin.latency.values())
+        assert all(latency.median > 0 for latency in found.compressed.latency.values())
 
     def test_memory_bound_changes_no_result(self, compared):
         a, b = nets.network("cnn"), perturbed(nets.network("cnn"))
@@ -478,4 +478,4 @@ class TestWarnings:
 def test_layers_are_those_of_either_survey(compared):
     found = compared(handmade.unfolded(), handmade.unfolded(), "gaussian?n=20")
     assert [s.layer for s in found.original.site_map.sites] == ["a", "b"]
-    assert found.thin.site_map.sites == found.original.site_map.sites
+    assert found.compressed.site_map.sites == found.original.site_map.sites
