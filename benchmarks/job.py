@@ -11,7 +11,7 @@ from benchmarks.setting import THREADS
 from frivkit.graph.sites.site_map import Site
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, open_study
-from frivkit.runtime.session import Device
+from frivkit.runtime.execution import Execution
 from frivkit.units.masks import keep_mask, random_order
 
 Flags = NDArray[np.bool_]
@@ -92,4 +92,4 @@ def job(model: Path, data: str, units: str, *, repeats: int, levels: int) -> Job
 
 def request(model: Path, data: str, units: str) -> Request:
     """Return what frivkit is asked for."""
-    return Request(model, data=data, units=units, seed=SEED, device=Device("cpu", THREADS))
+    return Request(model, data=data, units=units, execution=Execution(threads=THREADS, seed=SEED))

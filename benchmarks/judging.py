@@ -11,7 +11,7 @@ from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.progress import Silent
-from frivkit.runtime.session import Device
+from frivkit.runtime.execution import Execution
 from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit.verification.compare import Side, compare
 
@@ -27,8 +27,7 @@ def request(subject: Subject) -> Request:
     return Request(
         subject.model,
         data=f"npz:{subject.calibration}",
-        seed=subject.seed,
-        device=Device("cpu", THREADS),
+        execution=Execution(threads=THREADS, seed=subject.seed),
     )
 
 

@@ -63,8 +63,12 @@ class Task:
     def study(self, watch: "Stopwatch") -> Study:
         """Open a study of the layers, from the files on."""
         asked = request(Path(self.model), f"npz:{self.data}", "map")
-        asked = replace(asked, layers=(self.layer,) if self.layer else ())
-        return open_study(asked, progress=watch)[0]
+        asked = replace(
+            asked,
+            layers=(self.layer,) if self.layer else (),
+            execution=replace(asked.execution, progress=watch),
+        )
+        return open_study(asked)[0]
 
 
 class Stopwatch(Silent):

@@ -19,7 +19,6 @@ from frivkit.errors import FrivkitError, ModelError, UsageError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
-from frivkit.progress import Progress, Silent
 from frivkit.runtime.labels import LabelReader
 from frivkit.runtime.memory import batch_size
 from frivkit.runtime.perturbed_model import run_padded
@@ -59,7 +58,6 @@ def write_activations(
     rows: int | None = None,
     compress: str | None = None,
     force: bool = False,
-    progress: Progress | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Written:
     """Write the activations of a model's layers to an HDF5 file.
@@ -74,7 +72,6 @@ def write_activations(
             whole tensors.
         compress: ``"lzf"``, or None.
         force: Replace a file, finished or not, that holds something else.
-        progress: Where progress is shown.
         say: Told of warnings and of the size of what is coming.
 
     Raises:
@@ -86,14 +83,16 @@ def write_activations(
     if request.units is not None and rows is None:
         raise UsageError("--units says how --rows are read: give --rows N, or leave --units out")
     path = path.resolve()
-    study, warnings = open_study(request, progress=progress)
+    study, warnings = open_study(request)
     for warning in warnings:
         say(f"warning: {warning}")
-    key = key_of(study, study.model.output(request.output), request.device, rows, compress)
+    key = key_of(
+        study, study.model.output(request.output), request.execution.placement, rows, compress
+    )
     with _alone(path):
         there = _stands(path, key, force=force)
         if not there:
-            _Job(study, request, key).write(path, progress or Silent(), say, force=force)
+            _Job(study, request, key).write(path, say, force=force)
         elif read_key(_part(path)) == key:  # a kill came between the last two steps
             _part(path).unlink()
         size = path.stat().st_size
@@ -107,12 +106,14 @@ class _Job:
         self._study, self._output = study, str(key["output"])
         self._names = list(dict.fromkeys([*(site.name for site in study.sites), self._output]))
         self._graph = with_outputs(study.model, self._names)
-        self._session = Session(self._graph.ir, request.device)
+        self._session = Session(self._graph.ir, request.execution.placement)
         self._label_reader = LabelReader.of_output(
-            study.model.graph, self._output, request.label_options
+            study.model.graph, self._output, request.execution.labels
         )
         # Half for what the runtime holds, half for a layer laid out as rows.
-        self._size = batch_size(self._graph.ir.graph, request.memory // 2, study.model.batch)
+        self._size = batch_size(
+            self._graph.ir.graph, request.execution.memory // 2, study.model.batch
+        )
         first = self._run(study.data.read(0, 1))
         for site in study.sites:
             if first[site.name].shape != (1, *site.shape):
@@ -121,12 +122,10 @@ class _Job:
                     f"{first[site.name].shape[1:]}: leave it out with --layer"
                 )
         positions = self._label_reader.labels(first[self._output]).shape[1]
-        self._plan = plan_of(study, key, first, positions, request.memory)
+        self._plan = plan_of(study, key, first, positions, request.execution.memory)
         self._compress = None if key["compression"] is None else str(key["compression"])
 
-    def write(
-        self, path: Path, progress: Progress, say: Callable[[str], None], *, force: bool
-    ) -> None:
+    def write(self, path: Path, say: Callable[[str], None], *, force: bool) -> None:
         """Write the file."""
         part, new = _part(path), path.with_name(f"{path.name}.part.new")
         new.unlink(missing_ok=True)  # an earlier run was killed while it made it
@@ -145,7 +144,7 @@ class _Job:
             before = file.done
             if before:
                 say(f"{part.name} holds {before:,} of {self._plan.examples:,} examples: going on")
-            self._fill(file, before, progress)
+            self._fill(file, before)
         if self._compress is None:
             part.replace(path)
         else:
@@ -155,21 +154,24 @@ class _Job:
         with contextlib.suppress(OSError):  # some systems cannot sync a folder
             sync(path.parent)
 
-    def _fill(self, file: Part, done: int, progress: Progress) -> None:
-        progress.start("activations", self._plan.examples)
-        progress.advance(done)
+    def _fill(self, file: Part, done: int) -> None:
         marked = monotonic()
-        for first in range(done, self._plan.examples, self._size):
-            last = min(first + self._size, self._plan.examples)
-            self._write_batch(file, self._study.data.read(first, last), last)
-            progress.advance(last - first)
+        batches = self._study.execution.runner.map(
+            self._study.data, self._size, self._arrays_of, "activations", first=done
+        )
+        for batch, tensors in batches:
+            last = batch.first + len(tensors[self._output])
+            self._write_batch(file, batch, tensors)
             if monotonic() - marked >= SECONDS_AT_RISK or last == self._plan.examples:
                 file.mark(last)
                 marked = monotonic()
-        progress.finish()
 
-    def _write_batch(self, file: Part, batch: Batch, last: int) -> None:
-        found, first = self._run(batch), batch.first
+    def _arrays_of(self, batch: Batch) -> tuple[Batch, dict[str, NDArray[Any]]]:
+        return batch, self._run(batch)
+
+    def _write_batch(self, file: Part, batch: Batch, found: dict[str, NDArray[Any]]) -> None:
+        first = batch.first
+        last = first + len(found[self._output])
         ready = {"outputs": found[self._output]}
         ready["labels"] = self._label_reader.labels(found[self._output])
         if batch.labels is not None:

@@ -57,8 +57,10 @@ def command(
     check_places(str(output), model=model)
     if str(output) == "-" or (output.exists() and not output.is_file()):
         raise UsageError(f"-o {output} is no file that can be written piece by piece; give one")
+    progress = common.progress()
     request = common.request(
         model,
+        progress,
         data=data,
         examples=examples,
         units=units,
@@ -66,7 +68,6 @@ def command(
         joined=joined,
         seed=seed,
     )
-    progress = common.progress()
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
             written = write_activations(
@@ -75,7 +76,6 @@ def command(
                 rows=rows,
                 compress=compress,
                 force=force,
-                progress=progress,
                 say=common.say,
             )
     except KeyboardInterrupt:

@@ -80,8 +80,10 @@ def command(
     check_places(json_to, report, table, model=model)
     if table is not None:
         _check_per_unit(metrics)
+    progress = common.progress()
     request = common.request(
         model,
+        progress,
         data=data,
         examples=examples,
         units=units,
@@ -90,7 +92,6 @@ def command(
         protocol=protocol,
         seed=seed,
     )
-    progress = common.progress()
 
     def tell(found: "Measurement") -> None:
         common.explain(f"{found.metric} of {found.layer or found.scope}: {found.value}")
@@ -102,7 +103,6 @@ def command(
                 metrics,
                 split_pairs(options),
                 cache=common.cache(),
-                progress=progress,
                 done=tell,
             )
     finally:

@@ -111,8 +111,8 @@ def command(
     budget = replace(_budget(tolerance, agreement, macs, params, units_kept), multiple=round_to)
     target = _target(output, dry_run=dry_run)
     check_places(target, json_to, report, model=model)
-    request = common.request(model, data=data, examples=examples, seed=seed)
     progress = common.progress()
+    request = common.request(model, progress, data=data, examples=examples, seed=seed)
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
             found = compress(
@@ -121,7 +121,6 @@ def command(
                 budget,
                 verify_data=verify_data,
                 method=Method(basis, ranking, refit, allocation),
-                progress=progress,
             )
     finally:
         progress.finish()

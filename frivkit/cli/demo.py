@@ -48,12 +48,12 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
         f"{trained.accuracy:.1%} of {trained.test.examples} test digits right"
     )
     _step(f"frivkit inspect {model}")
-    request = common.request(model, seed=seed)
+    progress = common.progress()
+    request = common.request(model, progress, seed=seed)
     click.echo(inspection_text(inspection_document(*inspect_model(request), clock)))
     _step(f"frivkit analyze {model} --metric prunability")
-    progress = common.progress()
     try:
-        analysis = analyze(request, cache=common.cache(), progress=progress)
+        analysis = analyze(request, cache=common.cache())
     finally:
         progress.finish()
     document = analysis_document(analysis, clock)
@@ -67,7 +67,7 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
     clock = Clock.start()
     request = replace(request, data=TRAINING)
     try:
-        found = compress(request, thin, budget, verify_data=trained.test.spec, progress=progress)
+        found = compress(request, thin, budget, verify_data=trained.test.spec)
     finally:
         progress.finish()
     compression = compression_document(found, request, budget, clock)

@@ -23,7 +23,7 @@ def command(
 
     clock = Clock.start()
     check_places(json_to, model=model)
-    found, site_map = inspect_model(common.request(model, joined=joined))
+    found, site_map = inspect_model(common.request(model, common.progress(), joined=joined))
     document = inspection_document(found, site_map, clock, common.output_name)
     if json_to:
         write_json(document, json_to)

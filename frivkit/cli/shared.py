@@ -18,6 +18,7 @@ from frivkit.errors import FrivkitError, UsageError
 if TYPE_CHECKING:
     from frivkit.cache import Cache
     from frivkit.measure.pipeline import Request
+    from frivkit.progress import Progress
 
 _OPTIONS = (
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
@@ -32,7 +33,6 @@ _OPTIONS = (
         help="Folder of the cache.",
     ),
     click.option("--no-cache", is_flag=True, help="Keep nothing, reuse nothing."),
-    click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True),
     click.option("--trust", is_flag=True, help="Read formats that can run code, such as .pt."),
     click.option(
         "--input-shape",
@@ -76,7 +76,6 @@ class CommonOptions:
     memory: str
     cache_dir: Path | None
     no_cache: bool
-    engine: str
     trust: bool
     input_shape: str | None
     output_name: str | None
@@ -87,7 +86,9 @@ class CommonOptions:
     verbose: bool
     debug: bool
 
-    def request(self, model: Path, **more: Any) -> "Request":
+    def request(
+        self, model: Path, progress: "Progress", *, seed: int = 0, **more: Any
+    ) -> "Request":
         """Return the request for a model.
 
         Raises:
@@ -95,8 +96,8 @@ class CommonOptions:
         """
         from frivkit.cache import parse_size
         from frivkit.measure.pipeline import Request
+        from frivkit.runtime.execution import Execution
         from frivkit.runtime.labels import LabelOptions
-        from frivkit.runtime.session import Device
 
         memory = parse_size(self.memory)
         if memory == 0:
@@ -106,9 +107,14 @@ class CommonOptions:
             output=self.output_name,
             input_shape=self.input_shape,
             trust=self.trust,
-            device=Device(self.device, self.threads),
-            memory=memory,
-            label_options=LabelOptions(self.label_axis, self.regression),
+            execution=Execution(
+                device=self.device,
+                memory=memory,
+                threads=self.threads,
+                seed=seed,
+                progress=progress,
+                labels=LabelOptions(self.label_axis, self.regression),
+            ),
             **more,
         )
 

@@ -49,11 +49,11 @@ def command(
         raise UsageError("--require is nan; give a share from 0 to below 1, such as 0.99")
     for model in (original, compressed):
         check_places(json_to, model=model)
-    request = common.request(original, data=data, examples=examples, seed=seed)
     progress = common.progress()
+    request = common.request(original, progress, data=data, examples=examples, seed=seed)
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
-            found = verify(request, compressed, progress=progress)
+            found = verify(request, compressed)
     finally:
         progress.finish()
     document = verification_document(found, clock, seed)

@@ -1,7 +1,7 @@
 """What the data tell of a model, in one streamed pass; every budget is met from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from frivkit.compression.layer_groups import LayerGroup, find_layer_groups
 from frivkit.compression.linear_consumers import (
@@ -16,9 +16,8 @@ from frivkit.data import Dataset
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import PruningGraph, analyze_groups
 from frivkit.graph.sites.site_map import SiteMap
-from frivkit.progress import Progress
-from frivkit.runtime.labels import LabelOptions
-from frivkit.runtime.session import Device
+from frivkit.measure.study import Scope, Study
+from frivkit.runtime.execution import Execution
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,20 +27,12 @@ class Run:
     Attributes:
         data: The examples; labels are not looked at.
         output: The output whose labels count.
-        device: Where to run.
-        memory: Bytes that activations, and what is summed of them, may take.
-        seed: The seed of all random choices.
-        progress: Where progress is shown.
-        label_options: How labels are read from the output.
+        execution: How to run the model.
     """
 
     data: Dataset
     output: str
-    device: Device
-    memory: int
-    seed: int
-    progress: Progress
-    label_options: LabelOptions = field(default_factory=LabelOptions)
+    execution: Execution
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +59,14 @@ class Calibration:
     layer_groups: tuple[LayerGroup, ...]
     run: Run
 
+    @property
+    def study(self) -> Study:
+        """A study of the model on the calibration examples, run as the calibration was."""
+        scope = Scope(output=self.run.output)
+        return Study(
+            self.model, self.run.data, self.run.execution, site_map=self.site_map, scope=scope
+        )
+
 
 def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
     """Take the one pass over the data that ranking, allocation and the plain refit need.
@@ -82,14 +81,11 @@ def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
         model,
         sources_of(linear_consumers),
         run.data,
-        run.device,
+        run.execution,
         error_tensors={
             linear_consumer.error_tensor: -1 if linear_consumer.consumer.op == "MatMul" else 1
             for linear_consumer in linear_consumers
         },
-        memory=run.memory,
-        seed=run.seed,
-        progress=run.progress,
     )
     layers = {site.name: site.layer for site in site_map.sites}
     layer_groups = find_layer_groups(

@@ -13,7 +13,7 @@ from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, BasisFactory, Method, Ranker, Refit
 from frivkit.compression.plan import Plan, apply_plan
 from frivkit.compression.unit_kinds import UnitKinds, unit_kinds_of
-from frivkit.data import Dataset, open_data
+from frivkit.data import Batch, Dataset, open_data
 from frivkit.data.subset import split
 from frivkit.errors import BudgetError, DataError, ModelError, UsageError
 from frivkit.graph.model import Model, parameters
@@ -21,12 +21,11 @@ from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, load_model, named_data
-from frivkit.progress import Progress, Silent
 from frivkit.runtime.labels import UNDEFINED, LabelReader
 from frivkit.runtime.memory import batch_size
+from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Session
-from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit.verification import Verification, verify
 from frivkit.verification.agreement import Agreement
 
@@ -108,7 +107,6 @@ def compress(
     *,
     verify_data: str | None = None,
     method: Method | None = None,
-    progress: Progress | None = None,
 ) -> Compression:
     """Make a model thinner, write it, and prove what it still says.
 
@@ -118,7 +116,6 @@ def compress(
         budget: How thin.
         verify_data: Data for the proof; None keeps one in four examples of the others for it.
         method: Basis, ranking, refit and allocation; None takes the defaults.
-        progress: Where progress is shown.
 
     Raises:
         UsageError: the method names what no plugin offers.
@@ -126,7 +123,7 @@ def compress(
             would not be smaller, or the file cannot be written.
         DataError: the data cannot be read, do not fit, or are too few.
     """
-    progress, method = progress or Silent(), method or Method()
+    method = method or Method()
     basis_factory: BasisFactory = installed().load("bases", method.basis)
     refit: Refit = installed().load("refits", method.refit)
     ranker: Ranker = installed().load("rankings", method.ranking)
@@ -137,17 +134,10 @@ def compress(
             "thinner file can be made of it: compress the float32 model that it came from"
         )
     everything, warnings = named_data(request, model)
-    model = infer_shapes_by_running(model, request.device, everything)
+    opening = Opening(request.execution, everything, request.output)
+    model = prepare_model(model, opening, keep_file=True)
     data, tuning, proof = _parts(everything, model, budget, verify_data)
-    run = Run(
-        data,
-        model.output(request.output),
-        request.device,
-        request.memory,
-        request.seed,
-        progress,
-        request.label_options,
-    )
+    run = Run(data, model.output(request.output), request.execution)
     calibration = calibrate(model, find_sites(model, request.output), run)
     widest = max((site.width for site in calibration.site_map.sites), default=0)
     if data.examples < widest:
@@ -179,7 +169,7 @@ def compress(
     thin.metadata_props.update(_provenance(calibration, budget, method, made))
     save(thin, output, model)
     opened = replace(request, model=model)  # reading it again may take long
-    found = verify(opened, output, data=proof, progress=progress)
+    found = verify(opened, output, data=proof)
     return Compression(calibration, method, made, output, found, (*warnings, *found.warnings))
 
 
@@ -258,7 +248,7 @@ class _Search:
     def __init__(self, calibration: Calibration, tuning: Dataset) -> None:
         self._model, self._tuning, self._run = calibration.model, tuning, calibration.run
         label_reader = LabelReader.of_output(
-            self._model.graph, self._run.output, self._run.label_options
+            self._model.graph, self._run.output, self._run.execution.labels
         )
         self._outputs = self._ran(calibration.model.ir)
         self._label_reader = label_reader.fitted([self._outputs])
@@ -272,13 +262,16 @@ class _Search:
 
     def _ran(self, graph: ir.Model) -> NDArray[Any]:
         model, run = self._model, self._run
-        session = Session(graph, run.device)
+        session = Session(graph, run.execution.placement)
         names = [value.name or "" for value in graph.graph.inputs if not value.is_initializer()]
-        parts = []
-        for batch in self._tuning.batches(batch_size(model.graph, run.memory, model.batch)):
+
+        def outputs_of(batch: Batch) -> NDArray[Any]:
             feeds = {name: batch.inputs[name] for name in names}
-            parts.append(run_padded(session, model, feeds, [run.output])[0])
-        return np.concatenate(parts)
+            return run_padded(session, model, feeds, [run.output])[0]
+
+        size = batch_size(model.graph, run.execution.memory, model.batch)
+        runner = run.execution.runner
+        return np.concatenate([*runner.map(self._tuning, size, outputs_of, "agreement")])
 
 
 def _provenance(

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.linear_consumers import Array, ConsumerInput
-from frivkit.data import Dataset
+from frivkit.data import Batch, Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
-from frivkit.progress import Progress
+from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import batch_size
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
@@ -80,6 +80,10 @@ class PatchReader:
         graph = with_outputs(model, [name for name in self._names if name not in inputs])
         self._inputs = graph.inputs
         self._session = Session(graph.ir, device)
+
+    def of_batch(self, batch: Batch) -> tuple[int, dict[str, NDArray[Any]]]:
+        """Return the index of a batch's first example, and every tensor."""
+        return batch.first, self.tensors(batch.inputs)
 
     def tensors(self, inputs: Feeds) -> dict[str, NDArray[Any]]:
         """Return every tensor for one batch of examples."""
@@ -196,12 +200,9 @@ def accumulate_patch_moments(
     model: Model,
     sources: Sequence[ConsumerInput],
     data: Dataset,
-    device: Device,
+    execution: Execution,
     *,
     error_tensors: Mapping[str, int] | None = None,
-    memory: int,
-    seed: int,
-    progress: Progress,
 ) -> tuple[dict[ConsumerInput, PatchMoments], dict[str, float]]:
     """Sum the moments of all rows, and the variance of whole tensors.
 
@@ -218,25 +219,22 @@ def accumulate_patch_moments(
     """
     found: dict[ConsumerInput, PatchMoments] = {}
     variances: dict[str, float] = {}
-    for together in _passes(sources, memory):
+    for together in _passes(sources, execution.memory):
         more = {} if variances or error_tensors is None else error_tensors
-        patches = PatchReader(model, [source for source, _ in together], device, tuple(more))
+        patches = PatchReader(
+            model, [source for source, _ in together], execution.placement, tuple(more)
+        )
         adding = {source: _Adding(source, data.examples, per_channel=c) for source, c in together}
         spreads = {name: _Spread(axis) for name, axis in more.items()}
-        batch = batch_size(model.graph, memory, model.batch)
-        progress.start("patches", data.examples)
-        for first in range(0, data.examples, batch):
-            inputs = data.read(first, min(first + batch, data.examples)).inputs
-            tensors = patches.tensors(inputs)
+        size = batch_size(model.graph, execution.memory, model.batch)
+        for first, tensors in execution.runner.map(data, size, patches.of_batch, "patches"):
             for source, patch_moments in adding.items():
                 for start, count, rows in chunks_of(
-                    source, tensors[source.tensor], data, seed, first
+                    source, tensors[source.tensor], data, execution.seed, first
                 ):
                     patch_moments.add(rows, start, count)
             for name, spread in spreads.items():
                 spread.add(tensors[name])
-            progress.advance(len(next(iter(inputs.values()))))
-        progress.finish()
         found |= {source: patch_moments.patch_moments() for source, patch_moments in adding.items()}
         variances |= {name: spread.variance for name, spread in spreads.items()}
     return found, variances

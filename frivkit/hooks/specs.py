@@ -95,5 +95,10 @@ def figures() -> list[Offer]:  # type: ignore[empty-body]
 
 
 @hookspec
+def engines() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer places where batches are run; target: ``frivkit.runtime.runner.EngineFactory``."""
+
+
+@hookspec
 def cli_commands() -> list[Offer]:  # type: ignore[empty-body]
     """Offer further subcommands; target: ``click.Command``."""

@@ -13,17 +13,14 @@ from frivkit.data import Dataset, open_data
 from frivkit.errors import DataError, FrivkitError, ModelError
 from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.model import Model
-from frivkit.graph.sites.batch_first import move_batch_first
 from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
 from frivkit.hooks.options import distribute, parse_options
 from frivkit.hooks.registry import Registry, installed
 from frivkit.measure.metric import Measurement, Metric
-from frivkit.measure.study import Study
-from frivkit.progress import Progress, Silent
-from frivkit.runtime.free_batch import free_batch_size
-from frivkit.runtime.labels import LabelOptions
-from frivkit.runtime.session import Device
-from frivkit.runtime.shape_probe import infer_shapes_by_running
+from frivkit.measure.study import Scope, Study
+from frivkit.runtime.execution import Execution
+from frivkit.runtime.opening import Opening, prepare_model
+from frivkit.runtime.runner import Engine
 
 KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains of operators that ONNX Runtime brings."""
@@ -45,13 +42,10 @@ class Request:
             branches; empty takes those in the model's metadata, ``("",)`` none.
         whole: Whether these layers stand for the whole network, and are measured together, too.
         protocol: ``"paper"`` or ``"reference"``.
-        seed: The seed of all random choices.
         output: The output whose labels are compared; None takes the first.
         input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
         trust: Whether formats that can run code may be read.
-        device: Where to run.
-        memory: Bytes that activations may take.
-        label_options: How labels are read from the output.
+        execution: How to run the model.
     """
 
     model: Path | Model
@@ -62,13 +56,10 @@ class Request:
     joined: tuple[str, ...] = ()
     whole: bool = False
     protocol: str = "paper"
-    seed: int = 0
     output: str | None = None
     input_shape: str | None = None
     trust: bool = False
-    device: Device = field(default_factory=Device)
-    memory: int = 2 << 30
-    label_options: LabelOptions = field(default_factory=LabelOptions)
+    execution: Execution = field(default_factory=Execution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +96,7 @@ def _read_file(path: Path, request: Request, registry: Registry) -> Model:
     given = {
         "input_shape": request.input_shape,
         "data": request.data,
-        "memory": str(request.memory),
+        "memory": str(request.execution.memory),
         "trust": "yes" if request.trust else None,
     }
     options = {key: value for key, value in given.items() if value}
@@ -119,14 +110,11 @@ def inspect_model(request: Request) -> tuple[Model, SiteMap]:
     Raises:
         ModelError: the model cannot be read, or what is asked to be joined cannot be.
     """
-    model = load_model(request)
-    model = move_batch_first(infer_shapes_by_running(model, request.device))
-    return model, _surveyed(request, model)
+    model = prepare_model(load_model(request), Opening(request.execution))
+    return model, _find_sites(request, model)
 
 
-def open_study(
-    request: Request, *, cache: Cache | None = None, progress: Progress | None = None
-) -> tuple[Study, tuple[str, ...]]:
+def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, tuple[str, ...]]:
     """Open model and data and find the sites.
 
     Returns:
@@ -140,40 +128,45 @@ def open_study(
     model = load_model(request)
     data, warnings = named_data(request, model)
     _check_operators(model)
-    output = model.output(request.output)
-    model = infer_shapes_by_running(model, request.device, data)
-    free = free_batch_size(model, output, request.device, data, request.memory)
-    if free.batch is not None:
+    model.output(request.output)  # refuses one that is not there before anything is run
+    model = prepare_model(model, Opening(request.execution, data, request.output))
+    if model.batch is not None:
         warnings += (
-            f"{model.path.name} insists on {free.batch} examples a run, and more at once were not "
+            f"{model.path.name} insists on {model.batch} examples a run, and more at once were not "
             "seen to give the same: runs take their time",
         )
     warnings += tuple(f"{model.path.name}: {change}" for change in model.changes)
-    if free is not model:
-        model = infer_shapes_by_running(free, request.device, data)
-    model = move_batch_first(model)
-    found = _surveyed(request, model)
-    study = Study(
-        model,
-        found,
-        _chosen(found, request.layers, model),
-        data,
-        output=output,
-        select=lambda name: installed().load("unit_selectors", name),
-        cache=cache,
-        device=request.device,
-        progress=progress or Silent(),
+    site_map = _find_sites(request, model)
+    scope = Scope(
+        output=request.output,
+        sites=_chosen(site_map, request.layers, model),
         units=request.units,
         protocol=request.protocol,
-        seed=request.seed,
-        memory=request.memory,
-        label_options=request.label_options,
         whole=request.whole,
     )
+    study = Study(model, data, request.execution, site_map=site_map, scope=scope, cache=cache)
     return study, warnings
 
 
-def _surveyed(request: Request, model: Model) -> SiteMap:
+def open_engine(spec: str) -> Engine:
+    """Return the engine that a text names.
+
+    Args:
+        spec: ``NAME`` or ``NAME:REST``, the name being an offer of ``engines``.
+
+    Raises:
+        UsageError: nothing offers that name, or the engine does not know the rest.
+
+    Example:
+        >>> list(open_engine("local").map(len, ["one", "three"]))
+        [3, 5]
+    """
+    name, _, rest = spec.partition(":")
+    engine: Engine = installed().load("engines", name)(rest)
+    return engine
+
+
+def _find_sites(request: Request, model: Model) -> SiteMap:
     """Find the sites, with those joined that a user names, else those that the model names."""
     named = request.joined or tuple(model.metadata.get("frivkit.joined", "").split(","))
     patterns = tuple(pattern for pattern in named if pattern)
@@ -202,7 +195,6 @@ def analyze(
     options: Mapping[str, str] | None = None,
     *,
     cache: Cache | None = None,
-    progress: Progress | None = None,
     done: Callable[[Measurement], None] = lambda measurement: None,
 ) -> Analysis:
     """Measure a model.
@@ -212,7 +204,6 @@ def analyze(
         metrics: Names of metrics; one that comes twice is measured once.
         options: ``--option`` values by key, shared out among the metrics that have them.
         cache: Where results are kept; None keeps nothing.
-        progress: Where progress is shown.
         done: Called with each measurement as soon as it is there.
 
     Raises:
@@ -228,11 +219,11 @@ def analyze(
     settings = [
         parse_options(meter.options, part) for meter, part in zip(meters, given, strict=True)
     ]
-    study, warnings = open_study(request, cache=cache, progress=progress)
+    study, warnings = open_study(request, cache=cache)
     labels = study.labels()
     _, counts = np.unique(labels, return_counts=True)
     largest = float(counts.max() / labels.size)
-    if largest > ONE_SIDED and not study.numbers:
+    if largest > ONE_SIDED and not study.regression:
         warnings += (
             f"{largest:.1%} of the labels fall in one class: give more varied data, "
             "for most labels have nowhere to go; if the output holds numbers, give --regression",
@@ -264,7 +255,9 @@ def named_data(request: Request, model: Model) -> tuple[Dataset, tuple[str, ...]
         except FrivkitError as error:
             raise DataError(f"{error} ({model.path.name} names this data; give --data)") from error
         return data, data.warnings
-    data = open_data(f"gaussian?seed={request.seed}", model.inputs, examples=request.examples)
+    data = open_data(
+        f"gaussian?seed={request.execution.seed}", model.inputs, examples=request.examples
+    )
     warning = (
         "no data was named, so gaussian noise stands in for it: labels of noise may say little "
         "about labels of real inputs; give --data"
@@ -293,7 +286,7 @@ def _chosen(found: SiteMap, patterns: Sequence[str], model: Model) -> tuple[Site
 def _accuracy(study: Study) -> float | None:
     """Return the share of the data's own labels that the intact network meets."""
     labels = study.labels()
-    if study.numbers or not study.data.has_labels or labels.shape[1] != 1:
+    if study.regression or not study.data.has_labels or labels.shape[1] != 1:
         return None
     met = 0
     for batch in study.data.batches(4096):
@@ -310,5 +303,6 @@ __all__ = [
     "inspect_model",
     "load_model",
     "named_data",
+    "open_engine",
     "open_study",
 ]

@@ -1,8 +1,9 @@
 """The study: the one door through which a metric sees a model and its data."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ from frivkit.cache import Cache, Entry, Key
 from frivkit.data import Dataset
 from frivkit.errors import ModelError, UsageError
 from frivkit.graph.model import Model
-from frivkit.graph.sites.site_map import Site, SiteMap
-from frivkit.progress import Progress, Silent
+from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
+from frivkit.hooks.registry import installed
 from frivkit.runtime.batch_loops import run_baseline, run_perturbed
+from frivkit.runtime.execution import Execution
 from frivkit.runtime.gram_passes import gram_room, plan_passes
-from frivkit.runtime.labels import UNDEFINED, LabelOptions, LabelReader
+from frivkit.runtime.labels import UNDEFINED, LabelReader
 from frivkit.runtime.moment_pass import ActivationReader, accumulate_moments
 from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
-from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
 from frivkit.units.moments import Moments, read_moments, write_moments
 from frivkit.units.perturbations import Perturbation
@@ -32,57 +33,90 @@ WORTH_KEEPING = 100
 """Multiply-accumulates a byte above which reading an entry back beats computing it again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What of a model is studied, and by whose definitions.
+
+    Attributes:
+        output: The output whose labels are compared; None takes the first.
+        sites: The sites under study, in the order of the graph; None takes all.
+        units: The unit selector that a user asked for; None lets each metric take its own.
+        protocol: ``"paper"`` or ``"reference"``.
+        whole: Whether sites that are not all stand for the whole network.
+    """
+
+    output: str | None = None
+    sites: tuple[Site, ...] | None = None
+    units: str | None = None
+    protocol: str = "paper"
+    whole: bool = False
+
+
 class Study:
-    """A model, its data, how units are read, and everything that was already worked out.
+    """A model, its data, how units are read, and everything that was already computed.
+
+    Args:
+        model: The model, its shapes known (see ``frivkit.runtime.opening.prepare_model``).
+        data: The examples.
+        execution: How to run the model; None takes the defaults.
+        site_map: The model's sites; None finds them.
+        scope: What is studied; None takes all sites, by the paper's protocol.
+        cache: Where results are kept; None keeps nothing.
 
     Attributes:
         model: The model.
         site_map: Its sites, couplings and skipped nodes.
         sites: The sites under study, in the order of the graph: all of them, or those asked for.
         data: The examples.
+        execution: How the model is run.
         protocol: ``"paper"`` or ``"reference"``.
-        seed: The seed of all random choices.
         warnings: What a reader of the results must know; metrics add to it.
         reused: How many results of each kind came out of the cache.
+
+    Raises:
+        UsageError: there is no such protocol.
+        ModelError: there is no such output.
     """
 
     def __init__(
         self,
         model: Model,
-        site_map: SiteMap,
-        sites: Sequence[Site],
         data: Dataset,
+        execution: Execution | None = None,
         *,
-        output: str,
-        select: Callable[[str], UnitSelector],
+        site_map: SiteMap | None = None,
+        scope: Scope | None = None,
         cache: Cache | None = None,
-        device: Device | None = None,
-        progress: Progress | None = None,
-        units: str | None = None,
-        protocol: str = "paper",
-        seed: int = 0,
-        memory: int = 2 << 30,
-        label_options: LabelOptions | None = None,
-        whole: bool = False,
     ) -> None:
-        if protocol not in PROTOCOLS:
-            raise UsageError(f"no protocol is named {protocol!r}; known: {', '.join(PROTOCOLS)}")
-        self.model, self.site_map, self.sites, self.data = model, site_map, tuple(sites), data
-        self.protocol, self.seed = protocol, seed
+        scope = scope or Scope()
+        if scope.protocol not in PROTOCOLS:
+            raise UsageError(
+                f"no protocol is named {scope.protocol!r}; known: {', '.join(PROTOCOLS)}"
+            )
+        self.model, self.data = model, data
+        self.execution = execution or Execution()
+        self._output = model.output(scope.output)
+        self.site_map = find_sites(model, self._output) if site_map is None else site_map
+        self.sites = self.site_map.sites if scope.sites is None else scope.sites
+        self.protocol = scope.protocol
         self.warnings: list[str] = []
         self.reused: dict[str, int] = {}
-        self._output, self._select, self._units = output, select, units
+        self._scope = scope
         self._cache = cache or Cache(None)
-        self._device = device or Device()
-        self._memory = memory
-        self._whole = whole
-        self._progress = progress or Silent()
-        self._label_reader = LabelReader.of_output(
-            model.graph, output, label_options or LabelOptions()
-        )
+        self._label_reader = LabelReader.of_output(model.graph, self._output, self.execution.labels)
         self._labels: NDArray[np.int32] | None = None
         self._built: set[str] = set()
         self._moments: dict[tuple[str, bool], dict[str, tuple[Moments, ...]]] = {}
+
+    @property
+    def seed(self) -> int:
+        """The seed of all random choices."""
+        return self.execution.seed
+
+    @property
+    def memory(self) -> int:
+        """The bytes that activations, and what is computed of them, may take."""
+        return self.execution.memory
 
     @property
     def examples(self) -> int:
@@ -92,7 +126,7 @@ class Study:
     @property
     def complete(self) -> bool:
         """Whether the sites under study stand for the model: all, or some that were so named."""
-        return self._whole or len(self.sites) == len(self.site_map.sites)
+        return self._scope.whole or len(self.sites) == len(self.site_map.sites)
 
     @property
     def label_reader(self) -> LabelReader:
@@ -100,13 +134,15 @@ class Study:
         return self._label_reader
 
     @property
-    def numbers(self) -> bool:
-        """Whether the output is taken for numbers, of which only changes are judged."""
-        return self._label_reader.numbers
+    def regression(self) -> bool:
+        """Whether the output holds numbers, of which only changes count."""
+        return self._label_reader.regression
 
     def units(self, default: str) -> UnitSelector:
         """Return the unit selector that the user asked for, else the one named ``default``."""
-        return self._select(self._units or default)
+        name = self._scope.units or default
+        selector: UnitSelector = installed().load("unit_selectors", name)
+        return selector
 
     def labels(self) -> NDArray[np.int32]:
         """Return the labels of the intact network.
@@ -178,14 +214,9 @@ class Study:
         labels = [found["" if change.idle else change.digest] for change in changes]
         return np.stack(labels) if labels else np.empty((0, *found[""].shape), np.int32)
 
-    @property
-    def memory(self) -> int:
-        """The bytes that activations, and what is worked out of them, may take."""
-        return self._memory
-
     def fits(self, selector: UnitSelector, site: Site) -> bool:
         """Whether the second moments of a site fit into the memory bound."""
-        return gram_room(self._memory, selector.count(site)) >= 1
+        return gram_room(self.memory, selector.count(site)) >= 1
 
     def moments(
         self, selector: UnitSelector, sites: Sequence[Site] | None = None, *, exact: bool = False
@@ -208,7 +239,7 @@ class Study:
             ModelError: the Gram of a site alone does not fit (see :meth:`fits`).
         """
         requested = self.sites if sites is None else tuple(sites)
-        passes, groups = plan_passes(self._memory, requested, selector, GROUPS)
+        passes, groups = plan_passes(self.memory, requested, selector, GROUPS)
         extra = {"exact": str(exact), "groups": str(groups)}
         group = (f"{selector.name} in {groups}", exact)
         kept = self._moments.setdefault(group, {}) if len(passes) == 1 else {}
@@ -228,9 +259,7 @@ class Study:
                     missing,
                     selector,
                     self.data,
-                    self._device,
-                    memory=self._memory,
-                    progress=self._progress,
+                    self.execution,
                     groups=groups,
                     exact=exact,
                 )
@@ -263,24 +292,18 @@ class Study:
             units as columns, shape (rows, units); the rows of one example follow each other.
         """
         requested = self.sites if sites is None else tuple(sites)
-        reader = ActivationReader(self.model, requested, selector, self._device)
-        most = reader.batch_size(self._memory)
-        size = batch or most
-        self._progress.start("activations", self.examples)
-        try:
-            for first in range(0, self.examples, size):
-                last = min(first + size, self.examples)
-                runs = [
-                    reader.rows(self.data.read(start, min(start + most, last)).inputs)
-                    for start in range(first, last, most)
-                ]
-                yield (
-                    first,
-                    {s.name: np.concatenate([run[s.name] for run in runs]) for s in requested},
-                )
-                self._progress.advance(last - first)
-        finally:
-            self._progress.finish()
+        reader = ActivationReader(self.model, requested, selector, self.execution.placement)
+        most = reader.batch_size(self.memory)
+
+        def rows_of(first: int, last: int) -> tuple[int, dict[str, NDArray[Any]]]:
+            runs = [
+                reader.rows(self.data.read(start, min(start + most, last)).inputs)
+                for start in range(first, last, most)
+            ]
+            return first, {s.name: np.concatenate([run[s.name] for run in runs]) for s in requested}
+
+        runner = self.execution.runner
+        return runner.map_ranges(self.examples, batch or most, rows_of, "activations")
 
     def _baseline(self, name: str) -> NDArray[Any]:
         """Return ``"labels"`` or ``"outputs"`` of the network as it is, cached if possible."""
@@ -290,10 +313,12 @@ class Study:
                 self._count("baseline outputs", key)
                 return entry.read(name)
             self._built.add(key.digest)
-            baseline = BaselineModel(self.model, self._output, self._device, self._memory)
+            baseline = BaselineModel(
+                self.model, self._output, self.execution.placement, self.memory
+            )
             parts: list[NDArray[Any]] = []
             with self._cache.build(key) as writer:
-                for outputs in run_baseline(baseline, self.data, self._progress):
+                for outputs in run_baseline(baseline, self.data, self.execution.runner):
                     labels = self._label_reader.labels(outputs)
                     writer.append("outputs", outputs)
                     writer.append("labels", labels)
@@ -328,11 +353,11 @@ class Study:
     ) -> NDArray[np.int32]:
         """Run changes, with the entries of masks from the cache where that pays."""
         kind = type(changes[0])
-        outputs = self.outputs() if self._label_reader.numbers else None
+        outputs = self.outputs() if self._label_reader.regression else None
         if outputs is not None and self._label_reader.spread is None:
             self._label_reader = self._label_reader.fitted([outputs])
         path = PerturbedModel(
-            self.model, sites, self._output, self._device, self._memory, kind=kind
+            self.model, sites, self._output, self.execution.placement, self.memory, kind=kind
         )
 
         def run(
@@ -346,13 +371,13 @@ class Study:
                 label_reader=self._label_reader,
                 baseline=lambda a, b: None if outputs is None else outputs[a:b],
                 what=what,
-                progress=self._progress,
+                runner=self.execution.runner,
                 cached=cached,
                 store=store,
             )
 
         if kind is not Mask:
-            size = max(1, self._memory // max(1, path.weight_bytes()))
+            size = max(1, self.memory // max(1, path.weight_bytes()))
             return np.concatenate(
                 [run(changes[i : i + size]) for i in range(0, len(changes), size)]
             )
@@ -382,7 +407,7 @@ class Study:
     def _key(
         self, what: str, site: str, selector: str = "", extra: dict[str, str] | None = None
     ) -> Key:
-        fixed = {"runtime": self._device.fingerprint, "output": self._output}
+        fixed = {"runtime": self.execution.placement.fingerprint, "output": self._output}
         shared = fixed | (extra or {})
         if self._label_reader.fingerprint:
             shared |= {"labels": self._label_reader.fingerprint}

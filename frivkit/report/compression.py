@@ -13,7 +13,7 @@ from frivkit.provenance import Clock, provenance
 from frivkit.report.format import number, percent, readable, short
 from frivkit.report.terminal import columns, joined, wrapped
 from frivkit.report.verification import side_facts, verification_document, verification_text
-from frivkit.verification.verify import BATCHES, ModelFacts, is_noise, stored_bytes
+from frivkit.verification.verification import BATCHES, ModelFacts, is_noise, stored_bytes
 
 NAMED = 4
 """Layers named for each reason why some cannot be narrowed."""
@@ -35,7 +35,7 @@ def compression_document(
             **dict.fromkeys(("thin", "agreement", "accuracy", "outputs", "latency")),
         }
         if found.verification is None
-        else verification_document(found.verification, clock, request.seed)
+        else verification_document(found.verification, clock, request.execution.seed)
     )
     return {
         "schema": "frivkit.compression/1",
@@ -63,7 +63,7 @@ def compression_document(
         },
         **{key: shared[key] for key in ("agreement", "accuracy", "outputs", "latency")},
         "warnings": _warnings(found, request),
-        "provenance": provenance(clock, request.seed, loaded),
+        "provenance": provenance(clock, request.execution.seed, loaded),
     }
 
 

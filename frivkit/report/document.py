@@ -32,8 +32,8 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
         },
         "labels": {
             "output": study.label_reader.output,
-            "axis": None if study.numbers else study.label_reader.label_options.axis,
-            "change": study.label_reader.label_options.change,
+            "axis": None if study.regression else study.label_reader.options.axis,
+            "change": study.label_reader.options.tolerance,
         },
         "sites": _sites(study.site_map),
         "skipped": _skipped(study.site_map),

@@ -10,7 +10,7 @@ from frivkit.graph.cost import macs
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, magnitude, number, percent, readable, short, span
-from frivkit.verification.verify import ModelFacts, Verification, is_noise
+from frivkit.verification.verification import ModelFacts, Verification, is_noise
 
 WIDTH = 80
 NAME = 26

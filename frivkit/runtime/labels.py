@@ -31,12 +31,12 @@ class LabelOptions:
 
     Attributes:
         axis: The axis along which classes lie, counted with the batch; negative from the end.
-        change: None where the output holds scores of classes; for one that holds numbers (a
+        tolerance: None where the output holds scores of classes; for one that holds numbers (a
             regression) the share of an output's spread that it may change by and count as the same.
     """
 
     axis: int = 1
-    change: float | None = None
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,32 +46,32 @@ class LabelReader:
     Attributes:
         output: The name of the output.
         threshold: What separates the two classes of an output with one entry.
-        label_options: How the output is to be read.
+        options: How the output is to be read.
         spread: The standard deviation of each entry over the data, where numbers are judged.
     """
 
     output: str
     threshold: float = 0.0
-    label_options: LabelOptions = LabelOptions()
+    options: LabelOptions = LabelOptions()
     spread: NDArray[np.float64] | None = None
 
     @classmethod
-    def of_output(cls, graph: ir.Graph, output: str, asked: LabelOptions) -> "LabelReader":
-        """Return the judge of an output of a graph."""
-        return cls(output, threshold_of(graph, output), asked)
+    def of_output(cls, graph: ir.Graph, output: str, options: LabelOptions) -> "LabelReader":
+        """Return the reader of an output of a graph."""
+        return cls(output, threshold_of(graph, output), options)
 
     @property
-    def numbers(self) -> bool:
+    def regression(self) -> bool:
         """Whether the output holds numbers and no scores of classes."""
-        return self.label_options.change is not None
+        return self.options.tolerance is not None
 
     @property
     def fingerprint(self) -> str:
         """What labels depend on beside the output: empty for classes along axis 1."""
         return (
             ""
-            if self.label_options == LabelOptions()
-            else f"{self.label_options.axis} {self.label_options.change}"
+            if self.options == LabelOptions()
+            else f"{self.options.axis} {self.options.tolerance}"
         )
 
     def fitted(self, outputs: Iterable[NDArray[Any]]) -> "LabelReader":
@@ -79,7 +79,7 @@ class LabelReader:
 
         Where an entry never changes, its spread counts as the mean of the others, or as 1.
         """
-        if not self.numbers:
+        if not self.regression:
             return self
         count, total, squares = 0, np.zeros(1), np.zeros(1)
         for batch in outputs:
@@ -99,7 +99,7 @@ class LabelReader:
         Raises:
             ModelError: the output has no such axis, or no numbers.
         """
-        if not self.numbers:
+        if not self.regression:
             return labels_of(self._classes_first(outputs), self.threshold)
         rows = outputs.reshape(len(outputs), -1)
         undefined = np.isnan(rows).any(axis=1) if rows.dtype.kind == "f" else np.zeros(len(rows))
@@ -110,18 +110,18 @@ class LabelReader:
 
         Args:
             outputs: What it gave, shape (n, ...).
-            baseline: What the intact network gave, where ``numbers``: an example keeps the label 0
-                while no entry moves by more than the share of its spread that was asked for.
+            baseline: What the network gave as it is, for a regression: an example keeps the label
+                0 while no entry moves by more than the tolerated share of its spread.
         """
-        if not self.numbers or baseline is None or self.spread is None:
+        if not self.regression or baseline is None or self.spread is None:
             return self.labels(outputs)
-        limit = (self.label_options.change or 0.0) * self.spread
+        limit = (self.options.tolerance or 0.0) * self.spread
         rows, was = (each.reshape(len(each), -1).astype(np.float64) for each in (outputs, baseline))
         labels = (np.abs(rows - was) > limit).any(axis=1).astype(np.int32)
         return np.where(np.isnan(rows).any(axis=1), UNDEFINED, labels).astype(np.int32)[:, None]
 
     def _classes_first(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        axis = self.label_options.axis
+        axis = self.options.axis
         if axis == 1 or are_labels(outputs.dtype):
             return outputs
         if not (1 <= axis < outputs.ndim or -outputs.ndim < axis <= -1):

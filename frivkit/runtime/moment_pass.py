@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.data import Dataset
+from frivkit.data import Batch, Dataset
 from frivkit.graph.instrument.gram_outputs import with_grams
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site
-from frivkit.progress import Progress
+from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import batch_size
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
@@ -30,10 +30,8 @@ def accumulate_moments(
     sites: Sequence[Site],
     selector: UnitSelector,
     data: Dataset,
-    device: Device,
+    execution: Execution,
     *,
-    memory: int,
-    progress: Progress,
     groups: int,
     exact: bool,
 ) -> dict[str, list[Moments]]:
@@ -48,16 +46,15 @@ def accumulate_moments(
         sites: The sites; the squares of their widths must fit into memory together.
         selector: How units are read.
         data: The examples.
-        device: Where to run.
-        memory: Bytes that activations may take.
-        progress: Where steps are reported.
+        execution: How to run.
         groups: Into how many runs of consecutive examples the data is split, at most.
         exact: Sum in float64 also within a batch, rather than in shifted float32.
 
     Returns:
         For each site by name the moments of each group, in the order of the examples.
     """
-    batch = batch_size(model.graph, memory, model.batch)
+    device = execution.placement
+    batch = batch_size(model.graph, execution.memory, model.batch)
     if model.batch is None:  # every group gets examples, if there are enough
         batch = min(batch, max(SHIFT_EXAMPLES, -(-data.examples // groups)))
     starts = range(0, data.examples, batch)
@@ -67,19 +64,21 @@ def accumulate_moments(
     graph = _InGraph(model, sites, selector, device, shifts, exact=exact)
     groups = min(groups, len(starts))
     parts: dict[str, list[Moments]] = {site.name: [] for site in sites}
-    progress.start("moments", data.examples)
-    for i, start in enumerate(starts):
-        inputs = data.read(start, min(start + batch, data.examples)).inputs
+
+    def moments_of(examples: Batch) -> MomentsBySite:
+        inputs = examples.inputs
         given = len(next(iter(inputs.values())))
-        found = graph.moments(inputs, given) if model.batch in (None, given) else {}
-        if len(found) < len(sites):
-            found = reader.moments(inputs, shifts) | found
+        moments = graph.moments(inputs, given) if model.batch in (None, given) else {}
+        if len(moments) < len(sites):
+            moments = reader.moments(inputs, shifts) | moments
+        return moments
+
+    batches = execution.runner.map(data, batch, moments_of, "moments")
+    for i, of_batch in enumerate(batches):
         group = i * groups // len(starts)
-        for name, moments in found.items():
+        for name, moments in of_batch.items():
             earlier = parts[name][group:]  # of the same group, if it has begun
             parts[name][group:] = [merged([*earlier, moments])]
-        progress.advance(given)
-    progress.finish()
     return parts
 
 

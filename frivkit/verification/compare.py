@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.data import Dataset
+from frivkit.data import Batch, Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
-from frivkit.progress import Progress
-from frivkit.runtime.labels import UNDEFINED, LabelOptions, LabelReader, are_labels
+from frivkit.runtime.execution import Execution
+from frivkit.runtime.labels import UNDEFINED, LabelReader, are_labels
 from frivkit.runtime.perturbed_model import BaselineModel
-from frivkit.runtime.session import Device
+from frivkit.runtime.runner import Runner
 from frivkit.verification.agreement import Agreement
 from frivkit.verification.difference import Difference
 
@@ -50,23 +50,19 @@ class ModelRun:
     Args:
         model: The model, its shapes complete.
         output: The output that is compared.
-        device: Where to run.
-        memory: Bytes that activations may take.
-        asked: How labels are read from the output.
+        execution: How to run it.
     """
 
     def __init__(
         self,
         model: Model,
         output: str,
-        device: Device,
-        memory: int,
-        asked: LabelOptions | None = None,
+        execution: Execution,
     ) -> None:
         self.name, self.output, self.fixed = str(model.path), output, model.batch is not None
-        self.label_reader = LabelReader.of_output(model.graph, output, asked or LabelOptions())
+        self.label_reader = LabelReader.of_output(model.graph, output, execution.labels)
         with error_context(model):
-            self._baseline = BaselineModel(model, output, device, memory)
+            self._baseline = BaselineModel(model, output, execution.placement, execution.memory)
         self._model, self.batch = model, self._baseline.batch
 
     def run(self, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
@@ -80,9 +76,7 @@ class ModelRun:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def compare(
-    original: ModelRun, compressed: ModelRun, data: Dataset, progress: Progress
-) -> Comparison:
+def compare(original: ModelRun, compressed: ModelRun, data: Dataset, runner: Runner) -> Comparison:
     """Compare what two models say of every example.
 
     Raises:
@@ -90,23 +84,28 @@ def compare(
     """
     if not (original.fixed or compressed.fixed):  # equal models get equal batches and equal outputs
         original.batch = compressed.batch = min(original.batch, compressed.batch)
-    batches = data.batches(max(original.batch, compressed.batch))
-    label_reader = original.label_reader.fitted(
-        original.run(dict(batch.inputs)) for batch in batches
-    )
+    size = max(original.batch, compressed.batch)
+    label_reader = original.label_reader
+    if label_reader.regression:
+        outputs = runner.map(
+            data, size, lambda batch: original.run(dict(batch.inputs)), "spread of outputs"
+        )
+        label_reader = label_reader.fitted(outputs)
     difference = Difference()
     counts: Counter[int] = Counter()
     same = undefined = positions = 0
     met = [0, 0]
     scores = True
-    progress.start("comparing outputs", data.examples)
-    for batch in data.batches(max(original.batch, compressed.batch)):
+
+    def both(batch: Batch) -> tuple[Batch, NDArray[Any], NDArray[Any]]:
         inputs = dict(batch.inputs)
-        a, b = original.run(inputs), compressed.run(inputs)
+        return batch, original.run(inputs), compressed.run(inputs)
+
+    for batch, a, b in runner.map(data, size, both, "comparing outputs"):
         _check(original, a, compressed, b)
         first, second = (
             label_reader.labels(a),
-            (label_reader if label_reader.numbers else compressed.label_reader).against(b, a),
+            (label_reader if label_reader.regression else compressed.label_reader).against(b, a),
         )
         _check_defined(original, first, batch.first, data)
         if positions not in (0, first.shape[1]):
@@ -125,16 +124,14 @@ def compare(
         scores = not are_labels(a.dtype)
         if scores:
             difference.add(a, b)
-        progress.advance(len(a))
-    progress.finish()
-    known = data.has_labels and positions == 1 and not label_reader.numbers
+    known = data.has_labels and positions == 1 and not label_reader.regression
     return Comparison(
         agreement=Agreement(same, data.examples, positions),
         accuracy=(met[0] / data.examples, met[1] / data.examples) if known else None,
         max_abs=difference.max_abs if scores else None,
         relative_l2=difference.relative_l2 if scores else None,
         undefined=undefined,
-        largest_class=0.0 if label_reader.numbers else max(counts.values()) / counts.total(),
+        largest_class=0.0 if label_reader.regression else max(counts.values()) / counts.total(),
     )
 
 

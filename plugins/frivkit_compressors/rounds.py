@@ -51,21 +51,20 @@ def refit_in_rounds(calibration: Calibration, fits: Sequence[Fit]) -> tuple[Fit,
     if not cut:
         return tuple(found)
     sources = sources_of([fits[i].linear_consumer for i in cut])
-    patches = PatchReader(model, sources, run.device)
-    batch = batch_size(model.graph, run.memory, model.batch)
+    execution = run.execution
+    patches = PatchReader(model, sources, execution.placement)
+    size = batch_size(model.graph, execution.memory, model.batch)
     for number in range(ROUNDS):
         crosses = {i: _Cross(found[i], patch_moments[found[i].linear_consumer.source]) for i in cut}
-        run.progress.start(f"refit, round {number + 1}", data.examples)
-        for first in range(0, data.examples, batch):
-            inputs = data.read(first, min(first + batch, data.examples)).inputs
-            tensors = patches.tensors(inputs)
+        what = f"refit, round {number + 1}"
+        for first, tensors in execution.runner.map(data, size, patches.of_batch, what):
             for source in sources:
                 mine = [c for i, c in crosses.items() if found[i].linear_consumer.source == source]
-                for _, _, rows in chunks_of(source, tensors[source.tensor], data, run.seed, first):
+                for _, _, rows in chunks_of(
+                    source, tensors[source.tensor], data, execution.seed, first
+                ):
                     for cross in mine:
                         cross.add(rows)
-            run.progress.advance(len(next(iter(inputs.values()))))
-        run.progress.finish()
         for i, cross in crosses.items():
             found[i] = cross.solved()
     return tuple(found)

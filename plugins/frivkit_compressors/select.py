@@ -10,8 +10,6 @@ from frivkit.compression.plan import Keep, Plan, Resource, amount
 from frivkit.compression.ranking import Ranking, ranked
 from frivkit.errors import BudgetError, ModelError
 from frivkit.graph.surgery.narrow import narrow
-from frivkit.hooks.registry import installed
-from frivkit.measure.study import Study
 
 
 class Select:
@@ -109,19 +107,7 @@ class Select:
 
 
 def _rankings(calibration: Calibration, ranker: Ranker) -> list[Ranking]:
-    run, model, there = calibration.run, calibration.model, calibration.site_map
-    study = Study(
-        model,
-        there,
-        there.sites,
-        run.data,
-        output=run.output,
-        select=lambda units: installed().load("unit_selectors", units),
-        device=run.device,
-        progress=run.progress,
-        seed=run.seed,
-        memory=run.memory,
-    )
+    study = calibration.study
     return [
         ranked(layer_group, ranker(layer_group, study)) for layer_group in calibration.layer_groups
     ]

@@ -30,6 +30,7 @@ from frivkit.compression.patch_moments import (
 )
 from frivkit.compression.plan import Plan, apply_plan, group_flags, ridge_fits
 from frivkit.compression.ridge import STRENGTHS, Fit, solve
+from frivkit.data import Batch
 from frivkit.data.subset import Subset
 from frivkit.graph.cost import macs
 from frivkit.graph.names import node_label
@@ -116,28 +117,28 @@ def _gathered(
     thin = _thin(source, int(fits[0].columns.sum()) // source.taps)
     streams = _streams(calibration, plan, fits)
     picked = _picked(calibration, source, thin, sum(fit.matrix.shape[1] for fit in fits))
+    execution = run.execution
     both = [
-        (PatchReader(each, [where], run.device, tuple(streams)), where)
+        (PatchReader(each, [where], execution.placement, tuple(streams)), where)
         for each, where in ((model, source), (narrow, thin))
     ]
-    batch = batch_size(model.graph, run.memory, model.batch)
-    run.progress.start("refit in sequence", run.data.examples)
-    parts: list[list[Rows]] = []
-    for first in range(0, run.data.examples, batch):
-        inputs = run.data.read(first, min(first + batch, run.data.examples)).inputs
-        tensors = [patches.tensors(inputs) for patches, _ in both]
 
-        def rows(where: ConsumerInput, tensor: NDArray[Any], start: int = first) -> Rows:
-            generator = np.random.default_rng([run.seed, start])  # the same places of all
+    def rows_of_both(batch: Batch) -> list[Rows]:
+        tensors = [patches.tensors(batch.inputs) for patches, _ in both]
+
+        def rows(where: ConsumerInput, tensor: NDArray[Any]) -> Rows:
+            # The same positions of both networks and of all streams.
+            generator = np.random.default_rng([execution.seed, batch.first])
             return rows_of(where, tensor, picked, generator)
 
-        found = [rows(w, t[w.tensor]) for (_, w), t in zip(both, tensors, strict=True)]
+        taken = [rows(w, t[w.tensor]) for (_, w), t in zip(both, tensors, strict=True)]
         for name, (stream, stays) in streams.items():
             before, after = (rows(stream, t[name]) for t in tensors)
-            found.append(before[:, stays] - after)
-        parts.append(found)
-        run.progress.advance(len(next(iter(inputs.values()))))
-    run.progress.finish()
+            taken.append(before[:, stays] - after)
+        return taken
+
+    size = batch_size(model.graph, execution.memory, model.batch)
+    parts = [*execution.runner.map(run.data, size, rows_of_both, "refit in sequence")]
     whole = [np.concatenate(each) for each in zip(*parts, strict=True)]
     example = np.arange(run.data.examples).repeat(len(whole[0]) // run.data.examples)
     apart = run.data.examples >= 2 * VALIDATION_SHARE
@@ -188,7 +189,7 @@ def _picked(
     run = calibration.run
     wanted = picked_of(thin, run.data.examples)
     each = 4 * (source.columns + thin.columns + 2 * outputs) * run.data.examples
-    room = max(1, run.memory // SHARE // each)
+    room = max(1, run.execution.memory // SHARE // each)
     most = places_of(source) if wanted is None else wanted
     return wanted if most <= room else room
 

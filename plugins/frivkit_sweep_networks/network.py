@@ -16,7 +16,7 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Analysis, Request, analyze
 from frivkit.progress import Progress
-from frivkit.runtime.session import Device
+from frivkit.runtime.execution import Execution
 
 ARRAYS = {
     "prunability": ("levels", "unchanged"),
@@ -151,8 +151,8 @@ class NetworkJob:
                 yield back, kept[back]
 
     def _train_accuracy(self, path: Path, threads: int, progress: Progress) -> float | None:
-        request = Request(path, self.train, seed=self.seed, device=Device("cpu", threads))
-        return analyze(request, (), progress=progress).accuracy
+        request = Request(path, self.train, execution=self._execution(threads, progress))
+        return analyze(request, ()).accuracy
 
     def _analyses(self, path: Path, threads: int, progress: Progress) -> Iterator[Analysis]:
         design: Architecture[Any] = installed().load("architectures", self.architecture)
@@ -162,11 +162,13 @@ class NetworkJob:
             layers=self.layers or design.layers,
             whole=True,
             protocol=self.protocol,
-            seed=self.seed,
-            device=Device("cpu", threads),
+            execution=self._execution(threads, progress),
         )
         for metric, options in self.metrics.items():
-            yield analyze(request, (metric,), options, progress=progress)
+            yield analyze(request, (metric,), options)
+
+    def _execution(self, threads: int, progress: Progress) -> Execution:
+        return Execution(threads=threads, seed=self.seed, progress=progress)
 
     def _row(
         self, measurement: str, value: float | None, found: Measurement | None = None

@@ -23,6 +23,7 @@ from frivkit.cli import main
 from frivkit.data import open_data
 from frivkit.errors import FrivkitError, ModelError
 from frivkit.measure.pipeline import Request, load_model
+from frivkit.runtime.execution import Execution
 from tests import handmade, nets
 
 ROOT = Path(__file__).parents[2]
@@ -303,13 +304,13 @@ import os, signal, sys
 from pathlib import Path
 import frivkit.activations.write as writing
 from frivkit.activations.file import Part
-from frivkit.runtime.session import Device
+from frivkit.runtime.execution import Execution
 from frivkit.measure.pipeline import Request
 
 writing.SECONDS_AT_RISK = 0
 writing.batch_size = lambda *_: 20
 compress = sys.argv[1] if len(sys.argv) > 1 else None
-request = Request(Path("net.onnx"), data="DATA", layers=("b",), device=Device(threads=1))
+request = Request(Path("net.onnx"), data="DATA", layers=("b",), execution=Execution(threads=1))
 
 def attempt(path, kill_at):
     # Die by SIGKILL at the given event, before or after it; True when there was none to die at.
@@ -507,7 +508,7 @@ def test_output_whose_size_depends_on_the_batch_is_refused(folder):
 
 
 def test_rows_that_cannot_be_drawn_in_memory_are_refused(folder):
-    request = Request(folder / "net.onnx", data="gaussian?n=9", memory=1 << 20)
+    request = Request(folder / "net.onnx", data="gaussian?n=9", execution=Execution(memory=1 << 20))
     with pytest.raises(FrivkitError, match="drawing 9000 rows of 2 layers does not fit"):
         write_activations(request, folder / "o.h5", rows=9000)
 
@@ -517,9 +518,11 @@ import resource
 from pathlib import Path
 from frivkit.activations import write_activations
 from frivkit.measure.pipeline import Request
+from frivkit.runtime.execution import Execution
 
 for n in (64, 3000):
-    request = Request(Path("wide.onnx"), data=f"gaussian?n={n}", memory=32 << 20)
+    execution = Execution(memory=32 << 20)
+    request = Request(Path("wide.onnx"), data=f"gaussian?n={n}", execution=execution)
     print(write_activations(request, Path(f"{n}.h5")).bytes)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

@@ -201,7 +201,7 @@ def test_interruption_ends_with_130(frivkit: Run, monkeypatch: pytest.MonkeyPatc
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("frivkit.verification.verify.in_turns", interrupted)
+    monkeypatch.setattr("frivkit.verification.verification.in_turns", interrupted)
     ran = frivkit(*BOTH, *DATA, "--json", "found.json")
     assert (ran.code, ran.out) == (130, "")
     assert ran.error() == "frivkit: interrupted; nothing is half-written"

@@ -18,8 +18,7 @@ from frivkit.compression.unit_kinds import unit_kinds_of
 from frivkit.data import open_data
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
-from frivkit.progress import Silent
-from frivkit.runtime.session import Device
+from frivkit.runtime.execution import Execution
 from frivkit_compressors.hybrid import fold_the_redundant
 from frivkit_compressors.rankings import backward
 from frivkit_compressors.select import Select
@@ -35,7 +34,7 @@ NAMES = [name for name in NETS if name not in SITELESS]
 def calibrated(path, spec: str, memory: int = 1 << 28) -> Calibration:
     model = load_model(Request(path))
     data = open_data(spec, model.inputs)
-    on = Run(data, model.output(None), Device(threads=1), memory, 0, Silent())
+    on = Run(data, model.output(None), Execution(memory=memory, threads=1))
     return calibrate(model, find_sites(model), on)
 
 
@@ -68,7 +67,7 @@ def test_sequence_refits_whatever_can_be_narrowed(name, tmp_path):
     file = {f"{key}" if len(inputs) > 1 else "x": array for key, array in inputs.items()}
     np.savez(tmp_path / "x.npz", **file)
     data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
-    on = Run(data, model.output(None), Device(threads=1), 1 << 28, 0, Silent())
+    on = Run(data, model.output(None), Execution(memory=1 << 28, threads=1))
     found = calibrate(model, find_sites(model), on)
     if found.pruning_graph.groups.free.sum() < 2:  # of a single group nothing can leave
         return

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from frivkit.errors import UsageError
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Request, analyze
+from frivkit.runtime.execution import Execution
 from frivkit.units.masks import random_order
 
 
@@ -209,7 +210,9 @@ def test_another_seed_draws_other_units(tmp_path: Path) -> None:
     net, x = random_net(tmp_path / "n.onnx", 24)
     np.savez(tmp_path / "d.npz", x=x)
     a, b, again = (
-        analyze(Request(net, data=f"npz:{tmp_path / 'd.npz'}", seed=seed)).measurements[1].detail
+        analyze(Request(net, data=f"npz:{tmp_path / 'd.npz'}", execution=Execution(seed=seed)))
+        .measurements[1]
+        .detail
         for seed in (0, 1, 0)
     )
     assert a == again

@@ -14,7 +14,7 @@ from frivkit.cache import Cache
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Analysis, Request, analyze
-from frivkit.runtime.session import Device
+from frivkit.runtime.execution import Execution
 from frivkit.units.moments import Moments
 from frivkit_redundancy.jackknife import interval
 from frivkit_redundancy.spectrum import Spectrum
@@ -50,7 +50,7 @@ def analysed(
     data = model.with_suffix(".npz")
     np.savez(data, x=np.asarray(x, dtype=np.float32))
     given = {key: str(value) for key, value in options.items()}
-    full = Request(model, data=f"npz:{data}", device=Device(threads=1), **(request or {}))
+    full = Request(model, data=f"npz:{data}", execution=Execution(threads=1), **(request or {}))
     return analyze(full, ["redundancy"], given, cache=cache)
 
 

@@ -18,6 +18,7 @@ from frivkit.experiments.train import train
 from frivkit.experiments.workers import WorkerPool
 from frivkit.measure.pipeline import Request, analyze
 from frivkit.progress import Silent
+from frivkit.runtime.execution import Execution
 from frivkit_sweep_networks.network import NetworkJob
 from frivkit_sweep_networks.planner import _jobs, plan, plan_of, specs, trained
 from frivkit_sweep_networks.points import figure_rows
@@ -126,7 +127,7 @@ def alone(tmp_path_factory):
         options={"epochs": "2", "lr": "0.1"},
         trainer="lab",
     )
-    request = Request(path, f"digits?{keys}&split=test", seed=3)
+    request = Request(path, f"digits?{keys}&split=test", execution=Execution(seed=3))
     measured = [
         each
         for metric in ("prunability", "redundancy", "correlation")

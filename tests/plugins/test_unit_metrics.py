@@ -18,6 +18,7 @@ from scipy.stats import pearsonr
 from frivkit.errors import FrivkitError, ModelError, UsageError
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Request, analyze
+from frivkit.runtime.execution import Execution
 from frivkit.units.moments import Moments
 from frivkit_unit_metrics.correlation import absolute_correlation, per_unit
 from frivkit_unit_metrics.dead import zero
@@ -449,10 +450,17 @@ def test_selectivity_in_little_memory_takes_more_passes_and_says_the_same(tmp_pa
     x = np.random.default_rng(6).uniform(0.1, 1, (300, 3)) - 0.3
     y = np.arange(300) % 50
     ample, scarce = Passes(), Passes()
-    before = measured(tmp_path, two_layers(), x, y, ["selectivity"], progress=ample)
-    request = {"memory": 2 * 8 * 50 * 3 * 6}  # holds what one layer of two takes
-    more = {"progress": scarce, "request": request}
-    after = measured(tmp_path, two_layers(), x, y, ["selectivity"], **more)
+    before = measured(
+        tmp_path,
+        two_layers(),
+        x,
+        y,
+        ["selectivity"],
+        request={"execution": Execution(progress=ample)},
+    )
+    memory = 2 * 8 * 50 * 3 * 6  # holds what one layer of two takes
+    request = {"execution": Execution(memory=memory, progress=scarce)}
+    after = measured(tmp_path, two_layers(), x, y, ["selectivity"], request=request)
     assert (ample.begun.count("activations"), scarce.begun.count("activations")) == (1, 2)
     assert after == before
 
@@ -478,7 +486,15 @@ def test_moments_are_summed_once_for_all_meters_without_a_cache(tmp_path: Path, 
     passes = Passes()
     metrics = [*BY_MOMENTS, "redundancy"]
     options = {"exact": exact}
-    measured(tmp_path, dense(6), SAMPLE, None, metrics, progress=passes, options=options)
+    measured(
+        tmp_path,
+        dense(6),
+        SAMPLE,
+        None,
+        metrics,
+        options=options,
+        request={"execution": Execution(progress=passes)},
+    )
     assert passes.begun.count("moments") == 1
     assert passes.begun.count("activations") == 0
 

@@ -144,15 +144,14 @@ class TestExample:
         from frivkit.compression.calibration import Run, calibrate
         from frivkit.graph.sites.site_map import find_sites
         from frivkit.measure.pipeline import Request, load_model, named_data
-        from frivkit.progress import Silent
-        from frivkit.runtime.session import Device
+        from frivkit.runtime.execution import Execution
         from frivkit.testing.subjects import small_mlp
 
         model, data = small_mlp().write(tmp_path / "net")
         request = Request(model, data=f"npz:{data}")
         model = load_model(request)
         examples, _ = named_data(request, model)
-        run = Run(examples, model.output(None), Device(threads=1), 1 << 28, 0, Silent())
+        run = Run(examples, model.output(None), Execution(memory=1 << 28, threads=1))
         return calibrate(model, find_sites(model), run)
 
     def test_refactorer_keeps_the_first_units(self, calibration):
@@ -167,18 +166,7 @@ class TestExample:
             basis.for_budget("macs", 0.5, 1)
 
     def test_ranking_lets_those_leave_that_are_mostly_zero(self, calibration):
-        from frivkit.hooks.registry import installed
-        from frivkit.measure.study import Study
-
-        run, there = calibration.run, calibration.site_map
-        study = Study(
-            calibration.model,
-            there,
-            there.sites,
-            run.data,
-            output=run.output,
-            select=lambda name: installed().load("unit_selectors", name),
-        )
+        study, there = calibration.study, calibration.site_map
         order = example("rankings")["apoz"](calibration.layer_groups[0], study)
         assert sorted(order) == list(range(len(calibration.layer_groups[0].groups)))
         units = study.units("map")

@@ -9,7 +9,7 @@ from frivkit.errors import FrivkitError
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
-from frivkit.runtime.session import Device
+from frivkit.runtime.execution import Execution
 from frivkit.testing.subjects import Subject
 
 MEMORY = 2 << 30
@@ -56,9 +56,7 @@ class Case:
             model,
             data=f"npz:{data}",
             protocol=self.protocol,
-            seed=seed,
-            memory=memory,
-            device=Device(threads=threads),
+            execution=Execution(memory=memory, threads=threads, seed=seed),
         )
         return open_study(request, cache=cache)[0]
 

@@ -12,9 +12,9 @@ from frivkit.compression.method import Basis, BasisFactory, Ranker, Refit
 from frivkit.compression.plan import Plan, apply_plan
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model, named_data
-from frivkit.progress import Silent
+from frivkit.runtime.execution import Execution
+from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.session import Device, Session
-from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit.testing.laws.case import MEMORY, LawError
 from frivkit.testing.subjects import Subject
 
@@ -47,12 +47,12 @@ class Thinning:
     def calibrated(self, seed: int = 0) -> Calibration:
         """Write the subject to files of its own and calibrate on all of its data."""
         file, data = self.subject.write(self.folder / self.subject.name)
-        request = Request(file, data=f"npz:{data}", seed=seed, device=Device(threads=1))
+        execution = Execution(memory=MEMORY, threads=1, seed=seed)
+        request = Request(file, data=f"npz:{data}", execution=execution)
         model = load_model(request)
         examples, _ = named_data(request, model)
-        model = infer_shapes_by_running(model, request.device, examples)
-        output = model.output(None)
-        run = Run(examples, output, request.device, MEMORY, seed, Silent())
+        model = prepare_model(model, Opening(execution, examples), keep_file=True)
+        run = Run(examples, model.output(None), execution)
         return calibrate(model, find_sites(model), run)
 
     def basis(self, calibration: Calibration) -> Basis:

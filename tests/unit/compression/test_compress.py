@@ -27,8 +27,7 @@ from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.sites.groups import analyze_groups
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request
-from frivkit.progress import Silent
-from frivkit.runtime.session import Device
+from frivkit.runtime.execution import Execution
 from frivkit_compressors.rankings import backward
 from frivkit_compressors.select import Select
 from tests.nets import NETS, examples, network, opened
@@ -141,7 +140,7 @@ def test_full_width_is_the_model_and_a_narrow_one_runs(name, tmp_path):
     there, pruning_graph = find_sites(model), analyze_groups(model, find_sites(model))
     linear_consumers = find_linear_consumers(model, there, pruning_graph)
     free = lock_unrefittable(model, there, pruning_graph, linear_consumers).groups.free.any()
-    run_on = Run(data, model.output(None), Device(threads=1), 1 << 28, 0, Silent())
+    run_on = Run(data, model.output(None), Execution(memory=1 << 28, threads=1))
     found = calibrate(model, there, run_on)
     with nullcontext() if free else pytest.raises(ModelError, match="can leave"):
         basis = Select(found, backward)
@@ -285,16 +284,13 @@ def test_errors_of_tokens_are_judged_by_the_variance_of_units(tmp_path):
         model, find_sites(model), analyze_groups(model, find_sites(model))
     )
     last = [r for r in linear_consumers if r.consumer.op == "MatMul"]
-    meets = {linear_consumer.meets: -1 for linear_consumer in last}
+    meets = {linear_consumer.error_tensor: -1 for linear_consumer in last}
     _, variances = accumulate_patch_moments(
         model,
         sources_of(last),
         data,
-        Device(threads=1),
-        meets=meets,
-        memory=1 << 28,
-        seed=0,
-        progress=Silent(),
+        Execution(memory=1 << 28, threads=1),
+        error_tensors=meets,
     )
     for name in meets:
         tensor = run_plain(network("tokens"), [name], {model.inputs[0].name: x})[0]
@@ -336,7 +332,8 @@ def test_weights_in_nodes_count_in_a_budget_of_parameters(tmp_path):
     request = Request(path, data=write_data(tmp_path / "x.npz", 8))
     made = compress(request, tmp_path / "thin.onnx", Budget("params", 0.6))
     assert (
-        made.verification.thin.model.parameters <= 0.6 * made.verification.original.model.parameters
+        made.verification.compressed.model.parameters
+        <= 0.6 * made.verification.original.model.parameters
     )
 
 

@@ -9,8 +9,7 @@ from frivkit.data import open_data
 from frivkit.graph.layout import NO_GROUP
 from frivkit.graph.sites.groups import analyze_groups
 from frivkit.graph.sites.site_map import find_sites
-from frivkit.progress import Silent
-from frivkit.runtime.session import Device
+from frivkit.runtime.execution import Execution
 from tests.nets import NETS, examples, network, opened
 from tests.unit.units.test_perturbations import SITELESS, run
 
@@ -73,11 +72,8 @@ def test_moments_are_those_of_numpy_in_one_pass_or_many(memory, tmp_path):
         model,
         sources_of(linear_consumers),
         data,
-        Device(threads=1),
+        Execution(memory=memory, threads=1),
         error_tensors=meets,
-        memory=memory,
-        seed=0,
-        progress=Silent(),
     )
     held = np.arange(23) % 5 == 4
     for source, found in patch_moments.items():

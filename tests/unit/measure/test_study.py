@@ -20,6 +20,7 @@ from frivkit.hooks.registry import Plugin, installed
 from frivkit.hooks.specs import Offer
 from frivkit.measure.pipeline import Request, analyze, open_study
 from frivkit.measure.study import Study
+from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import UNDEFINED, labels_of
 from frivkit.runtime.session import Session
 from frivkit.units.masks import Mask, keep_mask, random_order
@@ -320,7 +321,7 @@ def test_fixed_batch_gives_what_a_free_one_gives(
 
 
 def test_smallest_memory_runs_one_by_one_and_gives_the_same(cnn: Request, runs: list[int]) -> None:
-    small = analyze(replace(cnn, memory=1))
+    small = analyze(replace(cnn, execution=Execution(memory=1)))
     one_by_one = len(runs)
     runs.clear()
     large = analyze(cnn)

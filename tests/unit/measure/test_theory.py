@@ -9,6 +9,7 @@ from torch import nn
 
 from frivkit.experiments.gain import WidthCurve, gain
 from frivkit.measure.pipeline import Request, analyze
+from frivkit.runtime.execution import Execution
 from frivkit.torch_io.export import exported
 from frivkit.units.masks import random_order
 from frivkit_papernets.mlp import MlpOptions, mlp
@@ -38,7 +39,9 @@ def measured(net: nn.Module, x, tmp_path, *metrics, seed=0, **options):
     """Return prunability and redundancy of the one hidden layer on ``x``, by name."""
     (tmp_path / "net.onnx").write_bytes(exported(net, x[:8], {}))
     np.savez(tmp_path / "x.npz", x=x)
-    request = Request(tmp_path / "net.onnx", data=f"npz:{tmp_path / 'x.npz'}", seed=seed)
+    request = Request(
+        tmp_path / "net.onnx", data=f"npz:{tmp_path / 'x.npz'}", execution=Execution(seed=seed)
+    )
     found = analyze(request, list(metrics or ("prunability", "redundancy")), options).measurements
     return {m.metric: m for m in found if m.scope == "layer"}
 

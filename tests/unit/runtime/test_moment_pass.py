@@ -14,7 +14,7 @@ from frivkit.data import Dataset, open_data
 from frivkit.graph.instrument.gram_outputs import with_grams
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import find_sites
-from frivkit.progress import Silent
+from frivkit.runtime.execution import Execution
 from frivkit.runtime.moment_pass import accumulate_moments
 from frivkit.runtime.session import Device
 from frivkit.units.moments import Moments, merged
@@ -89,8 +89,7 @@ def test_sums_are_those_of_numpy_on_reference_activations(tmp_path, name, select
     activations = reference(proto, model, data)
     sites = find_sites(model).sites
     found = accumulate_moments(
-        model, sites, selector, data, DEVICE,
-        memory=1 << 26, progress=Silent(), groups=3, exact=exact,
+        model, sites, selector, data, Execution(memory=1 << 26, threads=1), groups=3, exact=exact,
     )  # fmt: skip
     for site in sites:
         rows = activations[site.name]
@@ -112,7 +111,7 @@ def test_float16_activations_are_summed_in_float32(tmp_path):
     rows = reference(NETS["halves"](), model, data)[site.name]
     rows = np.moveaxis(rows, site.axis, -1).reshape(-1, site.width)
     found = accumulate_moments(
-        model, [site], MAP, data, DEVICE, memory=1 << 26, progress=Silent(), groups=1, exact=False
+        model, [site], MAP, data, Execution(memory=1 << 26, threads=1), groups=1, exact=False
     )[site.name][0]
     assert found.gram.dtype == np.float64
     np.testing.assert_allclose(found.mean, rows.mean(axis=0), atol=2e-3)
@@ -169,8 +168,7 @@ def test_precision_holds_whatever_the_mean(tmp_path, ratio):
     scale = np.linalg.eigvalsh(truth)[-1]
     for exact, bound in ((False, 1e-6), (True, 1e-11)):
         found = accumulate_moments(
-            model, sites, MAP, data, DEVICE,
-            memory=1 << 28, progress=Silent(), groups=10, exact=exact,
+            model, sites, MAP, data, Execution(memory=1 << 28, threads=1), groups=10, exact=exact,
         )["u"]  # fmt: skip
         assert len(found) == 10
         assert np.abs(merged(found).covariance - truth).max() <= bound * scale
@@ -182,8 +180,8 @@ def test_groups_are_runs_of_consecutive_examples(tmp_path):
     np.savez(tmp_path / "d.npz", x=x)
     data = open_data(f"npz:{tmp_path / 'd.npz'}", model.inputs)
     parts = accumulate_moments(
-        model, find_sites(model).sites, MAP, data, DEVICE,
-        memory=1 << 26, progress=Silent(), groups=4, exact=True,
+        model, find_sites(model).sites, MAP, data, Execution(memory=1 << 26, threads=1),
+        groups=4, exact=True,
     )["u"]  # fmt: skip
     assert len(parts) == 4
     ends = np.cumsum([part.count for part in parts])

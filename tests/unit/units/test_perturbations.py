@@ -17,6 +17,7 @@ from frivkit.graph.sites.site_map import Site, find_sites
 from frivkit.graph.sites.site_weights import weights_of
 from frivkit.measure.pipeline import Request, load_model, open_study
 from frivkit.measure.study import Study
+from frivkit.runtime.execution import Execution
 from frivkit.runtime.perturbed_model import PerturbedModel
 from frivkit.runtime.session import Device
 from frivkit.units.masks import Mask
@@ -247,7 +248,9 @@ def study(tmp_path) -> Study:
 def opened_study(tmp_path: Path, *, memory: int = 2 << 30, cache: Cache | None = None) -> Study:
     model = write_cnn(tmp_path / "cnn.onnx")
     data = write_rows(tmp_path / "images.npz", 1, 8, 8, n=30)
-    return open_study(Request(model, data=f"npz:{data}", memory=memory), cache=cache)[0]
+    return open_study(
+        Request(model, data=f"npz:{data}", execution=Execution(memory=memory)), cache=cache
+    )[0]
 
 
 def edits(study: Study, kind: type, count: int) -> list[Perturbation]:

@@ -14,6 +14,7 @@ from frivkit.data import open_data
 from frivkit.errors import DataError, ModelError
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.progress import Silent
+from frivkit.runtime.execution import Execution
 from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.session import Session
 from frivkit.verification import Verification, verify
@@ -275,7 +276,7 @@ class TestVerify:
         thin, data = table(np.eye(3)[np.zeros(90, int)]), numbered(tmp_path, 90)
         for memory in (1, 2 << 30):
             with pytest.raises(ModelError, match=r"a\.onnx gives NaN for example 61 of npz:"):
-                compared(table(rows), thin, data, memory=memory)
+                compared(table(rows), thin, data, execution=Execution(memory=memory))
 
     def test_threshold_is_that_of_each_model(self, compared):
         """A thin model may leave the sigmoid out: its logit says the same."""
@@ -302,7 +303,7 @@ class TestVerify:
             )
             for width in (900, 50)
         )
-        compared(wide, narrow, "gaussian?n=40", memory=1 << 16)
+        compared(wide, narrow, "gaussian?n=40", execution=Execution(memory=1 << 16))
         assert sizes["a.onnx"] == sizes["b.onnx"]
         assert 1 < sizes["a.onnx"][0] < 40
 
@@ -314,7 +315,7 @@ class TestVerify:
                 opened.append(model)
                 super().__init__(model, device)
 
-        monkeypatch.setattr("frivkit.verification.verify.Session", Spy)
+        monkeypatch.setattr("frivkit.verification.verification.Session", Spy)
         compared(nets.network("mlp"), nets.network("mlp"), "gaussian?n=20")
         assert opened == [tmp_path / "a.onnx", tmp_path / "b.onnx"]
 
@@ -380,7 +381,7 @@ class TestVerify:
         assert found.original.output == found.compressed.output == "other"
         assert found.comparison.max_abs == 0
         renamed = "g (float[N, 3] x) => (float[N, 3] y) { y = Identity (x) }"
-        assert compared(a, written(renamed), "gaussian?n=20").thin.output == "y"
+        assert compared(a, written(renamed), "gaussian?n=20").compressed.output == "y"
         with pytest.raises(ModelError, match="has no output 'other' nor one in place 2"):
             compared(a, written(renamed), "gaussian?n=20", output="other")
 
@@ -434,7 +435,7 @@ class TestVerify:
     def test_memory_bound_changes_no_result(self, compared):
         a, b = nets.network("cnn"), perturbed(nets.network("cnn"))
         large = compared(a, b, "gaussian?n=50").comparison
-        small = compared(a, b, "gaussian?n=50", memory=1).comparison
+        small = compared(a, b, "gaussian?n=50", execution=Execution(memory=1)).comparison
         assert small.agreement == large.agreement
         assert small.max_abs == pytest.approx(large.max_abs, rel=1e-4)
 

@@ -212,10 +212,10 @@ def test_entries_of_a_suffix_hold_one_row_an_example(name, tmp_path):
     values |= {value.name: value for value in made.model.graph.inputs}
     for site in made.found.sites:
         path = made.path(site)
-        assert site.name in path.entries
+        assert site.name in path.prefix
         entry = path.prepare(made.inputs).entry
         assert {len(array) for array in entry.values()} == {made.model.batch or 3}
-        assert all(batch_first(values[entered], made.model.batch) for entered in path.entries)
+        assert all(batch_first(values[entered], made.model.batch) for entered in path.prefix)
 
 
 def test_a_size_read_from_the_input_is_read_again_from_an_entry(tmp_path):

@@ -15,6 +15,7 @@ from frivkit.compression.compress import Budget, compress
 from frivkit.errors import ModelError
 from frivkit.graph.onnx_io.dequantize import dequantize
 from frivkit.measure.pipeline import Request, analyze, inspect_model, open_study
+from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import LabelOptions, LabelReader
 from tests.handmade import written
 from tests.nets import exported, network
@@ -222,12 +223,16 @@ def test_labels_of_tokens_lie_on_the_axis_that_is_asked_for(tmp_path):
     )  # fmt: skip
     path = saved(proto, tmp_path)
     for axis in (2, -1):
-        study, _ = open_study(Request(path, data=NOISE, label_options=LabelOptions(axis)))
+        study, _ = open_study(
+            Request(path, data=NOISE, execution=Execution(labels=LabelOptions(axis)))
+        )
         assert np.array_equal(study.labels(), study.outputs().argmax(axis=2))
     plain, _ = open_study(Request(path, data=NOISE))
     assert np.array_equal(plain.labels(), plain.outputs().argmax(axis=1))
     with pytest.raises(ModelError, match="no axis 3 for classes"):
-        open_study(Request(path, data=NOISE, label_options=LabelOptions(3)))[0].labels()
+        open_study(Request(path, data=NOISE, execution=Execution(labels=LabelOptions(3))))[
+            0
+        ].labels()
 
 
 def test_numbers_count_as_changed_by_more_than_a_share_of_their_spread(tmp_path):
@@ -242,7 +247,9 @@ def test_numbers_count_as_changed_by_more_than_a_share_of_their_spread(tmp_path)
     )  # fmt: skip
     path = saved(proto, tmp_path)
     study, said = open_study(
-        Request(path, data="gaussian?n=500", label_options=LabelOptions(change=0.1))
+        Request(
+            path, data="gaussian?n=500", execution=Execution(labels=LabelOptions(tolerance=0.1))
+        )
     )
     from frivkit.units.masks import Mask
     from frivkit_unit_selectors.selectors import MAP
@@ -256,13 +263,17 @@ def test_numbers_count_as_changed_by_more_than_a_share_of_their_spread(tmp_path)
     assert not labels[2].any()
     assert not study.labels().any()
     assert not any("class" in line for line in said)
-    found = analyze(Request(path, data="gaussian?n=500", label_options=LabelOptions(change=0.1)))
+    found = analyze(
+        Request(
+            path, data="gaussian?n=500", execution=Execution(labels=LabelOptions(tolerance=0.1))
+        )
+    )
     assert found.accuracy is None
 
 
 def test_what_a_judge_of_numbers_says():
     outputs = np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]])
-    label_reader = LabelReader("y", label_options=LabelOptions(change=0.5)).fitted(
+    label_reader = LabelReader("y", options=LabelOptions(tolerance=0.5)).fitted(
         [outputs[:1], outputs[1:]]
     )
     assert label_reader.spread == pytest.approx([np.std([0, 2, 4])] * 2)  # the second never changes

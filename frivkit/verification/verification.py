@@ -15,9 +15,9 @@ from frivkit.graph.model import Model, external_files
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data
-from frivkit.progress import Progress, Silent
+from frivkit.runtime.execution import Execution
+from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.session import Device, Session
-from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit.verification.compare import Comparison, ModelRun, compare, error_context
 from frivkit.verification.latency import Latency, interleaved
 from frivkit.verification.match import common_inputs, common_output
@@ -75,7 +75,6 @@ def verify(
     compressed: Path | Model,
     *,
     data: Dataset | None = None,
-    progress: Progress | None = None,
 ) -> Verification:
     """Compare a compressed model with the original on every example.
 
@@ -85,7 +84,6 @@ def verify(
         compressed: The compressed model, a file or open.
         data: Examples that lie ready, fitted to the original's inputs; None opens those that the
             request names.
-        progress: Where progress is shown.
 
     Raises:
         ModelError: a model cannot be read or run, the two cannot be compared, or the original
@@ -93,7 +91,6 @@ def verify(
         DataError: the data cannot be read or do not fit.
         DeviceError: the device is not there.
     """
-    progress = progress or Silent()
     original, other = load_model(request), load_model(replace(request, model=compressed))
     outputs = common_output(original, other, request.output)
     shared = common_inputs(original, other)
@@ -101,15 +98,15 @@ def verify(
     if data is None:
         data, warnings = named_data(request, replace(original, inputs=shared))
     named = request.data is not None or "frivkit.data" in original.metadata
-    models = [_complete(model, request.device, data) for model in (original, other)]
+    models = [_complete(model, request.execution, data) for model in (original, other)]
     before, after = (
-        ModelRun(model, output, request.device, request.memory, request.label_options)
+        ModelRun(model, output, request.execution)
         for model, output in zip(models, outputs, strict=True)
     )
-    comparison = compare(before, after, data, progress)
+    comparison = compare(before, after, data, request.execution.runner)
     del before, after  # their weights need not be held beside those of the files
     unmeasured = {size: reason for size in BATCHES if (reason := _fixed(models, size))}
-    latencies = _latencies(models, data, request.device, unmeasured, progress)
+    latencies = _latencies(models, data, request.execution, unmeasured)
     facts = [
         ModelFacts(model, find_sites(model, output), output, stored_bytes(model), latency)
         for model, output, latency in zip(models, outputs, latencies, strict=True)
@@ -120,7 +117,7 @@ def verify(
         data=data,
         comparison=comparison,
         unmeasured=unmeasured,
-        device=request.device,
+        device=request.execution.placement,
         warnings=(*warnings, *_warnings(facts[1], data, comparison, named=named)),
     )
 
@@ -149,9 +146,9 @@ def is_noise(spec: str) -> bool:
     return read.name == "gaussian" or (read.name in plugins and read.path == "gaussian")
 
 
-def _complete(model: Model, device: Device, data: Dataset) -> Model:
+def _complete(model: Model, execution: Execution, data: Dataset) -> Model:
     with error_context(model):
-        return infer_shapes_by_running(model, device, data)
+        return prepare_model(model, Opening(execution, data), keep_file=True)
 
 
 def _fixed(models: list[Model], size: int) -> str | None:
@@ -162,15 +159,15 @@ def _fixed(models: list[Model], size: int) -> str | None:
 def _latencies(
     models: list[Model],
     data: Dataset,
-    device: Device,
+    execution: Execution,
     unmeasured: Mapping[int, str],
-    progress: Progress,
 ) -> list[dict[int, Latency | None]]:
     """Time the files as they are, all outputs, in sessions of their own."""
     sessions = []
     for model in models:
         with error_context(model):
-            sessions.append(Session(model.path if model.format == "onnx" else model.ir, device))
+            file = model.path if model.format == "onnx" else model.ir
+            sessions.append(Session(file, execution.placement))
     names = [[value.name or "" for value in model.graph.outputs] for model in models]
     found: list[dict[int, Latency | None]] = [dict.fromkeys(BATCHES) for _ in models]
     for size in BATCHES:
@@ -181,7 +178,8 @@ def _latencies(
             partial(session.run, feeds, wanted)
             for session, wanted in zip(sessions, names, strict=True)
         ]
-        for each, latency in zip(found, interleaved(runs, progress, f"batch {size}"), strict=True):
+        times = interleaved(runs, execution.progress, f"batch {size}")
+        for each, latency in zip(found, times, strict=True):
             each[size] = latency
     return found
 

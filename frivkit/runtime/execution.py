@@ -1,0 +1,46 @@
+"""How a model is run: where, within which bounds, and with which seed."""
+
+from dataclasses import dataclass, field
+
+from frivkit.progress import Progress, Silent
+from frivkit.runtime.labels import LabelOptions
+from frivkit.runtime.runner import Engine, LocalEngine, Runner
+from frivkit.runtime.session import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How models are run.
+
+    Attributes:
+        device: ``"cpu"`` or ``"cuda"``.
+        memory: Bytes that activations, and what is computed of them, may take.
+        threads: Threads of one run; None lets ONNX Runtime decide.
+        seed: The seed of all random choices.
+        progress: Where progress is reported.
+        labels: How labels are read from the output.
+        engine: Where the batches of a data set are run.
+
+    Example:
+        >>> execution = Execution(threads=1)
+        >>> execution.placement
+        Device(name='cpu', threads=1)
+    """
+
+    device: str = "cpu"
+    memory: int = 2 << 30
+    threads: int | None = None
+    seed: int = 0
+    progress: Progress = field(default_factory=Silent)
+    labels: LabelOptions = field(default_factory=LabelOptions)
+    engine: Engine = field(default_factory=LocalEngine)
+
+    @property
+    def placement(self) -> Device:
+        """The device and the threads of one session."""
+        return Device(self.device, self.threads)
+
+    @property
+    def runner(self) -> Runner:
+        """A runner over the batches of a data set."""
+        return Runner(self.engine, self.progress)

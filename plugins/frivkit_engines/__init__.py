@@ -1,0 +1,1 @@
+"""Engines: where the batches of a data set are run."""

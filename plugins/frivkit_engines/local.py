@@ -1,0 +1,22 @@
+"""The engine that runs everything in this process."""
+
+from frivkit.errors import UsageError
+from frivkit.runtime.runner import LocalEngine
+
+
+def open_local(text: str) -> LocalEngine:
+    """Return the engine of this process.
+
+    Args:
+        text: What follows ``local:``, which must be empty.
+
+    Raises:
+        UsageError: something follows.
+
+    Example:
+        >>> list(open_local("").map(str, [1, 2]))
+        ['1', '2']
+    """
+    if text:
+        raise UsageError(f"engine local:{text} is not known: local takes nothing, write 'local'")
+    return LocalEngine()
