@@ -44,7 +44,7 @@ class Figure:
 
         Example:
             >>> others = Figure(draw=print, panels=("not prunable",))
-            >>> [curve] = others.choose([Curve("prunable", "MLP", (1,), ((0.25,),))])
+            >>> [curve] = others.choose([WidthCurve("prunable", "MLP", (1,), ((0.25,),))])
             >>> curve.panel, curve.values
             ('not prunable', ((0.75,),))
         """

@@ -45,7 +45,7 @@ class WidthCurve:
             of range.
 
     Example:
-        >>> Curve("prunable", "MLP", (1, 2), ((0.25, 0.35), (0.4,))).means
+        >>> WidthCurve("prunable", "MLP", (1, 2), ((0.25, 0.35), (0.4,))).means
         (0.3, 0.4)
     """
 
@@ -95,7 +95,7 @@ class WidthCurve:
             UsageError: the panel is none of ``UNITS``.
 
         Example:
-            >>> Curve("prunable", "MLP", (1, 2), ((0.25,), (0.5,))).complement().values
+            >>> WidthCurve("prunable", "MLP", (1, 2), ((0.25,), (0.5,))).complement().values
             ((0.75,), (0.5,))
         """
         _must_count_units(self)
@@ -156,7 +156,7 @@ def gain(curve: WidthCurve, protocol: str = "paper", seed: int = 0) -> Gain:
         Vital and Health Statistics 2(95), 1985.
 
     Example:
-        >>> curve = Curve("redundant", "MLP", (0.25, 0.5, 1), ((0.4,), (0.5,), (0.5,)))
+        >>> curve = WidthCurve("redundant", "MLP", (0.25, 0.5, 1), ((0.4,), (0.5,), (0.5,)))
         >>> gain(curve).value, gain(curve, "reference").value
         (2.25, 2.0)
         >>> gain(curve).factors, gain(curve).interval

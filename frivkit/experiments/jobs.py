@@ -115,11 +115,11 @@ class SweepRequest:
             UsageError: there are several, and not one of that name.
 
         Example:
-            >>> Asked(data=("cifar10:a", "imagenet:b")).data_for("imagenet")
+            >>> SweepRequest(data=("cifar10:a", "imagenet:b")).data_for("imagenet")
             'imagenet:b'
-            >>> Asked(data=("npz:a.npz",)).data_for("cifar10")
+            >>> SweepRequest(data=("npz:a.npz",)).data_for("cifar10")
             'npz:a.npz'
-            >>> Asked(data=("cifar10:a",), part=True).data_for("imagenet") is None
+            >>> SweepRequest(data=("cifar10:a",), part=True).data_for("imagenet") is None
             True
         """
         named = [spec for spec in self.data if DataSpec.parse(spec).name == source]

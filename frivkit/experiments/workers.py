@@ -42,8 +42,8 @@ class WorkerPool:
             UsageError: the number of workers is none.
 
         Example:
-            >>> Engine.parse("local:4", 1)
-            Engine(workers=4, threads=1)
+            >>> WorkerPool.parse("local:4", 1)
+            WorkerPool(workers=4, threads=1)
         """
         name, colon, number = spec.partition(":")
         if name != "local":

@@ -53,7 +53,7 @@ def couple(sites: Sequence[str], merge_points: Iterable[MergePoint]) -> tuple[Co
 
     Example:
         >>> here = Layout.of(axis=1, width=4)
-        >>> sum_ = MergePoint("add", "sum", (Part("a", here), Part("b", here)))
+        >>> sum_ = MergePoint("add", "sum", (SitePart("a", here), SitePart("b", here)))
         >>> [c.sites for c in couple(["a", "b", "c"], [sum_])]
         [('a', 'b')]
     """

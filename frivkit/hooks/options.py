@@ -64,7 +64,7 @@ def distribute(given: Mapping[str, str], *classes: type) -> tuple[dict[str, str]
         >>> @dataclass
         ... class Recipe:
         ...     epochs: int = 20
-        >>> share_out({"epochs": "3"}, Net, Recipe)
+        >>> distribute({"epochs": "3"}, Net, Recipe)
         ({}, {'epochs': '3'})
     """
     names = [{field.name for field in fields(cls)} for cls in classes]

@@ -200,7 +200,7 @@ def describe_kinds(kinds: Mapping[str, int]) -> str:
     """Return of which kind the units are that left.
 
     Example:
-        >>> kinds_told({"leaving": 20, "prunable": 5, "redundant": 12, "both": 2})
+        >>> describe_kinds({"leaving": 20, "prunable": 5, "redundant": 12, "both": 2})
         'Of the 20 units that leave 5 are prunable, 12 redundant, 2 of them both, and 5 neither.'
     """
     leaving, both = kinds["leaving"], kinds["both"]

@@ -226,7 +226,7 @@ def reconstruct(
 
     Example:
         >>> rows = np.array([[1.0, 3], [2, 5], [3, 7]])  # the second is twice the first plus 1
-        >>> found = stand_in(rows.mean(0), np.cov(rows.T, bias=True), np.array([True, False]))
+        >>> found = reconstruct(rows.mean(0), np.cov(rows.T, bias=True), np.array([True, False]))
         >>> found.matrix.round(3).tolist(), found.bias.round(3).tolist()
         ([[1.0, 0.0], [2.0, 0.0]], [0.0, 1.0])
     """

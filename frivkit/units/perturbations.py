@@ -204,7 +204,7 @@ class LinearReplacement:
         """Return what happens to a site's units: the matrix, dropped units included, and the bias.
 
         Example:
-            >>> twin = Fold({"h": (np.array([[1.0, 0.0], [2.0, 0.0]]), np.zeros(2))})
+            >>> twin = LinearReplacement({"h": (np.array([[1.0, 0.0], [2.0, 0.0]]), np.zeros(2))})
             >>> (twin.map("h")[0] @ [3.0, 5.0]).tolist()
             [3.0, 6.0]
         """

@@ -54,7 +54,7 @@ def variance(layer_group: LayerGroup, study: Study) -> Order:
         >>> from frivkit.units.elimination import Term
         >>> term = Term(np.diag([2.0, 1.0, 3.0]), None, np.arange(3))
         >>> none = np.empty(0)
-        >>> variance(Bundle((), (), np.arange(3), {}, (term,), none, 1e-6), None).tolist()
+        >>> variance(LayerGroup((), (), np.arange(3), {}, (term,), none, 1e-6), None).tolist()
         [1, 0, 2]
     """
     return np.argsort(layer_group.covariance.diagonal(), kind="stable")

@@ -31,7 +31,7 @@ def random_resized_crop(images: Array, size: tuple[int, int], random: np.random.
 
     Example:
         >>> images = np.zeros((2, 3, 60, 80), np.uint8)
-        >>> resized_cuts(images, (32, 32), np.random.default_rng(0)).shape
+        >>> random_resized_crop(images, (32, 32), np.random.default_rng(0)).shape
         (2, 3, 32, 32)
     """
     cuts = rectangles(len(images), images.shape[2:], random)
