@@ -36,6 +36,17 @@ def _one_thread_each() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _few_short_turns() -> Iterator[None]:
+    """Measure latency in few and short turns; how that is done has tests of its own."""
+    from frivkit.verification import latency
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "TURN", 0.0)
+        patch.setattr(latency, "MOST", 5)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Build], Path]:
     """Return ``make(name, build)``: the file ``name``, built once a run whichever worker asks."""

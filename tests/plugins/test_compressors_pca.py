@@ -25,12 +25,6 @@ PCA = Method(basis="pca")
 SIZES = [(8, 40), (40, 30), (30, 5)]
 
 
-@pytest.fixture(autouse=True)
-def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frivkit.verification.latency.TURN", 0.0)
-    monkeypatch.setattr("frivkit.verification.latency.MOST", 5)
-
-
 @pytest.fixture
 def layers() -> list[np.ndarray]:
     generator = np.random.default_rng(3)

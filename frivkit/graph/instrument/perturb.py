@@ -170,9 +170,7 @@ def _insert(
 ) -> tuple[str, ...]:
     """Perturb a tensor and let every reader read the result."""
     readers = [(use.node, use.idx) for use in value.uses()]
-    producer = value.producer()
-    position = 0 if producer is None else graph.index(producer) + 1
-    behind = graph[position] if position < len(graph) else None
+    behind = _behind(graph, value.producer())
     opset = model.ir.opset_imports.get("", 17)
     build = Builder(graph, opset, f"frivkit.perturbed/{site.name}", before=behind)
     instead, added = insert(build, value, site)
@@ -180,6 +178,14 @@ def _insert(
     for reader, index in readers:
         reader.replace_input_with(index, instead)
     return added
+
+
+def _behind(graph: ir.Graph, node: ir.Node | None) -> ir.Node | None:
+    """Return the node that follows another in the graph's order, the first for None."""
+    nodes = iter(graph)
+    if node is not None:
+        next((each for each in nodes if each is node), None)
+    return next(nodes, None)
 
 
 def _wrap(model: Model, graph: ir.Graph) -> ir.Model:
