@@ -3,21 +3,56 @@
 Importing this package is cheap on purpose: no numpy, torch, onnxruntime, scikit-learn or h5py is
 loaded until a function needs it.
 
-:func:`frivkit.load` opens a torch network as a model.
+Each command of the command line is a function here: :func:`frivkit.load`, :func:`frivkit.inspect`,
+:func:`frivkit.analyze`, :func:`frivkit.compress`, :func:`frivkit.verify`,
+:func:`frivkit.activations` and :func:`frivkit.train`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from frivkit.torch_io.load import load
+    from frivkit.api import (
+        ActivationsResult,
+        AnalysisResult,
+        CompressionResult,
+        InspectionResult,
+        TrainingResult,
+        VerificationResult,
+        activations,
+        analyze,
+        compress,
+        inspect,
+        load,
+        train,
+        verify,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = [
+    "ActivationsResult",
+    "AnalysisResult",
+    "CompressionResult",
+    "InspectionResult",
+    "TrainingResult",
+    "VerificationResult",
+    "__version__",
+    "activations",
+    "analyze",
+    "compress",
+    "inspect",
+    "load",
+    "train",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":
-        from frivkit.torch_io.load import load
+    if name in __all__:
+        from frivkit import api
 
-        return load
+        return getattr(api, name)
     raise AttributeError(f"module 'frivkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

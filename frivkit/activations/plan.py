@@ -183,7 +183,7 @@ def plan_of(
             arrays += _sampled(site, sample, study.units("map"), first[site.name].dtype)
     about: dict[str, str | int] = {
         "model": study.model.sha256,
-        "data": study.data.spec,
+        "data": study.data.description,
         "data-sha256": study.data.digest,
         "output": str(key["output"]),
         "examples": n,

@@ -96,7 +96,7 @@ def write_activations(
         elif read_key(_part(path)) == key:  # a kill came between the last two steps
             _part(path).unlink()
         size = path.stat().st_size
-    return Written(path, len(study.sites), study.examples, size, study.data.spec, there)
+    return Written(path, len(study.sites), study.examples, size, study.data.description, there)
 
 
 class _Job:

@@ -153,22 +153,18 @@ def _budget(
     Raises:
         UsageError: there is none, or more than one, or its share means nothing.
     """
-    from frivkit.compression.compress import Budget
+    from frivkit.compression.compress import one_budget
 
-    shares = (tolerance, agreement, macs, params, units)
-    given = [flag for flag, share in zip(BUDGETS, shares, strict=True) if share is not None]
-    if len(given) != 1:
-        found = " and ".join(given) + " are given" if given else "no budget is given"
-        raise UsageError(f"{found}; give exactly one of {', '.join(BUDGETS)}")
-    if tolerance is not None:
-        return Budget("tolerance", tolerance)
-    if agreement is not None:
-        return Budget("agreement", agreement)
-    if macs is not None:
-        return Budget("macs", macs)
-    if params is not None:
-        return Budget("params", params)
-    return Budget("units", units or 0.0)
+    return one_budget(
+        {
+            "tolerance": tolerance,
+            "agreement": agreement,
+            "macs": macs,
+            "params": params,
+            "units": units,
+        },
+        dict(BUDGETS),
+    )
 
 
 def _target(output: Path | None, *, dry_run: bool) -> Path | None:

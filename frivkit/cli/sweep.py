@@ -77,6 +77,7 @@ def command(
     from frivkit.experiments.runner import run
     from frivkit.experiments.workers import WorkerPool
 
+    data = tuple(_spec(each, quiet=quiet) for each in data)
     where = WorkerPool.parse(engine, threads)
     plans = read_recipe(recipe, SweepRequest(scale, protocol, data))
     show = not (quiet or no_progress) and sys.stderr is not None and sys.stderr.isatty()
@@ -101,3 +102,14 @@ def command(
             f"{', '.join(plan.figures)}; {swept.trained} networks trained, {swept.found} found, "
             f"{swept.seconds:.1f} s"
         )
+
+
+def _spec(text: str, *, quiet: bool) -> str:
+    """Return a data spec with the name of its source, if a path was given without one."""
+    from frivkit.data.bare_path import read_spec
+    from frivkit.hooks.registry import installed
+
+    spec = read_spec(text, installed())
+    if spec.bare_path is not None and not quiet:
+        click.echo(f"frivkit: {spec.bare_path} is read as {spec.name}:{spec.path}", err=True)
+    return text if spec.bare_path is None else str(spec)

@@ -13,7 +13,7 @@ from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, BasisFactory, Method, Ranker, Refit
 from frivkit.compression.plan import Plan, apply_plan
 from frivkit.compression.unit_kinds import UnitKinds, unit_kinds_of
-from frivkit.data import Batch, Dataset, open_data
+from frivkit.data import Batch, Data, Dataset, as_dataset
 from frivkit.data.subset import split
 from frivkit.errors import BudgetError, DataError, ModelError, UsageError
 from frivkit.graph.model import Model, parameters
@@ -65,6 +65,28 @@ class Budget:
             raise UsageError("a tolerance knows no multiples of widths; give another budget")
 
 
+def one_budget(shares: Mapping[Kind, float | None], names: Mapping[Kind, str]) -> Budget:
+    """Return the one budget that is given.
+
+    Args:
+        shares: The share of each kind, None for those that are not given.
+        names: What the user calls each kind, for messages.
+
+    Raises:
+        UsageError: there is none, or more than one, or its share means nothing.
+
+    Example:
+        >>> one_budget({"macs": 0.5, "params": None}, {"macs": "--macs", "params": "--params"})
+        Budget(kind='macs', share=0.5, multiple=1)
+    """
+    given = [kind for kind, share in shares.items() if share is not None]
+    if len(given) != 1:
+        several = " and ".join(names[kind] for kind in given)
+        found = f"{several} are given" if given else "no budget is given"
+        raise UsageError(f"{found}; give exactly one of {', '.join(names.values())}")
+    return Budget(given[0], shares[given[0]] or 0.0)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Compression:
     """What was done, and all that is needed to report it.
@@ -105,7 +127,7 @@ def compress(
     output: Path | None,
     budget: Budget,
     *,
-    verify_data: str | None = None,
+    verify_data: Data | None = None,
     method: Method | None = None,
 ) -> Compression:
     """Make a model thinner, write it, and prove what it still says.
@@ -174,12 +196,12 @@ def compress(
 
 
 def _parts(
-    everything: Dataset, model: Model, budget: Budget, verify_data: str | None
+    everything: Dataset, model: Model, budget: Budget, verify_data: Data | None
 ) -> tuple[Dataset, Dataset | None, Dataset]:
     """Return the examples to calibrate on, those to search for an agreement on, and the proof's."""
     data = everything
     if verify_data is not None:
-        proof: Dataset = open_data(verify_data, model.inputs)
+        proof: Dataset = as_dataset(verify_data, model.inputs)
     else:
         if everything.examples < FEWEST:
             raise DataError(

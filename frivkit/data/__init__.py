@@ -1,5 +1,6 @@
 """Examples: read lazily in batches, prepared as a data spec says, fitted to a model's inputs."""
 
+from frivkit.data.arrays import Data, as_dataset
 from frivkit.data.dataset import Dataset, open_data
 from frivkit.data.source import Array, Batch, DataSource, SourceFactory, TensorSpec, input_columns
 from frivkit.data.spec import DataSpec
@@ -7,11 +8,13 @@ from frivkit.data.spec import DataSpec
 __all__ = [
     "Array",
     "Batch",
+    "Data",
     "DataSource",
     "DataSpec",
     "Dataset",
     "SourceFactory",
     "TensorSpec",
+    "as_dataset",
     "input_columns",
     "open_data",
 ]

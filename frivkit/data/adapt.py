@@ -1,4 +1,4 @@
-"""Fitting prepared examples to a model's input: which shapes and number types agree."""
+"""Adapt preprocessed examples to a model's inputs: shapes and number types."""
 
 from dataclasses import dataclass
 from math import prod
@@ -14,18 +14,18 @@ Shape = tuple[int, ...]
 Wanted = tuple[int | None, ...]
 
 EXAMPLE_BYTES = 2**30
-"""The largest example that is read; 1 GiB.  More is taken for a damaged or hostile file."""
+"""Largest example that is read; 1 GiB.  A larger one indicates a damaged or hostile file."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputAdapter:
-    """How one stored column becomes one input.
+    """Convert one stored column to one model input.
 
     Attributes:
         column: Name of the column.
-        preparation: What the spec asks for.
-        rounded: The number type that ``dtype=`` names, through which values go; or None.
-        tensor: What comes out; all its sizes are known.
+        preparation: The preprocessing that the spec describes.
+        rounded: The number type of the key ``dtype``, to which values are converted first; or None.
+        tensor: The resulting input; all its sizes are known.
     """
 
     column: str
@@ -34,13 +34,15 @@ class InputAdapter:
     tensor: TensorSpec
 
     def __call__(self, stored: Array, first: int, augment: Augmentation | None = None) -> Array:
-        """Turn stored examples, shape (n, *stored), into the input, shape (n, *tensor.shape).
+        """Convert stored examples, shape (n, *stored), to the input, shape (n, *tensor.shape).
 
-        With ``augment``, images are distorted instead of cropped.
+        Args:
+            stored: The examples of the column.
+            first: Index of the first example, for messages.
+            augment: Augments images instead of cropping them; None crops.
 
         Raises:
-            DataError: a number is not finite or cannot be held; ``first`` is the index of the
-                first example, for the message.
+            DataError: a number is not finite, or does not fit the number type of the input.
         """
         batch = self.preparation(stored, augment)
         if self.rounded is not None:
@@ -52,18 +54,18 @@ class InputAdapter:
 def adapt_column(
     spec: DataSpec, column: str, stored: TensorSpec, wanted: TensorSpec | None
 ) -> InputAdapter:
-    """Return how a stored column becomes the input that is wanted.
+    """Return the conversion from a stored column to a model input.
 
     Args:
         spec: Its shared keys are applied.
         column: Name of the column.
         stored: Number type and shape of one stored example.
-        wanted: The model's input; None to take the column as prepared, as float32 or the type
-            that ``dtype=`` names.
+        wanted: The model's input; None for the preprocessed column as float32, or as the type of
+            the key ``dtype``.
 
     Raises:
         UsageError: a value in the spec is malformed.
-        DataError: the column does not fit; the message names both shapes or types.
+        DataError: the column does not fit the input; the message names both shapes or types.
     """
     if stored.dtype not in DTYPES:
         raise DataError(f"{column!r} of data {spec} holds {stored.dtype}; give numbers")
@@ -77,63 +79,65 @@ def adapt_column(
         tensor = TensorSpec(column, rounded or "float32", preparation.shape)
         return InputAdapter(column, preparation, rounded, tensor)
     if wanted.dtype not in DTYPES:
-        raise DataError(f"the model's input {wanted.name!r} takes {wanted.dtype}; no data is that")
+        raise DataError(
+            f"the model's input {wanted.name!r} takes {wanted.dtype}, which no data source provides"
+        )
     shape = adapted(preparation.shape, wanted.shape)
     if shape is None:
-        given, asked = preparation.shape, str(wanted.shape).replace("None", "any")
+        given, required = preparation.shape, str(wanted.shape).replace("None", "any")
         raise DataError(
-            f"{column!r} of data {spec} gives examples of shape {given}, but the model's input "
-            f"{wanted.name!r} takes {asked}; {advice(given, wanted.shape)}"
+            f"{column!r} of data {spec} has examples of shape {given}, but the model's input "
+            f"{wanted.name!r} takes {required}; {advice(given, wanted.shape)}"
         )
     check_dtype(column, rounded or preparation.dtype, wanted.name, wanted.dtype)
     return InputAdapter(column, preparation, rounded, TensorSpec(wanted.name, wanted.dtype, shape))
 
 
 def full(tensor: TensorSpec) -> Shape:
-    """Return a shape all of whose sizes are known."""
+    """Return the shape of a tensor whose sizes are all known."""
     return tuple(size for size in tensor.shape if size is not None)
 
 
 def size_in_bytes(tensor: TensorSpec) -> int:
-    """Return the bytes of one example."""
+    """Return the number of bytes of one example."""
     return np.dtype(tensor.dtype).itemsize * prod(full(tensor))
 
 
 def matches(shape: Shape, wanted: Wanted) -> bool:
-    """Whether ``shape`` has the sizes that are ``wanted``, None being any size."""
+    """Whether ``shape`` has the ``wanted`` sizes; None matches any size."""
     return len(shape) == len(wanted) and all(
         want is None or size == want for size, want in zip(shape, wanted, strict=True)
     )
 
 
 def adapted(shape: Shape, wanted: Wanted) -> Shape | None:
-    """Return the shape in which an example fits an input, or None if it does not.
+    """Return the shape in which an example fits an input, or None if there is none.
 
-    The first of these that matches is taken; none moves a number:
+    The first match is taken; none changes the order of the numbers:
 
-    1. The shape as it is.
-    2. One more axis of 1, in front or at the end.
-    3. One axis of 1 fewer, in front or at the end.
-    4. All in one axis, whose size the input must name.
-    5. A flat example in the input's shape, all of whose sizes the input must name.
+    1. The shape itself.
+    2. The shape with an axis of size 1 added in front or at the end.
+    3. The shape with an axis of size 1 removed in front or at the end.
+    4. One flat axis, if the input has one axis of that known size.
+    5. The input's shape for a flat example, if all sizes of the input are known.
 
     Example:
         >>> adapted((8, 8), (1, 8, 8)), adapted((1, 8, 8), (64,)), adapted((8, 8, 3), (3, 8, 8))
         ((1, 8, 8), (64,), None)
     """
-    ways: list[Shape] = [shape, (1, *shape), (*shape, 1)]
+    candidates: list[Shape] = [shape, (1, *shape), (*shape, 1)]
     if shape[:1] == (1,):
-        ways.append(shape[1:])
+        candidates.append(shape[1:])
     if shape[-1:] == (1,):
-        ways.append(shape[:-1])
+        candidates.append(shape[:-1])
     known = tuple(size for size in wanted if size is not None)
     if len(known) == len(wanted) and 1 in (len(shape), len(wanted)) and prod(known) == prod(shape):
-        ways.append(known)
-    return next((way for way in ways if matches(way, wanted)), None)
+        candidates.append(known)
+    return next((each for each in candidates if matches(each, wanted)), None)
 
 
 def advice(shape: Shape, wanted: Wanted) -> str:
-    """Return which key would make examples of that shape fit, if one would."""
+    """Return the key that makes examples of that shape fit, else general advice."""
     if len(shape) == len(wanted) == 3:
         if matches((shape[2], *shape[:2]), wanted):
             return "layout=nchw would fit"
@@ -146,14 +150,14 @@ def advice(shape: Shape, wanted: Wanted) -> str:
         ]
         if matches(tuple(resized), wanted):
             return f"size={resized[height]}x{resized[width]} would fit"
-    return "give data of that shape, or the model's true sizes by --input-shape"
+    return "give data of that shape, or the true sizes of the model by --input-shape"
 
 
 def check_dtype(column: str, dtype: str, name: str, wanted: str) -> None:
-    """Refuse a number type that an input cannot take whatever the values.
+    """Raise if an input cannot take a number type, whatever the values.
 
     Raises:
-        DataError: fractions would go to an integer input.
+        DataError: the column is of a float type and the input of an integer type.
     """
     if np.dtype(dtype).kind == "f" and np.dtype(wanted).kind != "f":
         raise DataError(
@@ -163,29 +167,41 @@ def check_dtype(column: str, dtype: str, name: str, wanted: str) -> None:
 
 
 def converted(batch: Array, dtype: str, column: str, first: int) -> Array:
-    """Return a batch in another number type, whole numbers being rounded to.
+    """Return a batch in another number type; floats are rounded to the nearest integer.
 
     Args:
         batch: Shape (n, ...), examples first.
-        dtype: Name of the number type wanted.
+        dtype: Name of the target number type.
         column: Name of the column, for messages.
         first: Index of the batch's first example, for messages.
 
     Returns:
-        The same shape; the same array if it is of that type already.
+        The same shape; the same array if it has that type already.
 
     Raises:
-        DataError: a number is not finite (after conversion, if to a float type), or does not fit
-            an integer type; the message names the first example that holds such a one.
+        DataError: a number is not finite (after conversion to a float type), or is outside the
+            range of an integer type; the message names the first such example.
     """
     target = np.dtype(dtype)
     if target.kind == "f":
         with np.errstate(over="ignore"):
             batch = batch.astype(target, copy=False)
-        _check(np.isfinite(batch), batch, column, first, "is not finite; mend or drop that example")
+        _check(
+            np.isfinite(batch),
+            batch,
+            column,
+            first,
+            "is not finite; correct or remove that example",
+        )
         return batch
     if batch.dtype.kind == "f":
-        _check(np.isfinite(batch), batch, column, first, "is not finite; mend or drop that example")
+        _check(
+            np.isfinite(batch),
+            batch,
+            column,
+            first,
+            "is not finite; correct or remove that example",
+        )
         batch = np.rint(batch)
     if not np.can_cast(batch.dtype, target, "safe"):
         low, high = (0, 1) if dtype == "bool" else (np.iinfo(target).min, np.iinfo(target).max)
@@ -200,27 +216,27 @@ def class_labels(stored: Array, first: int) -> Array:
     """Return labels as int64, shape (n,).
 
     Raises:
-        DataError: one is negative.
+        DataError: a label is negative.
     """
     labels = stored.astype(np.int64)
-    _check(labels >= 0, labels, "y", first, "is no class; number classes from 0")
+    _check(labels >= 0, labels, "y", first, "is not a class number; number classes from 0")
     return labels
 
 
 def check_labels(spec: DataSpec, stored: TensorSpec) -> None:
-    """Refuse a column ``y`` that holds no class labels.
+    """Raise if the column ``y`` does not contain class labels.
 
     Raises:
-        DataError: it is not one integer an example; the message says how to make it so.
+        DataError: it is not one integer per example; the message suggests a conversion.
     """
-    what = "'y' wants one integer class label an example"
+    what = "'y' must be one integer class label per example"
     if len(stored.shape) == 1:
-        advised = "y.argmax(1) if that is one-hot, y.ravel() if it is one column"
-        raise DataError(f"{what}, but data {spec} has {stored.shape[0]} of them; write {advised}")
+        advised = "y.argmax(1) for one-hot labels, y.ravel() for a single column"
+        raise DataError(f"{what}, but data {spec} has {stored.shape[0]} numbers; store {advised}")
     if stored.shape or np.dtype(stored.dtype).kind not in "biu":
         raise DataError(
             f"{what}, but data {spec} has {stored.dtype} of shape {stored.shape}; "
-            "write y.astype('int64'), or leave y out"
+            "store y.astype('int64'), or leave y out"
         )
 
 
@@ -235,5 +251,5 @@ def _check_size(spec: DataSpec, column: str, tensor: TensorSpec) -> None:
 
 def _check(good: Array, batch: Array, column: str, first: int, what: str) -> None:
     if not good.all():
-        at = tuple(int(place[0]) for place in np.nonzero(~good))
+        at = tuple(int(axis[0]) for axis in np.nonzero(~good))
         raise DataError(f"{column!r} of example {first + at[0]} holds {batch[at]}, which {what}")

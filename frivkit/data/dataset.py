@@ -1,13 +1,14 @@
-"""Data: examples read lazily in batches, prepared as the spec says, fitted to a model's inputs.
+"""A dataset: examples read lazily in batches, preprocessed, and adapted to a model's inputs.
 
-A source (a plugin's offer) turns a :class:`DataSpec` into :class:`DataSource`, stored examples of
-which any rows can be read.  A :class:`Dataset` prepares them and fits them to a model.
+A source factory (offered by a plugin) opens a :class:`DataSpec` as a :class:`DataSource`, stored
+examples with random access.  A :class:`Dataset` preprocesses them and adapts them to a model.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -19,10 +20,11 @@ from frivkit.data.adapt import (
     full,
     size_in_bytes,
 )
+from frivkit.data.bare_path import read_spec
 from frivkit.data.preprocess import Augmentation
 from frivkit.data.random_labels import with_random_labels
 from frivkit.data.source import Array, Batch, DataSource, SourceFactory, TensorSpec, input_columns
-from frivkit.data.spec import DataSpec
+from frivkit.data.spec import ARRAYS, DataSpec
 from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.hooks.registry import Registry, installed
 
@@ -39,26 +41,29 @@ __all__ = [
 ]
 
 READ_BYTES = 2**25
-"""About how many stored or prepared bytes are handled at a time; 32 MiB."""
+"""Approximate bytes of stored or preprocessed examples that are handled at a time; 32 MiB."""
+
+SCALING_KEYS = ("scale", "mean", "std", "standardise")
+"""The keys that bring pixel values of 0 to 255 to another range."""
 
 
 class Dataset:
-    """Examples as a model takes them.
+    """Examples in the form of a model's inputs.
 
-    It can be pickled, and read in any process, by one thread at a time.
+    A dataset can be pickled, and read in any process, by one thread at a time.
 
     Args:
-        spec: What was asked for; its shared keys are applied here.
-        records: The stored examples.
-        inputs: The model's inputs; None to take the columns as prepared, as float32 or what
-            ``dtype=`` says.
+        spec: The data spec; its shared keys are applied here.
+        source: The stored examples.
+        inputs: The model's inputs; None for the columns as preprocessed, as float32 or as the
+            number type of the key ``dtype``.
 
     Attributes:
-        spec: The spec in canonical form.
-        examples: How many examples there are, ``n=`` applied; at least 1.
-        inputs: What :meth:`read` gives: each input with its number type and full shape.
-        has_labels: Whether batches carry labels.
-        warnings: What the user should know, one line each.
+        spec: The spec in canonical form; :meth:`DataSpec.parse` reads it.
+        examples: The number of examples, at least 1, with the key ``n`` applied.
+        inputs: The inputs in the batches of :meth:`read`, with their number types and full shapes.
+        has_labels: Whether batches have labels.
+        warnings: Notes on the data for the user, one line each.
 
     Raises:
         UsageError: a value in the spec is malformed.
@@ -66,61 +71,77 @@ class Dataset:
     """
 
     def __init__(
-        self, spec: DataSpec, records: DataSource, inputs: Sequence[TensorSpec] | None = None
+        self, spec: DataSpec, source: DataSource, inputs: Sequence[TensorSpec] | None = None
     ) -> None:
         self.spec = str(spec)
+        self._data_spec = spec
         self._options = {key: value for key, value in spec.options.items() if key != "n"}
-        self._records = records = with_random_labels(spec, records)
-        self.examples = records.examples
+        self._source = source = with_random_labels(spec, source)
+        self.examples = source.examples
         if "n" in spec.options:
             self.examples = min(self.examples, spec.whole("n", default=1, least=1))
         if self.examples < 1:
-            raise DataError(f"data {self.spec} has no examples; give data that has some")
-        feeding = input_columns(inputs or (), records.columns)
-        self.has_labels = "y" in records.columns and "y" not in feeding.values()
+            raise DataError(f"data {self.spec} has no examples; give data with examples")
+        columns = input_columns(inputs or (), source.columns)
+        self.has_labels = "y" in source.columns and "y" not in columns.values()
         if self.has_labels:
-            check_labels(spec, records.columns["y"])
+            check_labels(spec, source.columns["y"])
         wanted = {tensor.name: tensor for tensor in inputs or ()}
-        self._feeds = {
-            name: adapt_column(spec, column, records.columns[column], wanted.get(name))
-            for name, column in feeding.items()
+        self._adapters = {
+            name: adapt_column(spec, column, source.columns[column], wanted.get(name))
+            for name, column in columns.items()
         }
-        self.inputs = tuple(each.tensor for each in self._feeds.values())
-        self.warnings = tuple(_warnings(self._feeds.values()))
+        self.inputs = tuple(each.tensor for each in self._adapters.values())
+        self.warnings = tuple(_warnings(spec, source, list(self._adapters.values())))
+
+    @property
+    def description(self) -> str:
+        """The spec, followed by the selection of examples in words if this is a subset."""
+        return self.spec
 
     @cached_property
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the content and of everything that changes what is read."""
-        read = [
-            (each.column, each.tensor.dtype, each.tensor.shape) for each in self._feeds.values()
+        columns = [
+            (each.column, each.tensor.dtype, each.tensor.shape) for each in self._adapters.values()
         ]
-        told = json.dumps(
-            [self._records.digest, self.examples, self._options, read], sort_keys=True
+        identity = json.dumps(
+            [self._source.digest, self.examples, self._options, columns], sort_keys=True
         )
-        return hashlib.sha256(told.encode()).hexdigest()
+        return hashlib.sha256(identity.encode()).hexdigest()
 
-    def read(self, start: int, stop: int) -> Batch:
-        """Return examples ``start`` to ``stop`` - 1; only these are read from the source.
-
-        Beyond the batch itself, memory is bounded whatever its size.
+    def adapted_to(self, inputs: Sequence[TensorSpec] | None) -> "Dataset":
+        """Return the same examples for other inputs; this dataset if it has these inputs already.
 
         Raises:
-            DataError: the source cannot be read, or holds numbers that the inputs cannot take;
+            DataError: the examples do not fit the inputs; the message names both.
+        """
+        if inputs is None or tuple(inputs) == self.inputs:
+            return self
+        return Dataset(self._data_spec, self._source, inputs)
+
+    def read(self, start: int, stop: int) -> Batch:
+        """Return examples ``start`` to ``stop`` - 1; no others are read from the source.
+
+        Beyond the batch itself, memory is bounded for any number of examples.
+
+        Raises:
+            DataError: the source cannot be read, or has numbers that the inputs cannot take;
                 the message names the first such example and its column.
-            ValueError: the range does not lie within 0 to :attr:`examples`.
+            ValueError: the range is not within 0 to :attr:`examples`.
         """
         if not 0 <= start <= stop <= self.examples:
             raise ValueError(f"examples {start} to {stop} of {self.examples}")
         inputs = {
             name: np.empty((stop - start, *full(each.tensor)), each.tensor.dtype)
-            for name, each in self._feeds.items()
+            for name, each in self._adapters.items()
         }
         labels = np.empty(stop - start, np.int64) if self.has_labels else None
-        for first in range(start, stop, self._rows):
-            last = min(first + self._rows, stop)
+        for first in range(start, stop, self._rows_per_read):
+            last = min(first + self._rows_per_read, stop)
             stored = self._stored(first, last)
             rows = slice(first - start, last - start)
-            for name, each in self._feeds.items():
+            for name, each in self._adapters.items():
                 inputs[name][rows] = each(stored[each.column], first)
             if labels is not None:
                 labels[rows] = class_labels(stored["y"], first)
@@ -131,7 +152,7 @@ class Dataset:
 
         Raises:
             DataError: the source cannot be read.
-            ValueError: the range does not lie within 0 to :attr:`examples`, or is empty.
+            ValueError: the range is empty or not within 0 to :attr:`examples`.
         """
         if not 0 <= start < stop <= self.examples:
             raise ValueError(f"examples {start} to {stop} of {self.examples}")
@@ -140,11 +161,11 @@ class Dataset:
     def preprocess(
         self, stored: Mapping[str, Array], augment: Augmentation | None = None, first: int = 0
     ) -> Batch:
-        """Prepare examples that :meth:`read_raw` gave, or any choice among them.
+        """Preprocess examples that :meth:`read_raw` returned, or a selection of them.
 
         Args:
             stored: Examples by column, shapes (n, ...).
-            augment: Distorts images, which then are not cropped; None to prepare them as
+            augment: Augments images, which are then not cropped; None to preprocess them as
                 :meth:`read` does.
             first: Index of the first example, for messages.
 
@@ -153,15 +174,15 @@ class Dataset:
                 ``first``, and its column.
         """
         inputs = {
-            name: np.array(each(stored[each.column], first, augment))  # the caller's to change
-            for name, each in self._feeds.items()
+            name: np.array(each(stored[each.column], first, augment))  # owned by the caller
+            for name, each in self._adapters.items()
         }
         return Batch(inputs, class_labels(stored["y"], first) if self.has_labels else None, first)
 
     @property
     def images(self) -> bool:
-        """Whether all inputs are prepared from images, which can be distorted."""
-        return all(each.preparation.layout for each in self._feeds.values())
+        """Whether all inputs come from images, which can be augmented."""
+        return all(each.preparation.layout for each in self._adapters.values())
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Return all examples in order, ``size`` at a time; the last batch may be smaller.
@@ -175,48 +196,48 @@ class Dataset:
             yield self.read(start, min(start + size, self.examples))
 
     @cached_property
-    def _rows(self) -> int:
-        """How many examples are handled at a time."""
-        stored = sum(map(size_in_bytes, self._records.columns.values()))
+    def _rows_per_read(self) -> int:
+        stored = sum(map(size_in_bytes, self._source.columns.values()))
         return max(1, READ_BYTES // max(stored, sum(map(size_in_bytes, self.inputs))))
 
     def _stored(self, start: int, stop: int) -> Mapping[str, Array]:
         try:
-            rows = self._records.read(start, stop)
+            rows = self._source.read(start, stop)
         except FrivkitError:
             raise
         except Exception as error:  # a source may raise anything
             raise _failure(self.spec, error) from error
-        for name, column in self._records.columns.items():
-            due = (stop - start, *column.shape)
-            if name not in rows or rows[name].shape != due:
-                got = rows[name].shape if name in rows else "nothing"
+        for name, column in self._source.columns.items():
+            expected = (stop - start, *column.shape)
+            if name not in rows or rows[name].shape != expected:
+                actual = rows[name].shape if name in rows else "nothing"
                 raise DataError(
                     f"data {self.spec}: {name!r} of examples {start} to {stop - 1} should come in "
-                    f"shape {due} but is {got}; its source is at fault"
+                    f"shape {expected} but is {actual}; its source is at fault"
                 )
         return rows
 
 
 def open_data(
-    spec: str | DataSpec,
+    spec: str | Path | DataSpec,
     inputs: Sequence[TensorSpec] | None,
     registry: Registry | None = None,
     examples: int | None = None,
 ) -> Dataset:
-    """Open the data that a spec names.
+    """Open the data of a spec, or of the path of a file or folder.
 
     Args:
-        spec: ``NAME[:PATH][?key=value&...]``, or parsed.  Where two plugins offer NAME, it is
-            written ``PLUGIN:NAME``.
-        inputs: The model's inputs, to which examples are fitted; None for training, which takes
-            columns as prepared, as float32.
-        registry: Where sources are looked up; that of this environment by default.
-        examples: Read no more than so many; the smaller of this and the spec's ``n`` holds.
+        spec: ``NAME[:PATH][?key=value&...]``, or parsed.  If two plugins offer NAME, write
+            ``PLUGIN:NAME``.  ``PATH[?key=value&...]`` and a :class:`~pathlib.Path` are given the
+            source that reads such files, as :func:`~frivkit.data.bare_path.read_spec` says.
+        inputs: The model's inputs, to which examples are adapted; None for training, which takes
+            columns as preprocessed, as float32.
+        registry: Provides the sources; that of this environment by default.
+        examples: The most examples to read; the smaller of this and the spec's ``n`` applies.
 
     Raises:
-        UsageError: the spec is malformed, or names what no plugin offers or the source lacks.
-        DataError: the data cannot be read or does not fit.
+        UsageError: the spec is malformed, or names an unknown source or key.
+        DataError: the data cannot be read or do not fit the inputs.
         PluginError: the source cannot be loaded.
 
     Example:
@@ -225,24 +246,24 @@ def open_data(
         (597, (1, 8, 8), 1.0)
     """
     registry = registry or installed()
-    spec = DataSpec.parse(spec) if isinstance(spec, str) else spec
+    spec = read_spec(spec, registry)
     if examples is not None:
         if examples < 1:
-            raise UsageError(f"{examples} examples are asked for; ask for 1 or more")
+            raise UsageError(f"{examples} examples are requested; request 1 or more")
         spec = spec.with_options(n=min(examples, spec.whole("n", default=examples, least=1)))
     name, local = _resolved(spec, registry)
-    source: SourceFactory = registry.load("data_sources", name)
+    factory: SourceFactory = registry.load("data_sources", name)
     try:
-        records = source(local, tuple(inputs or ()))
+        source = factory(local, tuple(inputs or ()))
     except FrivkitError:
         raise
     except Exception as error:  # a source may raise anything
         raise _failure(str(spec), error) from error
-    return Dataset(spec, records, inputs)
+    return Dataset(spec, source, inputs)
 
 
 def _resolved(spec: DataSpec, registry: Registry) -> tuple[str, DataSpec]:
-    """Return the offer's name and the spec that its source is to see."""
+    """Return the name of the offer, and the spec without the name of a plugin."""
     plugins = {plugin.name for plugin in registry.plugins}
     if spec.path is None or spec.name not in plugins - set(registry.offers("data_sources")):
         return spec.name, spec
@@ -250,10 +271,40 @@ def _resolved(spec: DataSpec, registry: Registry) -> tuple[str, DataSpec]:
     return f"{spec.name}:{name}", DataSpec(name, path if colon else None, spec.options)
 
 
-def _warnings(feeds: Iterable[InputAdapter]) -> Iterator[str]:
-    for each in feeds:
+def _warnings(
+    spec: DataSpec, source: DataSource, adapters: Sequence[InputAdapter]
+) -> Iterator[str]:
+    if spec.bare_path is not None:
+        yield f"{spec.bare_path} is read as {spec.name}:{spec.path}"
+    for each in adapters:
         if len(each.preparation.shape) == 1 < sum(size > 1 for size in full(each.tensor)):
             yield f"flat examples of {each.column!r} are read as {each.tensor.shape}, row by row"
+    if not any(key in spec.options for key in SCALING_KEYS):
+        yield from _unscaled_images(spec, source, adapters)
+
+
+def _unscaled_images(
+    spec: DataSpec, source: DataSource, adapters: Sequence[InputAdapter]
+) -> Iterator[str]:
+    """Return a warning if 8-bit images go to a float input with their values of 0 to 255."""
+    in_bytes = {name for name, column in source.columns.items() if column.dtype == "uint8"}
+    in_bytes |= set(getattr(source, "byte_columns", ()))
+    unscaled = [
+        each
+        for each in adapters
+        if each.column in in_bytes
+        and each.preparation.layout
+        and np.dtype(each.tensor.dtype).kind == "f"
+    ]
+    if unscaled:
+        columns = " and ".join(repr(each.column) for each in unscaled)
+        advice = "give ?scale=1/255, or mean= and std="
+        if spec.name == ARRAYS:
+            advice = "divide them by 255, or subtract the mean and divide by the deviation"
+        yield (
+            f"{columns}: 8-bit images go to a {unscaled[0].tensor.dtype} input as numbers from 0 "
+            f"to 255; if the model expects another range, {advice}"
+        )
 
 
 def _failure(spec: str, error: Exception) -> DataError:

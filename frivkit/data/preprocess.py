@@ -1,7 +1,7 @@
-"""Preprocessing that every data source shares: from resizing to the order of channels.
+"""The preprocessing keys of every data source: from resizing to the order of channels.
 
-Examples are stored; a :class:`Preparation` turns batches of them into what the model wants, one
-step after the other.  Steps work on whole batches, shape (n, *example).
+A :class:`Preparation` turns batches of stored examples into model inputs, one step after the
+other.  Steps work on whole batches, shape (n, *example).
 """
 
 from collections.abc import Callable
@@ -17,45 +17,47 @@ from frivkit.errors import DataError, UsageError
 Step = Callable[[Array], Array]
 
 Augmentation = Callable[[Array, str, tuple[int, int]], Array]
-"""Changes images at random: called with a batch, shape (n, *example), the letters of an example's
-axes (see :func:`stored_layout`) and the height and width to give; leaves the batch as it is."""
+"""Augment images: called with a batch, shape (n, *example), the letters of an example's axes (see
+:func:`stored_layout`) and the height and width of the result; does not modify the batch."""
 
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64"),
 )
-"""The names of the number types that data and model inputs may have."""
+"""The names of the supported number types of data and model inputs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What is done to the batches of one column.
+    """The preprocessing of one column.
 
     Attributes:
         shape: Shape of one example afterwards.
         dtype: Name of the number type afterwards.
-        steps: Functions from a batch to a batch, in order; they may give their argument back but
-            never change it.
-        cut: Which of the steps crop: from the first number to one before the second.
-        layout: Letters of the axes of an example there; "" for no image.
-        cropped: Height and width after these steps.
+        steps: Functions from a batch to a batch, in order; they may return their argument but
+            never modify it.
+        crop_steps: The range of steps that crop: from the first number to one before the second.
+        layout: Letters of the axes of an example before cropping; "" for no image.
+        cropped: Height and width after cropping.
     """
 
     shape: tuple[int, ...]
     dtype: str
     steps: tuple[Step, ...] = ()
-    cut: tuple[int, int] = (0, 0)
+    crop_steps: tuple[int, int] = (0, 0)
     layout: str = ""
     cropped: tuple[int, int] = (0, 0)
 
     def __call__(self, batch: Array, augment: Augmentation | None = None) -> Array:
         """Prepare a batch, shape (n, *stored) to (n, *shape).
 
-        With ``augment``, images are distorted instead of cropped, and what follows is done to the
-        distorted ones.
+        With ``augment``, images are augmented instead of cropped; the later steps are applied to
+        the augmented images.
         """
-        before, after = self.cut if augment is not None else (len(self.steps), len(self.steps))
-        with np.errstate(all="ignore"):  # what is not finite is reported later, by example
+        before, after = (
+            self.crop_steps if augment is not None else (len(self.steps), len(self.steps))
+        )
+        with np.errstate(all="ignore"):  # numbers that are not finite are reported later
             for step in self.steps[:before]:
                 batch = step(batch)
             if augment is not None:
@@ -66,11 +68,12 @@ class Preparation:
 
 
 def stored_layout(shape: tuple[int, ...]) -> str:
-    """Return how an example of that shape is laid out, in letters for its axes; "" for no image.
+    """Return the layout of an example of that shape as letters for its axes; "" for no image.
 
     1. Two axes are height and width.
     2. Three axes are channels last if only the last of the outer two holds 1, 3 or 4.
     3. Any other three axes are channels first.
+    4. Any other number of axes is no image.
 
     Example:
         >>> stored_layout((28, 28)), stored_layout((32, 32, 3)), stored_layout((64, 8, 8))
@@ -83,12 +86,12 @@ def stored_layout(shape: tuple[int, ...]) -> str:
 
 
 def prepare(spec: DataSpec, column: str, shape: tuple[int, ...], dtype: str) -> Preparation:
-    """Return the preparation that the shared keys of ``spec`` ask for.
+    """Return the preparation that the shared keys of ``spec`` describe.
 
-    The value computed is ``(x * scale - mean) / std`` of the resized, then cropped image, then
-    standardised by image, then resized once more.  Mean and std are in the stored order of
-    channels; reordering comes after.  Arithmetic is float32, or float64 for stored types that
-    float32 cannot hold.
+    The image is resized (``size``), cropped, transformed by ``(x * scale - mean) / std``,
+    standardised by image, and resized once more (``resize``).  Mean and std are in the stored order
+    of channels; reordering comes after.  Arithmetic is float32, or float64 for stored types that
+    float32 cannot represent.
 
     Args:
         spec: Its shared keys are used, all others ignored.
@@ -98,25 +101,25 @@ def prepare(spec: DataSpec, column: str, shape: tuple[int, ...], dtype: str) -> 
 
     Raises:
         UsageError: a value is malformed.
-        DataError: a key makes no sense for examples of that shape.
+        DataError: a key does not apply to examples of that shape.
     """
     plan = _Plan(spec, column, shape, dtype, stored_layout(shape))
     plan.resize("size")
     before = len(plan.steps)
     plan.crop()
-    cut, layout, cropped = (before, len(plan.steps)), plan.layout, plan.places()
+    crop_steps, layout, cropped = (before, len(plan.steps)), plan.layout, plan.height_and_width()
     plan.arithmetic()
     plan.standardise()
     plan.resize("resize")
     plan.reorder_channels()
     plan.move_channels()
-    return Preparation(plan.shape, plan.dtype, tuple(plan.steps), cut, layout, cropped)
+    return Preparation(plan.shape, plan.dtype, tuple(plan.steps), crop_steps, layout, cropped)
 
 
 def resize_axis(batch: Array, axis: int, size: int) -> Array:
-    """Return ``batch`` with one axis resized to ``size`` places by linear interpolation.
+    """Return ``batch`` with one axis resized to ``size`` positions by linear interpolation.
 
-    Places are pixel centres at halves, edges are repeated, and nothing is smoothed before
+    Pixel centres are at half-integers, edges are repeated, and there is no smoothing before
     shrinking; resizing height, then width, is bilinear interpolation as torch's ``interpolate``
     does it with ``align_corners=False`` and ``antialias=False``.
 
@@ -126,7 +129,7 @@ def resize_axis(batch: Array, axis: int, size: int) -> Array:
         size: Its new length, at least 1.
 
     Returns:
-        float32, or float64 where float32 cannot hold the number type of ``batch``.
+        float32, or float64 if float32 cannot represent the number type of ``batch``.
 
     Example:
         >>> resize_axis(np.array([0.0, 1.0]), axis=0, size=4)
@@ -134,9 +137,9 @@ def resize_axis(batch: Array, axis: int, size: int) -> Array:
     """
     batch = batch.astype(np.result_type(batch, np.float32), copy=False)
     length = batch.shape[axis]
-    place = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
-    low = place.astype(np.intp)
-    weight = (place - low).astype(batch.dtype)
+    position = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
+    low = position.astype(np.intp)
+    weight = (position - low).astype(batch.dtype)
     weight = weight.reshape([-1 if at == axis else 1 for at in range(batch.ndim)])
     below = np.take(batch, low, axis)
     above = np.take(batch, np.minimum(low + 1, length - 1), axis)
@@ -145,7 +148,7 @@ def resize_axis(batch: Array, axis: int, size: int) -> Array:
 
 
 def crop_axis(batch: Array, axis: int, size: int) -> Array:
-    """Return the middle ``size`` places of one axis; of two middles, the one nearer the start.
+    """Return the central ``size`` positions of one axis; of two centres, the one nearer the start.
 
     Example:
         >>> crop_axis(np.arange(5), axis=0, size=2)
@@ -156,16 +159,16 @@ def crop_axis(batch: Array, axis: int, size: int) -> Array:
 
 
 def standardised(batch: Array) -> Array:
-    """Return each example less its mean, over its standard deviation.
+    """Return each example minus its mean, divided by its standard deviation.
 
-    The deviation is taken as 1 / sqrt(values of the example) where it is less, so that an example
-    without contrast becomes zeros.
+    The deviation is at least 1 / sqrt(number of values of the example), so that a constant example
+    becomes zeros.
 
     Args:
         batch: Shape (n, *example), any number type.
 
     Returns:
-        The same shape; float32, or float64 where float32 cannot hold the number type of ``batch``.
+        The same shape; float32, or float64 if float32 cannot represent the numbers of ``batch``.
 
     Source:
         ``tf.image.per_image_standardization``, which the code published with Casper et al. 2021,
@@ -176,7 +179,7 @@ def standardised(batch: Array) -> Array:
         array([[-1.,  1.],
                [ 0.,  0.]])
     """
-    # Double precision in C order, row by row: then no example depends on its neighbours.
+    # Double precision in C order, row by row, so that no example depends on its neighbours.
     rows = np.ascontiguousarray(batch.reshape(len(batch), -1), np.float64)
     rows = rows - rows.mean(axis=1, keepdims=True)
     spread = np.sqrt((rows * rows).mean(axis=1, keepdims=True))
@@ -187,7 +190,7 @@ def standardised(batch: Array) -> Array:
 
 @dataclass(slots=True)
 class _Plan:
-    """A preparation in the making: each method adds the steps of its keys."""
+    """A preparation under construction: each method adds the steps of its keys."""
 
     spec: DataSpec
     column: str
@@ -209,7 +212,7 @@ class _Plan:
             self.steps.append(partial(crop_axis, axis=axis + 1, size=length))
             self._set(axis, length)
 
-    def places(self) -> tuple[int, int]:
+    def height_and_width(self) -> tuple[int, int]:
         """Return height and width; zeros for no image."""
         if not self.layout:
             return (0, 0)
@@ -229,11 +232,13 @@ class _Plan:
             if numbers is None:
                 continue
             if key == "scale" and (len(numbers) > 1 or numbers[0] == 0):
-                raise UsageError(f"data source {self.spec.name}: scale wants one number, not 0")
+                raise UsageError(
+                    f"data source {self.spec.name}: scale takes one number other than 0"
+                )
             if key == "std" and min(numbers) <= 0:
-                raise UsageError(f"data source {self.spec.name}: std wants numbers above 0")
+                raise UsageError(f"data source {self.spec.name}: std takes numbers above 0")
             self.dtype = _working(self.dtype)
-            with np.errstate(all="ignore"):  # what float32 cannot hold is reported by example
+            with np.errstate(all="ignore"):  # an overflow is reported later, by example
                 operand = self._operand(key, numbers).astype(self.dtype)
             self.steps.append(partial(_apply, operation=operation, operand=operand))
 
@@ -267,12 +272,14 @@ class _Plan:
         if sizes is None:
             return []
         if len(sizes) > 2:
-            raise UsageError(f"data source {self.spec.name}: {key} wants HEIGHTxWIDTH or a number")
+            raise UsageError(
+                f"data source {self.spec.name}: {key} takes HEIGHTxWIDTH or one number"
+            )
         self._need_image(key)
         return [(self.layout.index("h"), sizes[0]), (self.layout.index("w"), sizes[-1])]
 
     def _operand(self, key: str, numbers: tuple[float, ...]) -> Array:
-        """Return the numbers in a shape that broadcasts over a batch: one, or one a channel."""
+        """Return the numbers, one or one per channel, in a shape that broadcasts over a batch."""
         if len(numbers) == 1:
             return np.array(numbers[0])
         channel = 0 if len(self.shape) == 1 else self.layout.find("c")
@@ -292,7 +299,7 @@ class _Plan:
     def _misfit(self, key: str, wanted: str) -> DataError:
         return DataError(
             f"data source {self.spec.name}: {key}={self.spec.options[key]} wants {wanted}, but "
-            f"{self.column!r} has examples of shape {self.shape}; leave {key} out or give others"
+            f"{self.column!r} has examples of shape {self.shape}; remove {key} or give other data"
         )
 
 

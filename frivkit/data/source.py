@@ -1,4 +1,4 @@
-"""The words of data: what a source gives, what a model takes, and a batch in between."""
+"""The types of data: a data source, a batch of examples, and the spec of one tensor."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """What a model input wants: name, numpy dtype name, shape of one example (None: any size)."""
+    """A model input or a column: name, NumPy dtype name, shape of one example (None: any size)."""
 
     name: str
     dtype: str
@@ -23,11 +23,11 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Examples that follow one another.
+    """Consecutive examples.
 
     Attributes:
-        inputs: Arrays of shape (n, *example) by input name, the caller's to change.
-        labels: Class labels, shape (n,), int64, 0 or above; None for data without.
+        inputs: Arrays of shape (n, *example) by input name, owned by the caller.
+        labels: Class labels, shape (n,), int64, at least 0; None if the data have none.
         first: Index of the first example.
     """
 
@@ -37,16 +37,17 @@ class Batch:
 
 
 class DataSource(Protocol):
-    """Stored examples, as a source gives them.
+    """Stored examples with random access.
 
     Attributes:
-        examples: How many there are.
+        examples: The number of examples.
         columns: Stored number type and full shape of one example, by column name: ``x`` for the
             single input, the model's input names for several, ``y`` for labels if there are any.
-        digest: SHA-256 of the content in hexadecimal, whatever the preprocessing.
+        digest: SHA-256 of the content in hexadecimal, independent of the preprocessing.
 
-    A source that knows how many classes its labels have may say so in an attribute ``classes``;
-    without, they are counted where ``labels=random`` asks for them.
+    Two attributes are optional.  ``classes`` is the number of classes; without it, labels are read
+    to count them when ``labels=random`` needs the number.  ``byte_columns`` names columns that hold
+    8-bit values, 0 to 255, in another number type than uint8, as resized images do.
     """
 
     @property
@@ -61,24 +62,24 @@ class DataSource(Protocol):
     def read(self, start: int, stop: int) -> Mapping[str, Array]:
         """Return examples ``start`` to ``stop`` - 1, at least one, of every column.
 
-        The same rows have the same bytes however they are asked for.
+        A row has the same bytes in every read.
         """
         ...
 
 
 SourceFactory = Callable[[DataSpec, Sequence[TensorSpec]], DataSource]
-"""Opens a spec for the inputs of a model; no inputs mean a single column ``x``.
+"""Open a spec for the inputs of a model; no inputs mean a single column ``x``.
 
-A source calls :meth:`~frivkit.data.spec.DataSpec.check_keys` with the keys of its own, so that no
+A source calls :meth:`~frivkit.data.spec.DataSpec.check_keys` with its own keys, so that no
 other key is silently ignored.  It need not apply ``n``, which the dataset does.
 """
 
 
 def input_columns(inputs: Sequence[TensorSpec], available: Iterable[str]) -> dict[str, str]:
-    """Return the column that feeds each input, by input name.
+    """Return the column for each input, by input name.
 
-    A single input is fed by ``x``, else by the column of its own name; several inputs each by the
-    column of their name.  Without inputs it is ``x`` that is read.
+    A single input takes ``x``, else the column of its own name; of several inputs, each takes the
+    column of its name.  Without inputs, ``x`` is read.
 
     Raises:
         DataError: a column is missing.
@@ -87,14 +88,14 @@ def input_columns(inputs: Sequence[TensorSpec], available: Iterable[str]) -> dic
         >>> input_columns([TensorSpec("input.1", "float32", (64,))], ["x", "y"])
         {'input.1': 'x'}
     """
-    found = sorted(available)
-    if len(inputs) <= 1 and "x" in found:
+    columns = sorted(available)
+    if len(inputs) <= 1 and "x" in columns:
         return {inputs[0].name if inputs else "x": "x"}
     names = [tensor.name for tensor in inputs] or ["x"]
     for name in names:
-        if name not in found:
+        if name not in columns:
             wanted = f"{name!r}, an input of the model" if len(names) > 1 else "'x'"
             raise DataError(
-                f"no array is named {wanted}; there are {', '.join(found) or 'none'}; rename them"
+                f"no array is named {wanted}; there are {', '.join(columns) or 'none'}; rename them"
             )
     return {name: name for name in names}

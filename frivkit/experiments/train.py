@@ -12,6 +12,7 @@ import numpy as np
 
 import frivkit
 from frivkit.data import Dataset, open_data
+from frivkit.data.bare_path import read_spec
 from frivkit.data.spec import DataSpec
 from frivkit.errors import DataError, FrivkitError, ModelError, UsageError
 from frivkit.hooks.options import NoOptions, distribute, parse_options
@@ -309,7 +310,7 @@ def divided(data: str, test_data: str | None = None) -> tuple[Dataset, Dataset]:
     """
     if test_data is not None:
         return labelled(data), labelled(test_data)
-    spec = DataSpec.parse(data)
+    spec = read_spec(data, installed())
     if spec.options.get("split", "train") != "train":
         raise UsageError(f"{data} has no test split of its own; name test data by --test-data")
     try:

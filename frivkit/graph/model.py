@@ -15,7 +15,7 @@ from frivkit.data import TensorSpec
 from frivkit.errors import ModelError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Model:
     """A network, whatever file it was read from.
 
@@ -42,6 +42,13 @@ class Model:
     metadata: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
     operators: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(
+            f"{spec.name} {spec.dtype} ({', '.join(['n', *map(str, spec.shape)])})"
+            for spec in self.inputs
+        )
+        return f"<frivkit model {self.path}: {self.parameters:,} parameters, inputs {inputs}>"
 
     @property
     def graph(self) -> Graph:

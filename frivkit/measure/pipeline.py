@@ -1,5 +1,6 @@
 """The spine: open a model, find its sites, open its data, measure.  Reads like the README."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from frivkit.cache import Cache
-from frivkit.data import Dataset, open_data
+from frivkit.data import Data, Dataset, as_dataset, open_data
 from frivkit.errors import DataError, FrivkitError, ModelError
 from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.model import Model
@@ -34,7 +35,8 @@ class Request:
 
     Attributes:
         model: The model file, or a model that is open already, as :func:`frivkit.load` gives.
-        data: A data spec; None takes the one in the model's metadata, else ``gaussian``.
+        data: A data spec, arrays or another form that ``frivkit.data.as_dataset`` takes; None
+            takes the spec in the model's metadata, else ``gaussian``.
         examples: Use at most so many examples.
         units: The unit selector; None lets each metric take its protocol's.
         layers: Patterns for layer names; empty takes all.
@@ -49,7 +51,7 @@ class Request:
     """
 
     model: Path | Model
-    data: str | None = None
+    data: Data | None = None
     examples: int | None = None
     units: str | None = None
     layers: tuple[str, ...] = ()
@@ -60,6 +62,11 @@ class Request:
     input_shape: str | None = None
     trust: bool = False
     execution: Execution = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        """Take the path of a model as text, too."""
+        if isinstance(self.model, str | os.PathLike):
+            object.__setattr__(self, "model", Path(self.model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ def _read_file(path: Path, request: Request, registry: Registry) -> Model:
     name = suffix if suffix in offers else "onnx"
     given = {
         "input_shape": request.input_shape,
-        "data": request.data,
+        "data": request.data if isinstance(request.data, str) else None,
         "memory": str(request.execution.memory),
         "trust": "yes" if request.trust else None,
     }
@@ -247,7 +254,7 @@ def named_data(request: Request, model: Model) -> tuple[Dataset, tuple[str, ...]
     """
     own = model.metadata.get("frivkit.data")
     if request.data is not None:
-        data = open_data(request.data, model.inputs, examples=request.examples)
+        data = as_dataset(request.data, model.inputs, examples=request.examples)
         return data, data.warnings
     if own is not None:
         try:

@@ -159,7 +159,8 @@ class Study:
             if undefined.any():
                 raise ModelError(
                     f"{self.model.path.name} gives NaN for {undefined.sum()} of {self.examples} "
-                    f"examples, first for example {int(undefined.argmax())} of {self.data.spec}"
+                    f"examples, first for example {int(undefined.argmax())} of "
+                    f"{self.data.description}"
                 )
         return self._labels
 

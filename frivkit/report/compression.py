@@ -57,7 +57,7 @@ def compression_document(
         ],
         "factors": _factors(found),
         "calibration": {
-            "data": data.spec,
+            "data": data.description,
             "sha256": data.digest,
             "examples": data.examples,
         },
@@ -160,12 +160,13 @@ def _skipped(found: Compression) -> list[dict[str, str]]:
 
 def _warnings(found: Compression, request: Request) -> list[str]:
     """Return the warnings, each once, and say so where noise stood in for data by name."""
+    data = found.calibration.run.data
     named = request.data or found.calibration.model.metadata.get("frivkit.data")
     noise = [
-        f"the calibration examples are noise ({found.calibration.run.data.spec}): what can leave "
+        f"the calibration examples are noise ({data.description}): what can leave "
         "without harm to noise may be what real inputs need; give real ones by --data"
     ]
-    return list(dict.fromkeys([*(noise if named and is_noise(named) else ()), *found.warnings]))
+    return list(dict.fromkeys([*(noise if named and is_noise(data.spec) else ()), *found.warnings]))
 
 
 def compression_text(document: Mapping[str, Any]) -> str:

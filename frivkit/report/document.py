@@ -23,7 +23,7 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
         "schema": "frivkit.analysis/1",
         "model": _model(study.model),
         "data": {
-            "spec": study.data.spec,
+            "spec": study.data.description,
             "sha256": study.data.digest,
             "examples": study.examples,
             "labels_in_largest_class": analysis.largest_class,

@@ -36,7 +36,7 @@ def verification_document(found: Verification, clock: Clock, seed: int) -> dict[
             "same": agreement.same,
             "undefined": comparison.undefined,
             "labels_in_largest_class": comparison.largest_class,
-            "data": found.data.spec,
+            "data": found.data.description,
             "data_sha256": found.data.digest,
         },
         "accuracy": accuracy and {"before": accuracy[0], "after": accuracy[1]},

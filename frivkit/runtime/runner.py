@@ -5,6 +5,7 @@ through a :class:`Runner`.  Where its tasks run is the business of an :class:`En
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from threading import Lock
 from typing import Protocol, TypeVar
 
 from frivkit.data import Batch, Dataset
@@ -61,7 +62,8 @@ class Runner:
 
     def __init__(self, engine: Engine, progress: Progress) -> None:
         self._engine, self._progress = engine, progress
-        self._reported = 0
+        self._reading = Lock()  # sources are read by one thread at a time
+        self._shown = 0
 
     def map(
         self,
@@ -84,13 +86,13 @@ class Runner:
         Raises:
             Whatever the task or the data raise.
         """
-        return self.map_ranges(
-            data.examples,
-            size,
-            lambda start, stop: task(data.read(start, stop)),
-            what,
-            first=first,
-        )
+
+        def task_on(start: int, stop: int) -> Result:
+            with self._reading:
+                batch = data.read(start, stop)
+            return task(batch)
+
+        return self.map_ranges(data.examples, size, task_on, what, first=first)
 
     def map_ranges(
         self,
@@ -117,19 +119,22 @@ class Runner:
         """
         ranges = [(start, min(start + size, examples)) for start in range(first, examples, size)]
         self._progress.start(what, steps * examples)
-        if first:
-            self._progress.advance(steps * first)
+        self._shown = 0
+        self._show(steps * first)
         try:
             results = self._engine.map(lambda bounds: task(*bounds), ranges)
-            for start, stop in ranges:
-                self._reported = 0
-                result = next(results)
-                self._progress.advance(steps * (stop - start) - self._reported)
+            for (_, stop), result in zip(ranges, results, strict=True):
+                self._show(steps * stop)
                 yield result
         finally:
             self._progress.finish()
 
     def tick(self, steps: int) -> None:
-        """Report steps from inside a task; they no longer count when its result is there."""
-        self._reported += steps
-        self._progress.advance(steps)
+        """Report steps from inside a task that takes long."""
+        self._show(self._shown + steps)
+
+    def _show(self, steps: int) -> None:
+        """Report that so many steps are done in all, if that is news."""
+        if steps > self._shown:
+            self._progress.advance(steps - self._shown)
+            self._shown = steps

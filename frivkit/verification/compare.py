@@ -153,7 +153,7 @@ def _check_defined(
     if undefined.any():
         raise ModelError(
             f"{original.name} gives NaN for example {start + int(undefined.argmax())} of "
-            f"{data.spec}: there is no label to agree with; leave out such examples"
+            f"{data.description}: there is no label to agree with; leave out such examples"
         )
 
 

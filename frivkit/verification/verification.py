@@ -1,5 +1,6 @@
 """Verify a compressed model: does it say the same, and what does it save."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.data import Dataset
-from frivkit.data.spec import DataSpec
 from frivkit.graph.model import Model, external_files
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
@@ -134,16 +134,16 @@ def stored_bytes(model: Model) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def is_noise(spec: str) -> bool:
-    """Whether data are drawn rather than found.
+def is_noise(description: str) -> bool:
+    """Whether data are random numbers, by the spec with which their description begins.
 
     Example:
         >>> is_noise("gaussian?n=9"), is_noise("gaussian (one in 4)"), is_noise("npz:gaussian")
         (True, True, False)
     """
-    read = DataSpec.parse(spec.partition(" (")[0])  # without which of its examples, in words
+    first, second, *_ = (*re.split("[:? ]", description, maxsplit=2), "")
     plugins = {plugin.name for plugin in installed().plugins}
-    return read.name == "gaussian" or (read.name in plugins and read.path == "gaussian")
+    return first == "gaussian" or (first in plugins and second == "gaussian")
 
 
 def _complete(model: Model, execution: Execution, data: Dataset) -> Model:
@@ -196,7 +196,7 @@ def _warnings(
     found, agreement = [], comparison.agreement
     if named and is_noise(data.spec):  # noise that stands in for data was warned about
         found.append(
-            f"the examples are noise ({data.spec}): agreement on noise may say little about "
+            f"the examples are noise ({data.description}): agreement on noise may say little about "
             "agreement on real inputs; give real ones by --data"
         )
     if comparison.largest_class > ONE_SIDED:

@@ -200,7 +200,9 @@ def full_batches(study: Study, batch: int) -> int:
     if n // batch >= 2:
         return (n // batch - 1) * batch
     if n < 2:
-        raise DataError(f"the reference protocol leaves out a batch and {study.data.spec} has {n}")
+        raise DataError(
+            f"the reference protocol leaves out a batch and {study.data.description} has {n}"
+        )
     smaller = n // 2
     warning = (
         f"the reference protocol uses all full batches of {batch} but one; {n} examples are too "

@@ -7,14 +7,14 @@ import numpy as np
 
 from frivkit.data import Array, DataSpec, TensorSpec
 from frivkit.errors import DataError, UsageError
-from frivkit_datasets.parts import HeldRows, JoinedRows
+from frivkit_datasets.parts import ConcatenatedRows, InMemoryRows
 from frivkit_datasets.plainpickle import bytes_of, load_plain, whole_numbers
 from frivkit_datasets.rows import FileSource, MappedRows, Rows, existing_folder
 
 IMAGE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 CLASSES = 10
-LARGEST = 2**28  # bytes of a file; the published ones have 31 million
+LARGEST = 2**28  # bytes of a file; the published files have 31 million
 VALIDATION = 5000  # unless validation= says otherwise
 SPLITS = ("train", "validation", "test")
 FOLDERS = ("", "cifar-10-batches-py", "cifar-10-batches-bin")
@@ -25,19 +25,19 @@ def cifar10(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileSource:
     """Return the images of CIFAR-10, shape (3, 32, 32), uint8, with labels 0 to 9.
 
     ``split`` is ``train``, ``validation`` or ``test`` (the default).  The last ``validation``
-    (default 5,000) of the 50,000 training images are those to validate on and in no other split;
-    ``validation=0`` leaves all to train on.  The path is the folder of the files or the one above.
-    Pickles are read without running anything they name.
+    (default 5,000) of the 50,000 training images are the validation split and in no other split;
+    ``validation=0`` makes all of them training images.  The path is the folder of the files or its
+    parent.  Pickles are read without executing any code in them.
 
     Raises:
-        UsageError: a key is wrong, or ``validation`` leaves nothing.
-        DataError: a file is missing, damaged or something else.
+        UsageError: a key is wrong, or ``validation`` leaves the split empty.
+        DataError: a file is missing, damaged or of another format.
 
     Source:
         A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
         https://www.cs.toronto.edu/~kriz/cifar.html.  Casper et al. 2021, arXiv:1912.04783,
-        appendix D, validate on 5,000 images.  The code published with that paper stores most
-        training images several times, those to validate on among them; this is not repeated here.
+        appendix D, validate on 5,000 images.  Where we differ: the code published with that paper
+        stores most training images several times, including validation images.
     """
     spec.check_keys("split", "validation")
     split = spec.choice("split", SPLITS, "test")
@@ -50,12 +50,12 @@ def cifar10(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileSource:
         if held_out >= count or (split == "validation" and held_out == 0):
             raise UsageError(
                 f"data {spec}: validation={held_out} of {count} training images leaves none for "
-                f"split={split}; choose a number from 1 to {count - 1}"
+                f"split={split}; give a number from 1 to {count - 1}"
             )
         first, end = (0, count - held_out) if split == "train" else (count - held_out, count)
     columns: dict[str, Rows] = {
-        "x": JoinedRows(images, first, end),
-        "y": HeldRows(np.concatenate(labels)[first:end]),
+        "x": ConcatenatedRows(images, first, end),
+        "y": InMemoryRows(np.concatenate(labels)[first:end]),
     }
     return FileSource(spec, columns, files, CLASSES)
 
@@ -64,9 +64,9 @@ def _files(spec: DataSpec, folder: Path, split: str) -> list[Path]:
     names = ["test_batch"] if split == "test" else list(TRAINING)
     for inner in FOLDERS:
         for ending in ("", ".bin"):
-            found = [folder / inner / f"{name}{ending}" for name in names]
-            if all(path.is_file() for path in found):
-                return found
+            files = [folder / inner / f"{name}{ending}" for name in names]
+            if all(path.is_file() for path in files):
+                return files
     raise DataError(
         f"data {spec}: {str(folder)!r} lacks {names[0]}{' to 5' if len(names) > 1 else ''}, plain "
         "or .bin; unpack cifar-10-python.tar.gz or cifar-10-binary.tar.gz there"
@@ -93,38 +93,38 @@ def _read(spec: DataSpec, path: Path) -> tuple[Rows, Array]:
 
 def _binary(path: Path, size: int) -> tuple[Rows, Array]:
     if size % (1 + PIXELS):
-        raise ValueError(f"its {size} bytes are no multiple of {1 + PIXELS}")
+        raise ValueError(f"its {size} bytes are not a multiple of {1 + PIXELS}")
     records = np.memmap(path, np.uint8, "r", shape=(size // (1 + PIXELS), 1 + PIXELS))
-    return _Behind(path, len(records)), np.array(records[:, 0])
+    return _LabelledImages(path, len(records)), np.array(records[:, 0])
 
 
 def _pickled(path: Path) -> tuple[Rows, Array]:
     content = path.read_bytes()
-    found = load_plain(content)
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds {type(found).__name__}, not dict")
-    # Keys are text of Python 2, and thereby bytes, unless Python 3 has stored them again.
-    held = {key.decode() if isinstance(key, bytes) else key: found[key] for key in found}
+    batch = load_plain(content)
+    if not isinstance(batch, dict):
+        raise ValueError(f"it holds {type(batch).__name__}, not dict")
+    # Python 2 stored the keys as text, which is read as bytes; Python 3 stores them as str.
+    fields = {key.decode() if isinstance(key, bytes) else key: batch[key] for key in batch}
     for key in ("data", "labels"):
-        if key not in held:
+        if key not in fields:
             raise ValueError(f"it has no {key}")
-    pixels = bytes_of(held["data"], PIXELS)
+    pixels = bytes_of(fields["data"], PIXELS)
     shape = (len(pixels) // PIXELS, *IMAGE)
     at = content.find(pixels)
     rows: Rows = MappedRows(path, at, shape, np.dtype(np.uint8))
-    if at < 0:  # an old protocol of Python 3 stores bytes as text
-        rows = HeldRows(np.frombuffer(pixels, np.uint8).reshape(shape))
-    return rows, whole_numbers(held["labels"])
+    if at < 0:  # an old pickle protocol of Python 3 stores bytes as text
+        rows = InMemoryRows(np.frombuffer(pixels, np.uint8).reshape(shape))
+    return rows, whole_numbers(fields["labels"])
 
 
-class _Behind:
-    """The images of a binary file, each behind one byte of label."""
+class _LabelledImages:
+    """The images of a binary file, each preceded by its label of one byte."""
 
     def __init__(self, path: Path, count: int) -> None:
         self.shape = (count, *IMAGE)
         self.dtype = np.dtype(np.uint8)
-        self._records = MappedRows(path, 0, (count, 1 + PIXELS), self.dtype)
+        self._rows = MappedRows(path, 0, (count, 1 + PIXELS), self.dtype)
 
     def read(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` - 1 as an array of their own."""
-        return self._records.read(start, stop)[:, 1:].reshape(-1, *IMAGE)
+        return self._rows.read(start, stop)[:, 1:].reshape(-1, *IMAGE)

@@ -12,14 +12,14 @@ import numpy as np
 from frivkit.data import Array, DataSpec, TensorSpec
 from frivkit.errors import DataError, UsageError
 
-EXAMPLES = 1000  # unless n= says otherwise
+EXAMPLES = 1000  # without the key n
 
 
 def gaussian(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "GaussianSource":
-    """Return examples of independent numbers from N(0, 1), float32, made as they are read.
+    """Return examples of independent numbers from N(0, 1), float32, generated when they are read.
 
-    ``seed`` (default 0) chooses them, ``n`` (default 1,000) says how many there are, ``shape``
-    such as ``1x8x8`` replaces the shape of the model's only input.
+    ``seed`` (default 0) determines them, ``n`` (default 1,000) is their number, and ``shape``, such
+    as ``1x8x8``, replaces the shape of the model's only input.
 
     Source:
         Uncorrelated normal inputs as in S. Casper et al., Frivolous Units: Wider Networks Are Not
@@ -32,7 +32,9 @@ def gaussian(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "GaussianSource":
     shape = spec.sizes("shape")
     if shape is not None:
         if len(inputs) > 1:
-            raise UsageError(f"data {spec}: shape is for one input, the model has {len(inputs)}")
+            raise UsageError(
+                f"data {spec}: shape is for one input, but the model has {len(inputs)}; remove it"
+            )
         return GaussianSource({"x": shape}, seed, examples)
     if not inputs:
         raise DataError(f"data {spec}: there is no model to take the shape from; give shape=1x8x8")
@@ -49,23 +51,28 @@ def _check(spec: DataSpec, tensor: TensorSpec) -> None:
     if not tensor.dtype.startswith("float"):
         raise DataError(
             f"data {spec} makes floats, but the model's input {tensor.name!r} takes "
-            f"{tensor.dtype}; give data that fits by --data"
+            f"{tensor.dtype}; give data of that type by --data"
         )
     if None in tensor.shape:
         shape = "x".join("?" if size is None else str(size) for size in tensor.shape)
         raise DataError(
-            f"data {spec}: the model's input {tensor.name!r} leaves sizes open ({shape}); "
+            f"data {spec}: the model's input {tensor.name!r} has unknown sizes ({shape}); "
             "give them by --input-shape"
         )
 
 
 @dataclass(frozen=True)
 class GaussianSource:
-    """Examples that each have a random stream of their own.
+    """Normal examples, each from its own random stream.
 
     Example i of column c is drawn from a Philox generator whose key is (seed, c) and whose counter
-    starts at i in the third of its four words, so that streams never meet and no example depends
-    on which others are read.
+    starts at i in the third of its four words.  Streams never overlap, so an example does not
+    depend on which others are read.
+
+    Attributes:
+        shapes: Shape of one example, by column.
+        seed: Determines the numbers.
+        examples: The number of examples.
 
     Source:
         J. K. Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011,
@@ -83,7 +90,7 @@ class GaussianSource:
 
     @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of the recipe and of the first example it makes, in hexadecimal."""
+        """Return the SHA-256 of the parameters and of the first example, in hexadecimal."""
         recipe = json.dumps(["gaussian", self.seed, list(self.shapes.items())])
         first = (array.tobytes() for array in self.read(0, 1).values())
         return hashlib.sha256(b"".join((recipe.encode(), *first))).hexdigest()
@@ -91,13 +98,13 @@ class GaussianSource:
     def read(self, start: int, stop: int) -> dict[str, Array]:
         """Return examples ``start`` to ``stop`` - 1 of every column."""
         return {
-            name: np.stack([self._example(index, place, shape) for index in range(start, stop)])
-            for place, (name, shape) in enumerate(self.shapes.items())
+            name: np.stack([self._example(index, column, shape) for index in range(start, stop)])
+            for column, (name, shape) in enumerate(self.shapes.items())
         }
 
-    def _example(self, index: int, place: int, shape: tuple[int, ...]) -> Array:
+    def _example(self, index: int, column: int, shape: tuple[int, ...]) -> Array:
         stream = np.random.Philox(
-            key=np.array([self.seed, place], np.uint64),
+            key=np.array([self.seed, column], np.uint64),
             counter=np.array([0, 0, index, 0], np.uint64),
         )
         numbers = np.random.Generator(stream).standard_normal(prod(shape), dtype=np.float32)

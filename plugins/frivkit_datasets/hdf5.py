@@ -1,4 +1,4 @@
-"""Datasets of an HDF5 file."""
+"""The source ``hdf5``: datasets of an HDF5 file."""
 
 import os
 from collections.abc import Sequence
@@ -13,23 +13,23 @@ from frivkit.data import Array, DataSpec, TensorSpec, input_columns
 from frivkit.errors import DataError
 from frivkit_datasets.rows import agreed_length, numeric, regular_file, sha256
 
-CHUNK_BYTES = 2**30  # a chunk is decompressed whole; more than this is a hostile file
-CACHE_BYTES = 2**26  # for chunks of more rows than a read; 64 MiB instead of HDF5's own 1 MiB
+CHUNK_BYTES = 2**30  # a chunk is decompressed as a whole; a larger one indicates a hostile file
+CACHE_BYTES = 2**26  # of the chunk cache; 64 MiB instead of HDF5's default of 1 MiB
 
 
 def hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Source":
     """Return the datasets ``x`` and, if there is one, ``y`` at the root of an HDF5 file.
 
     A model with several inputs takes datasets of their names instead of ``x``.  The file is opened
-    without a lock, once in each process that reads.
+    without a lock, once in each process that reads it.
 
     Raises:
-        DataError: the file is no HDF5 file, is cut short, or a dataset leads out of the file
+        DataError: the file is not an HDF5 file or is truncated, or a dataset refers to other files
             (external storage, virtual datasets, links), does not hold numbers, or cannot be
             decoded.
 
     Source:
-        What a file can refer to: HDF5 User Guide,
+        References to other files: HDF5 User Guide,
         https://support.hdfgroup.org/documentation/hdf5/latest/_u_g.html.
     """
     spec.check_keys()
@@ -55,10 +55,12 @@ def _opened(path: Path) -> Any:
 
 
 def _shape_and_dtype(spec: DataSpec, file: Any, name: str) -> tuple[tuple[int, ...], str]:
-    """Return shape and number type of a dataset that is safe to read."""
-    # The kind of link is asked before it is followed: following may open another file.
+    """Return shape and number type of a dataset, after checks that make it safe to read."""
+    # The kind of link is checked first: following a link may open another file.
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise DataError(f"data {spec}: {name!r} is a link, never followed; copy the data there")
+        raise DataError(
+            f"data {spec}: {name!r} is a link, and links are not followed; copy the data there"
+        )
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"data {spec}: {name!r} is a group; store a dataset of that name")
@@ -67,7 +69,7 @@ def _shape_and_dtype(spec: DataSpec, file: Any, name: str) -> tuple[tuple[int, .
             f"data {spec}: {name!r} keeps its data in other files, never read; copy it into one"
         )
     if not dataset.shape:
-        raise DataError(f"data {spec}: {name!r} is a single value; store one row an example")
+        raise DataError(f"data {spec}: {name!r} is a single value; store one row per example")
     numeric(spec, name, dataset.dtype)
     _check_storage(spec, file, name, dataset)
     return tuple(dataset.shape), dataset.dtype.name
@@ -85,24 +87,24 @@ def _check_storage(spec: DataSpec, file: Any, name: str, dataset: Any) -> None:
     if prod(dataset.chunks) * item > CHUNK_BYTES:
         raise DataError(f"data {spec}: {name!r} has chunks of over 1 GiB; write smaller ones")
     plist = dataset.id.get_create_plist()
-    for place in range(plist.get_nfilters()):
-        code, _, _, label = plist.get_filter(place)
-        able = h5py.h5z.filter_avail(code) and (
+    for index in range(plist.get_nfilters()):
+        code, _, _, label = plist.get_filter(index)
+        can_decode = h5py.h5z.filter_avail(code) and (
             h5py.h5z.get_filter_info(code) & h5py.h5z.FILTER_CONFIG_DECODE_ENABLED
         )
-        if not able:
+        if not can_decode:
             raise DataError(
-                f"data {spec}: {name!r} is packed by filter {code} ({label.decode()!r}), which is "
-                "not installed; write it with gzip or lzf"
+                f"data {spec}: {name!r} is compressed by filter {code} ({label.decode()!r}), which "
+                "is not installed; write it with gzip or lzf"
             )
 
 
 class Hdf5Source:
-    """Datasets of one file.
+    """A data source of datasets in one file.
 
     Args:
         path: The file.
-        examples: Its number of examples.
+        examples: The number of examples.
         columns: Number type and shape of one example, by dataset.
     """
 
@@ -127,12 +129,12 @@ class Hdf5Source:
         Raises:
             DataError: they cannot be read or decoded.
         """
-        # A handle is of no use after a fork; each process opens its own.
+        # A handle cannot be used after a fork; each process opens its own.
         if self._file is None or self._process != os.getpid():
             self._file, self._process = _opened(self._path), os.getpid()
         try:
             return {name: self._file[name][start:stop] for name in self.columns}
-        except Exception as error:  # h5py passes on whatever went wrong in HDF5 or a filter
+        except Exception as error:  # h5py raises what HDF5 or a filter raises
             raise DataError(
                 f"examples {start} to {stop - 1} of {str(self._path)!r} cannot be read; "
                 "the file is damaged, write it again"

@@ -1,4 +1,4 @@
-"""Folders of MNIST and Fashion-MNIST files in the IDX format."""
+"""The source ``idx``: folders of MNIST and Fashion-MNIST files in the IDX format."""
 
 import gzip
 import struct
@@ -20,14 +20,14 @@ DEFLATE_RATIO = 1032  # deflate's largest, https://zlib.net/zlib_tech.html
 
 
 def idx(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileSource:
-    """Return the images of an MNIST-like folder, shape (1, 28, 28), uint8, and labels if there.
+    """Return the images of an MNIST-like folder, shape (1, 28, 28), uint8, and labels if present.
 
-    ``split`` is ``train`` or ``test`` (the default).  Files have their usual names, such as
-    ``t10k-images-idx3-ubyte``, with a dot for the second hyphen or not, and may end in ``.gz``.
-    A plain file is memory-mapped, a ``.gz`` file is decompressed as it is read.
+    ``split`` is ``train`` or ``test`` (the default).  Files have their published names, such as
+    ``t10k-images-idx3-ubyte``, with a hyphen or a dot before ``idx3``, and may end in ``.gz``.  A
+    plain file is memory-mapped, a ``.gz`` file is decompressed while it is read.
 
     Raises:
-        DataError: a file is missing, cut short, or of another format.
+        DataError: a file is missing, truncated, or of another format.
 
     Source:
         The format: Y. LeCun, C. Cortes, C. J. C. Burges, The MNIST database, "File formats",
@@ -40,7 +40,7 @@ def idx(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileSource:
     if images is None:
         raise DataError(
             f"data {spec}: {str(folder)!r} has no {_names(split, 'images')[0]}, plain or .gz; "
-            "put the files there under their usual names"
+            "put the files there under their published names"
         )
     labels = _find(folder, split, "labels")
     columns = {"x": _rows(spec, images, "images")}
@@ -55,34 +55,36 @@ def _names(split: str, what: str) -> list[str]:
 
 
 def _find(folder: Path, split: str, what: str) -> Path | None:
-    there = (folder / name for name in _names(split, what))
-    return next((path for path in there if path.is_file()), None)
+    paths = (folder / name for name in _names(split, what))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _rows(spec: DataSpec, path: Path, what: str) -> Rows:
     axes = AXES[what]
-    begins = 4 + 4 * axes
+    offset = 4 + 4 * axes
     zipped = path.suffix == ".gz"
     try:
         with gzip.open(path) if zipped else path.open("rb") as stream:
-            magic, *sizes = struct.unpack(f">{1 + axes}I", stream.read(begins))
+            magic, *sizes = struct.unpack(f">{1 + axes}I", stream.read(offset))
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise DataError(f"data {spec}: {str(path)!r} is damaged or cut short ({error})") from error
-    due = 0x0800 + axes  # unsigned bytes, then the number of axes
-    if magic != due:
         raise DataError(
-            f"data {spec}: {str(path)!r} begins with {magic:#010x}, not {due:#010x} as IDX {what} "
-            "do; give the files as they were published"
+            f"data {spec}: {str(path)!r} is damaged or cut short ({error}); download it again"
+        ) from error
+    expected_magic = 0x0800 + axes  # unsigned bytes, then the number of axes
+    if magic != expected_magic:
+        raise DataError(
+            f"data {spec}: {str(path)!r} begins with {magic:#010x}, not {expected_magic:#010x} as "
+            f"IDX {what} do; give the files as they were published"
         )
-    promised, held = begins + prod(sizes), path.stat().st_size
-    if held * DEFLATE_RATIO < promised if zipped else held != promised:
+    expected, actual = offset + prod(sizes), path.stat().st_size
+    if actual * DEFLATE_RATIO < expected if zipped else actual != expected:
         raise DataError(
-            f"data {spec}: the header of {str(path)!r} promises {promised} bytes, but the file "
-            f"has {held}{' compressed' if zipped else ''}; fetch it again"
+            f"data {spec}: the header of {str(path)!r} promises {expected} bytes, but the file "
+            f"has {actual}{' compressed' if zipped else ''}; download it again"
         )
     shape = (sizes[0], 1, *sizes[1:]) if what == "images" else tuple(sizes)
     dtype = np.dtype(np.uint8)
     if not zipped:
-        return MappedRows(path, begins, shape, dtype)
+        return MappedRows(path, offset, shape, dtype)
     opened = partial(gzip.open, path)
-    return StreamedRows(opened, begins, shape, dtype, f"data {spec}: {str(path)!r}")
+    return StreamedRows(opened, offset, shape, dtype, f"data {spec}: {str(path)!r}")

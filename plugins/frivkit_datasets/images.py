@@ -1,47 +1,52 @@
-"""Folders of image files, decoded by Pillow."""
+"""The sources ``images`` and ``imagenet``: image files, decoded by Pillow."""
 
 import hashlib
+import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from frivkit.data import Array, DataSpec, TensorSpec
+from frivkit.data.bare_path import IMAGE_SUFFIXES
 from frivkit.data.preprocess import crop_axis, resize_axis
-from frivkit.errors import DataError, PluginError
+from frivkit.errors import DataError
 from frivkit_datasets.rows import existing_folder, sha256
 
-if TYPE_CHECKING:  # an optional extra
-    from PIL import Image
-
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # none that starts another program
-PIXELS = 2**26  # of one image, before it is made smaller
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # none starts another program
+PIXELS = 2**26  # of one image, before it is resized
 MODES = {"rgb": "RGB", "grey": "L"}
-OWN = ("short", "colours")
-HELD_OUT = {"train": "train", "test": "val"}  # folders of the splits
+OWN_KEYS = ("short", "colours")
+SPLITS = {"train": "train", "test": "val"}  # folders of the splits
 
 
 def images(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageSource":
     """Return the images of a folder, shape (3, height, width), in the order of their paths.
 
-    Folders in the folder are classes, numbered from 0 in the order of their names, and only files
-    directly in them are read; without any, the files of the folder itself are read, without labels.
-    Other files than images are passed over.
+    1. Folders in the folder are classes, numbered from 0 in the order of their names; only files
+       directly in them are read.
+    2. Without such folders, the files of the folder itself are read, without labels.
+    3. The path of a file is one image, without labels.
 
-    Images are uint8 and must all have one size, unless ``size=HxW`` or ``short=N`` makes it so:
-    the former resizes as for every source; the latter resizes the shorter side to N and keeps the
-    N x N in the middle.  Both give float32.  ``colours=grey`` gives shape (1, height, width).
+    Files with other endings than images have are ignored.  Images are uint8 and must have the same
+    size, unless ``size=HxW`` or ``short=N`` is given: the former resizes as for every source; the
+    latter resizes the shorter side to N and crops the central N x N.  Both result in float32.
+    ``colours=grey`` results in shape (1, height, width).
 
     Raises:
         UsageError: a value in the spec is malformed.
-        DataError: there are no images, or one cannot be read, or has another size than the first.
-        PluginError: Pillow is not installed.
+        DataError: there are no images, or one is no regular file, cannot be decoded, or has another
+            size than the first.
     """
-    spec.check_keys(*OWN)
+    spec.check_keys(*OWN_KEYS)
+    path = Path(spec.needed_path("a folder of images, or one image")).expanduser()
+    if path.is_file():
+        return ImageSource(spec, [path], None)
+    if path.exists() and not path.is_dir():
+        raise DataError(f"data {spec}: {str(path)!r} is no regular file; give a folder or an image")
     folder = existing_folder(spec, "a folder of images")
     classes = _subfolders(spec, folder)
     if classes:
@@ -50,37 +55,41 @@ def images(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageSource":
 
 
 def imagenet(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageSource":
-    """Return the images of a folder that has ``train`` and ``val``, each with a folder a class.
+    """Return the images of a folder with ``train`` and ``val``, each with a folder per class.
 
-    ``split=train`` reads ``train``, ``split=test``, the default, ``val``: the 50,000 images that
-    are usually called the validation set are those on which networks are compared.  Classes are
-    numbered from 0 in the order of the names in either folder.  ``background=yes`` counts from 1
-    instead, for networks with 1,001 outputs.  Images are in a mixed order, always the same, so that
-    neighbours are of many classes.  Otherwise as :func:`images`.
+    ``split=train`` reads ``train``; ``split=test``, the default, reads ``val``, the 50,000 images
+    of the validation set, on which networks are usually compared.  Classes are numbered from 0 in
+    the order of the names in either folder.  ``background=yes`` numbers them from 1, for networks
+    with 1,001 outputs.  Images are in a fixed random order, so that consecutive images have
+    different classes.  Otherwise as :func:`images`.
 
     Raises:
         UsageError: a value in the spec is malformed.
         DataError: as for :func:`images`.
-        PluginError: Pillow is not installed.
 
     Source:
         O. Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015,
         https://image-net.org.  Casper et al. 2021, arXiv:1912.04783, appendix D, test on the
         validation set.
     """
-    spec.check_keys("split", "background", *OWN)
-    split = spec.choice("split", tuple(HELD_OUT), "test")
+    spec.check_keys("split", "background", *OWN_KEYS)
+    split = spec.choice("split", tuple(SPLITS), "test")
     background = spec.choice("background", ("yes", "no"), "no") == "yes"
     folder = existing_folder(spec, "a folder with train and val")
-    chosen = folder / HELD_OUT[split]
-    if not chosen.is_dir():
-        raise DataError(f"data {spec}: {str(folder)!r} has no folder {chosen.name}; put it there")
-    both = [folder / name for name in HELD_OUT.values() if (folder / name).is_dir()]
+    split_folder = folder / SPLITS[split]
+    if not split_folder.is_dir():
+        raise DataError(
+            f"data {spec}: {str(folder)!r} has no folder {split_folder.name}; add it there"
+        )
+    both = [folder / name for name in SPLITS.values() if (folder / name).is_dir()]
     classes = sorted({name for each in both for name in _subfolders(spec, each)})
     if not classes:
-        raise DataError(f"data {spec}: {str(chosen)!r} has no class folders; sort its images so")
-    files, labels = _labelled(spec, chosen, classes, int(background))
-    # RandomState's streams are frozen for good, those of the newer generators are not.
+        raise DataError(
+            f"data {spec}: {str(split_folder)!r} has no class folders; put the images "
+            "of each class into one"
+        )
+    files, labels = _labelled(spec, split_folder, classes, int(background))
+    # The streams of RandomState never change, those of the newer generators may.
     order = np.random.RandomState(0).permutation(len(files))
     files, labels = [files[at] for at in order], [labels[at] for at in order]
     return ImageSource(spec, files, labels, int(background) + len(classes))
@@ -89,41 +98,63 @@ def imagenet(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "ImageSource":
 def _labelled(
     spec: DataSpec, folder: Path, classes: Sequence[str], first: int = 0
 ) -> tuple[list[Path], list[int]]:
-    """Return the images of all classes, and the number of each one's class."""
+    """Return the images of all classes, and the class number of each image."""
     files: list[Path] = []
     labels: list[int] = []
     for number, name in enumerate(classes, start=first):
-        found = _files(spec, folder / name) if (folder / name).is_dir() else []
-        files += found
-        labels += [number] * len(found)
+        in_class = _files(spec, folder / name) if (folder / name).is_dir() else []
+        files += in_class
+        labels += [number] * len(in_class)
     return files, labels
 
 
-def _listed(spec: DataSpec, folder: Path) -> Iterator[Path]:
+def _listed(spec: DataSpec, folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder and not hidden, in the order of the names."""
     try:
-        yield from sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise DataError(
             f"data {spec}: {str(folder)!r} cannot be listed ({error.strerror}); check its rights"
         ) from error
+    return sorted(visible, key=lambda entry: entry.name)
 
 
 def _subfolders(spec: DataSpec, folder: Path) -> list[str]:
-    return [each.name for each in _listed(spec, folder) if each.is_dir()]
+    return [entry.name for entry in _listed(spec, folder) if entry.is_dir()]
 
 
 def _files(spec: DataSpec, folder: Path) -> list[Path]:
-    return [each for each in _listed(spec, folder) if each.suffix.lower() in SUFFIXES]
+    """Return the image files in a folder.
+
+    Raises:
+        DataError: one is a folder, a pipe, a device, or a link to one.
+    """
+    files = []
+    for entry in _listed(spec, folder):
+        path = folder / entry.name
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            if not _is_regular(entry):
+                raise DataError(f"data {spec}: {str(path)!r} is no regular file; remove it")
+            files.append(path)
+    return files
+
+
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a loop of links
+        return False
 
 
 class ImageSource:
-    """Images that are decoded when they are read.
+    """A data source of image files, which are decoded when they are read.
 
     Args:
-        spec: What was asked for: its ``size``, ``short`` and ``colours`` are applied here.
+        spec: The data spec; its keys ``size``, ``short`` and ``colours`` are applied here.
         files: The images.
-        labels: A class number each; None for none.
-        classes: How many classes there are.
+        labels: Their class numbers; None for images without labels.
+        classes: The number of classes; None for images without labels.
     """
 
     def __init__(
@@ -136,7 +167,7 @@ class ImageSource:
         if not files:
             raise DataError(
                 f"data {spec}: no images are there; give a folder of files that end in "
-                f"{', '.join(sorted(SUFFIXES))}"
+                f"{', '.join(sorted(IMAGE_SUFFIXES))}"
             )
         self.examples = len(files)
         self.classes = classes
@@ -148,6 +179,7 @@ class ImageSource:
         self._mode = MODES[spec.choice("colours", tuple(MODES), "rgb")]
         first = self._decoded(self._files[0])
         self._shape, self._type = first.shape, first.dtype
+        self.byte_columns = ("x",)  # resized images are float32, with values of 0 to 255
         self.columns = {"x": TensorSpec("x", first.dtype.name, first.shape)}
         if self._labels is not None:
             self.columns["y"] = TensorSpec("y", "int64", ())
@@ -165,7 +197,7 @@ class ImageSource:
             DataError: one cannot be decoded, or has another size than the first.
         """
         x = np.empty((stop - start, *self._shape), self._type)
-        for place, path in enumerate(self._files[start:stop]):
+        for row, path in enumerate(self._files[start:stop]):
             image = self._decoded(path)
             if image.shape != self._shape:
                 sizes = " and ".join(f"{h} x {w}" for _, h, w in (image.shape, self._shape))
@@ -173,49 +205,38 @@ class ImageSource:
                     f"data {self._spec}: {str(path)!r} and the first image have sizes {sizes}; "
                     "give size=HxW or short=N"
                 )
-            x[place] = image
-        found = {"x": x}
-        if self._labels is not None:
-            found["y"] = self._labels[start:stop].copy()
-        return found
+            x[row] = image
+        if self._labels is None:
+            return {"x": x}
+        return {"x": x, "y": self._labels[start:stop].copy()}
 
     def _decoded(self, path: Path) -> Array:
         """Return one image, shape (channels, height, width)."""
-        pillow = _pillow(self._spec)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # what Pillow warns of, it decodes badly
-                with pillow.open(path, formats=FORMATS) as opened:
+                warnings.simplefilter("error")  # Pillow warns of images that it decodes badly
+                with Image.open(path, formats=FORMATS) as opened:
                     image = self._pixels(opened)
         except Exception as error:  # a damaged image may raise anything
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
-                f"data {self._spec}: {str(path)!r} cannot be decoded ({reason}); mend or remove it"
+                f"data {self._spec}: {str(path)!r} cannot be decoded ({reason}); "
+                "replace or remove it"
             ) from error
         if self._short:
             sides = np.array(image.shape[1:])
             for axis, side in enumerate(np.floor(sides * self._short / sides.min() + 0.5), 1):
                 image = crop_axis(resize_axis(image, axis, int(side)), axis, self._short)
-        elif self._size is not None and len(self._size) <= 2:  # other counts are refused later
+        elif self._size is not None and len(self._size) <= 2:  # the dataset raises for other counts
             for axis, side in enumerate((self._size[0], self._size[-1]), 1):
                 image = resize_axis(image, axis, side)
         return image
 
-    def _pixels(self, opened: "Image.Image") -> Array:
+    def _pixels(self, opened: Image.Image) -> Array:
         width, height = opened.size
         if not 0 < width * height <= PIXELS:
             raise ValueError(f"{height} x {width} pixels are more than {PIXELS}")
         if opened.mode.startswith(("I", "F")):
-            raise ValueError("it has more than 8 bits a colour")
+            raise ValueError("it has more than 8 bits per channel")
         pixels: Array = np.array(opened.convert(self._mode), np.uint8)
         return np.moveaxis(pixels.reshape(height, width, -1), -1, 0)
-
-
-def _pillow(spec: DataSpec) -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise PluginError(
-            f"data {spec} needs Pillow, which is not installed; pip install 'frivkit[images]'"
-        ) from error
-    return Image

@@ -1,4 +1,4 @@
-"""Rows that are held in memory, and rows that lie in several files one after the other."""
+"""Arrays in memory, and arrays split over several files, as rows."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from frivkit_datasets.rows import Rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HeldRows:
+class InMemoryRows:
     """An array in memory."""
 
     array: Array
@@ -33,11 +33,11 @@ class HeldRows:
         return self.array[start:stop].copy()
 
 
-class JoinedRows:
-    """Some of the rows of several arrays, taken one after the other.
+class ConcatenatedRows:
+    """A range of the rows of several arrays, one after the other.
 
     Args:
-        parts: At least one, whose rows have one shape and one number type.
+        parts: At least one array; their rows have the same shape and number type.
         first: The first row, counted over all parts.
         end: One more than the last row.
     """
@@ -47,7 +47,7 @@ class JoinedRows:
         self.dtype = parts[0].dtype
         self._parts = tuple(parts)
         self._first = first
-        self._begins = tuple(accumulate((part.shape[0] for part in parts), initial=0))
+        self._starts = tuple(accumulate((part.shape[0] for part in parts), initial=0))
 
     def read(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` - 1 as an array of their own."""
@@ -55,9 +55,9 @@ class JoinedRows:
         row, end = self._first + start, self._first + stop
         filled = 0
         while row < end:
-            place = bisect_right(self._begins, row) - 1
-            begin = self._begins[place]
-            last = min(end, self._begins[place + 1])
-            rows[filled : filled + last - row] = self._parts[place].read(row - begin, last - begin)
+            number = bisect_right(self._starts, row) - 1
+            begin = self._starts[number]
+            last = min(end, self._starts[number + 1])
+            rows[filled : filled + last - row] = self._parts[number].read(row - begin, last - begin)
             filled, row = filled + last - row, last
         return rows

@@ -1,4 +1,4 @@
-"""Pickles of plain values and byte arrays, read without running anything that they name."""
+"""Pickles of plain values and byte arrays, read without executing any code in them."""
 
 import io
 import pickle
@@ -10,11 +10,11 @@ import numpy as np
 
 from frivkit.data import Array
 
-TUPLES = 1000  # a real file has a few; nested without end they overflow Python's stack when hashed
+TUPLES = 1000  # a real file has a few; many nested tuples overflow Python's stack when hashed
 
 
 class _Type:
-    """Stands for ``numpy.dtype``: remembers its name and takes no state."""
+    """A placeholder for ``numpy.dtype`` that stores its name only."""
 
     name: object = None
 
@@ -26,7 +26,7 @@ class _Type:
 
 
 class _Stored:
-    """Stands for ``numpy.ndarray``: remembers the four things that make an array."""
+    """A placeholder for ``numpy.ndarray`` that stores shape, type, order and content."""
 
     shape: object = None
     type: object = None
@@ -80,21 +80,21 @@ class _Plain(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it names {module}.{name}, which is never run") from None
 
     def persistent_load(self, _: object) -> Never:
-        raise pickle.UnpicklingError("it refers to something outside")
+        raise pickle.UnpicklingError("it refers to objects outside the file")
 
 
 def load_plain(content: bytes) -> object:
-    """Return what a pickle holds: plain values, and arrays as stand-ins for :func:`bytes_of`.
+    """Return the content of a pickle: plain values, and placeholders for arrays.
 
-    No class or function of the pickle is imported or called: the few names that pickled arrays
-    need are answered by stand-ins, any other is refused, and sizes are checked by whoever asks
-    for the bytes.  Text of Python 2 comes as bytes.
+    No class or function that the pickle names is imported or called: the names that pickled arrays
+    need are replaced by placeholders, and any other name is an error.  :func:`bytes_of` checks and
+    returns the content of an array.  Text of Python 2 becomes bytes.
 
     Args:
-        content: The whole file; no more memory is used than is in proportion to it.
+        content: The whole file; the memory used is proportional to its size.
 
     Raises:
-        ValueError: it is no pickle, is cut short, or holds anything else.
+        ValueError: it is not a pickle, is cut short, or holds anything else.
 
     Example:
         >>> load_plain(pickle.dumps({b"labels": [1, 2]}))
@@ -112,7 +112,7 @@ def bytes_of(stored: object, width: int) -> bytes:
     """Return the content of a pickled array of unsigned bytes, shape (n, ``width``), in C order.
 
     Raises:
-        ValueError: ``stored`` is something else; the message says what.
+        ValueError: ``stored`` is anything else; the message describes it.
     """
     if not isinstance(stored, _Stored):
         raise ValueError(f"no array of numbers but {type(stored).__name__}")
@@ -129,7 +129,7 @@ def whole_numbers(stored: object) -> Array:
     """Return a pickled list of numbers 0 to 255 as an array, shape (n,), uint8.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is anything else.
     """
     if not isinstance(stored, list) or not all(
         type(each) is int and 0 <= each < 256 for each in stored
@@ -139,13 +139,13 @@ def whole_numbers(stored: object) -> Array:
 
 
 def _check_operations(content: bytes) -> None:
-    """Refuse what would use memory or stack out of proportion when it is run."""
+    """Raise for a pickle whose memory or stack would be out of proportion to its size."""
     tuples = 0
     for operation, argument, _ in pickletools.genops(io.BytesIO(content)):
         tuples += operation.name.startswith("TUPLE")
-        # Room is made for every memo number up to the largest one.
+        # Unpickling allocates memory for every memo number up to the largest.
         memo = argument if operation.name in ("PUT", "LONG_BINPUT") else 0
         if not 0 <= (memo or 0) <= len(content):
             raise ValueError(f"memo number {argument} is out of range")
         if tuples > TUPLES:
-            raise ValueError("it nests tuples without end")
+            raise ValueError(f"it has more than {TUPLES} tuples")

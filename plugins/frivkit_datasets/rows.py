@@ -1,4 +1,4 @@
-"""Rows of arrays in files, of which any range is read without the rest."""
+"""Arrays in files, read by ranges of rows."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ import numpy as np
 from frivkit.data import Array, DataSpec, TensorSpec
 from frivkit.errors import DataError
 
-PIECE = 2**20  # bytes of a stream that are read at a time
+PIECE = 2**20  # bytes per read of a stream
 
 
 class Stream(Protocol):
@@ -44,10 +44,17 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MappedRows:
-    """An array that lies in a file as it is in memory, mapped anew for each read.
+    """An array whose bytes are in a file, memory-mapped for each read.
 
-    A read maps nothing but its rows, unless the array is in Fortran order, and fails when the file
-    has become too short.  Nothing stays open, so any process may use it.
+    A read maps its rows only (the whole array if it is in Fortran order), and fails if the file has
+    become too short.  The file does not stay open, so any process may read.
+
+    Attributes:
+        path: The file.
+        offset: Position of the first byte of the array in the file.
+        shape: Shape of the whole array.
+        dtype: Its number type as stored.
+        fortran: Whether it is in Fortran order.
     """
 
     path: Path
@@ -68,33 +75,33 @@ class MappedRows:
 
 
 class StreamedRows:
-    """An array in a compressed stream, read from the start again when a read goes back.
+    """An array in a compressed stream, which is read from its start again when a read goes back.
 
     Args:
-        opened: Opens the stream; called in each process that reads.
-        begins: Place of the array's first byte in the stream.
+        open_stream: Opens the stream; called in each process that reads.
+        offset: Position of the first byte of the array in the stream.
         shape: Shape of the whole array, in C order.
-        dtype: As stored.
-        name: What is read, for messages.
+        dtype: Its number type as stored.
+        name: Name of the array, for messages.
     """
 
     def __init__(
         self,
-        opened: Callable[[], Stream],
-        begins: int,
+        open_stream: Callable[[], Stream],
+        offset: int,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
         name: str,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
-        self._opened = opened
-        self._begins = begins
+        self._open_stream = open_stream
+        self._offset = offset
         self._name = name
         self._stream: Stream | None = None
         self._closing: finalize[[], StreamedRows] | None = None
         self._process = 0
-        self._next = 0  # the row at which the stream stands
+        self._next = 0  # the row at the position of the stream
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_stream": None, "_closing": None}
@@ -114,12 +121,12 @@ class StreamedRows:
         return rows
 
     def _at(self, row: int) -> Stream:
-        # After a fork both processes share one file position, so the child opens its own.
+        # After a fork both processes share one file position, so the child opens its own stream.
         if self._stream is None or self._process != os.getpid() or row < self._next:
             self._close()
-            self._stream, self._process, self._next = self._opened(), os.getpid(), 0
+            self._stream, self._process, self._next = self._open_stream(), os.getpid(), 0
             self._closing = finalize(self, self._stream.close)
-            _skip(self._begins, self._stream)
+            _skip(self._offset, self._stream)
         _skip((row - self._next) * row_bytes(self), self._stream)
         return self._stream
 
@@ -130,13 +137,13 @@ class StreamedRows:
 
 
 class FileSource:
-    """Columns of rows in files, whose digest is that of the files' bytes.
+    """A data source of arrays in files, whose digest is that of the files' bytes.
 
     Args:
-        spec: What was asked for, for messages.
-        columns: The rows by column name.
+        spec: The data spec, for messages.
+        columns: The arrays by column name.
         files: The files whose bytes are the content.
-        classes: How many classes the labels have, where that is known beforehand.
+        classes: The number of classes; None if it is unknown.
 
     Raises:
         DataError: columns differ in their number of rows.
@@ -178,15 +185,15 @@ def _fill(buffer: memoryview, stream: Stream) -> None:
         at += len(part)
 
 
-def _skip(left: int, stream: Stream) -> None:
-    while left:
-        skipped = memoryview(bytearray(min(left, PIECE)))
+def _skip(size: int, stream: Stream) -> None:
+    while size:
+        skipped = memoryview(bytearray(min(size, PIECE)))
         _fill(skipped, stream)
-        left -= len(skipped)
+        size -= len(skipped)
 
 
 def row_bytes(rows: Rows) -> int:
-    """Return the bytes of one row."""
+    """Return the number of bytes of one row."""
     return rows.dtype.itemsize * prod(rows.shape[1:])
 
 
@@ -197,8 +204,8 @@ def agreed_length(spec: DataSpec, lengths: Mapping[str, int]) -> int:
         DataError: they differ.
     """
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{length} in {name!r}" for name, length in lengths.items())
-        raise DataError(f"data {spec}: the numbers of examples differ: {told}; make them equal")
+        counts = ", ".join(f"{length} in {name!r}" for name, length in lengths.items())
+        raise DataError(f"data {spec}: the numbers of examples differ: {counts}; make them equal")
     return max(lengths.values())
 
 
@@ -212,11 +219,11 @@ def sha256(files: Iterable[Path]) -> str:
 
 
 def regular_file(spec: DataSpec) -> Path:
-    """Return the path of a spec that names a file to read; ``~`` is the home folder.
+    """Return the path of a file to read; ``~`` is the home folder.
 
     Raises:
         UsageError: the spec has no path.
-        DataError: there is no such file, or it is a folder, a device or empty.
+        DataError: there is no such file, or it is empty, or a folder, a pipe or a device.
     """
     path = Path(spec.needed_path("a file")).expanduser()
     if not path.exists():
@@ -230,24 +237,28 @@ def regular_file(spec: DataSpec) -> Path:
 
 
 def existing_folder(spec: DataSpec, what: str) -> Path:
-    """Return the path of a spec that names a folder; ``~`` is the home folder.
+    """Return the path of a folder; ``~`` is the home folder.
+
+    Args:
+        spec: The data spec.
+        what: The kind of folder, for messages, such as ``"a folder of IDX files"``.
 
     Raises:
-        UsageError: the spec has no path; ``what`` says what it should be.
+        UsageError: the spec has no path.
         DataError: there is no such folder.
     """
     path = Path(spec.needed_path(what)).expanduser()
     if not path.is_dir():
-        found = "is no folder" if path.exists() else "does not exist"
-        raise DataError(f"data {spec}: {str(path)!r} {found}; give {what}")
+        problem = "is no folder" if path.exists() else "does not exist"
+        raise DataError(f"data {spec}: {str(path)!r} {problem}; give {what}")
     return path
 
 
 def numeric(spec: DataSpec, name: str, dtype: np.dtype[Any]) -> None:
-    """Refuse an array that does not hold plain numbers.
+    """Raise if an array does not hold real numbers of at most 64 bits.
 
     Raises:
-        DataError: it holds text, objects, records or complex numbers.
+        DataError: it holds text, objects, records, complex numbers or longer floats.
     """
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Normal numbers labelled by a small random network: the paper's uncorrelated data."""
+"""The source ``teacher``: normal numbers labelled by a small random network, as in the paper."""
 
 import hashlib
 import json
@@ -12,28 +12,28 @@ from frivkit.data import Array, DataSpec, TensorSpec
 from frivkit.errors import DataError
 
 HIDDEN = 32  # units of the teacher: a quarter of the paper's network of width 1
-SIGMA = 0.01  # of both layers; as biases are 0, no label depends on it
-BLOCK = 64  # examples that are drawn, and labelled, together
-LARGEST = 2**20  # numbers an example: 256 MiB a block, and as much again while it is labelled
-PROBES = 20_000  # inputs on which a teacher's balance is measured; standard error 0.4 %
-BALANCED = (0.45, 0.55)  # with this share, 1,000 inputs get between 40 and 60 %, 499 times in 500
-TRIES = 1000  # teachers that are drawn in search of a balanced one; one in seven is
-REFERENCE_TEST = 1000  # test examples of the published code, however many it trains on
+SIGMA = 0.01  # of both layers; no label depends on it, as biases are 0
+BLOCK = 64  # examples that are drawn and labelled together
+LARGEST = 2**20  # numbers per example: 256 MiB per block, and as much again while labelling
+PROBES = 20_000  # inputs that measure the balance of a teacher; standard error 0.4 %
+BALANCED = (0.45, 0.55)  # then 1,000 inputs have 40 to 60 % of label 1 in 499 cases of 500
+TRIES = 1000  # teachers that are drawn until one is balanced; one in seven is
+REFERENCE_TEST = 1000  # test examples of the published code, for any number of training examples
 
 SPLITS = {"train": 0, "validation": 1, "test": 2}
-TEACHERS, CHECKS = 3, 4  # the streams after those of the splits
-OURS = 2**32  # keeps these streams apart from those of the source gaussian with the same seed
+TEACHERS, CHECKS = 3, 4  # numbers of the streams after those of the splits
+OURS = 2**32  # separates these streams from those of the source gaussian with the same seed
 
 
 def teacher(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "TeacherSource":
     """Return inputs from N(0, 1), float32, shape (d,), with the labels 0 and 1 of a random network.
 
     ``d`` (default 10) is the number of inputs, ``n`` (default 1,000) of examples, ``seed``
-    (default 0) chooses teacher and inputs, and ``split`` (default ``test``) is ``train``,
+    (default 0) determines teacher and inputs, and ``split`` (default ``test``) is ``train``,
     ``validation`` or ``test``: different inputs of one teacher.  The teacher has 32 ReLU units, a
     layer of two outputs and no biases; all its weights are drawn from a normal of s.d. 0.01.
 
-    ``protocol=paper`` (default) draws teachers until one gives either label to 45 to 55 % of
+    ``protocol=paper`` (default) draws teachers until one gives label 1 to 45 to 55 % of the
     inputs, so that sets of 1,000 stay between the paper's 40 and 60 %.  ``protocol=reference``
     truncates the weights at two s.d., takes the first teacher and gives at most 1,000 test
     examples.  ``balanced=yes`` or ``no`` overrides the choice of the teacher.
@@ -63,23 +63,23 @@ def teacher(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "TeacherSource":
         examples = min(examples, REFERENCE_TEST)
     size = spec.whole("d", default=10, least=1, most=LARGEST)
     seed = spec.whole("seed", default=0, most=2**64 - 1)
-    first, second = _chosen(spec, size, seed, truncated=reference, balanced=balanced)
+    first, second = _teacher_weights(spec, size, seed, truncated=reference, balanced=balanced)
     return TeacherSource(first, second, seed, split, examples)
 
 
 def share(first: Array, second: Array, seed: int) -> float:
     """Return the share of inputs from N(0, 1) to which a teacher gives label 1, in [0, 1].
 
-    What enters its units is normal, with the covariance of the weights' rows, so it is drawn as
-    such: a teacher of 10,000 inputs is measured as fast as one of 10.
+    The inputs of its units are normal, with the covariance of the weights' rows, and are drawn
+    directly: a teacher of 10,000 inputs takes as long as one of 10.
 
     Args:
         first: Weights of the hidden layer, shape (units, d).
         second: Weights of the output layer, shape (2, units).
-        seed: Chooses the :data:`PROBES` inputs.
+        seed: Determines the :data:`PROBES` inputs.
 
     Example:
-        >>> round(share(np.eye(2), np.eye(2), 0), 1)  # 3/8: where the second is positive and larger
+        >>> round(share(np.eye(2), np.eye(2), 0), 1)  # 3/8: the second is positive and larger
         0.4
     """
     factor = np.linalg.qr(first.T, mode="r")
@@ -89,14 +89,14 @@ def share(first: Array, second: Array, seed: int) -> float:
 
 @dataclass(frozen=True)
 class TeacherSource:
-    """Examples in blocks, each of which has a random stream of its own.
+    """Labelled normal examples in blocks, each with its own random stream.
 
     Attributes:
         first: Weights of the teacher's hidden layer, shape (units, d), float64.
         second: Weights of its output layer, shape (2, units), float64.
-        seed: Chooses the inputs.
-        split: Which of three sets of streams.
-        examples: How many there are.
+        seed: Determines the inputs.
+        split: One of three sets of streams.
+        examples: The number of examples.
     """
 
     first: Array
@@ -115,7 +115,7 @@ class TeacherSource:
 
     @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of the recipe, the teacher and the first example, in hexadecimal."""
+        """Return the SHA-256 of parameters, teacher and first example, in hexadecimal."""
         recipe = json.dumps(["teacher", self.seed, self.split]).encode()
         parts = (self.first, self.second, self.read(0, 1)["x"])
         return hashlib.sha256(b"".join((recipe, *(p.tobytes() for p in parts)))).hexdigest()
@@ -133,16 +133,16 @@ class TeacherSource:
         return {"x": x, "y": y}
 
     def _block(self, number: int) -> tuple[Array, Array]:
-        # Always the whole block: a product of another size may round otherwise, and tip a label.
+        # Always the whole block: a product of another size may round otherwise and change a label.
         stream = _stream(self.seed, SPLITS[self.split], number)
         inputs = stream.standard_normal((BLOCK, self.first.shape[1]), dtype=np.float32)
         return inputs, _labels(inputs.astype(np.float64) @ self.first.T, self.second)
 
 
-def _chosen(
+def _teacher_weights(
     spec: DataSpec, size: int, seed: int, *, truncated: bool, balanced: bool
 ) -> tuple[Array, Array]:
-    """Draw the weights of both layers, anew until they are balanced if they are to be."""
+    """Draw the weights of both layers, until they are balanced if ``balanced``."""
     for number in range(TRIES):
         stream = _stream(seed, TEACHERS, number)
         first, second = (
@@ -151,7 +151,7 @@ def _chosen(
         if not balanced or BALANCED[0] <= share(first, second, seed) <= BALANCED[1]:
             return first, second
     raise DataError(
-        f"data {spec}: none of {TRIES} teachers is balanced; choose another seed, or balanced=no"
+        f"data {spec}: none of {TRIES} teachers is balanced; give another seed, or balanced=no"
     )
 
 
@@ -162,9 +162,9 @@ def _weights(stream: np.random.Generator, shape: tuple[int, int], truncated: boo
     return SIGMA * drawn
 
 
-def _labels(entering: Array, second: Array) -> Array:
-    """Return the larger of two outputs; 0 where they are equal, as argmax has it."""
-    outputs = np.maximum(entering, 0) @ second.T
+def _labels(preactivations: Array, second: Array) -> Array:
+    """Return the index of the larger of two outputs; 0 if they are equal, as argmax does."""
+    outputs = np.maximum(preactivations, 0) @ second.T
     return (outputs[:, 1] > outputs[:, 0]).astype(np.int64)
 
 

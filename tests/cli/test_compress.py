@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from frivkit.data.subset import kept_for_proof
+from frivkit.data.subset import held_out
 from tests.contract import SCHEMAS, complaints
 from tests.handmade import written
 from tests.program import CLASSES, Outcome, same_networks, write_cnn, write_rows
@@ -110,7 +110,7 @@ def test_document_says_what_the_file_does(frivkit: Run) -> None:
     found = document(frivkit(*HALF, *DATA, "--json", "-"))
     with np.load("x.npz") as stored:
         x, y = stored["x"], stored["y"]
-    proof = kept_for_proof(len(x))
+    proof = held_out(len(x))
     x, y = x[proof], y[proof]
     a, b = logits("net.onnx", x), logits("thin.onnx", x)
     same = int((a.argmax(1) == b.argmax(1)).sum())

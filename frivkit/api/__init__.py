@@ -1,0 +1,27 @@
+"""What ``import frivkit`` offers: a function for each command, and the results they return."""
+
+from frivkit.api.commands import activations, analyze, compress, inspect, load, train, verify
+from frivkit.api.results import (
+    ActivationsResult,
+    AnalysisResult,
+    CompressionResult,
+    InspectionResult,
+    TrainingResult,
+    VerificationResult,
+)
+
+__all__ = [
+    "ActivationsResult",
+    "AnalysisResult",
+    "CompressionResult",
+    "InspectionResult",
+    "TrainingResult",
+    "VerificationResult",
+    "activations",
+    "analyze",
+    "compress",
+    "inspect",
+    "load",
+    "train",
+    "verify",
+]

@@ -1,0 +1,142 @@
+"""The arguments that functions of the Python API share, and the requests made of them."""
+
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Union
+
+from frivkit.api.models import ModelLike, opened
+from frivkit.cache import Cache, parse_size
+from frivkit.data import Data
+from frivkit.errors import UsageError
+from frivkit.measure.pipeline import Request, open_engine
+from frivkit.progress import Progress, Silent
+from frivkit.runtime.execution import Execution
+from frivkit.runtime.labels import LabelOptions
+from frivkit.runtime.runner import Engine
+
+if TYPE_CHECKING:
+    from frivkit.torch_io.load import Example
+
+PathLike: TypeAlias = Union[str, "os.PathLike[str]"]
+
+
+class Arguments(TypedDict, total=False):
+    """Arguments that every function takes which runs a model, named as the command line's options.
+
+    Attributes:
+        example: For a torch module: what it takes, examples first; by default the first examples
+            of ``data``.
+        examples: Use at most so many examples.
+        seed: The seed of all random choices (0).
+        device: ``"cpu"`` (the default) or ``"cuda"``.
+        threads: Threads of one run; None lets ONNX Runtime decide.
+        memory: What activations may take: bytes, or a text such as ``"2GiB"`` (the default).
+        engine: Where batches are run: the name of an engine, ``"local"`` by default, or an engine.
+        output_name: The output whose labels are compared; None takes the first.
+        label_axis: The axis of the output along which classes lie, the batch being 0 (1).
+        regression: The output holds numbers, which count as changed if they move by more than
+            this share of their spread; None for class scores.
+        input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
+        trust: Whether formats that can run code (TorchScript, ``.pt2``) may be read (False).
+        progress: True shows a progress bar on stderr; or an object that is told of steps.
+    """
+
+    example: "Example | None"
+    examples: int | None
+    seed: int
+    device: str
+    threads: int | None
+    memory: int | str
+    engine: str | Engine
+    output_name: str | None
+    label_axis: int
+    regression: float | None
+    input_shape: str | None
+    trust: bool
+    progress: bool | Progress
+
+
+def request_of(
+    command: str, model: ModelLike, data: Data | None, given: Arguments, **more: Any
+) -> Request:
+    """Return the request for a model in any of the forms that people have.
+
+    Args:
+        command: The function that was called, for messages.
+        model: The model.
+        data: The data; None takes those that the model names, else noise.
+        given: The shared arguments.
+        more: Further fields of the request.
+
+    Raises:
+        TypeError: an argument is not known.
+        UsageError: an argument has a value that means nothing.
+        ModelError: the model cannot be opened.
+    """
+    check_names(command, given)
+    input_shape, trust = given.get("input_shape"), given.get("trust", False)
+    return Request(
+        model=opened(model, given.get("example"), data=data, input_shape=input_shape, trust=trust),
+        data=data,
+        examples=given.get("examples"),
+        output=given.get("output_name"),
+        input_shape=input_shape,
+        trust=trust,
+        execution=_execution(given),
+        **more,
+    )
+
+
+def check_names(command: str, given: Arguments) -> None:
+    """Raise a TypeError if an argument is not known; the message holds the nearest names."""
+    known = Arguments.__annotations__
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=2)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise TypeError(f"frivkit.{command}() takes no argument {name!r}{hint}")
+
+
+def progress_of(progress: bool | Progress) -> Progress:
+    """Return what reports progress: a bar on stderr for True, nothing for False."""
+    if not isinstance(progress, bool):
+        return progress
+    if not progress:
+        return Silent()
+    from frivkit.cli.shared import TerminalProgress
+
+    return TerminalProgress(hidden=False)
+
+
+def cache_of(cache: PathLike | bool) -> Cache:
+    """Return the cache of a folder, the usual one for True, or one that keeps nothing for False."""
+    if cache is False:
+        return Cache(None)
+    return Cache.open_default(None if cache is True else Path(cache))
+
+
+def patterns(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Return one pattern or several as a tuple."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _execution(given: Arguments) -> Execution:
+    memory = given.get("memory", 2 << 30)
+    size = parse_size(memory) if isinstance(memory, str) else memory
+    if size <= 0:
+        raise UsageError(f"memory is {memory}; give a size above 0, such as '500MB'")
+    threads = given.get("threads")
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}; give 1 or more, or None")
+    engine = given.get("engine", "local")
+    return Execution(
+        device=given.get("device", "cpu"),
+        memory=size,
+        threads=threads,
+        seed=given.get("seed", 0),
+        progress=progress_of(given.get("progress", False)),
+        labels=LabelOptions(given.get("label_axis", 1), given.get("regression")),
+        engine=open_engine(engine) if isinstance(engine, str) else engine,
+    )

@@ -1,0 +1,370 @@
+"""The functions of the Python API, each named as its command and with the command's options."""
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from frivkit.api.arguments import (
+    Arguments,
+    PathLike,
+    cache_of,
+    patterns,
+    progress_of,
+    request_of,
+)
+from frivkit.api.models import ModelLike, opened
+from frivkit.api.results import (
+    ActivationsResult,
+    AnalysisResult,
+    CompressionResult,
+    InspectionResult,
+    TrainingResult,
+    VerificationResult,
+)
+from frivkit.api.tables import stored_layers
+from frivkit.data import Data
+from frivkit.errors import UsageError
+from frivkit.graph.model import Model
+from frivkit.provenance import Clock
+from frivkit.report.compression import compression_document
+from frivkit.report.document import analysis_document, inspection_document
+from frivkit.report.verification import verification_document
+
+if TYPE_CHECKING:
+    from frivkit.progress import Progress
+    from frivkit.torch_io.load import Example
+
+
+def load(
+    model: ModelLike,
+    example: "Example | None" = None,
+    *,
+    input_shape: str | None = None,
+    trust: bool = False,
+) -> Model:
+    """Return a model that can be given to every other function, which then does not read it again.
+
+    Args:
+        model: The path of a file (ONNX, TorchScript, ``.pt2``), an ``onnx.ModelProto``, or a torch
+            module, script module or exported program.
+        example: For a torch module: what it takes, a tensor or array, several in a tuple, or a dict
+            by the names of its inputs; examples first, at least one.
+        input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
+        trust: Whether formats that can run code may be read.
+
+    Raises:
+        ModelError: the model cannot be read, or cannot be written as ONNX.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> load(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), torch.zeros(1, 4))
+        <frivkit model <Sequential>: 67 parameters, inputs input float32 (n, 4)>
+    """
+    return opened(model, example, input_shape=input_shape, trust=trust)
+
+
+def inspect(
+    model: ModelLike,
+    *,
+    data: Data | None = None,
+    join: str | Iterable[str] = (),
+    **arguments: Unpack[Arguments],
+) -> InspectionResult:
+    """Return what of a model can be analysed, what cannot, and why.
+
+    Args:
+        model: A model in any form that :func:`load` takes.
+        data: Examples for a torch module, in place of ``example``.
+        join: Patterns for Concats whose units are one layer.
+        arguments: See :class:`frivkit.api.arguments.Arguments`.
+
+    Raises:
+        ModelError: the model cannot be read.
+    """
+    from frivkit.measure.pipeline import inspect_model
+
+    clock = Clock.start()
+    request = request_of("inspect", model, data, arguments, joined=patterns(join))
+    opened_model, site_map = inspect_model(request)
+    return InspectionResult(inspection_document(opened_model, site_map, clock, request.output))
+
+
+def analyze(
+    model: ModelLike,
+    metric: str | Iterable[str] = "prunability",
+    *,
+    data: Data | None = None,
+    units: str | None = None,
+    layer: str | Iterable[str] = (),
+    join: str | Iterable[str] = (),
+    protocol: str = "paper",
+    option: Mapping[str, object] | None = None,
+    cache: PathLike | bool = False,
+    **arguments: Unpack[Arguments],
+) -> AnalysisResult:
+    """Measure a model.
+
+    Args:
+        model: A model in any form that :func:`load` takes.
+        metric: One metric or several, such as ``"redundancy"``; ``frivkit plugins`` lists them.
+        data: The examples: an array, ``(x, y)``, arrays by input, a torch ``DataLoader`` or
+            ``Dataset``, or a data spec such as ``"npz:digits.npz"``; None takes the data that the
+            model names, else noise.
+        units: The unit selector, ``"map"`` or ``"location"``; None takes the metric's own.
+        layer: Patterns for layer names; empty takes all.
+        join: Patterns for Concats whose units are one layer.
+        protocol: ``"paper"`` or ``"reference"``.
+        option: Options of metrics by name.
+        cache: Where results are kept and reused: a folder, True for the usual one, or False.
+        arguments: See :class:`frivkit.api.arguments.Arguments`.
+
+    Raises:
+        UsageError: a metric, selector, protocol or option is unknown.
+        ModelError: the model cannot be read or run, or has nothing to measure.
+        DataError: the data cannot be read or do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
+        >>> analyze(net, "redundancy", data=x, threads=1).layers
+        ['0']
+    """
+    from frivkit.measure import pipeline
+
+    clock = Clock.start()
+    request = request_of(
+        "analyze",
+        model,
+        data,
+        arguments,
+        units=units,
+        layers=patterns(layer),
+        joined=patterns(join),
+        protocol=protocol,
+    )
+    options = {key: _text(value) for key, value in (option or {}).items()}
+    analysis = pipeline.analyze(request, patterns(metric), options, cache=cache_of(cache))
+    return AnalysisResult(analysis_document(analysis, clock))
+
+
+def compress(
+    model: ModelLike,
+    output: PathLike | None = None,
+    *,
+    data: Data | None = None,
+    verify_data: Data | None = None,
+    macs: float | None = None,
+    params: float | None = None,
+    units_kept: float | None = None,
+    tolerance: float | None = None,
+    agreement: float | None = None,
+    basis: str | None = None,
+    ranking: str | None = None,
+    refit: str | None = None,
+    allocation: str | None = None,
+    round_to: int = 1,
+    **arguments: Unpack[Arguments],
+) -> CompressionResult:
+    """Remove units until a budget is met, write the compressed model, and verify it.
+
+    Args:
+        model: A model in any form that :func:`load` takes.
+        output: The ONNX file to write; None plans and writes nothing.
+        data: The examples to calibrate on, as in :func:`analyze`; labels are not looked at.
+        verify_data: The examples to verify on; None keeps one in four of ``data`` for it.
+        macs: The share of multiply-accumulates that may be left; exactly one budget is given.
+        params: The share of parameters that may be left.
+        units_kept: The share of units that may be left.
+        tolerance: The share of variance that each layer's consumers may lose.
+        agreement: The least label agreement, at the lower end of its interval.
+        basis: An offer of ``bases``; None takes the default, as do the next three.
+        ranking: An offer of ``rankings``.
+        refit: An offer of ``refits``.
+        allocation: ``"global"`` or ``"uniform"``.
+        round_to: Kept widths are rounded up to a multiple of this.
+        arguments: See :class:`frivkit.api.arguments.Arguments`.
+
+    Raises:
+        UsageError: no budget is given or several are, or the method names what no plugin offers.
+        ModelError: the model cannot be read or compressed, or the budget cannot be met.
+        DataError: the data cannot be read, do not fit, or are too few.
+    """
+    from frivkit.compression import compress as compression
+    from frivkit.compression.method import Method
+
+    clock = Clock.start()
+    names: dict[compression.Kind, str] = {
+        "macs": "macs",
+        "params": "params",
+        "units": "units_kept",
+        "tolerance": "tolerance",
+        "agreement": "agreement",
+    }
+    shares = (macs, params, units_kept, tolerance, agreement)
+    budget = compression.one_budget(dict(zip(names, shares, strict=True)), names)
+    budget = replace(budget, multiple=round_to)
+    chosen = {"basis": basis, "ranking": ranking, "refit": refit, "allocation": allocation}
+    method = Method(**{key: name for key, name in chosen.items() if name is not None})  # type: ignore[arg-type]  # checked by Method
+    target = None if output is None else Path(output)
+    if target is not None and target.suffix != ".onnx":
+        raise UsageError(f"an ONNX file cannot be named {target.name}; name it {target.stem}.onnx")
+    request = request_of("compress", model, data, arguments)
+    made = compression.compress(request, target, budget, verify_data=verify_data, method=method)
+    return CompressionResult(compression_document(made, request, budget, clock), target)
+
+
+def verify(
+    original: ModelLike,
+    compressed: ModelLike,
+    *,
+    data: Data | None = None,
+    **arguments: Unpack[Arguments],
+) -> VerificationResult:
+    """Compare a compressed model with its original on every example.
+
+    Args:
+        original: The original, in any form that :func:`load` takes.
+        compressed: The compressed model, likewise.
+        data: The examples, as in :func:`analyze`.
+        arguments: See :class:`frivkit.api.arguments.Arguments`.
+
+    Raises:
+        ModelError: a model cannot be read or run, or the two cannot be compared.
+        DataError: the data cannot be read or do not fit.
+    """
+    from frivkit import verification
+
+    clock = Clock.start()
+    request = request_of("verify", original, data, arguments)
+    other = opened(
+        compressed,
+        arguments.get("example"),
+        data=data,
+        input_shape=request.input_shape,
+        trust=request.trust,
+    )
+    made = verification.verify(request, other)
+    return VerificationResult(verification_document(made, clock, request.execution.seed))
+
+
+def activations(
+    model: ModelLike,
+    output: PathLike | None = None,
+    *,
+    data: Data | None = None,
+    layer: str | Iterable[str] = (),
+    join: str | Iterable[str] = (),
+    rows: int | None = None,
+    units: str | None = None,
+    compress: str | None = None,
+    force: bool = False,
+    **arguments: Unpack[Arguments],
+) -> ActivationsResult:
+    """Return the activations of a model's layers.
+
+    Args:
+        model: A model in any form that :func:`load` takes.
+        output: The HDF5 file to write, which may be larger than memory; None keeps the arrays in
+            memory.
+        data: The examples, as in :func:`analyze`.
+        layer: Patterns for layer names; empty takes all.
+        join: Patterns for Concats whose units are one layer.
+        rows: Draw so many rows of each layer, units as columns; None takes whole tensors.
+        units: How ``rows`` are read as units, ``"map"`` or ``"location"``.
+        compress: ``"lzf"`` compresses the file.
+        force: Replace a file that holds something else.
+        arguments: See :class:`frivkit.api.arguments.Arguments`.
+
+    Raises:
+        UsageError: ``units`` is given without ``rows``.
+        ModelError: the model cannot be read or run.
+        DataError: the data cannot be read or do not fit.
+    """
+    from frivkit.activations import write_activations
+
+    request = request_of(
+        "activations",
+        model,
+        data,
+        arguments,
+        layers=patterns(layer),
+        joined=patterns(join),
+        units=units,
+    )
+    if output is not None:
+        path = Path(output)
+        write_activations(request, path, rows=rows, compress=compress, force=force)
+        return ActivationsResult(path, stored_layers(path), {})
+    with tempfile.TemporaryDirectory(prefix="frivkit-") as folder:
+        path = Path(folder) / "activations.h5"
+        write_activations(request, path, rows=rows)
+        stored = ActivationsResult(path, stored_layers(path), {})
+        arrays = {**stored, "outputs": stored.outputs, "labels": stored.labels}
+        return ActivationsResult(None, {name: name for name in stored}, arrays)
+
+
+def train(
+    architecture: str,
+    output: PathLike,
+    *,
+    data: str,
+    test_data: str | None = None,
+    validation_data: str | None = None,
+    width: float = 1.0,
+    seed: int = 0,
+    threads: int = 1,
+    option: Mapping[str, object] | None = None,
+    trainer: str = "sgd",
+    progress: "bool | Progress" = False,
+) -> TrainingResult:
+    """Train a network and write it as an ONNX file that names its test data.
+
+    Args:
+        architecture: An offer of ``architectures``, such as ``"cnn"``.
+        output: The ONNX file to write.
+        data: The spec of the data to train on.
+        test_data: The spec of the data to test on, if ``data`` has no splits.
+        validation_data: The spec of the data by which the best epoch is chosen; None takes the
+            last epoch.
+        width: Factor on the sizes of the layers.
+        seed: Decides the initial weights and the order of the examples.
+        threads: Threads to train with.
+        option: Options of the architecture and of the trainer by name.
+        trainer: An offer of ``trainers``.
+        progress: True shows a progress bar on stderr; or an object that is told of steps.
+
+    Raises:
+        UsageError: an architecture, trainer or option is unknown.
+        DataError: the data cannot be read or do not fit.
+        FrivkitError: training fails, or the file cannot be written.
+    """
+    from frivkit.experiments import train as training
+
+    path = Path(output)
+    trained = training.train(
+        architecture,
+        data,
+        path,
+        test_data=test_data,
+        validation_data=validation_data,
+        width=width,
+        seed=seed,
+        threads=threads,
+        options={key: _text(value) for key, value in (option or {}).items()},
+        trainer=trainer,
+        progress=progress_of(progress),
+    )
+    return TrainingResult(
+        path, trained.accuracy, trained.record.losses, trained.parameters, trained.warnings
+    )
+
+
+def _text(value: object) -> str:
+    """Return an option's value as the command line would give it."""
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)

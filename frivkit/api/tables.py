@@ -1,0 +1,116 @@
+"""Results as pandas tables, and arrays out of activation files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.errors import FrivkitError
+from frivkit.report.unit_table import unit_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def measurements(document: Mapping[str, Any]) -> "pd.DataFrame":
+    """Return a row for each measurement of ``frivkit.analysis/1``."""
+    rows = [
+        {
+            "metric": row["metric"],
+            "scope": row["scope"],
+            "layer": row["layer"],
+            "units": row["units"],
+            "protocol": row["protocol"],
+            "value": row["value"],
+            "low": None if row["interval"] is None else row["interval"][0],
+            "high": None if row["interval"] is None else row["interval"][1],
+            "examples": row["examples"],
+        }
+        for row in document["measurements"]
+    ]
+    columns = ["metric", "scope", "layer", "units", "protocol", "value", "low", "high", "examples"]
+    table = _pandas().DataFrame(rows, columns=columns)
+    return table.astype(dict.fromkeys(("value", "low", "high"), "float64"))
+
+
+def per_unit(document: Mapping[str, Any]) -> "pd.DataFrame":
+    """Return a row for each unit of each layer of ``frivkit.analysis/1``."""
+    rows = []
+    for table in unit_tables(document):
+        columns = list(table.columns)
+        names = [metric if name == "value" else f"{metric} {name}" for metric, name in columns]
+        rows += [
+            {"layer": table.layer, "unit": unit}
+            | dict(zip(names, table.row(unit, columns), strict=True))
+            for unit in range(table.units)
+        ]
+    if not rows:
+        return _pandas().DataFrame(columns=["layer", "unit"])
+    return _pandas().DataFrame(rows)
+
+
+def sites(document: Mapping[str, Any]) -> "pd.DataFrame":
+    """Return a row for each layer of ``frivkit.inspection/1``."""
+    columns = ["layer", "op", "units", "spatial", "parameters", "macs"]
+    rows = [{name: site[name] for name in columns} for site in document["sites"]]
+    return _pandas().DataFrame(rows, columns=columns)
+
+
+def widths(document: Mapping[str, Any]) -> "pd.DataFrame":
+    """Return a row for each layer of ``frivkit.compression/1``."""
+    columns = ["layer", "units_before", "units_after", "predicted_error"]
+    rows = [{name: layer[name] for name in columns} for layer in document["layers"]]
+    return _pandas().DataFrame(rows, columns=columns)
+
+
+def costs(document: Mapping[str, Any]) -> "pd.DataFrame":
+    """Return a row for each cost of ``frivkit.verification/1``, with the ratio of both models."""
+    original, compressed = document["original"], document["thin"]
+    rows = [
+        {"cost": name, "original": original[name], "compressed": compressed[name]}
+        for name in ("parameters", "macs", "bytes")
+    ]
+    rows += [
+        {
+            "cost": f"ms, batch {size}",
+            "original": original["latency_ms"][size],
+            "compressed": compressed["latency_ms"][size],
+        }
+        for size in original["latency_ms"]
+    ]
+    table = _pandas().DataFrame(rows, columns=["cost", "original", "compressed"])
+    table["ratio"] = table["compressed"].astype("float64") / table["original"].astype("float64")
+    return table
+
+
+def stored_layers(path: Path) -> dict[str, str]:
+    """Return the layers of an activation file, with the names of their arrays in it."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return {str(array.attrs["layer"]): array.name for array in file["layers"].values()}
+
+
+def stored_array(path: Path | None, name: str) -> NDArray[Any]:
+    """Return an array of an activation file.
+
+    Raises:
+        FrivkitError: the file cannot be read.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return np.asarray(file[name][()])
+    except (OSError, KeyError) as error:
+        raise FrivkitError(f"{path} cannot be read: {error}; write it again") from error
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise FrivkitError("a table needs pandas, which is not installed: install it") from error
+    return pandas

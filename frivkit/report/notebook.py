@@ -1,0 +1,105 @@
+"""Results as a piece of HTML for a notebook: the tables of the report, without its page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from frivkit.report import tables
+from frivkit.report.analysis_html import environment
+from frivkit.report.figures import NAME, Section
+from frivkit.report.format import file_name, percent, readable, short, span
+from frivkit.report.verification import savings
+
+
+def fragment(title: str, lead: str, warnings: Sequence[str], shown: Sequence[tables.Table]) -> str:
+    """Return a heading, a sentence, warnings and tables as HTML; every text is escaped."""
+    template = environment().get_template("notebook.html.j2")
+    return template.render(title=title, lead=lead, warnings=warnings, tables=shown)
+
+
+def analysis_fragment(document: Mapping[str, Any]) -> str:
+    """Return an analysis: its measurements.
+
+    Args:
+        document: ``frivkit.analysis/1``, see ``docs/json.md``.
+    """
+    shown = readable(document)
+    metrics = dict.fromkeys(row["metric"] for row in shown["measurements"])
+    sections = [Section.of(metric, shown["measurements"]) for metric in metrics]
+    data = shown["data"]
+    return fragment(
+        file_name(document["model"]["path"]),
+        f"{tables.grouped(data['examples'])} examples of {data['spec']}",
+        [*data["warnings"], *shown["warnings"]],
+        [tables.measurement_table(sections)],
+    )
+
+
+def inspection_fragment(document: Mapping[str, Any]) -> str:
+    """Return an inspection: layers, and nodes that are not analysed.
+
+    Args:
+        document: ``frivkit.inspection/1``, see ``docs/json.md``.
+    """
+    shown = readable(document)
+    model = shown["model"]
+    lead = f"{tables.grouped(model['parameters'])} parameters, {tables.grouped(model['macs'])} MACs"
+    skipped = [tables.skipped_table(shown["skipped"])] if shown["skipped"] else []
+    layers = tables.site_table(shown["sites"])
+    return fragment(file_name(document["model"]["path"]), lead, [], [layers, *skipped])
+
+
+def verification_fragment(document: Mapping[str, Any]) -> str:
+    """Return a verification: agreement, and what the models cost.
+
+    Args:
+        document: ``frivkit.verification/1``, see ``docs/json.md``.
+    """
+    shown = readable(document)
+    return fragment(
+        file_name(document["thin"]["path"]),
+        agreement_sentence(shown),
+        shown["warnings"],
+        [_costs(shown)],
+    )
+
+
+def compression_fragment(document: Mapping[str, Any]) -> str:
+    """Return a compression: agreement, what the models cost, and the layers' widths.
+
+    Args:
+        document: ``frivkit.compression/1``, see ``docs/json.md``.
+    """
+    shown = readable(document)
+    planned = document["thin"] is None
+    rows = [
+        (short(each["layer"], NAME), str(each["units_before"]), str(each["units_after"]))
+        for each in shown["layers"]
+    ]
+    widths = tables.Table(("layer", "units before", "units after"), rows, "layers")
+    return fragment(
+        file_name(document["original" if planned else "thin"]["path"]),
+        "a plan: no file was written" if planned else agreement_sentence(shown),
+        shown["warnings"],
+        [widths] if planned else [_costs(shown), widths],
+    )
+
+
+def agreement_sentence(document: Mapping[str, Any]) -> str:
+    """Return the label agreement of two models with its interval.
+
+    Example:
+        >>> labels = {"labels": 0.98, "interval": [0.97, 0.99], "examples": 500}
+        >>> agreement_sentence({"agreement": labels})
+        'label agreement 98.0% (97.0% to 99.0%) on 500 examples'
+    """
+    agreement = document["agreement"]
+    interval = span(agreement["interval"], percent)
+    return (
+        f"label agreement {percent(agreement['labels'])} ({interval}) on "
+        f"{tables.grouped(agreement['examples'])} examples"
+    )
+
+
+def _costs(shown: Mapping[str, Any]) -> tables.Table:
+    columns = ("", "original", "compressed", "compressed / original")
+    return tables.Table(columns, savings(shown), "savings")
