@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.test_compression import write_data, write_layers
 
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.data import open_data
@@ -14,7 +15,6 @@ from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import LabelOptions
 from frivkit_compressors.prunable import prunable
 from frivkit_compressors.select import Select
-from tests.unit.test_compression import write_data, write_layers
 
 
 @pytest.fixture

@@ -19,9 +19,12 @@ from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import LabelOptions, LabelReader
 from tests.handmade import written
 from tests.nets import exported, network
+from tests.quantised import reference
 from tests.zoo.files import ZOO
 
 NOISE = "gaussian?n=48"
+REFERRED = 4
+"""Examples that the reference evaluator, which is slow, is asked for."""
 
 
 def saved(proto: onnx.ModelProto, folder: Path) -> Path:
@@ -98,8 +101,9 @@ def test_quantised_files_have_the_sites_of_the_originals(name, way, zoo_file, tm
     np.savez(tmp_path / "x.npz", x=data)
     request = Request(path, data=f"npz:{tmp_path / 'x.npz'}")
     study, said = open_study(request)
-    (wanted,) = ort.InferenceSession(str(path)).run(["y"], {"x": data})
-    assert abs(study.outputs() - wanted).max() <= 0.02 * abs(wanted).max()
+    few = {"x": data[:REFERRED]}
+    wanted = reference(onnx.load(path), few, "y")
+    assert abs(study.outputs()[:REFERRED] - wanted).max() <= 0.02 * abs(wanted).max()
     widths = sorted(s.width for s in inspect_model(Request(original))[1].sites)
     found = sorted(site.width for site in study.sites)
     assert found == widths or (way == "dynamic" and set(found) == set(widths))
