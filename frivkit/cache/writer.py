@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frivkit.cache.entry import CHUNK_BYTES, TYPE, VERSION, contents_of, read_name, stored_name
+from frivkit.files import put_in_place
 
 RESERVE_BYTES = 16 << 20
 """Bytes that a writer leaves free on the disk, for other programs and for HDF5's tables."""
@@ -193,13 +194,10 @@ class Writer:
         self._file.attrs["contents"] = json.dumps(contents, sort_keys=True)
         self._file.flush()
         self._file.close()
-        _sync(self._path)
         if self._path.stat().st_size > self._room:
             raise _too_large()
-        self._path.replace(path)
+        put_in_place(self._path, path)
         self.alive = False
-        with contextlib.suppress(OSError):  # some systems cannot sync a folder
-            _sync(path.parent)
 
     def _create(self, name: str, values: NDArray[Any], chunk: tuple[int, ...] | None = None) -> Any:
         self._need(values.nbytes)
@@ -232,14 +230,6 @@ class Writer:
 
 def _too_large() -> OSError:
     return OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _numeric(name: str, array: ArrayLike) -> NDArray[Any]:

@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from frivkit.errors import ModelError, one_line
+from frivkit.files import put_in_place, write_errors
 from frivkit.graph.model import Model, external_files
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 
@@ -41,10 +42,8 @@ def save(model: ir.Model, path: Path, original: Model) -> Path:
     if path.is_dir():
         raise ModelError(f"{path} is a folder; give the name of a file in it")
     external = bool(weight_files) or _bytes(model) > LARGEST_INLINE
-    try:
+    with write_errors(path, ModelError):
         _write(model, path, data if external else None, original)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
     return path
 
 
@@ -55,8 +54,8 @@ def _write(model: ir.Model, path: Path, data: Path | None, original: Model) -> N
         ir.save(model, complete, external_data=None if data is None else data.name)
         _check(complete, original)
         if data is not None and (scratch / data.name).exists():  # small weights stay in the model
-            (scratch / data.name).replace(data)
-        complete.replace(path)
+            put_in_place(scratch / data.name, data)
+        put_in_place(complete, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
