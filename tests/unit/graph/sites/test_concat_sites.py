@@ -265,8 +265,8 @@ def test_numbers_of_units_are_true_from_their_producers_on(name, pattern, tmp_pa
     feeds = examples(model, 4)
     for seed in range(3):
         keep = drawn(groups, seed)
-        thin = narrow(model, found, keep)
-        close(run(thin, feeds), run(masked_consumers(model, found, keep), feeds))
+        compressed = narrow(model, found, keep)
+        close(run(compressed, feeds), run(masked_consumers(model, found, keep), feeds))
     assert groups.free.any()
 
 

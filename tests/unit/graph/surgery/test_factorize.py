@@ -44,7 +44,7 @@ def whole(matrix: np.ndarray, bias: np.ndarray | None = None):
     return left * values, right, bias
 
 
-def fed(graph: ir.Graph) -> list[str]:
+def inputs(graph: ir.Graph) -> list[str]:
     """Name the inputs that have no initializer: what must be given to run."""
     return [value.name for value in graph.inputs if not value.is_initializer()]
 
@@ -84,7 +84,7 @@ def test_what_is_written_passes_the_checker_and_keeps_names(name, tmp_path):
     proto = onnx.load(tmp_path / "split.onnx")
     onnx.checker.check_model(proto, full_check=True)
     again = ir.from_proto(proto)
-    assert fed(again.graph) == fed(model.ir.graph)
+    assert inputs(again.graph) == inputs(model.ir.graph)
     assert [v.name for v in again.graph.outputs] == [v.name for v in model.ir.graph.outputs]
     old = names(model.ir)
     assert [label for label in names(again) if label in old] == old
