@@ -204,9 +204,9 @@ def test_reports_name_what_is_split_and_why_others_are_not(writes, tmp_path, req
     assert document["budget"]["left"]["macs"] <= 0.85
     assert document["budget"]["left"]["units"] == 1
     text, page = compression_text(document), compression_page(document)
-    table = text.partition("split in two")[2].partition("\n\n")[0]
+    table = text.partition("factorized node")[2].partition("\n\n")[0]
     assert all(node in table for node in split)
-    assert "Split in two" in page
+    assert "Factorized nodes" in page
     reasons = {skip["node"]: skip["reason"] for skip in document["skipped"] if "node" in skip}
     whole = {each.consumer.node for each in made.calibration.linear_consumers} - set(split)
     assert whole
