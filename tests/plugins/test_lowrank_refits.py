@@ -130,7 +130,7 @@ def test_blocks_make_good_for_what_their_stream_lost(tmp_path):
         return float(np.linalg.norm(after - before))
 
     alone = replace(
-        found, linear_consumers=tuple(replace(r, beside=None) for r in found.linear_consumers)
+        found, linear_consumers=tuple(replace(r, residual_input=None) for r in found.linear_consumers)
     )
     assert apart(found) < apart(alone)
 
