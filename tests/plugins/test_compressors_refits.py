@@ -129,9 +129,8 @@ def test_blocks_make_good_for_what_their_stream_lost(tmp_path):
         after = run(apply_plan(calibration, replace(plan, fits=fits)), {"x": x})[0]
         return float(np.linalg.norm(after - before))
 
-    alone = replace(
-        found, linear_consumers=tuple(replace(r, residual_input=None) for r in found.linear_consumers)
-    )
+    without_sums = tuple(replace(each, residual_input=None) for each in found.linear_consumers)
+    alone = replace(found, linear_consumers=without_sums)
     assert apart(found) < apart(alone)
 
 

@@ -142,7 +142,7 @@ def test_full_width_is_the_model_and_a_narrow_one_runs(name, tmp_path):
     free = lock_unrefittable(model, there, pruning_graph, linear_consumers).groups.free.any()
     run_on = Run(data, model.output(None), Execution(memory=1 << 28, threads=1))
     found = calibrate(model, there, run_on)
-    with nullcontext() if free else pytest.raises(ModelError, match="can leave"):
+    with nullcontext() if free else pytest.raises(ModelError, match="can be removed"):
         basis = Select(found, backward)
     if not free:
         return
