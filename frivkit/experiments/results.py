@@ -88,7 +88,7 @@ class Results:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, by renaming a temporary one beside it."""
+    """Write a file that is there whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
