@@ -65,15 +65,15 @@ class TrainingRecord:
         validation_accuracy: Share of validation labels predicted with the final weights, in [0, 1];
             None without validation data.
         recipe: The settings, JSON types only.
-        kept: State dicts of the network after some of the last epochs, by number of epochs done;
-            each is written to a file of its own.
+        last_epochs: State dicts of the network after some of the last epochs, by number of epochs
+            done; each is written to a file of its own.
     """
 
     epochs: int
     losses: tuple[float, ...] = ()
     validation_accuracy: float | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    kept: "Mapping[int, Mapping[str, torch.Tensor]]" = field(default_factory=dict)
+    last_epochs: "Mapping[int, Mapping[str, torch.Tensor]]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Trained:
         record: The record of the training.
         seconds: Seconds from the call to the finished file.
         warnings: Warnings about the data, one line each.
-        kept: The files of single epochs, such as ``net-epoch9.onnx`` beside ``net.onnx``.
+        epoch_files: The files of single epochs, such as ``net-epoch9.onnx`` beside ``net.onnx``.
     """
 
     path: Path
@@ -118,7 +118,7 @@ class Trained:
     record: TrainingRecord
     seconds: float
     warnings: tuple[str, ...] = ()
-    kept: tuple[Path, ...] = ()
+    epoch_files: tuple[Path, ...] = ()
 
 
 def scaled(units: int, width: float) -> int:
@@ -246,17 +246,17 @@ def train(
     if design.joined:
         metadata["frivkit.joined"] = ",".join(design.joined)
     with _torch(seed, threads):  # for the threads
-        kept, reached = _written(network, test, target, record.kept, metadata)
+        epoch_files, reached = _written(network, test, target, record.last_epochs, metadata)
     warnings = tuple(dict.fromkeys(line for part in parts for line in part.warnings))
     seconds = perf_counter() - started
-    return Trained(target, parameters, reached, test, record, seconds, warnings, kept)
+    return Trained(target, parameters, reached, test, record, seconds, warnings, epoch_files)
 
 
 def _written(
     network: "nn.Module",
     test: Dataset,
     target: Path,
-    kept: "Mapping[int, Mapping[str, torch.Tensor]]",
+    last_epochs: "Mapping[int, Mapping[str, torch.Tensor]]",
     metadata: Mapping[str, str],
 ) -> tuple[tuple[Path, ...], float]:
     """Write the files of single epochs, then the network; return their paths and its accuracy."""
@@ -265,11 +265,11 @@ def _written(
     reached = accuracy(network, test)
     final = exported(network, inputs, {**metadata, "frivkit.accuracy": str(reached)})
     paths = []
-    for epoch, weights in sorted(kept.items()):
+    for epoch, weights in sorted(last_epochs.items()):
         network.load_state_dict(weights)
-        told = {"frivkit.accuracy": str(accuracy(network, test)), "frivkit.epoch": str(epoch)}
+        own = {"frivkit.accuracy": str(accuracy(network, test)), "frivkit.epoch": str(epoch)}
         paths.append(target.with_name(f"{target.stem}-epoch{epoch}.onnx"))
-        write(paths[-1], exported(network, inputs, {**metadata, **told}))
+        write(paths[-1], exported(network, inputs, {**metadata, **own}))
     write(target, final)  # last, so that where it is, the others are
     return tuple(paths), reached
 
@@ -345,9 +345,9 @@ def _checked(data: Dataset) -> Dataset:
     if not data.has_labels:
         raise DataError(f"data {data.spec} has no labels to learn; give data with labels")
     if len(data.inputs) != 1 or data.inputs[0].dtype != "float32":
-        found = ", ".join(f"{column.name} ({column.dtype})" for column in data.inputs)
+        columns = ", ".join(f"{column.name} ({column.dtype})" for column in data.inputs)
         raise DataError(
-            f"data {data.spec} has {found}; training takes one float32 input, so give such data"
+            f"data {data.spec} has {columns}; training takes one float32 input, so give such data"
         )
     return data
 
@@ -356,8 +356,8 @@ def _shape(parts: Sequence[Dataset]) -> tuple[int, ...]:
     """Return the shape of an example, the same in all parts."""
     shapes = {part.inputs[0].shape: part.spec for part in parts}
     if len(shapes) > 1:
-        found = " and ".join(f"{spec} has {shape}" for shape, spec in shapes.items())
-        raise DataError(f"all data must have the same shape, but {found}")
+        text = " and ".join(f"{spec} has {shape}" for shape, spec in shapes.items())
+        raise DataError(f"all data must have the same shape, but {text}")
     return tuple(size or 0 for size in parts[0].inputs[0].shape)
 
 
