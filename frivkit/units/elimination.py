@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from frivkit.graph.layout import NO_GROUP
 from frivkit.units.masks import keep_mask
+from frivkit.units.moments import Float64Array
 
-Array = NDArray[np.float64]
 RIDGE = 1e-6
 """Share of the mean variance that is added to each variance: the rounding of float32 sums."""
 SHRINK = 0.75
@@ -35,7 +35,7 @@ class Elimination:
     """
 
     order: NDArray[np.int64]
-    errors: Array
+    errors: Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,14 +51,14 @@ class Term:
         weight: Factor on the squared error.
     """
 
-    covariance: Array
-    consumer: Array | None
+    covariance: Float64Array
+    consumer: Float64Array | None
     groups: NDArray[np.intp]
     weight: float = 1.0
 
 
 def eliminate(
-    covariance: Array, consumer: Array | None = None, ridge: float = RIDGE
+    covariance: Float64Array, consumer: Float64Array | None = None, ridge: float = RIDGE
 ) -> Elimination:
     """Return the order in which backward elimination removes the units of one layer.
 
@@ -107,7 +107,9 @@ def eliminate_together(terms: Sequence[Term], ridge: float = RIDGE) -> Eliminati
     return Elimination(np.array(order, np.int64), np.array(errors))
 
 
-def errors_along(terms: Sequence[Term], order: NDArray[np.int64], ridge: float = RIDGE) -> Array:
+def errors_along(
+    terms: Sequence[Term], order: NDArray[np.int64], ridge: float = RIDGE
+) -> Float64Array:
     """Return the least-squares error after each group of any order has been removed.
 
     So orders from different rankings are compared by one measure.
@@ -141,18 +143,18 @@ def errors_along(terms: Sequence[Term], order: NDArray[np.int64], ridge: float =
         cross = _cross_covariance(term)[by]
         added = solve_triangular(root, cross, lower=True, check_finite=False)
         np.add.at(costs, removal[by][removed], term.weight * (added[removed] ** 2).sum(axis=1))
-    errors: Array = np.cumsum(costs)
+    errors: Float64Array = np.cumsum(costs)
     return errors
 
 
-def _regular(term: Term, ridge: float) -> Array:
+def _regular(term: Term, ridge: float) -> Float64Array:
     """Return the covariance with a ridge added to its diagonal."""
     floor = ridge * float(term.covariance.diagonal().mean()) or 1.0  # nothing varies
-    regular: Array = term.covariance + floor * np.eye(len(term.covariance))
+    regular: Float64Array = term.covariance + floor * np.eye(len(term.covariance))
     return regular
 
 
-def _cross_covariance(term: Term) -> Array:
+def _cross_covariance(term: Term) -> Float64Array:
     """Return the covariance of the units with the outputs, shape (units, outputs)."""
     return term.covariance if term.consumer is None else term.covariance @ term.consumer
 
@@ -167,7 +169,7 @@ class _TermState:
         self._groups, self._weight = term.groups.copy(), term.weight
         self._remaining = np.ones(units, np.bool_)
 
-    def add_costs(self, costs: Array) -> None:
+    def add_costs(self, costs: Float64Array) -> None:
         """Add the cost of removing each group; a group of several units costs their sum."""
         free = self._groups != NO_GROUP
         squares = np.einsum("ij,ij->i", self._fitted, self._fitted)
@@ -211,13 +213,13 @@ class LinearReconstruction:
         unexplained: The variance of each unit that is not explained, shape (units,).
     """
 
-    matrix: Array
-    bias: Array
-    unexplained: Array
+    matrix: Float64Array
+    bias: Float64Array
+    unexplained: Float64Array
 
 
 def reconstruct(
-    mean: Array, covariance: Array, keep: NDArray[np.bool_], ridge: float = RIDGE
+    mean: Float64Array, covariance: Float64Array, keep: NDArray[np.bool_], ridge: float = RIDGE
 ) -> LinearReconstruction:
     """Return the least-squares reconstruction of the removed units from the kept ones.
 
@@ -252,7 +254,7 @@ def reconstruct(
 
 
 def largest_removable(
-    mean: Array, covariance: Array, elimination: Elimination, tolerance: float
+    mean: Float64Array, covariance: Float64Array, elimination: Elimination, tolerance: float
 ) -> NDArray[np.bool_]:
     """Return the fewest units that leave at most a share of the layer's variance unexplained.
 

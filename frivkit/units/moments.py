@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from frivkit.cache import Entry, Writer
 
-Array = NDArray[np.float64]
+Float64Array = NDArray[np.float64]
 NEGLIGIBLE = 1e-9
 """Share of the second moment about the shift below which a variance counts as rounding error.
 
@@ -33,12 +33,12 @@ class Moments:
     """
 
     count: int
-    shift: Array
-    total: Array
-    gram: Array
+    shift: Float64Array
+    total: Float64Array
+    gram: Float64Array
 
     @classmethod
-    def of(cls, rows: NDArray[np.floating], shift: Array | None = None) -> "Moments":
+    def of(cls, rows: NDArray[np.floating], shift: Float64Array | None = None) -> "Moments":
         """Return the moments of a matrix.
 
         Args:
@@ -66,26 +66,26 @@ class Moments:
         return bool(np.isfinite(self.total).all() and np.isfinite(self.gram).all())
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float64Array:
         """The mean of each unit, shape (units,)."""
-        mean: Array = self.shift + self.total / self.count
+        mean: Float64Array = self.shift + self.total / self.count
         return mean
 
     @property
-    def covariance(self) -> Array:
+    def covariance(self) -> Float64Array:
         """The population covariance (divided by the count), shape (units, units).
 
         Exactly symmetric; a variance that rounding made negative is 0.
         """
         offset = self.total / self.count
-        covariance: Array = self.gram / self.count
+        covariance: Float64Array = self.gram / self.count
         covariance -= np.outer(offset, offset)
         covariance = (covariance + covariance.T) / 2
         np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
         return covariance
 
     @property
-    def variance(self) -> Array:
+    def variance(self) -> Float64Array:
         """The population variance of each unit, exactly 0 for one that never changes.
 
         Shape (units,).
@@ -108,7 +108,7 @@ class Moments:
                 self.gram + moved.gram,
             )
 
-    def about(self, shift: Array) -> "Moments":
+    def about(self, shift: Float64Array) -> "Moments":
         """Return the same moments about another shift (Chan, Golub and LeVeque 1983)."""
         step = self.shift - shift
         with np.errstate(over="ignore", invalid="ignore"):  # seen in ``finite``
@@ -138,11 +138,11 @@ class RunningVariance:
     """
 
     count: int = 0
-    shift: Array = field(default_factory=lambda: np.zeros(0))
-    total: Array = field(default_factory=lambda: np.zeros(0))
-    squares: Array = field(default_factory=lambda: np.zeros(0))
+    shift: Float64Array = field(default_factory=lambda: np.zeros(0))
+    total: Float64Array = field(default_factory=lambda: np.zeros(0))
+    squares: Float64Array = field(default_factory=lambda: np.zeros(0))
 
-    def add(self, rows: NDArray[np.floating]) -> Array:
+    def add(self, rows: NDArray[np.floating]) -> Float64Array:
         """Add rows, and return them shifted, for further sums about the same shift.
 
         Args:
@@ -154,20 +154,20 @@ class RunningVariance:
         if not self.count:
             self.shift = rows.mean(axis=0, dtype=np.float64)
             self.total, self.squares = np.zeros_like(self.shift), np.zeros_like(self.shift)
-        shifted: Array = rows - self.shift
+        shifted: Float64Array = rows - self.shift
         self.count += len(rows)
         self.total += shifted.sum(axis=0)
         self.squares += np.einsum("ij,ij->j", shifted, shifted)
         return shifted
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float64Array:
         """The mean of each unit, shape (units,)."""
-        mean: Array = self.shift + self.total / self.count
+        mean: Float64Array = self.shift + self.total / self.count
         return mean
 
     @property
-    def variance(self) -> Array:
+    def variance(self) -> Float64Array:
         """The population variance of each unit, exactly 0 for one that never changes.
 
         Shape (units,).
@@ -175,7 +175,7 @@ class RunningVariance:
         return without_rounding(self.squares / self.count, self.total / self.count)
 
 
-def without_rounding(second: Array, offset: Array) -> Array:
+def without_rounding(second: Float64Array, offset: Float64Array) -> Float64Array:
     """Return variances, with rounding errors of constant units set to 0.
 
     Args:

@@ -14,7 +14,7 @@ import numpy as np
 from frivkit.data import Array, open_data
 from frivkit.errors import DataError, ModelError
 from frivkit.graph.model import Model, digest
-from frivkit.graph.onnx_io.input_shape import AskedShape, parse_input_shapes
+from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
 from frivkit.graph.onnx_io.load import detach, read
 from frivkit_torchscript.child import ConversionJob, convert_in_process
 from frivkit_torchscript.kinds import Kind, kind_of
@@ -79,7 +79,7 @@ def _examples(path: Path, kind: Kind, options: Mapping[str, str]) -> tuple[list[
         raise DataError(f"{error}; or give --input-shape") from error
 
 
-def _random_examples(shape: AskedShape, count: int) -> Array:
+def _random_examples(shape: InputShape, count: int) -> Array:
     """Return random numbers: normal ones, or 0 and 1 for integers, valid for any embedding."""
     sizes, dtype = (count, *shape.sizes[1:]), np.dtype(shape.dtype or "float32")
     if prod(sizes) > LARGEST_NOISE:
