@@ -236,7 +236,7 @@ def _check_record(
         rules.require(reached is None, "record", reason)
     rules.json(dict(record.recipe), "the recipe")
     shapes = {name: tuple(value.shape) for name, value in start.state_dict().items()}
-    for epoch, state in record.kept.items():
+    for epoch, state in record.last_epochs.items():
         rules.require(1 <= epoch <= epochs, "record", f"kept weights of epoch {epoch} of {epochs}")
         same = {name: tuple(value.shape) for name, value in state.items()} == shapes
         rules.require(same, "record", f"the kept weights of epoch {epoch} do not fit the network")
