@@ -50,7 +50,7 @@ def command(
 
     What is interrupted goes on with the next run.  Plain h5py reads the file.
     """
-    from frivkit.activations import write_activations
+    from frivkit.activation_files import write_activations
     from frivkit.cache import format_size
     from frivkit.errors import UsageError
 
@@ -87,6 +87,6 @@ def command(
     if written.there:
         common.say(f"{output} was there already; give --force to write it again")
     click.echo(
-        f"{output}: {written.layers} layers of {model.name} over {written.examples:,} examples of "
-        f"{written.spec}, {format_size(written.bytes)}"
+        f"{output}: {len(written.layers)} layers of {model.name} over {written.examples:,} "
+        f"examples of {written.spec}, {format_size(written.bytes)}"
     )

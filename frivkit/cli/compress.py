@@ -12,10 +12,16 @@ from frivkit.cli.shared import CommonOptions, check_places, model_options, write
 from frivkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from frivkit.compression.compress import Budget
+    from frivkit.compression.compress import Budget, Kind
 
 SHARE = click.FloatRange(0, 1, min_open=True)
-BUDGETS = ("--tolerance", "--agreement", "--macs", "--params", "--units-kept")
+BUDGETS: dict["Kind", str] = {
+    "tolerance": "--tolerance",
+    "agreement": "--agreement",
+    "macs": "--macs",
+    "params": "--params",
+    "units": "--units-kept",
+}
 
 
 @click.command("compress")
@@ -163,7 +169,7 @@ def _budget(
             "params": params,
             "units": units,
         },
-        dict(BUDGETS),
+        BUDGETS,
     )
 
 

@@ -23,8 +23,10 @@ def command(
 
     clock = Clock.start()
     check_places(json_to, model=model)
-    found, site_map = inspect_model(common.request(model, common.progress(), joined=joined))
-    document = inspection_document(found, site_map, clock, common.output_name)
+    request = common.request(model, common.progress(), joined=joined)
+    found, site_map = inspect_model(request)
+    labels = request.execution.labels
+    document = inspection_document(found, site_map, clock, request.output, labels)
     if json_to:
         write_json(document, json_to)
     if json_to != "-":

@@ -10,7 +10,7 @@ from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import find_groups
 from frivkit.graph.sites.producers import Skip
 from frivkit.graph.sites.site_map import SiteMap
-from frivkit.runtime.labels import are_labels, threshold_of
+from frivkit.runtime.labels import LabelOptions, are_labels, threshold_of
 
 NO_RULE = "no rule for operator "
 
@@ -21,17 +21,20 @@ def held_layers(model: Model, site_map: SiteMap) -> dict[str, str | None]:
     return {site.name: groups.reason(site.name) for site in site_map.sites}
 
 
-def advice(model: Model, site_map: SiteMap, output: str) -> list[str]:
+def advice(
+    model: Model, site_map: SiteMap, output: str, labels: LabelOptions | None = None
+) -> list[str]:
     """Say, in one line each, what to know and what to do.
 
     Args:
         model: The model, as it was inspected.
         site_map: What was found in it.
         output: The output whose labels are compared.
+        labels: How they are read; None takes the defaults.
     """
     return [
         *_on_reading(model),
-        *_on_labels(model.graph, output),
+        *_on_labels(model.graph, output, labels or LabelOptions()),
         *_on_what_is_skipped(site_map.skipped),
         *_on_what_ends(site_map),
     ]
@@ -48,7 +51,7 @@ def _on_reading(model: Model) -> Iterator[str]:
         yield "the file names no data: give real inputs by --data, or noise stands in for them"
 
 
-def _on_labels(graph: ir.Graph, output: str) -> Iterator[str]:
+def _on_labels(graph: ir.Graph, output: str, labels: LabelOptions) -> Iterator[str]:
     value = next(each for each in graph.outputs if each.name == output)
     others = len(graph.outputs) - 1
     if others:
@@ -56,15 +59,23 @@ def _on_labels(graph: ir.Graph, output: str) -> Iterator[str]:
             f"labels are read from the first of {others + 1} outputs, {output!r}: another one by "
             "--output-name"
         )
+    if labels.tolerance is not None:
+        yield (
+            f"the output holds numbers: an example counts as changed if one moves by more than "
+            f"{labels.tolerance:g} of its spread"
+        )
+        return
     shape = shape_of(value)
     if shape is None or (value.dtype is not None and are_labels(value.dtype.numpy())):
         return
-    if len(shape) > 2 and shape[1] != 1:
-        places = [size for size in shape[2:] if size is not None]
-        count = str(prod(places)) if len(places) == len(shape) - 2 else "several"
+    axis = labels.axis % len(shape) if -len(shape) < labels.axis < len(shape) else 1
+    if len(shape) > 2 and shape[axis] != 1:
+        others_ = [size for at, size in enumerate(shape) if at not in (0, axis)]
+        positions = [size for size in others_ if size is not None]
+        count = str(prod(positions)) if len(positions) == len(others_) else "several"
         yield (
-            f"an example has {count} labels: the largest of {shape[1] or 'the'} entries along axis "
-            "1 at each position; classes on another axis by --label-axis"
+            f"an example has {count} labels: the largest of {shape[axis] or 'the'} entries along "
+            f"axis {axis} at each position; classes on another axis by --label-axis"
         )
     elif len(shape) < 2 or shape[1] == 1:
         limit = threshold_of(graph, output)

@@ -161,7 +161,8 @@ def _skipped(found: Compression) -> list[dict[str, str]]:
 def _warnings(found: Compression, request: Request) -> list[str]:
     """Return the warnings, each once, and say so where noise stood in for data by name."""
     data = found.calibration.run.data
-    named = request.data is not None or found.calibration.model.metadata.get("frivkit.data")
+    own = "frivkit.data" in found.calibration.model.metadata
+    named = request.data is not None or own
     noise = [
         f"the calibration examples are noise ({data.description}): what can leave "
         "without harm to noise may be what real inputs need; give real ones by --data"

@@ -14,6 +14,7 @@ from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Analysis
 from frivkit.provenance import Clock, provenance
 from frivkit.report.advice import advice, held_layers
+from frivkit.runtime.labels import LabelOptions
 
 
 def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
@@ -47,7 +48,11 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
 
 
 def inspection_document(
-    model: Model, site_map: SiteMap, clock: Clock, output: str | None = None
+    model: Model,
+    site_map: SiteMap,
+    clock: Clock,
+    output: str | None = None,
+    labels: LabelOptions | None = None,
 ) -> dict[str, Any]:
     """Return the document ``frivkit.inspection/1``.
 
@@ -56,6 +61,7 @@ def inspection_document(
         site_map: What was found in it.
         clock: When that began.
         output: The output whose labels are compared; None takes the first.
+        labels: How they are read; None takes the defaults.
     """
     held = held_layers(model, site_map)
     return {
@@ -98,7 +104,7 @@ def inspection_document(
             for coupling in site_map.couplings
         ],
         "skipped": _skipped(site_map),
-        "advice": advice(model, site_map, model.output(output)),
+        "advice": advice(model, site_map, model.output(output), labels),
         "provenance": _provenance(clock, 0),
     }
 

@@ -92,7 +92,8 @@ def model_facts(document: Mapping[str, Any]) -> Facts:
     model, sites = document["model"], document["sites"]
     facts = [("format", model["format"]), ("parameters", grouped(model["parameters"]))]
     if "trainable_parameters" in model:
-        facts.append(("of them trainable", grouped(model["trainable_parameters"])))
+        # More than the file holds if a batch norm was merged into its convolution.
+        facts.append(("parameters in training", grouped(model["trainable_parameters"])))
     studied = document["provenance"].get("layers", sites)
     layers = grouped(len(sites))
     if len(studied) < len(sites):

@@ -235,7 +235,7 @@ class TestContent:
         assert facts["command"] == "frivkit analyze nets/small.onnx"
         assert facts["packages"] == "numpy 2.4.6"
         assert facts["model's sha256"] == "a" * 64
-        assert "of them trainable" not in facts
+        assert "parameters in training" not in facts
 
     def test_facts_say_what_only_some_documents_know(self):
         found = documents.small()
@@ -247,7 +247,7 @@ class TestContent:
         facts = dict(
             zip([e.text for e in page.all("dt")], [e.text for e in page.all("dd")], strict=True)
         )
-        assert facts["of them trainable"] == "77"
+        assert facts["parameters in training"] == "77"
         assert facts["multiply-accumulates an example"] == "unknown"
         assert facts["accuracy of the network"] == "unknown"
         assert facts["layers with units"] == "3, 1 of them under study"

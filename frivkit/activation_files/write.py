@@ -11,8 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from frivkit.activations.file import Part, is_sound, read_key, sync
-from frivkit.activations.plan import key_of, layer_path, plan_of
+from frivkit.activation_files.file import Part, is_sound, read_key, sync
+from frivkit.activation_files.plan import key_of, layer_path, plan_of
 from frivkit.cache import format_size
 from frivkit.data import Batch
 from frivkit.errors import FrivkitError, ModelError, UsageError
@@ -36,7 +36,7 @@ class Written:
 
     Attributes:
         path: The file.
-        layers: The number of layers in it.
+        layers: The paths of its layers' arrays, by layer, in the order of the network.
         examples: The number of examples behind it.
         bytes: The size of the file.
         spec: The data, in canonical form.
@@ -44,7 +44,7 @@ class Written:
     """
 
     path: Path
-    layers: int
+    layers: Mapping[str, str]
     examples: int
     bytes: int
     spec: str
@@ -96,7 +96,8 @@ def write_activations(
         elif read_key(_part(path)) == key:  # a kill came between the last two steps
             _part(path).unlink()
         size = path.stat().st_size
-    return Written(path, len(study.sites), study.examples, size, study.data.description, there)
+    layers = {site.layer: layer_path(site) for site in study.sites}
+    return Written(path, layers, study.examples, size, study.data.description, there)
 
 
 class _Job:

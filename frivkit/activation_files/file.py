@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.activations.plan import TYPE, VERSION, FileLayout, StoredArray
+from frivkit.activation_files.plan import TYPE, VERSION, FileLayout, StoredArray
 from frivkit.cache.entry import reason
 from frivkit.errors import FrivkitError
 
