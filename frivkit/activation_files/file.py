@@ -1,12 +1,11 @@
-"""The HDF5 file in the making.
+"""The HDF5 file while it is being written.
 
-All tables of the file are written when it is created, with room for every chunk.  From then on
-only numbers are written into places that exist, so that the file opens after a kill at any moment.
+All tables of the file are written when it is created, with space for every chunk.  After that only
+numbers are written into allocated space, so the file can be opened after a kill at any moment.
 """
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -15,35 +14,36 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.activation_files.plan import TYPE, VERSION, FileLayout, StoredArray
+from frivkit.activation_files.layout import TYPE, VERSION, FileLayout, StoredArray
 from frivkit.cache.entry import reason
 from frivkit.errors import FrivkitError
+from frivkit.files import sync
 
 DONE = "done"
-"""The array without axes that says how many examples are in the file."""
+"""The scalar that holds the number of examples in the file."""
 
 
 class Part:
-    """An activation file that is not finished.  Use it as a context manager.
+    """An unfinished activation file, a context manager.
 
     Args:
         path: The file.
-        create: What to lay out in a new file; None opens one that was created before.
-        compression: A filter for the chunks; such a file does not survive a kill.
+        create: The layout of a new file; None opens a file that was created before.
+        compression: A filter for the chunks; such a file cannot be resumed after a kill.
     """
 
     def __init__(
         self, path: Path, create: FileLayout | None, compression: str | None = None
     ) -> None:
         self._path = path
-        # Without a chunk cache, data meets the disk inside the call that writes it: a full disk is
-        # met there and not in close(), after which HDF5 2.0.0 crashes the process at its exit.
+        # Without a chunk cache, a full disk fails the call that writes the data.  With one, it
+        # fails close(), after which HDF5 2.0.0 crashes the process at its exit.
         mode = "r+" if create is None else "w"
-        with _clear(path):
+        with _disk_errors(path):
             self._file = h5py.File(path, mode, rdcc_nbytes=0, locking=False)
             try:
                 if create is not None:
-                    _lay_out(self._file, create, compression)
+                    _create_arrays(self._file, create, compression)
                     self._file.flush()
             except BaseException:
                 self._file.close()
@@ -51,23 +51,35 @@ class Part:
 
     @property
     def done(self) -> int:
-        """The number of examples that are surely in the file."""
+        """The number of examples whose data are on the disk."""
         return int(self._file[DONE][()])
 
     def write(self, name: str, start: int, rows: NDArray[Any]) -> None:
-        """Write rows of an array from row ``start`` on."""
-        with _clear(self._path):
+        """Write rows of an array from row ``start`` on.
+
+        Raises:
+            FrivkitError: the disk is full or fails.
+        """
+        with _disk_errors(self._path):
             self._file[name][start : start + len(rows)] = rows
 
     def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Read rows of an array."""
-        with _clear(self._path):
-            found: NDArray[Any] = self._file[name][start:stop]
-        return found
+        """Return rows ``start`` to ``stop`` - 1 of an array.
+
+        Raises:
+            FrivkitError: the disk fails.
+        """
+        with _disk_errors(self._path):
+            rows: NDArray[Any] = self._file[name][start:stop]
+        return rows
 
     def mark(self, done: int) -> None:
-        """Say that so many examples are in the file, once they are on the disk."""
-        with _clear(self._path):
+        """Record the number of finished examples, once their data are on the disk.
+
+        Raises:
+            FrivkitError: the disk is full or fails.
+        """
+        with _disk_errors(self._path):
             self._file.flush()
             sync(self._path)
             self._file[DONE][()] = done
@@ -75,7 +87,7 @@ class Part:
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
-        with _clear(self._path):
+        with _disk_errors(self._path):
             self._file.close()
 
     def __enter__(self) -> Self:
@@ -86,7 +98,7 @@ class Part:
 
 
 def read_key(path: Path) -> Mapping[str, Any] | None:
-    """Return the key in an activation file; None when the file is no such file of this version."""
+    """Return the key in an activation file; None if it is no activation file of this version."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             if (file.attrs["encoding-type"], file.attrs["encoding-version"]) != (TYPE, VERSION):
@@ -97,36 +109,31 @@ def read_key(path: Path) -> Mapping[str, Any] | None:
     return key if isinstance(key, dict) else None
 
 
-def is_sound(path: Path, plan: FileLayout) -> bool:
-    """Whether a file holds the plan's arrays, itself and in full size, and nothing beyond."""
+def has_layout(path: Path, layout: FileLayout) -> bool:
+    """Whether a file holds exactly the arrays of a layout, itself and in full size."""
     try:
         with h5py.File(path, "r", locking=False) as file:
-            found: dict[str, Any] = {}
-            file.visititems_links(found.__setitem__)
-            due = {array.name: array for array in plan.arrays}
-            folders = {str(parent) for name in due for parent in Path(name).parents} - {"."}
-            if set(found) != set(due) | folders | {DONE}:
+            links: dict[str, Any] = {}
+            file.visititems_links(links.__setitem__)
+            arrays = {array.name: array for array in layout.arrays}
+            folders = {str(parent) for name in arrays for parent in Path(name).parents} - {"."}
+            if set(links) != set(arrays) | folders | {DONE}:
                 return False
-            if not all(isinstance(link, h5py.HardLink) for link in found.values()):
+            if not all(isinstance(link, h5py.HardLink) for link in links.values()):
                 return False
-            whole = all(_fits(file[name], array) for name, array in due.items())
-            return whole and 0 <= int(file[DONE][()]) <= plan.examples
+            whole = all(_matches(file[name], array) for name, array in arrays.items())
+            return whole and 0 <= int(file[DONE][()]) <= layout.examples
     except Exception:  # as above
         return False
 
 
-def sync(path: Path) -> None:
-    """Wait until what was written to a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextlib.contextmanager
-def _clear(path: Path) -> Iterator[None]:
-    """Return in one line what of the disk failed; h5py raises several classes for it."""
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Turn failures of the disk into one line; h5py raises several classes for them.
+
+    Raises:
+        FrivkitError: the block failed.
+    """
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
@@ -136,31 +143,32 @@ def _clear(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _fits(found: Any, due: StoredArray) -> bool:
+def _matches(dataset: Any, array: StoredArray) -> bool:
     return (
-        isinstance(found, h5py.Dataset)
-        and (found.shape, found.dtype, found.chunks) == (due.shape, due.dtype, due.chunk)
-        and not (found.external or found.is_virtual or found.compression)
+        isinstance(dataset, h5py.Dataset)
+        and (dataset.shape, dataset.dtype, dataset.chunks)
+        == (array.shape, array.dtype, array.chunk)
+        and not (dataset.external or dataset.is_virtual or dataset.compression)
     )
 
 
-def _lay_out(file: Any, plan: FileLayout, compression: str | None) -> None:
-    head = {"encoding-type": TYPE, "encoding-version": VERSION, "key": plan.key_text}
-    file.attrs.update(head | dict(plan.about))
+def _create_arrays(file: Any, layout: FileLayout, compression: str | None) -> None:
+    head = {"encoding-type": TYPE, "encoding-version": VERSION, "key": layout.key_text}
+    file.attrs.update(head | dict(layout.about))
     file.create_dataset(DONE, data=np.int64(0))
-    for array in plan.arrays:
-        made = _created(file, array, compression)
-        made.attrs.update(array.attrs)
+    for array in layout.arrays:
+        dataset = _create_array(file, array, compression)
+        dataset.attrs.update(array.attrs)
         for axis, label in enumerate(array.labels):
-            made.dims[axis].label = label
+            dataset.dims[axis].label = label
         if array.values is not None:
-            made[...] = array.values
-            made.make_scale(array.name.rpartition("/")[2])
+            dataset[...] = array.values
+            dataset.make_scale(array.name.rpartition("/")[2])
         for scale in array.scales:
-            made.dims[0].attach_scale(file[scale])
+            dataset.dims[0].attach_scale(file[scale])
 
 
-def _created(file: Any, array: StoredArray, compression: str | None) -> Any:
+def _create_array(file: Any, array: StoredArray, compression: str | None) -> Any:
     if compression is not None:
         return file.create_dataset(
             array.name,

@@ -1,13 +1,13 @@
-"""The JSON documents.  Everything that is shown is shown from these.  See ``docs/json.md``."""
+"""The JSON documents, from which text and pages are made; see ``docs/json.md``."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
+from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.hooks.registry import installed
 from frivkit.measure.metric import Measurement
@@ -58,12 +58,12 @@ def inspection_document(
 
     Args:
         model: The model.
-        site_map: What was found in it.
-        clock: When that began.
+        site_map: Its layers.
+        clock: The start of the inspection.
         output: The output whose labels are compared; None takes the first.
         labels: How they are read; None takes the defaults.
     """
-    held = held_layers(model, site_map)
+    locked = held_layers(model, site_map)
     return {
         "schema": "frivkit.inspection/1",
         "model": _model(model)
@@ -81,8 +81,8 @@ def inspection_document(
             | {
                 "writers": list(site.producers),
                 "readers": list(site.consumers),
-                "not_followed": list(site.ends),
-                "held": held[site.name],
+                "not_followed": list(site.not_followed),
+                "held": locked[site.name],
                 "parameters": site_map.weights[site.name].parameters,
                 "macs": site_map.weights[site.name].macs,
             }
@@ -110,15 +110,15 @@ def inspection_document(
 
 
 def _model(model: Model) -> dict[str, Any]:
-    found = {
+    facts = {
         "path": str(model.path),
         "sha256": model.sha256,
         "format": model.format,
         "parameters": model.parameters,
-        "macs": macs(model.graph),
+        "macs": macs(model.graph, operators_of(model)),
     }
     trainable = model.metadata.get("frivkit.trainable_parameters", "")
-    return found | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})
+    return facts | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})
 
 
 def _sites(site_map: SiteMap) -> list[dict[str, Any]]:
@@ -159,14 +159,11 @@ def _known(interval: tuple[float, float]) -> bool:
 
 
 def _provenance(clock: Clock, seed: int) -> dict[str, Any]:
-    loaded: Iterable[tuple[str, str]] = (
-        (plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error
-    )
-    return provenance(clock, seed, loaded)
+    return provenance(clock, seed, installed().versions())
 
 
 def _finite(value: Any) -> Any:
-    """Return a value as JSON types only; NumPy numbers of third parties become Python's."""
+    """Return a value of JSON types only; NumPy numbers become Python's, infinities and NaN None."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float):

@@ -15,15 +15,13 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from frivkit.data import Array
 from frivkit.errors import FrivkitError, ModelError
+from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 from frivkit.runtime.session import Device, Session
 from frivkit.torch_io.export import TOLERANCE
 from frivkit.torch_io.network import Network, output_names, reason_of
 
 SIZES = (2, 3)
 """Batch sizes of the comparison, for networks that take any batch size."""
-
-LARGEST_INLINE = 1_800_000_000
-"""Bytes of weights above which they are written to a separate file; protobuf ends at 2 GiB."""
 
 Result = TypeVar("Result")
 

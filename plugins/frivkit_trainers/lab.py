@@ -79,6 +79,7 @@ def lab(  # noqa: PLR0917  # the arguments of every trainer
     if done.choice.weights:
         network.load_state_dict(done.choice.weights)
     network.to("cpu")
+    network.eval()
     return _record(network, validation, run, done)
 
 

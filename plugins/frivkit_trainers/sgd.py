@@ -102,6 +102,7 @@ def sgd(  # noqa: PLR0917  # the arguments of every trainer
     progress.finish()
     if best_weights:
         network.load_state_dict(best_weights)
+    network.eval()
     return TrainingRecord(options.epochs, tuple(losses), best, asdict(options))
 
 

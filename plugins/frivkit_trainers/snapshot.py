@@ -13,7 +13,7 @@ from torch import nn
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.experiments.train import TrainingError
-from frivkit.torch_io.export import check_writable, write
+from frivkit.files import check_writable, write_file
 from frivkit_trainers.best_epoch import BestEpoch, Weights
 from frivkit_trainers.loaders import Batches
 from frivkit_trainers.settings import LabOptions
@@ -86,7 +86,7 @@ class Snapshot:
         }
         content = io.BytesIO()
         torch.save(state, content)
-        write(self.folder / NAME, content.getvalue())
+        write_file(self.folder / NAME, content.getvalue(), ModelError)
 
     def load(self) -> TrainingState:
         """Restore the saved state; without one, make the folder for it.
@@ -102,7 +102,7 @@ class Snapshot:
             raise ModelError(
                 f"no folder {self.folder} can be made ({error.strerror}); give another checkpoint"
             ) from error
-        check_writable(path)
+        check_writable(path, ModelError)
         if not path.exists():
             return TrainingState()
         try:

@@ -328,7 +328,7 @@ def attempt(path, kill_at):
                 return result
             return wrapped
         for owner, name in [(Part, "write"), (Part, "mark"), (Part, "close"), (Path, "replace"),
-                            (Path, "unlink"), (writing, "sync"), (os, "fsync")]:
+                            (Path, "unlink"), (writing, "put_in_place"), (os, "fsync")]:
             setattr(owner, name, deadly(getattr(owner, name)))
         writing.write_activations(request, path, compress=compress)
         os._exit(0)
@@ -577,7 +577,7 @@ def test_examples_of_the_page_run(folder, capsys):
 def test_page_names_every_option_and_attribute(folder):
     page = (ROOT / "docs/activations.md").read_text()
     from frivkit.cli.activations import command
-    from frivkit.cli.shared import _OPTIONS
+    from frivkit.cli.options import _OPTIONS
 
     shared = len(_OPTIONS)
     for option in command.params[1:-shared]:
