@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.experiments.results import replace_file
+from frivkit.files import replace_file
 
 ENCODING = {"encoding-type": "frivkit-sweep-arrays", "encoding-version": "1.0.0"}
 

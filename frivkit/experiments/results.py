@@ -12,6 +12,7 @@ from pathlib import Path
 
 from frivkit.errors import DataError
 from frivkit.experiments.jobs import Row
+from frivkit.files import replace_file
 
 
 class Results:
@@ -82,20 +83,6 @@ class Results:
 
     def _rewrite(self) -> None:
         replace_file(self.path, _text(self.rows))
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _text(rows: Iterable[Row]) -> bytes:

@@ -12,8 +12,9 @@ from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.arrays import write_arrays
 from frivkit.experiments.jobs import Row, SweepPlan
 from frivkit.experiments.progress_table import ProgressTable
-from frivkit.experiments.results import Results, replace_file
+from frivkit.experiments.results import Results
 from frivkit.experiments.workers import WorkerPool
+from frivkit.files import replace_file
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 

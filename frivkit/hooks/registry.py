@@ -19,7 +19,7 @@ from typing import Any
 
 import pluggy
 
-from frivkit.errors import PluginError, UsageError, unknown_name
+from frivkit.errors import PluginError, UsageError, one_line, unknown_name
 from frivkit.hooks import specs as hookspecs
 from frivkit.hooks.specs import GROUP, Offer
 from frivkit.hooks.targets import fault
@@ -84,7 +84,7 @@ class Registry:
             if self._manager.has_plugin(entry.name):
                 # A misspelt hook that stayed registered would fail every later plugin, too.
                 self._manager.unregister(name=entry.name)
-            return Plugin(entry.name, distribution, version, error=_one_line(error))
+            return Plugin(entry.name, distribution, version, error=one_line(error, named=True))
         made = {hook: some for hook, some in offers.items() if some}
         return Plugin(entry.name, distribution, version, made)
 
@@ -142,7 +142,8 @@ class Registry:
             raise
         except BaseException as error:  # as above: importing runs code that is not ours
             raise PluginError(
-                f"{_kind(hook)} {name!r} cannot be loaded from {offer.target}: {_one_line(error)}; "
+                f"{_kind(hook)} {name!r} cannot be loaded from {offer.target}: "
+                f"{one_line(error, named=True)}; "
                 f"reinstall or remove {plugin.distribution} {plugin.version}"
             ) from error
         wrong = fault(hook, target)
@@ -185,10 +186,6 @@ def _check(offer: object, hook: str, taken: set[str]) -> None:
 
 def _kind(hook: str) -> str:
     return "basis" if hook == "bases" else hook.removesuffix("s").replace("_", " ")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _distribution(entry: EntryPoint) -> tuple[str, str]:

@@ -15,15 +15,13 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from frivkit.data import Array
 from frivkit.errors import FrivkitError, ModelError
+from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 from frivkit.runtime.session import Device, Session
 from frivkit.torch_io.export import TOLERANCE
 from frivkit.torch_io.network import Network, output_names, reason_of
 
 SIZES = (2, 3)
 """Batch sizes at which the two are compared where any will do."""
-
-LARGEST_INLINE = 1_800_000_000
-"""Bytes of weights above which they go to a file of their own (protobuf ends at 2 GiB)."""
 
 Made = TypeVar("Made")
 

@@ -1,12 +1,10 @@
 """Write a torch network as an ONNX file that is known to compute the same."""
 
-import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -14,6 +12,7 @@ import onnx_ir as ir
 
 from frivkit.data import Array
 from frivkit.errors import FrivkitError, ModelError
+from frivkit.graph.onnx_io.limits import LARGEST_FILE
 from frivkit.runtime.session import Device, Session
 
 if TYPE_CHECKING:  # torch takes a second to import, and importing this module needs none
@@ -21,9 +20,6 @@ if TYPE_CHECKING:  # torch takes a second to import, and importing this module n
 
 OPSET = 17
 """The newest at which torch's tracing exporter names nodes by the path of their module."""
-
-LARGEST = 2**31 - 2**20
-"""Bytes of weights that fit into one ONNX file, whose format ends at 2 GiB."""
 
 TOLERANCE = 1e-5
 """How far ONNX Runtime's outputs may be from torch's, as a share of the largest (at least 1)."""
@@ -63,10 +59,10 @@ def exported(network: "nn.Module", inputs: Array, metadata: Mapping[str, str]) -
             ONNX, or gives other outputs in ONNX Runtime.
     """
     size = sum(weight.numel() * weight.element_size() for weight in network.state_dict().values())
-    if size > LARGEST:
+    if size > LARGEST_FILE:
         raise ModelError(
-            f"the network has {size} bytes of weights, but an ONNX file holds at most {LARGEST}; "
-            "make it narrower"
+            f"the network has {size} bytes of weights, but an ONNX file holds at most "
+            f"{LARGEST_FILE}; make it narrower"
         )
     expected = outputs(network, inputs)
     try:
@@ -88,47 +84,6 @@ def exported(network: "nn.Module", inputs: Array, metadata: Mapping[str, str]) -
             f"{error_bound:.2g}; it is not written"
         )
     return content
-
-
-def check_writable(path: Path) -> None:
-    """Make sure, before any work, that a file can be written at ``path``.
-
-    Raises:
-        ModelError: it cannot.
-    """
-    with _temporary(path):
-        if path.is_dir():
-            raise ModelError(f"cannot write {path}: it is a folder; give a file name")
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file that is at ``path`` whole or not at all; one that was there stays until then.
-
-    Raises:
-        ModelError: it cannot be written.
-    """
-    with _temporary(path) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        Path(file.name).replace(path)
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file beside ``path`` that is gone afterwards, unless it was renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-    except OSError as error:
-        raise ModelError(
-            f"cannot write {path}: {error.strerror}; give a place that can be written"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _traced(network: "nn.Module", inputs: Array) -> bytes:

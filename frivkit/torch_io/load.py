@@ -59,8 +59,8 @@ def load(module: "nn.Module | ExportedProgram", example: Example | None = None) 
         title = scripted if isinstance(scripted, str) else type(module).__name__
     else:
         raise ModelError(
-            f"a {type(module).__name__} cannot be opened as a model: give a torch.nn.Module, "
-            "a ScriptModule, an ExportedProgram, or the path of a file"
+            f"an object of type {type(module).__name__} cannot be opened as a model: give the path "
+            "of a file, an onnx.ModelProto, a torch.nn.Module or an ExportedProgram"
         )
     try:
         network, examples = _opened(module, example)

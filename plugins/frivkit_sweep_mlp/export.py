@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from frivkit.torch_io.export import exported, write
+from frivkit.errors import ModelError
+from frivkit.files import write_file
+from frivkit.torch_io.export import exported
 from frivkit_sweep_mlp.data import Data
 from frivkit_sweep_mlp.measures import LAYER
 from frivkit_sweep_mlp.stack import Networks
@@ -33,4 +35,4 @@ def write_net(networks: Networks, net: int, data: Data, path: Path) -> None:
         for parameter, weight in zip(network.parameters(), weights, strict=True):
             parameter.copy_(weight)
     examples = np.ascontiguousarray(data.parts["test"].inputs[:64, :-1].numpy())
-    write(path, exported(network, examples, {}))
+    write_file(path, exported(network, examples, {}), ModelError)

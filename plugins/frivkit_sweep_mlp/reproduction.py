@@ -16,7 +16,7 @@ from typing import Any
 from frivkit.errors import DataError
 from frivkit.experiments.gain import WidthCurve as Shares
 from frivkit.experiments.gain import gain
-from frivkit.experiments.results import replace_file
+from frivkit.files import replace_file
 
 BEGIN, END = "<!-- made from data: begin -->", "<!-- made from data: end -->"
 WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)

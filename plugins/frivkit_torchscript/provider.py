@@ -14,7 +14,7 @@ import numpy as np
 from frivkit.data import Array, open_data
 from frivkit.errors import DataError, ModelError
 from frivkit.graph.model import Model, digest
-from frivkit.graph.onnx_io.input_shape import AskedShape, parse_input_shapes
+from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
 from frivkit.graph.onnx_io.load import detach, read
 from frivkit_torchscript.child import Job, convert_apart
 from frivkit_torchscript.kinds import Kind, kind_of
@@ -79,7 +79,7 @@ def _examples(path: Path, kind: Kind, options: Mapping[str, str]) -> tuple[list[
         raise DataError(f"{error}; or give --input-shape") from error
 
 
-def _drawn(asked: AskedShape, count: int) -> Array:
+def _drawn(asked: InputShape, count: int) -> Array:
     """Draw normal numbers, and of whole ones 0 and 1, which any table of embeddings has."""
     shape, dtype = (count, *asked.sizes[1:]), np.dtype(asked.dtype or "float32")
     if prod(shape) > LARGEST_NOISE:

@@ -13,7 +13,7 @@ from torch import nn
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.experiments.train import TrainingError
-from frivkit.torch_io.export import check_writable, write
+from frivkit.files import check_writable, write_file
 from frivkit_trainers.choosing import Choice, Weights
 from frivkit_trainers.loaders import Batches
 from frivkit_trainers.settings import LabOptions
@@ -80,7 +80,7 @@ class Snapshot:
         }
         content = io.BytesIO()
         torch.save(state, content)
-        write(self.folder / NAME, content.getvalue())
+        write_file(self.folder / NAME, content.getvalue(), ModelError)
 
     def load(self) -> Progressed:
         """Restore the state that was saved, if one was; else make the folder for it.
@@ -96,7 +96,7 @@ class Snapshot:
             raise ModelError(
                 f"no folder {self.folder} can be made ({error.strerror}); give another checkpoint"
             ) from error
-        check_writable(path)
+        check_writable(path, ModelError)
         if not path.exists():
             return Progressed()
         try:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from frivkit.errors import DataError, ModelError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.study import Study
-from frivkit.runtime.memory import batch_size
+from frivkit.runtime.memory import batch_size, plan_passes
 from frivkit.units.selector import UnitSelector
 
 Array = NDArray[np.float64]
@@ -170,24 +170,26 @@ def _summed(
 
 
 def _passes(study: Study, selector: UnitSelector, classes: int) -> list[list[Site]]:
-    """Share sites out, in order, among passes whose sums fit into half the memory."""
-    passes: list[list[Site]] = []
-    left = 0
+    """Distribute sites, in order, among passes whose sums fit into half the memory."""
+    room = study.memory // 2
+
+    def half(site: Site) -> int:  # bytes of the sums over one half of the examples
+        return 8 * classes * selector.count(site)
+
     for site in study.sites:
-        units = selector.count(site)
-        size = 8 * classes * units  # of one half of the examples
-        if (2 + WORKING) * size > study.memory // 2:
+        needed = (2 + WORKING) * half(site)
+        if needed > room:
             raise ModelError(
-                f"layer {site.layer} has {units} units, whose sums over {classes} classes take "
-                f"{2.0 * (2 + WORKING) * size:.2e} bytes of --memory: give a larger --memory, "
+                f"layer {site.layer} has {selector.count(site)} units, whose sums over {classes} "
+                f"classes take {2.0 * needed:.2e} bytes of --memory: give a larger --memory, "
                 "other layers with --layer, or --units map"
             )
-        if not passes or (2 + WORKING) * size > left:
-            passes.append([])
-            left = study.memory // 2
-        passes[-1].append(site)
-        left -= 2 * size
-    return passes
+    return plan_passes(
+        study.sites,
+        room,
+        held=lambda site: 2 * half(site),
+        needed=lambda site: (2 + WORKING) * half(site),
+    )
 
 
 def _batch(study: Study, selector: UnitSelector, sites: Sequence[Site]) -> int | None:

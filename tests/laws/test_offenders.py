@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from frivkit.errors import DataError
-from frivkit.graph.instrument.perturb import masked, perturbed_whole
+from frivkit.graph.instrument.perturb import insert_mask, perturbed_whole
 from frivkit.hooks.options import NoOptions
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
@@ -262,7 +262,7 @@ class TestOnesMask:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def doubled(build, value, site):
-            product, added = masked(build, value, site)
+            product, added = insert_mask(build, value, site)
             return build.add("Add", product, product), added
 
         def whole(model, sites, output):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from frivkit_compressors.prunable import prunable
 
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.data import open_data
@@ -12,7 +13,6 @@ from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import LabelOptions
-from frivkit_compressors.prunable import prunable
 from frivkit_compressors.select import Select
 from tests.unit.test_compression import write_data, write_layers
 

@@ -205,11 +205,11 @@ class TestExample:
             )
             model = opened(proto, tmp_path / "m.onnx")
             (plain,) = find_sites(model).sites
-            assert (plain.consumers, len(plain.ends)) == ((), 1)
+            assert (plain.consumers, len(plain.not_followed)) == ((), 1)
             extended = replace(model, operators=example("operator_rules")["OPERATORS"])
             (site,) = find_sites(extended).sites
             assert site.consumers == consumers
-            assert ("over units" in " ".join(site.ends)) is (not consumers)
+            assert ("over units" in " ".join(site.not_followed)) is (not consumers)
 
     def test_source_gives_examples(self):
         from frivkit.data import Dataset, DataSpec
