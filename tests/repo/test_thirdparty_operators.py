@@ -31,18 +31,16 @@ TOKENS, WIDTH = 8, 6
 """Units in front of the running sum, and inputs of each token."""
 
 
-installed()  # the environment as it is, before the plugin can be found
-
-
 @pytest.fixture(scope="module")
 def plugin() -> Iterator[Plugin]:
     """Add the plugin to the registry, as if it were installed."""
+    registry = installed()  # the environment as it is, before the plugin can be found
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(PLUGIN)
         (distribution,) = distributions(path=[str(PLUGIN)])
         (added,) = Registry(distribution.entry_points).plugins
         assert added.error is None
-        patch.setattr(installed(), "plugins", [*installed().plugins, added])
+        patch.setattr(registry, "plugins", [*registry.plugins, added])
         yield added
 
 
