@@ -11,9 +11,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.errors import ModelError
-from frivkit.runtime.session import Device, Session
+from frivkit.runtime.session import Device, Feeds, Session
 
-Feeds = Mapping[str, NDArray[Any]]
 Shape = tuple[int, ...]
 
 BATCHES = (24, 25)
