@@ -14,6 +14,7 @@ from benchmarks.measuring.mask_job import request
 from frivkit.measure.pipeline import open_study
 from frivkit.measure.study import Study
 from frivkit.progress import Silent
+from frivkit.units.statistics import FLOAT32_ROUNDING, UNEXPLAINED, rank_at
 
 Array = NDArray[Any]
 Values = list[list[float]]
@@ -100,6 +101,6 @@ def relative_distance(values: Values, reference: Values) -> float:
     )
 
 
-def rank(values: Sequence[float]) -> int:
-    """Return the fewest components that explain at least 95 % of the variance, as in redundancy."""
-    return int((np.cumsum(values) < 0.95 * sum(values)).sum()) + 1
+def rank(values: Sequence[float]) -> int | None:
+    """Return the fewest components that leave at most 5 % of the variance, as redundancy counts."""
+    return rank_at(np.array(values), UNEXPLAINED, sum(values), FLOAT32_ROUNDING)

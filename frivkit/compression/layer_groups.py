@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.linear_consumers import (
-    Array,
     ConsumerInput,
     LinearConsumer,
     columns_by_unit,
@@ -18,6 +17,7 @@ from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.units.elimination import RIDGE, Term
+from frivkit.units.moments import Float64Array
 
 SCARCITY_RIDGE = 4e-3
 """Ridge of a ranking with as many units as rows, as a share of the mean variance of a unit.
@@ -48,11 +48,11 @@ class LayerGroup:
     groups: NDArray[np.intp]
     members: Mapping[str, NDArray[np.intp]]
     terms: tuple[Term, ...]
-    written: Array
+    written: Float64Array
     ridge: float
 
     @property
-    def covariance(self) -> Array:
+    def covariance(self) -> Float64Array:
         """The covariance of groups, shape (groups, groups): a sum over equally scaled consumers."""
         count = len(self.groups)
         total = np.zeros((count, count))
@@ -127,7 +127,7 @@ def find_layer_groups(
 
 def _units(
     linear_consumer: LinearConsumer, patch_moments: PatchMoments
-) -> tuple[NDArray[np.intp], Array, Array]:
+) -> tuple[NDArray[np.intp], Float64Array, Float64Array]:
     """Return the group of each unit, the covariance of units, and the weights on them.
 
     The covariance is the mean over the columns of a unit.  The weights are a square root of the
@@ -151,7 +151,7 @@ def _units(
     return group_ids, covariance, vectors * np.sqrt(np.maximum(values, 0.0))
 
 
-def _written(model: Model, pruning_graph: PruningGraph) -> Array:
+def _written(model: Model, pruning_graph: PruningGraph) -> Float64Array:
     """Return the sum of squares of the weights that produce each group, shape (groups,)."""
     total = np.zeros(pruning_graph.groups.count)
     for node in model.graph:

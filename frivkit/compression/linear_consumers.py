@@ -16,8 +16,7 @@ from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.site_map import SiteMap
-
-Array = NDArray[np.float64]
+from frivkit.units.moments import Float64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +76,12 @@ class LinearConsumer:
 
     consumer: Consumer
     source: ConsumerInput
-    matrix: Array
-    bias: Array
+    matrix: Float64Array
+    bias: Float64Array
     group_ids: NDArray[np.intp]
     output_groups: NDArray[np.intp]
     shape: tuple[int, ...]
-    output_scale: Array
+    output_scale: Float64Array
     error_tensor: str
     residual_input: str | None
     has_bias_freedom: bool
@@ -111,7 +110,7 @@ class LinearConsumer:
             shape=tuple(shape),
         )
 
-    def weight(self, matrix: Array, columns: NDArray[np.bool_]) -> NDArray[Any]:
+    def weight(self, matrix: Float64Array, columns: NDArray[np.bool_]) -> NDArray[Any]:
         """Return the weight in the layout of the narrowed node.
 
         Args:
@@ -242,7 +241,7 @@ def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
     return inner if not sizes and shape[consumer.axis - 1] % inner == 0 else 1
 
 
-def _bias(node: ir.Node, consumer: Consumer) -> Array | None:
+def _bias(node: ir.Node, consumer: Consumer) -> Float64Array | None:
     """Return a constant bias with one number for each output, None if there is none."""
     if consumer.bias is None:
         return None
@@ -263,7 +262,9 @@ def _computed_bias(node: ir.Node, consumer: Consumer) -> bool:
     return third is not None and consumer.bias is None
 
 
-def _error_tensor(node: ir.Node, outputs: int, batch: int | None) -> tuple[Array, str, str | None]:
+def _error_tensor(
+    node: ir.Node, outputs: int, batch: int | None
+) -> tuple[Float64Array, str, str | None]:
     """Follow outputs through scaling nodes to the sum that they are added to, if there is one.
 
     In a residual network an error matters relative to the whole residual stream, not relative to

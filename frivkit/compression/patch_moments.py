@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.linear_consumers import Array, ConsumerInput
+from frivkit.compression.linear_consumers import ConsumerInput
 from frivkit.data import Batch, Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
@@ -18,7 +18,7 @@ from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import batch_size, plan_passes
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
-from frivkit.units.moments import Moments
+from frivkit.units.moments import Float64Array, Moments
 
 VALIDATION_SHARE = 5
 """Every fifth example is set aside to choose the strength of ridges."""
@@ -270,7 +270,7 @@ class _InputSums:
         # With few rows, float32 rounding would hide which directions have no variance.
         self._type = np.float64 if rows < FLOAT64_BELOW * source.columns else np.float32
         self._sets_aside = examples >= 2 * VALIDATION_SHARE
-        self._shift: Array | None = None
+        self._shift: Float64Array | None = None
         self._parts: dict[bool, _RowSums] = {}
 
     def add(self, rows: NDArray[np.float32], first: int, count: int) -> None:
@@ -331,7 +331,7 @@ class _RowSums:
         if enough or 4 * self._waiting_rows * rows.shape[1] >= ROWS_BYTES:
             self._sum()
 
-    def moments(self, shift: Array) -> Moments:
+    def moments(self, shift: Float64Array) -> Moments:
         """Return the moments of all rows."""
         self._sum()
         return Moments(self._count, shift, self._total, self._gram)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, LinearConsumer
+from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.ridge import Fit, fit_ridge, without_refit
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
@@ -18,6 +18,7 @@ from frivkit.graph.operators.table import operators_of
 from frivkit.graph.surgery.factorize import factorize
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.graph.surgery.set_weights import set_weights
+from frivkit.units.moments import Float64Array
 
 Resource = Literal["macs", "params", "units"]
 """A resource that a budget limits."""
@@ -39,9 +40,9 @@ class Factors:
     """
 
     linear_consumer: LinearConsumer
-    first: Array
-    second: Array
-    bias: Array | None
+    first: Float64Array
+    second: Float64Array
+    bias: Float64Array | None
     error: float | None
 
     @property
@@ -131,7 +132,7 @@ def apply_plan(calibration: Calibration, plan: Plan) -> ir.Model:
         for each in plan.fits
     }
     model = set_weights(model, weights)
-    factors: dict[str, tuple[Array, Array, Array | None]] = {
+    factors: dict[str, tuple[Float64Array, Float64Array, Float64Array | None]] = {
         each.linear_consumer.consumer.node: (each.first, each.second, each.bias)
         for each in plan.factors
     }

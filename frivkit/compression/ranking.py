@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.layer_groups import LayerGroup
-from frivkit.compression.linear_consumers import Array
 from frivkit.compression.ridge import choose_ridge
 from frivkit.errors import PluginError
 from frivkit.graph.layout import NO_GROUP
 from frivkit.units.elimination import errors_along
+from frivkit.units.moments import Float64Array
 
 POINTS = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 """Predicted errors at which refits are made."""
@@ -42,7 +42,7 @@ class Ranking:
 
     sites: tuple[str, ...]
     order: NDArray[np.intp]
-    errors: Array
+    errors: Float64Array
 
 
 def build_ranking(layer_group: LayerGroup, order: NDArray[np.int64]) -> Ranking:
@@ -100,7 +100,7 @@ def _calibrated(calibration: Calibration, ranking: Ranking) -> Ranking:
     points, lost = (np.array(each) for each in zip(*sorted(measured.items()), strict=True))
     ratio = np.log(np.maximum(lost, SMALLEST) / points)
     at = np.log(np.maximum(ranking.errors, SMALLEST))
-    errors: Array = ranking.errors * np.exp(np.interp(at, np.log(points), ratio))
+    errors: Float64Array = ranking.errors * np.exp(np.interp(at, np.log(points), ratio))
     return replace(ranking, errors=np.maximum.accumulate(errors))
 
 

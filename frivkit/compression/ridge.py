@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.linear_consumers import Array, LinearConsumer
+from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.patch_moments import PatchMoments
-from frivkit.units.moments import Moments
+from frivkit.units.moments import Float64Array, Moments
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)
 """Ridges that are tried, as shares of the mean variance of a column."""
@@ -35,8 +35,8 @@ class Fit:
 
     linear_consumer: LinearConsumer
     columns: NDArray[np.bool_]
-    matrix: Array
-    bias: Array | None
+    matrix: Float64Array
+    bias: Float64Array | None
     ridge: float
     error: float | None
 
@@ -78,7 +78,7 @@ def choose_ridge(
     patch_moments: PatchMoments,
     columns: NDArray[np.bool_],
     strengths: Sequence[float] = STRENGTHS,
-) -> tuple[float, Array, Array]:
+) -> tuple[float, Float64Array, Float64Array]:
     """Return the ridge of least error on the validation examples, fitted to the others.
 
     Args:
@@ -111,7 +111,7 @@ def without_refit(linear_consumer: LinearConsumer, columns: NDArray[np.bool_]) -
 
 def _mean_and_second_moment(
     linear_consumer: LinearConsumer, moments: Moments
-) -> tuple[Array, Array]:
+) -> tuple[Float64Array, Float64Array]:
     """Return mean and covariance; without a free bias zero and the second moment about zero."""
     if linear_consumer.has_bias_freedom:
         return moments.mean, moments.covariance
@@ -119,20 +119,24 @@ def _mean_and_second_moment(
 
 
 def _validation_moment(
-    linear_consumer: LinearConsumer, patch_moments: PatchMoments, mean: Array
-) -> Array:
+    linear_consumer: LinearConsumer, patch_moments: PatchMoments, mean: Float64Array
+) -> Float64Array:
     """Return the second moment of the validation examples about the mean of the fitted ones."""
     validation = patch_moments.validation
     if validation is None:
         raise ValueError("no examples were set aside")
     shift = validation.mean - (mean if linear_consumer.has_bias_freedom else 0.0)
-    second: Array = validation.covariance + np.outer(shift, shift)
+    second: Float64Array = validation.covariance + np.outer(shift, shift)
     return second
 
 
 def solve(
-    covariance: Array, columns: NDArray[np.bool_], strength: float, cross: Array, original: Array
-) -> Array:
+    covariance: Float64Array,
+    columns: NDArray[np.bool_],
+    strength: float,
+    cross: Float64Array,
+    original: Float64Array,
+) -> Float64Array:
     """Return the matrix of the kept columns, by ridge regression.
 
     Args:
@@ -152,7 +156,7 @@ def solve(
     inner = covariance[np.ix_(columns, columns)]
     inner[np.diag_indices_from(inner)] += ridge
     right = cross + ridge * original[columns]
-    solved: Array = cho_solve(cho_factor(inner, overwrite_a=True, check_finite=False), right)
+    solved: Float64Array = cho_solve(cho_factor(inner, overwrite_a=True, check_finite=False), right)
     return solved
 
 

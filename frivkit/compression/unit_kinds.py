@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, LinearConsumer
+from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.plan import Keep, group_flags
 from frivkit.units.elimination import reconstruct
+from frivkit.units.moments import Float64Array
 
 PRUNABLE = 0.01
 """Share of the variance of a consumer's error tensor that all prunable units together may cost."""
@@ -83,7 +84,7 @@ def _prunable(calibration: Calibration, removed: NDArray[np.intp]) -> NDArray[np
 
 def _zeroing_cost(
     calibration: Calibration, linear_consumer: LinearConsumer, removed: NDArray[np.intp]
-) -> Array:
+) -> Float64Array:
     """Return the matrix whose sum over a set of groups is the error of setting them to zero.
 
     Returns:

@@ -46,8 +46,10 @@ def run(
 ) -> Swept:
     """Do what ``folder`` does not have yet of a plan, and draw up its figures.
 
-    The rows of each piece of work are on disk as soon as it is done, its arrays before them.  An
-    interrupted run goes on where it stopped; plans may share a folder, and networks.
+    The rows of each job are on disk as soon as it is done, its arrays before them.  Where a job
+    fails, every result that this process had received before is written, then the error is raised;
+    no further job is begun, and those that run in other processes are ended.  An interrupted run
+    goes on where it stopped; plans may share a folder, and networks.
 
     Args:
         plan: What to run.
@@ -58,7 +60,7 @@ def run(
     Raises:
         UsageError: the folder has results of other settings, or the plan's data are not named.
         DataError: another run is using the folder, or its files are broken.
-        FrivkitError: a piece of work failed, or something cannot be written.
+        FrivkitError: a job failed, or something cannot be written.
     """
     plan.check()
     try:
@@ -152,10 +154,9 @@ class Journal:
         return there | dict(self._plan.settings)
 
     def origin(self, clock: Clock) -> dict[str, object]:
-        """Return where results come from; the seeds are the networks' own."""
-        plugins = [(plugin.name, plugin.version) for plugin in installed().plugins]
-        told = provenance(clock, 0, plugins)
-        return {key: value for key, value in told.items() if key != "seed"}
+        """Return the provenance of results, without a seed: each network has its own."""
+        origin = provenance(clock, 0, installed().versions())
+        return {key: value for key, value in origin.items() if key != "seed"}
 
     def add(self, settings: Row, networks: int, seconds: float) -> None:
         """Note a piece of work that is done."""

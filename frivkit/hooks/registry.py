@@ -119,6 +119,10 @@ class Registry:
             for plugin, offer in claims
         }
 
+    def versions(self) -> dict[str, str]:
+        """Return the version of each plugin that loaded, by name; broken ones are left out."""
+        return {plugin.name: plugin.version for plugin in self.plugins if not plugin.error}
+
     def load(self, hook: str, name: str) -> Any:
         """Import and return the target of the offer ``name`` of ``hook``.
 

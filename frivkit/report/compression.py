@@ -29,7 +29,6 @@ def compression_document(
 ) -> dict[str, Any]:
     """Return the document ``frivkit.compression/1``, see ``docs/json.md``."""
     data = compression.calibration.run.data
-    loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
     shared = (
         {
             "original": model_facts(_original(compression, request)),
@@ -64,7 +63,7 @@ def compression_document(
         },
         **{key: shared[key] for key in ("agreement", "accuracy", "outputs", "latency")},
         "warnings": _warnings(compression, request),
-        "provenance": provenance(clock, request.execution.seed, loaded),
+        "provenance": provenance(clock, request.execution.seed, installed().versions()),
     }
 
 

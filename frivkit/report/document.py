@@ -1,7 +1,6 @@
 """The JSON documents, from which text and pages are made; see ``docs/json.md``."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -160,10 +159,7 @@ def _known(interval: tuple[float, float]) -> bool:
 
 
 def _provenance(clock: Clock, seed: int) -> dict[str, Any]:
-    loaded: Iterable[tuple[str, str]] = (
-        (plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error
-    )
-    return provenance(clock, seed, loaded)
+    return provenance(clock, seed, installed().versions())
 
 
 def _finite(value: Any) -> Any:

@@ -22,7 +22,6 @@ def verification_document(verification: Verification, clock: Clock, seed: int) -
     """Return the document ``frivkit.verification/1``, see ``docs/json.md``."""
     comparison = verification.comparison
     agreement, accuracy = comparison.agreement, comparison.accuracy
-    loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
     return {
         "schema": "frivkit.verification/1",
         "original": model_facts(verification.original),
@@ -52,7 +51,7 @@ def verification_document(verification: Verification, clock: Clock, seed: int) -
             "unmeasured": {str(size): reason for size, reason in verification.unmeasured.items()},
         },
         "warnings": list(verification.warnings),
-        "provenance": provenance(clock, seed, loaded),
+        "provenance": provenance(clock, seed, installed().versions()),
     }
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from frivkit.graph.model import signature
 from frivkit.testing.tiny_models import HEADER, TINY_MODELS, evaluate, write
 
-Array = NDArray[np.float32]
+Float32Array = NDArray[np.float32]
 
 EXAMPLES = 50
 """Examples of each network; their classes take turns."""
@@ -35,7 +35,7 @@ class TinyNetwork:
     """
 
     shape: tuple[int, ...]
-    layers: Mapping[str, tuple[Array, Array]]
+    layers: Mapping[str, tuple[Float32Array, Float32Array]]
 
     @property
     def hidden(self) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ class LabelledNetwork:
 
     name: str
     model: ir.Model
-    x: Array
+    x: Float32Array
     y: NDArray[np.int64]
     weights: TinyNetwork | None = None
 
@@ -193,7 +193,7 @@ def _fitted(
     y = np.arange(EXAMPLES) % CLASSES
     centres = generator.standard_normal((CLASSES, *shape))
     x = (centres[y] + 0.4 * generator.standard_normal((EXAMPLES, *shape))).astype(np.float32)
-    layers: dict[str, tuple[Array, Array]] = {}
+    layers: dict[str, tuple[Float32Array, Float32Array]] = {}
     for layer, size in sizes.items():
         weight = generator.standard_normal(size).astype(np.float32)
         weight *= np.float32(prod(size[1:]) ** -0.5)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, LinearConsumer
+from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.method import Allocation, Ranker
 from frivkit.compression.patch_moments import PatchMoments
 from frivkit.compression.plan import Factors, Plan, Resource, amount, keep_all
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.graph.cost import node_cost
 from frivkit.graph.names import node_label
+from frivkit.units.moments import Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,11 +35,11 @@ class _Directions:
     """
 
     linear_consumer: LinearConsumer
-    basis: Array
-    errors: Array
-    own_errors: Array | None
+    basis: Float64Array
+    errors: Float64Array
+    own_errors: Float64Array | None
     macs: int | None
-    mean: Array
+    mean: Float64Array
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -197,7 +198,7 @@ def _highest(linear_consumer: LinearConsumer) -> int:
 
 def _output_moments(
     linear_consumer: LinearConsumer, patch_moments: PatchMoments
-) -> tuple[Array, Array]:
+) -> tuple[Float64Array, Float64Array]:
     """Return the second moments of outputs on the fitted and on the validation examples.
 
     Returns:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, ConsumerInput
+from frivkit.compression.linear_consumers import ConsumerInput
 from frivkit.compression.patch_moments import (
     FLOAT64_BELOW,
     VALIDATION_SHARE,
@@ -35,6 +35,7 @@ from frivkit.data.subset import Subset
 from frivkit.graph.cost import macs
 from frivkit.graph.names import node_label
 from frivkit.runtime.memory import batch_size
+from frivkit.units.moments import Float64Array
 from frivkit_compressors.relu import ROUNDS, into_relu
 
 STRONGER = (*STRENGTHS, 1e2, 1e3)
@@ -240,8 +241,8 @@ class _NormalEquations:
         self._has_bias_freedom = has_bias_freedom
 
     def solutions(
-        self, targets: Rows, strengths: tuple[float, ...], original: Array
-    ) -> Iterator[tuple[Array, Array]]:
+        self, targets: Rows, strengths: tuple[float, ...], original: Float64Array
+    ) -> Iterator[tuple[Float64Array, Float64Array]]:
         """Yield matrix and bias for each strength of a ridge that pulls towards ``original``."""
         mean = targets.mean(axis=0, dtype=np.float64) * self._has_bias_freedom
         centred = (targets - mean.astype(np.float32)).astype(self._centred.dtype)

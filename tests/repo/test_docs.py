@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
 
 import numpy as np
@@ -377,11 +378,53 @@ def test_readme_shows_how_to_try_and_how_to_test():
     assert {"demo", "test"} <= set(shown)
 
 
+def anchors(page: Path) -> set[str]:
+    """Return what a link into a page may name: its headings, as GitHub writes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(page):
-    for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+    for link, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
         if not re.match(r"[a-z]+:", link):
-            assert (page.parent / link).exists(), link
+            target = page.parent / link if link else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_that_code_on_a_page_imports_exist(page):
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("frivkit."):
+                for name in node.names:
+                    assert resolve_name(f"{node.module}:{name.name}") is not None
+
+
+CONTRIBUTING = (ROOT / "docs/contributing.md").read_text()
+
+
+def test_contributing_names_where_each_hook_is_filled():
+    table = CONTRIBUTING.partition("## Where to add\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [a-z][a-z ]* \| .* \| (?:`(\w+)`|none) \| `.* \|$", table, re.MULTILINE)
+    assert sorted(filter(None, rows)) == sorted(hooks())
+
+
+def test_places_that_contributing_names_exist():
+    named = re.findall(r"`((?:frivkit|plugins|tests|docs)/[^`]*)`", CONTRIBUTING)
+    places = [each for each in named if "NAME" not in each]
+    assert len(places) > 30
+    assert [each for each in places if not (ROOT / each).exists()] == []
+
+
+def test_types_of_the_glossary_exist():
+    rows = re.findall(r"^\| .* \| (.*) \|$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([a-z_]+(?:\.\w+)+)`", row)]
+    assert len(named) > 50
+    for name in named:
+        assert resolve_name(f"frivkit.{name}") is not None
 
 
 def test_fragments_are_well_formed():
