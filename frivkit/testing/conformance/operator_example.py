@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from frivkit.errors import ModelError
 from frivkit.runtime.session import Device, Feeds, Session
 
-Shape = tuple[int, ...]
-
 BATCHES = (24, 25)
 """Numbers of examples that a node is run on; two of them show which axes hold the batch."""
 
@@ -39,7 +37,7 @@ class OperatorExample:
     """
 
     node: str
-    computed: Mapping[str, Shape]
+    computed: Mapping[str, tuple[int, ...]]
     constants: Feeds = field(default_factory=dict)
     opset: int = 17
     domains: Mapping[str, int] = field(default_factory=dict)
