@@ -1,7 +1,6 @@
 """Rules of training, sweeps, figures, engines and commands fail on targets that break them."""
 
 import dataclasses
-import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
@@ -331,4 +330,3 @@ def test_request_of_the_planner_is_the_smoke_scale(tmp_path):
 
     CHECKS["planners"](plan, {"a": 1}, tmp_path)
     assert set(requests) == {SweepRequest("smoke")}
-    assert json.dumps({"a": 1})
