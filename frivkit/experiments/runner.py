@@ -125,7 +125,7 @@ class Journal:
             DataError: it has results and no journal, or the journal is none.
         """
         self._path, self._plan = folder / JOURNAL, plan
-        self._works: list[dict[str, Any]] = []
+        self._jobs: list[dict[str, Any]] = []
         self._runs: list[Any] = []
         self._settings: dict[str, Any] = dict(plan.settings)
         self.finished = False
@@ -159,7 +159,7 @@ class Journal:
 
     def add(self, settings: Row, networks: int, seconds: float) -> None:
         """Note a piece of work that is done."""
-        self._works.append({**settings, "networks": networks, "seconds": round(seconds, 3)})
+        self._jobs.append({**settings, "networks": networks, "seconds": round(seconds, 3)})
 
     def write(self, clock: Clock | None) -> None:
         """Write the file, with this run if it has begun."""
@@ -171,7 +171,7 @@ class Journal:
                 "finished": self.finished,
                 **self._plan.described,
                 "provenance": self.origin(clock),
-                "works": self._works,
+                "works": self._jobs,
             }
             runs = [*runs, run]
         content = {"schema": SCHEMA, "settings": self._settings, "runs": runs}
