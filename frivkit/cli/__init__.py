@@ -10,6 +10,7 @@ import click
 import frivkit
 from frivkit.cli.output import one_line
 from frivkit.errors import FrivkitError, unknown_name
+from frivkit.provenance import command_line
 
 COMMANDS = {
     "analyze": "Measure how much of a model is frivolous.",
@@ -97,7 +98,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # some terminals cannot show a bar or a name
             stream.reconfigure(errors="replace")
     try:
-        code = cli.main(args=given, prog_name="frivkit", standalone_mode=False)
+        with command_line(given):
+            code = cli.main(args=given, prog_name="frivkit", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

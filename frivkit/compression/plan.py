@@ -14,6 +14,7 @@ from frivkit.compression.ridge import Fit, fit_ridge, without_refit
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
+from frivkit.graph.operators.table import operators_of
 from frivkit.graph.surgery.factorize import factorize
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.graph.surgery.set_weights import set_weights
@@ -160,7 +161,7 @@ def amount(
         return float(sum(s.width if keep is None else keep[s.name].sum() for s in sites))
     if resource == "params":
         return float(parameters(graph.graph) + _biases(calibration, keep))
-    operations = macs(graph.graph)
+    operations = macs(graph.graph, operators_of(calibration.model))
     if operations is None:
         raise ModelError(
             f"the multiply-accumulates of {calibration.model.path.name} are not known: give "

@@ -86,7 +86,8 @@ class Trainer(Generic[ArchitectureOptions]):
         fit: Called with the network, at least 2 labelled examples to train on, labelled examples
             by which weights may be chosen (or None), the seed, the options, and where to report
             epochs.  The seed decides all that is random, with torch's global generator, which was
-            seeded, too.  Raises :class:`TrainingError` when training fails.
+            seeded, too.  Leaves the network in evaluation mode.  Raises :class:`TrainingError` when
+            training fails.
         options: As for an :class:`Architecture`.
     """
 

@@ -7,6 +7,7 @@ from frivkit.compression.compress import Budget, Compression
 from frivkit.compression.plan import amount, apply_plan
 from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
+from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
@@ -28,7 +29,6 @@ def compression_document(
 ) -> dict[str, Any]:
     """Return the document ``frivkit.compression/1``, see ``docs/json.md``."""
     data = compression.calibration.run.data
-    loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
     shared = (
         {
             "original": model_facts(_original(compression, request)),
@@ -63,7 +63,7 @@ def compression_document(
         },
         **{key: shared[key] for key in ("agreement", "accuracy", "outputs", "latency")},
         "warnings": _warnings(compression, request),
-        "provenance": provenance(clock, request.execution.seed, loaded),
+        "provenance": provenance(clock, request.execution.seed, installed().versions()),
     }
 
 
@@ -80,8 +80,9 @@ def _left(compression: Compression) -> dict[str, float | None]:
     """Return the shares of the original's resources that are left, None if they are not known."""
     calibration, keep = compression.calibration, compression.plan.keep
     before, after = calibration.model.ir, apply_plan(calibration, compression.plan)
+    operators = operators_of(calibration.model)
     pairs = {
-        "macs": (macs(before.graph), macs(after.graph)),
+        "macs": (macs(before.graph, operators), macs(after.graph, operators)),
         "params": (parameters(before.graph), parameters(after.graph)),
         "units": (
             amount(before, calibration, "units", None),

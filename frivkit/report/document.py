@@ -1,13 +1,13 @@
 """The JSON documents, from which text and pages are made; see ``docs/json.md``."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
+from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.hooks.registry import installed
 from frivkit.measure.metric import Measurement
@@ -81,7 +81,7 @@ def inspection_document(
             | {
                 "writers": list(site.producers),
                 "readers": list(site.consumers),
-                "not_followed": list(site.ends),
+                "not_followed": list(site.not_followed),
                 "held": locked[site.name],
                 "parameters": site_map.weights[site.name].parameters,
                 "macs": site_map.weights[site.name].macs,
@@ -115,7 +115,7 @@ def _model(model: Model) -> dict[str, Any]:
         "sha256": model.sha256,
         "format": model.format,
         "parameters": model.parameters,
-        "macs": macs(model.graph),
+        "macs": macs(model.graph, operators_of(model)),
     }
     trainable = model.metadata.get("frivkit.trainable_parameters", "")
     return facts | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})
@@ -159,10 +159,7 @@ def _known(interval: tuple[float, float]) -> bool:
 
 
 def _provenance(clock: Clock, seed: int) -> dict[str, Any]:
-    loaded: Iterable[tuple[str, str]] = (
-        (plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error
-    )
-    return provenance(clock, seed, loaded)
+    return provenance(clock, seed, installed().versions())
 
 
 def _finite(value: Any) -> Any:

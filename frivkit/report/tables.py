@@ -122,7 +122,7 @@ def provenance_facts(document: Mapping[str, Any]) -> FactRows:
     origin, model = document["provenance"], document["model"]
     reused = ", ".join(f"{count} {what}" for what, count in origin.get("reused", {}).items())
     return [
-        ("command", shlex.join(origin["command"])),
+        ("command", shlex.join(origin["command"]) if origin["command"] else "called from Python"),
         ("started", origin["started"]),
         ("seconds", plain(origin["seconds"]) + (f" (from the cache: {reused})" if reused else "")),
         ("seed", plain(origin["seed"])),

@@ -7,6 +7,7 @@ from typing import Any
 
 from frivkit.cache import format_size
 from frivkit.graph.cost import macs
+from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, magnitude, number, percent, readable, short, span
@@ -21,7 +22,6 @@ def verification_document(verification: Verification, clock: Clock, seed: int) -
     """Return the document ``frivkit.verification/1``, see ``docs/json.md``."""
     comparison = verification.comparison
     agreement, accuracy = comparison.agreement, comparison.accuracy
-    loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
     return {
         "schema": "frivkit.verification/1",
         "original": model_facts(verification.original),
@@ -51,7 +51,7 @@ def verification_document(verification: Verification, clock: Clock, seed: int) -
             "unmeasured": {str(size): reason for size, reason in verification.unmeasured.items()},
         },
         "warnings": list(verification.warnings),
-        "provenance": provenance(clock, seed, loaded),
+        "provenance": provenance(clock, seed, installed().versions()),
     }
 
 
@@ -64,7 +64,7 @@ def model_facts(facts: ModelFacts) -> dict[str, Any]:
         "format": facts.model.format,
         "output": facts.output,
         "parameters": facts.model.parameters,
-        "macs": macs(facts.model.graph),
+        "macs": macs(facts.model.graph, operators_of(facts.model)),
         "bytes": facts.bytes,
         "latency_ms": {size: each and each.median for size, each in latency.items()},
         "latency_quartiles_ms": {

@@ -7,7 +7,7 @@ from typing import TypeVar
 import onnx_ir as ir
 
 from frivkit.errors import ModelError
-from frivkit.graph.model import reads
+from frivkit.graph.model import consumed_values
 from frivkit.graph.shapes import example_sizes
 from frivkit.graph.sites.site_map import Site
 from frivkit.units.selector import UnitSelector
@@ -25,7 +25,7 @@ def live_bytes(graph: ir.Graph) -> int:
 
     A tensor lives from the node that writes it to the last one that reads it; outputs stay.
     """
-    last_read = {id(value): i for i, node in enumerate(graph) for value in reads(node)}
+    last_read = {id(value): i for i, node in enumerate(graph) for value in consumed_values(node)}
     last_read |= {id(value): len(graph) for value in graph.outputs}
     living: dict[int, int] = {
         id(v): tensor_bytes(v) for v in graph.inputs if not v.is_initializer()

@@ -10,14 +10,13 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from frivkit.errors import DeviceError, ModelError
+from frivkit.errors import DeviceError, ModelError, one_line
+from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 
 Feeds = Mapping[str, NDArray[Any]]
 """Arrays by the names of inputs, examples first."""
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-LARGEST_INLINE = 1_800_000_000
-"""Bytes of weights above which a graph goes to ONNX Runtime by file (protobuf ends at 2 GB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Session:
         try:
             self._session = self._open(model, options, provider)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise ModelError(f"ONNX Runtime cannot load the model: {_one_line(error)}") from error
+            raise ModelError(f"ONNX Runtime cannot load the model: {one_line(error)}") from error
         found = self._session.get_providers()[0]
         if found != provider:
             raise DeviceError(
@@ -95,8 +94,4 @@ class Session:
         try:
             return list(self._session.run(list(outputs), dict(feeds)))
         except Exception as error:
-            raise ModelError(f"ONNX Runtime cannot run the model: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+            raise ModelError(f"ONNX Runtime cannot run the model: {one_line(error)}") from error

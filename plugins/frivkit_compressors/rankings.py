@@ -10,14 +10,13 @@ from frivkit.measure.study import Study
 from frivkit.runtime.labels import UNDEFINED
 from frivkit.units.elimination import eliminate_together
 from frivkit.units.masks import Mask, random_order
+from frivkit.units.statistics import KEPT
 
 Order = NDArray[np.int64]
 REPEATS = 3
 """Random orders that the ranking ``prunable`` tries, as many as the paper."""
 LEVELS = 7
 """Shares of units from 0 to 1, both included, at which it compares labels, as in the paper."""
-TOLERANCE = 0.2
-"""Share of labels that it lets change, as in the paper."""
 
 
 def backward(layer_group: LayerGroup, study: Study) -> Order:
@@ -99,7 +98,7 @@ def prunable(layer_group: LayerGroup, study: Study) -> Order:
     masks = [_mask(layer_group, order[:count]) for order in orders for count in counts]
     labels = study.ablate(masks, study.units("map"))
     same = ((labels == baseline) & (labels != UNDEFINED)).mean(axis=(1, 2)).reshape(REPEATS, -1)
-    levels = np.logical_and.accumulate(same >= 1 - TOLERANCE, axis=1).sum(axis=1)
+    levels = np.logical_and.accumulate(same >= KEPT, axis=1).sum(axis=1)
     best = max(range(REPEATS), key=lambda repeat: (levels[repeat], same[repeat].mean()))
     return orders[best]
 

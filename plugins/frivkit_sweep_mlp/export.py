@@ -1,4 +1,4 @@
-"""Write a network of a stack as a model that frivkit's commands read."""
+"""Write a network of a stack as an ONNX file."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -20,12 +20,12 @@ def write_net(networks: Networks, net: int, data: Data, path: Path) -> None:
 
     Args:
         networks: A stack.
-        net: Which of its networks.
+        net: The index of the network in the stack.
         data: Examples on which the file is compared with the network.
         path: The file.
 
     Raises:
-        ModelError: it cannot be written, or does not compute the same.
+        ModelError: the file cannot be written, or does not compute the same.
     """
     weights = networks.weights(net)
     units, inputs = weights[0].shape

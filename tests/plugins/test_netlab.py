@@ -20,7 +20,7 @@ from frivkit.measure.pipeline import Request, analyze
 from frivkit.progress import Silent
 from frivkit.runtime.execution import Execution
 from frivkit_sweep_networks.network import NetworkJob
-from frivkit_sweep_networks.planner import _works, plan, plan_of, specs, trained
+from frivkit_sweep_networks.planner import _jobs, plan, plan_of, specs, trained
 from frivkit_sweep_networks.points import figure_rows
 from frivkit_sweep_networks.recipe import read_table
 
@@ -295,7 +295,7 @@ def test_two_processes_find_what_one_finds(whole, tmp_path):
 def test_name_changes_with_whatever_decides_results(change):
     def names(text):
         recipe = recipe_of(text)
-        return {job.name for job in _works(recipe, recipe.networks["deep"])}
+        return {job.name for job in _jobs(recipe, recipe.networks["deep"])}
 
     assert change[0] in TRIAL
     assert not names(TRIAL) & names(TRIAL.replace(*change, 1))
@@ -339,7 +339,7 @@ class Counting(Silent):
 def test_training_that_was_interrupted_goes_on_to_the_same(tmp_path):
     text = TRIAL.replace("epochs = 2", "epochs = 6")
     recipe = recipe_of(text)
-    job = next(iter(_works(recipe, recipe.networks["deep"])))
+    job = next(iter(_jobs(recipe, recipe.networks["deep"])))
     with pytest.raises(KeyboardInterrupt):
         job.run(tmp_path / "cut", 1, Interrupting())
     assert (tmp_path / "cut/training.pt").exists()
@@ -406,7 +406,7 @@ keys = { n = 50 }
 
     def test_options_of_the_scale_go_before_the_network_s(self):
         recipe = recipe_of(self.NET, SweepRequest("laptop", None, ("cifar10:/data",)))
-        (job,) = _works(recipe, recipe.networks["n"])
+        (job,) = _jobs(recipe, recipe.networks["n"])
         assert job.options == {"epochs": "1"}
 
 
@@ -457,7 +457,7 @@ def test_only_networks_that_are_shown_are_trained():
 
 def test_missing_rows_give_no_points():
     recipe = recipe_of(TRIAL)
-    jobs = {name: list(_works(recipe, net)) for name, net in trained(recipe).items()}
+    jobs = {name: list(_jobs(recipe, net)) for name, net in trained(recipe).items()}
     assert {row["panel"] for row in figure_rows(recipe, jobs, [])} == {"parameters"}
 
 

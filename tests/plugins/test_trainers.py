@@ -10,7 +10,7 @@ from frivkit.errors import UsageError
 from frivkit.experiments.train import TrainingError, accuracy
 from frivkit.progress import Silent
 from frivkit_papernets.mlp import MlpOptions, mlp
-from frivkit_trainers import feed
+from frivkit_trainers import loaders
 from frivkit_trainers.loaders import ShuffledLoader
 from frivkit_trainers.sgd import SgdOptions, sgd
 
@@ -34,7 +34,7 @@ def epoch(source: ShuffledLoader) -> list[list[int]]:
 def test_an_epoch_gives_every_example_once_in_an_order_that_the_seed_decides(
     numbered, monkeypatch, held
 ):
-    monkeypatch.setattr(feed, "IN_MEMORY", held)
+    monkeypatch.setattr(loaders, "IN_MEMORY", held)
     source = ShuffledLoader(numbered, 4, seed=0)
     first, second = epoch(source), epoch(source)
     assert sorted(chain(*first)) == list(range(11))
@@ -51,7 +51,7 @@ def test_held_examples_are_mixed_anew_each_epoch(numbered):
 
 
 def test_streamed_batches_keep_their_members_and_change_their_order(numbered, monkeypatch):
-    monkeypatch.setattr(feed, "IN_MEMORY", 43)  # one byte less than the 11 numbers take
+    monkeypatch.setattr(loaders, "IN_MEMORY", 43)  # one byte less than the 11 numbers take
     source = ShuffledLoader(numbered, 4, seed=0)
     orders = [epoch(source) for _ in range(9)]
     parts = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
@@ -61,7 +61,7 @@ def test_streamed_batches_keep_their_members_and_change_their_order(numbered, mo
 
 @pytest.mark.parametrize("held", [2**30, 0])
 def test_single_example_left_over_is_skipped(numbered, monkeypatch, held):
-    monkeypatch.setattr(feed, "IN_MEMORY", held)
+    monkeypatch.setattr(loaders, "IN_MEMORY", held)
     assert sorted(map(len, epoch(ShuffledLoader(numbered, 5, seed=0)))) == [5, 5]
 
 

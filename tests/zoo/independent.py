@@ -100,7 +100,7 @@ def _unread(
         return None
     readers = [node for node in model.graph if node_label(node) in site.consumers]
     layouts = {node_label(node): _lying(node, site_map, site) for node in readers}
-    if site.ends or not readers or None in layouts.values():
+    if site.not_followed or not readers or None in layouts.values():
         return None
     seen = [node.inputs[0].name or "" for node in readers]
     found = ran(multiplied(model, site, unit), feeds, *dict.fromkeys(seen))

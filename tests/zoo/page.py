@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import find_groups
+from frivkit.graph.sites.producers import SkipCause
 from frivkit.graph.sites.site_map import find_sites
 from tests.zoo.files import EXPORTERS, UNWRITTEN, ZOO, opened
 
@@ -66,7 +67,7 @@ def _cells(model: Model | None) -> tuple[str, ...]:
     found = find_sites(model)
     groups = find_groups(model, found)
     held = sum(groups.reason(site.name) is not None for site in found.sites)
-    others = [skip for skip in found.skipped if "model's outputs" not in skip.reason]
+    others = [skip for skip in found.skipped if skip.cause is not SkipCause.MODEL_OUTPUT]
     counted = {skip.op: sum(other.op == skip.op for other in others) for skip in others}
     skipped = ", ".join(f"{count} {op}" for op, count in counted.items()) or "none"
     units = sum(site.width for site in found.sites)
