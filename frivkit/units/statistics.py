@@ -12,6 +12,8 @@ arXiv:1912.04783, section 4, and the code published with it
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.units.moments import Float64Array
+
 CHANGED = 0.2
 """Share of labels that may change in the paper."""
 KEPT = 1 - CHANGED
