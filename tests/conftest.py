@@ -1,8 +1,10 @@
 """What every test may ask for: real networks, real data and a place for things made once a run."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -11,6 +13,38 @@ from tests import realdata
 from tests.assets import fetch
 
 Build = Callable[[Path], None]
+
+# The suite runs a process for each core, and threads that wait for each other slow all of them.
+for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(library, "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_each() -> Iterator[None]:
+    """Let ONNX Runtime take one thread in this process where no number is named."""
+    import onnxruntime as ort
+
+    plain = ort.InferenceSession.__init__
+
+    def open_it(self: Any, model: Any, sess_options: Any = None, *more: Any, **rest: Any) -> None:
+        options = sess_options or ort.SessionOptions()
+        options.intra_op_num_threads = options.intra_op_num_threads or 1
+        plain(self, model, options, *more, **rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ort.InferenceSession, "__init__", open_it)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_short_turns() -> Iterator[None]:
+    """Measure latency in few and short turns; how that is done has tests of its own."""
+    from frivkit.verification import latency
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "TURN", 0.0)
+        patch.setattr(latency, "MOST", 5)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +65,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Build], P
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def zoo_file(shared) -> Callable[[str, str], Path]:
+    """Return ``file(name, exporter)``: a network of the zoo, exported once a run."""
+
+    def file(name: str, exporter: str) -> Path:
+        from tests.zoo.files import write
+
+        return shared(f"{name} {exporter}.onnx", partial(write, name, exporter))
+
+    return file
 
 
 @pytest.fixture(scope="session")

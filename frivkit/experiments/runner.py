@@ -46,8 +46,10 @@ def run(
 ) -> Swept:
     """Do what ``folder`` does not have yet of a plan, and draw up its figures.
 
-    The rows of each piece of work are on disk as soon as it is done, its arrays before them.  An
-    interrupted run goes on where it stopped; plans may share a folder, and networks.
+    The rows of each job are on disk as soon as it is done, its arrays before them.  Where a job
+    fails, every result that this process had received before is written, then the error is raised;
+    no further job is begun, and those that run in other processes are ended.  An interrupted run
+    goes on where it stopped; plans may share a folder, and networks.
 
     Args:
         plan: What to run.
@@ -58,7 +60,7 @@ def run(
     Raises:
         UsageError: the folder has results of other settings, or the plan's data are not named.
         DataError: another run is using the folder, or its files are broken.
-        FrivkitError: a piece of work failed, or something cannot be written.
+        FrivkitError: a job failed, or something cannot be written.
     """
     plan.check()
     try:

@@ -42,8 +42,8 @@ class WorkerPool:
             UsageError: the number of workers is none.
 
         Example:
-            >>> Engine.parse("local:4", 1)
-            Engine(workers=4, threads=1)
+            >>> WorkerPool.parse("local:4", 1)
+            WorkerPool(workers=4, threads=1)
         """
         name, colon, number = spec.partition(":")
         if name != "local":
@@ -57,18 +57,22 @@ class WorkerPool:
     def run(
         self, jobs: Sequence[Job], scratch: Path, progress: Progress
     ) -> Generator[tuple[Job, JobResult, float], None, None]:
-        """Do work, and give what it found as soon as it is there.
+        """Run jobs, and yield each result as soon as it is there.
+
+        Every result that reached this process before a failure did is yielded before the failure
+        is raised.  Jobs that are running then are ended; what they had written of themselves stays
+        in ``scratch``.
 
         Args:
-            jobs: In the order in which it is begun.
+            jobs: In the order in which they are begun.
             scratch: Where each gets a folder of its own.
             progress: Where this process reports epochs.
 
         Returns:
-            Each piece of work, what it found and the seconds it took.
+            Each job, its result and the seconds it took.
 
         Raises:
-            FrivkitError: a piece of work failed, or its process ended.
+            FrivkitError: a job failed, or its process ended.
         """
         if self.workers == 1:
             for job in jobs:
@@ -90,9 +94,18 @@ class WorkerPool:
                 while left and len(running) < self.workers:
                     job = left.pop()
                     running[pool.submit(_timed, job, scratch, self.threads, Silent())] = job
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
-                    yield job, *future.result()
+                wait(running, return_when=FIRST_COMPLETED)
+                failures = []
+                # Anew after each result: others may have come in while it was written down.
+                while done := [future for future in running if future.done()]:
+                    for future in done:
+                        job, failure = running.pop(future), future.exception()
+                        if failure is None:
+                            yield job, *future.result()
+                        else:
+                            failures.append(failure)
+                if failures:
+                    raise failures[0]
         except BaseException as error:
             for child in set(multiprocessing.active_children()) - others:
                 child.terminate()

@@ -20,6 +20,7 @@ from frivkit.hooks.registry import Registry, installed
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Scope, Study
 from frivkit.runtime.execution import Execution
+from frivkit.runtime.file_check import compare_with_file
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.runner import Engine
 
@@ -136,6 +137,7 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
     data, warnings = named_data(request, model)
     _check_operators(model)
     model.output(request.output)  # refuses one that is not there before anything is run
+    differs = compare_with_file(model, data, request.execution.placement, request.output)
     model = prepare_model(model, Opening(request.execution, data, request.output))
     if model.batch is not None:
         warnings += (
@@ -143,6 +145,7 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
             "seen to give the same: runs take their time",
         )
     warnings += tuple(f"{model.path.name}: {change}" for change in model.changes)
+    warnings += () if differs is None else (differs,)
     site_map = _find_sites(request, model)
     scope = Scope(
         output=request.output,

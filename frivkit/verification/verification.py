@@ -16,6 +16,7 @@ from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data
 from frivkit.runtime.execution import Execution
+from frivkit.runtime.file_check import compare_with_file
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.session import Device, Session
 from frivkit.verification.compare import Comparison, ModelRun, compare, error_context
@@ -96,6 +97,12 @@ def verify(
     warnings: tuple[str, ...] = ()
     if data is None:
         data, warnings = named_data(request, replace(original, inputs=inputs))
+    placement = request.execution.placement
+    differs = [
+        compare_with_file(model, data, placement, output)
+        for model, output in zip((original, smaller), outputs, strict=True)
+    ]
+    warnings += tuple(line for line in differs if line is not None)
     named = request.data is not None or "frivkit.data" in original.metadata
     models = [_complete(model, request.execution, data) for model in (original, smaller)]
     before, after = (

@@ -5,17 +5,13 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.contract import complaints
 from tests.program import Outcome, same_networks
 
 
 def test_demo_ends_with_a_thinner_network_by_the_command_it_shows(
-    files: Path, frivkit: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    files: Path, frivkit: Callable[..., Outcome]
 ) -> None:
-    monkeypatch.setattr("frivkit.verification.latency.TURN", 0.0)
-    monkeypatch.setattr("frivkit.verification.latency.MOST", 5)
     ran = frivkit("demo", "-o", "out", "-q", "--no-cache")
     assert (ran.code, ran.err) == (0, "")
     folder = files / "out"

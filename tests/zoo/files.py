@@ -114,9 +114,18 @@ def exported(name: str, exporter: str) -> bytes:
     return stream.getvalue()
 
 
-def opened(name: str, exporter: str, folder: Path) -> Model:
-    """Write a network to a file and read it as the command line does."""
-    path = folder / "m.onnx"
+def write(name: str, exporter: str, path: Path) -> None:
+    """Write a network to a file that is sound."""
     path.write_bytes(exported(name, exporter))
     onnx.checker.check_model(path, full_check=True)
-    return move_batch_first(infer_shapes_by_running(load(path, {}), Device()))
+
+
+def opened_file(path: Path) -> Model:
+    """Read a network as the command line does."""
+    return move_batch_first(infer_shapes_by_running(load(path, {}), Device(threads=1)))
+
+
+def opened(name: str, exporter: str, folder: Path) -> Model:
+    """Write a network to a file and read it as the command line does."""
+    write(name, exporter, folder / "m.onnx")
+    return opened_file(folder / "m.onnx")

@@ -3,18 +3,15 @@
 from collections import Counter
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 
 from frivkit.graph.model import Model
 from frivkit.graph.sites.producers import SkipCause
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.measure.pipeline import Request, inspect_model
-from frivkit.runtime.perturbed_model import BaselineModel
-from frivkit.runtime.session import Device
-from tests.zoo.independent import multiplied, ran, without_weights
+from tests.zoo.independent import Editable
+from tests.zoo.masks import Masked, check_masks, close
 from tests.zoo.packaged import PACKAGED
-from tests.zoo.test_zoo import MEMORY, close, masked
 
 pytestmark = [pytest.mark.assets, pytest.mark.slow]
 
@@ -77,28 +74,15 @@ def test_layers_that_concats_join_have_the_units_that_are_published(name, tmp_pa
     assert [site.width for site in joined] == JOINED[name]
     if name == "light SqueezeNet":
         feeds, output = feeds_of(model), model.output(None)
+        file = Editable(model, found, joined[::4])
         for site in joined[::4]:
-            flags = np.arange(site.width) != 5
-            zeroed = masked(model, [site], feeds, {site.name: flags}, output)
-            close(zeroed, ran(multiplied(model, site, 5), feeds, output)[0])
+            masked = Masked(model, [site], feeds, output)
+            zeroed = masked.run({site.name: np.arange(site.width) != 5})
+            close(zeroed, file.zeroed(site, 5, feeds, output)[0])
 
 
 def by_weights_and_masks(model: Model, found: SiteMap) -> int:
     """Try masks; give how many were held to zeros in weights, beside products in the file."""
-    feeds, output = feeds_of(model), model.output(None)
-    baseline = BaselineModel(model, output, Device(threads=1), MEMORY).run(feeds)
-    close(baseline, ran(ir.to_proto(model.ir), feeds, output)[0], 1e-6)
-    ones = {site.name: np.ones(site.width, bool) for site in found.sites}
-    close(masked(model, list(found.sites), feeds, ones, output), baseline, 1e-6)
-    by_weights = 0
-    for number in np.unique(np.linspace(0, len(found.sites) - 1, TRIED).astype(int)):
-        site = found.sites[number]
-        close(masked(model, [site], feeds, {site.name: ones[site.name]}, output), baseline, 1e-6)
-        unit = (7 * int(number) + 3) % site.width
-        zeroed = masked(model, [site], feeds, {site.name: np.arange(site.width) != unit}, output)
-        close(zeroed, ran(multiplied(model, site, unit), feeds, output)[0])
-        edited = without_weights(model, found, site, unit, feeds)
-        if edited is not None:
-            by_weights += 1
-            close(zeroed, ran(edited, feeds, output)[0])
-    return by_weights
+    at = np.unique(np.linspace(0, len(found.sites) - 1, TRIED).astype(int))
+    sites = [found.sites[number] for number in at]
+    return check_masks(model, found, feeds_of(model), model.output(None), sites)

@@ -194,9 +194,7 @@ def _insert(
 ) -> tuple[str, ...]:
     """Insert a perturbation of a tensor, and let all its consumers use the perturbed tensor."""
     uses = [(use.node, use.idx) for use in value.uses()]
-    producer = value.producer()
-    position = 0 if producer is None else graph.index(producer) + 1
-    following = graph[position] if position < len(graph) else None
+    following = _following(graph, value.producer())
     opset = model.ir.opset_imports.get("", 17)
     build = Builder(graph, opset, f"frivkit.perturbed/{site.name}", before=following)
     perturbed, added = insert(build, value, site)
@@ -204,6 +202,14 @@ def _insert(
     for consumer, index in uses:
         consumer.replace_input_with(index, perturbed)
     return added
+
+
+def _following(graph: ir.Graph, node: ir.Node | None) -> ir.Node | None:
+    """Return the node that follows another in the graph's order, the first for None."""
+    nodes = iter(graph)
+    if node is not None:
+        next((each for each in nodes if each is node), None)
+    return next(nodes, None)
 
 
 def _wrap(model: Model, graph: ir.Graph) -> ir.Model:

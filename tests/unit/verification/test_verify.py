@@ -28,13 +28,6 @@ LOOKUP = "g (float[{n}, 1] x) => (float[{n}, 3] y) {{ i = Cast <to = 7> (x) s = 
 LOOKUP += "y = Gather <axis = 0> (w, s) }}"
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take few and short turns: what they measure is tested by itself."""
-    monkeypatch.setattr("frivkit.verification.latency.TURN", 0.0)
-    monkeypatch.setattr("frivkit.verification.latency.MOST", 5)
-
-
 def table(rows: np.ndarray, batch: object = "N") -> onnx.ModelProto:
     """Return a network whose output for the input i is row i."""
     one = np.array([1], np.int64)

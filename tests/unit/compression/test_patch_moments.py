@@ -19,7 +19,7 @@ from frivkit.graph.sites.groups import analyze_groups
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.runtime.execution import Execution
 from tests.nets import NETS, examples, network, opened
-from tests.unit.test_perturbations import SITELESS, run
+from tests.unit.units.test_perturbations import SITELESS, run
 
 NAMES = [name for name in NETS if name not in SITELESS]
 

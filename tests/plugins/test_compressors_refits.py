@@ -24,8 +24,8 @@ from frivkit_compressors.select import Select
 from frivkit_compressors.sequential import refit_in_sequence
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import run
-from tests.unit.test_compression import write_data, write_layers
-from tests.unit.test_perturbations import SITELESS
+from tests.unit.compression.test_compress import write_data, write_layers
+from tests.unit.units.test_perturbations import SITELESS
 
 NAMES = [name for name in NETS if name not in SITELESS]
 

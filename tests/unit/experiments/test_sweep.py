@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,14 @@ from frivkit.experiments.runner import run
 from frivkit.experiments.workers import WorkerPool
 from frivkit.progress import Progress
 from tests.program import start
+
+
+def wait_for(done, patience=60):
+    """Wait until something is so, however slow the machine is."""
+    until = time.monotonic() + patience
+    while not done():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,9 @@ class Sum:
             (folder.parent / "ended").touch()
             os._exit(9)
         if self.way == "fails":
+            raise FrivkitError("this cannot be done")
+        if self.way == "fails late":  # once the first number is written down
+            wait_for(lambda: Sum(1).name in (folder.parents[1] / "results.jsonl").read_text())
             raise FrivkitError("this cannot be done")
         if self.way == "reason":
             return JobResult([{"measurement": "failure", "value": None, "reason": "it went wrong"}])
@@ -189,7 +201,7 @@ def test_process_that_is_ended_is_told_of_and_made_up_for(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_was_done_before_a_failure_is_kept(workers, tmp_path):
-    jobs = [Sum(1, "quiet"), Sum(2, "quiet"), Sum(3, "fails"), Sum(4, "quiet")]
+    jobs = [Sum(1, "quiet"), Sum(2, "quiet"), Sum(3, "fails late"), Sum(4, "quiet")]
     with pytest.raises(FrivkitError, match="this cannot be done"):
         run(plan(*jobs), tmp_path, engine=WorkerPool(workers))
     there = {row["work"] for row in rows(tmp_path)}
@@ -201,6 +213,34 @@ def test_what_was_done_before_a_failure_is_kept(workers, tmp_path):
         "square": 4,
         "pid": 4,
     }
+
+
+class AtOnce:
+    """A pool in which all jobs end at the same time."""
+
+    def __init__(self, *settings):
+        pass
+
+    def submit(self, call, *arguments):
+        future = Future()
+        try:
+            future.set_result(call(*arguments))
+        except FrivkitError as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, **settings):
+        pass
+
+
+def test_results_that_come_with_a_failure_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("frivkit.experiments.workers.ProcessPoolExecutor", AtOnce)
+    jobs = [Sum(1, "fails"), *(Sum(number, "quiet") for number in range(2, 9))]
+    with pytest.raises(FrivkitError, match="this cannot be done"):
+        run(plan(*jobs), tmp_path, engine=WorkerPool(6))
+    assert {row["work"] for row in rows(tmp_path)} == {job.name for job in jobs[1:6]}
+    journal = json.loads((tmp_path / "run.json").read_text())
+    assert [job["number"] for job in journal["runs"][0]["works"]] == [2, 3, 4, 5, 6]
 
 
 def test_network_without_results_is_counted(tmp_path):
@@ -299,26 +339,40 @@ epochs = 60
 """
 
 
-def wait_for_work(folder, process):
-    for _ in range(1200):
-        if (folder / "run.json").exists() and json.loads((folder / "run.json").read_text())["runs"]:
-            return
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    raise AssertionError("no work was finished")
+def begun(folder, process):
+    """Whether a sweep has written down its first work."""
+    assert process.poll() is None, process.stderr.read()
+    path = folder / "run.json"
+    return path.exists() and json.loads(path.read_text())["runs"]
+
+
+@pytest.fixture(scope="session")
+def dice(tmp_path_factory):
+    """Return a recipe, and the folder of its whole sweep."""
+    folder = tmp_path_factory.mktemp("dice")
+    (folder / "trial.toml").write_text(DICE)
+    (whole,) = read_recipe(str(folder / "trial.toml"), SweepRequest("smoke"))
+    run(whole, folder / "whole")
+    return folder / "trial.toml", folder / "whole"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["local", "local:2"])
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
-def test_sweep_that_is_ended_goes_on_where_it_stopped(engine, sent, code, tmp_path):
-    (tmp_path / "trial.toml").write_text(DICE)
+@pytest.mark.parametrize(
+    ("engine", "sent", "code"),
+    [
+        ("local", signal.SIGKILL, -9),
+        ("local:2", signal.SIGKILL, -9),
+        ("local:2", signal.SIGINT, 130),
+    ],
+)
+def test_sweep_that_is_ended_goes_on_where_it_stopped(engine, sent, code, dice, tmp_path):
+    recipe, whole = dice
     out = tmp_path / "out"
-    command = ("sweep", tmp_path / "trial.toml", "--scale", "smoke", "-o", out, "--engine", engine)
+    command = ("sweep", recipe, "--scale", "smoke", "-o", out, "--engine", engine)
     with start(*command) as process:
-        wait_for_work(out, process)
+        wait_for(lambda: begun(out, process))
         process.send_signal(sent)
-        _, err = process.communicate(timeout=60)  # ends when no child holds stderr any more
+        _, err = process.communicate(timeout=120)  # ends when no child holds stderr any more
     assert process.returncode == code
     if sent == signal.SIGINT:
         goes_on, interrupted = err.splitlines()
@@ -326,14 +380,13 @@ def test_sweep_that_is_ended_goes_on_where_it_stopped(engine, sent, code, tmp_pa
         assert interrupted.startswith("frivkit: interrupted")
     (cut_short,) = json.loads((out / "run.json").read_text())["runs"]
     assert cut_short["finished"] is False
-    (again,) = read_recipe(str(tmp_path / "trial.toml"), SweepRequest("smoke"))
+    (again,) = read_recipe(str(recipe), SweepRequest("smoke"))
     there = len({row["work"] for row in Results(out / "results.jsonl").measured})
     assert 0 < there < 20
     assert there - len(cut_short["works"]) in (0, 1)
     swept = run(again, out)
     assert (swept.trained, swept.found) == (4 * (20 - there), 4 * there)
-    run(again, tmp_path / "whole")
-    assert same(out, tmp_path / "whole")
+    assert same(out, whole)
 
 
 class TestEngine:

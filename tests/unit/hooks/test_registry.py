@@ -11,7 +11,7 @@ from frivkit.errors import PluginError, UsageError
 from frivkit.hooks.registry import HOOKS, Registry, installed
 from frivkit.hooks.specs import GROUP, Offer
 
-THIRDPARTY = Path(__file__).parents[1] / "data/thirdparty"
+THIRDPARTY = Path(__file__).parents[3] / "tests" / "data/thirdparty"
 HEAD = "from frivkit.hooks.specs import Offer, hookimpl\n"
 
 

@@ -19,16 +19,10 @@ from frivkit.report.compression_html import compression_page
 from tests.contract import complaints
 from tests.handmade import written
 from tests.surgery import run
-from tests.unit.test_compression import write_data, write_layers
+from tests.unit.compression.test_compress import write_data, write_layers
 
 PCA = Method(basis="pca")
 SIZES = [(8, 40), (40, 30), (30, 5)]
-
-
-@pytest.fixture(autouse=True)
-def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frivkit.verification.latency.TURN", 0.0)
-    monkeypatch.setattr("frivkit.verification.latency.MOST", 5)
 
 
 @pytest.fixture

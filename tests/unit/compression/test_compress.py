@@ -32,8 +32,8 @@ from frivkit_compressors.rankings import backward
 from frivkit_compressors.select import Select
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import as_model, close, run
-from tests.unit.test_perturbations import SITELESS
-from tests.unit.test_perturbations import run as run_plain
+from tests.unit.units.test_perturbations import SITELESS
+from tests.unit.units.test_perturbations import run as run_plain
 
 NAMES = [name for name in NETS if name not in SITELESS]
 GENERATOR = np.random.default_rng(3)
@@ -218,7 +218,7 @@ def test_biases_that_refits_add_count_in_a_budget_of_parameters(tmp_path):
 
 @pytest.mark.parametrize("examples", [20, 60, 240])
 def test_few_examples_of_a_wide_layer_are_fitted_and_better_than_cut(examples, tmp_path):
-    rows = 1200  # as many columns, more than there are examples
+    rows = 400  # as many columns, more than there are examples
     first, second = GENERATOR.normal(size=(12, rows)), GENERATOR.normal(size=(rows, 30))
     model = write_layers(tmp_path / "m.onnx", first, second, GENERATOR.normal(size=(30, 4)))
     proof = write_data(tmp_path / "proof.npz", 12, 300)
