@@ -99,9 +99,9 @@ def check(model: ir.Model) -> None:
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
 
 
-def as_model(thin: ir.Model, original: Model) -> Model:
+def as_model(compressed: ir.Model, original: Model) -> Model:
     """Take a graph for the model that it was made from."""
-    return replace(original, ir=thin)
+    return replace(original, ir=compressed)
 
 
 def weights(model: ir.Model) -> int:
@@ -130,15 +130,17 @@ def narrowed(proto, tmp_path, **drop):
 
 def agrees(proto, tmp_path, **drop):
     """Hold the law against a network and give what is left of it."""
-    model, found, keep, thin = narrowed(proto, tmp_path, **drop)
-    check(thin)
-    check_names(as_model(thin, model))  # else frivkit would refuse to read what it wrote
+    model, found, keep, compressed = narrowed(proto, tmp_path, **drop)
+    check(compressed)
+    check_names(as_model(compressed, model))  # else frivkit would refuse to read what it wrote
     whole = {site.name: np.ones(site.width, bool) for site in found.sites}
     for count in batches(model):
         feeds = examples(model, count)
-        close(run(thin, feeds), run(masked_readers(model, found, whole | keep), feeds))
-    return thin
+        close(run(compressed, feeds), run(masked_readers(model, found, whole | keep), feeds))
+    return compressed
 
 
-def shapes(thin):
-    return {name: list(value.const_value.shape) for name, value in thin.graph.initializers.items()}
+def shapes(compressed):
+    return {
+        name: list(value.const_value.shape) for name, value in compressed.graph.initializers.items()
+    }

@@ -110,8 +110,8 @@ def test_document_says_what_the_file_does(frivkit: Run) -> None:
     found = document(frivkit(*HALF, *DATA, "--json", "-"))
     with np.load("x.npz") as stored:
         x, y = stored["x"], stored["y"]
-    proof = held_out(len(x))
-    x, y = x[proof], y[proof]
+    verification = held_out(len(x))
+    x, y = x[verification], y[verification]
     a, b = logits("net.onnx", x), logits("thin.onnx", x)
     same = int((a.argmax(1) == b.argmax(1)).sum())
     assert (found["agreement"]["same"], found["agreement"]["examples"]) == (same, 50)

@@ -323,12 +323,12 @@ def test_cli_command():
 
 
 def test_request_of_the_planner_is_the_smoke_scale(tmp_path):
-    asked = []
+    requested = []
 
     def plan(table, request):
-        asked.append(request)
+        requested.append(request)
         return plans()(table, request)
 
     CHECKS["planners"](plan, {"a": 1}, tmp_path)
-    assert set(asked) == {SweepRequest("smoke")}
+    assert set(requested) == {SweepRequest("smoke")}
     assert json.dumps({"a": 1})

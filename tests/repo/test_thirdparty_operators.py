@@ -158,9 +158,9 @@ def test_units_are_removed_and_outputs_are_those_of_zeroed_units(done, file, dat
     tokens, centres = keep["a"], keep["d"]
     assert 0 < tokens.sum() < TOKENS
     assert 0 < centres.sum() < CENTRES
-    thin = {tensor.name: list(tensor.dims) for tensor in onnx.load(done.path).graph.initializer}
-    assert thin["wa"] == [WIDTH, tokens.sum()]
-    assert thin["centres"] == [centres.sum(), WIDTH]
+    narrowed = {tensor.name: list(tensor.dims) for tensor in onnx.load(done.path).graph.initializer}
+    assert narrowed["wa"] == [WIDTH, tokens.sum()]
+    assert narrowed["centres"] == [centres.sum(), WIDTH]
     onnx.save(zeroed(file, {"wb": tokens, "wc": centres}), tmp_path / "zeroed.onnx")
     expected = outputs(tmp_path / "zeroed.onnx", data)
     np.testing.assert_allclose(outputs(done.path, data), expected, atol=1e-5)

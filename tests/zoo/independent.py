@@ -141,14 +141,18 @@ class Editable:
         ]
         if site.name in meeting:
             return None
-        readers = [node for node in self._model.graph if node_label(node) in site.consumers]
-        layouts = {node_label(node): _lying(node, self._site_map, site) for node in readers}
-        if site.ends or not readers or None in layouts.values():
+        consumer_weights = [
+            node for node in self._model.graph if node_label(node) in site.consumers
+        ]
+        layouts = {
+            node_label(node): _located(node, self._site_map, site) for node in consumer_weights
+        }
+        if site.ends or not consumer_weights or None in layouts.values():
             return None
-        seen = list(dict.fromkeys(node.inputs[0].name or "" for node in readers))
+        seen = list(dict.fromkeys(node.inputs[0].name or "" for node in consumer_weights))
         tensors = dict(zip(seen, self.zeroed(site, unit, feeds, *seen), strict=True))
         weights = {}
-        for node in readers:
+        for node in consumer_weights:
             axis, units = layouts[node_label(node)] or (0, np.zeros(0))
             positions = np.flatnonzero(units == unit)
             if np.take(tensors[node.inputs[0].name or ""], positions, axis=axis).any():
@@ -157,7 +161,7 @@ class Editable:
         return weights
 
 
-def _lying(node: ir.Node, site_map: SiteMap, site: Site) -> tuple[int, NDArray[np.intp]] | None:
+def _located(node: ir.Node, site_map: SiteMap, site: Site) -> tuple[int, NDArray[np.intp]] | None:
     """Return the axis that a node sums over by a constant weight, and the site's units on it."""
     weight = node.inputs[1] if node.op_type in WEIGHTED else None
     if constant_tensor(weight) is None or node.inputs[0] is None:

@@ -119,10 +119,10 @@ def test_a_thinner_network_is_one_whose_readers_read_zeros(name, zoo_file):
         found = find_sites(model)
         groups = find_groups(model, found)
         keep = surgery.drawn(groups, seed=len(name))
-        thin = narrow(model, found, keep)
-        onnx.checker.check_model(ir.to_proto(thin), full_check=True)
+        narrowed = narrow(model, found, keep)
+        onnx.checker.check_model(ir.to_proto(narrowed), full_check=True)
         (wanted,) = surgery.run(surgery.masked_readers(model, found, keep), feeds)
-        close(surgery.run(thin, feeds)[0], wanted)
+        close(surgery.run(narrowed, feeds)[0], wanted)
         left = sum(int(flags.sum()) for flags in keep.values())
         assert left < sum(site.width for site in found.sites) or not groups.free.any()
 

@@ -265,8 +265,8 @@ def test_numbers_of_units_are_true_from_their_writers_on(name, pattern, tmp_path
     feeds = examples(model, 4)
     for seed in range(3):
         keep = drawn(groups, seed)
-        thin = narrow(model, found, keep)
-        close(run(thin, feeds), run(masked_readers(model, found, keep), feeds))
+        narrowed = narrow(model, found, keep)
+        close(run(narrowed, feeds), run(masked_readers(model, found, keep), feeds))
     assert groups.free.any()
 
 

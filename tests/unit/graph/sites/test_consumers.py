@@ -226,12 +226,12 @@ def test_a_narrowed_twin_is_refitted_without_loss(tmp_path):
         w=np.repeat(random(4, 3), [2, 1, 1], axis=1).astype(np.float32), v=(4, 2),
     )  # fmt: skip
     model, found, _ = consumers(proto, tmp_path)
-    thin = as_model(narrow(model, found, {"r": np.array([False, True, True, True])}), model)
-    (reader,) = find_consumers(thin, find_sites(thin))
+    narrowed = as_model(narrow(model, found, {"r": np.array([False, True, True, True])}), model)
+    (reader,) = find_consumers(narrowed, find_sites(narrowed))
     v = model.graph.initializers["v"].const_value.numpy()
     weight = np.stack([v[0] + v[1], v[2], v[3]])
     feeds = examples(model, 5)
-    found = run(set_weights(thin.ir, {reader.node: (weight, None)}), feeds)[0]
+    found = run(set_weights(narrowed.ir, {reader.node: (weight, None)}), feeds)[0]
     np.testing.assert_allclose(found, run(model.ir, feeds)[0], rtol=1e-5, atol=1e-6)
 
 
