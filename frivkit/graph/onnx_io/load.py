@@ -6,15 +6,10 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
 from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.graph.model import Model, digest, external_files, signature
-from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
-from frivkit.graph.onnx_io.dequantize import dequantize
-from frivkit.graph.onnx_io.fold_shapes import fold_shape_arithmetic
-from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
-from frivkit.graph.shapes import infer_shapes
+from frivkit.graph.onnx_io.passes import READING_PASSES
 
 
 def read(path: Path, input_shape: str | None = None, *, name: str | None = None) -> Model:
@@ -67,14 +62,7 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
     sha256 = digest([path, *external_files(model)])
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
-    if model.functions:
-        InlinePass()(model)
-    _open_nonpositive_sizes(model.graph)
-    changes = [text for text in (bfloat16_to_float32(model), dequantize(model)) if text is not None]
-    if input_shape is not None:
-        _set_input_sizes(model.graph, input_shape)
-    infer_shapes(model)
-    fold_shape_arithmetic(model)
+    changes = [rewrite(model, input_shape) for rewrite in READING_PASSES]
     inputs, batch = signature(model.graph, name)
     return Model(
         ir=model,
@@ -84,20 +72,8 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
         inputs=inputs,
         batch=batch,
         metadata=dict(model.metadata_props),
-        changes=tuple(changes),
+        changes=tuple(change for change in changes if change is not None),
     )
-
-
-def _open_nonpositive_sizes(graph: ir.Graph) -> None:
-    """Replace sizes below 1, which some exporters write for "any", by open ones."""
-    inputs = [value for value in graph.inputs if not value.is_initializer()]
-    for value in [*inputs, *graph.outputs, *(v for node in graph for v in node.outputs)]:
-        if value.shape is None or all(not isinstance(s, int) or s > 0 for s in value.shape):
-            continue
-        sizes = [None if isinstance(size, int) and size < 1 else size for size in value.shape]
-        if sizes and sizes[0] is None and any(value is each for each in inputs):
-            sizes[0] = ir.SymbolicDim("N")
-        value.shape = ir.Shape(sizes)
 
 
 Replace = Callable[[ir.TensorProtocol], None]
@@ -142,44 +118,6 @@ def _check_extent(tensor: ir.ExternalTensor, path: Path) -> None:
             f"{path} wants {tensor.nbytes} bytes of {tensor.path} for {tensor.name!r}, of which it "
             f"names {length} from {first} while there are {file_bytes}; give the file saved with it"
         )
-
-
-def _set_input_sizes(graph: ir.Graph, text: str) -> None:
-    inputs = [value for value in graph.inputs if not value.is_initializer()]
-    requested = parse_input_shapes(text)
-    if len(requested) not in (1, len(inputs)):
-        names = ", ".join(value.name or "" for value in inputs)
-        raise ModelError(
-            f"--input-shape {text} has {len(requested)} shapes, the model has {len(inputs)} inputs "
-            f"({names}); give one for each, in that order"
-        )
-    for value, each in zip(inputs, requested * (len(inputs) // len(requested)), strict=True):
-        shape = value.shape
-        if shape is None:
-            shape = ir.Shape(["N", *[None] * (len(each.sizes) - 1)])
-        if len(inputs) > len(requested) and all(isinstance(size, int) for size in shape[1:]):
-            continue
-        _check_fit(value, shape, each)
-        value.shape = ir.Shape([shape[0], *each.sizes[1:]])
-
-
-def _check_fit(value: ir.Value, shape: ir.Shape, requested: InputShape) -> None:
-    fits = len(shape) == len(requested.sizes) and all(
-        old == new or not isinstance(old, int)
-        for old, new in zip(shape[1:], requested.sizes[1:], strict=True)
-    )
-    if not fits:
-        raise ModelError(
-            f"--input-shape {requested.text} does not fit input {value.name!r}, which is "
-            f"{'x'.join(str(size) for size in shape)}; give all axes, the batch in front"
-        )
-    if requested.dtype is not None and value.dtype is not None:
-        dtype = value.dtype.numpy().name
-        if requested.dtype != dtype:
-            raise ModelError(
-                f"--input-shape {requested.text} does not fit input {value.name!r}, which takes "
-                f"{dtype}; leave the type out"
-            )
 
 
 def _cause(error: BaseException) -> BaseException:
