@@ -147,7 +147,7 @@ class Editable:
         layouts = {
             node_label(node): _located(node, self._site_map, site) for node in consumer_weights
         }
-        if site.ends or not consumer_weights or None in layouts.values():
+        if site.not_followed or not consumer_weights or None in layouts.values():
             return None
         seen = list(dict.fromkeys(node.inputs[0].name or "" for node in consumer_weights))
         tensors = dict(zip(seen, self.zeroed(site, unit, feeds, *seen), strict=True))
