@@ -305,7 +305,7 @@ def test_input_shape_settles_what_the_file_leaves_open(requested, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "requested",
     ["", "a", "x6", "6x", "1x-6", "1x0", "1x06", " 1x6", "1x6\n", "1_0x6", "1×6", "1x６", "9" * 40],
 )
 def test_an_input_shape_that_is_none(requested, tmp_path):
