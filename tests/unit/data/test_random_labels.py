@@ -66,7 +66,7 @@ def test_wrong_requests_are_refused():
         labels("digits?split=train&labels=shuffled")
     with pytest.raises(UsageError, match="labels_seed=-1"):
         labels(f"digits?split=train&{RANDOM}&labels_seed=-1")
-    with pytest.raises(UsageError, match="goes with labels=random"):
+    with pytest.raises(UsageError, match="labels_seed requires labels=random"):
         labels("digits?split=train&labels_seed=1")
     assert len(labels("digits?split=train&labels=true")) == 1200
 
