@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import realdata
 from tests.assets import fetch
+from tests.draws import start_anew
 
 Build = Callable[[Path], None]
 
@@ -24,6 +25,12 @@ settings.load_profile("suite")
 # The suite runs a process for each core, and threads that wait for each other slow all of them.
 for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(library, "1")
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """Let a test draw the same numbers whichever ran before it in its process."""
+    start_anew()
 
 
 @pytest.fixture(scope="session", autouse=True)

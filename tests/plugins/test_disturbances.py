@@ -10,9 +10,10 @@ from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Request, analyze
 from frivkit.units.masks import random_order
 from frivkit.units.perturbations import Noise, WeightKnockout, WeightNoise, example_digests
+from tests.draws import generator
 from tests.plugins.test_prunability import write_net
 
-GENERATOR = np.random.default_rng(2)
+GENERATOR = generator(2)
 X = GENERATOR.normal(size=(60, 6)).astype(np.float32)
 HIDDEN = GENERATOR.normal(size=(6, 10)).astype(np.float32)
 OUTPUT = GENERATOR.normal(size=(10, 4)).astype(np.float32)

@@ -79,9 +79,9 @@ RUNS = {  # one of each command, on what the demo wrote
     "verify": ["digits-cnn.onnx", "digits-thin.onnx", "--examples", "300"],
     "train": ["mlp", "--data", "digits", "-o", "mlp.onnx", "--option", "epochs=1"],
     "sweep": ["e1", "--scale", "smoke", "-o", "sweep"],
-    "figure": ["e1a", "sweep", "-o", "e1a.svg"],
+    "figure": ["e1", "sweep", "-o", "e1.svg"],
     "plugins": [],
-    "cache": ["list"],
+    "cache": ["ls"],
     "doctor": [],
 }
 WITHOUT_EXTRAS = ("figure",)
