@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import setting
+from benchmarks.measuring import setting
 
 Json = dict[str, Any]
 
@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 ROWS = Path(__file__).parents[1] / "build" / "quality.jsonl"
 TIMED = ("prunability", "suffix", "moments", "rows", "batches", "entries", "spent")
 PARTS = (*TIMED, "quality")
-"""All parts; the last takes hours, and runs where it is asked for."""
+"""All parts; the last takes hours, and runs only if it is requested."""
 
 
 def main() -> None:
@@ -30,23 +30,23 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one tiny round, to see that it runs")
     parser.add_argument("--wait", type=float, default=0, help="minutes to wait for a quiet machine")
     parser.add_argument("-o", type=Path, help="where the JSON goes, instead of benchmarks/results")
-    parser.add_argument("--rows", type=Path, default=ROWS, help="where quality goes on from")
-    given = parser.parse_args()
-    setting.even()
-    wait_for_quiet(given.wait)
+    parser.add_argument("--rows", type=Path, default=ROWS, help="rows of quality to continue")
+    arguments = parser.parse_args()
+    setting.set_environment()
+    wait_for_quiet(arguments.wait)
     results = {}
     try:
-        rows = None if given.quick else given.rows
-        parts = given.only or (PARTS if given.quick else TIMED)
-        for name, found in run(parts, given.rounds, rows, quick=given.quick):
-            results[name] = found
-            if not (given.quick or given.o):  # as soon as it is there: the next part may fail
-                store(name, found)
+        rows = None if arguments.quick else arguments.rows
+        parts = arguments.only or (PARTS if arguments.quick else TIMED)
+        for name, outcome in run(parts, arguments.rounds, rows, quick=arguments.quick):
+            results[name] = outcome
+            if not (arguments.quick or arguments.o):  # at once, for the next part may fail
+                store(name, outcome)
     except (pytest.skip.Exception, pytest.fail.Exception) as error:  # tests.assets could not fetch
         raise SystemExit(str(error)) from None
-    if given.o:
-        given.o.write_text(as_json(results))
-    elif given.quick:
+    if arguments.o:
+        arguments.o.write_text(as_json(results))
+    elif arguments.quick:
         print(as_json(results), end="")
 
 
@@ -56,41 +56,54 @@ def run(
     """Run parts one after the other.
 
     Args:
-        parts: Which ones.
-        rounds: Rounds of each comparison; for quality, draws of each network.
-        rows_at: The file of rows of quality; None keeps none.
-        quick: Whether all is done in small.
+        parts: Their names.
+        rounds: The number of rounds of each comparison; for quality, of seeds of each network.
+        rows_at: The file of rows of quality, None for no file.
+        quick: Whether to run on few examples.
 
     Yields:
-        Name of the part, and when, how and what was measured.
+        The name of a part, and its setting and results.
     """
-    # only now, for these import numpy and torch, which read the environment that was made even
-    from benchmarks import batches, entries, moments, prunability, quality, rows, spent, suffix
+    # not at the top: these import numpy and torch, which read the environment that was set
+    from benchmarks.parts import (
+        batches,
+        eigenvalues,
+        moments,
+        prefixes,
+        prunability,
+        quality,
+        suffix,
+        time_profile,
+    )
 
     rounds, small = (1, {"repeats": 1, "levels": 3}) if quick else (rounds, {})
-    work: dict[str, Callable[[Path], object]] = {
+    jobs: dict[str, Callable[[Path], object]] = {
         "prunability": lambda at: prunability.measure(at, rounds, **small),
         "suffix": lambda at: suffix.measure(at, rounds, 16 if quick else 256),
         "moments": lambda at: moments.measure(at, rounds, 32 if quick else 1024),
-        "rows": lambda at: rows.measure(at, rounds, 1 / 20 if quick else 1),
+        "rows": lambda at: eigenvalues.measure(at, rounds, 1 / 20 if quick else 1),
         "batches": lambda at: batches.measure(at, rounds, 1 / 8 if quick else 1),
-        "entries": lambda at: entries.measure(at, rounds, 16 if quick else 2048),
-        "spent": lambda at: spent.measure(at, **small),
+        "entries": lambda at: prefixes.measure(at, rounds, 16 if quick else 2048),
+        "spent": lambda at: time_profile.measure(at, **small),
         "quality": lambda at: quality.measure(at, rounds, rows_at, small=quick),
     }
     for name in parts:
         threads = 1 if name == "quality" else setting.THREADS
-        told = {"setting": setting.described(threads), "load": setting.load(), "rounds": rounds}
+        part_setting = {
+            "setting": setting.describe(threads),
+            "load": setting.load(),
+            "rounds": rounds,
+        }
         start = time.perf_counter()
-        print(f"{name} (load {told['load']:.2f}) ...", file=sys.stderr, flush=True)
+        print(f"{name} (load {part_setting['load']:.2f}) ...", file=sys.stderr, flush=True)
         with TemporaryDirectory(prefix="frivkit-bench-") as folder:
-            found = work[name](Path(folder))
+            outcome = jobs[name](Path(folder))
         print(f"{name} took {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-        yield name, {**told, "found": found}
+        yield name, {**part_setting, "found": outcome}
 
 
 def wait_for_quiet(minutes: float) -> None:
-    """Wait until the load is low, and say so where it is not."""
+    """Wait until the load is low, and print a warning if it is not."""
     until = time.monotonic() + 60 * minutes
     while setting.load() > setting.QUIET and time.monotonic() < until:
         time.sleep(5)
@@ -99,22 +112,22 @@ def wait_for_quiet(minutes: float) -> None:
         print(f"warning: {message}", file=sys.stderr)
 
 
-def store(name: str, found: Json) -> None:
-    """Put one part's results in the place of earlier ones, and write the tables anew."""
-    from benchmarks.qualityplot import picture
-    from benchmarks.tables import in_page, markdown
+def store(name: str, outcome: Json) -> None:
+    """Replace the stored results of a part, and write the tables again."""
+    from benchmarks.report.quality_plot import picture
+    from benchmarks.report.tables import in_page, markdown
 
     RESULTS.mkdir(exist_ok=True)
     latest = RESULTS / "latest.json"
     stored = json.loads(latest.read_text()) if latest.exists() else {}
-    text = as_json(stored | {name: found})
+    text = as_json(stored | {name: outcome})
     tables = markdown(json.loads(text))
     page = in_page(PAGE.read_text(), tables)
     latest.write_text(text)
     latest.with_suffix(".md").write_text(tables)
     PAGE.write_text(page)
     if name == "quality":
-        (PAGE.parent / "quality.svg").write_text(picture(found["found"]))
+        (PAGE.parent / "quality.svg").write_text(picture(outcome["found"]))
     print(f"stored {name} in {latest}, latest.md and {PAGE}", file=sys.stderr, flush=True)
 
 

@@ -55,6 +55,25 @@ class DeviceError(FrivkitError):
     exit_code = 3
 
 
+def one_line(error: BaseException, *, named: bool = False) -> str:
+    """Return the message of an error without line breaks.
+
+    Args:
+        error: The error.
+        named: Put the name of its class in front; else the message is cut at 300 characters, and
+            the name stands for an empty message.
+
+    Example:
+        >>> one_line(ValueError("no   rows")), one_line(KeyError())
+        ('no rows', 'KeyError')
+        >>> one_line(ValueError("no rows"), named=True)
+        'ValueError: no rows'
+    """
+    if named:
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]
+
+
 def unknown_name(kind: str, asked: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that nothing offers, with the nearest known names first.
 

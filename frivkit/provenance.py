@@ -1,8 +1,9 @@
-"""Where results come from: versions, plugins, command and time, stored with every result."""
+"""The origin of a result: versions, plugins, command and time, stored with every result."""
 
 import platform
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,39 +25,73 @@ PACKAGES = (
 )
 
 
+_command: ContextVar[tuple[str, ...] | None] = ContextVar("command", default=None)
+
+
+@contextmanager
+def command_line(arguments: Sequence[str]) -> Iterator[None]:
+    """Record a command line as the origin of the results made inside; for the CLI alone.
+
+    Args:
+        arguments: What follows the program's name.
+
+    Example:
+        >>> with command_line(["analyze", "m.onnx"]):
+        ...     provenance(Clock.start(), 0, {})["command"]
+        ['frivkit', 'analyze', 'm.onnx']
+    """
+    token = _command.set(("frivkit", *arguments))
+    try:
+        yield
+    finally:
+        _command.reset(token)
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """When work began."""
+    """The start of a piece of work.
+
+    Attributes:
+        started: The time of day.
+        mark: The reading of ``time.perf_counter``, in seconds.
+    """
 
     started: datetime
     mark: float
 
     @classmethod
     def start(cls) -> "Clock":
-        """Begin now."""
+        """Return a clock that starts now."""
         return cls(datetime.now(UTC), perf_counter())
 
     @property
     def seconds(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the start."""
         return perf_counter() - self.mark
 
 
-def provenance(clock: Clock, seed: int, plugins: Iterable[tuple[str, str]]) -> dict[str, object]:
-    """Return what a result must carry so that it can be repeated or refused a comparison.
+def provenance(clock: Clock, seed: int, plugins: Mapping[str, str]) -> dict[str, object]:
+    """Return the record by which a result can be repeated, JSON types only.
 
     Args:
         clock: Started when the work began.
         seed: The seed of all random choices.
-        plugins: Name and version of each plugin that loaded.
+        plugins: The version of each plugin that loaded, by name
+            (:meth:`frivkit.hooks.registry.Registry.versions`).
+
+    Returns:
+        Versions of frivkit, Python and packages, ``plugins``, ``seed``, ``command`` (the command
+        line as a list, None if frivkit was called from Python), ``started`` (ISO 8601, UTC) and
+        ``seconds``.
     """
+    command = _command.get()
     return {
         "frivkit": frivkit.__version__,
         "python": platform.python_version(),
         "packages": package_versions(),
         "plugins": dict(plugins),
         "seed": seed,
-        "command": ["frivkit", *sys.argv[1:]],
+        "command": None if command is None else list(command),
         "started": clock.started.isoformat(timespec="seconds"),
         "seconds": round(clock.seconds, 3),
     }
@@ -64,10 +99,10 @@ def provenance(clock: Clock, seed: int, plugins: Iterable[tuple[str, str]]) -> d
 
 def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Return the installed versions of packages, by default of those that results may depend on."""
-    found = {}
+    versions = {}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -9,8 +9,8 @@ OUT = "its units are the model's outputs"
 MET = "where no units lie along their axis"
 
 
-def picture(model: Model, output: str | None = None, joined: tuple[str, ...] = ()) -> str:
-    found = find_sites(model, output, joined)
+def picture(model: Model, output: str | None = None, concats: tuple[str, ...] = ()) -> str:
+    found = find_sites(model, output, concats)
     operators = {value.name: node.op_type for node in model.graph for value in node.outputs}
     layers = {site.name: site.layer for site in found.sites}
     lines = []
@@ -23,7 +23,7 @@ def picture(model: Model, output: str | None = None, joined: tuple[str, ...] = (
             f"{site.layer}: {kind} {site.width}{axis}, {places}{producers}"
             f" -> {' '.join(site.consumers) or 'nobody'}"
         )
-        lines += [f"! {reason}" for reason in site.ends]
+        lines += [f"! {reason}" for reason in site.not_followed]
     for coupling in found.couplings:
         for merge_point in coupling.merge_points:
             parts = [

@@ -105,7 +105,7 @@ def progress_of(progress: bool | Progress) -> Progress:
         return progress
     if not progress:
         return Silent()
-    from frivkit.cli.shared import TerminalProgress
+    from frivkit.cli.progress import TerminalProgress
 
     return TerminalProgress(hidden=False)
 

@@ -23,7 +23,6 @@ from frivkit.api.results import (
     TrainingResult,
     VerificationResult,
 )
-from frivkit.api.tables import stored_layers
 from frivkit.data import Data
 from frivkit.errors import UsageError
 from frivkit.graph.model import Model
@@ -89,7 +88,9 @@ def inspect(
     clock = Clock.start()
     request = request_of("inspect", model, data, arguments, joined=patterns(join))
     opened_model, site_map = inspect_model(request)
-    return InspectionResult(inspection_document(opened_model, site_map, clock, request.output))
+    labels = request.execution.labels
+    document = inspection_document(opened_model, site_map, clock, request.output, labels)
+    return InspectionResult(document)
 
 
 def analyze(
@@ -286,7 +287,7 @@ def activations(
         ModelError: the model cannot be read or run.
         DataError: the data cannot be read or do not fit.
     """
-    from frivkit.activations import write_activations
+    from frivkit.activation_files import write_activations
 
     request = request_of(
         "activations",
@@ -299,12 +300,11 @@ def activations(
     )
     if output is not None:
         path = Path(output)
-        write_activations(request, path, rows=rows, compress=compress, force=force)
-        return ActivationsResult(path, stored_layers(path), {})
+        written = write_activations(request, path, rows=rows, compress=compress, force=force)
+        return ActivationsResult(path, written.layers, {})
     with tempfile.TemporaryDirectory(prefix="frivkit-") as folder:
         path = Path(folder) / "activations.h5"
-        write_activations(request, path, rows=rows)
-        stored = ActivationsResult(path, stored_layers(path), {})
+        stored = ActivationsResult(path, write_activations(request, path, rows=rows).layers, {})
         arrays = {**stored, "outputs": stored.outputs, "labels": stored.labels}
         return ActivationsResult(None, {name: name for name in stored}, arrays)
 

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 
 from frivkit.data import Data, Dataset, open_data
 from frivkit.errors import ModelError
@@ -75,7 +75,7 @@ def first_examples(data: Data) -> Any:
     if isinstance(data, Mapping):
         return {name: part[:FEW] for name, part in data.items() if name != "y"}
     if hasattr(data, "shape"):
-        return data[:FEW]
+        return cast("Any", data)[:FEW]
     if isinstance(data, tuple | list):
         parts = list(data)
         if len(parts) > 1 and _are_labels(parts[-1]):

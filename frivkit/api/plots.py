@@ -49,6 +49,8 @@ def layers(
     ax.errorbar(range(len(rows)), values, yerr=errors, marker="o", capsize=3, label=name)
     _name_layers(ax, [row["layer"] for row in rows])
     ax.set_ylabel(chosen)
+    if all(not value < 0 for value in values):
+        ax.set_ylim(bottom=0)
     ax.legend()
     return ax
 

@@ -264,8 +264,8 @@ class CompressionResult(Result):
 class ActivationsResult(Mapping[str, NDArray[Any]]):
     """Activations by layer: the result of :func:`frivkit.activations`.
 
-    A mapping from the names of layers to arrays (examples, \\*shape of the layer), or (rows, units)
-    with ``rows``.  Arrays in a file are read when they are asked for.
+    A mapping from the names of layers to arrays (examples, ...), or (rows, units) with ``rows``.
+     Arrays in a file are read when they are asked for.
 
     Attributes:
         path: The HDF5 file; None if the arrays are in memory.

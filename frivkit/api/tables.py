@@ -85,14 +85,6 @@ def costs(document: Mapping[str, Any]) -> "pd.DataFrame":
     return table
 
 
-def stored_layers(path: Path) -> dict[str, str]:
-    """Return the layers of an activation file, with the names of their arrays in it."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        return {str(array.attrs["layer"]): array.name for array in file["layers"].values()}
-
-
 def stored_array(path: Path | None, name: str) -> NDArray[Any]:
     """Return an array of an activation file.
 

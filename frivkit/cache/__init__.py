@@ -1,7 +1,7 @@
-"""The cache: what was computed once, kept in HDF5 files by what it depends on.
+"""The cache: results in HDF5 files, each under a key of all that it depends on.
 
-Nothing here may stop the work.  What cannot be read is computed again, what cannot be written is
-not kept, and either is said once.
+The cache never stops an analysis.  A result that cannot be read is computed again, one that cannot
+be written is not stored, and a warning is given once for each.
 """
 
 from frivkit.cache.entry import Entry

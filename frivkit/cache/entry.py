@@ -1,6 +1,6 @@
-"""Reading a cache file (``docs/file-format.md``).
+"""Read cache files (``docs/file-format.md``).
 
-Reading trusts nothing in the file: it might be damaged, or planted.
+Nothing in a file is trusted: it may be damaged or written by somebody else.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ CHUNK_BYTES = 1 << 20
 
 
 def reason(error: Exception) -> str:
-    """Return in one line why h5py or the operating system failed.
+    """Return one line about an error of h5py or of the operating system.
 
-    h5py gives the operating system's error number only inside a text of several lines.
+    h5py returns the operating system's error number only inside a text of several lines.
     """
     number = re.search(r"errno = (\d+)", str(error))
     code = int(number[1]) if number else getattr(error, "errno", None)
@@ -34,7 +34,7 @@ def reason(error: Exception) -> str:
 
 
 def read_fields(path: Path) -> Mapping[str, Any]:
-    """Return the key under which the file was stored; empty when it is no readable cache file."""
+    """Return the fields of a file's key, an empty mapping if it is no readable cache file."""
     try:
         with _opened(path) as file:
             fields = json.loads(_text(file, "key"))
@@ -48,12 +48,12 @@ class Entry:
 
     Args:
         path: The file.
-        key: The JSON text that it must have been stored under.
+        key: The JSON text of the key that it must have.
 
     Raises:
-        CacheError: the file is of another kind, version or key, is unfinished, or holds what a
-            cache file never holds (links, data in other files, unknown filters, objects).
-        Exception: any other class; h5py raises many at damaged files.
+        CacheError: the file is of another type, version or key, is unfinished, or contains links,
+            data in other files, unknown filters or objects, which no cache file contains.
+        Exception: any other class; h5py raises many for damaged files.
     """
 
     def __init__(self, path: Path, key: str) -> None:
@@ -114,24 +114,29 @@ class Entry:
 
     def _dataset(self, name: str) -> Any:
         if name not in self._datasets:
-            held = ", ".join(self.names) or "nothing"
-            raise CacheError(f"cache file {self.path} holds no array {name!r}; it holds {held}")
+            known = ", ".join(self.names) or "nothing"
+            raise CacheError(f"cache file {self.path} holds no array {name!r}; it holds {known}")
         return self._datasets[name]
 
 
 def stored_name(name: str) -> str:
-    """Return ``name`` without what HDF5 reads as a path."""
+    """Return a name percent-encoded, so that HDF5 does not read it as a path.
+
+    Example:
+        >>> stored_name("a/b"), read_name("a%2Fb")
+        ('a%2Fb', 'a/b')
+    """
     stored = quote(name, safe=" :;,+=@()[]", errors="surrogatepass")
     return "%2E" if stored == "." else stored
 
 
 def read_name(stored: str) -> str:
-    """Return the name that :func:`stored_name` was given."""
+    """Return the original of a name that :func:`stored_name` returned."""
     return unquote(stored, errors="surrogatepass")
 
 
 def contents_of(datasets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the table of contents: dtype and shape of each array by name."""
+    """Return the table of contents: dtype and shape of each array, by name."""
     return {
         name: {"dtype": np.dtype(item.dtype).str, "shape": list(item.shape)}
         for name, item in datasets.items()
@@ -164,9 +169,12 @@ def _text(file: Any, attribute: str) -> str:
 
 
 def _datasets(file: Any, file_bytes: int) -> Iterator[tuple[str, Any]]:
-    """Return the datasets; refuse any that reads from elsewhere or claims what is not there.
+    """Return the datasets by name.
 
-    A dataset may name another file as its storage, and h5py would read it, whatever it holds.
+    A dataset may refer to another file as its storage, and h5py would read it.
+
+    Raises:
+        CacheError: a dataset takes data from elsewhere or lacks some of its data.
     """
     import h5py
 
@@ -178,8 +186,8 @@ def _datasets(file: Any, file_bytes: int) -> Iterator[tuple[str, Any]]:
             raise CacheError(f"holding {stored!r}, which is no array")
         if item.external or item.is_virtual:
             raise CacheError(f"holding {stored!r}, whose data is in another file")
-        made = item.id.get_create_plist()
-        filters = {made.get_filter(i)[0] for i in range(made.get_nfilters())}
+        created = item.id.get_create_plist()
+        filters = {created.get_filter(i)[0] for i in range(created.get_nfilters())}
         if item.dtype.kind not in "biuf" or filters - {h5py.h5z.FILTER_FLETCHER32}:
             raise CacheError(f"holding {stored!r} in an encoding that no cache file has")
         if not item.nbytes <= item.id.get_storage_size() <= file_bytes:

@@ -1,7 +1,6 @@
-"""The files of a cache folder: their names, and which of them may go.
+"""The files of a cache folder: their names, and the removal of files.
 
-Whatever has another name than those below, or is no regular file, belongs to somebody else and is
-never touched.
+Files with other names than those below, and anything but regular files, are never touched.
 """
 
 import contextlib
@@ -26,24 +25,24 @@ _DAY = 86_400.0
 
 
 class Removed(NamedTuple):
-    """How many entries were removed, and the bytes they took."""
+    """The number of removed entries, and their size in bytes."""
 
     files: int
     bytes: int
 
 
 def entry_path(root: Path, digest: str) -> Path:
-    """Name the finished file of a key's digest."""
+    """Return the path of the finished file of a key's digest."""
     return root / f"{digest}.h5"
 
 
 def temporary_path(root: Path, digest: str) -> Path:
-    """Name a file for this process to write, as no other process does."""
+    """Return the path of a file that only this process writes."""
     return root / f".{digest}.tmp-{os.getpid()}-{_HOST}{secrets.token_hex(12)}"
 
 
 def entries(root: Path) -> list[tuple[Path, os.stat_result]]:
-    """List the finished files, those used longest ago first.
+    """Return the finished files with their status, those used longest ago first.
 
     Raises:
         CacheError: the folder cannot be read.
@@ -60,7 +59,7 @@ def entries(root: Path) -> list[tuple[Path, os.stat_result]]:
 
 
 def remove(files: Iterable[tuple[Path, os.stat_result]]) -> Removed:
-    """Remove finished files; one that is gone already does not count.
+    """Remove finished files; a file that does not exist any more is not counted.
 
     Raises:
         CacheError: a file cannot be removed; all others are.
@@ -82,12 +81,12 @@ def remove(files: Iterable[tuple[Path, os.stat_result]]) -> Removed:
 
 
 def sweep(root: Path) -> None:
-    """Remove what processes that were killed left behind; what cannot be removed stays."""
+    """Remove files that killed processes left behind, as far as possible."""
     with contextlib.suppress(OSError):
         for item in _listing(root):
-            if (made := _TEMPORARY.fullmatch(item.name)) is not None:
+            if (match := _TEMPORARY.fullmatch(item.name)) is not None:
                 with contextlib.suppress(OSError):
-                    if not _may_be_written(made, item.stat(follow_symlinks=False).st_mtime):
+                    if not _may_be_written(match, item.stat(follow_symlinks=False).st_mtime):
                         Path(item.path).unlink()
             elif _LOCK.fullmatch(item.name):
                 _remove_lock(Path(item.path))
@@ -95,14 +94,14 @@ def sweep(root: Path) -> None:
 
 @contextlib.contextmanager
 def locked(root: Path, digest: str, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a key's digest; where there can be no lock, hold nothing.
+    """Hold the lock of a key's digest, or no lock if the file system has none.
 
-    Without a lock the work may be done twice, and is still right.
+    Without a lock a result may be computed twice, and is still right.
 
     Args:
-        root: The folder, made if it is not there.
-        digest: Of the key.
-        waiting: Called once if another process holds the lock.
+        root: The folder, created if it does not exist.
+        digest: The digest of the key.
+        waiting: A function that is called once if another process holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -116,7 +115,7 @@ def locked(root: Path, digest: str, waiting: Callable[[], None]) -> Iterator[Non
             except Timeout:
                 waiting()
                 stack.enter_context(lock.acquire())
-            stack.callback(_unlink, path)  # while it is held: then nobody is shut out by it
+            stack.callback(_unlink, path)  # while it is held, so that no other process waits for it
         except (OSError, NotImplementedError):
             pass
         yield
@@ -124,8 +123,8 @@ def locked(root: Path, digest: str, waiting: Callable[[], None]) -> Iterator[Non
 
 def _listing(root: Path) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(root) as found:
-            return [item for item in found if item.is_file(follow_symlinks=False)]
+        with os.scandir(root) as items:
+            return [item for item in items if item.is_file(follow_symlinks=False)]
     except FileNotFoundError:
         return []
 
@@ -142,16 +141,16 @@ def _remove_lock(path: Path) -> None:
         _unlink(path)
 
 
-def _may_be_written(made: re.Match[str], modified: float) -> bool:
-    """Whether the process that made a temporary file may still be writing it."""
+def _may_be_written(match: re.Match[str], modified: float) -> bool:
+    """Whether the process that created a temporary file may still write to it."""
     if time.time() - modified > _DAY:
         return False
-    if made["host"] != _HOST or os.name != "posix":
-        return True  # only here, and only on POSIX, can a process be asked for without harm
+    if match["host"] != _HOST or os.name != "posix":
+        return True  # signal 0 is harmless on POSIX alone, and reaches processes of this host alone
     try:
-        os.kill(int(made["pid"]), 0)
+        os.kill(int(match["pid"]), 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # somebody else's process
+    except (OSError, OverflowError):  # a process of another user
         return True
     return True

@@ -1,4 +1,4 @@
-"""What a cached result depends on."""
+"""Keys of cached results."""
 
 import hashlib
 import json
@@ -11,16 +11,16 @@ from frivkit.cache.entry import VERSION
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """All that a cached result depends on; another value in any field is another entry.
+    """All that a cached result depends on; two keys that differ in a field have two entries.
 
     Attributes:
-        model: sha256 of the model, its external data included.
-        data: Digest of the examples, their preprocessing and their order.
-        site: Name of the tensor, or empty.
-        selector: Name of the unit selector with its options, or empty.
-        what: What was computed: ``"outputs"``, ``"entries"``, ``"ablation"``.
-        extra: Whatever else it depends on, by name: runtime version, provider, dtype, masks.
-            Given as a mapping or as pairs; kept as sorted pairs.
+        model: The sha256 of the model, its external data included.
+        data: The digest of the examples, their preprocessing and their order.
+        site: The name of the tensor, or empty.
+        selector: The name of the unit selector with its options, or empty.
+        what: The kind of the result: ``"outputs"``, ``"entries"``, ``"ablation"``.
+        extra: Further dependencies by name: runtime version, provider, dtype, masks.  They are
+            given as a mapping or as pairs, and stored as sorted pairs.
 
     Raises:
         TypeError: a field or a value of ``extra`` is not text.
@@ -53,7 +53,7 @@ class Key:
 
     @property
     def json(self) -> str:
-        """The canonical JSON of all fields, the format's version and frivkit's."""
+        """The canonical JSON of all fields and of the versions of the format and of frivkit."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         versions = {"encoding-version": VERSION, "frivkit": frivkit.__version__}
         document = fields | {"extra": dict(self.extra)} | versions
@@ -61,5 +61,5 @@ class Key:
 
     @property
     def digest(self) -> str:
-        """The sha256 of :attr:`json`, in hexadecimal: the name of the entry's file."""
+        """The sha256 of :attr:`json` in hexadecimal, which is the name of the entry's file."""
         return hashlib.sha256(self.json.encode()).hexdigest()

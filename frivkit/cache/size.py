@@ -1,4 +1,4 @@
-"""Sizes in bytes, as people write and read them."""
+"""Sizes in bytes as text with units."""
 
 import re
 
@@ -10,7 +10,10 @@ _SIZE = re.compile(
 
 
 def parse_size(text: str) -> int:
-    """Read a size in bytes: ``500MB`` counts in thousands, ``2GiB`` and ``2G`` in 1024s.
+    """Return a size in bytes: ``500MB`` is in powers of 1000, ``2GiB`` and ``2G`` in those of 1024.
+
+    Args:
+        text: The size.
 
     Raises:
         UsageError: the text is no size.
@@ -28,7 +31,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """Write a size in bytes as people read it.
+    """Return a size in bytes as text, in powers of 1024.
 
     Example:
         >>> format_size(512), format_size(8 << 30), format_size(1_500_000)

@@ -1,4 +1,4 @@
-"""The cache itself: look up, build once, evict."""
+"""The cache: look up entries, build each once, evict those used longest ago."""
 
 import contextlib
 import errno
@@ -20,7 +20,14 @@ DEFAULT_LIMIT = 8 << 30
 
 
 class StoredEntry(NamedTuple):
-    """A file of the cache: where, its key's fields (empty if unreadable), size, last use (Unix)."""
+    """A file of the cache.
+
+    Attributes:
+        path: Its path.
+        fields: The fields of its key, empty if it cannot be read.
+        bytes: Its size.
+        last_used: The time of its last use, in seconds since 1970.
+    """
 
     path: Path
     fields: Mapping[str, Any]
@@ -33,21 +40,22 @@ def _warn(message: str) -> None:
 
 
 class Cache:
-    """A folder of finished results, bounded in size, shared by any number of processes.
+    """A folder of results, bounded in size and shared by any number of processes.
 
     Args:
-        root: The folder, made when first written to; None keeps nothing.
-        limit: The most bytes that the entries may take together; 0 keeps nothing new.
-        warn: Told, in one line, of what could not be read or kept.
+        root: The folder, created when it is first written to; None stores nothing.
+        limit: The largest size of all entries together in bytes; 0 stores nothing new.
+        warn: A function that is called with one line about a result that could not be read or
+            stored.
 
     Example:
-        How to use it, also where several processes want the same thing: whoever comes second
-        waits, and then finds it built.  Hold one key at a time, lest two processes wait for each
-        other.  Without a cache, or when the disk is full, the same lines compute and keep nothing.
+        If several processes need one result, the first one builds it and the others wait.  Hold one
+        key at a time, or two processes may wait for each other.  Without a cache, or on a full
+        disk, the same lines compute the result and store nothing.
 
         >>> import tempfile
-        >>> place = tempfile.TemporaryDirectory()
-        >>> cache = Cache(Path(place.name))
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> cache = Cache(Path(folder.name))
         >>> key = Key("model", "data", "", "", "outputs")
         >>> def outputs():
         ...     with cache.building(key) as entry:
@@ -62,7 +70,7 @@ class Cache:
         >>> outputs() == outputs()
         computing
         True
-        >>> place.cleanup()
+        >>> folder.cleanup()
     """
 
     def __init__(
@@ -74,7 +82,7 @@ class Cache:
         self.root = root
         self.limit = limit
         self._warn = warn
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         if root is not None:
             folder.sweep(root)
 
@@ -102,10 +110,10 @@ class Cache:
         return cls(directory or user_cache_path("frivkit", appauthor=False), limit, warn)
 
     def get(self, key: Key) -> Entry | None:
-        """Return the entry of ``key``, or None when there is none that can be trusted.
+        """Return the entry of a key, None if there is no valid one.
 
-        An entry found counts as just used.  A file that is damaged, of an unknown version or of
-        another key is removed, with a warning that names it.
+        Reading counts as a use of the entry.  A file that is damaged, of an unknown version or of
+        another key is removed, with a warning.
         """
         if self.root is None:
             return None
@@ -116,20 +124,20 @@ class Cache:
             return None
         except Exception as error:  # h5py raises many classes at damaged files
             if isinstance(error, OSError) and error.errno is not None:
-                self._say_once(f"cannot read cache file {path} ({reason(error)}); computing again")
+                self._warn_once(f"cannot read cache file {path} ({reason(error)}); computing again")
             else:
                 self._drop(path, reason(error))
             return None
-        with contextlib.suppress(OSError):  # a cache that cannot be written to is still good
+        with contextlib.suppress(OSError):  # a read-only cache can be read
             os.utime(path)
         return entry
 
     @contextlib.contextmanager
     def building(self, key: Key) -> Iterator[Entry | None]:
-        """Return the entry of ``key``, or None to the one process that is to build it now.
+        """Return the entry of a key, or None to the one process that must build it.
 
-        Whoever else asks meanwhile waits until the block is left, and looks again.  The entry is
-        the caller's to close.  The lock is the operating system's, so it ends with its process.
+        Other processes wait until that one leaves the block, and then get the entry.  The caller
+        closes the entry.  The lock is the operating system's, so it ends with its process.
         """
         entry = self.get(key)
         if entry is not None or self.root is None or self.limit == 0:
@@ -145,11 +153,11 @@ class Cache:
 
     @contextlib.contextmanager
     def build(self, key: Key) -> Iterator[Writer]:
-        """Return a writer whose arrays become the entry of ``key`` when the block ends well.
+        """Return a writer whose arrays become the entry of a key when the block ends.
 
-        If the block raises, nothing is kept.  If writing fails, the block runs on, ``warn`` is
-        told once and nothing is kept.  Without :meth:`building` around it two processes may both
-        build the entry; each writes a file of its own, and the last to end stays.
+        If the block raises an error, nothing is stored.  If writing fails, the block continues,
+        there is one warning, and nothing is stored.  Without :meth:`building` around it two
+        processes may both build the entry; each writes a file of its own, and the last one remains.
         """
         if self.root is None or self.limit == 0:
             yield Writer(None, "", 0, self._failed)
@@ -159,51 +167,51 @@ class Cache:
         writer = Writer(temporary, key.json, self.limit, self._failed)
         try:
             yield writer
-            kept = writer.commit(path)
+            written = writer.commit(path)
         except BaseException:
             writer.discard()
             raise
-        if kept:
+        if written:
             try:
                 self.prune(self.limit, keep=path)
             except CacheError as error:
-                self._say_once(str(error))
+                self._warn_once(str(error))
 
     def entries(self) -> list[StoredEntry]:
-        """List the entries, the last used first.
+        """Return the entries, the last used one first.
 
         Raises:
             CacheError: the folder cannot be read.
         """
-        found = folder.entries(self.root) if self.root is not None else []
+        files = folder.entries(self.root) if self.root is not None else []
         return [
             StoredEntry(path, read_fields(path), info.st_size, info.st_mtime)
-            for path, info in reversed(found)
+            for path, info in reversed(files)
         ]
 
     def prune(self, limit: int, keep: Path | None = None) -> Removed:
-        """Remove the entries used longest ago until all take at most ``limit`` bytes.
+        """Remove the entries used longest ago, until the others fit into a limit.
 
         Args:
-            limit: In bytes.
-            keep: An entry that stays, whatever its size.
+            limit: The limit in bytes, at least 0.
+            keep: An entry that is not removed.
 
         Raises:
             CacheError: the folder cannot be read or an entry cannot be removed.
         """
         files = folder.entries(self.root) if self.root is not None else []
         total = sum(info.st_size for _, info in files)
-        doomed = []
+        oldest = []
         for path, info in files:
             if total <= limit:
                 break
             if path != keep:
-                doomed.append((path, info))
+                oldest.append((path, info))
                 total -= info.st_size
-        return folder.remove(doomed)
+        return folder.remove(oldest)
 
     def clear(self) -> Removed:
-        """Remove all entries, and what killed processes left; nothing else in the folder.
+        """Remove all entries and files that killed processes left; nothing else in the folder.
 
         Raises:
             CacheError: the folder cannot be read or an entry cannot be removed.
@@ -217,21 +225,21 @@ class Cache:
     def _drop(self, path: Path, why: str) -> None:
         try:
             path.unlink()
-            done = "removed it"
+            action = "removed it"
         except OSError as error:
-            done = f"cannot remove it ({reason(error)})"
-        self._warn(f"cache file {path} is unusable ({why}); {done}, computing again")
+            action = f"cannot remove it ({reason(error)})"
+        self._warn(f"cache file {path} is unusable ({why}); {action}, computing again")
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, OSError) and error.errno == errno.EFBIG:
             limit = format_size(self.limit)
-            self._say_once(f"a result is larger than the cache's limit of {limit}; not keeping it")
+            self._warn_once(f"a result is larger than the cache's limit of {limit}; not keeping it")
             return
-        self._say_once(
+        self._warn_once(
             f"cannot write to the cache in {self.root} ({reason(error)}); going on without"
         )
 
-    def _say_once(self, message: str) -> None:
-        if message not in self._said:
-            self._said.add(message)
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
             self._warn(message)

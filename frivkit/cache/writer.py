@@ -1,7 +1,7 @@
-"""Writing a cache file (``docs/file-format.md``).
+"""Write cache files (``docs/file-format.md``).
 
-A file is written under a temporary name, closed, synced and renamed, so that under its own name it
-is whole or absent.
+A file is written under a temporary name, closed, synced and renamed, so that no file is incomplete
+under its own name.
 """
 
 import contextlib
@@ -18,18 +18,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frivkit.cache.entry import CHUNK_BYTES, TYPE, VERSION, contents_of, read_name, stored_name
+from frivkit.files import put_in_place
 
-RESERVE_BYTES = 16 << 20  # what a writer leaves free on the disk: for others, and for HDF5's tables
+RESERVE_BYTES = 16 << 20
+"""Bytes that a writer leaves free on the disk, for other programs and for HDF5's tables."""
 _UNBOUNDED = 1 << 62
 P = ParamSpec("P")
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Return chunks of at most 1 MiB that keep the last axes whole and leave little over.
+    """Return the shape of chunks of at most 1 MiB that span the last axes and waste little space.
 
     Args:
-        shape: Of an array with at least one axis and one element.
-        itemsize: Bytes of one element.
+        shape: The shape of an array with at least one axis and one element.
+        itemsize: The bytes of one element.
 
     Example:
         >>> chunk_shape((50_000, 1024), itemsize=4)
@@ -37,17 +39,17 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
         >>> chunk_shape((8, 64, 224, 224), itemsize=4)
         (1, 5, 224, 224)
     """
-    left, chunk = CHUNK_BYTES // itemsize, []
+    elements, chunk = CHUNK_BYTES // itemsize, []
     for size in reversed(shape):
-        blocks = -(-size // max(1, left))
+        blocks = -(-size // max(1, elements))
         chunk.append(-(-size // blocks))
-        left //= chunk[-1]
+        elements //= chunk[-1]
     return tuple(reversed(chunk))
 
 
 @dataclass(slots=True)
 class _Growing:
-    """An array that grows along axis 0: rows that wait, and the dataset once there is a chunk."""
+    """An array that grows along axis 0: waiting rows, and a dataset once there is a chunk."""
 
     dtype: np.dtype[Any]
     tail: tuple[int, ...]
@@ -56,7 +58,7 @@ class _Growing:
     dataset: Any = None
 
     def take(self, step: int) -> NDArray[Any]:
-        """Return what waits, less a remainder below ``step`` rows, which goes on waiting."""
+        """Return the waiting rows but for a remainder of less than ``step`` rows, which stays."""
         rows = self.waiting[0] if len(self.waiting) == 1 else np.concatenate(self.waiting)
         ready = len(rows) - len(rows) % step
         self.waiting = [rows[ready:].copy()] if ready < len(rows) else []
@@ -65,16 +67,16 @@ class _Growing:
 
 
 class Writer:
-    """A cache file in the making.  A write that fails ends the writing, never the caller.
+    """A cache file that is being written.  A failure to write is not raised to the caller.
 
-    After a failure :attr:`alive` is False, the temporary file is gone, ``failed`` was called once
-    with the error, and further calls do nothing.
+    After a failure :attr:`alive` is False, the temporary file is removed, ``failed`` was called
+    once with the error, and further calls do nothing.
 
     Args:
-        path: The temporary file, which must not exist; None gives a writer that is not alive.
-        key: The JSON text to store the file under.
-        room: The most bytes that the file may take.
-        failed: Told of the error that ended the writing.
+        path: The temporary file, which must not exist; None for a writer that is not alive.
+        key: The JSON text of the file's key.
+        room: The largest size of the file in bytes.
+        failed: A function that is called with the error that ended the writing.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class Writer:
         self._attempt(self._create, name, values)
 
     def append(self, name: str, array: ArrayLike) -> None:
-        """Add rows along axis 0; the first call fixes the dtype and the other axes.
+        """Append rows along axis 0; the first call sets the dtype and the other axes.
 
         Raises:
             TypeError: the array is not of booleans, integers or real numbers.
@@ -124,7 +126,11 @@ class Writer:
         self._attempt(self._grow, name, growing, rows)
 
     def commit(self, path: Path) -> bool:
-        """Finish the file and rename it to ``path`` in the same folder; say whether it is there."""
+        """Finish the file and rename it to a path in the same folder.
+
+        Returns:
+            Whether the file was written.
+        """
         return self._attempt(self._finish, path)
 
     def discard(self) -> None:
@@ -135,7 +141,7 @@ class Writer:
         for growing in self._growing.values():
             growing.waiting.clear()
         if self._file is not None:
-            # Freeing the space first lets HDF5 write its tables, and so close, on a full disk.
+            # On a full disk, HDF5 can write its tables and close only after space is freed.
             with contextlib.suppress(OSError):
                 os.truncate(self._path, 0)
             with contextlib.suppress(Exception):  # there is nothing left to save
@@ -160,7 +166,7 @@ class Writer:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # Without a chunk cache, data meets the disk inside the call that writes it.  With one, a
         # full disk is met in close(), after which HDF5 2.0.0 crashes the process at its exit.
-        # Nobody else knows the file yet, and some network file systems have no locks to give.
+        # No other process opens this file, and some network file systems have no locks.
         self._file = h5py.File(self._path, "x", rdcc_nbytes=0, locking=False)
         head = {"encoding-type": TYPE, "encoding-version": VERSION, "key": key}
         self._file.attrs.update(head)
@@ -188,13 +194,10 @@ class Writer:
         self._file.attrs["contents"] = json.dumps(contents, sort_keys=True)
         self._file.flush()
         self._file.close()
-        _sync(self._path)
         if self._path.stat().st_size > self._room:
             raise _too_large()
-        self._path.replace(path)
+        put_in_place(self._path, path)
         self.alive = False
-        with contextlib.suppress(OSError):  # some systems cannot sync a folder
-            _sync(path.parent)
 
     def _create(self, name: str, values: NDArray[Any], chunk: tuple[int, ...] | None = None) -> Any:
         self._need(values.nbytes)
@@ -227,14 +230,6 @@ class Writer:
 
 def _too_large() -> OSError:
     return OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _numeric(name: str, array: ArrayLike) -> NDArray[Any]:

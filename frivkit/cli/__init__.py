@@ -1,4 +1,4 @@
-"""The command line.  This file only lists commands; each one's own file is imported on use."""
+"""The command line: a list of commands; the file of a command is imported when it is used."""
 
 import importlib
 import io
@@ -8,27 +8,28 @@ from typing import Any, NoReturn
 import click
 
 import frivkit
-from frivkit.cli.shared import one_line
+from frivkit.cli.output import one_line
 from frivkit.errors import FrivkitError, unknown_name
+from frivkit.provenance import command_line
 
 COMMANDS = {
     "analyze": "Measure how much of a model is frivolous.",
-    "inspect": "Show what of a model is analysed, what is not, and why.",
-    "activations": "Write what layers give to an HDF5 file.",
-    "compress": "Write a thinner model, and prove what it still says.",
+    "inspect": "Show the layers that can be analysed, and the nodes that cannot, with reasons.",
+    "activations": "Write the activations of layers to an HDF5 file.",
+    "compress": "Write a smaller model, and verify it against the original.",
     "verify": "Compare a compressed model with the original.",
     "train": "Train a small network and write it as ONNX.",
     "sweep": "Train and measure all networks of an experiment.",
-    "figure": "Draw a figure of the paper from what a sweep found.",
+    "figure": "Draw a figure of the paper from the results of a sweep.",
     "demo": "Train, analyse and compress a network, in under a minute.",
-    "plugins": "List plugins, what they offer, and which failed to load.",
+    "plugins": "List plugins, their offers, and which failed to load.",
     "cache": "List, prune or clear the cache.",
-    "doctor": "Check this installation and say what is wrong with it.",
+    "doctor": "Check this installation.",
 }
 
 
 class _Commands(click.Group):
-    """Commands by name, imported when used; plugins add theirs with the hook ``cli_commands``."""
+    """The commands by name, imported when used; plugins add theirs with ``cli_commands``."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -61,8 +62,8 @@ class _Commands(click.Group):
         if cmd_name in _offered():
             from frivkit.hooks.registry import installed
 
-            found: click.Command = installed().load("cli_commands", cmd_name)
-            return found
+            offered: click.Command = installed().load("cli_commands", cmd_name)
+            return offered
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -72,7 +73,7 @@ class _Commands(click.Group):
 
 
 def _offered() -> dict[str, str]:
-    """Return the commands that plugins offer; ours cannot be taken over."""
+    """Return the commands that plugins offer; they cannot replace built-in ones."""
     from frivkit.hooks.registry import installed
 
     offers = installed().offers("cli_commands")
@@ -82,14 +83,14 @@ def _offered() -> dict[str, str]:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(frivkit.__version__, prog_name="frivkit")
 def cli() -> None:
-    """Tell how much of a trained network is frivolous, and take it out."""
+    """Measure how much of a trained network is frivolous, and remove it."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
-    0 is done, 1 not possible, 2 a wrong command line, 3 no such device, 130 interrupted.  This is
-    the one place where errors become messages: one line on stderr, and the traceback as well with
+    Exit codes: 0 success, 1 failure, 2 wrong command line, 3 missing device, 130 interrupted.  Only
+    this function turns errors into messages: one line on stderr, after the traceback with
     ``--debug``.
     """
     given = sys.argv[1:] if arguments is None else arguments
@@ -97,7 +98,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # some terminals cannot show a bar or a name
             stream.reconfigure(errors="replace")
     try:
-        code = cli.main(args=given, prog_name="frivkit", standalone_mode=False)
+        with command_line(given):
+            code = cli.main(args=given, prog_name="frivkit", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -126,9 +128,9 @@ def _failure(error: BaseException, given: list[str]) -> tuple[str, int]:
         case click.ClickException():
             message = error.format_message()
         case KeyboardInterrupt() | click.Abort():
-            kept = given[:1] == ["analyze"] and "--no-cache" not in given
-            also = ", and results that were finished are kept for the next run" if kept else ""
-            message, code = f"interrupted; nothing is half-written{also}", 130
+            cached = given[:1] == ["analyze"] and "--no-cache" not in given
+            also = ", and finished results are kept for the next run" if cached else ""
+            message, code = f"interrupted; no file is incomplete{also}", 130
         case MemoryError():
             message = f"out of memory ({error}); give a smaller --memory or fewer --examples"
         case OSError():

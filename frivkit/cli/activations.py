@@ -1,4 +1,4 @@
-"""``frivkit activations``: write what layers give to an HDF5 file."""
+"""``frivkit activations``: write the activations of layers to an HDF5 file."""
 
 import sys
 from contextlib import redirect_stdout
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import CommonOptions, check_places, join_option, model_options
+from frivkit.cli.options import CommonOptions, join_option, model_options
+from frivkit.cli.output import check_places
 
 
 @click.command("activations")
@@ -14,14 +15,22 @@ from frivkit.cli.shared import CommonOptions, check_places, join_option, model_o
 @click.option("--data", metavar="SPEC", help="Data spec, NAME[:PATH][?key=value&...].")
 @click.option("--layer", "layers", multiple=True, help="Only layers that match this pattern.")
 @join_option
-@click.option("--examples", type=click.IntRange(min=1), help="Use at most so many examples.")
-@click.option("--rows", type=click.IntRange(min=1), help="Draw so many rows of each layer [all].")
-@click.option("--units", help="How --rows are read as units [map].")
+@click.option("--examples", type=click.IntRange(min=1), help="Largest number of examples to use.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides the rows."
+    "--rows", type=click.IntRange(min=1), help="Number of rows to draw from each layer [all]."
 )
-@click.option("--compress", type=click.Choice(["lzf"]), help="Compress; takes room for both files.")
-@click.option("--force", is_flag=True, help="Replace a file that holds something else.")
+@click.option("--units", help="Unit selector for --rows [map].")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the drawn rows.",
+)
+@click.option(
+    "--compress", type=click.Choice(["lzf"]), help="Compress; needs space for both files."
+)
+@click.option("--force", is_flag=True, help="Replace a file of other content.")
 @click.option(
     "-o",
     "--output",
@@ -48,9 +57,9 @@ def command(
 ) -> None:
     """Write the activations of MODEL's layers, its outputs and labels to an HDF5 file.
 
-    What is interrupted goes on with the next run.  Plain h5py reads the file.
+    The same command resumes an interrupted run.  Plain h5py reads the file.
     """
-    from frivkit.activations import write_activations
+    from frivkit.activation_files import write_activations
     from frivkit.cache import format_size
     from frivkit.errors import UsageError
 
@@ -76,17 +85,17 @@ def command(
                 rows=rows,
                 compress=compress,
                 force=force,
-                say=common.say,
+                info=common.info,
             )
     except KeyboardInterrupt:
         progress.finish()
-        common.say("what was finished is kept: run the same command again to go on")
+        common.info("finished work is kept: run the same command again to resume")
         raise
     finally:
         progress.finish()
-    if written.there:
-        common.say(f"{output} was there already; give --force to write it again")
+    if written.existed:
+        common.info(f"{output} existed already; give --force to write it again")
     click.echo(
-        f"{output}: {written.layers} layers of {model.name} over {written.examples:,} examples of "
-        f"{written.spec}, {format_size(written.bytes)}"
+        f"{output}: {len(written.layers)} layers of {model.name} over {written.examples:,} "
+        f"examples of {written.spec}, {format_size(written.bytes)}"
     )

@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from frivkit.cli.shared import (
-    CommonOptions,
-    check_places,
-    join_option,
-    model_options,
-    write_json,
-    write_text,
-)
+from frivkit.cli.options import CommonOptions, join_option, model_options
+from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.errors import FrivkitError, PluginError, UsageError
 
 if TYPE_CHECKING:
@@ -36,15 +30,21 @@ if TYPE_CHECKING:
     type=click.Choice(["paper", "reference"]),
     default="paper",
     show_default=True,
-    help="What the paper's text says, or what its published code does.",
+    help="Follow the paper's text, or its published code.",
 )
-@click.option("--examples", type=click.IntRange(1, 2**63 - 1), help="Use at most so many examples.")
+@click.option(
+    "--examples", type=click.IntRange(1, 2**63 - 1), help="Largest number of examples to use."
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--option", "options", multiple=True, help="key=value for the metrics.")
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a page.")
 @click.option(
-    "--table", type=click.Path(path_type=Path, dir_okay=False), help="Write single units as CSV."
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page."
+)
+@click.option(
+    "--table",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the values of single units as CSV.",
 )
 @model_options
 def command(
@@ -66,7 +66,7 @@ def command(
 ) -> None:
     """Measure how much of MODEL is frivolous.
 
-    Without --metric it measures prunability.  Without --data it takes the data that the model
+    Without --metric it measures prunability.  Without --data it uses the data that the model
     names in its metadata, else noise.
     """
     from frivkit.hooks.options import split_pairs
@@ -93,8 +93,9 @@ def command(
         seed=seed,
     )
 
-    def tell(found: "Measurement") -> None:
-        common.explain(f"{found.metric} of {found.layer or found.scope}: {found.value}")
+    def on_measurement(measurement: "Measurement") -> None:
+        subject = measurement.layer or measurement.scope
+        common.info_if_verbose(f"{measurement.metric} of {subject}: {measurement.value}")
 
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
@@ -103,16 +104,16 @@ def command(
                 metrics,
                 split_pairs(options),
                 cache=common.cache(),
-                done=tell,
+                done=on_measurement,
             )
     finally:
         progress.finish()
     document = analysis_document(analysis, clock)
     if analysis.study.reused:
-        kinds = ", ".join(f"{count} {what}" for what, count in analysis.study.reused.items())
-        common.say(f"reused from the cache: {kinds}")
+        reused = ", ".join(f"{count} {kind}" for kind, count in analysis.study.reused.items())
+        common.info(f"reused from the cache: {reused}")
     for warning in [*document["data"]["warnings"], *document["warnings"]]:
-        common.say(f"warning: {warning}")
+        common.info(f"warning: {warning}")
     try:
         if json_to and json_to != "-":
             write_json(document, json_to)
@@ -122,7 +123,7 @@ def command(
             write_text(report, analysis_page(document))
         if table is not None:
             _write_table(document, table)
-    finally:  # what cannot be written is still shown, and what nobody reads is still written
+    finally:  # the result is shown even if a file cannot be written
         if json_to == "-":
             write_json(document, json_to)
         else:
@@ -130,32 +131,36 @@ def command(
 
 
 def _check_per_unit(metrics: "Sequence[str]") -> None:
-    """Refuse a table of single units, before the work, when no metric tells anything of them."""
+    """Raise an error, before the work, if no metric gives values of single units for the table.
+
+    Raises:
+        UsageError: none does.
+    """
     from frivkit.hooks.registry import installed
 
-    registry, asked = installed(), dict.fromkeys(metrics)
-    if not any(registry.load("metrics", name).per_unit for name in asked):
+    registry, names = installed(), dict.fromkeys(metrics)
+    if not any(registry.load("metrics", name).per_unit for name in names):
         raise UsageError(
-            f"--table writes values of single units and {', '.join(asked)} "
-            f"{'gives' if len(asked) == 1 else 'give'} none; {_remedy()}"
+            f"--table writes values of single units and {', '.join(names)} "
+            f"{'gives' if len(names) == 1 else 'give'} none; {_remedy()}"
         )
 
 
 def _remedy() -> str:
-    """Return which metrics tell something of single units."""
+    """Return a sentence on the metrics that give values of single units."""
     from frivkit.hooks.registry import installed
 
-    registry, able = installed(), []
+    registry, suitable = installed(), []
     for name in registry.offers("metrics"):
-        with suppress(PluginError):  # one that cannot be loaded is no remedy
-            able += [name] if registry.load("metrics", name).per_unit else []
-    return f"add --metric with one of {', '.join(able)}" if able else "no metric here does"
+        with suppress(PluginError):  # a metric that cannot be loaded is no remedy
+            suitable += [name] if registry.load("metrics", name).per_unit else []
+    return f"add --metric with one of {', '.join(suitable)}" if suitable else "no metric here does"
 
 
 def _write_table(document: "Mapping[str, Any]", table: Path) -> None:
     from frivkit.report.unit_table import unit_csv, unit_tables
 
-    found = unit_tables(document)
-    if not found:
+    tables = unit_tables(document)
+    if not tables:
         raise FrivkitError(f"{table} is not written: no metric gave values of single units")
-    write_text(table, unit_csv(found))
+    write_text(table, unit_csv(tables))

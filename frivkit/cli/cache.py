@@ -1,4 +1,4 @@
-"""``frivkit cache``: see, shrink and empty the cache."""
+"""``frivkit cache``: list, prune or clear the cache."""
 
 import json
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ directory_option = click.option(
 
 @click.group("cache")
 def command() -> None:
-    """See, shrink or empty the cache of computed results."""
+    """List, prune or clear the cache of computed results."""
 
 
 @command.command("ls")
@@ -50,7 +50,7 @@ def command() -> None:
     help="Write JSON to FILE, or to standard output and nothing else.",
 )
 def list_entries(directory: Path | None, json_file: IO[str] | None) -> None:
-    """List what is kept, the last used first."""
+    """List the entries, the last used first."""
     cache = _open(directory)
     entries = cache.entries()
     if json_file is not None:
@@ -66,10 +66,10 @@ def list_entries(directory: Path | None, json_file: IO[str] | None) -> None:
     "--size",
     callback=_size,
     metavar="SIZE",
-    help="Keep at most this much, such as 500MB (default: FRIVKIT_CACHE_LIMIT, else 8GiB).",
+    help="Keep at most this size, such as 500MB (default: FRIVKIT_CACHE_LIMIT, else 8GiB).",
 )
 def prune(directory: Path | None, size: int | None) -> None:
-    """Remove the entries used longest ago, until the rest takes no more than a size."""
+    """Remove the entries used longest ago, until the others take no more than a size."""
     cache = _open(directory)
     click.echo(_removed(cache, cache.prune(cache.limit if size is None else size)))
 
@@ -138,5 +138,5 @@ def _table(cache: "Cache", entries: "list[StoredEntry]") -> str:
 
 
 def _plain(text: object) -> str:
-    """Return text without control characters: a tensor's name is whatever its author wrote."""
+    """Return text without control characters, which the name of a tensor may contain."""
     return "".join(c if c.isprintable() else "?" for c in str(text))

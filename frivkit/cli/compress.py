@@ -1,4 +1,4 @@
-"""``frivkit compress``: write a thinner model, and prove what it still says."""
+"""``frivkit compress``: write a smaller model, and verify it against the original."""
 
 import sys
 from contextlib import redirect_stdout
@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from frivkit.cli.shared import CommonOptions, check_places, model_options, write_json, write_text
+from frivkit.cli.options import CommonOptions, model_options
+from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from frivkit.compression.compress import Budget
+    from frivkit.compression.compress import Budget, Kind
 
 SHARE = click.FloatRange(0, 1, min_open=True)
-BUDGETS = ("--tolerance", "--agreement", "--macs", "--params", "--units-kept")
+BUDGETS: dict["Kind", str] = {
+    "tolerance": "--tolerance",
+    "agreement": "--agreement",
+    "macs": "--macs",
+    "params": "--params",
+    "units": "--units-kept",
+}
 
 
 @click.command("compress")
@@ -24,15 +31,17 @@ BUDGETS = ("--tolerance", "--agreement", "--macs", "--params", "--units-kept")
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    metavar="THIN.onnx",
+    metavar="SMALLER.onnx",
     help="File to write.",
 )
 @click.option("--data", metavar="SPEC", help="Data to calibrate on, NAME[:PATH][?key=value&...].")
 @click.option(
-    "--verify-data", metavar="SPEC", help="Data for the proof [one in four examples of --data]."
+    "--verify-data", metavar="SPEC", help="Data to verify on [one in four examples of --data]."
 )
-@click.option("--tolerance", type=SHARE, help="Variance that what reads a layer may lose.")
-@click.option("--agreement", type=SHARE, help="Agreement of labels to keep, such as 0.98.")
+@click.option(
+    "--tolerance", type=SHARE, help="Share of variance that the consumers of a layer may lose."
+)
+@click.option("--agreement", type=SHARE, help="Label agreement to keep, such as 0.98.")
 @click.option("--macs", type=SHARE, help="Share of multiply-accumulates to keep, such as 0.5.")
 @click.option("--params", type=SHARE, help="Share of parameters to keep.")
 @click.option("--units-kept", type=SHARE, help="Share of units to keep.")
@@ -40,39 +49,45 @@ BUDGETS = ("--tolerance", "--agreement", "--macs", "--params", "--units-kept")
     "--basis",
     default="select",
     show_default=True,
-    help="What layers are written in: select (some of their units) or pca (two thin layers).",
+    help="Basis of a layer: select (keep some units) or pca (factorize its consumers).",
 )
 @click.option(
     "--ranking",
     default="backward",
     show_default=True,
-    help="In which order units leave; see 'frivkit plugins'.",
+    help="In which order units are removed; see 'frivkit plugins'.",
 )
 @click.option(
     "--refit",
     default="sequential",
     show_default=True,
-    help="How what reads units takes over from those that leave; see 'frivkit plugins'.",
+    help="How consumers compensate removed units; see 'frivkit plugins'.",
 )
 @click.option(
     "--allocation",
     type=click.Choice(["global", "uniform"]),
     default="global",
     show_default=True,
-    help="The cheapest unit of all layers next, or all layers alike.",
+    help="Remove the cheapest unit of all layers next, or from all layers alike.",
 )
 @click.option(
     "--round-to",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Round what is left of each layer up to a multiple, such as 8.",
+    help="Round the width of each layer up to a multiple, such as 8.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would leave, and write no model.")
-@click.option("--examples", type=click.IntRange(1, 2**63 - 1), help="Use at most so many examples.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show which units would be removed, and write no model."
+)
+@click.option(
+    "--examples", type=click.IntRange(1, 2**63 - 1), help="Largest number of examples to use."
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a page.")
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page."
+)
 @model_options
 def command(
     *,
@@ -97,10 +112,10 @@ def command(
     json_to: str | None,
     report: Path | None,
 ) -> None:
-    """Take units out of MODEL until it fits a budget, and tell what the rest still says.
+    """Remove units from MODEL until it fits a budget, and verify the result.
 
-    Exactly one budget is given.  What reads the units that leave is refitted to those that stay,
-    on --data, which need no labels; the proof runs on examples that nothing was fitted to.
+    Exactly one budget is given.  The consumers of removed units are refitted to the kept ones on
+    --data, which need no labels.  The label agreement with MODEL is measured on other examples.
     """
     from frivkit.compression.compress import compress
     from frivkit.compression.method import Method
@@ -115,7 +130,7 @@ def command(
     request = common.request(model, progress, data=data, examples=examples, seed=seed)
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
-            found = compress(
+            compression = compress(
                 request,
                 target,
                 budget,
@@ -124,9 +139,9 @@ def command(
             )
     finally:
         progress.finish()
-    document = compression_document(found, request, budget, clock)
+    document = compression_document(compression, request, budget, clock)
     for warning in document["warnings"]:
-        common.say(f"warning: {warning}")
+        common.info(f"warning: {warning}")
     try:
         if json_to and json_to != "-":
             write_json(document, json_to)
@@ -134,7 +149,7 @@ def command(
             from frivkit.report.compression_html import compression_page
 
             write_text(report, compression_page(document))
-    finally:  # what cannot be written is still shown
+    finally:  # the result is shown even if a file cannot be written
         if json_to == "-":
             write_json(document, json_to)
         else:
@@ -148,10 +163,10 @@ def _budget(
     params: float | None,
     units: float | None,
 ) -> "Budget":
-    """Return the budget that was asked for.
+    """Return the requested budget.
 
     Raises:
-        UsageError: there is none, or more than one, or its share means nothing.
+        UsageError: there is none, or more than one, or its share is out of range.
     """
     from frivkit.compression.compress import one_budget
 
@@ -163,22 +178,22 @@ def _budget(
             "params": params,
             "units": units,
         },
-        dict(BUDGETS),
+        BUDGETS,
     )
 
 
 def _target(output: Path | None, *, dry_run: bool) -> Path | None:
-    """Return the file to write, None where none is.
+    """Return the file to write, None under ``--dry-run``.
 
     Raises:
-        UsageError: there is no name, or none of an ONNX file.
+        UsageError: there is no name, or it is not that of an ONNX file.
     """
     if dry_run:
         return None
     if output is None:
-        raise UsageError("no file to write is given; give -o THIN.onnx, or --dry-run")
+        raise UsageError("no file to write is given; give -o SMALLER.onnx, or --dry-run")
     if output.suffix != ".onnx":
         raise UsageError(
-            f"an ONNX file cannot be named {output.name}; name it {output.stem or 'thin'}.onnx"
+            f"an ONNX file cannot be named {output.name}; name it {output.stem or 'smaller'}.onnx"
         )
     return output

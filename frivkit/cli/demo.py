@@ -1,4 +1,4 @@
-"""``frivkit demo``: from nothing to an analysed network, and a thinner one, in under a minute."""
+"""``frivkit demo``: train, analyse and compress a network, in under a minute."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from frivkit.cli.shared import CommonOptions, model_options, write_json, write_text
+from frivkit.cli.options import CommonOptions, model_options
+from frivkit.cli.output import write_json, write_text
 
 TRAINING = "digits?split=train"
-"""What the network is trained on, and what the thinner one is fitted to."""
+"""The data that the network is trained and calibrated on."""
 
 
 @click.command("demo")
@@ -20,12 +21,12 @@ TRAINING = "digits?split=train"
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("frivkit-demo"),
     show_default=True,
-    help="Where the files go.",
+    help="Folder of the files.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @model_options
 def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
-    """Train a small network on digits, inspect it, analyse it and make it thinner.
+    """Train a small network on digits, inspect it, analyse it and compress it.
 
     Needs no network and no files: the digits come with scikit-learn.
     """
@@ -60,37 +61,37 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
     click.echo(analysis_text(document))
     write_json(document, str(folder / "analysis.json"))
     write_text(folder / "analysis.html", analysis_page(document))
-    click.echo(f"\n{learned(document)}")
-    thin, budget = folder / "digits-thin.onnx", Budget("macs", 0.5)
+    click.echo(f"\n{summary(document)}")
+    smaller, budget = folder / "digits-thin.onnx", Budget("macs", 0.5)
     options = f"--macs {budget.share} --data '{TRAINING}' --verify-data '{trained.test.spec}'"
-    _step(f"frivkit compress {model} -o {thin} {options}")
+    _step(f"frivkit compress {model} -o {smaller} {options}")
     clock = Clock.start()
     request = replace(request, data=TRAINING)
     try:
-        found = compress(request, thin, budget, verify_data=trained.test.spec)
+        compression = compress(request, smaller, budget, verify_data=trained.test.spec)
     finally:
         progress.finish()
-    compression = compression_document(found, request, budget, clock)
-    click.echo(compression_text(compression))
-    write_json(compression, str(folder / "compression.json"))
+    document = compression_document(compression, request, budget, clock)
+    click.echo(compression_text(document))
+    write_json(document, str(folder / "compression.json"))
     click.echo(
-        f"\nThe files are in {folder}: {model.name}, analysis.json, analysis.html, {thin.name} "
+        f"\nThe files are in {folder}: {model.name}, analysis.json, analysis.html, {smaller.name} "
         "and compression.json."
     )
 
 
-def learned(document: dict[str, Any]) -> str:
-    """Return in two sentences what an analysis with prunability found."""
+def summary(document: dict[str, Any]) -> str:
+    """Return two sentences on the prunability of a network."""
     layers = [m for m in document["measurements"] if m["scope"] == "layer"]
     network = next(m for m in document["measurements"] if m["scope"] == "network")
     most = max(layers, key=lambda m: m["value"])
     least = min(layers, key=lambda m: m["value"])
-    kept = 1 - network["detail"]["tolerance"]
+    unchanged = 1 - network["detail"]["tolerance"]
     return (
         f"Switch off {network['value']:.0%} of this network's units at random, in all layers at "
-        f"once, and {kept:.0%} of its answers stay the same.\n"
-        f"Layer {most['layer']} needs its units least ({most['value']:.0%} can go) and "
-        f"{least['layer']} needs them most ({least['value']:.0%})."
+        f"once, and {unchanged:.0%} of its labels stay the same.\n"
+        f"Layer {most['layer']} is the most prunable ({most['value']:.0%} of its units) and "
+        f"{least['layer']} the least ({least['value']:.0%})."
     )
 
 

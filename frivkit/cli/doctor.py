@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import check_places, one_line, write_json
+from frivkit.cli.output import check_places, one_line, write_json
 from frivkit.errors import FrivkitError
 
 OK, NOTE, BAD = "ok", "note", "bad"
@@ -23,17 +23,17 @@ OK, NOTE, BAD = "ok", "note", "bad"
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(*, cache_dir: Path | None, json_to: str | None, debug: bool) -> int:
-    """Check this installation and say what is wrong with it; exit code 1 if anything is."""
-    del debug  # read where errors become messages
+    """Check this installation; exit code 1 if anything is wrong."""
+    del debug  # read by main
     check_places(json_to)
-    found = [*_packages(), *_runtime(), *_plugins(), *_cache(cache_dir)]
+    results = [*_packages(), *_runtime(), *_plugins(), *_cache(cache_dir)]
     if json_to:
-        checks = [{"state": state, "what": what} for state, what in found]
+        checks = [{"state": state, "what": what} for state, what in results]
         write_json({"schema": "frivkit.doctor/1", "checks": checks}, json_to)
     if json_to != "-":
-        for state, what in found:
+        for state, what in results:
             click.echo(f"{state:<5}{one_line(what)}")
-    return 1 if any(state == BAD for state, _ in found) else 0
+    return 1 if any(state == BAD for state, _ in results) else 0
 
 
 Checks = Iterator[tuple[str, str]]
@@ -42,8 +42,8 @@ Checks = Iterator[tuple[str, str]]
 def _packages() -> Checks:
     from frivkit.provenance import package_versions
 
-    for name, found in package_versions().items():
-        yield OK, f"{name} {found}"
+    for name, number in package_versions().items():
+        yield OK, f"{name} {number}"
     both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
     if len(both) == 2:
         yield (
@@ -60,7 +60,7 @@ def _packages() -> Checks:
 def _runtime() -> Checks:
     try:
         from frivkit.runtime.selftest import run_once
-    except Exception as error:  # a broken onnxruntime raises anything, or lacks its parts
+    except Exception as error:  # a broken onnxruntime raises errors of any class
         yield BAD, f"onnxruntime cannot be imported: {' '.join(str(error).split())[:200]}"
         return
     for device in ("cpu", "cuda"):
@@ -77,7 +77,7 @@ def _plugins() -> Checks:
 
     try:
         plugins = installed().plugins
-    except FrivkitError as error:  # FRIVKIT_LOAD_PLUGINS names one that is not there
+    except FrivkitError as error:  # FRIVKIT_LOAD_PLUGINS names one that is not installed
         yield BAD, str(error)
         return
     for plugin in plugins:
@@ -92,7 +92,7 @@ def _cache(directory: Path | None) -> Checks:
 
     try:
         cache = Cache.open_default(directory)
-        held = sum(stored.bytes for stored in cache.entries())
+        size = sum(stored.bytes for stored in cache.entries())
     except FrivkitError as error:  # its limit is no size, or its folder cannot be read
         yield BAD, str(error)
         return
@@ -101,7 +101,7 @@ def _cache(directory: Path | None) -> Checks:
         return
     existing = next(path for path in [root, *root.parents] if path.exists())
     writable = os.access(existing, os.W_OK) and existing.is_dir()
-    state = f"cache {root}: {format_size(held)} of {format_size(cache.limit)}"
+    state = f"cache {root}: {format_size(size)} of {format_size(cache.limit)}"
     yield (OK, state) if writable else (BAD, f"{state}, but it cannot be written to")
 
 

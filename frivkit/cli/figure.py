@@ -1,19 +1,20 @@
-"""``frivkit figure``: draw a figure from what a sweep found."""
+"""``frivkit figure``: draw a figure from the results of a sweep."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from frivkit.cli.shared import check_places, write_bytes
+from frivkit.cli.output import check_places
 from frivkit.errors import DataError, UsageError
+from frivkit.files import write_file
 
 if TYPE_CHECKING:
     from frivkit.experiments.gain import WidthCurve
 
 
-class _Listing(click.Command):
-    """A command whose help lists the figures that there are."""
+class _FigureCommand(click.Command):
+    """A command whose help lists the available figures."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from frivkit.hooks.registry import installed
@@ -24,7 +25,7 @@ class _Listing(click.Command):
         super().format_epilog(ctx, formatter)
 
 
-@click.command("figure", cls=_Listing)
+@click.command("figure", cls=_FigureCommand)
 @click.argument("name")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
@@ -40,11 +41,11 @@ class _Listing(click.Command):
     type=click.Choice(["paper", "reference"]),
     default="paper",
     show_default=True,
-    help="How gains are averaged: as the paper says, or as its published code does.",
+    help="How gains are averaged: by the paper's text, or by its published code.",
 )
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def command(*, name: str, folder: Path, output: Path, protocol: str) -> None:
-    """Draw the figure NAME from what a sweep wrote into DIR, and tell the gains."""
+    """Draw the figure NAME from the results of a sweep in DIR, and list the gains."""
     from frivkit.experiments.figure import FORMATS, RESULTS, Figure, read_curves
     from frivkit.hooks.registry import installed
 
@@ -56,31 +57,33 @@ def command(*, name: str, folder: Path, output: Path, protocol: str) -> None:
     curves = read_curves(folder)
     chosen = figure.choose(curves)
     if not chosen:
-        held = sorted({f"{curve.figure} ({curve.panel})" for curve in curves})
+        available = sorted({f"{curve.figure} ({curve.panel})" for curve in curves})
         raise DataError(
             f"{folder / RESULTS} has no rows for figure {name}, which shows "
-            f"{_named(figure.panels)} of the figures {_named(figure.labels)}; "
-            f"it has {', '.join(held) or 'none'}"
+            f"{_listed(figure.panels)} of the figures {_listed(figure.labels)}; "
+            f"it has {', '.join(available) or 'none'}"
         )
-    write_bytes(output, figure.draw(chosen, protocol)(kind))
+    write_file(output, figure.draw(chosen, protocol)(kind))
     click.echo("\n".join([f"{output}: figure {name}", *_gains(chosen, protocol)]))
 
 
-def _named(names: tuple[str, ...]) -> str:
+def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(names) or "any"
 
 
 def _gains(curves: "list[WidthCurve]", protocol: str) -> list[str]:
-    """Return a table of the gains, empty where nothing is a number of units against width."""
+    """Return a table of the gains, empty if no curve is a number of units against width."""
     from frivkit.experiments.gain import UNITS, gain
 
     rows = [("figure", "panel", "series", "g", "95 % interval")]
     for curve in curves:
         if curve.panel in UNITS:
-            found = gain(curve, protocol)
-            ends = found.interval
-            between = f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else "-"
-            rows.append((curve.figure, curve.panel, curve.series, f"{found.value:.2f}", between))
+            estimate = gain(curve, protocol)
+            ends = estimate.interval
+            interval = f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else "-"
+            rows.append(
+                (curve.figure, curve.panel, curve.series, f"{estimate.value:.2f}", interval)
+            )
     if len(rows) == 1:
         return []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

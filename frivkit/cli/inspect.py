@@ -1,10 +1,11 @@
-"""``frivkit inspect``: what of a model is analysed, what is not, and why."""
+"""``frivkit inspect``: the layers that can be analysed, and the nodes that cannot, with reasons."""
 
 from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import CommonOptions, check_places, join_option, model_options, write_json
+from frivkit.cli.options import CommonOptions, join_option, model_options
+from frivkit.cli.output import check_places, write_json
 
 
 @click.command("inspect")
@@ -15,7 +16,7 @@ from frivkit.cli.shared import CommonOptions, check_places, join_option, model_o
 def command(
     *, common: CommonOptions, model: Path, json_to: str | None, joined: tuple[str, ...]
 ) -> None:
-    """Show the sites, couplings, weights and costs of MODEL, and what is skipped and why."""
+    """Show the layers, couplings, weights and costs of MODEL, and why nodes are skipped."""
     from frivkit.measure.pipeline import inspect_model
     from frivkit.provenance import Clock
     from frivkit.report.document import inspection_document
@@ -23,8 +24,10 @@ def command(
 
     clock = Clock.start()
     check_places(json_to, model=model)
-    found, site_map = inspect_model(common.request(model, common.progress(), joined=joined))
-    document = inspection_document(found, site_map, clock, common.output_name)
+    request = common.request(model, common.progress(), joined=joined)
+    opened, site_map = inspect_model(request)
+    labels = request.execution.labels
+    document = inspection_document(opened, site_map, clock, request.output, labels)
     if json_to:
         write_json(document, json_to)
     if json_to != "-":

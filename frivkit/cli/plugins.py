@@ -1,16 +1,16 @@
-"""``frivkit plugins``: what is installed, what it offers, and what failed to load."""
+"""``frivkit plugins``: the installed plugins, their offers, and load errors."""
 
 import click
 
-from frivkit.cli.shared import check_places, write_json
+from frivkit.cli.output import check_places, write_json
 
 
 @click.command("plugins")
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(*, json_to: str | None, debug: bool) -> None:
-    """List plugins, what they offer, and which failed to load."""
-    del debug  # read where errors become messages
+    """List plugins, their offers, and which failed to load."""
+    del debug  # read by main
     from frivkit.hooks.registry import installed
 
     check_places(json_to)

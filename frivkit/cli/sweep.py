@@ -13,19 +13,19 @@ import click
     type=click.Choice(["full", "laptop", "smoke"]),
     default="full",
     show_default=True,
-    help="How much of it: all of the paper's, less, or a trial run that says nothing.",
+    help="Size: all of the paper's networks, fewer, or a trial run without meaning.",
 )
 @click.option(
     "--protocol",
     type=click.Choice(["paper", "reference"]),
-    help="Follow the paper's text, or its published code, in place of what the recipe says.",
+    help="Follow the paper's text, or its published code, in place of the recipe's choice.",
 )
 @click.option(
     "--data",
     metavar="SPEC",
     multiple=True,
-    help="Where the data are, such as cifar10:DIR; its keys go before the recipe's.  Once for each "
-    "source of a recipe that has several.",
+    help="The data, such as cifar10:DIR; its keys override the recipe's.  Repeat it for each "
+    "source of a recipe with several.",
 )
 @click.option(
     "--engine",
@@ -48,10 +48,10 @@ import click
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder of results; what is there already is not trained again.",
+    help="Folder of results; networks with results there are not trained again.",
 )
 @click.option("--no-progress", is_flag=True, help="Show no progress.")
-@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Write nothing but errors to stderr.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def command(
     *,
@@ -68,9 +68,8 @@ def command(
     """Train and measure all networks of RECIPE, a built-in name or a TOML file.
 
     'frivkit plugins' lists the recipes.  DIR/results.jsonl gets a line for each network and
-    measurement, and for each point of a figure; DIR/run.json says where they come from, and
-    DIR/arrays holds what does not fit into a line.  After an interruption, the same command goes on
-    where it stopped.
+    measurement, and for each point of a figure; DIR/run.json records their provenance, and
+    DIR/arrays holds larger arrays.  After an interruption, the same command resumes the sweep.
     """
     from frivkit.experiments.jobs import SweepRequest
     from frivkit.experiments.recipe import read_recipe
@@ -82,14 +81,14 @@ def command(
     plans = read_recipe(recipe, SweepRequest(scale, protocol, data))
     show = not (quiet or no_progress) and sys.stderr is not None and sys.stderr.isatty()
     for plan in plans:
-        plan.check()  # of all, before the first takes its hours
+        plan.check()  # all of them, before the first takes hours
     for plan in plans:
         try:
             swept = run(plan, folder, engine=where, show=show)
         except KeyboardInterrupt:
             if not quiet:
-                again = f"what was finished is in {folder}; the same command goes on"
-                click.echo(f"frivkit: {again}", err=True)
+                message = f"finished results are in {folder}; the same command resumes the sweep"
+                click.echo(f"frivkit: {message}", err=True)
             raise
         if swept.failed and not quiet:
             click.echo(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import TerminalProgress
+from frivkit.cli.progress import TerminalProgress
 
 
 @click.command("train")
@@ -16,26 +16,26 @@ from frivkit.cli.shared import TerminalProgress
     required=True,
     help="Data to train on: its split train, tested on its split test.",
 )
-@click.option("--test-data", metavar="SPEC", help="Data to test on, where --data has no splits.")
+@click.option("--test-data", metavar="SPEC", help="Data to test on, if --data has no splits.")
 @click.option(
-    "--validation-data", metavar="SPEC", help="Data by which the best epoch is chosen [the last]."
+    "--validation-data", metavar="SPEC", help="Data that choose the best epoch [the last epoch]."
 )
 @click.option(
-    "--width", type=float, default=1.0, show_default=True, help="Factor on the layers' sizes."
+    "--width", type=float, default=1.0, show_default=True, help="Factor on the widths of layers."
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
-    help="Decides the initial weights and the order of the examples.",
+    help="Seed of the initial weights and of the order of examples.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Threads to train with; more pay off for large networks only.",
+    help="Threads to train with; more help large networks only.",
 )
 @click.option(
     "--option",
@@ -44,7 +44,7 @@ from frivkit.cli.shared import TerminalProgress
     metavar="KEY=VALUE",
     help="An option of the architecture or the trainer, such as epochs=10; may be repeated.",
 )
-@click.option("--trainer", default="sgd", show_default=True, metavar="NAME", help="How to train.")
+@click.option("--trainer", default="sgd", show_default=True, metavar="NAME", help="The trainer.")
 @click.option(
     "-o",
     "--output",
@@ -54,7 +54,7 @@ from frivkit.cli.shared import TerminalProgress
     help="File to write.",
 )
 @click.option("--no-progress", is_flag=True, help="Show no progress.")
-@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Write nothing but errors to stderr.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def command(
     *,
@@ -71,7 +71,7 @@ def command(
     no_progress: bool,
     quiet: bool,
 ) -> None:
-    """Train the network ARCH and write it as an ONNX file that carries its test data's spec."""
+    """Train the network ARCH and write it as an ONNX file that names its test data."""
     from frivkit.experiments.train import train
     from frivkit.hooks.options import split_pairs
 

@@ -7,19 +7,22 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.shared import CommonOptions, check_places, model_options, write_json
+from frivkit.cli.options import CommonOptions, model_options
+from frivkit.cli.output import check_places, write_json
 
 
 @click.command("verify")
 @click.argument("original", type=click.Path(path_type=Path))
-@click.argument("thin", type=click.Path(path_type=Path))
+@click.argument("compressed", metavar="COMPRESSED", type=click.Path(path_type=Path))
 @click.option("--data", metavar="SPEC", help="Data spec, NAME[:PATH][?key=value&...].")
-@click.option("--examples", type=click.IntRange(1, 2**63 - 1), help="Use at most so many examples.")
+@click.option(
+    "--examples", type=click.IntRange(1, 2**63 - 1), help="Largest number of examples to use."
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option(
     "--require",
     type=click.FloatRange(0, 1, max_open=True),
-    help="Fail unless agreement is shown to be so high, such as 0.99.",
+    help="Fail unless the label agreement is shown to be this high, such as 0.99.",
 )
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
 @model_options
@@ -34,9 +37,9 @@ def command(
     require: float | None,
     json_to: str | None,
 ) -> None:
-    """Tell how often THIN says what ORIGINAL says, and what it saves.
+    """Measure the label agreement of COMPRESSED with ORIGINAL, and what it saves.
 
-    Without --data it takes the data that ORIGINAL names in its metadata, else noise.  With
+    Without --data it uses the data that ORIGINAL names in its metadata, else noise.  With
     --require it fails unless the lower end of the 95 % interval reaches that share.
     """
     from frivkit.errors import FrivkitError, UsageError
@@ -53,20 +56,20 @@ def command(
     request = common.request(original, progress, data=data, examples=examples, seed=seed)
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
-            found = verify(request, compressed)
+            verification = verify(request, compressed)
     finally:
         progress.finish()
-    document = verification_document(found, clock, seed)
-    for warning in found.warnings:
-        common.say(f"warning: {warning}")
+    document = verification_document(verification, clock, seed)
+    for warning in verification.warnings:
+        common.info(f"warning: {warning}")
     try:
         if json_to and json_to != "-":
             write_json(document, json_to)
-    finally:  # what cannot be written is still shown
+    finally:  # the result is shown even if the file cannot be written
         if json_to == "-":
             write_json(document, json_to)
         else:
             click.echo(verification_text(document))
-    shortfall = None if require is None else found.comparison.agreement.shortfall(require)
+    shortfall = None if require is None else verification.comparison.agreement.shortfall(require)
     if shortfall is not None:
         raise FrivkitError(shortfall)

@@ -1,1 +1,1 @@
-"""From moments to a thinner model: which units leave, and how what reads them is refitted."""
+"""From moments to a compressed model: removing units, and refitting their consumers."""

@@ -1,4 +1,4 @@
-"""What the data tell of a model, in one streamed pass; every budget is met from it."""
+"""Calibration: the statistics of a model in one pass over the data; they serve every budget."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from frivkit.compression.layer_groups import LayerGroup, find_layer_groups
 from frivkit.compression.linear_consumers import (
     ConsumerInput,
     LinearConsumer,
+    distinct_sources,
     find_linear_consumers,
     lock_unrefittable,
-    sources_of,
 )
 from frivkit.compression.patch_moments import PatchMoments, accumulate_patch_moments
 from frivkit.data import Dataset
@@ -22,11 +22,11 @@ from frivkit.runtime.execution import Execution
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """On what, where and how a model is run to calibrate it.
+    """The examples to calibrate on, and how the model is run on them.
 
     Attributes:
         data: The examples; labels are not looked at.
-        output: The output whose labels count.
+        output: The output whose labels are compared.
         execution: How to run the model.
     """
 
@@ -37,17 +37,17 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """A model, its groups, and all that the data tell of them.
+    """A model, its groups, and their statistics on the calibration examples.
 
     Attributes:
         model: The model, its shapes complete.
         site_map: Its layers.
-        pruning_graph: What can leave.
-        linear_consumers: What reads units.
-        patch_moments: The moments of what they read.
-        variances: The variance of what their outputs meet, by the tensor's name.
-        layer_groups: The layers whose units leave together.
-        run: The data, and how the model is run on them.
+        pruning_graph: Its groups: which can be removed, and which only together.
+        linear_consumers: The nodes whose weights can be refitted.
+        patch_moments: The moments of their inputs.
+        variances: The variance of their error tensors, by name.
+        layer_groups: The layers whose units are removed together.
+        run: The examples, and how the model is run on them.
     """
 
     model: Model
@@ -69,7 +69,7 @@ class Calibration:
 
 
 def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
-    """Take the one pass over the data that ranking, allocation and the plain refit need.
+    """Run the model over the data once, for ranking, allocation and the plain ridge refit.
 
     Raises:
         ModelError: activations are not finite.
@@ -79,7 +79,7 @@ def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
     pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
     patch_moments, variances = accumulate_patch_moments(
         model,
-        sources_of(linear_consumers),
+        distinct_sources(linear_consumers),
         run.data,
         run.execution,
         error_tensors={

@@ -1,4 +1,4 @@
-"""Bundles: the layers whose units leave together, and all that a ranking may look at."""
+"""Layer groups: layers whose units are removed together, and the statistics for their ranking."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,35 +6,41 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.linear_consumers import Array, ConsumerInput, LinearConsumer, slots_of
+from frivkit.compression.linear_consumers import (
+    ConsumerInput,
+    LinearConsumer,
+    columns_by_unit,
+)
 from frivkit.compression.patch_moments import PatchMoments
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.units.elimination import RIDGE, Term
+from frivkit.units.moments import Float64Array
 
-LEAN = 4e-3
-"""Ridge of the ranking for as many units as rows, as a share of the mean variance of a unit.
+SCARCITY_RIDGE = 4e-3
+"""Ridge of a ranking with as many units as rows, as a share of the mean variance of a unit.
 
-With many units and few rows others seem to explain a unit that they know nothing of.
+With many units and few rows, units seem to explain others with which they have nothing in common.
 """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerGroup:
-    """Layers whose units can only leave together.
+    """Layers whose units can only be removed together.
 
     Attributes:
         sites: Their sites, by name.
-        layers: Their names, as a user knows them.
-        groups: The groups of units that can leave, numbered over the whole model, shape (groups,).
-        members: The groups of each site that can leave or not, by the site's name.
-        terms: What reads them, groups being numbered by their place in ``groups``.  Errors of a
-            term are shares of the variance of what its outputs meet.
-        written: The sum of squares of the weights that write each group, shape (groups,).
-        ridge: Share of the mean variance of a term's units that is added to each, so that others
-            do not seem to explain what they know nothing of.
+        layers: The names of their layers.
+        groups: The pruning groups that can be removed, numbered over the whole model, shape
+            (groups,).
+        members: The pruning group of each unit of a site, removable or not, by the site's name.
+        terms: Their consumers, whose groups are indices into ``groups``.  Errors of a term are
+            shares of the variance of its error tensor.
+        written: The sum of squares of the weights that produce each group, shape (groups,).
+        ridge: Share of the mean variance of a term's units that is added to each variance, so that
+            few examples do not make units seem to explain each other.
     """
 
     sites: tuple[str, ...]
@@ -42,12 +48,12 @@ class LayerGroup:
     groups: NDArray[np.intp]
     members: Mapping[str, NDArray[np.intp]]
     terms: tuple[Term, ...]
-    written: Array
+    written: Float64Array
     ridge: float
 
     @property
-    def covariance(self) -> Array:
-        """The covariance of groups, summed over what reads them after each is scaled alike."""
+    def covariance(self) -> Float64Array:
+        """The covariance of groups, shape (groups, groups): a sum over equally scaled consumers."""
         count = len(self.groups)
         total = np.zeros((count, count))
         for term in self.terms:
@@ -68,18 +74,18 @@ def find_layer_groups(
     patch_moments: Mapping[ConsumerInput, PatchMoments],
     variances: Mapping[str, float],
 ) -> tuple[LayerGroup, ...]:
-    """Return every bundle of which a unit can leave.
+    """Return every layer group of which a unit can be removed.
 
-    Each place of a patch counts alike, so the moments of units are those over all places that the
-    readers see: unlike those of whole patches they are known well from few examples.
+    All positions of a patch count alike, so the moments of units are those over all positions that
+    the consumers read; unlike those of whole patches, few examples suffice to estimate them.
 
     Args:
         model: The model.
         layers: The layer of each site, by the site's name.
-        pruning_graph: What can leave, and what only together.
-        linear_consumers: What reads units.
-        patch_moments: The moments of their rows.
-        variances: The variance of what their outputs meet, by the tensor's name.
+        pruning_graph: Which groups can be removed, and which only together.
+        linear_consumers: The consumers of units.
+        patch_moments: The moments of their inputs.
+        variances: The variance of their error tensors, by name.
     """
     groups = pruning_graph.groups
     units = {
@@ -87,25 +93,25 @@ def find_layer_groups(
         for linear_consumer in linear_consumers
     }
     written = _written(model, pruning_graph)
-    found = []
+    layer_groups = []
     for sites in groups.layer_groups:
         members = np.unique(np.concatenate([groups.of[site] for site in sites]))
         members = members[groups.free[members]]
         if not members.size:
             continue
-        local = np.full(groups.count + 1, NO_GROUP, np.intp)  # the last stands for NO_GROUP
-        local[members] = np.arange(members.size)
+        index = np.full(groups.count + 1, NO_GROUP, np.intp)  # the last stands for NO_GROUP
+        index[members] = np.arange(members.size)
         terms, ridge = [], RIDGE
         for linear_consumer in linear_consumers:
-            group_ids, covariance, readers = units[id(linear_consumer)]
-            mine = local[group_ids]
-            if (mine != NO_GROUP).any():
+            group_ids, covariance, weights = units[id(linear_consumer)]
+            indices = index[group_ids]
+            if (indices != NO_GROUP).any():
                 variance = variances.get(linear_consumer.error_tensor, 0.0)
                 weight = 1 / variance if variance > 0 else 0.0
-                terms.append(Term(covariance, readers, mine, weight))
+                terms.append(Term(covariance, weights, indices, weight))
                 rows = patch_moments[linear_consumer.source].whole.count
-                ridge = max(ridge, LEAN * len(group_ids) / rows)
-        found.append(
+                ridge = max(ridge, SCARCITY_RIDGE * len(group_ids) / rows)
+        layer_groups.append(
             LayerGroup(
                 tuple(sites),
                 tuple(layers[site] for site in sites),
@@ -116,33 +122,37 @@ def find_layer_groups(
                 ridge,
             )
         )
-    return tuple(found)
+    return tuple(layer_groups)
 
 
 def _units(
     linear_consumer: LinearConsumer, patch_moments: PatchMoments
-) -> tuple[NDArray[np.intp], Array, Array]:
-    """Return the group of each unit, the covariance of units, and what outputs make of them.
+) -> tuple[NDArray[np.intp], Float64Array, Float64Array]:
+    """Return the group of each unit, the covariance of units, and the weights on them.
 
-    The covariance is the mean over the columns of a unit.  The readers are a root of the matrix of
-    inner products of weights, which has the same errors and no more columns than units.
+    The covariance is the mean over the columns of a unit.  The weights are a square root of the
+    matrix of their inner products, which gives the same errors with one column for each unit.
+
+    Returns:
+        Arrays of shapes (units,), (units, units) and (units, units).
     """
-    group_ids, columns = slots_of(linear_consumer)
+    group_ids, columns = columns_by_unit(linear_consumer)
     whole = patch_moments.whole.covariance
     weights = linear_consumer.matrix * linear_consumer.output_scale
-    taps = columns.shape[1]
+    count = columns.shape[1]
     covariance = np.zeros((len(group_ids), len(group_ids)))
     products = np.zeros_like(covariance)
-    for tap in columns.T:
-        rows = tap // linear_consumer.source.spread if patch_moments.per_channel else tap
-        covariance += whole[np.ix_(rows, rows)] / taps
-        products += weights[tap] @ weights[tap].T
+    for position in columns.T:
+        size = linear_consumer.source.unit_columns if patch_moments.per_channel else 1
+        rows = position // size
+        covariance += whole[np.ix_(rows, rows)] / count
+        products += weights[position] @ weights[position].T
     values, vectors = np.linalg.eigh(products)
     return group_ids, covariance, vectors * np.sqrt(np.maximum(values, 0.0))
 
 
-def _written(model: Model, pruning_graph: PruningGraph) -> Array:
-    """Return the sum of squares of the weights that write each group, shape (groups,)."""
+def _written(model: Model, pruning_graph: PruningGraph) -> Float64Array:
+    """Return the sum of squares of the weights that produce each group, shape (groups,)."""
     total = np.zeros(pruning_graph.groups.count)
     for node in model.graph:
         weight = constant_tensor(node.inputs[1]) if node.op_type in LINEAR_CONSUMERS else None
@@ -150,9 +160,9 @@ def _written(model: Model, pruning_graph: PruningGraph) -> Array:
             continue
         squares = weight.numpy().astype(np.float64) ** 2
         if node.op_type == "ConvTranspose":
-            grouped = attribute(node, "group", 1)
-            apart = squares.reshape(grouped, -1, *squares.shape[1:])
-            by_output = apart.sum(axis=(1, *range(3, apart.ndim))).reshape(-1)
+            channel_groups = attribute(node, "group", 1)
+            split = squares.reshape(channel_groups, -1, *squares.shape[1:])
+            by_output = split.sum(axis=(1, *range(3, split.ndim))).reshape(-1)
         else:
             first = node.op_type == "Conv" or attribute(node, "transB", 0)
             axis = 0 if first else squares.ndim - 1

@@ -1,4 +1,4 @@
-"""What reads units, as matrices: outputs are patches of the activations times a matrix."""
+"""The nodes that consume units, as matrices: outputs are patches of activations times a matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,20 +16,19 @@ from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.site_map import SiteMap
-
-Array = NDArray[np.float64]
+from frivkit.units.moments import Float64Array
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerInput:
-    """Where the rows of a fit come from: equal for consumers that read the same patches.
+    """The input of a consumer, as rows of a matrix: equal for consumers of the same patches.
 
     Attributes:
         tensor: The tensor that is read.
         axis: The axis along which units lie.
-        geometry: The patches that a convolution takes; None where each place is read alone.
+        geometry: The patches of a convolution; None if each position is read alone.
         shape: The shape of one example of the tensor, without the batch axis.
-        inner: Consecutive positions on the axis that belong to one unit.
+        inner: Consecutive indices of the axis that belong to one unit.
     """
 
     tensor: str
@@ -39,68 +38,67 @@ class ConsumerInput:
     inner: int
 
     @property
-    def taps(self) -> int:
-        """The number of places in a patch."""
+    def kernel_size(self) -> int:
+        """The number of positions in a patch."""
         return 1 if self.geometry is None else prod(self.geometry.kernel)
 
     @property
-    def spread(self) -> int:
+    def unit_columns(self) -> int:
         """The number of columns of one unit."""
-        return self.inner * self.taps
+        return self.inner * self.kernel_size
 
     @property
     def columns(self) -> int:
-        """The number of columns: positions on the axis times places in a patch."""
-        return self.shape[self.axis - 1] * self.taps
+        """The number of columns: the size of the axis times the positions in a patch."""
+        return self.shape[self.axis - 1] * self.kernel_size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearConsumer:
-    """How one node reads units.
+    """A node that multiplies units by constant weights, as a matrix that can be refitted.
 
     Attributes:
         consumer: The node.
-        source: Where its rows come from.
-        matrix: What makes outputs of a row, shape (columns, outputs).
-        bias: What is added, shape (outputs,).
-        group_ids: The group that lies in each column, ``NO_GROUP`` where none does, shape
-            (columns,).
-        output_groups: The same of each output, shape (outputs,).
+        source: Its input.
+        matrix: The weights, shape (columns, outputs).
+        bias: The bias, shape (outputs,).
+        group_ids: The pruning group of each column, ``NO_GROUP`` if it has none, shape (columns,).
+        output_groups: The pruning group of each output, shape (outputs,).
         shape: The shape of the weight in the file.
-        output_scale: By what each output is multiplied before it meets anything else, shape
-            (outputs,).
-        error_tensor: The tensor by whose variance errors are judged: the sum that the outputs are
+        output_scale: The constant factor on each output before it is added to or read by anything
+            else, shape (outputs,).
+        error_tensor: The tensor whose variance errors are a share of: the sum that the outputs are
             added to, or the outputs themselves.
-        residual_input: What they are added to there, of the same shape; None where there is no such
-            sum.
-        has_bias_freedom: Whether a bias can take up what means change: not behind overlapping
-            patches, and not where it is computed in the graph.
+        residual_input: The other summand there, of the same shape; None if there is no such sum.
+        has_bias_freedom: Whether the bias can compensate a change of means: not for transposed
+            convolutions, whose patches overlap, and not if the graph computes the bias.
     """
 
     consumer: Consumer
     source: ConsumerInput
-    matrix: Array
-    bias: Array
+    matrix: Float64Array
+    bias: Float64Array
     group_ids: NDArray[np.intp]
     output_groups: NDArray[np.intp]
     shape: tuple[int, ...]
-    output_scale: Array
+    output_scale: Float64Array
     error_tensor: str
     residual_input: str | None
     has_bias_freedom: bool
 
-    def narrowed(self, stays: NDArray[np.bool_]) -> "LinearConsumer":
-        """Return the reading without the outputs that leave.
+    def narrowed(self, kept: NDArray[np.bool_]) -> "LinearConsumer":
+        """Return the consumer without the outputs that are removed.
 
         Args:
-            stays: Whether each group stays; the last stands for what no group lies in.
+            kept: Whether each group is kept, shape (groups + 1,); the last entry stands for
+                ``NO_GROUP`` and is True.
         """
-        outputs = stays[self.output_groups]
+        outputs = kept[self.output_groups]
         if outputs.all():
             return self
-        shape, places = list(self.shape), prod(self.shape[2:])
+        shape, kernel_size = list(self.shape), prod(self.shape[2:])
         if self.consumer.op == "ConvTranspose":
-            shape[1] = int(outputs.sum()) // places
+            shape[1] = int(outputs.sum()) // kernel_size
         elif self.consumer.op == "Conv":
             shape[0] = int(outputs.sum())
         return replace(
@@ -112,34 +110,34 @@ class LinearConsumer:
             shape=tuple(shape),
         )
 
-    def weight(self, matrix: Array, columns: NDArray[np.bool_]) -> NDArray[Any]:
-        """Return the weight as the narrowed node holds it.
+    def weight(self, matrix: Float64Array, columns: NDArray[np.bool_]) -> NDArray[Any]:
+        """Return the weight in the layout of the narrowed node.
 
         Args:
-            matrix: The refitted matrix, shape (columns that stay, outputs).
-            columns: Which columns stay, shape (columns,); whole positions of the axis.
+            matrix: The refitted matrix, shape (kept columns, outputs).
+            columns: Which columns are kept, shape (columns,), alike for all positions of a patch.
         """
         if self.consumer.op == "MatMul":
             return matrix
         if self.consumer.op == "Gemm":
             return matrix.T if self.consumer.transposed else matrix
-        positions = int(columns.sum()) // self.source.taps
+        channels = int(columns.sum()) // self.source.kernel_size
         if self.consumer.op == "Conv":
             kernel = self.shape[2:]
-            return matrix.T.reshape(self.shape[0], positions, *kernel)
-        return matrix.reshape(positions, *self.shape[1:])
+            return matrix.T.reshape(self.shape[0], channels, *kernel)
+        return matrix.reshape(channels, *self.shape[1:])
 
 
 def find_linear_consumers(
     model: Model, site_map: SiteMap, pruning_graph: PruningGraph
 ) -> tuple[LinearConsumer, ...]:
-    """Return every node whose weights can be refitted when units before it leave.
+    """Return every node whose weights can be refitted when units that it reads are removed.
 
-    Grouped convolutions are not among them: each of their groups leaves as a whole or not at all,
-    so there is nothing for others to take over.
+    Grouped convolutions are not among them: each of their channel groups is removed as a whole or
+    not at all, so other channels have nothing to compensate.
     """
     nodes = {node_label(node): node for node in model.graph}
-    found = []
+    linear_consumers = []
     for consumer in find_consumers(model, site_map):
         tensor = nodes[consumer.node].inputs[0]
         if tensor is None or not batch_first(tensor, model.batch):
@@ -150,12 +148,12 @@ def find_linear_consumers(
             continue
         node = nodes[consumer.node]
         axis = -1 if consumer.op == "MatMul" else 1
-        output = pruning_graph.assignment.at(node.outputs[0])
-        made = output.get(axis % len(shape_of(node.outputs[0]) or (0, 0)))
-        linear_consumer = _linear_consumer(node, consumer, group_ids, made, model.batch)
+        by_axis = pruning_graph.assignment.at(node.outputs[0])
+        output_groups = by_axis.get(axis % len(shape_of(node.outputs[0]) or (0, 0)))
+        linear_consumer = _linear_consumer(node, consumer, group_ids, output_groups, model.batch)
         if linear_consumer is not None:
-            found.append(linear_consumer)
-    return tuple(found)
+            linear_consumers.append(linear_consumer)
+    return tuple(linear_consumers)
 
 
 def lock_unrefittable(
@@ -164,31 +162,31 @@ def lock_unrefittable(
     pruning_graph: PruningGraph,
     linear_consumers: Sequence[LinearConsumer],
 ) -> PruningGraph:
-    """Hold the units that something reads whose weights cannot be refitted, and say what.
+    """Lock the groups whose units are read by a node that cannot be refitted, with that reason.
 
-    A grouped convolution may read them: what it reads leaves with what it writes.
+    Grouped convolutions do not lock a group: their inputs are removed with their outputs.
     """
-    fitted = {linear_consumer.consumer.node for linear_consumer in linear_consumers}
+    refittable = {linear_consumer.consumer.node for linear_consumer in linear_consumers}
     grouped = {
         node_label(node)
         for node in model.graph
         if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
     }
     groups = pruning_graph.groups
-    held = dict(groups.locked)
+    locked = dict(groups.locked)
     for site in site_map.sites:
-        unfit = [label for label in site.consumers if label not in fitted | grouped]
-        if unfit:
+        others = [label for label in site.consumers if label not in refittable | grouped]
+        if others:
             for group in np.unique(groups.of[site.name]).tolist():
-                held.setdefault(group, f"{unfit[0]} reads its units and cannot be refitted")
-    return replace(pruning_graph, groups=replace(groups, locked=held))
+                locked.setdefault(group, f"{others[0]} reads its units and cannot be refitted")
+    return replace(pruning_graph, groups=replace(groups, locked=locked))
 
 
 def _linear_consumer(
     node: ir.Node,
     consumer: Consumer,
     group_ids: NDArray[np.intp],
-    made: NDArray[np.intp] | None,
+    output_groups: NDArray[np.intp] | None,
     batch: int | None,
 ) -> LinearConsumer | None:
     tensor, sizes = constant_tensor(node.inputs[1]), shape_of(node.inputs[0])
@@ -217,39 +215,38 @@ def _linear_consumer(
     if bias.shape != matrix.shape[1:]:
         return None
     outputs = matrix.shape[1]
-    if made is None:
-        made = np.full(outputs, NO_GROUP)
-    gain, meets, beside = _behind(node, outputs, batch)
+    if output_groups is None:
+        output_groups = np.full(outputs, NO_GROUP)
+    output_scale, error_tensor, residual_input = _error_tensor(node, outputs, batch)
     return LinearConsumer(
         consumer=consumer,
         source=source,
         matrix=matrix,
         bias=bias,
-        group_ids=np.repeat(group_ids, source.taps),
-        output_groups=np.repeat(
-            made, outputs // len(made)
-        ),  # each place behind a transposed convolution
+        group_ids=np.repeat(group_ids, source.kernel_size),
+        # A transposed convolution has one output for each position of its kernel.
+        output_groups=np.repeat(output_groups, outputs // len(output_groups)),
         shape=weight.shape,
-        output_scale=gain,
-        error_tensor=meets,
-        residual_input=beside,
+        output_scale=output_scale,
+        error_tensor=error_tensor,
+        residual_input=residual_input,
         has_bias_freedom=consumer.op != "ConvTranspose" and not _computed_bias(node, consumer),
     )
 
 
 def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
-    """Return how many positions in a row belong to one unit, 1 where sites differ in that."""
-    found = {layout.inner for _, layout in consumer.layouts}
-    inner = found.pop()
-    return inner if not found and shape[consumer.axis - 1] % inner == 0 else 1
+    """Return how many consecutive indices belong to one unit, 1 if the sites differ in that."""
+    sizes = {layout.inner for _, layout in consumer.layouts}
+    inner = sizes.pop()
+    return inner if not sizes and shape[consumer.axis - 1] % inner == 0 else 1
 
 
-def _bias(node: ir.Node, consumer: Consumer) -> Array | None:
-    """Return a constant bias with one number an output, None where there is none."""
+def _bias(node: ir.Node, consumer: Consumer) -> Float64Array | None:
+    """Return a constant bias with one number for each output, None if there is none."""
     if consumer.bias is None:
         return None
-    readers = [node, *(use.node for use in node.outputs[0].uses())]
-    for value in (value for reader in readers for value in reader.inputs):
+    candidates = [node, *(use.node for use in node.outputs[0].uses())]
+    for value in (value for candidate in candidates for value in candidate.inputs):
         if value is not None and value.name == consumer.bias:
             tensor = constant_tensor(value)
             if tensor is None:
@@ -265,48 +262,56 @@ def _computed_bias(node: ir.Node, consumer: Consumer) -> bool:
     return third is not None and consumer.bias is None
 
 
-def _behind(node: ir.Node, outputs: int, batch: int | None) -> tuple[Array, str, str | None]:
-    """Follow outputs through what scales them to the sum that they are added to, if there is one.
+def _error_tensor(
+    node: ir.Node, outputs: int, batch: int | None
+) -> tuple[Float64Array, str, str | None]:
+    """Follow outputs through scaling nodes to the sum that they are added to, if there is one.
 
-    In a residual network an error matters beside the whole stream that it is added to, not beside
-    the branch that makes it.
+    In a residual network an error matters relative to the whole residual stream, not relative to
+    the branch that is added to it.
+
+    Returns:
+        The scale of each output, shape (outputs,), and the names of the error tensor and of the
+        residual input; see :class:`LinearConsumer`.
     """
-    gain = np.ones(outputs)
+    output_scale = np.ones(outputs)
     value = node.outputs[0]
     while len(list(value.uses())) == 1 and not value.is_graph_output():
         use = next(iter(value.uses()))
-        reader = use.node
-        others = [v for i, v in enumerate(reader.inputs) if i != use.idx and v is not None]
+        consumer = use.node
+        others = [v for i, v in enumerate(consumer.inputs) if i != use.idx and v is not None]
         constant = [constant_tensor(other) for other in others]
-        if reader.op_type == "BatchNormalization" and use.idx == 0 and None not in constant[:4]:
+        if consumer.op_type == "BatchNormalization" and use.idx == 0 and None not in constant[:4]:
             numbers = [tensor.numpy().astype(np.float64) for tensor in constant if tensor]
             scale, variance = numbers[0], numbers[3]
-            epsilon = reader.attributes.get("epsilon")
-            spread = np.sqrt(variance + (1e-5 if epsilon is None else epsilon.as_float()))
-            if scale.shape == gain.shape:
-                gain = gain * scale / spread
-        elif reader.op_type in ("Add", "Sum") and None in constant:
-            summed = reader.outputs[0]
+            epsilon = consumer.attributes.get("epsilon")
+            deviation = np.sqrt(variance + (1e-5 if epsilon is None else epsilon.as_float()))
+            if scale.shape == output_scale.shape:
+                output_scale = output_scale * scale / deviation
+        elif consumer.op_type in ("Add", "Sum") and None in constant:
+            summed = consumer.outputs[0]
             if not batch_first(summed, batch):
                 break
             alike = len(others) == 1 and shape_of(others[0]) == shape_of(value)
-            return gain, summed.name or "", others[0].name if alike else None
-        elif reader.op_type not in ("Add", "Identity", "Dropout", "Cast"):
+            return output_scale, summed.name or "", others[0].name if alike else None
+        elif consumer.op_type not in ("Add", "Identity", "Dropout", "Cast"):
             break
-        value = reader.outputs[0]
-    return gain, node.outputs[0].name or "", None
+        value = consumer.outputs[0]
+    return output_scale, node.outputs[0].name or "", None
 
 
-def slots_of(linear_consumer: LinearConsumer) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the columns of each unit of a reading, as many for every unit.
+def columns_by_unit(
+    linear_consumer: LinearConsumer,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the columns of each unit that a consumer reads, equally many for every unit.
 
     Returns:
-        The group of each unit, ``NO_GROUP`` for a position that no group lies in, shape (units,),
-        and its columns, shape (units, columns a unit).  Units with another number of columns than
-        most are left out.
+        The group of each unit, shape (units,), ``NO_GROUP`` for a channel without a group; and its
+        columns, shape (units, columns of a unit).  Units whose number of columns is not the usual
+        one are left out.
     """
-    taps = linear_consumer.source.taps
-    axis = linear_consumer.group_ids[::taps]
+    kernel_size = linear_consumer.source.kernel_size
+    axis = linear_consumer.group_ids[::kernel_size]
     single = np.flatnonzero(axis == NO_GROUP)
     units: list[tuple[int, NDArray[np.intp]]] = [(NO_GROUP, np.array([p])) for p in single]
     order = np.argsort(axis, kind="stable")
@@ -316,12 +321,12 @@ def slots_of(linear_consumer: LinearConsumer) -> tuple[NDArray[np.intp], NDArray
             units.append((int(group), part))
     sizes = [len(part) for group, part in units if group != NO_GROUP]
     usual = max(set(sizes), key=sizes.count)
-    kept = [(group, part) for group, part in units if len(part) == usual]
-    positions = np.stack([part for _, part in kept])
-    columns = positions[:, :, np.newaxis] * taps + np.arange(taps)
-    return np.array([group for group, _ in kept], np.intp), columns.reshape(len(kept), -1)
+    regular = [(group, part) for group, part in units if len(part) == usual]
+    channels = np.stack([part for _, part in regular])
+    columns = channels[:, :, np.newaxis] * kernel_size + np.arange(kernel_size)
+    return np.array([group for group, _ in regular], np.intp), columns.reshape(len(regular), -1)
 
 
-def sources_of(linear_consumers: Sequence[LinearConsumer]) -> tuple[ConsumerInput, ...]:
-    """Return where rows come from, each once, in order."""
+def distinct_sources(linear_consumers: Sequence[LinearConsumer]) -> tuple[ConsumerInput, ...]:
+    """Return the inputs of consumers, each once, in order."""
     return tuple(dict.fromkeys(linear_consumer.source for linear_consumer in linear_consumers))

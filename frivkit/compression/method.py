@@ -1,4 +1,4 @@
-"""How a model is made thinner: which basis, ranking, refit and allocation, all by name."""
+"""How a model is compressed: the basis, the ranking, the refit and the allocation, by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from frivkit.compression.ridge import Fit
 from frivkit.measure.study import Study
 
 Allocation = Literal["global", "uniform"]
-"""Whether the next unit to go is the cheapest of all layers, or all layers go alike."""
+"""Whether the next unit to be removed is the cheapest of all layers, or all layers lose alike."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What a model is made thinner by.
+    """The method of a compression.
 
     Attributes:
-        basis: The name of a refactorer: which units, or which directions, stay.
-        ranking: The name of a ranking: in which order the units of a layer leave.
-        refit: The name of a refit: how what reads them takes over.
-        allocation: How a budget is shared out among layers.
+        basis: The name of a basis: which units, or which directions, are kept.
+        ranking: The name of a ranking: in which order the units of a layer are removed.
+        refit: The name of a refit: how consumers compensate removed units.
+        allocation: How a budget is distributed among layers.
     """
 
     basis: str = "select"
@@ -35,7 +35,7 @@ class Method:
 
 
 class Basis(Protocol):
-    """Plans under budgets: what a refactorer gives for one model.
+    """Makes plans for one model, under a budget or a tolerance.
 
     Plans hold no fits: the refit adds them.
     """
@@ -44,41 +44,45 @@ class Basis(Protocol):
         """Return the plan of least predicted error under a budget.
 
         Args:
-            resource: What is counted.
-            share: What may be left of it, in (0, 1].
-            multiple: What widths are rounded up to a multiple of.
+            resource: The resource that the budget limits.
+            share: The share of the original's amount that may be left, in (0, 1].
+            multiple: The number that widths are rounded up to a multiple of.
 
         Raises:
-            BudgetError: even the smallest model that can be made is larger.
-            UsageError: this basis knows no such budget.
+            BudgetError: even the smallest model is larger.
+            UsageError: the basis has no such budget.
         """
         ...
 
     def for_tolerance(self, tolerance: float) -> Plan:
-        """Return the smallest plan of which each reader loses a share of variance at most."""
+        """Return the smallest plan under a tolerance.
+
+        Args:
+            tolerance: The share of its variance that each consumer may lose, in (0, 1).
+        """
         ...
 
 
 Ranker = Callable[[LayerGroup, Study], NDArray[np.int64]]
-"""Gives the places in ``layer_group.groups`` from the first group to leave to the last, each once.
+"""Returns indices into ``layer_group.groups``, the first group to be removed first, each once.
 
-The study is of the calibration examples; it is there for rankings that look at more than moments.
+The study is of the calibration examples, for rankings that need more than moments.
 """
 
 BasisFactory = Callable[[Calibration, Ranker, Allocation], Basis]
-"""Opens a basis for a model; raises ModelError where nothing of the model can leave."""
+"""Creates a basis for a model; raises ModelError if nothing of the model can be removed."""
 
 Fitter = Callable[[Calibration, Plan], tuple[Fit, ...]]
-"""Gives new weights for what reads units that leave under a plan."""
+"""Returns new weights for the consumers of units that a plan removes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refit:
-    """How what reads units takes over from those that leave.
+    """How consumers compensate removed units.
 
     Attributes:
-        fit: Gives the new weights.
-        quick: Stands in for it while a search tries many plans; takes no pass over the data.
+        fit: Returns the new weights.
+        quick: A substitute while a search tries many plans; takes no pass over the data.
     """
 
     fit: Fitter

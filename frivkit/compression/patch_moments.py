@@ -1,4 +1,4 @@
-"""Second moments of the patches that weighted nodes read, in one streamed pass over the data."""
+"""Second moments of the inputs of linear consumers, as patches, in a pass over the data."""
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,40 +9,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.linear_consumers import Array, ConsumerInput
+from frivkit.compression.linear_consumers import ConsumerInput
 from frivkit.data import Batch, Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.memory import batch_size
+from frivkit.runtime.memory import batch_size, plan_passes
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
-from frivkit.units.moments import Moments
+from frivkit.units.moments import Float64Array, Moments
 
 VALIDATION_SHARE = 5
-"""Every so manieth example is kept apart, to choose the strength of ridges by."""
-FEWEST = 24
-"""PatchReader of an example that are taken at least, where it has as many."""
-ENOUGH = 8
-"""Rows a column beyond which more patches of an example are not needed."""
-FLAT = 4
-"""Rows a column below which products are summed in float64."""
+"""Every fifth example is set aside to choose the strength of ridges."""
+MIN_PATCHES = 24
+"""Patches of an example that are read at least, if it has that many."""
+ROWS_PER_COLUMN = 8
+"""Rows for each column that are enough, so that no more patches of an example are read."""
+FLOAT64_BELOW = 4
+"""Rows for each column below which products are summed in float64."""
 ROWS_BYTES = 64 << 20
-"""Bytes of rows that are taken at a time."""
+"""Bytes of rows that are processed at a time."""
 WORKING = 6
-"""Matrices as large as a Gram that a fit needs at once, the two that are summed included."""
+"""Matrices as large as a Gram that a fit needs at once, the two summed ones included."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchMoments:
-    """What a pass over the data tells.
+    """The moments of one input.
 
     Attributes:
         fitted: The moments of the examples that are fitted to.
-        validation: Those of the examples kept apart; None where there were too few to keep any.
-        per_channel: Whether rows are single places of a patch, one column a position, since the
-            moments of whole patches would not fit into memory.
+        validation: The moments of the examples set aside; None if there were too few to set any
+            aside.
+        per_channel: Whether a row is a single position of a patch, with a column for each channel,
+            because the moments of whole patches would not fit into memory.
     """
 
     fitted: Moments
@@ -56,27 +57,27 @@ class PatchMoments:
 
 
 class PatchReader:
-    """Takes rows out of the runtime."""
+    """Runs a model up to the tensors that are read."""
 
     def __init__(
         self,
         model: Model,
         sources: Sequence[ConsumerInput],
         device: Device,
-        more: Sequence[str] = (),
+        tensors: Sequence[str] = (),
     ) -> None:
-        """Make the session.
+        """Create the session.
 
         Args:
             model: The model.
-            sources: Where rows come from.
+            sources: The inputs of consumers to read.
             device: Where to run.
-            more: Further tensors to take out.
+            tensors: Names of further tensors to read.
         """
         self._model = model
-        self._names = list(dict.fromkeys([*(s.tensor for s in sources), *more]))
+        self._names = list(dict.fromkeys([*(s.tensor for s in sources), *tensors]))
         inputs = {v.name for v in model.graph.inputs}
-        self._given = [name for name in self._names if name in inputs]
+        self._model_inputs = [name for name in self._names if name in inputs]
         graph = with_outputs(model, [name for name in self._names if name not in inputs])
         self._inputs = graph.inputs
         self._session = Session(graph.ir, device)
@@ -86,55 +87,56 @@ class PatchReader:
         return batch.first, self.tensors(batch.inputs)
 
     def tensors(self, inputs: Feeds) -> dict[str, NDArray[Any]]:
-        """Return every tensor for one batch of examples."""
-        wanted = [name for name in self._names if name not in self._given]
-        feeds = {name: inputs[name] for name in self._inputs}
-        arrays = run_padded(self._session, self._model, feeds, wanted)
-        return {name: inputs[name] for name in self._given} | dict(zip(wanted, arrays, strict=True))
+        """Return the tensors by name for one batch of examples."""
+        wanted = [name for name in self._names if name not in self._model_inputs]
+        model_inputs = {name: inputs[name] for name in self._inputs}
+        arrays = run_padded(self._session, self._model, model_inputs, wanted)
+        given = {name: inputs[name] for name in self._model_inputs}
+        return given | dict(zip(wanted, arrays, strict=True))
 
 
-def rows_of(
-    source: ConsumerInput, tensor: NDArray[Any], picked: int | None, generator: np.random.Generator
+def patch_rows(
+    source: ConsumerInput, tensor: NDArray[Any], count: int | None, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Return rows of a tensor: patches for a convolution, places for others.
+    """Return rows of a tensor: patches for a convolution, single positions for other consumers.
 
     Args:
-        source: What is read.
-        tensor: Activations, examples first.
-        picked: How many places of each example are taken at random, the same ones of all examples
-            of the batch; None takes all.
-        generator: Where randomness comes from.
+        source: The input of a consumer.
+        tensor: Activations, the first axis over examples.
+        count: How many patches of each example are drawn, at the same positions of all examples;
+            None takes all.
+        generator: The source of randomness.
 
     Returns:
-        Shape (n · places, columns), the places of an example behind each other; columns are
-        positions on the axis, and for each of them the places of the patch.
+        Shape (examples · patches, columns), the patches of an example consecutive.  Columns are
+        ordered by channel, then by position in the patch.
     """
     if source.geometry is None:
         moved = np.moveaxis(tensor, source.axis, -1)
-        places = moved.reshape(len(moved), -1, moved.shape[-1])
-        if picked is not None and picked < places.shape[1]:
-            places = places[:, generator.choice(places.shape[1], picked, replace=False)]
-        return places.reshape(-1, places.shape[-1]).astype(np.float32, copy=False)
+        positions = moved.reshape(len(moved), -1, moved.shape[-1])
+        if count is not None and count < positions.shape[1]:
+            positions = positions[:, generator.choice(positions.shape[1], count, replace=False)]
+        return positions.reshape(-1, positions.shape[-1]).astype(np.float32, copy=False)
     geometry, rank = source.geometry, len(source.geometry.kernel)
-    front, behind = geometry.pads[:rank], geometry.pads[rank:]
-    cut = tuple(
+    before, after = geometry.pads[:rank], geometry.pads[rank:]
+    cropped = tuple(
         slice(max(0, -a), size - max(0, -b))
-        for a, b, size in zip(front, behind, tensor.shape[2:], strict=True)
+        for a, b, size in zip(before, after, tensor.shape[2:], strict=True)
     )
-    around = [(max(0, a), max(0, b)) for a, b in zip(front, behind, strict=True)]
-    padded = np.pad(tensor[(slice(None), slice(None), *cut)], [(0, 0), (0, 0), *around])
+    padding = [(max(0, a), max(0, b)) for a, b in zip(before, after, strict=True)]
+    padded = np.pad(tensor[(slice(None), slice(None), *cropped)], [(0, 0), (0, 0), *padding])
     sizes = padded.shape[2:]
-    made = output_sizes(source, sizes)
-    total = prod(made)
+    output_shape = output_sizes(source, sizes)
+    total = prod(output_shape)
     chosen = np.arange(total)
-    if picked is not None and picked < total:
-        chosen = generator.choice(total, picked, replace=False)
-    corners = np.unravel_index(chosen, made)
-    taps = np.unravel_index(np.arange(source.taps), geometry.kernel)
+    if count is not None and count < total:
+        chosen = generator.choice(total, count, replace=False)
+    corners = np.unravel_index(chosen, output_shape)
+    offsets = np.unravel_index(np.arange(source.kernel_size), geometry.kernel)
     where = [
-        corner[:, np.newaxis] * stride + tap * step
-        for corner, stride, tap, step in zip(
-            corners, geometry.strides, taps, geometry.dilations, strict=True
+        corner[:, np.newaxis] * stride + offset * dilation
+        for corner, stride, offset, dilation in zip(
+            corners, geometry.strides, offsets, geometry.dilations, strict=True
         )
     ]
     flat = padded.reshape(*padded.shape[:2], -1)[:, :, np.ravel_multi_index(where, sizes)]
@@ -143,20 +145,20 @@ def rows_of(
 
 
 def output_sizes(source: ConsumerInput, padded: Sequence[int]) -> tuple[int, ...]:
-    """Return how many patches there are along each place axis of a padded tensor."""
+    """Return the number of patches along each spatial axis of a padded tensor."""
     geometry = source.geometry
     if geometry is None:
         raise ValueError("only a convolution reads patches")
     return tuple(
-        (size - step * (kernel - 1) - 1) // stride + 1
-        for size, kernel, stride, step in zip(
+        (size - dilation * (kernel - 1) - 1) // stride + 1
+        for size, kernel, stride, dilation in zip(
             padded, geometry.kernel, geometry.strides, geometry.dilations, strict=True
         )
     )
 
 
-def places_of(source: ConsumerInput) -> int:
-    """Return how many rows one example has."""
+def patches_per_example(source: ConsumerInput) -> int:
+    """Return the number of patches, and so of rows, of one example."""
     if source.geometry is None:
         return prod(source.shape) // source.shape[source.axis - 1]
     rank = len(source.geometry.kernel)
@@ -165,35 +167,35 @@ def places_of(source: ConsumerInput) -> int:
     return prod(output_sizes(source, padded))
 
 
-def picked_of(source: ConsumerInput, examples: int) -> int | None:
-    """Return how many places of each example are taken, None for all."""
-    wanted = max(FEWEST, -(-ENOUGH * source.columns // examples))
-    return None if wanted >= places_of(source) else wanted
+def sample_size(source: ConsumerInput, examples: int) -> int | None:
+    """Return how many patches of each example are read, None for all."""
+    wanted = max(MIN_PATCHES, -(-ROWS_PER_COLUMN * source.columns // examples))
+    return None if wanted >= patches_per_example(source) else wanted
 
 
-def chunks_of(
+def row_chunks(
     source: ConsumerInput, tensor: NDArray[Any], data: Dataset, seed: int, first: int
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Return the rows of a batch, a bounded number at a time: always the same for the same data.
+    """Yield the rows of a batch, some examples at a time; the same data give the same rows.
 
     Args:
-        source: What is read.
+        source: The input of a consumer.
         tensor: Activations of the batch.
         data: The examples.
-        seed: The seed of the places that are drawn.
+        seed: The seed of the patches that are drawn.
         first: The number of the batch's first example.
 
     Yields:
-        The number of the first example, how many there are, and their rows.
+        The number of the first example, how many examples there are, and their rows.
     """
-    picked = picked_of(source, data.examples)
-    places = places_of(source) if picked is None else picked
-    some = max(1, ROWS_BYTES // (4 * places * source.columns))
+    count = sample_size(source, data.examples)
+    patches = patches_per_example(source) if count is None else count
+    examples = max(1, ROWS_BYTES // (4 * patches * source.columns))
     name = zlib.crc32(repr(source).encode())
-    for start in range(0, len(tensor), some):
+    for start in range(0, len(tensor), examples):
         generator = np.random.default_rng([seed, first + start, name])
-        part = tensor[start : start + some]
-        yield first + start, len(part), rows_of(source, part, picked, generator)
+        part = tensor[start : start + examples]
+        yield first + start, len(part), patch_rows(source, part, count, generator)
 
 
 def accumulate_patch_moments(
@@ -204,110 +206,114 @@ def accumulate_patch_moments(
     *,
     error_tensors: Mapping[str, int] | None = None,
 ) -> tuple[dict[ConsumerInput, PatchMoments], dict[str, float]]:
-    """Sum the moments of all rows, and the variance of whole tensors.
+    """Compute the moments of the inputs of consumers, and the variance of error tensors.
 
-    ``error_tensor`` names the tensors, and for each the axis along which its units lie.
+    Inputs whose moments do not fit into memory together take several passes over the data.
 
-    Moments of sources that do not fit into memory together are summed in several passes.
+    Args:
+        model: The model.
+        sources: The inputs of consumers.
+        data: The examples.
+        execution: How to run the model.
+        error_tensors: The axis of the units of each error tensor, by the tensor's name.
 
     Returns:
-        The sums of each source, and for each tensor of ``error_tensor`` the sum over its units of
-        their variance over examples and places.
+        The moments of each input, and for each error tensor the sum over its units of their
+        variance over examples and positions.
 
     Raises:
         ModelError: activations are not finite.
     """
-    found: dict[ConsumerInput, PatchMoments] = {}
+    moments: dict[ConsumerInput, PatchMoments] = {}
     variances: dict[str, float] = {}
-    for together in _passes(sources, execution.memory):
-        more = {} if variances or error_tensors is None else error_tensors
-        patches = PatchReader(
-            model, [source for source, _ in together], execution.placement, tuple(more)
-        )
-        adding = {source: _Adding(source, data.examples, per_channel=c) for source, c in together}
-        spreads = {name: _Spread(axis) for name, axis in more.items()}
+    for members in _passes(sources, execution.memory):
+        tensor_axes = {} if variances or error_tensors is None else error_tensors
+        inputs = [source for source, _ in members]
+        reader = PatchReader(model, inputs, execution.placement, tuple(tensor_axes))
+        sums = {source: _InputSums(source, data.examples, per_channel=c) for source, c in members}
+        running = {name: _RunningVariance(axis) for name, axis in tensor_axes.items()}
         size = batch_size(model.graph, execution.memory, model.batch)
-        for first, tensors in execution.runner.map(data, size, patches.of_batch, "patches"):
-            for source, patch_moments in adding.items():
-                for start, count, rows in chunks_of(
-                    source, tensors[source.tensor], data, execution.seed, first
-                ):
-                    patch_moments.add(rows, start, count)
-            for name, spread in spreads.items():
-                spread.add(tensors[name])
-        found |= {source: patch_moments.patch_moments() for source, patch_moments in adding.items()}
-        variances |= {name: spread.variance for name, spread in spreads.items()}
-    return found, variances
+        for first, tensors in execution.runner.map(data, size, reader.of_batch, "patches"):
+            for source, total in sums.items():
+                chunks = row_chunks(source, tensors[source.tensor], data, execution.seed, first)
+                for start, count, rows in chunks:
+                    total.add(rows, start, count)
+            for name, variance in running.items():
+                variance.add(tensors[name])
+        moments |= {source: total.patch_moments() for source, total in sums.items()}
+        variances |= {name: each.value for name, each in running.items()}
+    return moments, variances
 
 
 def _passes(
     sources: Sequence[ConsumerInput], memory: int
-) -> Iterator[list[tuple[ConsumerInput, bool]]]:
-    """Share sources out among passes; those whose patches do not fit are read by channels."""
-    together: list[tuple[ConsumerInput, bool]] = []
-    left = memory
-    for source in sources:
-        channels = 8 * source.columns**2 * WORKING > memory
-        width = source.columns // source.spread if channels else source.columns
-        size = 8 * width**2 * 2
-        if together and size * WORKING // 2 > left:
-            yield together
-            together, left = [], memory
-        together.append((source, channels))
-        left -= size
-    if together:
-        yield together
+) -> list[list[tuple[ConsumerInput, bool]]]:
+    """Distribute inputs among passes; each goes by channel if its whole patches do not fit."""
+
+    def gram(each: tuple[ConsumerInput, bool]) -> int:
+        source, per_channel = each
+        return 8 * (source.columns // source.unit_columns if per_channel else source.columns) ** 2
+
+    modes = [(source, 8 * source.columns**2 * WORKING > memory) for source in sources]
+    return plan_passes(
+        modes, memory, held=lambda each: 2 * gram(each), needed=lambda each: WORKING * gram(each)
+    )
 
 
-class _Adding:
-    """The sums of one source, in the making."""
+class _InputSums:
+    """Accumulates the moments of one input."""
 
     def __init__(self, source: ConsumerInput, examples: int, *, per_channel: bool) -> None:
         self._source, self._per_channel = source, per_channel
-        rows = examples * (places_of(source) if (n := picked_of(source, examples)) is None else n)
-        # With few rows directions that no row has are told from others by rounding alone.
-        self._type = np.float64 if rows < FLAT * source.columns else np.float32
-        self._apart = examples >= 2 * VALIDATION_SHARE
-        self._shift: Array | None = None
-        self._parts: dict[bool, _Part] = {}
+        count = sample_size(source, examples)
+        rows = examples * (patches_per_example(source) if count is None else count)
+        # With few rows, float32 rounding would hide which directions have no variance.
+        self._type = np.float64 if rows < FLOAT64_BELOW * source.columns else np.float32
+        self._sets_aside = examples >= 2 * VALIDATION_SHARE
+        self._shift: Float64Array | None = None
+        self._parts: dict[bool, _RowSums] = {}
 
     def add(self, rows: NDArray[np.float32], first: int, count: int) -> None:
         """Add the rows of ``count`` examples from number ``first`` on."""
         each = len(rows) // count
         if self._per_channel:
-            spread = self._source.spread
-            units = rows.reshape(len(rows), -1, spread).transpose(0, 2, 1)
-            rows = units.reshape(-1, units.shape[-1])
-            each *= spread
+            size = self._source.unit_columns
+            channels = rows.reshape(len(rows), -1, size).transpose(0, 2, 1)
+            rows = channels.reshape(-1, channels.shape[-1])
+            each *= size
         if self._shift is None:
             self._shift = rows.mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64)
         shifted = rows - self._shift.astype(np.float32)
         example = first + np.arange(count).repeat(each)
-        held = self._apart & (example % VALIDATION_SHARE == VALIDATION_SHARE - 1)
-        for apart in (False, True):
-            part = shifted[held == apart]
+        set_aside = self._sets_aside & (example % VALIDATION_SHARE == VALIDATION_SHARE - 1)
+        for validation in (False, True):
+            part = shifted[set_aside == validation]
             if len(part):
-                self._parts.setdefault(apart, _Part(self._type)).add(part)
+                self._parts.setdefault(validation, _RowSums(self._type)).add(part)
 
     def patch_moments(self) -> PatchMoments:
-        """Return the sums."""
+        """Return the moments.
+
+        Raises:
+            ModelError: no row was added, or activations are not finite.
+        """
         shift = self._shift
         if shift is None:
             raise ModelError(f"tensor {self._source.tensor!r} was never read: give examples")
-        moments = {apart: part.moments(shift) for apart, part in self._parts.items()}
-        fitted, held = moments[False], moments.get(True)
-        if not fitted.finite or (held is not None and not held.finite):
+        moments = {key: part.moments(shift) for key, part in self._parts.items()}
+        fitted, validation = moments[False], moments.get(True)
+        if not fitted.finite or (validation is not None and not validation.finite):
             raise ModelError(
                 f"tensor {self._source.tensor!r} holds activations that are not finite (or "
                 "overflow when squared): give other data"
             )
-        return PatchMoments(fitted, held, self._per_channel)
+        return PatchMoments(fitted, validation, self._per_channel)
 
 
-class _Part:
+class _RowSums:
     """Sums of shifted rows.
 
-    Rows wait until there are as many as columns: adding to a Gram matrix touches all of it.
+    Rows are buffered until there are as many as columns, since each update writes the whole Gram.
     """
 
     def __init__(self, kind: type[np.floating[Any]]) -> None:
@@ -318,14 +324,14 @@ class _Part:
         self._gram: Any = None
 
     def add(self, rows: NDArray[np.float32]) -> None:
-        """Add rows."""
+        """Add shifted rows."""
         self._waiting.append(rows)
         self._waiting_rows += len(rows)
         enough = self._waiting_rows >= rows.shape[1]
         if enough or 4 * self._waiting_rows * rows.shape[1] >= ROWS_BYTES:
             self._sum()
 
-    def moments(self, shift: Array) -> Moments:
+    def moments(self, shift: Float64Array) -> Moments:
         """Return the moments of all rows."""
         self._sum()
         return Moments(self._count, shift, self._total, self._gram)
@@ -336,7 +342,7 @@ class _Part:
         rows = np.concatenate(self._waiting).astype(self._type, copy=False)
         self._waiting, self._waiting_rows = [], 0
         self._count += len(rows)
-        with np.errstate(over="ignore", invalid="ignore"):  # told by ``Moments.finite``
+        with np.errstate(over="ignore", invalid="ignore"):  # ``Moments.finite`` reports it
             self._total = self._total + rows.sum(axis=0, dtype=np.float64)
             gram = rows.T @ rows
             if self._gram is None:
@@ -345,8 +351,8 @@ class _Part:
                 self._gram += gram
 
 
-class _Spread:
-    """The variance of a tensor's units, summed over units, in the making."""
+class _RunningVariance:
+    """Accumulates the variance of a tensor's units, summed over units."""
 
     def __init__(self, axis: int) -> None:
         self._axis = axis
@@ -357,12 +363,12 @@ class _Spread:
         rows = np.moveaxis(tensor, self._axis, -1).reshape(-1, tensor.shape[self._axis])
         if self._shift is None:
             self._shift = rows.mean(axis=0, dtype=np.float64)
-        about = rows - self._shift
+        shifted = rows - self._shift
         self._count += len(rows)
-        self._total = self._total + about.sum(axis=0)
-        self._squares = self._squares + (about**2).sum(axis=0)
+        self._total = self._total + shifted.sum(axis=0)
+        self._squares = self._squares + (shifted**2).sum(axis=0)
 
     @property
-    def variance(self) -> float:
+    def value(self) -> float:
         mean = self._total / self._count
         return float(np.sum(np.maximum(self._squares / self._count - mean**2, 0.0)))

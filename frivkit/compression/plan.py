@@ -1,4 +1,4 @@
-"""Plans: what stays, what is refitted or split in two, and the thinner model that this makes."""
+"""Plans: which units are kept, which nodes are refitted or factorized, and the model they make."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,56 +9,58 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.linear_consumers import Array, LinearConsumer
-from frivkit.compression.ridge import Fit, fit, sliced
+from frivkit.compression.linear_consumers import LinearConsumer
+from frivkit.compression.ridge import Fit, fit_ridge, without_refit
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
+from frivkit.graph.operators.table import operators_of
 from frivkit.graph.surgery.factorize import factorize
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.graph.surgery.set_weights import set_weights
+from frivkit.units.moments import Float64Array
 
 Resource = Literal["macs", "params", "units"]
-"""What a budget is a share of."""
+"""A resource that a budget limits."""
 Keep = Mapping[str, NDArray[np.bool_]]
-"""For each site by name whether each unit stays."""
+"""Whether each unit is kept, shape (units,), by the name of its site."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
-    """A node that becomes two, with fewer numbers between them than either side has.
+    """A low-rank factorization of a node, which becomes two nodes.
 
     Attributes:
         linear_consumer: The node.
-        first: What makes the numbers between of what the node reads, shape (columns, rank).
-        second: What makes the outputs of them, shape (rank, outputs).
-        bias: What is added, shape (outputs,); None where it does not change.
-        error: The squared error in its outputs on examples it was not fitted to, as a share of
-            their variance; None where none were kept apart.
+        first: The matrix of the first node, shape (columns, rank).
+        second: The matrix of the second node, shape (rank, outputs).
+        bias: The bias of the second node, shape (outputs,); None if it does not change.
+        error: The squared error of its outputs on validation examples, as a share of their
+            variance; None if no examples were set aside.
     """
 
     linear_consumer: LinearConsumer
-    first: Array
-    second: Array
-    bias: Array | None
+    first: Float64Array
+    second: Float64Array
+    bias: Float64Array | None
     error: float | None
 
     @property
     def rank(self) -> int:
-        """How many numbers lie between."""
+        """The number of outputs of the first node."""
         return int(self.first.shape[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What stays, and how what reads it takes over.
+    """The units that are kept, and the new weights of their consumers.
 
     Attributes:
-        keep: For each site by name whether each unit stays.
-        error: The predicted error, summed over bundles or nodes.
-        fits: The nodes that are refitted, none before a refit has worked them out.
-        factors: The nodes that become two.
-        whole: Why nodes that could have become two do not, by their labels.
+        keep: Whether each unit is kept, by the name of its site.
+        error: The predicted error, summed over layer groups or nodes.
+        fits: The new weights of refitted nodes; empty before a refit.
+        factors: The nodes that are factorized.
+        whole: Why other nodes are not factorized, by their labels.
     """
 
     keep: Keep
@@ -68,69 +70,73 @@ class Plan:
     whole: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def idle(self) -> bool:
-        """Whether it leaves the model as it is."""
+    def changes_nothing(self) -> bool:
+        """Whether the compressed model would be the original."""
         return not self.factors and all(flags.all() for flags in self.keep.values())
 
 
 def keep_all(calibration: Calibration) -> dict[str, NDArray[np.bool_]]:
-    """Return the flags under which all units stay."""
+    """Return the flags that keep all units."""
     return {site.name: np.ones(site.width, np.bool_) for site in calibration.site_map.sites}
 
 
 def affected_consumers(
     calibration: Calibration, keep: Keep
 ) -> Iterator[tuple[LinearConsumer, NDArray[np.bool_]]]:
-    """Return every reading that loses columns, without the outputs that leave, and what stays."""
-    stays = group_flags(calibration, keep)
+    """Yield every consumer that loses columns.
+
+    Yields:
+        The consumer without its removed outputs, and which of its columns are kept, shape
+        (columns,).
+    """
+    kept = group_flags(calibration, keep)
     for linear_consumer in calibration.linear_consumers:
-        columns = stays[linear_consumer.group_ids]
+        columns = kept[linear_consumer.group_ids]
         if not columns.all():
-            yield linear_consumer.narrowed(stays), columns
+            yield linear_consumer.narrowed(kept), columns
 
 
 def group_flags(calibration: Calibration, keep: Keep) -> NDArray[np.bool_]:
-    """Return of each group whether it stays; the last stands for what no group lies in."""
+    """Return whether each group is kept, shape (groups + 1,); the last entry is ``NO_GROUP``'s."""
     groups = calibration.pruning_graph.groups
-    stays = np.ones(groups.count + 1, np.bool_)
+    kept = np.ones(groups.count + 1, np.bool_)
     for site, flags in keep.items():
-        stays[groups.of[site][~flags]] = False
-    return stays
+        kept[groups.of[site][~flags]] = False
+    return kept
 
 
 def ridge_fits(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
-    """Refit all that reads units that leave, by what the moments tell."""
+    """Refit every consumer of removed units by ridge regression, from the moments alone."""
     return tuple(
-        fit(linear_consumer, calibration.patch_moments[linear_consumer.source], columns)
+        fit_ridge(linear_consumer, calibration.patch_moments[linear_consumer.source], columns)
         for linear_consumer, columns in affected_consumers(calibration, plan.keep)
     )
 
 
 def keep_weights(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
-    """Let all that reads units that leave keep its weights for those that stay."""
+    """Return the original weights of every consumer of removed units, for the kept units."""
     return tuple(
-        sliced(linear_consumer, columns)
+        without_refit(linear_consumer, columns)
         for linear_consumer, columns in affected_consumers(calibration, plan.keep)
     )
 
 
 def apply_plan(calibration: Calibration, plan: Plan) -> ir.Model:
-    """Return the thinner model."""
+    """Return the compressed model."""
     model = narrow(calibration.model, calibration.site_map, plan.keep)
-    new = {
+    weights = {
         each.linear_consumer.consumer.node: (
             each.linear_consumer.weight(each.matrix, each.columns),
             each.bias,
         )
         for each in plan.fits
     }
-    model = set_weights(model, new)
-    halves = {each.linear_consumer.consumer.node: _halves(each) for each in plan.factors}
-    return factorize(model, halves) if halves else model
-
-
-def _halves(each: Factors) -> tuple[Array, Array, Array | None]:
-    return each.first, each.second, each.bias
+    model = set_weights(model, weights)
+    factors: dict[str, tuple[Float64Array, Float64Array, Float64Array | None]] = {
+        each.linear_consumer.consumer.node: (each.first, each.second, each.bias)
+        for each in plan.factors
+    }
+    return factorize(model, factors) if factors else model
 
 
 def amount(
@@ -139,23 +145,33 @@ def amount(
     resource: Resource,
     keep: Keep | None,
 ) -> float:
-    """Count what a model costs."""
+    """Return how much of a resource a model takes.
+
+    Args:
+        graph: The model, original or compressed.
+        calibration: The original and its groups.
+        resource: The resource.
+        keep: The units that the model keeps; None for the original.
+
+    Raises:
+        ModelError: multiply-accumulates are requested and a size that they depend on is not known.
+    """
     if resource == "units":
         sites = calibration.site_map.sites
         return float(sum(s.width if keep is None else keep[s.name].sum() for s in sites))
     if resource == "params":
         return float(parameters(graph.graph) + _biases(calibration, keep))
-    found = macs(graph.graph)
-    if found is None:
+    operations = macs(graph.graph, operators_of(calibration.model))
+    if operations is None:
         raise ModelError(
             f"the multiply-accumulates of {calibration.model.path.name} are not known: give "
             "--input-shape, or a budget of --params"
         )
-    return float(found)
+    return float(operations)
 
 
 def _biases(calibration: Calibration, keep: Keep | None) -> int:
-    """Count the biases that refits add where a node had none."""
+    """Return the number of biases that refits add to nodes without one."""
     if keep is None:
         return 0
     return sum(

@@ -1,53 +1,123 @@
-"""In which order units of each bundle of layers can leave, and what that costs what reads them."""
+"""Rankings: the order in which the groups of a layer group are removed, and its error curve.
 
-from dataclasses import dataclass
+A ranking predicts errors from moments of units over all positions.  Few examples suffice for
+these moments, but they do not tell how the positions of a patch vary together.  A refit of whole
+patches takes that into account; it is too expensive for each unit that is removed.  So refits are
+made at a few points of each error curve, and the curve is scaled to pass through them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.compression.calibration import Calibration
 from frivkit.compression.layer_groups import LayerGroup
-from frivkit.compression.linear_consumers import Array
+from frivkit.compression.ridge import choose_ridge
 from frivkit.errors import PluginError
 from frivkit.graph.layout import NO_GROUP
 from frivkit.units.elimination import errors_along
+from frivkit.units.moments import Float64Array
+
+POINTS = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+"""Predicted errors at which refits are made."""
+STRENGTHS = (1e-3, 1e-2, 1e-1)
+"""Ridges tried there; the final refit tries more."""
+SMALLEST = 1e-12
+"""The smallest error whose logarithm is taken."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """The order in which the groups of one bundle leave.
+    """The order in which the groups of one layer group are removed.
 
     Attributes:
-        sites: The sites of the bundle.
-        order: The groups from the first to leave to the last; those that cannot are not in it.
-        errors: After each has left, the squared error in what reads the bundle, as a share of the
-            variance of what it meets there, summed over readers; growing.
+        sites: The sites of the layer group.
+        order: The groups from the first to be removed to the last, shape (removable groups,).
+        errors: The error curve: after each removal, the squared error in the consumers' outputs as
+            a share of the variance of their error tensor, summed over consumers; not decreasing,
+            shape as ``order``.
     """
 
     sites: tuple[str, ...]
     order: NDArray[np.intp]
-    errors: Array
+    errors: Float64Array
 
 
-def ranked(layer_group: LayerGroup, places: NDArray[np.int64]) -> Ranking:
-    """Return the ranking that an order of places makes: what nothing reads leaves first, and free.
+def build_ranking(layer_group: LayerGroup, order: NDArray[np.int64]) -> Ranking:
+    """Return the ranking of an order, with its predicted errors.
+
+    Groups that nothing reads come first, at no error.
 
     Args:
-        layer_group: The bundle.
-        places: The places in ``layer_group.groups`` from the first to leave to the last.
+        layer_group: The layer group.
+        order: Indices into ``layer_group.groups`` from the first to be removed to the last.
 
     Raises:
         PluginError: the order leaves a group out or has one twice.
     """
-    if not np.array_equal(np.sort(places), np.arange(len(layer_group.groups))):
+    if not np.array_equal(np.sort(order), np.arange(len(layer_group.groups))):
         raise PluginError(
-            f"the ranking gave {len(np.unique(places))} of {len(layer_group.groups)} units of "
+            f"the ranking gave {len(np.unique(order))} of {len(layer_group.groups)} units of "
             f"{layer_group.layers[0]}; it must give each once"
         )
-    read = np.zeros(len(layer_group.groups), np.bool_)
+    is_read = np.zeros(len(layer_group.groups), np.bool_)
     for term in layer_group.terms:
-        read[term.groups[term.groups != NO_GROUP]] = True
-    first, then = places[~read[places]], places[read[places]]
+        is_read[term.groups[term.groups != NO_GROUP]] = True
+    unread, read = order[~is_read[order]], order[is_read[order]]
     errors = np.concatenate(
-        [np.zeros(len(first)), errors_along(layer_group.terms, then, layer_group.ridge)]
+        [np.zeros(len(unread)), errors_along(layer_group.terms, read, layer_group.ridge)]
     )
-    return Ranking(layer_group.sites, layer_group.groups[np.concatenate([first, then])], errors)
+    return Ranking(layer_group.sites, layer_group.groups[np.concatenate([unread, read])], errors)
+
+
+def calibrate_error_curves(
+    calibration: Calibration, rankings: Sequence[Ranking]
+) -> tuple[Ranking, ...]:
+    """Return the rankings with error curves that pass through the errors of refits.
+
+    Between the points the ratio of measured to predicted error is interpolated linearly in
+    logarithms; before the first and after the last it is constant.  A ranking keeps its predicted
+    errors if a consumer's moments are per channel, or if no examples were set aside to validate.
+    """
+    return tuple(_calibrated(calibration, ranking) for ranking in rankings)
+
+
+def _calibrated(calibration: Calibration, ranking: Ranking) -> Ranking:
+    measured: dict[float, float] = {}
+    for point in POINTS:
+        count = int(np.searchsorted(ranking.errors, point, side="right"))
+        count = min(max(count, 1), len(ranking.order) - 1)
+        predicted = float(ranking.errors[count - 1]) if count > 0 else 0.0
+        if predicted <= SMALLEST or predicted in measured:
+            continue
+        error = _measured_error(calibration, ranking, count)
+        if error is not None:
+            measured[predicted] = error
+    if not measured:
+        return ranking
+    points, lost = (np.array(each) for each in zip(*sorted(measured.items()), strict=True))
+    ratio = np.log(np.maximum(lost, SMALLEST) / points)
+    at = np.log(np.maximum(ranking.errors, SMALLEST))
+    errors: Float64Array = ranking.errors * np.exp(np.interp(at, np.log(points), ratio))
+    return replace(ranking, errors=np.maximum.accumulate(errors))
+
+
+def _measured_error(calibration: Calibration, ranking: Ranking, count: int) -> float | None:
+    """Return the consumers' validation error without the first groups, None if it is unknown."""
+    kept = np.ones(calibration.pruning_graph.groups.count + 1, np.bool_)
+    kept[ranking.order[:count]] = False
+    total, known = 0.0, False
+    for linear_consumer in calibration.linear_consumers:
+        columns = kept[linear_consumer.group_ids]
+        patch_moments = calibration.patch_moments[linear_consumer.source]
+        variance = calibration.variances.get(linear_consumer.error_tensor, 0.0)
+        if columns.all() or variance <= 0:
+            continue
+        if patch_moments.per_channel or patch_moments.validation is None:
+            return None
+        _, error, _ = choose_ridge(linear_consumer, patch_moments, columns, STRENGTHS)
+        total += float((error * linear_consumer.output_scale**2).sum()) / variance
+        known = True
+    return total if known else None

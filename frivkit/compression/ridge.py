@@ -1,4 +1,4 @@
-"""Refit what reads units to the units that are left: ridge regression on the original outputs."""
+"""Refit consumers to the units that are kept: ridge regression on the original outputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.linear_consumers import Array, LinearConsumer
+from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.patch_moments import PatchMoments
+from frivkit.units.moments import Float64Array, Moments
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)
 """Ridges that are tried, as shares of the mean variance of a column."""
 ROUNDING = 1e-6
-"""What float32 sums may miss of an eigenvalue, as a share of the mean variance, times the root of
-the columns."""
-UNTRIED = 1e-2
-"""The ridge where too few examples were there to keep some apart."""
+"""Rounding error of an eigenvalue of float32 sums, as a share of the mean variance of a column and
+per root of the number of columns."""
+DEFAULT = 1e-2
+"""The ridge if too few examples are there to set some aside."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,41 +25,46 @@ class Fit:
 
     Attributes:
         linear_consumer: The node.
-        columns: Which columns stay, shape (columns,).
-        matrix: The refitted matrix, shape (columns that stay, outputs).
-        bias: The refitted bias, shape (outputs,); None where it does not change.
-        ridge: The strength that was chosen.
-        error: The squared error in its outputs on examples it was not fitted to, as a share of
-            their variance; None where none were kept apart.
+        columns: Which columns are kept, shape (columns,).
+        matrix: The refitted matrix, shape (kept columns, outputs).
+        bias: The refitted bias, shape (outputs,); None if it does not change.
+        ridge: The strength that was chosen, as a share of the mean variance of a column.
+        error: The validation error: the squared error of its outputs on examples that were not
+            fitted to, as a share of their variance; None if no examples were set aside.
     """
 
     linear_consumer: LinearConsumer
     columns: NDArray[np.bool_]
-    matrix: Array
-    bias: Array | None
+    matrix: Float64Array
+    bias: Float64Array | None
     ridge: float
     error: float | None
 
 
-def fit(
+def fit_ridge(
     linear_consumer: LinearConsumer, patch_moments: PatchMoments, columns: NDArray[np.bool_]
 ) -> Fit:
-    """Fit the columns that stay to the outputs of all.
+    """Fit the weights of the kept columns to the outputs of all columns.
 
     The ridge pulls towards the original weights of these columns, not towards zero.  Its strength
-    is the one with the least error on the examples kept apart.
+    is the one of least error on the validation examples.
+
+    Args:
+        linear_consumer: The node.
+        patch_moments: The moments of its input.
+        columns: Which columns are kept, shape (columns,).
 
     Source:
         Ridge regression, Hoerl and Kennard, Technometrics 12(1), 1970; least squares on
         activations as in Casper et al., "Frivolous Units", AAAI 2021, appendix C.
     """
     if patch_moments.per_channel:
-        return _fit_channels(linear_consumer, patch_moments, columns)
-    best, error = UNTRIED, None
+        return _fit_per_channel(linear_consumer, patch_moments, columns)
+    best, error = DEFAULT, None
     if patch_moments.validation is not None:
-        best, lost, made = tried(linear_consumer, patch_moments, columns)
-        error = float(lost.sum() / made.sum()) if made.sum() > 0 else 0.0
-    mean, covariance = _first_two(linear_consumer, patch_moments, fitted=False)
+        best, errors, variances = choose_ridge(linear_consumer, patch_moments, columns)
+        error = float(errors.sum() / variances.sum()) if variances.sum() > 0 else 0.0
+    mean, covariance = _mean_and_second_moment(linear_consumer, patch_moments.whole)
     cross = covariance[columns] @ linear_consumer.matrix
     matrix = solve(covariance, columns, best, cross, linear_consumer.matrix)
     bias = None
@@ -67,107 +73,113 @@ def fit(
     return Fit(linear_consumer, columns, matrix, bias, best, error)
 
 
-def tried(
+def choose_ridge(
     linear_consumer: LinearConsumer,
     patch_moments: PatchMoments,
     columns: NDArray[np.bool_],
     strengths: Sequence[float] = STRENGTHS,
-) -> tuple[float, Array, Array]:
-    """Find the ridge that does best on the examples kept apart, fitted to the others.
+) -> tuple[float, Float64Array, Float64Array]:
+    """Return the ridge of least error on the validation examples, fitted to the others.
 
     Args:
         linear_consumer: The node.
-        patch_moments: The moments of whole patches, with examples kept apart.
-        columns: Which columns stay, shape (columns,).
-        strengths: The ridges to try.
+        patch_moments: The moments of whole patches, with validation examples.
+        columns: Which columns are kept, shape (columns,).
+        strengths: The ridges to try, as shares of the mean variance of a column.
 
     Returns:
-        The strength, and for each output the squared error and the variance on the examples kept
-        apart, shape (outputs,).
+        The strength, and for each output the squared error and the variance on the validation
+        examples, both of shape (outputs,).
     """
-    mean, covariance = _first_two(linear_consumer, patch_moments, fitted=True)
-    unseen = _about(linear_consumer, patch_moments, mean)
+    mean, covariance = _mean_and_second_moment(linear_consumer, patch_moments.fitted)
+    second = _validation_moment(linear_consumer, patch_moments, mean)
     cross = covariance[columns] @ linear_consumer.matrix
     errors = []
     for strength in strengths:
         change = linear_consumer.matrix.copy()
         change[columns] -= solve(covariance, columns, strength, cross, linear_consumer.matrix)
-        errors.append(np.einsum("ij,ij->j", change, unseen @ change))
+        errors.append(np.einsum("ij,ij->j", change, second @ change))
     best = int(np.argmin([error.sum() for error in errors]))
-    made = np.einsum("ij,ij->j", linear_consumer.matrix, unseen @ linear_consumer.matrix)
-    return strengths[best], errors[best], made
+    variances = np.einsum("ij,ij->j", linear_consumer.matrix, second @ linear_consumer.matrix)
+    return strengths[best], errors[best], variances
 
 
-def sliced(linear_consumer: LinearConsumer, columns: NDArray[np.bool_]) -> Fit:
-    """Return the original weights of the columns that stay."""
+def without_refit(linear_consumer: LinearConsumer, columns: NDArray[np.bool_]) -> Fit:
+    """Return the original weights of the kept columns."""
     return Fit(linear_consumer, columns, linear_consumer.matrix[columns], None, 0.0, None)
 
 
-def _first_two(
-    linear_consumer: LinearConsumer, patch_moments: PatchMoments, *, fitted: bool
-) -> tuple[Array, Array]:
-    """Return mean and covariance; behind overlapping patches zero and the second moment."""
-    moments = patch_moments.fitted if fitted else patch_moments.whole
+def _mean_and_second_moment(
+    linear_consumer: LinearConsumer, moments: Moments
+) -> tuple[Float64Array, Float64Array]:
+    """Return mean and covariance; without a free bias zero and the second moment about zero."""
     if linear_consumer.has_bias_freedom:
         return moments.mean, moments.covariance
     return np.zeros(moments.units), moments.covariance + np.outer(moments.mean, moments.mean)
 
 
-def _about(linear_consumer: LinearConsumer, patch_moments: PatchMoments, mean: Array) -> Array:
-    """Return the second moment of the examples kept apart about the mean that is fitted with."""
-    held = patch_moments.validation
-    if held is None:
-        raise ValueError("no examples were kept apart")
-    step = held.mean - (mean if linear_consumer.has_bias_freedom else 0.0)
-    second: Array = held.covariance + np.outer(step, step)
+def _validation_moment(
+    linear_consumer: LinearConsumer, patch_moments: PatchMoments, mean: Float64Array
+) -> Float64Array:
+    """Return the second moment of the validation examples about the mean of the fitted ones."""
+    validation = patch_moments.validation
+    if validation is None:
+        raise ValueError("no examples were set aside")
+    shift = validation.mean - (mean if linear_consumer.has_bias_freedom else 0.0)
+    second: Float64Array = validation.covariance + np.outer(shift, shift)
     return second
 
 
 def solve(
-    covariance: Array, columns: NDArray[np.bool_], strength: float, cross: Array, original: Array
-) -> Array:
-    """Solve for the matrix of the columns that stay.
+    covariance: Float64Array,
+    columns: NDArray[np.bool_],
+    strength: float,
+    cross: Float64Array,
+    original: Float64Array,
+) -> Float64Array:
+    """Return the matrix of the kept columns, by ridge regression.
 
     Args:
-        covariance: Of all columns.
-        columns: Which stay.
+        covariance: Of all columns, shape (columns, columns).
+        columns: Which columns are kept, shape (columns,).
         strength: Of the ridge, as a share of the mean variance of a column.
-        cross: Covariance of the columns that stay with the targets.
+        cross: Covariance of the kept columns with the targets, shape (kept columns, outputs).
         original: The matrix of all columns, towards which the ridge pulls.
+
+    Returns:
+        Shape (kept columns, outputs).
     """
     from scipy.linalg import cho_factor, cho_solve
 
     mean = float(covariance.diagonal().mean())
-    floor = max(strength, ROUNDING * np.sqrt(len(covariance))) * mean or 1.0  # nothing varies
+    ridge = max(strength, ROUNDING * np.sqrt(len(covariance))) * mean or 1.0  # 1 if nothing varies
     inner = covariance[np.ix_(columns, columns)]
-    inner[np.diag_indices_from(inner)] += floor
-    right = cross + floor * original[columns]
-    solved: Array = cho_solve(cho_factor(inner, overwrite_a=True, check_finite=False), right)
+    inner[np.diag_indices_from(inner)] += ridge
+    right = cross + ridge * original[columns]
+    solved: Float64Array = cho_solve(cho_factor(inner, overwrite_a=True, check_finite=False), right)
     return solved
 
 
-def _fit_channels(
+def _fit_per_channel(
     linear_consumer: LinearConsumer, patch_moments: PatchMoments, columns: NDArray[np.bool_]
 ) -> Fit:
-    """Let positions that stay take over those that left, alike at every place of a patch."""
-    taps = linear_consumer.source.spread
-    stays = columns.reshape(-1, taps)[:, 0]
+    """Fit kept units to removed ones, in the same way at every position of a patch."""
+    size = linear_consumer.source.unit_columns
+    kept = columns.reshape(-1, size)[:, 0]
     whole = patch_moments.whole
     covariance = (
         whole.covariance
         if linear_consumer.has_bias_freedom
         else whole.covariance + np.outer(whole.mean, whole.mean)
     )
-    inner = covariance[np.ix_(stays, stays)]
-    floor = UNTRIED * float(covariance.diagonal().mean()) or 1.0
-    inner[np.diag_indices_from(inner)] += floor
-    share = np.linalg.solve(inner, covariance[np.ix_(stays, ~stays)])
-    by_place = linear_consumer.matrix.reshape(len(stays), taps, -1)
-    fitted = by_place[stays] + np.einsum("kr,rtm->ktm", share, by_place[~stays])
+    inner = covariance[np.ix_(kept, kept)]
+    ridge = DEFAULT * float(covariance.diagonal().mean()) or 1.0
+    inner[np.diag_indices_from(inner)] += ridge
+    share = np.linalg.solve(inner, covariance[np.ix_(kept, ~kept)])
+    by_unit = linear_consumer.matrix.reshape(len(kept), size, -1)
+    fitted = by_unit[kept] + np.einsum("kr,rtm->ktm", share, by_unit[~kept])
     bias = None
     if linear_consumer.has_bias_freedom:
-        before = np.einsum("c,ctm->m", whole.mean, by_place)
-        bias = linear_consumer.bias + before - np.einsum("k,ktm->m", whole.mean[stays], fitted)
-    return Fit(
-        linear_consumer, columns, fitted.reshape(-1, by_place.shape[-1]), bias, UNTRIED, None
-    )
+        before = np.einsum("c,ctm->m", whole.mean, by_unit)
+        bias = linear_consumer.bias + before - np.einsum("k,ktm->m", whole.mean[kept], fitted)
+    return Fit(linear_consumer, columns, fitted.reshape(-1, by_unit.shape[-1]), bias, DEFAULT, None)

@@ -1,4 +1,4 @@
-"""Examples: read lazily in batches, prepared as a data spec says, fitted to a model's inputs."""
+"""Data: examples read lazily in batches, preprocessed, and adapted to the inputs of a model."""
 
 from frivkit.data.arrays import Data, as_dataset
 from frivkit.data.dataset import Dataset, open_data

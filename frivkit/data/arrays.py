@@ -186,7 +186,12 @@ def _columns(data: object, names: Sequence[str]) -> dict[str, Array]:
                     f"there are data for {name!r}, but the inputs are {', '.join(names)}; labels "
                     "are named y"
                 )
-        return {str(name): _array(part, str(name)) for name, part in data.items()}
+        if len(names) == 1 and {"x", names[0]} <= set(data) and names[0] != "x":
+            raise DataError(f"there are data for 'x' and {names[0]!r}, but one input; give one")
+        by_name = {str(name): _array(part, str(name)) for name, part in data.items()}
+        if len(names) == 1 and names[0] in by_name:
+            by_name["x"] = by_name.pop(names[0])
+        return by_name
     parts = list(data) if isinstance(data, tuple | list) else [data]
     if len(parts) == 2 and isinstance(parts[0], tuple | list | Mapping):  # (inputs, labels)
         return _columns(parts[0], names) | {"y": _array(parts[1], "y")}

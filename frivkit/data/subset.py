@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -74,7 +75,7 @@ class Subset(Dataset):
         """
         runs = [self._data.read(first, end) for first, end in self._runs(start, stop)]
         if not runs:
-            return self._data.read(0, 0)
+            return replace(self._data.read(0, 0), first=start)
         inputs: dict[str, NDArray[Any]] = {
             name: np.concatenate([run.inputs[name] for run in runs]) for name in runs[0].inputs
         }

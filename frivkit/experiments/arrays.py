@@ -1,4 +1,4 @@
-"""The arrays of a piece of work: one HDF5 file each, written whole or not at all."""
+"""The arrays of a job, one HDF5 file each, written whole or not at all."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.experiments.results import replace_file
+from frivkit.files import replace_file
 
 ENCODING = {"encoding-type": "frivkit-sweep-arrays", "encoding-version": "1.0.0"}
 
@@ -20,7 +20,7 @@ def write_arrays(
     settings: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write arrays, with what decided them and where they come from.
+    """Write arrays to an HDF5 file, with the settings and the provenance of their job.
 
     Args:
         path: The file; its folder is made if it is not there.

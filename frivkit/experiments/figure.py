@@ -1,7 +1,7 @@
-"""Figures: what draws the curves that a sweep wrote, and how these are read.
+"""Figures: types of drawings, and the curves that they draw, read from the file of a sweep.
 
-A sweep writes ``results.jsonl``, one JSON object a line.  A row that has a ``"panel"`` holds one
-trial of a curve; rows without are something else and are passed over.
+A sweep writes ``results.jsonl``, one JSON object a line.  A row with a ``"panel"`` holds one trial
+of a curve; other rows are ignored.
 """
 
 import json
@@ -18,16 +18,16 @@ RESULTS = "results.jsonl"
 FORMATS = ("png", "svg", "pdf")
 
 Drawing = Callable[[str], bytes]
-"""Gives the content of a file in one of ``FORMATS``, the same bytes each time."""
+"""Returns the content of a file in one of ``FORMATS``, the same bytes at each call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A way to draw curves; what an offer of ``figures`` names.
+    """A way to draw curves; the target of an offer of ``figures``.
 
     Attributes:
         draw: Called with at least one curve and the protocol of the gains that it prints,
-            ``"paper"`` or ``"reference"``; gives a drawing.
+            ``"paper"`` or ``"reference"``; returns a drawing.
         labels: The figures whose curves it draws, lower-case, such as ``("4a",)``; empty for all.
         panels: The panels whose curves it draws; empty for all.
     """
@@ -39,8 +39,8 @@ class Figure:
     def choose(self, curves: Iterable[WidthCurve]) -> list[WidthCurve]:
         """Return the curves that it draws, in their order.
 
-        Where it asks for units that are not prunable, or not redundant, and nobody wrote a curve of
-        them, the complement of what is prunable or redundant is taken.
+        If it draws units that are not prunable, or not redundant, and no curve of them was written,
+        the complement of the prunable or redundant units is taken.
 
         Example:
             >>> others = Figure(draw=print, panels=("not prunable",))
@@ -48,37 +48,37 @@ class Figure:
             >>> curve.panel, curve.values
             ('not prunable', ((0.75,),))
         """
-        here = [c for c in curves if not self.labels or c.figure.lower() in self.labels]
-        written = {(curve.figure, curve.panel, curve.series) for curve in here}
-        found = []
-        for curve in here:
+        candidates = [c for c in curves if not self.labels or c.figure.lower() in self.labels]
+        written = {(curve.figure, curve.panel, curve.series) for curve in candidates}
+        chosen = []
+        for curve in candidates:
             if not self.panels or curve.panel in self.panels:
-                found.append(curve)
+                chosen.append(curve)
             elif curve.panel in UNITS:
                 rest = curve.complement()
                 is_new = (rest.figure, rest.panel, rest.series) not in written
                 if rest.panel in self.panels and is_new:
-                    found.append(rest)
-        return found
+                    chosen.append(rest)
+        return chosen
 
 
 def read_curves(folder: Path) -> list[WidthCurve]:
     """Read the curves in the ``results.jsonl`` of a folder.
 
-    1. A trial that comes twice counts once, as it was the last time.
-    2. The curves of a panel of a figure share their widths; where one has no trials it has none.
-    3. A trial whose value is null or NaN is left out; its width stays.
-    4. A last line that breaks off, as an interrupted sweep leaves it, is passed over.
+    1. Of a trial that is written twice, the last row counts.
+    2. The curves of a panel of a figure share their widths; one may have no trials at some of them.
+    3. A trial whose value is null or NaN is left out; its width is kept.
+    4. An incomplete last line, as an interrupted sweep leaves it, is ignored.
 
     Args:
-        folder: What a sweep wrote.
+        folder: The folder of a sweep.
 
     Returns:
-        The curves in the order in which their first rows come.
+        The curves in the order of their first rows.
 
     Raises:
-        DataError: there is no such file, a line is no JSON object, or a row lacks a field or holds
-            what cannot be there.
+        DataError: there is no such file, a line is no JSON object, or a row lacks a field or has
+            a value of the wrong type.
 
     Example:
         >>> row = {"figure": "4d", "panel": "prunable", "series": "MLP", "width": 1, "trial": 0}
@@ -106,21 +106,21 @@ def read_curves(folder: Path) -> list[WidthCurve]:
         trials.setdefault(key, {})[width, trial] = _number(row, "value", where)
         fixed[key] = row.get("fixed") is True
     widths: dict[tuple[str, str], set[float]] = {}
-    for (figure, panel, _), found in trials.items():
-        widths.setdefault((figure, panel), set()).update(width for width, _ in found)
+    for (figure, panel, _), values_of in trials.items():
+        widths.setdefault((figure, panel), set()).update(width for width, _ in values_of)
     curves = []
-    for (figure, panel, series), found in trials.items():
+    for (figure, panel, series), values_of in trials.items():
         at = tuple(sorted(widths[figure, panel]))
         values = tuple(
-            tuple(v for (width, _), v in found.items() if width == each and v is not None)
-            for each in at
+            tuple(v for (width, _), v in values_of.items() if width == one and v is not None)
+            for one in at
         )
         curves.append(WidthCurve(panel, series, at, values, figure, fixed[figure, panel, series]))
     return curves
 
 
 def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    """Return the rows that have a panel, with their line's number."""
+    """Yield the rows that have a panel, each with the number of its line."""
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():

@@ -1,8 +1,7 @@
-"""Curves of a share against the width of a network, and the gain g that sums one up.
+"""Curves of a share against the width of a network, and their gain g.
 
-The gain is the factor by which the number of units of a kind grows when the network gets twice as
-wide.  A gain of 2 is growth in step with the network; above 2 the network grows units of this kind
-faster than it grows.
+The gain is the factor by which the number of units of a kind grows when the width of the network is
+doubled.  At a gain of 2 it grows in proportion to the width, above 2 faster.
 
 Source: Casper et al., "Frivolous Units", AAAI 2021, section 5, figures 3 and 4.
 """
@@ -29,16 +28,16 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class WidthCurve:
-    """What the trials of one kind of network gave at each width.
+    """The values of the trials of one kind of network at each width.
 
     Attributes:
-        panel: What was measured: one of ``SHARES``, or another word that a figure knows.
-        series: The kind of network, as a legend names it.
+        panel: The quantity: one of ``SHARES``, or another panel of a figure.
+        series: The kind of network, as in the legend.
         widths: Factors on the width of the network, above 0 and rising.
-        values: For each width the values of its trials, none where nothing was measured there.  In
-            the panels of ``UNITS`` a value is the share of the network's own units, in [0, 1].
+        values: For each width the values of its trials, empty if there are none.  In the panels of
+            ``UNITS`` a value is the share of the network's own units, in [0, 1].
         figure: The figure that it was measured for, such as ``"4a"``; empty for none.
-        fixed: Whether the units measured stay as many while the network around them gets wider.
+        fixed: Whether the number of measured units is the same at all widths.
 
     Raises:
         DataError: widths do not rise or are not as many as the lists of values, or a value is out
@@ -75,7 +74,7 @@ class WidthCurve:
 
     @property
     def means(self) -> tuple[float, ...]:
-        """The mean over the trials at each width; NaN where there are none."""
+        """The mean over the trials at each width; NaN if there are none."""
         return tuple(math.fsum(v) / len(v) if v else math.nan for v in self.values)
 
     @property
@@ -85,11 +84,11 @@ class WidthCurve:
 
     @property
     def sizes(self) -> tuple[float, ...]:
-        """The number of units at each width, in some unit of count: the width, or always 1."""
+        """The number of units at each width, relative to width 1: the width, or 1 if ``fixed``."""
         return tuple(1.0 if self.fixed else width for width in self.widths)
 
     def complement(self) -> "WidthCurve":
-        """Return the curve of the other units: what is not prunable, say, of what is.
+        """Return the curve of the other units, such as those not prunable for the prunable ones.
 
         Raises:
             UsageError: the panel is none of ``UNITS``.
@@ -99,21 +98,21 @@ class WidthCurve:
             ((0.75,), (0.5,))
         """
         _must_count_units(self)
-        rest = tuple(tuple(1 - value for value in trials) for trials in self.values)
-        return replace(self, panel=_OPPOSITES[self.panel], values=rest)
+        others = tuple(tuple(1 - value for value in trials) for trials in self.values)
+        return replace(self, panel=_OPPOSITES[self.panel], values=others)
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """The growth of a number of units as the network gets twice as wide.
+    """The factor on a number of units when the width of the network is doubled.
 
     Attributes:
-        value: The mean factor over the doublings, at least 0; infinite where units come from none,
-            NaN where no doubling can be told.
-        factors: The factor of each doubling that counts, in the order of the widths; NaN where one
-            of its ends has no trials, or both have no units.
-        interval: A 95 % interval for what ever more trials would give; None unless every width that
-            counts has two trials or more.
+        value: The mean factor over the doublings, at least 0; infinite if units grow from 0, NaN if
+            no doubling is defined.
+        factors: The factor of each doubling that counts, in the order of the widths; NaN if one of
+            its ends has no trials, or both have no units.
+        interval: A 95 % interval for the gain of infinitely many trials; None unless every width
+            that counts has two trials or more.
     """
 
     value: float
@@ -124,29 +123,30 @@ class Gain:
 def gain(curve: WidthCurve, protocol: str = "paper", seed: int = 0) -> Gain:
     """Return the gain g of a curve.
 
-    With the mean share y(w) over the trials at width w, and s(w) units to be had there (in
-    proportion to w, or the same at all w where the curve is ``fixed``),
+    With the mean share y(w) over the trials at width w, and s(w) units there (in proportion to w,
+    or the same at all w if the curve is ``fixed``),
 
         g = mean over doublings of  s(2 w) y(2 w) / (s(w) y(w)).
 
     1. Only pairs of neighbouring widths of which one is twice the other count.
-    2. Under the ``"reference"`` protocol the redundancy of the first doubling of the curve is left
-       out, and that of units that are not redundant, too.
+    2. Under the ``"reference"`` protocol the first doubling of curves of redundant units, and of
+       units that are not redundant, is left out.
     3. A doubling without trials at one of its ends, or without units at both, is left out.
 
-    The interval is by bootstrap: trials are drawn anew at each width, one fewer than there are,
-    which makes the spread of their mean that of means of so many trials; as there are few, what
-    the mean is multiplied by is taken to the power of Student's 97.5 % point over the normal one.
-    Of 4,000 such gains the outer 2.5 % on each side are left out.  In trials drawn around a known
-    curve it held the true gain 91 % of the time with three trials a width, 95 % with ten.
+    The interval is a bootstrap: at each width one trial fewer than there are is drawn with
+    replacement, so that the variance of their mean is unbiased.  The ratio of the drawn mean to the
+    mean is raised to the power of Student's 97.5 % point over the normal one, since there are few
+    trials.  The interval leaves out the outer 2.5 % of 4,000 such gains on each side.  For trials
+    drawn around a known curve it contained the true gain 91 % of the time with three trials a
+    width, 95 % with ten.
 
     Args:
         curve: A curve of one of the panels ``UNITS``.
         protocol: ``"paper"`` for the text, ``"reference"`` for the published code.
-        seed: Of the draws behind the interval.
+        seed: Seed of the draws behind the interval.
 
     Raises:
-        UsageError: no such protocol, or the curve's values are no shares of units.
+        UsageError: there is no such protocol, or the values of the curve are not shares of units.
 
     Source:
         Casper et al. 2021, section 5: "the average increase in the number of prunable and redundant
@@ -174,15 +174,15 @@ def gain(curve: WidthCurve, protocol: str = "paper", seed: int = 0) -> Gain:
     used = {*counted, *(i + 1 for i in counted)}
     interval = None
     if used and all(len(curve.values[i]) > 1 for i in used):
-        drawn = np.tile(means, (_DRAWS, 1))
+        draws = np.tile(means, (_DRAWS, 1))
         generator = np.random.default_rng(seed)
-        wider = _wider(sum(len(curve.values[i]) - 1 for i in used))
+        power = _student_over_normal(sum(len(curve.values[i]) - 1 for i in used))
         for i in sorted(used):
             trials = np.array(curve.values[i])
             again = generator.integers(0, len(trials), (_DRAWS, len(trials) - 1))
-            moved = trials[again].mean(axis=1) / (means[i] or 1)  # a mean of 0 stays 0
-            drawn[:, i] = means[i] * moved**wider
-        interval = _middle(_mean(_factors(sizes * drawn, ends)))
+            ratio = trials[again].mean(axis=1) / (means[i] or 1)  # a mean of 0 stays 0
+            draws[:, i] = means[i] * ratio**power
+        interval = _middle(_mean(_factors(sizes * draws, ends)))
     return Gain(float(_mean(factors[None])[0]), tuple(map(float, factors)), interval)
 
 
@@ -198,19 +198,20 @@ def _factors(counts: NDArray[np.float64], ends: Sequence[int]) -> NDArray[np.flo
     """Return the ratio of each doubling, by its lower end, of counts of units (draws, widths)."""
     lower = np.array(ends, np.intp)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: NDArray[np.float64] = counts[:, lower + 1] / counts[:, lower]
-    return found
+        ratios: NDArray[np.float64] = counts[:, lower + 1] / counts[:, lower]
+    return ratios
 
 
 def _mean(factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of each row without its NaN; NaN where nothing else is there."""
-    there = ~np.isnan(factors)
+    """Return the mean of each row without its NaN; NaN if there is nothing else."""
+    defined = ~np.isnan(factors)
     with np.errstate(invalid="ignore"):
-        found: NDArray[np.float64] = np.where(there, factors, 0).sum(axis=1) / there.sum(axis=1)
-    return found
+        sums = np.where(defined, factors, 0).sum(axis=1)
+        means: NDArray[np.float64] = sums / defined.sum(axis=1)
+    return means
 
 
-def _wider(freedom: int) -> float:
+def _student_over_normal(freedom: int) -> float:
     """Return Student's 97.5 % point over the normal one, by its series in degrees of freedom."""
     z = 1.959964
     first, second = (z**2 + 1) / 4, (5 * z**4 + 16 * z**2 + 3) / 96
@@ -218,7 +219,7 @@ def _wider(freedom: int) -> float:
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the ends of the middle 95 %, rounded outwards: infinite ones cannot be mixed."""
-    ordered = np.sort(values[~np.isnan(values)])  # draws without any units say nothing
+    """Return the ends of the middle 95 %, rounded outwards: infinite values have no average."""
+    ordered = np.sort(values[~np.isnan(values)])  # draws without any units are undefined
     out = int(len(ordered) * (1 - _LEVEL) / 2)
     return float(ordered[out]), float(ordered[-1 - out])

@@ -1,4 +1,4 @@
-"""The words of a sweep: pieces of work, what they give, and the plan they belong to."""
+"""The types of a sweep: jobs, their results, and the plan of a recipe."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What a piece of work gives.
+    """The result of a job.
 
     Attributes:
-        rows: One a measurement, each with ``measurement`` and ``value`` (a number, or None where it
-            is undefined) and with what tells its network from all others of a sweep.
-        arrays: What does not fit into a line, by name; written to an HDF5 file.
+        rows: One a measurement, each with ``measurement``, ``value`` (a number, or None if it is
+            undefined) and the keys that identify its network in the sweep.
+        arrays: Values too long for a row, by name; written to an HDF5 file.
     """
 
     rows: Sequence[Row]
@@ -31,53 +31,53 @@ class JobResult:
 
 
 class Job(Protocol):
-    """Something to train and measure: a network, or several that are trained together.
+    """A network to train and measure, or several that are trained together.
 
-    It is sent to another process where a sweep has several, so it must survive ``pickle``.
+    It is sent to another process if a sweep has several, so ``pickle`` must keep it.
     """
 
     @property
     def name(self) -> str:
-        """Twelve hexadecimal digits that follow from all that decides what is found."""
+        """Twelve hexadecimal digits of a hash of the settings."""
 
     @property
     def table_cell(self) -> tuple[str, str]:
-        """The row and the column of the table of progress in which it counts."""
+        """The row and the column of the progress table in which it counts."""
 
     @property
     def networks(self) -> int:
-        """How many networks it trains."""
+        """The number of networks that it trains."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides what is found, JSON types only; written down with its arrays."""
+        """All that decides the result, JSON types only; written with its arrays."""
 
     def run(self, folder: Path, threads: int, progress: Progress) -> JobResult:
         """Train and measure.
 
         Args:
-            folder: Not there, or what an interrupted run of this work left in it to go on from;
-                deleted when it is done.
-            threads: How many may be used, at least 1.
-            progress: Where epochs are reported.
+            folder: A folder of its own for checkpoints, which an interrupted run of the same job
+                may have filled; deleted when the job is done.  It may not exist yet.
+            threads: Threads that may be used, at least 1.
+            progress: Receives epochs.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class SweepPlan:
-    """A recipe that is ready to be run; what a planner makes of a recipe's table.
+    """A recipe ready to run; the result of a planner.
 
     Attributes:
-        title: What it shows.
-        figures: The figures it has points of, such as ``("4a",)``.
-        settings: What all networks in one folder must have in common, JSON types only.
+        title: The title of the experiment.
+        figures: The figures that it has points of, such as ``("4a",)``.
+        settings: The settings that all networks in one folder must share, JSON types only.
         described: The recipe in full, for ``run.json``, JSON types only.
-        remaining_jobs: Called with the rows that are there; gives the work that is left, in the
-            order in which it should be done, and how many networks of the plan are there already.
-        points: Called with all rows; gives the rows of the figures, as many as the networks allow,
-            each with ``figure``, ``panel``, ``series``, ``width``, ``trial`` and ``value``.
-        check: Called before anything is written; raises a :class:`~frivkit.errors.FrivkitError`
-            where something is missing, such as data.
+        remaining_jobs: Called with the rows of finished jobs; returns the jobs still to be done, in
+            order, and the number of networks of the plan that are done.
+        points: Called with all rows; returns the rows of the figures, as many as the networks
+            allow, each with ``figure``, ``panel``, ``series``, ``width``, ``trial`` and ``value``.
+        check: Called before anything is written; raises a :class:`~frivkit.errors.FrivkitError` if
+            something is missing, such as data.
     """
 
     title: str
@@ -91,13 +91,13 @@ class SweepPlan:
 
 @dataclass(frozen=True, slots=True)
 class SweepRequest:
-    """What a user asks of a recipe.
+    """The choices of a user for a recipe.
 
     Attributes:
-        scale: Which of its scales.
-        protocol: ``paper`` or ``reference``, in place of the recipe's; None for that.
-        data: Data specs, in place of the sources that the recipe names.
-        part: Whether the recipe is one of several that another one is made of.
+        scale: The name of one of its scales.
+        protocol: ``paper`` or ``reference``; None for the recipe's.
+        data: Data specs that replace the sources of the recipe.
+        part: Whether the recipe is one of several in another recipe.
     """
 
     scale: str = "full"
@@ -106,13 +106,14 @@ class SweepRequest:
     part: bool = False
 
     def data_for(self, source: str) -> str | None:
-        """Return the data spec that takes the place of a source; None for the source itself.
+        """Return the data spec that replaces a source, None for the source itself.
 
-        A spec of the source's own name does; else the only one does, whatever its name.  Of a
-        recipe that is part of another, others may read that one.
+        1. The spec whose name is the source's.
+        2. Else the only spec, whatever its name; None if the recipe is part of another, since the
+           spec may be for another part.
 
         Raises:
-            UsageError: there are several, and not one of that name.
+            UsageError: there are several specs, and none or more than one of that name.
 
         Example:
             >>> SweepRequest(data=("cifar10:a", "imagenet:b")).data_for("imagenet")
@@ -134,7 +135,7 @@ class SweepRequest:
 
 
 ExperimentPlanner = Callable[[dict[str, Any], SweepRequest], SweepPlan]
-"""Makes a plan of a recipe's table; what an offer of ``planners`` names.
+"""Returns the plan of a recipe's table; the target of an offer of ``planners``.
 
-Raises :class:`~frivkit.errors.UsageError` where the table is not as it must be.
+Raises :class:`~frivkit.errors.UsageError` if the table is not valid.
 """

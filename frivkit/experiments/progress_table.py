@@ -1,4 +1,4 @@
-"""The live table of a sweep: what is done of each row and column, and how long the rest takes."""
+"""The live table of a sweep: networks done by row and column, and the time remaining."""
 
 import shutil
 import sys
@@ -10,29 +10,29 @@ from frivkit.experiments.jobs import Job
 from frivkit.progress import Progress
 
 BETWEEN = 0.1
-"""Seconds between two drawings, at least."""
+"""Least seconds between two drawings."""
 
 
 @dataclass(slots=True)
 class Cell:
-    """Networks of one row and column: how many are done, of how many."""
+    """Networks of one row and column: the number done, and the number of all."""
 
     done: int = 0
     all: int = 0
 
 
 class ProgressTable(Progress):
-    """Progress on stderr, drawn over what was drawn before.
+    """A table of progress on stderr, redrawn in place.
 
-    Where a piece of work reports steps, they stand in the last line.
+    The steps of the current job, if it reports any, are in the last line.
     """
 
     def __init__(self, title: str, jobs: Sequence[Job], *, hidden: bool) -> None:
-        """Begin.
+        """Draw the table of jobs not yet done.
 
         Args:
-            title: What stands above the table.
-            jobs: The work to do.
+            title: The line above the table.
+            jobs: All jobs.
             hidden: Whether nothing is shown.
         """
         self._title, self._hidden = title, hidden
@@ -44,27 +44,27 @@ class ProgressTable(Progress):
         self._draw()
 
     def done(self, job: Job) -> None:
-        """Say that a piece of work is done."""
+        """Count a job as done."""
         self._cells[job.table_cell].done += job.networks
         self._what = ""
         self._draw()
 
     def start(self, what: str, steps: int) -> None:
-        """Say what the work in this process does now, in so many steps."""
+        """Show a task of the job in this process, and its number of steps."""
         self._what, self._step, self._steps = what, 0, steps
         self._draw()
 
     def advance(self, steps: int = 1) -> None:
-        """Say that steps of it are done."""
+        """Count steps of the task as done."""
         self._step += steps
         self._draw()
 
     def finish(self) -> None:
-        """End a task of the work; the table stays."""
+        """End the task; the table stays."""
         self._what = ""
 
     def close(self) -> None:
-        """Draw for the last time."""
+        """Draw the table for the last time."""
         self._drawn, self._what = 0.0, ""
         self._draw()
 
@@ -74,7 +74,7 @@ class ProgressTable(Progress):
         size = shutil.get_terminal_size()
         lines = [
             f"{self._title}",
-            *drawn(self._cells, size.lines - 4),
+            *table_lines(self._cells, size.lines - 4),
             self._status(),
         ]
         up = f"\x1b[{self._lines}F" if self._lines else ""
@@ -85,22 +85,24 @@ class ProgressTable(Progress):
 
     def _status(self) -> str:
         done = sum(cell.done for cell in self._cells.values())
-        every = sum(cell.all for cell in self._cells.values())
+        networks = sum(cell.all for cell in self._cells.values())
         took = monotonic() - self._began
-        left = f", about {duration(took / done * (every - done))} left" if 0 < done < every else ""
+        remaining = ""
+        if 0 < done < networks:
+            remaining = f", about {duration(took / done * (networks - done))} left"
         now = f"; {self._what} {self._step}/{self._steps}" if self._what else ""
-        return f"{done} of {every} networks in {duration(took)}{left}{now}"
+        return f"{done} of {networks} networks in {duration(took)}{remaining}{now}"
 
 
-def drawn(cells: dict[tuple[str, str], Cell], most: int) -> list[str]:
-    """Draw a table of cells.
+def table_lines(cells: dict[tuple[str, str], Cell], most: int) -> list[str]:
+    """Return the lines of a table.
 
     Args:
-        cells: By row and column, in the order in which these stand.
-        most: Lines there are for it; rows that are done make room for others first.
+        cells: By row and column, both in their order.
+        most: Lines that fit; rows that are done are left out first.
 
     Example:
-        >>> drawn({("AlexNet", "1/4"): Cell(1, 3), ("AlexNet", "1"): Cell(0, 3)}, 9)
+        >>> table_lines({("AlexNet", "1/4"): Cell(1, 3), ("AlexNet", "1"): Cell(0, 3)}, 9)
         ['         1/4  1', 'AlexNet  1/3  0/3']
     """
     rows = list(dict.fromkeys(row for row, _ in cells))
@@ -127,7 +129,7 @@ def drawn(cells: dict[tuple[str, str], Cell], most: int) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it.
+    """Return a time in words, such as ``"3 min"``.
 
     Example:
         >>> duration(3.2), duration(200), duration(8000), duration(200_000)

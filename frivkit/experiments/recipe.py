@@ -1,4 +1,4 @@
-"""Recipes: found by name or path, and handed to the planner that can carry them out."""
+"""Recipes: read by name or path, and planned by their planner."""
 
 import tomllib
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from frivkit.experiments.jobs import ExperimentPlanner, SweepPlan, SweepRequest
 from frivkit.hooks.registry import installed
 
 DEFAULT_PLANNER = "networks"
-"""The planner of a recipe that names none."""
+"""The planner of a recipe without the key ``planner``."""
 
 
 def read_recipe(name: str, request: SweepRequest) -> tuple[SweepPlan, ...]:
-    """Make plans of a recipe, several of one that is made of others.
+    """Return the plans of a recipe, one, or one for each recipe that it lists.
 
     Args:
         name: An offer of ``recipes``, or the path of a file that ends in ``.toml``.
         request: Scale, protocol and data.
 
     Raises:
-        UsageError: there is no such recipe, or it is not as it must be.
+        UsageError: there is no such recipe, or it is not valid.
     """
     return tuple(_plans(name, request, ()))
 
@@ -50,8 +50,8 @@ def _parts(table: dict[str, Any]) -> list[str]:
     parts = table["recipes"]
     if not (isinstance(parts, list) and parts and all(isinstance(part, str) for part in parts)):
         raise UsageError(f"recipes is {parts!r}; write a list of recipes")
-    if left := table.keys() - {"title", "recipes"}:
-        raise UsageError(f"beside recipes there is {', '.join(sorted(left))}; take it out")
+    if unknown := table.keys() - {"title", "recipes"}:
+        raise UsageError(f"beside recipes there is {', '.join(sorted(unknown))}; take it out")
     return parts
 
 

@@ -1,7 +1,7 @@
-"""A sweep's file of results: one JSON object a line, safe against being cut short.
+"""The results of a sweep: one JSON object a line, valid also if writing was interrupted.
 
-The rows of a piece of work are appended in one write and say how many they are, so that work of
-which some are missing is known to be unfinished, wherever the file was cut.
+The rows of a job are appended in one write, each with the number of them, so a job with fewer rows
+is unfinished, wherever the file was cut.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from frivkit.errors import DataError
 from frivkit.experiments.jobs import Row
+from frivkit.files import replace_file
 
 
 class Results:
@@ -19,11 +20,14 @@ class Results:
 
     Attributes:
         path: The file.
-        rows: All rows of finished work, and of figures.
+        rows: All rows of finished jobs, and of figures.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open a file; rows of unfinished work and a torn last line leave it.
+        """Read a file, and remove rows of unfinished jobs and an incomplete last line from it.
+
+        Args:
+            path: The file, which may not exist.
 
         Raises:
             DataError: a line other than the last is no row of a sweep, or the file cannot be read.
@@ -33,8 +37,8 @@ class Results:
             lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-        found = [self._read(lines, place) for place in range(len(lines))]
-        whole = [row for row in found if row is not None]
+        read = [self._read(lines, index) for index in range(len(lines))]
+        whole = [row for row in read if row is not None]
         counts = Counter(row["work"] for row in whole if "work" in row)
         self.rows: list[Row] = [
             row for row in whole if "work" not in row or counts[row["work"]] == row["rows"]
@@ -44,58 +48,44 @@ class Results:
 
     @property
     def measured(self) -> list[Row]:
-        """The rows of finished work."""
+        """The rows of finished jobs."""
         return [row for row in self.rows if "work" in row]
 
     def append(self, job: str, rows: Sequence[Row]) -> None:
-        """Add the rows of a piece of work; they are on disk when this returns."""
-        marked = [{"work": job, "rows": len(rows), **row} for row in rows]
+        """Append the rows of a job; they are on disk when this returns."""
+        numbered = [{"work": job, "rows": len(rows), **row} for row in rows]
         with self.path.open("ab") as file:
-            file.write(_text(marked))
+            file.write(_text(numbered))
             file.flush()
             os.fsync(file.fileno())
-        self.rows.extend(marked)
+        self.rows.extend(numbered)
 
     def put_figures(self, figures: Iterable[str], rows: Sequence[Row]) -> None:
-        """Replace the rows of some figures, if they are not what they should be."""
-        mine = set(figures)
-        others = [row for row in self.rows if row.get("figure") not in mine]
-        if [row for row in self.rows if row.get("figure") in mine] != list(rows):
+        """Replace the rows of some figures, unless they are the same already."""
+        replaced = set(figures)
+        others = [row for row in self.rows if row.get("figure") not in replaced]
+        if [row for row in self.rows if row.get("figure") in replaced] != list(rows):
             self.rows = [*others, *rows]
             self._rewrite()
 
-    def _read(self, lines: Sequence[bytes], place: int) -> Row | None:
-        line = lines[place]
+    def _read(self, lines: Sequence[bytes], index: int) -> Row | None:
+        line = lines[index]
         try:
             row = json.loads(line)
-            known = isinstance(row, dict) and ("figure" in row or {"work", "rows"} <= row.keys())
-            if line.endswith(b"\n") and known:
+            is_row = isinstance(row, dict) and ("figure" in row or {"work", "rows"} <= row.keys())
+            if line.endswith(b"\n") and is_row:
                 return row  # type: ignore[no-any-return]  # JSON objects are such mappings
         except ValueError:
             pass
-        if place == len(lines) - 1:
+        if index == len(lines) - 1:
             return None
         raise DataError(
-            f"{self.path}: line {place + 1} is no row of a sweep; move the file away, or mend the "
+            f"{self.path}: line {index + 1} is no row of a sweep; move the file away, or mend the "
             "line"
         )
 
     def _rewrite(self) -> None:
         replace_file(self.path, _text(self.rows))
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _text(rows: Iterable[Row]) -> bytes:

@@ -12,8 +12,9 @@ from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.arrays import write_arrays
 from frivkit.experiments.jobs import Row, SweepPlan
 from frivkit.experiments.progress_table import ProgressTable
-from frivkit.experiments.results import Results, replace_file
+from frivkit.experiments.results import Results
 from frivkit.experiments.workers import WorkerPool
+from frivkit.files import replace_file
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 
@@ -153,10 +154,9 @@ class Journal:
         return there | dict(self._plan.settings)
 
     def origin(self, clock: Clock) -> dict[str, object]:
-        """Return where results come from; the seeds are the networks' own."""
-        plugins = [(plugin.name, plugin.version) for plugin in installed().plugins]
-        told = provenance(clock, 0, plugins)
-        return {key: value for key, value in told.items() if key != "seed"}
+        """Return the provenance of results, without a seed: each network has its own."""
+        origin = provenance(clock, 0, installed().versions())
+        return {key: value for key, value in origin.items() if key != "seed"}
 
     def add(self, settings: Row, networks: int, seconds: float) -> None:
         """Note a piece of work that is done."""

@@ -15,10 +15,11 @@ from frivkit.data import Dataset, open_data
 from frivkit.data.bare_path import read_spec
 from frivkit.data.spec import DataSpec
 from frivkit.errors import DataError, FrivkitError, ModelError, UsageError
+from frivkit.files import check_writable, write_file
 from frivkit.hooks.options import NoOptions, distribute, parse_options
 from frivkit.hooks.registry import installed
 from frivkit.progress import Progress, Silent
-from frivkit.torch_io.export import check_writable, exported, outputs, write
+from frivkit.torch_io.export import exported, outputs
 
 if TYPE_CHECKING:  # torch takes a second to import, and whoever only looks at types needs none
     import torch
@@ -85,7 +86,8 @@ class Trainer(Generic[ArchitectureOptions]):
         fit: Called with the network, at least 2 labelled examples to train on, labelled examples
             by which weights may be chosen (or None), the seed, the options, and where to report
             epochs.  The seed decides all that is random, with torch's global generator, which was
-            seeded, too.  Raises :class:`TrainingError` when training fails.
+            seeded, too.  Leaves the network in evaluation mode.  Raises :class:`TrainingError` when
+            training fails.
         options: As for an :class:`Architecture`.
     """
 
@@ -209,7 +211,7 @@ def train(
         raise UsageError(f"width {width:g} is asked for; give a factor above 0")
     if target.suffix != ".onnx":
         raise UsageError(f"an ONNX file cannot be named {target.name}; name it {target.stem}.onnx")
-    check_writable(target)
+    check_writable(target, ModelError)
 
     train_set, test = divided(data, test_data)
     validation = None if validation_data is None else labelled(validation_data)
@@ -270,8 +272,8 @@ def _written(
         network.load_state_dict(weights)
         told = {"frivkit.accuracy": str(accuracy(network, test)), "frivkit.epoch": str(epoch)}
         paths.append(target.with_name(f"{target.stem}-epoch{epoch}.onnx"))
-        write(paths[-1], exported(network, inputs, {**metadata, **told}))
-    write(target, final)  # last, so that where it is, the others are
+        write_file(paths[-1], exported(network, inputs, {**metadata, **told}), ModelError)
+    write_file(target, final, ModelError)  # last, so that where it is, the others are
     return tuple(paths), reached
 
 

@@ -1,1 +1,1 @@
-"""The graph: a model, the sites where its units live, and copies with taps and masks."""
+"""Models as ONNX graphs: their sites and pruning groups, and copies that are run or saved."""

@@ -8,30 +8,30 @@ import onnx_ir as ir
 
 
 class Builder:
-    """Adds nodes and constants whose names begin alike.
+    """Adds nodes and constants whose names have a common prefix.
 
     Attributes:
-        graph: The graph that is added to.
-        opset: The version of the standard operators that its nodes are of.
+        graph: The graph.
+        opset: Its version of the standard operators.
     """
 
     def __init__(
         self, graph: ir.Graph, opset: int, prefix: str, *, before: ir.Node | None = None
     ) -> None:
-        """Begin.
+        """Start with an unchanged graph.
 
         Args:
             graph: The graph.
             opset: Its version of the standard operators.
-            prefix: What all names begin with.
-            before: The node before which nodes are put; None puts them at the end.
+            prefix: The prefix of all names.
+            before: The node before which nodes are inserted; None appends them to the graph.
         """
         self.graph, self.opset = graph, opset
         self._prefix, self._before = prefix, before
-        self._made = 0
+        self._count = 0
 
     def add(self, op: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
-        """Append a node and give its output."""
+        """Add a node, and return its output."""
         node = ir.node(op, inputs, attributes=attributes, name=self._name())
         node.outputs[0].name = f"{node.name}/out"
         if self._before is None:
@@ -40,17 +40,16 @@ class Builder:
             self.graph.insert_before(self._before, node)
         return node.outputs[0]
 
-    def reduced(
+    def reduce(
         self, op: str, value: ir.Value, axes: Sequence[int], *, keepdims: bool = False
     ) -> ir.Value:
-        """Append ``ReduceSum`` or ``ReduceMean``, whose axes became an input in some opset."""
-        kept = int(keepdims)
+        """Add ``ReduceSum`` or ``ReduceMean``, whose axes are an input from some opset on."""
         if self.opset >= _AXES_ARE_AN_INPUT[op]:
-            return self.add(op, value, self.constant(axes), keepdims=kept)
-        return self.add(op, value, axes=list(axes), keepdims=kept)
+            return self.add(op, value, self.constant(axes), keepdims=int(keepdims))
+        return self.add(op, value, axes=list(axes), keepdims=int(keepdims))
 
     def constant(self, numbers: Sequence[int]) -> ir.Value:
-        """Register whole numbers as an initializer."""
+        """Register integers as an initializer of type int64."""
         tensor = ir.tensor(np.array(numbers, dtype=np.int64))
         value = ir.Value(
             name=self._name(),
@@ -68,8 +67,8 @@ class Builder:
         return value
 
     def _name(self) -> str:
-        self._made += 1
-        return f"{self._prefix}/{self._made}"
+        self._count += 1
+        return f"{self._prefix}/{self._count}"
 
 
 _AXES_ARE_AN_INPUT: Mapping[str, int] = {"ReduceSum": 13, "ReduceMean": 18}

@@ -1,4 +1,4 @@
-"""What a model costs to run: multiply-accumulates of its weighted operators for one example."""
+"""The cost of a model: its weights, and its multiply-accumulates for one example."""
 
 from dataclasses import dataclass
 from math import prod
@@ -13,7 +13,12 @@ from frivkit.graph.operators.table import OPERATORS
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Weights of one or several nodes, and their multiply-accumulates for one example."""
+    """The cost of one or several nodes.
+
+    Attributes:
+        parameters: The number of entries of their weights and biases.
+        macs: Their multiply-accumulates for one example, None if a size is unknown.
+    """
 
     parameters: int
     macs: int | None
@@ -39,17 +44,31 @@ def node_cost(*nodes: ir.Node, operators: Operators = OPERATORS) -> Cost:
 
 
 def node_macs(node: ir.Node, operators: Operators = OPERATORS) -> int | None:
-    """Return the multiply-accumulates of one node for one example, None where a size is unknown.
+    """Return the multiply-accumulates of one node for one example, None if a size is unknown.
 
-    Operators without weights of their own count as 0, as is the custom (bias and elementwise work
-    are left out).
+    Operators without weights of their own count as 0, as is usual; biases and elementwise
+    operators are left out.
+
+    Args:
+        node: The node; its tensors have known shapes.
+        operators: The operators, by :func:`~frivkit.graph.operators.operator.operator_name`.
+
+    Example:
+        >>> x, y = (ir.Value(name=n, shape=ir.Shape(["N", s])) for n, s in (("x", 5), ("y", 3)))
+        >>> weight = ir.Value(name="w", const_value=ir.tensor([[0.0] * 3] * 5))
+        >>> weight.shape = ir.Shape([5, 3])
+        >>> node_macs(ir.Node("", "MatMul", [x, weight], outputs=[y]))
+        15
     """
-    known = operators.get(operator_name(node))
-    return 0 if known is None or known.weights is None else known.weights.macs(node)
+    operator = operators.get(operator_name(node))
+    return 0 if operator is None or operator.weights is None else operator.weights.macs(node)
 
 
 def macs(graph: ir.Graph, operators: Operators = OPERATORS) -> int | None:
-    """Return the multiply-accumulates of the whole graph for one example (see ``node_macs``)."""
+    """Return the multiply-accumulates of a graph for one example, None if a size is unknown.
+
+    See :func:`node_macs`.
+    """
     total = 0
     for node in graph:
         count = node_macs(node, operators)

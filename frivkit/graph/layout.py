@@ -1,4 +1,4 @@
-"""Where the units of a site lie in a tensor."""
+"""The positions of a site's units in a tensor."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,32 +12,38 @@ from numpy.typing import NDArray
 from frivkit.graph.model import is_constant
 
 NO_UNIT = -1
-"""Stands for a position of a layout at which no unit of the site lies."""
+"""The entry of a layout at positions without a unit of the site."""
 NO_GROUP = -1
-"""Stands for a position of an axis at which no group of units lies that could leave."""
+"""The group id of positions without units that could be removed."""
 
-Numbers = NDArray[np.intp]
-GroupIds = Mapping[int, Numbers]
-"""The group at each position of an axis, for each axis of a tensor on which units lie."""
+IntArray = NDArray[np.intp]
+GroupIds = Mapping[int, IntArray]
+"""By axis, for each axis of a tensor on which units lie, the pruning group at each position."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the units of one site lie in a tensor: mostly along one axis, several after a split.
+    """Where the units of one site lie in a tensor.
+
+    Units mostly lie along one axis; behind a Reshape that splits that axis they lie along several.
 
     Attributes:
         axes: The axes along which units change, in rising order.
-        units: The number of the unit at each position of these axes, ``NO_UNIT`` where no unit of
-            this site lies; one axis for each of ``axes``.  Along an axis whose length is a
+        units: The number of the unit at each position of these axes, ``NO_UNIT`` at positions
+            without one; it has one axis for each of ``axes``.  Along an axis whose length is a
             multiple of the batch it is one period of the pattern.
 
     Example:
-        >>> Layout.of(axis=1, width=2, inner=2, offset=1, span=3).units.tolist()
-        [-1, -1, 0, 0, 1, 1]
+        A tensor of shape (N, 6) holds two units of two entries each, behind two entries of another
+        site:
+
+        >>> layout = Layout.of(axis=1, width=2, inner=2, offset=1, span=3)
+        >>> layout.axes, layout.units.tolist()
+        ((1,), [-1, -1, 0, 0, 1, 1])
     """
 
     axes: tuple[int, ...]
-    units: Numbers
+    units: IntArray
 
     @classmethod
     def of(
@@ -56,9 +62,9 @@ class Layout:
             axis: The axis.
             width: The number of units.
             inner: Consecutive positions of one unit (height times width of flattened maps).
-            outer: How often the whole row of units repeats along the axis.
-            offset: The unit position at which the units start (behind others in a Concat).
-            span: Unit positions in one row; ``width`` unless others lie beside the units.
+            outer: The number of times that the row of units is repeated along the axis.
+            offset: The number of unit positions in front of the first unit.
+            span: Unit positions in one row; 0 stands for ``width``, with nothing beside the units.
         """
         row = np.full(span or width, NO_UNIT, np.intp)
         row[offset : offset + width] = np.arange(width)
@@ -66,7 +72,7 @@ class Layout:
 
     @property
     def axis(self) -> int:
-        """The axis along which units change, where there is only one.
+        """The only axis along which units change.
 
         Raises:
             ValueError: units change along several axes.
@@ -81,35 +87,40 @@ class Layout:
 
     @property
     def whole(self) -> bool:
-        """Whether each unit has one position, in order, and nothing lies beside them."""
+        """Whether position *i* of a single axis is unit *i*, for all positions."""
         return len(self.axes) == 1 and bool((self.units == np.arange(len(self.units))).all())
 
     @property
     def first(self) -> int:
-        """The position of the first unit, in units: those of a Concat lie behind each other."""
-        found = np.flatnonzero(self.units.ravel() != NO_UNIT)
-        return int(found[0]) // self.inner if len(found) else 0
+        """The number of unit positions in front of the first unit, not 0 behind other sites."""
+        positions = np.flatnonzero(self.units.ravel() != NO_UNIT)
+        return int(positions[0]) // self.inner if len(positions) else 0
 
     @cached_property
     def inner(self) -> int:
-        """Consecutive positions that belong to one unit, 1 where units differ in that."""
+        """The number of consecutive positions of each unit, 1 if units differ in it."""
         units = self.units.ravel()
         starts = np.flatnonzero(np.diff(units, prepend=units[0] - 1))
         lengths = np.diff(starts, append=len(units))
-        of = units[starts]
-        here = of != NO_UNIT
-        if not here.any() or len(set(of[here].tolist())) < here.sum():
+        unit_of_run = units[starts]
+        is_unit = unit_of_run != NO_UNIT
+        if not is_unit.any() or len(set(unit_of_run[is_unit].tolist())) < is_unit.sum():
             return 1
-        found = set(lengths[here].tolist())
-        inner = int(found.pop())
-        return inner if not found and not (starts[here] % inner).any() else 1
+        different = set(lengths[is_unit].tolist())
+        inner = int(different.pop())
+        return inner if not different and not (starts[is_unit] % inner).any() else 1
 
-    def at(self, axis: int) -> Numbers | None:
-        """Return the units along an axis, None where units change along others or along more."""
+    def at(self, axis: int) -> IntArray | None:
+        """Return the unit at each position of an axis, None unless it is the only axis of units."""
         return self.units if self.axes == (axis,) else None
 
-    def moved(self, *axes: int) -> "Layout":
-        """Return the layout on other axes, each taking the place of one, in any order."""
+    def with_axes(self, *axes: int) -> "Layout":
+        """Return the layout on other axes, which replace those of ``axes`` one by one.
+
+        Example:
+            >>> Layout.of(axis=1, width=3).with_axes(2).axes
+            (2,)
+        """
         if axes == self.axes:
             return self
         order = sorted(range(len(axes)), key=axes.__getitem__)
@@ -117,13 +128,20 @@ class Layout:
             tuple(axes[i] for i in order), np.ascontiguousarray(self.units.transpose(order))
         )
 
-    def taken(self, axis: int, positions: Numbers) -> "Layout | None":
-        """Return what lies at positions of one of the axes, in that order; None if no unit does.
+    def take(self, axis: int, positions: IntArray) -> "Layout | None":
+        """Return the layout after positions of one axis were taken, in that order.
 
         Args:
             axis: One of ``axes``.
-            positions: Which to take, ``NO_UNIT`` for what comes from elsewhere; shape (n,), or ()
-                to take one and drop the axis, which must not be the only one.
+            positions: The positions to take, ``NO_UNIT`` for entries of other origin; shape (n,),
+                or () to take one position and drop the axis, which must not be the only one.
+
+        Returns:
+            The layout, None if no unit is taken.
+
+        Example:
+            >>> Layout.of(axis=1, width=4).take(1, np.array([2, 3])).units.tolist()
+            [2, 3]
         """
         at = self.axes.index(axis)
         units = np.take(self.units, np.maximum(positions, 0), axis=at)
@@ -148,11 +166,11 @@ class Layout:
 
 
 SHAPE_ONLY = frozenset(("Shape", "Size"))
-"""Operators that read how large a tensor is and none of its entries."""
+"""Operators that read the shape of a tensor and none of its entries."""
 
 
 def shape_of(value: ir.Value | None) -> tuple[int | None, ...] | None:
-    """Return a value's shape with None for every size that is not a number, or None if unknown."""
+    """Return a value's shape, None if it is unknown; sizes that are not numbers are None."""
     if value is None or value.shape is None:
         return None
     return tuple(size if isinstance(size, int) else None for size in value.shape)
@@ -171,6 +189,6 @@ def others_constant(node: ir.Node, index: int) -> bool:
 
 
 def attribute(node: ir.Node, name: str, default: int) -> int:
-    """Return an integer attribute of a node, or ``default`` when the file leaves it out."""
-    found = node.attributes.get(name)
-    return default if found is None else found.as_int()
+    """Return an integer attribute of a node, ``default`` if the file leaves it out."""
+    value = node.attributes.get(name)
+    return default if value is None else value.as_int()

@@ -1,4 +1,4 @@
-"""A model: an ONNX graph in memory, where it came from, and what goes in and comes out."""
+"""A model: an ONNX graph in memory, its origin, its inputs and its outputs."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,18 +17,19 @@ from frivkit.errors import ModelError
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Model:
-    """A network, whatever file it was read from.
+    """A network, read from a file of any format.
 
     Attributes:
-        ir: The graph.  It is shared and never edited; whoever wants to edit clones it.
+        ir: The graph.  It is shared and never edited: edit a clone.
         path: The file, for messages and provenance.
-        format: The provider that read it, for example ``"onnx"``.
-        sha256: Digest of the file and of every file of external data it points to.
-        inputs: What each input wants, without the batch axis.
-        batch: The batch size the file insists on, or None when any will do.
+        format: The name of the provider that read it, for example ``"onnx"``.
+        sha256: Digest of the file and of all files of external data that it refers to.
+        inputs: Name, type and shape of each input, without the batch axis.
+        batch: The batch size that the file requires, None if any is allowed.
         metadata: Key-value pairs that the file carries.
-        changes: What was changed on reading, so that it is analysed; the graph is then not that
-            of the file, and nothing is written from it.
+        changes: A sentence for each change that was made on reading, so that the model can be
+            analysed.  If there is one, the graph is not that of the file, and no model is written
+            from it.
         operators: Operators that plugins add, by name: ``Operators`` of the module
             ``frivkit.graph.operators.operator``, which stands above this one.
     """
@@ -59,7 +60,7 @@ class Model:
         """Return the name of the output whose labels are compared.
 
         Args:
-            name: The one a user asked for; None takes the only one, or the first.
+            name: The requested output; None takes the first.
 
         Raises:
             ModelError: the model has no output of that name.
@@ -73,7 +74,7 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """The number of floating-point weights, counted once however often they are used."""
+        """The number of floating-point weights, each counted once."""
         return parameters(self.graph)
 
 
@@ -87,10 +88,10 @@ def parameters(graph: ir.Graph) -> int:
 
 
 Provider = Callable[[Path, Mapping[str, str]], Model]
-"""A model provider: reads a file under options, gives a Model.
+"""A model provider: a function from a file and options to a model.
 
-The options are those that were given of ``input_shape`` (as in ``--input-shape``), ``data`` (a data
-spec), ``memory`` (bytes) and ``trust`` (``"yes"``: the file may run code).
+The options are any of ``input_shape`` (as in ``--input-shape``), ``data`` (a data spec), ``memory``
+(bytes) and ``trust`` (``"yes"``: the file may run code).
 """
 
 
@@ -106,7 +107,7 @@ def _constants(graph: ir.Graph) -> Iterator[ir.TensorProtocol]:
 
 
 def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """Return the tensor behind a value that is an initializer or a Constant node's output."""
+    """Return the tensor of an initializer or of a Constant node's output, None for other values."""
     if value is None:
         return None
     if value.is_graph_input() and not value.is_initializer():
@@ -117,7 +118,7 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 
 def is_constant(value: ir.Value) -> bool:
-    """Whether a value is the same in every run: a weight, or computed from weights alone."""
+    """Whether a value is the same in every run: a weight or computed from weights alone."""
     pending, seen = [value], set()
     while pending:
         current = pending.pop()
@@ -127,7 +128,7 @@ def is_constant(value: ir.Value) -> bool:
         if current.is_initializer() or current.const_value is not None:
             continue
         node = current.producer()
-        if node is None or bodies(node) or node.op_type in _RANDOM:
+        if node is None or subgraphs(node) or node.op_type in _RANDOM:
             return False
         pending.extend(v for v in node.inputs if v is not None)
     return True
@@ -145,34 +146,38 @@ _RANDOM = frozenset(
 )
 
 
-def bodies(node: ir.Node) -> list[ir.Graph]:
-    """Return the graphs that a node holds: the branches of an If, the body of a Loop or Scan."""
-    found: list[ir.Graph] = []
+def subgraphs(node: ir.Node) -> list[ir.Graph]:
+    """Return the subgraphs of a node: the branches of an If, the body of a Loop or a Scan."""
+    graphs: list[ir.Graph] = []
     for attr in node.attributes.values():
         if attr.type == ir.AttributeType.GRAPH:
-            found.append(attr.as_graph())
+            graphs.append(attr.as_graph())
         elif attr.type == ir.AttributeType.GRAPHS:
-            found.extend(attr.as_graphs())
-    return found
+            graphs.extend(attr.as_graphs())
+    return graphs
 
 
-def reads(node: ir.Node) -> list[ir.Value]:
-    """Return what a node reads, the values that its bodies take from outside included."""
-    found = [value for value in node.inputs if value is not None]
-    for body in bodies(node):
+def consumed_values(node: ir.Node) -> list[ir.Value]:
+    """Return the values that a node consumes, those that its subgraphs take from outside last."""
+    consumed = [value for value in node.inputs if value is not None]
+    for body in subgraphs(node):
         inner = {id(v) for n in body for v in n.outputs} | {id(v) for v in body.inputs}
         inner |= {id(v) for v in body.initializers.values()}
-        read = [v for n in body for v in reads(n)] + list(body.outputs)
-        found.extend(v for v in read if id(v) not in inner)
-    return found
+        inside = [v for n in body for v in consumed_values(n)] + list(body.outputs)
+        consumed.extend(v for v in inside if id(v) not in inner)
+    return consumed
 
 
 def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int | None]:
-    """Read a graph's inputs as specs of one example, and the batch size it insists on.
+    """Return the inputs of a graph for one example, and the batch size that it requires.
 
     Args:
         graph: The main graph; initializers that are also listed as inputs are no inputs.
         name: The model's name, for messages.
+
+    Returns:
+        Name, type and shape of each input without the batch axis; the batch size, None if any is
+        allowed.
 
     Raises:
         ModelError: an input has no shape, no batch axis, or a type that is no tensor.
@@ -206,7 +211,7 @@ def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int |
 
 
 def digest(files: Iterable[Path]) -> str:
-    """Return one sha256 for files in their order: a model's, then those of its external data."""
+    """Return one sha256 of several files: the model's, then those of its external data."""
     total = hashlib.sha256()
     for part in files:
         with part.open("rb") as stream:
@@ -215,7 +220,7 @@ def digest(files: Iterable[Path]) -> str:
 
 
 def external_files(model: ir.Model) -> list[Path]:
-    """Return the files of external data that a model points to, in name order."""
+    """Return the files of external data that a model refers to, sorted by name."""
     tensors = [tensor for graph in model.graphs() for tensor in _constants(graph)]
     stored = [tensor.raw() if isinstance(tensor, ir.LazyTensor) else tensor for tensor in tensors]
     return sorted({Path(tensor.path) for tensor in stored if isinstance(tensor, ir.ExternalTensor)})

@@ -1,4 +1,4 @@
-"""Names for nodes and layers that a user can read and type, whatever tool wrote the file."""
+"""Names of nodes and layers that a user can read and type, for files of any exporter."""
 
 import re
 from collections.abc import Iterable
@@ -9,19 +9,25 @@ _WEIGHT = re.compile(r"^(?P<layer>.+?)[./](?:weight|kernel|W)(?::0)?$")
 
 
 def node_label(node: ir.Node) -> str:
-    """Return a node's name, or its operator and output where the file leaves it unnamed."""
+    """Return a node's name, or its operator and output if the file leaves it unnamed.
+
+    Example:
+        >>> node_label(ir.Node("", "Relu", [], outputs=[ir.Value(name="r")]))
+        'Relu(r)'
+    """
     if node.name:
         return node.name
     output = node.outputs[0].name if node.outputs else ""
     return f"{node.op_type}({output})"
 
 
-def layer_names(producers: Iterable[ir.Node]) -> dict[int, str]:
-    """Name the layers that weighted nodes write, each once.
+def layer_names(nodes: Iterable[ir.Node]) -> dict[int, str]:
+    """Return a name for the layer of each weighted node; no two are equal.
 
-    A weight called ``features.0.weight`` names its layer ``features.0``; else the node's name is
-    taken without the operator at its end (``/features/features.0/Conv`` becomes ``features.0``);
-    else the operator and a number (``Conv_3``).
+    1. A weight called ``features.0.weight`` gives ``features.0``.
+    2. Else the node's name gives one, without the operator at its end:
+       ``/features/features.0/Conv`` becomes ``features.0``.
+    3. Else the name is the operator and a number, ``Conv_3``.
 
     Returns:
         The name of each node's layer by ``id(node)``.
@@ -29,7 +35,7 @@ def layer_names(producers: Iterable[ir.Node]) -> dict[int, str]:
     names: dict[int, str] = {}
     taken: set[str] = set()
     unnamed: dict[str, int] = {}
-    for node in producers:
+    for node in nodes:
         name = _from_weight(node) or _from_path(node)
         if not name:
             unnamed[node.op_type] = unnamed.get(node.op_type, -1) + 1
@@ -42,9 +48,9 @@ def layer_names(producers: Iterable[ir.Node]) -> dict[int, str]:
 
 def _from_weight(node: ir.Node) -> str | None:
     for value in node.inputs[1:2]:
-        found = _WEIGHT.match(value.name or "") if value is not None else None
-        if found:
-            return found["layer"]
+        match = _WEIGHT.match(value.name or "") if value is not None else None
+        if match:
+            return match["layer"]
     return None
 
 

@@ -1,7 +1,7 @@
-"""How large tensors are, and which of their axes holds the examples.
+"""Shapes of tensors, and the axis that holds the examples.
 
-An axis may be the batch (named ``N``, say), a multiple of it (``4*N``, when windows or tokens are
-laid beside the examples) or of a size of its own.
+The size of an axis may be the batch size (named ``N``, say), a multiple of it (``4*N``, if windows
+or tokens share the axis with the examples) or independent of it.
 """
 
 import logging
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-STAND_INS = (7919, 7927)
-"""What stands for a free batch during inference: two primes, so that what differs is told apart."""
+TRIAL_BATCHES = (7919, 7927)
+"""Batch sizes for which shapes are inferred: two primes that no fixed size is a multiple of."""
 
 _MULTIPLE = re.compile(r"(\d+)\*.+")
 _NAMELESS = re.compile(r"unk__\d+")  # what ONNX calls sizes it could not infer
@@ -22,11 +22,11 @@ Sizes = tuple[int | None, ...]
 
 
 def batch_symbol(graph: ir.Graph) -> str | None:
-    """Return the name of the free batch axis of a graph's inputs, None where it is a number."""
+    """Return the name of the free batch axis of a graph's inputs, None if the batch is fixed."""
     firsts = [shape[0] for _, shape in _inputs(graph)]
     if any(isinstance(size, int) for size in firsts):
         return None
-    return next((name for size in firsts if (name := _name(size))), "N")
+    return next((name for size in firsts if (name := _axis_name(size))), "N")
 
 
 def batch_symbol_of(node: ir.Node) -> str | None:
@@ -35,7 +35,12 @@ def batch_symbol_of(node: ir.Node) -> str | None:
 
 
 def sizes_for(value: ir.Value | None, symbol: str | None, batch: int) -> Sizes | None:
-    """Return a tensor's sizes for a number of examples; None for a size that is not known.
+    """Return a tensor's shape for a number of examples, with None for sizes that are not known.
+
+    Args:
+        value: The tensor; None, or one of unknown shape, gives None.
+        symbol: The name of the batch axis, None if the batch is fixed.
+        batch: The number of examples, at least 1.
 
     Example:
         >>> value = ir.Value(name="windows", shape=ir.Shape(["4*N", 16, "N", "H"]))
@@ -44,13 +49,13 @@ def sizes_for(value: ir.Value | None, symbol: str | None, batch: int) -> Sizes |
     """
     if value is None or value.shape is None:
         return None
-    return tuple(_numbered(size, symbol, batch) for size in value.shape)
+    return tuple(_size_for(size, symbol, batch) for size in value.shape)
 
 
-def _numbered(size: Size, symbol: str | None, batch: int) -> int | None:
+def _size_for(size: Size, symbol: str | None, batch: int) -> int | None:
     if isinstance(size, int):
         return size
-    name = _name(size) or ""
+    name = _axis_name(size) or ""
     if symbol is None or not name.endswith(symbol):
         return None
     times = name.removesuffix(symbol).removesuffix("*")
@@ -58,63 +63,80 @@ def _numbered(size: Size, symbol: str | None, batch: int) -> int | None:
 
 
 def infer_shapes(model: ir.Model) -> None:
-    """Infer shapes anew, with the batch axis told from all others; the model is changed.
+    """Infer the shapes of all tensors, and name each axis that holds examples.
 
-    Numbers stand for a free batch, so that a shape computed from it (``x.view(n * 4, -1)``) is
-    followed too.  What the file says of shapes is kept where inference finds nothing: a file made
-    for one example whose inputs were opened later says 1 where any number is meant.
+    A free batch is replaced by two numbers in turn, so that shapes computed from it
+    (``x.view(n * 4, -1)``) are inferred, too.  Shapes that the file declares are used only for
+    tensors without an inferred one: a file made for one example whose inputs were opened later
+    declares 1 for any number.
+
+    Args:
+        model: The model; it is changed.
     """
     graph = model.graph
     symbol = batch_symbol(graph)
     bodies = [each for each in model.graphs() if each is not graph]
     values = [value for each in model.graphs() for node in each for value in node.outputs]
     values += [value for body in bodies for value in body.inputs if not value.is_initializer()]
-    said = [value.shape for value in values]
+    declared = [value.shape for value in values]
     if symbol is None:
         batch = next(shape[0] for _, shape in _inputs(graph) if isinstance(shape[0], int))
-        found = _inferred(model, values, batch)
+        inferred = _infer_for_batch(model, values, batch)
     else:
-        small, large = (_inferred(model, values, batch) for batch in STAND_INS)
-        found = [from_two(a, b, symbol, STAND_INS) for a, b in zip(small, large, strict=True)]
-    for value, shape, before in zip(values, found, said, strict=True):
-        value.shape = _merged(None if shape is None else ir.Shape(shape), before)
+        small, large = (_infer_for_batch(model, values, batch) for batch in TRIAL_BATCHES)
+        inferred = [
+            sizes_from_two_batches(a, b, symbol, TRIAL_BATCHES)
+            for a, b in zip(small, large, strict=True)
+        ]
+    for value, shape, before in zip(values, inferred, declared, strict=True):
+        value.shape = _merge(None if shape is None else ir.Shape(shape), before)
 
 
-def _inferred(
+def _infer_for_batch(
     model: ir.Model, values: Sequence[ir.Value], batch: int
 ) -> list[tuple[Size, ...] | None]:
-    """Return the shapes of values for one batch size; those of the inputs stay as they are."""
+    """Return the shapes of values for one batch size; those of the inputs are not changed."""
     inputs = list(_inputs(model.graph))
     for value, shape in inputs:
         value.shape = ir.Shape([batch, *shape[1:]])
     for value in values:
         value.shape = None
-    _infer(model)
+    _run_inference(model)
     for value, shape in inputs:
         value.shape = shape
     return [None if value.shape is None else tuple(value.shape) for value in values]
 
 
 def batch_first(value: ir.Value, batch: int | None) -> bool:
-    """Whether the first axis of a tensor is the batch, as far as its shape tells.
+    """Whether the first axis of a tensor is the batch; True if its shape is not known.
 
     Args:
         value: The tensor.
-        batch: The batch size the model insists on, None when any will do.
+        batch: The batch size that the model requires, None if any is allowed.
+
+    Example:
+        >>> batch_first(ir.Value(name="x", shape=ir.Shape(["N", 3])), None)
+        True
+        >>> batch_first(ir.Value(name="windows", shape=ir.Shape(["4*N", 3])), None)
+        False
     """
     if value.shape is None:
         return True
     if len(value.shape) == 0:
         return False
     first = value.shape[0]
-    return first == batch if isinstance(first, int) else not _MULTIPLE.fullmatch(_name(first) or "")
+    return (
+        first == batch
+        if isinstance(first, int)
+        else not _MULTIPLE.fullmatch(_axis_name(first) or "")
+    )
 
 
 def example_sizes(value: ir.Value | None) -> tuple[int | None, ...] | None:
-    """Return a tensor's shape for one example, with None for each size that is not known.
+    """Return a tensor's shape for one example, with None for sizes that are not known.
 
-    The batch axis counts 1 and a multiple of it that number; a tensor without either has its
-    batch, of fixed size, in front.
+    The batch axis counts as 1, and a multiple of it as that multiple.  If no axis has a name, the
+    first one is the batch.
 
     Example:
         >>> value = ir.Value(name="windows", shape=ir.Shape(["4*N", 16, "H"]))
@@ -124,33 +146,39 @@ def example_sizes(value: ir.Value | None) -> tuple[int | None, ...] | None:
     if value is None or value.shape is None:
         return None
     sizes = [size if isinstance(size, int) else None for size in value.shape]
-    named = [axis for axis, size in enumerate(value.shape) if _name(size)]
+    named = [axis for axis, size in enumerate(value.shape) if _axis_name(size)]
     if named:
-        found = _MULTIPLE.fullmatch(_name(value.shape[named[0]]) or "")
-        sizes[named[0]] = int(found[1]) if found else 1
+        inferred = _MULTIPLE.fullmatch(_axis_name(value.shape[named[0]]) or "")
+        sizes[named[0]] = int(inferred[1]) if inferred else 1
     elif None not in sizes[:1]:
         sizes[:1] = [1] * len(sizes[:1])
     return tuple(sizes)
 
 
-def from_two(
+def sizes_from_two_batches(
     small: Sequence[Size] | None,
     large: Sequence[Size] | None,
     symbol: str,
     batches: tuple[int, int],
 ) -> tuple[Size, ...] | None:
-    """Read a tensor's shape from its shapes for two batch sizes; None where they tell none.
+    """Return a tensor's shape from its shapes for two batch sizes, None if they do not agree.
+
+    Args:
+        small: Its shape for ``batches[0]`` examples.
+        large: Its shape for ``batches[1]`` examples.
+        symbol: The name of the batch axis.
+        batches: The two numbers of examples.
 
     Example:
-        >>> from_two((2, 16, 8, 4), (3, 16, 12, 5), "N", (2, 3))
+        >>> sizes_from_two_batches((2, 16, 8, 4), (3, 16, 12, 5), "N", (2, 3))
         ('N', 16, '4*N', None)
     """
     if small is None or large is None or len(small) != len(large):
         return None
-    return tuple(_either(a, b, symbol, batches) for a, b in zip(small, large, strict=True))
+    return tuple(_common_size(a, b, symbol, batches) for a, b in zip(small, large, strict=True))
 
 
-def _either(a: Size, b: Size, symbol: str, batches: tuple[int, int]) -> Size:
+def _common_size(a: Size, b: Size, symbol: str, batches: tuple[int, int]) -> Size:
     if a == b:
         return a
     if not isinstance(a, int) or not isinstance(b, int):
@@ -167,27 +195,29 @@ def _inputs(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Shape]]:
             yield value, value.shape
 
 
-def _name(size: Size) -> str | None:
-    """Return the name of an axis, None for a number or where it has none of its own."""
+def _axis_name(size: Size) -> str | None:
+    """Return the name of an axis, None for a number or a name that ONNX made up."""
     name = size.value if isinstance(size, ir.SymbolicDim) else None
     return None if name is None or _NAMELESS.fullmatch(name) else name
 
 
-def _merged(found: ir.Shape | None, said: ir.Shape | None) -> ir.Shape | None:
-    if found is None or said is None or len(found) != len(said):
-        return said if found is None else found
-    return ir.Shape(b if _open(a) and not _open(b) else a for a, b in zip(found, said, strict=True))
+def _merge(inferred: ir.Shape | None, declared: ir.Shape | None) -> ir.Shape | None:
+    if inferred is None or declared is None or len(inferred) != len(declared):
+        return declared if inferred is None else inferred
+    return ir.Shape(
+        b if _is_open(a) and not _is_open(b) else a for a, b in zip(inferred, declared, strict=True)
+    )
 
 
-def _open(size: Size) -> bool:
-    return not isinstance(size, int) and not _name(size)
+def _is_open(size: Size) -> bool:
+    return not isinstance(size, int) and not _axis_name(size)
 
 
-def _infer(model: ir.Model) -> None:
-    """Run ONNX's inference, which gives what it can; what fails in it is nobody's business."""
+def _run_inference(model: ir.Model) -> None:
+    """Run ONNX's shape inference without its log; it leaves what it cannot infer."""
     log = logging.getLogger("onnx_ir.passes.common.shape_inference")
-    was, log.disabled = log.disabled, True
+    disabled_before, log.disabled = log.disabled, True
     try:
         ShapeInferencePass(check_type=False, strict_mode=False)(model)
     finally:
-        log.disabled = was
+        log.disabled = disabled_before

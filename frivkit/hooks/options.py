@@ -1,8 +1,8 @@
 """Options a user writes as ``key=value``, read into a typed dataclass.
 
-Whatever a plugin offers with settings of its own (a metric, an architecture, a trainer) names them
-in one frozen dataclass with defaults.  The field's type says how its text is read: ``int``,
-``float``, ``bool``, ``str``, or a ``Literal`` of strings.
+A metric, an architecture or a trainer with settings of its own names them in one frozen dataclass
+with defaults.  The type of a field decides how its text is read: ``int``, ``float``, ``bool``,
+``str``, or a ``Literal`` of strings.
 """
 
 import math
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class NoOptions:
-    """The options of what has none."""
+    """The options of a target that has none."""
 
 
 def split_pairs(pairs: Iterable[str]) -> dict[str, str]:
-    """Split ``key=value`` texts, the value being all that follows the first ``=``.
+    """Return ``key=value`` texts as a dict; the value is everything after the first ``=``.
 
     Raises:
         UsageError: a text has no ``=`` or no key, or a key comes twice.
@@ -42,19 +42,19 @@ def split_pairs(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def distribute(given: Mapping[str, str], *classes: type) -> tuple[dict[str, str], ...]:
-    """Hand each option to the dataclasses that have a field of its name.
+    """Return the options of each dataclass: those of which it has a field.
 
-    An option that several of them have goes to each.
+    An option that is a field of several dataclasses goes to each.
 
     Args:
         given: Options by name.
-        classes: The dataclasses among which to share.
+        classes: The dataclasses.
 
     Returns:
-        One mapping for each class, in the same order.
+        One dict for each class, in the same order.
 
     Raises:
-        UsageError: no class has a field of that name; the message holds the nearest names.
+        UsageError: an option is a field of no class; the message holds the nearest names.
 
     Example:
         >>> from dataclasses import dataclass
@@ -79,12 +79,12 @@ def parse_options(cls: type[T], given: Mapping[str, str]) -> T:
 
     Args:
         cls: A dataclass whose fields are ``int``, ``float``, ``bool``, ``str`` or a ``Literal``
-            of strings.  Its ``__post_init__`` may refuse values with a :class:`UsageError`.
-        given: Option texts by field name; fields that are not named keep their default.
+            of strings.  Its ``__post_init__`` may raise :class:`UsageError`.
+        given: Option texts by field name; all other fields keep their default.
 
     Raises:
-        UsageError: a name that is no field, a text that is not of the field's type, or a field
-            without default that is not given.
+        UsageError: a name is not a field, a text is not of its field's type, or a field without
+            default is not given.
 
     Example:
         >>> from dataclasses import dataclass

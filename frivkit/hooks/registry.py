@@ -1,8 +1,9 @@
 """Find, load and look up plugins.  There is one door, the entry-point group ``frivkit``.
 
-A plugin that fails to import, has a hook that no spec knows, offers what cannot be named, or
-carries a name already taken is recorded with its error and otherwise ignored: it hurts no command
-that does not ask for it.
+A plugin that fails to import, implements an unknown hook, makes an offer without a proper name, or
+has the name of another plugin is recorded with its error and otherwise ignored: commands that do
+not use it are not affected.  The target of an offer is imported, and its shape checked, when it is
+looked up.
 """
 
 import importlib
@@ -18,9 +19,10 @@ from typing import Any
 
 import pluggy
 
-from frivkit.errors import PluginError, UsageError, unknown_name
+from frivkit.errors import PluginError, UsageError, one_line, unknown_name
 from frivkit.hooks import specs as hookspecs
 from frivkit.hooks.specs import GROUP, Offer
+from frivkit.hooks.targets import fault
 
 HOOKS = tuple(name for name, member in vars(hookspecs).items() if hasattr(member, f"{GROUP}_spec"))
 
@@ -30,12 +32,13 @@ _TARGET = re.compile(r"\w+(\.\w+)*:\w+")
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """One entry point of group ``frivkit``: what it offers, or the error that kept it out.
+    """One entry point of group ``frivkit``: its offers, or the error for which it has none.
 
     Attributes:
         name: The entry point's name, which is the import package's by convention.
-        distribution: The installed distribution that brings it, with ``version``.
-        offers: What each hook that offers anything gave, by hook name.
+        distribution: The installed distribution that contains it.
+        version: The version of that distribution.
+        offers: Its offers, by the name of the hook; hooks without offers are left out.
         error: One line, or None for a plugin that works; a broken plugin has no offers.
     """
 
@@ -47,13 +50,20 @@ class Plugin:
 
 
 class Registry:
-    """All plugins of this Python environment, loaded behind a guard each."""
+    """All plugins of this Python environment.
 
-    def __init__(self, found: Iterable[EntryPoint]) -> None:
+    Args:
+        entries: The entry points of the plugins.
+
+    Attributes:
+        plugins: The plugins in the order of their names, those that failed to load included.
+    """
+
+    def __init__(self, entries: Iterable[EntryPoint]) -> None:
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
-        # Of two plugins with one name ours is loaded and the other reported.
-        ordered = sorted(found, key=lambda e: (e.name, _distribution(e)[0] != "frivkit"))
+        # Of two plugins with one name frivkit's own is loaded and the other reported.
+        ordered = sorted(entries, key=lambda e: (e.name, _distribution(e)[0] != "frivkit"))
         self.plugins = [self._load(entry) for entry in ordered]
 
     def _load(self, entry: EntryPoint) -> Plugin:
@@ -72,11 +82,11 @@ class Registry:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit included
             if self._manager.has_plugin(entry.name):
-                # Left in, a misspelt hook would be held against every plugin after this one.
+                # A misspelt hook that stayed registered would fail every later plugin, too.
                 self._manager.unregister(name=entry.name)
-            return Plugin(entry.name, distribution, version, error=_one_line(error))
-        kept = {hook: found for hook, found in offers.items() if found}
-        return Plugin(entry.name, distribution, version, kept)
+            return Plugin(entry.name, distribution, version, error=one_line(error, named=True))
+        made = {hook: some for hook, some in offers.items() if some}
+        return Plugin(entry.name, distribution, version, made)
 
     def _offers_of(self, module: Any, hook: str) -> tuple[Offer, ...]:
         offers: list[Offer] = []
@@ -109,31 +119,44 @@ class Registry:
             for plugin, offer in claims
         }
 
+    def versions(self) -> dict[str, str]:
+        """Return the version of each plugin that loaded, by name; broken ones are left out."""
+        return {plugin.name: plugin.version for plugin in self.plugins if not plugin.error}
+
     def load(self, hook: str, name: str) -> Any:
-        """Import and give the target of the offer ``name`` of ``hook``.
+        """Import and return the target of the offer ``name`` of ``hook``.
 
         Args:
             hook: One of ``HOOKS``.
-            name: The offer's name; ``plugin:name`` is needed where two plugins offer it, and
-                understood everywhere.
+            name: The offer's name.  ``plugin:name`` is needed if two plugins offer it, and is
+                always understood.
 
         Raises:
-            UsageError: nothing offers that name, or two plugins do; the message holds the nearest
-                names, or both full ones, and the plugins that failed to load.
-            PluginError: the target cannot be imported.
+            UsageError: no plugin offers that name, or two do; the message holds the nearest names,
+                or both full ones, and the plugins that failed to load.
+            PluginError: the target cannot be imported, or lacks an attribute or call that targets
+                of this hook have (:mod:`frivkit.hooks.targets`).
         """
         plugin, offer = self._find(hook, name)
         module, _, attribute = offer.target.partition(":")
         try:
             with redirect_stdout(sys.stderr):
-                return getattr(importlib.import_module(module), attribute)
+                target = getattr(importlib.import_module(module), attribute)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # as above: importing runs code that is not ours
             raise PluginError(
-                f"{_kind(hook)} {name!r} cannot be loaded from {offer.target}: {_one_line(error)}; "
+                f"{_kind(hook)} {name!r} cannot be loaded from {offer.target}: "
+                f"{one_line(error, named=True)}; "
                 f"reinstall or remove {plugin.distribution} {plugin.version}"
             ) from error
+        wrong = fault(hook, target)
+        if wrong is not None:
+            raise PluginError(
+                f"{_kind(hook)} {name!r} cannot be used: {offer.target} is not as hook {hook} "
+                f"wants it, {wrong}; update or remove {plugin.distribution} {plugin.version}"
+            )
+        return target
 
     def _find(self, hook: str, name: str) -> tuple[Plugin, Offer]:
         prefix, colon, bare = name.rpartition(":")
@@ -169,30 +192,26 @@ def _kind(hook: str) -> str:
     return "basis" if hook == "bases" else hook.removesuffix("s").replace("_", " ")
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
 def _distribution(entry: EntryPoint) -> tuple[str, str]:
     return (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown")
 
 
 @cache
 def installed() -> Registry:
-    """Return the registry of this environment, loaded once a process.
+    """Return the registry of this environment, loaded once in each process.
 
-    ``FRIVKIT_LOAD_PLUGINS=a,b`` restricts loading to the entry points named; empty loads none.
+    ``FRIVKIT_LOAD_PLUGINS=a,b`` restricts loading to these entry points; if empty, none is loaded.
 
     Raises:
         UsageError: ``FRIVKIT_LOAD_PLUGINS`` names a plugin that is not installed.
     """
-    found = list(entry_points(group=GROUP))
+    entries = list(entry_points(group=GROUP))
     wanted = os.environ.get("FRIVKIT_LOAD_PLUGINS")
     if wanted is not None:
         names = {name.strip() for name in wanted.split(",")} - {""}
-        known = {entry.name for entry in found}
+        known = {entry.name for entry in entries}
         missing = sorted(names - known)
         if missing:
             raise unknown_name("plugin (FRIVKIT_LOAD_PLUGINS)", missing[0], known)
-        found = [entry for entry in found if entry.name in names]
-    return Registry(found)
+        entries = [entry for entry in entries if entry.name in names]
+    return Registry(entries)

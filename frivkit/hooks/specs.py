@@ -1,8 +1,11 @@
 """The hooks: everything that a plugin can add to frivkit, on one screen.
 
 A plugin is a module named in the entry-point group ``frivkit``.  It implements any of these hooks
-and returns offers.  An offer names its target as ``"package.module:attribute"``, which is imported
-only when somebody asks for it, so a plugin module itself must import nothing heavy.
+and returns offers.  An offer names its target as ``"package.module:attribute"``.  The target is
+imported when a user asks for it, so a plugin module itself must import nothing heavy.
+
+Plugin authors import from :mod:`frivkit.plugin`; ``frivkit.testing.conformance`` has a check for
+the targets of each hook.
 """
 
 from dataclasses import dataclass
@@ -16,11 +19,11 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One thing a plugin offers.
+    """One thing that a plugin offers.
 
     Attributes:
-        name: What the user writes: lower-case words with hyphens.
-        target: Where it is, ``"package.module:attribute"``, imported on first use.
+        name: The name that users write: lower-case words with hyphens.
+        target: The object offered, ``"package.module:attribute"``, imported on first use.
         summary: One line for lists.
     """
 
@@ -31,7 +34,7 @@ class Offer:
 
 @hookspec
 def model_providers() -> list[Offer]:  # type: ignore[empty-body]  # pluggy specs have no body
-    """Offer ways to load a model; target: ``frivkit.graph.model.Provider``."""
+    """Offer readers of model files by suffix; target: ``frivkit.graph.model.Provider``."""
 
 
 @hookspec
@@ -41,7 +44,7 @@ def operator_rules() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def data_sources() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer data sources by spec name; target: ``frivkit.data.SourceFactory``."""
+    """Offer data sources by the name in a data spec; target: ``frivkit.data.SourceFactory``."""
 
 
 @hookspec
@@ -56,17 +59,17 @@ def metrics() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def bases() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer bases for thinner models; target: ``frivkit.compression.method.BasisFactory``."""
+    """Offer bases for compressed models; target: ``frivkit.compression.method.BasisFactory``."""
 
 
 @hookspec
 def rankings() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer orders in which units leave; target: ``frivkit.compression.method.Ranker``."""
+    """Offer orders in which units are removed; target: ``frivkit.compression.method.Ranker``."""
 
 
 @hookspec
 def refits() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer ways for the rest to take over; target: ``frivkit.compression.method.Refit``."""
+    """Offer new weights for consumers of units; target: ``frivkit.compression.method.Refit``."""
 
 
 @hookspec
@@ -76,12 +79,12 @@ def architectures() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def trainers() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer recipes that train a network; target: ``frivkit.experiments.train.Trainer``."""
+    """Offer ways to train a network; target: ``frivkit.experiments.train.Trainer``."""
 
 
 @hookspec
 def planners() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer ways to carry out recipes; target: ``frivkit.experiments.jobs.ExperimentPlanner``."""
+    """Offer planners of sweeps; target: ``frivkit.experiments.jobs.ExperimentPlanner``."""
 
 
 @hookspec
@@ -91,7 +94,7 @@ def recipes() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def figures() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer drawings of what a sweep found; target: ``frivkit.experiments.figure.Figure``."""
+    """Offer figures of the curves of a sweep; target: ``frivkit.experiments.figure.Figure``."""
 
 
 @hookspec

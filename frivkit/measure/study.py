@@ -17,8 +17,8 @@ from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
 from frivkit.hooks.registry import installed
 from frivkit.runtime.batch_loops import run_baseline, run_perturbed
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.gram_passes import gram_room, plan_passes
 from frivkit.runtime.labels import UNDEFINED, LabelReader
+from frivkit.runtime.memory import gram_room, plan_gram_passes
 from frivkit.runtime.moment_pass import ActivationReader, accumulate_moments
 from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
 from frivkit.units.masks import Mask
@@ -240,7 +240,7 @@ class Study:
             ModelError: the Gram of a site alone does not fit (see :meth:`fits`).
         """
         requested = self.sites if sites is None else tuple(sites)
-        passes, groups = plan_passes(self.memory, requested, selector, GROUPS)
+        passes, groups = plan_gram_passes(self.memory, requested, selector, GROUPS)
         extra = {"exact": str(exact), "groups": str(groups)}
         group = (f"{selector.name} in {groups}", exact)
         kept = self._moments.setdefault(group, {}) if len(passes) == 1 else {}

@@ -1,4 +1,4 @@
-"""What a newcomer should know of a model before analysing it, and what to do about it."""
+"""Advice for a model: facts to know before it is analysed, and options that deal with them."""
 
 from collections.abc import Iterable, Iterator
 from math import prod
@@ -8,32 +8,33 @@ import onnx_ir as ir
 from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import find_groups
-from frivkit.graph.sites.producers import Skip
+from frivkit.graph.sites.producers import Skip, SkipCause
 from frivkit.graph.sites.site_map import SiteMap
-from frivkit.runtime.labels import are_labels, threshold_of
-
-NO_RULE = "no rule for operator "
+from frivkit.runtime.labels import LabelOptions, are_labels, threshold_of
 
 
 def held_layers(model: Model, site_map: SiteMap) -> dict[str, str | None]:
-    """Return for each site by name why none of its units can leave in a thinner model, if so."""
+    """Return by the name of a site why none of its units can be removed, None if one can be."""
     groups = find_groups(model, site_map)
     return {site.name: groups.reason(site.name) for site in site_map.sites}
 
 
-def advice(model: Model, site_map: SiteMap, output: str) -> list[str]:
-    """Say, in one line each, what to know and what to do.
+def advice(
+    model: Model, site_map: SiteMap, output: str, labels: LabelOptions | None = None
+) -> list[str]:
+    """Return the advice for a model, one line each.
 
     Args:
         model: The model, as it was inspected.
-        site_map: What was found in it.
+        site_map: Its sites.
         output: The output whose labels are compared.
+        labels: The options for reading labels; None takes the defaults.
     """
     return [
         *_on_reading(model),
-        *_on_labels(model.graph, output),
-        *_on_what_is_skipped(site_map.skipped),
-        *_on_what_ends(site_map),
+        *_on_labels(model.graph, output, labels or LabelOptions()),
+        *_on_skipped(site_map.skipped),
+        *_on_unknown_operators(site_map),
     ]
 
 
@@ -48,7 +49,7 @@ def _on_reading(model: Model) -> Iterator[str]:
         yield "the file names no data: give real inputs by --data, or noise stands in for them"
 
 
-def _on_labels(graph: ir.Graph, output: str) -> Iterator[str]:
+def _on_labels(graph: ir.Graph, output: str, labels: LabelOptions) -> Iterator[str]:
     value = next(each for each in graph.outputs if each.name == output)
     others = len(graph.outputs) - 1
     if others:
@@ -56,15 +57,23 @@ def _on_labels(graph: ir.Graph, output: str) -> Iterator[str]:
             f"labels are read from the first of {others + 1} outputs, {output!r}: another one by "
             "--output-name"
         )
+    if labels.tolerance is not None:
+        yield (
+            f"the output holds numbers: an example counts as changed if one moves by more than "
+            f"{labels.tolerance:g} of its spread"
+        )
+        return
     shape = shape_of(value)
     if shape is None or (value.dtype is not None and are_labels(value.dtype.numpy())):
         return
-    if len(shape) > 2 and shape[1] != 1:
-        places = [size for size in shape[2:] if size is not None]
-        count = str(prod(places)) if len(places) == len(shape) - 2 else "several"
+    axis = labels.axis % len(shape) if -len(shape) < labels.axis < len(shape) else 1
+    if len(shape) > 2 and shape[axis] != 1:
+        others_ = [size for at, size in enumerate(shape) if at not in (0, axis)]
+        positions = [size for size in others_ if size is not None]
+        count = str(prod(positions)) if len(positions) == len(others_) else "several"
         yield (
-            f"an example has {count} labels: the largest of {shape[1] or 'the'} entries along axis "
-            "1 at each position; classes on another axis by --label-axis"
+            f"an example has {count} labels: the largest of {shape[axis] or 'the'} entries along "
+            f"axis {axis} at each position; classes on another axis by --label-axis"
         )
     elif len(shape) < 2 or shape[1] == 1:
         limit = threshold_of(graph, output)
@@ -74,22 +83,21 @@ def _on_labels(graph: ir.Graph, output: str) -> Iterator[str]:
         )
 
 
-def _on_what_is_skipped(skipped: Iterable[Skip]) -> Iterator[str]:
-    reasons = [skip.reason for skip in skipped]
-    open_ = sum("give --input-shape" in reason for reason in reasons)
-    if open_:
-        yield f"the sizes of {open_} layers are open: fix them by --input-shape, all axes of it"
-    if any("holds a graph of its own" in reason for reason in reasons):
+def _on_skipped(skipped: Iterable[Skip]) -> Iterator[str]:
+    causes = [skip.cause for skip in skipped]
+    unknown = causes.count(SkipCause.UNKNOWN_SHAPE)
+    if unknown:
+        yield f"the sizes of {unknown} layers are open: fix them by --input-shape, all axes of it"
+    if SkipCause.SUBGRAPH in causes:
         yield "layers inside an If or a Loop are left out: export the network without them"
-    if any(reason.startswith("recurrent") for reason in reasons):
+    if SkipCause.RECURRENT in causes:
         yield "recurrent layers are left out; the layers before and behind them are analysed"
-    if any("does not lead to output" in reason for reason in reasons):
+    if SkipCause.OTHER_OUTPUT in causes:
         yield "layers that lead to other outputs only are left out: choose another by --output-name"
 
 
-def _on_what_ends(site_map: SiteMap) -> Iterator[str]:
-    ends = [end for site in site_map.sites for end in site.ends if NO_RULE in end]
-    names = dict.fromkeys(end.partition(NO_RULE)[2] for end in ends)
+def _on_unknown_operators(site_map: SiteMap) -> Iterator[str]:
+    names = dict.fromkeys(name for site in site_map.sites for name in site.unknown_operators)
     if names:
         yield (
             f"units are lost at {', '.join(names)}: they are measured but cannot leave; a plugin "

@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing else: no scripts, no requests, charts within."""
+"""An analysis as one self-contained page: no scripts, no requests, inline charts."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -17,15 +17,15 @@ MOST_ROWS = 1000
 MOST_UNITS = 512
 """Units of a layer in its table; the CSV file has the rest."""
 PANEL = 36
-"""Characters of a name above a panel."""
+"""Characters of a layer's name above a small chart."""
 
 
 def analysis_page(document: Mapping[str, Any]) -> str:
     """Return an analysis as a page of HTML.
 
-    Names in the document come out of model files and are trusted nowhere: the template escapes
-    them, the charts are written by ElementTree, what cannot be seen is spelt out, and the page's
-    content security policy lets nothing run and nothing be fetched.
+    Names in the document come from model files and are not trusted: the template and ElementTree
+    escape them, invisible characters are written as escapes, and the page's content security
+    policy allows neither scripts nor requests.
 
     Args:
         document: ``frivkit.analysis/1``, see ``docs/json.md``.
@@ -55,12 +55,12 @@ def analysis_page(document: Mapping[str, Any]) -> str:
 
 
 def _lead(main: Section | None, sections: list[Section], data: Mapping[str, Any]) -> list[str]:
-    """Return what was measured and what was found, in two sentences."""
+    """Return the measurement and its main result, in two sentences."""
     on = f"{tables.grouped(data['examples'])} examples of {data['spec']}"
     if main is not None:
         measured = (
-            "The network was disturbed at random, more and more, and its answers to "
-            f"{on} were compared with those it gives when it is intact."
+            "The network was perturbed at random, more and more, and its labels for "
+            f"{on} were compared with those of the unperturbed network."
         )
         return [measured, *main.verdict[:1]]
     if sections:
@@ -71,7 +71,7 @@ def _lead(main: Section | None, sections: list[Section], data: Mapping[str, Any]
 
 @cache
 def environment() -> Environment:
-    """Return what renders templates: texts are escaped, names cut, numbers grouped."""
+    """Return the template environment: texts are escaped, names shortened, digits grouped."""
     folder = files("frivkit.report")
     environment = Environment(
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),

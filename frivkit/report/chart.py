@@ -10,48 +10,55 @@ from frivkit.report.format import percent, short, span
 from frivkit.report.scale import SHARE, Scale, round_step
 
 ROW = 38
-"""Height of one bar with its name above, in pixels."""
+"""Height of one bar and the name above it, in pixels."""
 NAME = 44
-"""The most characters of a name above a bar; what still is too wide is clipped."""
+"""The most characters of a name above a bar; a name that is still too wide is clipped."""
 NUMBERED = 8
-"""The most columns that carry their number below the axis, apart from the first."""
+"""The most columns with their number below the axis, apart from the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A value with its interval; None where it is undefined."""
+    """A named value with its interval.
+
+    Attributes:
+        name: The layer, or whatever has the value.
+        value: The value, None if it is undefined.
+        interval: Both ends of its 95 % interval, None if there is none.
+    """
 
     name: str
     value: float | None
     interval: tuple[float, float] | None = None
 
-    def said(self, scale: Scale) -> str:
+    def label(self, scale: Scale) -> str:
         """Return the value as text."""
         return "undefined" if self.value is None else scale.show(self.value)
 
     def title(self, scale: Scale) -> str:
         """Return the value and its interval as text."""
-        sure = f", 95 % interval {span(self.interval, scale.show)}" if self.interval else ""
-        return self.said(scale) + sure
+        interval = f", 95 % interval {span(self.interval, scale.show)}" if self.interval else ""
+        return self.label(scale) + interval
 
 
 def curve_plot(curves: Curves, crossing: Bar, label: str, *, small: bool = False) -> str:
-    """Draw ablation curves: every repeat faint, the chosen one strong, and where it crosses.
+    """Return a chart of ablation curves: repeats thin, the chosen one thick, and its crossing.
 
     Args:
-        curves: What to draw.
-        crossing: Where the chosen curve crosses, in [0, 1], with the band around it.
-        label: What the drawing says, for those who do not see it.
-        small: One panel of many: no words, few ticks.
+        curves: The curves.
+        crossing: The level at which the chosen curve crosses the tolerance, in [0, 1], with its
+            interval.
+        label: A description for screen readers.
+        small: Draw one of many charts, without words and with few ticks.
 
     Returns:
-        SVG; so do the others.
+        SVG.
     """
-    plot = svg.drawing("curve small" if small else "curve", label)
+    plot = svg.new_drawing("curve small" if small else "curve", label)
     ticks = [0.0, 0.5, 1.0] if small else SHARE.ticks()
-    named = [0.0, 1.0] if small else ticks
-    _grid(plot, SHARE, ticks, named)
-    for x in named:
+    labelled = [0.0, 1.0] if small else ticks
+    _grid(plot, SHARE, ticks, labelled)
+    for x in labelled:
         anchor = "middle" if not small else "end" if x else "start"
         svg.text(plot, SHARE.tick(x), (x, 1), (0, 17), anchor=anchor)
     if crossing.interval and curves.crossed:
@@ -83,19 +90,22 @@ def curve_plot(curves: Curves, crossing: Bar, label: str, *, small: bool = False
         if not small:
             shift, anchor = ((12, -9), "start") if x <= 0.8 else ((-12, 24), "end")
             svg.text(plot, percent(x), (x, y), shift, anchor=anchor, css="crossing")
-    return svg.written(plot)
+    return svg.to_text(plot)
 
 
-def bar_plot(bars: Sequence[Bar], scale: Scale, label: str, mark: float | None = None) -> str:
-    """Draw a bar for each value, one below the other, its name and its value above it.
+def bar_plot(bars: Sequence[Bar], scale: Scale, label: str, reference: float | None = None) -> str:
+    """Return a chart of horizontal bars, each with its name and its value above it.
 
     Args:
-        bars: What to draw, from the top.
+        bars: The values, from the top.
         scale: The axis.
-        label: What the drawing says, for those who do not see it.
-        mark: A value to compare with, drawn as a line from top to bottom.
+        label: A description for screen readers.
+        reference: A value to compare with, drawn as a line from top to bottom.
+
+    Returns:
+        SVG.
     """
-    plot = svg.drawing("bars", label)
+    plot = svg.new_drawing("bars", label)
     plot.set("height", str(ROW * len(bars)))
     for tick in scale.ticks():
         x = scale.share(tick)
@@ -107,7 +117,7 @@ def bar_plot(bars: Sequence[Bar], scale: Scale, label: str, mark: float | None =
         row = svg.add(plot, "svg", y=str(ROW * i), width="100%", height=str(ROW))
         clip = svg.add(row, "svg", title=bar.name, width="62%", height="20")
         svg.text(clip, short(bar.name, NAME), (0, 0), (0, 15), anchor="start", css="name")
-        svg.text(row, bar.said(scale), (1, 0), (0, 15), anchor="end", css="value")
+        svg.text(row, bar.label(scale), (1, 0), (0, 15), anchor="end", css="value")
         if bar.value is None:
             continue
         end = scale.share(bar.value)
@@ -118,21 +128,27 @@ def bar_plot(bars: Sequence[Bar], scale: Scale, label: str, mark: float | None =
             svg.add(row, "line", "whisker", x1=low, y1="26", x2=high, y2="26")
             for x2 in (low, high):
                 svg.add(row, "line", "whisker", x1=x2, y1="22", x2=x2, y2="30")
-    if mark is not None:
-        _mark(plot, (scale.share(mark), 0), (scale.share(mark), 1))
-    return svg.written(plot)
+    if reference is not None:
+        x = scale.share(reference)
+        _reference_line(plot, (x, 0), (x, 1))
+    return svg.to_text(plot)
 
 
-def column_plot(bars: Sequence[Bar], scale: Scale, label: str, mark: float | None = None) -> str:
-    """Draw a column for each of many values, side by side and numbered from 1.
+def column_plot(
+    bars: Sequence[Bar], scale: Scale, label: str, reference: float | None = None
+) -> str:
+    """Return a chart of a column for each of many values, numbered from 1.
 
     Args:
-        bars: What to draw, from the left.
+        bars: The values, from the left.
         scale: The axis.
-        label: What the drawing says, for those who do not see it.
-        mark: A value to compare with, drawn as a line from left to right.
+        label: A description for screen readers.
+        reference: A value to compare with, drawn as a line from left to right.
+
+    Returns:
+        SVG.
     """
-    plot = svg.drawing("columns", label)
+    plot = svg.new_drawing("columns", label)
     _grid(plot, scale, scale.ticks(), scale.ticks())
     every = max(1, round(round_step(len(bars) / NUMBERED)))
     zero = 1 - scale.share(0.0)
@@ -150,28 +166,29 @@ def column_plot(bars: Sequence[Bar], scale: Scale, label: str, mark: float | Non
         if bar.interval:
             low, high = (1 - scale.share(value) for value in bar.interval)
             svg.line(plot, "whisker", (middle, low), (middle, high))
-    if mark is not None:
-        _mark(plot, (0, 1 - scale.share(mark)), (1, 1 - scale.share(mark)))
-    return svg.written(plot)
+    if reference is not None:
+        y = 1 - scale.share(reference)
+        _reference_line(plot, (0, y), (1, y))
+    return svg.to_text(plot)
 
 
-def _grid(plot: Element, scale: Scale, ticks: Sequence[float], named: Sequence[float]) -> None:
+def _grid(plot: Element, scale: Scale, ticks: Sequence[float], labelled: Sequence[float]) -> None:
     for tick in ticks:
         y = 1 - scale.share(tick)
         svg.line(plot, "grid", (0, y), (1, y))
-        if tick in named:
+        if tick in labelled:
             svg.text(plot, scale.tick(tick), (0, y), (-7, 4), anchor="end")
 
 
 def _limit_label(plot: Element, curves: Curves, crossing: Bar) -> None:
-    """Say what the limit is, where no curve passes: below it on the left, or above on the right."""
-    words, y = f"{curves.kept} unchanged", curves.tolerance
+    """Write the limit where no curve passes: below it on the left, or above it on the right."""
+    words, y = f"{curves.required} unchanged", curves.tolerance
     if crossing.value is not None and curves.crossed and crossing.value < 0.55:
         svg.text(plot, words, (1, y), (0, -7), anchor="end", css="limit")
     else:
         svg.text(plot, words, (0, y), (6, 16 if y < 0.9 else -7), anchor="start", css="limit")
 
 
-def _mark(plot: Element, begin: svg.Point, end: svg.Point) -> None:
+def _reference_line(plot: Element, begin: svg.Point, end: svg.Point) -> None:
     svg.line(plot, "halo", begin, end)  # the colour of the paper, so that it shows on bars
     svg.line(plot, "limit", begin, end)

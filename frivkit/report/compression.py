@@ -7,80 +7,82 @@ from frivkit.compression.compress import Budget, Compression
 from frivkit.compression.plan import amount, apply_plan
 from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
+from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import number, percent, readable, short
 from frivkit.report.terminal import columns, joined, wrapped
-from frivkit.report.verification import side_facts, verification_document, verification_text
+from frivkit.report.verification import model_facts, verification_document, verification_text
 from frivkit.verification.verification import BATCHES, ModelFacts, is_noise, stored_bytes
 
 NAMED = 4
-"""Layers named for each reason why some cannot be narrowed."""
+"""Layers that are named for each reason why some are not compressed."""
 NAME = 40
 """Characters of a name in the middle of a sentence."""
 RESOURCES = {"macs": "MACs", "params": "parameters", "units": "units"}
-"""What is counted, by its key in the document."""
+"""The names of resources, by their keys in the document."""
 
 
 def compression_document(
-    found: Compression, request: Request, budget: Budget, clock: Clock
+    compression: Compression, request: Request, budget: Budget, clock: Clock
 ) -> dict[str, Any]:
     """Return the document ``frivkit.compression/1``, see ``docs/json.md``."""
-    data = found.calibration.run.data
-    loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
+    data = compression.calibration.run.data
     shared = (
         {
-            "original": side_facts(_original(found, request)),
+            "original": model_facts(_original(compression, request)),
             **dict.fromkeys(("thin", "agreement", "accuracy", "outputs", "latency")),
         }
-        if found.verification is None
-        else verification_document(found.verification, clock, request.execution.seed)
+        if compression.verification is None
+        else verification_document(compression.verification, clock, request.execution.seed)
     )
     return {
         "schema": "frivkit.compression/1",
         "original": shared["original"],
         "thin": shared["thin"],
-        "budget": {"kind": budget.kind, "share": budget.share, "left": _left(found)},
+        "budget": {"kind": budget.kind, "share": budget.share, "left": _left(compression)},
         "method": {
-            "basis": found.method.basis,
-            "ranking": found.method.ranking,
-            "refit": found.method.refit,
-            "allocation": found.method.allocation,
+            "basis": compression.method.basis,
+            "ranking": compression.method.ranking,
+            "refit": compression.method.refit,
+            "allocation": compression.method.allocation,
         },
-        "kinds": _kinds(found),
-        "layers": _layers(found),
-        "skipped": _skipped(found),
+        "kinds": _kinds(compression),
+        "layers": _layers(compression),
+        "skipped": _skipped(compression),
         "refits": [
             {"node": fit.linear_consumer.consumer.node, "ridge": fit.ridge, "error": fit.error}
-            for fit in found.plan.fits
+            for fit in compression.plan.fits
         ],
-        "factors": _factors(found),
+        "factors": _factors(compression),
         "calibration": {
             "data": data.description,
             "sha256": data.digest,
             "examples": data.examples,
         },
         **{key: shared[key] for key in ("agreement", "accuracy", "outputs", "latency")},
-        "warnings": _warnings(found, request),
-        "provenance": provenance(clock, request.execution.seed, loaded),
+        "warnings": _warnings(compression, request),
+        "provenance": provenance(clock, request.execution.seed, installed().versions()),
     }
 
 
-def _original(found: Compression, request: Request) -> ModelFacts:
-    """Return the facts of a model that was compared with no other."""
-    model = found.calibration.model
+def _original(compression: Compression, request: Request) -> ModelFacts:
+    """Return the facts of the original if there was no verification."""
+    model = compression.calibration.model
     output = model.output(request.output)
     untimed = dict.fromkeys(BATCHES)
-    return ModelFacts(model, found.calibration.site_map, output, stored_bytes(model), untimed)
+    site_map = compression.calibration.site_map
+    return ModelFacts(model, site_map, output, stored_bytes(model), untimed)
 
 
-def _left(found: Compression) -> dict[str, float | None]:
-    """Return the shares of what the original costs that are left, None where it is not known."""
-    calibration, keep = found.calibration, found.plan.keep
-    before, after = calibration.model.ir, apply_plan(calibration, found.plan)
+def _left(compression: Compression) -> dict[str, float | None]:
+    """Return the shares of the original's resources that are left, None if they are not known."""
+    calibration, keep = compression.calibration, compression.plan.keep
+    before, after = calibration.model.ir, apply_plan(calibration, compression.plan)
+    operators = operators_of(calibration.model)
     pairs = {
-        "macs": (macs(before.graph), macs(after.graph)),
+        "macs": (macs(before.graph, operators), macs(after.graph, operators)),
         "params": (parameters(before.graph), parameters(after.graph)),
         "units": (
             amount(before, calibration, "units", None),
@@ -88,29 +90,29 @@ def _left(found: Compression) -> dict[str, float | None]:
         ),
     }
     return {
-        what: now / once if once and now is not None else None
-        for what, (once, now) in pairs.items()
+        resource: new / old if old and new is not None else None
+        for resource, (old, new) in pairs.items()
     }
 
 
-def _kinds(found: Compression) -> dict[str, int]:
-    """Count units that leave by kind, over all layers."""
-    kinds, of = found.kinds, found.calibration.pruning_graph.groups.of
+def _kinds(compression: Compression) -> dict[str, int]:
+    """Return the numbers of removed units by kind, over all layers."""
+    kinds, of = compression.kinds, compression.calibration.pruning_graph.groups.of
     both = kinds.prunable & kinds.redundant
-    counted = {
-        "leaving": kinds.leaving,
+    flags_by_kind = {
+        "leaving": kinds.removed,
         "prunable": kinds.prunable,
         "redundant": kinds.redundant,
         "both": both,
     }
     return {
         name: sum(int(flags[groups].sum()) for groups in of.values())
-        for name, flags in counted.items()
+        for name, flags in flags_by_kind.items()
     }
 
 
-def _factors(found: Compression) -> list[dict[str, Any]]:
-    """Tell every node that becomes two, and why that saves anything."""
+def _factors(compression: Compression) -> list[dict[str, Any]]:
+    """Return every node that is factorized, with its shape and its rank."""
     return [
         {
             "node": each.linear_consumer.consumer.node,
@@ -119,58 +121,60 @@ def _factors(found: Compression) -> list[dict[str, Any]]:
             "rank": each.rank,
             "error": each.error,
         }
-        for each in found.plan.factors
+        for each in compression.plan.factors
     ]
 
 
-def _layers(found: Compression) -> list[dict[str, Any]]:
+def _layers(compression: Compression) -> list[dict[str, Any]]:
     errors: dict[str, float] = {}
-    for fit in found.plan.fits:
+    for fit in compression.plan.fits:
         for site in fit.linear_consumer.consumer.sites if fit.error is not None else ():
             errors[site] = max(errors.get(site, 0.0), fit.error or 0.0)
     return [
         {
             "layer": site.layer,
             "units_before": site.width,
-            "units_after": int(found.plan.keep[site.name].sum()),
+            "units_after": int(compression.plan.keep[site.name].sum()),
             "predicted_error": errors.get(site.name),
         }
-        for site in found.calibration.site_map.sites
+        for site in compression.calibration.site_map.sites
     ]
 
 
-def _skipped(found: Compression) -> list[dict[str, str]]:
-    site_map, declined = found.calibration.site_map, found.declined
+def _skipped(compression: Compression) -> list[dict[str, str]]:
+    site_map, locked = compression.calibration.site_map, compression.locked_layers
     layers = [
-        {"layer": site.layer, "op": site.op, "reason": declined[site.layer]}
+        {"layer": site.layer, "op": site.op, "reason": locked[site.layer]}
         for site in site_map.sites
-        if site.layer in declined
+        if site.layer in locked
     ]
     nodes = [{"node": each.node, "op": each.op, "reason": each.reason} for each in site_map.skipped]
     ops = {
         linear_consumer.consumer.node: linear_consumer.consumer.op
-        for linear_consumer in found.calibration.linear_consumers
+        for linear_consumer in compression.calibration.linear_consumers
     }
     whole = [
         {"node": node, "op": ops[node], "reason": reason}
-        for node, reason in found.plan.whole.items()
+        for node, reason in compression.plan.whole.items()
     ]
     return layers + nodes + whole
 
 
-def _warnings(found: Compression, request: Request) -> list[str]:
-    """Return the warnings, each once, and say so where noise stood in for data by name."""
-    data = found.calibration.run.data
-    named = request.data or found.calibration.model.metadata.get("frivkit.data")
+def _warnings(compression: Compression, request: Request) -> list[str]:
+    """Return the warnings, each once, with one more if the named calibration data are noise."""
+    data = compression.calibration.run.data
+    own = "frivkit.data" in compression.calibration.model.metadata
+    named = request.data is not None or own
     noise = [
         f"the calibration examples are noise ({data.description}): what can leave "
         "without harm to noise may be what real inputs need; give real ones by --data"
     ]
-    return list(dict.fromkeys([*(noise if named and is_noise(data.spec) else ()), *found.warnings]))
+    added = noise if named and is_noise(data.spec) else []
+    return list(dict.fromkeys([*added, *compression.warnings]))
 
 
 def compression_text(document: Mapping[str, Any]) -> str:
-    """Return a compression as text: layers, what could not be narrowed and why, and the proof.
+    """Return a compression as text: layers, what was not compressed and why, and the verification.
 
     Args:
         document: ``frivkit.compression/1``, see ``docs/json.md``.
@@ -185,11 +189,11 @@ def compression_text(document: Mapping[str, Any]) -> str:
         ]
         for layer in shown["layers"]
     ]
-    head = ["layer", "units", "left", "predicted error"]
+    head = ["layer", "units", "kept", "predicted error"]
     lines = columns([head, *rows], right={1, 2, 3}, names={0})
     lines += _split(shown["factors"])
     lines += _reasons(shown["skipped"])
-    lines += ["", *wrapped(calibrated(shown), "")]
+    lines += ["", *wrapped(calibration_sentence(shown), "")]
     if shown["kinds"]["leaving"]:
         lines += wrapped(describe_kinds(shown["kinds"]), "")
     if document["thin"] is None:
@@ -198,22 +202,22 @@ def compression_text(document: Mapping[str, Any]) -> str:
 
 
 def describe_kinds(kinds: Mapping[str, int]) -> str:
-    """Return of which kind the units are that left.
+    """Return a sentence on the kinds of the removed units.
 
     Example:
         >>> describe_kinds({"leaving": 20, "prunable": 5, "redundant": 12, "both": 2})
-        'Of the 20 units that leave 5 are prunable, 12 redundant, 2 of them both, and 5 neither.'
+        'Of the 20 removed units 5 are prunable, 12 redundant, 2 of them both, and 5 neither.'
     """
     leaving, both = kinds["leaving"], kinds["both"]
     neither = leaving - kinds["prunable"] - kinds["redundant"] + both
     return (
-        f"Of the {leaving:,} units that leave {kinds['prunable']:,} are prunable, "
+        f"Of the {leaving:,} removed units {kinds['prunable']:,} are prunable, "
         f"{kinds['redundant']:,} redundant, {both:,} of them both, and {neither:,} neither."
     )
 
 
 def cost_left(factors: Mapping[str, Any]) -> float:
-    """Return the share of its cost that a node keeps when it is split in two.
+    """Return the cost of a factorized node, as a share of the original cost.
 
     Example:
         >>> cost_left({"columns": 40, "outputs": 10, "rank": 4})
@@ -224,7 +228,7 @@ def cost_left(factors: Mapping[str, Any]) -> float:
 
 
 def _split(factors: list[dict[str, Any]]) -> list[str]:
-    """Return the table of the nodes that become two, nothing where there is none."""
+    """Return the table of the factorized nodes, no lines if there are none."""
     rows = [
         [
             each["node"],
@@ -237,30 +241,30 @@ def _split(factors: list[dict[str, Any]]) -> list[str]:
     ]
     if not rows:
         return []
-    head = ["split in two", "weight", "rank", "of its cost", "predicted error"]
+    head = ["factorized node", "weight", "rank", "of its cost", "predicted error"]
     return ["", *columns([head, *rows], right={1, 2, 3, 4}, names={0})]
 
 
-def calibrated(document: Mapping[str, Any]) -> str:
-    """Return what a model was calibrated on, and what is left of it.
+def calibration_sentence(document: Mapping[str, Any]) -> str:
+    """Return a sentence on the calibration data, and one on the resources that are left.
 
     Args:
         document: ``frivkit.compression/1``.
     """
     calibration, left = document["calibration"], document["budget"]["left"]
     shares = ", ".join(
-        f"{percent(left[what])} of the {said}"
-        for what, said in RESOURCES.items()
-        if left[what] is not None
+        f"{percent(left[key])} of the {name}"
+        for key, name in RESOURCES.items()
+        if left[key] is not None
     )
     return (
         f"Calibrated on {calibration['examples']:,} examples of {calibration['data']}. "
-        f"Left are {shares}."
+        f"What is left: {shares}."
     )
 
 
 def _reasons(skipped: list[dict[str, str]]) -> list[str]:
-    lines = ["", "left as it is"] if skipped else []
+    lines = ["", "not compressed"] if skipped else []
     for reason in dict.fromkeys(skip["reason"] for skip in skipped):
         of = [skip.get("layer") or skip["node"] for skip in skipped if skip["reason"] == reason]
         more = f" and {len(of) - NAMED} more (see --json)" if len(of) > NAMED else ""

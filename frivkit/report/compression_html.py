@@ -6,13 +6,13 @@ from typing import Any
 from frivkit.report import tables
 from frivkit.report.analysis_html import environment
 from frivkit.report.chart import Bar, bar_plot, column_plot
-from frivkit.report.compression import RESOURCES, calibrated, cost_left, describe_kinds
+from frivkit.report.compression import RESOURCES, calibration_sentence, cost_left, describe_kinds
 from frivkit.report.figures import MOST_BARS, NAME, Chart, ReportFigure
 from frivkit.report.format import file_name, number, percent, readable, short
 from frivkit.report.scale import SHARE
 from frivkit.report.verification import savings, sentences
 
-PLANNED = "This is a plan: no model was written, so nothing is known of what it would say."
+PLANNED = "This is a plan: no model was written, so nothing is known of its labels."
 
 
 def compression_page(document: Mapping[str, Any]) -> str:
@@ -36,12 +36,12 @@ def compression_page(document: Mapping[str, Any]) -> str:
             what=RESOURCES[what],
             lead=PLANNED if planned else sentences(shown),
             warnings=shown["warnings"],
-            calibrated=calibrated(shown),
+            calibration=calibration_sentence(shown),
             kinds=describe_kinds(shown["kinds"]) if shown["kinds"]["leaving"] else "",
             figure=_figure(shown["layers"]),
             split=_split(shown["factors"]),
             savings=tables.Table(
-                ("", "original", "thin", "thin / original"),
+                ("", "original", "compressed", "ratio"),
                 [] if planned else savings(shown),
                 "savings",
             ),
@@ -53,7 +53,7 @@ def compression_page(document: Mapping[str, Any]) -> str:
 
 
 def _figure(layers: list[Mapping[str, Any]]) -> ReportFigure:
-    """Draw what is left of each layer."""
+    """Return the chart of the share of units that each layer keeps."""
     bars = [
         Bar(short(each["layer"], NAME), each["units_after"] / each["units_before"])
         for each in layers
@@ -61,7 +61,7 @@ def _figure(layers: list[Mapping[str, Any]]) -> ReportFigure:
     few = len(bars) <= MOST_BARS
     draw = bar_plot if few else column_plot
     whole = sum(each["units_after"] == each["units_before"] for each in layers)
-    label = f"Units left of {len(bars)} layers; {whole} of them are whole."
+    label = f"Units kept in {len(bars)} layers; {whole} of them keep all."
     order = "from input to output" if few else "numbered from input to output"
     cells = tuple(
         (
@@ -73,8 +73,8 @@ def _figure(layers: list[Mapping[str, Any]]) -> ReportFigure:
         )
         for i, (bar, each) in enumerate(zip(bars, layers, strict=True), start=1)
     )
-    columns = ("#", "layer", "units left", "share", "predicted error")
-    caption = f"The share of units that is left of each layer, {order}."
+    columns = ("#", "layer", "units kept", "share", "predicted error")
+    caption = f"The share of units that each layer keeps, {order}."
     return ReportFigure(caption, (Chart(draw(bars, SHARE, label)),), columns, cells, "left")
 
 
@@ -112,8 +112,8 @@ def _error(error: float | None) -> str:
 
 
 def _provenance(shown: Mapping[str, Any]) -> tables.Facts:
-    """Return where the thin model comes from, and which one it is."""
-    calibration, thin = shown["calibration"], shown["thin"]
+    """Return the origin of the compressed model, and its digest."""
+    calibration, compressed = shown["calibration"], shown["thin"]
     facts = tables.provenance_facts(
         {
             "provenance": shown["provenance"],
@@ -121,5 +121,10 @@ def _provenance(shown: Mapping[str, Any]) -> tables.Facts:
             "data": {"sha256": calibration["sha256"]},
         }
     )
-    written = [] if thin is None else [("thin model", thin["path"]), ("its sha256", thin["sha256"])]
-    return [*facts, *written]
+    if compressed is None:
+        return facts
+    return [
+        *facts,
+        ("compressed model", compressed["path"]),
+        ("its sha256", compressed["sha256"]),
+    ]

@@ -1,4 +1,4 @@
-"""Ablation curves in a measurement's detail, whichever metric put them there."""
+"""Ablation curves in the detail of a measurement, of any metric."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from typing import Any, Self, TypeGuard
 from frivkit.report.format import ends, percent, short, span
 
 SWITCHED_OFF = "units switched off"
-"""What grows along a curve whose detail does not say."""
+"""The quantity that grows along a curve if its detail names none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What share of labels stays unchanged as units are ablated, once for each repeat.
+    """The share of labels that are unchanged as units are ablated, a curve for each repeat.
 
     Attributes:
-        levels: Share of units ablated, increasing, in [0, 1], at least two.
-        repeats: For each repeat the share of labels unchanged at each level, in [0, 1]; None where
-            the repeat was not tried at that level.
+        levels: Shares of units ablated, increasing, in [0, 1], at least two.
+        repeats: For each repeat the share of labels unchanged at each level, in [0, 1]; None if
+            the repeat was not measured at that level.
         chosen: The index of the repeat that gave the value.
         tolerance: The share of labels that may change, in (0, 1).
         crossed: Whether the chosen curve falls below 1 - tolerance.
-        across: What a level is a share of, such as ``"units switched off"``.
+        across: The quantity that a level is a share of, such as ``"units switched off"``.
     """
 
     levels: tuple[float, ...]
@@ -33,9 +33,9 @@ class Curves:
 
     @classmethod
     def read(cls, detail: Mapping[str, Any]) -> Self | None:
-        """Read the curves of a detail, or None where it has none that can be drawn.
+        """Return the curves in a detail, None if it has none that can be drawn.
 
-        Any metric may give them; the keys are described in ``docs/json.md``.
+        Any metric may add them; the keys are described in ``docs/json.md``.
 
         Example:
             >>> Curves.read({"levels": [0, 1], "unchanged": [[1, 0]], "chosen_repeat": 0,
@@ -46,7 +46,7 @@ class Curves:
         """
         levels, repeats = _shares(detail.get("levels")), detail.get("unchanged")
         chosen, tolerance = detail.get("chosen_repeat"), _shares([detail.get("tolerance")])
-        if not (levels and tolerance and isinstance(repeats, list | tuple) and _whole(chosen)):
+        if not (levels and tolerance and isinstance(repeats, list | tuple) and _is_int(chosen)):
             return None
         heights = [_shares(repeat, gaps=True) for repeat in repeats]
         if not all(repeat and len(repeat) == len(levels) for repeat in heights):
@@ -59,10 +59,10 @@ class Curves:
             crossed=detail.get("crossed", True) is True,
             across=across if isinstance(across := detail.get("across"), str) else SWITCHED_OFF,
         )
-        return curves if curves._sound else None
+        return curves if curves._is_valid else None
 
     @property
-    def _sound(self) -> bool:
+    def _is_valid(self) -> bool:
         return (
             0 <= self.chosen < len(self.repeats)
             and 0 < self.tolerance < 1
@@ -71,18 +71,18 @@ class Curves:
         )
 
     @property
-    def kept(self) -> str:
-        """The share of labels that must stay, as text."""
+    def required(self) -> str:
+        """The share of labels that must stay unchanged, as text."""
         return f"{100 * (1 - self.tolerance):.3g}\N{NO-BREAK SPACE}%"
 
     def points(self, repeat: int) -> list[tuple[float, float]]:
-        """Return the (level, share unchanged) pairs that one repeat was tried at."""
+        """Return the measured (level, share unchanged) pairs of one repeat."""
         pairs = zip(self.levels, self.repeats[repeat], strict=True)
         return [(x, y) for x, y in pairs if y is not None]
 
 
 def _shares(values: Any, *, gaps: bool = False) -> list[float | None] | None:
-    """Return a list of shares as it is if it is one, with None in it only where gaps may be."""
+    """Return the values if all are shares in [0, 1], or None with ``gaps``; else None."""
     if not isinstance(values, list | tuple):
         return None
     for value in values:
@@ -93,40 +93,41 @@ def _shares(values: Any, *, gaps: bool = False) -> list[float | None] | None:
     return list(values)
 
 
-def _whole(value: Any) -> TypeGuard[int]:
+def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def verdict(measurement: Mapping[str, Any], curves: Curves) -> str:
-    """Return in one sentence what an ablation found."""
+    """Return a sentence on the result of an ablation."""
     layer, value = measurement["layer"], measurement["value"]
     whose = f"the units of {short(layer, 60)}" if layer else "the network's units"
     limit = f"{100 * curves.tolerance:.3g}\N{NO-BREAK SPACE}%"
     if curves.across != SWITCHED_OFF:
-        return _disturbed(measurement, curves, limit)
+        return _perturbation_verdict(measurement, curves, limit)
     if value is None:
-        return f"How many of {whose} can be switched off at random could not be worked out."
+        return f"How many of {whose} can be switched off at random could not be determined."
     if not curves.crossed:
         return f"All of {whose} can be switched off, and {limit} of the labels change at most."
     interval = ends(measurement["interval"])
-    sure = f" (95 % interval {span(interval, percent)})" if interval else ""
+    in_brackets = f" (95 % interval {span(interval, percent)})" if interval else ""
     return (
         f"{percent(value)} of {whose} can be switched off at random before more than {limit} of "
-        f"the labels change{sure}."
+        f"the labels change{in_brackets}."
     )
 
 
-def _disturbed(measurement: Mapping[str, Any], curves: Curves, limit: str) -> str:
-    """Say the same of anything else that grows."""
+def _perturbation_verdict(measurement: Mapping[str, Any], curves: Curves, limit: str) -> str:
+    """Return a sentence on the result of a perturbation that grows with another quantity."""
     layer, value = measurement["layer"], measurement["value"]
     where = f"in {short(layer, 60)}" if layer else "in all layers at once"
     if value is None:
-        return f"How much of {curves.across}, {where}, labels bear could not be worked out."
+        return f"How much of {curves.across} the labels tolerate {where} could not be determined."
     if not curves.crossed:
         most = percent(curves.levels[-1])
         return f"At {most} of {curves.across}, {where}, {limit} of the labels have changed at most."
     interval = ends(measurement["interval"])
-    sure = f" (95 % interval {span(interval, percent)})" if interval else ""
+    in_brackets = f" (95 % interval {span(interval, percent)})" if interval else ""
     return (
-        f"{limit} of the labels have changed at {percent(value)} of {curves.across}, {where}{sure}."
+        f"{limit} of the labels have changed at {percent(value)} of {curves.across}, "
+        f"{where}{in_brackets}."
     )

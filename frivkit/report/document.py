@@ -1,19 +1,20 @@
-"""The JSON documents.  Everything that is shown is shown from these.  See ``docs/json.md``."""
+"""The JSON documents, from which text and pages are made; see ``docs/json.md``."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from frivkit.graph.cost import macs
 from frivkit.graph.model import Model
+from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.hooks.registry import installed
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Analysis
 from frivkit.provenance import Clock, provenance
 from frivkit.report.advice import advice, held_layers
+from frivkit.runtime.labels import LabelOptions
 
 
 def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
@@ -47,17 +48,22 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
 
 
 def inspection_document(
-    model: Model, site_map: SiteMap, clock: Clock, output: str | None = None
+    model: Model,
+    site_map: SiteMap,
+    clock: Clock,
+    output: str | None = None,
+    labels: LabelOptions | None = None,
 ) -> dict[str, Any]:
     """Return the document ``frivkit.inspection/1``.
 
     Args:
         model: The model.
-        site_map: What was found in it.
-        clock: When that began.
+        site_map: Its layers.
+        clock: The start of the inspection.
         output: The output whose labels are compared; None takes the first.
+        labels: How they are read; None takes the defaults.
     """
-    held = held_layers(model, site_map)
+    locked = held_layers(model, site_map)
     return {
         "schema": "frivkit.inspection/1",
         "model": _model(model)
@@ -75,8 +81,8 @@ def inspection_document(
             | {
                 "writers": list(site.producers),
                 "readers": list(site.consumers),
-                "not_followed": list(site.ends),
-                "held": held[site.name],
+                "not_followed": list(site.not_followed),
+                "held": locked[site.name],
                 "parameters": site_map.weights[site.name].parameters,
                 "macs": site_map.weights[site.name].macs,
             }
@@ -98,21 +104,21 @@ def inspection_document(
             for coupling in site_map.couplings
         ],
         "skipped": _skipped(site_map),
-        "advice": advice(model, site_map, model.output(output)),
+        "advice": advice(model, site_map, model.output(output), labels),
         "provenance": _provenance(clock, 0),
     }
 
 
 def _model(model: Model) -> dict[str, Any]:
-    found = {
+    facts = {
         "path": str(model.path),
         "sha256": model.sha256,
         "format": model.format,
         "parameters": model.parameters,
-        "macs": macs(model.graph),
+        "macs": macs(model.graph, operators_of(model)),
     }
     trainable = model.metadata.get("frivkit.trainable_parameters", "")
-    return found | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})
+    return facts | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})
 
 
 def _sites(site_map: SiteMap) -> list[dict[str, Any]]:
@@ -153,14 +159,11 @@ def _known(interval: tuple[float, float]) -> bool:
 
 
 def _provenance(clock: Clock, seed: int) -> dict[str, Any]:
-    loaded: Iterable[tuple[str, str]] = (
-        (plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error
-    )
-    return provenance(clock, seed, loaded)
+    return provenance(clock, seed, installed().versions())
 
 
 def _finite(value: Any) -> Any:
-    """Return a value as JSON types only; NumPy numbers of third parties become Python's."""
+    """Return a value of JSON types only; NumPy numbers become Python's, infinities and NaN None."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float):

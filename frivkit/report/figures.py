@@ -1,4 +1,4 @@
-"""What a report shows of each metric: a verdict and figures, chosen by what was measured."""
+"""The section of a report on one metric: a verdict and figures that fit its measurements."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from frivkit.report.format import ends, number, percent, short, span
 from frivkit.report.scale import SHARE, Scale
 
 MOST_BARS = 40
-"""Layers with a named bar each; more become numbered columns."""
+"""Layers that have a named bar each; more have numbered columns."""
 MOST_PANELS = 24
 """Layers whose curves are drawn."""
 NAME, IN_TEXT = 160, 60
 """Characters of a layer's name in tables, and in the middle of a sentence."""
 SHOWN = ("units", "chosen_repeat", "crossed", "across")
-"""Keys of a detail that have a place of their own."""
+"""Keys of a detail that are shown elsewhere."""
 
 SectionRow = Mapping[str, Any]
 
@@ -27,8 +27,8 @@ class Chart:
 
     Attributes:
         svg: The chart.
-        title: What stands above it, if it is one of several.
-        value: The value it shows, if it is one of several.
+        title: The text above it, if it is one of several.
+        value: The value that it shows, if it is one of several.
     """
 
     svg: str
@@ -38,18 +38,18 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class ReportFigure:
-    """One or several charts, what they show, and the same in numbers.
+    """One or several charts with a caption, and a table of the same numbers.
 
     Attributes:
-        caption: What the charts show.
-        drawings: The charts.
+        caption: A description of the charts.
+        charts: The charts.
         columns: The head of the table.
         cells: The rows of the table.
         css: The class of the table.
     """
 
     caption: str
-    drawings: tuple[Chart, ...]
+    charts: tuple[Chart, ...]
     columns: tuple[str, ...]
     cells: tuple[tuple[str, ...], ...]
     css: str
@@ -57,12 +57,12 @@ class ReportFigure:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One metric's part of the report.
+    """The part of a report on one metric.
 
     Attributes:
         metric: Its name.
         rows: Its measurements.
-        curves: The ablation curves of each measurement, None where it has none.
+        curves: The ablation curves of each measurement, None if it has none.
     """
 
     metric: str
@@ -71,8 +71,8 @@ class Section:
 
     @classmethod
     def of(cls, metric: str, measurements: Sequence[SectionRow]) -> "Section":
-        """Gather a metric's measurements."""
-        rows = tuple(_cut(row) for row in measurements if row["metric"] == metric)
+        """Return the section of a metric's measurements."""
+        rows = tuple(_with_short_layer(row) for row in measurements if row["metric"] == metric)
         return cls(metric, rows, tuple(_curves(row) for row in rows))
 
     @property
@@ -82,7 +82,7 @@ class Section:
 
     @property
     def network(self) -> SectionRow | None:
-        """The measurement of the whole network."""
+        """The measurement of the whole network, None if there is none."""
         return next((row for row in self.rows if row["layer"] is None), None)
 
     @property
@@ -96,36 +96,37 @@ class Section:
         return percent(value) if self.ablates and value is not None else number(value)
 
     def interval(self, row: SectionRow) -> str:
-        """Return the interval of a measurement as text, empty where it has none."""
-        found = ends(row["interval"])
-        return span(found, self.show) if found else ""
+        """Return the interval of a measurement as text, empty if it has none."""
+        interval = ends(row["interval"])
+        return span(interval, self.show) if interval else ""
 
     @property
     def verdict(self) -> list[str]:
-        """What was found, in a sentence on the network and one on the layers."""
-        said = []
+        """The result, in a sentence on the network and one on the layers."""
+        sentences = []
         for row, curves in zip(self.rows, self.curves, strict=True):
             if row["layer"] is None and curves:
-                said.append(verdict(row, curves))
+                sentences.append(verdict(row, curves))
             elif row["layer"] is None:
-                sure = f" (95 % interval {self.interval(row)})" if row["interval"] else ""
-                said.append(f"The {row['scope']} has {self.metric} {number(row['value'])}{sure}.")
+                interval = f" (95 % interval {self.interval(row)})" if row["interval"] else ""
+                value = f"{number(row['value'])}{interval}"
+                sentences.append(f"The {row['scope']} has {self.metric} {value}.")
         known = [row for row, _ in self.layers if row["value"] is not None]
         if known:
             least, most = (pick(known, key=lambda row: row["value"]) for pick in (min, max))
             across = {curves.across for _, curves in self.layers if curves}
-            what = "the share that can go" if across == {SWITCHED_OFF} else self.metric
-            said.append(
-                f"For single layers {what} lies between {self.show(least['value'])} "
+            quantity = "the prunable share" if across == {SWITCHED_OFF} else self.metric
+            sentences.append(
+                f"For single layers {quantity} lies between {self.show(least['value'])} "
                 f"({_name(least)}) and {self.show(most['value'])} ({_name(most)})."
                 if len(known) > 1
-                else f"For {_name(least)} {what} is {self.show(least['value'])}."
+                else f"For {_name(least)} {quantity} is {self.show(least['value'])}."
             )
-        return said
+        return sentences
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the details of all measurements have in common, plain values only."""
+        """The plain values that the details of all measurements have in common, by key."""
         first, *others = (_plain(row) for row in self.rows)
         missing = object()
         return {
@@ -135,7 +136,7 @@ class Section:
         }
 
     def particulars(self, row: SectionRow) -> dict[str, Any]:
-        """Return the plain values in a measurement's detail that are not common to all."""
+        """Return the plain values in a measurement's detail that are not settings."""
         common = self.settings
         return {key: value for key, value in _plain(row).items() if key not in common}
 
@@ -154,7 +155,7 @@ class Section:
         return figures
 
 
-def _cut(row: SectionRow) -> SectionRow:
+def _with_short_layer(row: SectionRow) -> SectionRow:
     return row if row["layer"] is None else {**row, "layer": short(row["layer"], NAME)}
 
 
@@ -168,7 +169,7 @@ def _curves(row: SectionRow) -> Curves | None:
 
 
 def _plain(row: SectionRow) -> dict[str, Any]:
-    """Return what a table can show of a measurement's detail and does not show elsewhere."""
+    """Return the plain values in a measurement's detail that no other part of the report shows."""
     return {
         key: value
         for key, value in row["detail"].items()
@@ -183,29 +184,29 @@ def _bar(row: SectionRow) -> Bar:
 def _network(row: SectionRow, curves: Curves) -> ReportFigure:
     whose = _name(row) if row["layer"] else "the whole network"
     repeats = len(curves.repeats)
-    others = "" if repeats == 1 else f"; the {repeats - 1} faint ones are other random draws"
+    others = "" if repeats == 1 else f"; the {repeats - 1} thin ones are other random draws"
     caption = (
-        f"Curve of {whose}: the share of labels that stay as ever more is disturbed at random. "
-        f"Across: {curves.across}. The strong line is the best repeat{others}. "
+        f"Curve of {whose}: the share of unchanged labels under a random perturbation that grows. "
+        f"Horizontal: {curves.across}. The thick line is the best repeat{others}. "
     )
     if curves.crossed:
         caption += (
-            f"The circle is where it falls below {curves.kept}. The band is the 95 % interval: "
-            "it says how far the circle may move with other examples, and the distance between "
-            "the lines how far with other draws."
+            f"The circle is where it falls below {curves.required}. The band is the 95 % "
+            "interval: how far the circle may move with other examples. The distance between the "
+            "lines is how far it may move with other draws."
         )
     else:
-        caption += f"It never falls below {curves.kept}."
-    drawing = Chart(curve_plot(curves, _bar(row), _curve_label(row, curves)))
-    return ReportFigure(caption, (drawing,), _repeats(curves), _points(curves), "points")
+        caption += f"It never falls below {curves.required}."
+    chart = Chart(curve_plot(curves, _bar(row), _curve_label(row, curves)))
+    return ReportFigure(caption, (chart,), _repeats(curves), _points(curves), "points")
 
 
 def _curve_label(row: SectionRow, curves: Curves) -> str:
-    where = f"at {percent(row['value'])}" if row["value"] is not None else "nowhere known"
+    where = f"at {percent(row['value'])}" if row["value"] is not None else "at an unknown level"
     whose = _name(row) if row["layer"] else "the whole network"
     return (
         f"Curve of {whose}: labels unchanged against {curves.across}. "
-        f"It falls below {curves.kept} " + (where if curves.crossed else "nowhere") + "."
+        f"It falls below {curves.required} " + (where if curves.crossed else "nowhere") + "."
     )
 
 
@@ -228,7 +229,7 @@ def _bars(section: Section) -> list[ReportFigure]:
     bars = [_bar(row) for row, _ in section.layers]
     values = [v for b in bars if b.value is not None for v in (b.value, *(b.interval or ()))]
     network = section.network
-    mark = network["value"] if section.ablates and network else None
+    reference = network["value"] if section.ablates and network else None
     scale = SHARE if section.ablates else Scale.over(values, shares=False)
     if scale is None:
         return []
@@ -237,7 +238,7 @@ def _bars(section: Section) -> list[ReportFigure]:
         f"Each layer{' alone' if section.ablates else ''}, "
         f"{'from input to output' if few else 'numbered from input to output'}: {section.metric}"
         + (", with lines for 95 % intervals" if any(bar.interval for bar in bars) else "")
-        + ("." if mark is None else "; the dashes stand for the whole network.")
+        + ("." if reference is None else "; the dashed line is the whole network.")
     )
     label = f"{section.metric} of {len(bars)} layers. {section.verdict[-1] if values else ''}"
     draw = bar_plot if few else column_plot
@@ -247,7 +248,9 @@ def _bars(section: Section) -> list[ReportFigure]:
     )
     columns = ("#", "layer", section.metric, "95 % interval")
     return [
-        ReportFigure(caption, (Chart(draw(bars, scale, label, mark)),), columns, cells, "values")
+        ReportFigure(
+            caption, (Chart(draw(bars, scale, label, reference)),), columns, cells, "values"
+        )
     ]
 
 
@@ -258,8 +261,8 @@ def _panels(drawn: Sequence[tuple[SectionRow, Curves]]) -> ReportFigure:
         half = MOST_PANELS // 2
         ranked = sorted(range(len(drawn)), key=lambda i: _rank(drawn[i][0]))
         chosen = [drawn[i] for i in sorted({*ranked[:half], *ranked[-half:]})]
-        which = f"the {half} layers that can spare least and the {half} that can spare most"
-    drawings = tuple(
+        which = f"the {half} layers of the lowest and the {half} of the highest value"
+    charts = tuple(
         Chart(
             curve_plot(curves, _bar(row), _curve_label(row, curves), small=True),
             row["layer"],
@@ -275,11 +278,11 @@ def _panels(drawn: Sequence[tuple[SectionRow, Curves]]) -> ReportFigure:
     )
     across = chosen[0][1].across
     caption = (
-        f"Curves of {which} alone. Across: {across}; upwards: "
+        f"Curves of {which} alone. Horizontal: {across}; vertical: "
         "labels unchanged; dashes, circle and band as for the network."
     )
     columns = ("layer", across, *(f"repeat {i + 1}" for i in range(most)))
-    return ReportFigure(caption, drawings, columns, cells, "panel-points")
+    return ReportFigure(caption, charts, columns, cells, "panel-points")
 
 
 def _rank(row: SectionRow) -> float:

@@ -1,4 +1,4 @@
-"""Numbers and names as people read them, the same in the terminal and on the page."""
+"""Numbers and names as text, the same in the terminal and on the page."""
 
 import math
 import unicodedata
@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PureWindowsPath
 from typing import Any
 
-_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def readable(value: Any) -> Any:
-    r"""Write out what cannot be seen in the texts of a document, keys included.
+    r"""Return a document whose texts, keys included, have escapes for invisible characters.
 
-    Names come out of model files, so they may hold what moves a terminal's cursor, turns the
-    direction of writing or is no text at all.  Such characters become their escapes.
+    Names come from model files, so they may contain characters that move a terminal's cursor,
+    reverse the direction of writing or are no text at all.
 
     Example:
         >>> readable({"layer": "conv\x1b[2J", "places": [3, "\u202e"]})
@@ -22,7 +22,7 @@ def readable(value: Any) -> Any:
     if isinstance(value, str):
         if value.isascii() and value.isprintable():
             return value
-        return "".join(_seen(character) for character in value)
+        return "".join(_visible(character) for character in value)
     if isinstance(value, Mapping):
         return {readable(key): readable(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -30,14 +30,14 @@ def readable(value: Any) -> Any:
     return value
 
 
-def _seen(character: str) -> str:
-    if unicodedata.category(character) not in _UNSEEN:
+def _visible(character: str) -> str:
+    if unicodedata.category(character) not in _INVISIBLE:
         return character
     return character.encode("unicode_escape").decode("ascii")
 
 
 def file_name(path: str) -> str:
-    r"""Return the last part of a path of any system, readable.
+    r"""Return the last part of a path of any system, without invisible characters.
 
     Example:
         >>> file_name("nets/a.onnx"), file_name("C:\\nets\\b.onnx")
@@ -47,7 +47,7 @@ def file_name(path: str) -> str:
 
 
 def short(name: str, most: int) -> str:
-    """Cut a long name at its beginning: the end of a layer's name says most.
+    """Return a long name without its beginning: the end of a layer's name is the most specific.
 
     Example:
         >>> short("encoder.layer.11.output.dense", 14)
@@ -55,12 +55,12 @@ def short(name: str, most: int) -> str:
     """
     if len(name) <= most:
         return name
-    kept = name[len(name) - most + 1 :]
-    return "…" + kept.lstrip("./_:")
+    end = name[len(name) - most + 1 :]
+    return "…" + end.lstrip("./_:")
 
 
 def magnitude(number: int | None) -> str:
-    """Return a count with three digits and its magnitude.
+    """Return a count with three digits and the prefix of its magnitude.
 
     Example:
         >>> magnitude(421642), magnitude(950), magnitude(None)
@@ -75,9 +75,10 @@ def magnitude(number: int | None) -> str:
 
 
 def percent(share: float) -> str:
-    r"""Return a share with one decimal; what is not all is never rounded to all, nor some to none.
+    r"""Return a share in per cent, with one decimal.
 
-    The space does not break, so that text can be wrapped.
+    A share below 1 is never rounded to 100 %, nor one above 0 to 0 %.  The space is one that does
+    not break, so that text can be wrapped.
 
     Example:
         >>> percent(0.6649), percent(1), percent(0.99999), percent(0.0001)
@@ -90,7 +91,7 @@ def percent(share: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a value that may be anything.
+    """Return a value of any size with four digits.
 
     Example:
         >>> number(3.32193), number(0.0), number(1.5e-7), number(123456.7), number(None)
@@ -104,7 +105,7 @@ def number(value: float | None) -> str:
 
 
 def ends(interval: Sequence[float | None] | None) -> tuple[float, float] | None:
-    """Return the ends of an interval, or None unless both are there."""
+    """Return the ends of an interval, None unless both are finite numbers."""
     if interval is None or len(interval) != 2:
         return None
     low, high = interval
@@ -124,7 +125,7 @@ def span(interval: tuple[float, float], show: Callable[[float], str]) -> str:
 
 
 def sizes(shape: Sequence[int | str | None]) -> str:
-    """Return a shape, sizes that are not known as question marks.
+    """Return a shape, with question marks for unknown sizes.
 
     Example:
         >>> sizes(["n", 3, None])

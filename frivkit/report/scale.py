@@ -1,4 +1,4 @@
-"""Axes for values that may be anything."""
+"""Axes for values of any size."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from frivkit.report.format import number, percent
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """An axis from ``low`` to ``high``, 0 on it.
+    """An axis from ``low`` to ``high`` that contains 0.
 
     Attributes:
-        low: The value at the beginning.
-        high: The value at the end.
-        step: From tick to tick.
+        low: The value at the beginning, at most 0.
+        high: The value at the end, at least 0.
+        step: The distance between ticks.
         shares: Whether values are shares, shown in per cent.
     """
 
@@ -26,10 +26,10 @@ class Scale:
 
     @classmethod
     def over(cls, values: Iterable[float], *, shares: bool) -> Self | None:
-        """Return an axis that holds all values; from 0 to 1 for shares and what looks like them.
+        """Return an axis that contains all values: from 0 to 1 if they are or look like shares.
 
         Returns:
-            None where there are no values, or where they are too large for an axis.
+            None if there are no values, or if they are too large for an axis.
 
         Example:
             >>> Scale.over([3.2, -0.5], shares=False)
@@ -46,11 +46,11 @@ class Scale:
         return cls(first * step, last * step, step, shares)
 
     def share(self, value: float) -> float:
-        """Return the place of a value on the axis, 0 at its beginning and 1 at its end."""
+        """Return the position of a value on the axis, 0 at its beginning and 1 at its end."""
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
-        """Return the values to mark, both ends among them.
+        """Return the values of the ticks, both ends included.
 
         Example:
             >>> Scale(0.0, 1.0, 0.25).ticks()

@@ -1,27 +1,27 @@
-"""SVG that fits any width: places are shares of the drawing's box, text keeps its size.
+"""SVG that fits any width: positions are shares of a box, and text has a fixed size.
 
-The box is the area of the plot; the page's style leaves room around it for ticks and gives the
-colours by class.  Text goes through ElementTree, which escapes it.
+The box is the area of the plot; the page's style leaves room around it for ticks and sets the
+colours by class.  ElementTree escapes all text.
 """
 
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 Point = tuple[float, float]
-"""A place in the box: 0 is its left or upper edge, 1 its right or lower one."""
+"""A position in the box: 0 is its left or upper edge, 1 its right or lower one."""
 
 
-def drawing(css: str, label: str) -> Element:
-    """Begin a drawing of these classes; ``label`` is for those who do not see it."""
+def new_drawing(css: str, label: str) -> Element:
+    """Return an empty drawing of these classes; ``label`` is read by screen readers."""
     return Element("svg", {"class": f"plot {css}", "role": "img", "aria-label": label})
 
 
-def written(svg: Element) -> str:
-    """Return a drawing as text to be put into a page."""
+def to_text(svg: Element) -> str:
+    """Return a drawing as text for a page."""
     return tostring(svg, encoding="unicode")
 
 
 def at(share: float) -> str:
-    """Return a share of the box as SVG has it.
+    """Return a share of the box as a length in SVG.
 
     Example:
         >>> at(0.664885)
@@ -31,7 +31,7 @@ def at(share: float) -> str:
 
 
 def add(parent: Element, tag: str, css: str = "", title: str = "", **attributes: str) -> Element:
-    """Add an element; its title is shown where the pointer rests on it."""
+    """Add an element; its title is shown when the pointer rests on it."""
     element = SubElement(parent, tag, attributes)
     if css:
         element.set("class", css)
@@ -52,22 +52,22 @@ def box(svg: Element, css: str, corner: Point, size: Point, title: str = "") -> 
     add(svg, "rect", css, title, x=at(x), y=at(y), width=at(width), height=at(height))
 
 
-def dot(svg: Element, css: str, place: Point, radius: float, title: str) -> None:
-    """Add a circle of so many pixels."""
-    add(svg, "circle", css, title, cx=at(place[0]), cy=at(place[1]), r=f"{radius:g}")
+def dot(svg: Element, css: str, centre: Point, radius: float, title: str) -> None:
+    """Add a circle of a radius in pixels."""
+    add(svg, "circle", css, title, cx=at(centre[0]), cy=at(centre[1]), r=f"{radius:g}")
 
 
 def text(
     svg: Element,
     words: str,
-    place: Point,
+    position: Point,
     shift: Point = (0, 0),
     *,
     anchor: str = "middle",
     css: str = "tick",
 ) -> None:
-    """Add text, shifted by so many pixels to the right and down."""
-    element = add(svg, "text", css, x=at(place[0]), y=at(place[1]))
+    """Add text, shifted to the right and down by pixels."""
+    element = add(svg, "text", css, x=at(position[0]), y=at(position[1]))
     element.set("dx", f"{shift[0]:g}")
     element.set("dy", f"{shift[1]:g}")
     element.set("text-anchor", anchor)
@@ -77,8 +77,8 @@ def text(
 def curve(svg: Element, lines: list[tuple[str, list[Point]]]) -> None:
     """Add lines through points, each with its class, the last one on top.
 
-    Points cannot be percentages, so they lie in a drawing of their own that is stretched; the
-    style keeps its lines from being stretched too.
+    SVG allows no percentages in the points of a line, so the lines are in a nested drawing that is
+    stretched; the style keeps the width of its lines.
     """
     plane = add(svg, "svg", viewBox="0 0 1 1", preserveAspectRatio="none")
     plane.set("width", "100%")

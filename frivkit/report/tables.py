@@ -1,4 +1,4 @@
-"""The tables and facts of a report, as text."""
+"""The tables and lists of facts of a report, as text."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class Table:
     Attributes:
         columns: Its head.
         rows: Its cells.
-        css: Its class, by which the style knows which columns hold numbers.
+        css: Its class, by which the style aligns columns of numbers.
     """
 
     columns: tuple[str, ...]
@@ -29,12 +29,12 @@ class Table:
 
     @property
     def long(self) -> bool:
-        """Whether it is better folded away."""
+        """Whether it should be collapsed."""
         return len(self.rows) > 40
 
 
 def measurement_table(sections: Sequence[Section]) -> Table:
-    """Return every measurement, with what is particular to it."""
+    """Return the table of all measurements, with the details that differ between them."""
     rows = [
         (
             short(section.metric, NAME),
@@ -62,7 +62,7 @@ def _units(row: Mapping[str, Any]) -> str:
 
 
 def site_table(sites: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the layers whose units can be measured, in the order of the network."""
+    """Return the table of the layers with units, in the order of the network."""
     rows = [
         (
             str(i),
@@ -80,7 +80,7 @@ def site_table(sites: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def skipped_table(skipped: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the nodes with weights that are not analysed, and why."""
+    """Return the table of the nodes with weights that are not analysed, with the reasons."""
     rows = [
         (short(skip["node"], NAME), short(skip["op"], NAME), skip["reason"]) for skip in skipped
     ]
@@ -88,40 +88,41 @@ def skipped_table(skipped: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def model_facts(document: Mapping[str, Any]) -> Facts:
-    """Return what is to be known of the model."""
+    """Return the facts on the model."""
     model, sites = document["model"], document["sites"]
     facts = [("format", model["format"]), ("parameters", grouped(model["parameters"]))]
     if "trainable_parameters" in model:
-        facts.append(("of them trainable", grouped(model["trainable_parameters"])))
-    studied = document["provenance"].get("layers", sites)
+        # More than the file holds if a batch norm was merged into its convolution.
+        facts.append(("parameters in training", grouped(model["trainable_parameters"])))
+    selected = document["provenance"].get("layers", sites)
     layers = grouped(len(sites))
-    if len(studied) < len(sites):
-        layers = f"{layers}, {grouped(len(studied))} of them under study"
+    if len(selected) < len(sites):
+        layers = f"{layers}, {grouped(len(selected))} of them analysed"
     return [
         *facts,
-        ("multiply-accumulates an example", grouped(model["macs"])),
+        ("multiply-accumulates for one example", grouped(model["macs"])),
         ("layers with units", layers),
         ("nodes not analysed", grouped(len(document["skipped"]))),
     ]
 
 
 def data_facts(data: Mapping[str, Any]) -> Facts:
-    """Return what is to be known of the examples."""
+    """Return the facts on the examples."""
     accuracy = data["accuracy"]
     return [
         ("source", data["spec"]),
         ("examples", grouped(data["examples"])),
         ("accuracy of the network", "unknown" if accuracy is None else percent(accuracy)),
-        ("answers in the largest class", percent(data["labels_in_largest_class"])),
+        ("labels in the largest class", percent(data["labels_in_largest_class"])),
     ]
 
 
 def provenance_facts(document: Mapping[str, Any]) -> Facts:
-    """Return where the results come from."""
+    """Return the facts on the origin of the results."""
     origin, model = document["provenance"], document["model"]
     reused = ", ".join(f"{count} {what}" for what, count in origin.get("reused", {}).items())
     return [
-        ("command", shlex.join(origin["command"])),
+        ("command", shlex.join(origin["command"]) if origin["command"] else "called from Python"),
         ("started", origin["started"]),
         ("seconds", plain(origin["seconds"]) + (f" (from the cache: {reused})" if reused else "")),
         ("seed", plain(origin["seed"])),
@@ -141,10 +142,10 @@ class Units:
 
     Attributes:
         layer: The layer.
-        selector: How it was read as units.
-        count: How many units it has.
-        metrics: The names over the columns, each with those of its columns.
-        rows: Its cells, of the first units.
+        selector: The unit selector.
+        count: The number of its units.
+        metrics: The names of the metrics, each with the names of its columns.
+        rows: The cells of the first units.
     """
 
     layer: str
@@ -155,7 +156,7 @@ class Units:
 
 
 def units_of(table: UnitTable, most: int) -> Units:
-    """Return the table of a layer's units, in their order, ``most`` of them at most."""
+    """Return the table of the first ``most`` units of a layer."""
     columns = list(table.columns)
     metrics = {
         metric: tuple(
@@ -181,14 +182,16 @@ def _cell(value: Any) -> str:
     return number(value) if isinstance(value, float) else short(plain(value), NAME)
 
 
-def grouped(whole: int | None) -> str:
-    """Return a whole number with its digits in groups of three, as they are in SI.
+def grouped(integer: int | None) -> str:
+    """Return an integer with its digits in groups of three, as in SI.
 
     Example:
         >>> grouped(421642).split(), grouped(950), grouped(None)
         (['421', '642'], '950', 'unknown')
     """
-    return "unknown" if whole is None else f"{whole:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return (
+        "unknown" if integer is None else f"{integer:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    )
 
 
 def plain(value: Any) -> str:

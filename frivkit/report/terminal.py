@@ -1,4 +1,4 @@
-"""Documents as text for a terminal: tables, and an ablation curve, 80 columns wide."""
+"""Documents as text for a terminal of 80 columns: tables, and an ablation curve."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -21,15 +21,15 @@ from frivkit.report.format import (
 WIDTH = 80
 CURVE_HEIGHT, CURVE_WIDTH = 11, 61
 LEAST = 12
-"""Characters that are left of a name however little room there is."""
+"""Characters of a name that are always shown."""
 LAYERS, COUPLINGS, REASONS = 16, 8, 3
-"""Lines for layers and for couplings, and reasons, that are shown unless all are asked for."""
+"""Lines of layers and of couplings, and reasons, that are shown unless all are requested."""
 NODES = 8
-"""Nodes listed for each reason why some are not analysed."""
+"""Nodes that are listed for each reason why some are not analysed."""
 
 
 def analysis_text(document: Mapping[str, Any]) -> str:
-    """Return an analysis as text: the model, the data, and of each metric a table and a verdict.
+    """Return an analysis as text: the model, the data, and a table and a verdict for each metric.
 
     Args:
         document: ``frivkit.analysis/1``, see ``docs/json.md``.
@@ -56,12 +56,12 @@ def analysis_text(document: Mapping[str, Any]) -> str:
 
 
 def inspection_text(document: Mapping[str, Any], *, everything: bool = False) -> str:
-    """Return an inspection as text: layers, couplings, what is left out, and what to do about it.
+    """Return an inspection as text: layers, couplings, nodes that are not analysed, and advice.
 
     Args:
         document: ``frivkit.inspection/1``, see ``docs/json.md``.
-        everything: List all layers, couplings and nodes, however many they are; else no more than
-            fit on a screen together with what is said of all of them, which comes last.
+        everything: List all layers, couplings and nodes; else no more than fit on a screen together
+            with the summary, which comes last.
     """
     name, document = file_name(document["model"]["path"]), readable(document)
     model, sites = document["model"], document["sites"]
@@ -73,7 +73,7 @@ def inspection_text(document: Mapping[str, Any], *, everything: bool = False) ->
         *wrapped(f"output {', '.join(model['outputs'])}"),
         "",
     ]
-    layer_of = {writer: site["layer"] for site in sites for writer in site["writers"]}
+    layer_of = {producer: site["layer"] for site in sites for producer in site["writers"]}
     head = ["layer", "op", "units", "places", "weights", "MACs", "read by", "coupling"]
     rows = [
         [
@@ -83,7 +83,7 @@ def inspection_text(document: Mapping[str, Any], *, everything: bool = False) ->
             sizes(site["spatial"]),
             magnitude(site["parameters"]),
             magnitude(site["macs"]),
-            _listed([layer_of.get(reader, reader) for reader in site["readers"]])
+            _listed([layer_of.get(consumer, consumer) for consumer in site["readers"]])
             or ("?" if site["not_followed"] else ""),
             (site["coupling"] or "").removeprefix("coupling "),
         ]
@@ -97,48 +97,48 @@ def inspection_text(document: Mapping[str, Any], *, everything: bool = False) ->
     couplings = _couplings(document)
     lines += couplings if everything else _shortened(couplings, COUPLINGS)
     lines += _skipped(document["skipped"])
-    lines += _in_short(document)
+    lines += _summary(document)
     return joined(lines)
 
 
 def _shortened(lines: list[str], most: int) -> list[str]:
-    """Leave lines out in the middle where there are more than fit."""
+    """Return the lines without those in the middle if there are more than fit."""
     if len(lines) <= most + 2:
         return lines
-    kept = most // 2
-    left = len(lines) - 2 * kept
-    return [*lines[:kept], f"  … {left} more lines (see -v or --json)", *lines[-kept:]]
+    half = most // 2
+    more = len(lines) - 2 * half
+    return [*lines[:half], f"  … {more} more lines (see -v or --json)", *lines[-half:]]
 
 
-def _in_short(document: Mapping[str, Any]) -> list[str]:
-    """Return in a few lines what will be analysed, what can leave, and what to do."""
+def _summary(document: Mapping[str, Any]) -> list[str]:
+    """Return a few lines on the layers to analyse, the removable units, and the advice."""
     sites, skipped = document["sites"], document["skipped"]
     if not sites:
-        return ["", *_to_do(document)] if document["advice"] else []
-    held = [site["held"] for site in sites if site["held"]]
+        return ["", *_advice(document)] if document["advice"] else []
+    locked = [site["held"] for site in sites if site["held"]]
     units = sum(site["units"] for site in sites)
     lines = [
         "",
         *wrapped(
             f"in short: {len(sites)} {'layer' if len(sites) == 1 else 'layers'} with {units:,} "
             f"units will be analysed, {len(skipped)} {'node' if len(skipped) == 1 else 'nodes'} "
-            f"with weights will not; units of {len(sites) - len(held)} can leave in a thinner model"
-            + ("" if not held else f", those of {len(held)} cannot:"),
+            f"with weights will not; units of {len(sites) - len(locked)} can be removed by compress"
+            + ("" if not locked else f", those of {len(locked)} cannot:"),
             "  ",
         ),
     ]
     reasons: dict[str, int] = {}
-    for reason in held:
-        told = reason.partition(": ")[2] or reason
-        reasons[told] = reasons.get(told, 0) + 1
-    for told, count in sorted(reasons.items(), key=lambda each: -each[1])[:REASONS]:
-        lines += wrapped(f"  {count:>3} {told}", "      ")
+    for text in locked:
+        reason = text.partition(": ")[2] or text
+        reasons[reason] = reasons.get(reason, 0) + 1
+    for reason, count in sorted(reasons.items(), key=lambda each: -each[1])[:REASONS]:
+        lines += wrapped(f"  {count:>3} {reason}", "      ")
     if len(reasons) > REASONS:
         lines.append(f"     {_more(len(reasons) - REASONS).strip()}")
-    return [*lines, *_to_do(document)]
+    return [*lines, *_advice(document)]
 
 
-def _to_do(document: Mapping[str, Any]) -> list[str]:
+def _advice(document: Mapping[str, Any]) -> list[str]:
     return [line for each in document["advice"] for line in wrapped(f"- {each}", "  ")]
 
 
@@ -182,7 +182,7 @@ def _bar(value: float | None, width: int) -> str:
 
 
 def _curve(row: Mapping[str, Any], curves: Curves) -> list[str]:
-    """Draw the chosen curve: the share of labels unchanged against the share of units ablated."""
+    """Return a drawing of the chosen curve: labels unchanged against the level."""
     points = curves.points(curves.chosen)
     grid = [[" "] * CURVE_WIDTH for _ in range(CURVE_HEIGHT)]
     limit = round(curves.tolerance * (CURVE_HEIGHT - 1))
@@ -190,13 +190,18 @@ def _curve(row: Mapping[str, Any], curves: Curves) -> list[str]:
     for column in range(CURVE_WIDTH):
         y = _interpolated(points, column / (CURVE_WIDTH - 1))
         grid[round((1 - y) * (CURVE_HEIGHT - 1))][column] = "•"
-    heights = {0: "100 %", CURVE_HEIGHT // 2: "50 %", CURVE_HEIGHT - 1: "0 %", limit: curves.kept}
+    heights = {
+        0: "100 %",
+        CURVE_HEIGHT // 2: "50 %",
+        CURVE_HEIGHT - 1: "0 %",
+        limit: curves.required,
+    }
     axis, below = ["─"] * CURVE_WIDTH, list("0 %".ljust(CURVE_WIDTH - 5) + "100 %")
     if curves.crossed and row["value"] is not None and _is_share(row["value"]):
-        at, said = round(row["value"] * (CURVE_WIDTH - 1)), percent(row["value"])
+        at, label = round(row["value"] * (CURVE_WIDTH - 1)), percent(row["value"])
         axis[at] = "┴"
-        first = min(max(at - len(said) // 2, 5), CURVE_WIDTH - len(said) - 7)
-        below[first : first + len(said)] = said
+        first = min(max(at - len(label) // 2, 5), CURVE_WIDTH - len(label) - 7)
+        below[first : first + len(label)] = label
     return [
         "labels unchanged, "
         + (short(row["layer"], WIDTH // 2) if row["layer"] else "whole network"),
@@ -217,7 +222,7 @@ def _interpolated(points: Sequence[tuple[float, float]], x: float) -> float:
 def _couplings(document: Mapping[str, Any]) -> list[str]:
     if not document["couplings"]:
         return []
-    lines = ["", "couplings: layers whose units meet, so that what one loses touches the others"]
+    lines = ["", "couplings: layers whose units meet, so that they are removed together"]
     layers = {site["name"]: site["layer"] for site in document["sites"]}
     for coupling in document["couplings"]:
         kinds = ", ".join(
@@ -251,7 +256,13 @@ def _more(count: int) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]], right: set[int], names: set[int]) -> list[str]:
-    """Align cells, without columns that are empty; names are cut until the rows fit."""
+    """Return rows with aligned cells, without empty columns.
+
+    Args:
+        rows: The cells, the head first.
+        right: The numbers of right-aligned columns.
+        names: The numbers of columns of names, which are shortened until the rows fit.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     widths = [w if any(row[i] for row in rows[1:]) else 0 for i, w in enumerate(widths)]
     while sum(widths) + 2 * (sum(w > 0 for w in widths) - 1) > WIDTH:
@@ -276,12 +287,12 @@ def columns(rows: Sequence[Sequence[str]], right: set[int], names: set[int]) -> 
 
 
 def joined(lines: Sequence[str]) -> str:
-    """Join lines; spaces that must not break have done their work and become plain ones."""
+    """Return lines as text, with plain spaces in place of those that kept lines from breaking."""
     return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def wrapped(text: str, indent: str = "       ") -> list[str]:
-    """Return text as lines of at most 80 characters, those behind the first indented."""
+    """Return text as lines of at most 80 characters, all but the first indented."""
     return wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False) or [text]
 
 

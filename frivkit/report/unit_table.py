@@ -1,4 +1,4 @@
-"""Values of single units, joined over metrics: a table for each layer, and all of them as CSV."""
+"""Values of single units, joined over metrics: a table for each layer, and a CSV of all tables."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any
 
 VALUE = "value"
-"""The column that goes by its metric's name alone."""
+"""The column that is named after its metric alone."""
 
 Column = tuple[str, str]
 """A metric and one of its columns."""
@@ -15,12 +15,12 @@ Column = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class UnitTable:
-    """What is known of each unit of a layer.
+    """The values of each unit of a layer.
 
     Attributes:
         layer: The layer.
-        selector: How its tensor was read as units, None where a metric does not say.
-        columns: One value a unit, None where it is undefined, by metric and column.
+        selector: The unit selector, None if the metric names none.
+        columns: A value for each unit, None if it is undefined, by metric and column.
     """
 
     layer: str
@@ -29,47 +29,47 @@ class UnitTable:
 
     @property
     def units(self) -> int:
-        """How many units there are."""
+        """The number of units."""
         return max(len(values) for values in self.columns.values())
 
     def row(self, unit: int, columns: Sequence[Column]) -> list[Any]:
-        """Return the values of a unit in some columns, None where there is none."""
-        found = (self.columns.get(column, ()) for column in columns)
-        return [values[unit] if unit < len(values) else None for values in found]
+        """Return the values of a unit in some columns, None if a column has none."""
+        by_column = (self.columns.get(column, ()) for column in columns)
+        return [values[unit] if unit < len(values) else None for values in by_column]
 
 
 def unit_tables(document: Mapping[str, Any]) -> list[UnitTable]:
-    """Join what the metrics of an analysis tell of single units.
+    """Return the values of single units that the metrics of an analysis give, joined by layer.
 
     Args:
         document: ``frivkit.analysis/1``, see ``docs/json.md``.
 
     Returns:
-        A table for each layer in the order of the network, and for each unit selector that metrics
-        read it with; none for a layer of which no metric tells anything.
+        A table for each layer in the order of the network and each unit selector; none for a layer
+        of which no metric gives values of single units.
 
     Example:
         >>> row = {"metric": "m", "layer": "a", "units": "map"}
-        >>> found = [row | {"detail": {"per_unit": {"value": [0.5, None]}}}, row | {"detail": {}}]
-        >>> unit_tables({"sites": [{"layer": "a"}], "measurements": found})[0].columns
+        >>> rows = [row | {"detail": {"per_unit": {"value": [0.5, None]}}}, row | {"detail": {}}]
+        >>> unit_tables({"sites": [{"layer": "a"}], "measurements": rows})[0].columns
         {('m', 'value'): [0.5, None]}
     """
     order = {site["layer"]: i for i, site in enumerate(document["sites"])}
-    found: dict[tuple[str, str | None], dict[Column, Sequence[Any]]] = {}
+    joined: dict[tuple[str, str | None], dict[Column, Sequence[Any]]] = {}
     for row in document["measurements"]:
         columns = _columns(row["detail"])
         if row["layer"] is not None and columns:
-            table = found.setdefault((row["layer"], row["units"]), {})
+            table = joined.setdefault((row["layer"], row["units"]), {})
             table |= {(row["metric"], name): values for name, values in columns.items()}
-    tables = [UnitTable(*key, columns) for key, columns in found.items()]
+    tables = [UnitTable(*key, columns) for key, columns in joined.items()]
     return sorted(tables, key=lambda table: order.get(table.layer, len(order)))
 
 
 def unit_csv(tables: Sequence[UnitTable]) -> str:
     r"""Return tables as one CSV file: a row for each unit of each layer and selector.
 
-    Numbers are written with all digits, what is undefined as nothing.  Names are those of the
-    model file, unchanged.
+    Numbers have all digits, undefined values are empty.  Names are those of the model file,
+    unchanged.
 
     Example:
         >>> unit_csv([UnitTable("a", "map", {("m", "value"): [0.5, None], ("m", "n"): [3, 4]})])
@@ -91,7 +91,7 @@ def unit_csv(tables: Sequence[UnitTable]) -> str:
 
 
 def _columns(detail: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
-    """Return the values of single units in a detail, those that any table can show."""
+    """Return the columns of single units in a detail that are lists of scalars."""
     columns = detail.get("per_unit")
     if not isinstance(columns, Mapping):
         return {}

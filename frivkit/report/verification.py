@@ -7,6 +7,7 @@ from typing import Any
 
 from frivkit.cache import format_size
 from frivkit.graph.cost import macs
+from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, magnitude, number, percent, readable, short, span
@@ -14,20 +15,19 @@ from frivkit.verification.verification import ModelFacts, Verification, is_noise
 
 WIDTH = 80
 NAME = 26
-"""Characters of a file's name at the head of its column."""
+"""Characters of a file's name in the head of its column."""
 
 
-def verification_document(found: Verification, clock: Clock, seed: int) -> dict[str, Any]:
+def verification_document(verification: Verification, clock: Clock, seed: int) -> dict[str, Any]:
     """Return the document ``frivkit.verification/1``, see ``docs/json.md``."""
-    comparison = found.comparison
+    comparison = verification.comparison
     agreement, accuracy = comparison.agreement, comparison.accuracy
-    loaded = ((plugin.name, plugin.version) for plugin in installed().plugins if not plugin.error)
     return {
         "schema": "frivkit.verification/1",
-        "original": side_facts(found.original),
-        "thin": side_facts(found.compressed),
-        "layers": _layers(found),
-        "skipped": _skipped(found),
+        "original": model_facts(verification.original),
+        "thin": model_facts(verification.compressed),
+        "layers": _layers(verification),
+        "skipped": _skipped(verification),
         "agreement": {
             "labels": agreement.share,
             "interval": list(agreement.interval),
@@ -36,8 +36,8 @@ def verification_document(found: Verification, clock: Clock, seed: int) -> dict[
             "same": agreement.same,
             "undefined": comparison.undefined,
             "labels_in_largest_class": comparison.largest_class,
-            "data": found.data.description,
-            "data_sha256": found.data.digest,
+            "data": verification.data.description,
+            "data_sha256": verification.data.digest,
         },
         "accuracy": accuracy and {"before": accuracy[0], "after": accuracy[1]},
         "outputs": {
@@ -45,18 +45,18 @@ def verification_document(found: Verification, clock: Clock, seed: int) -> dict[
             "relative_l2": _finite(comparison.relative_l2),
         },
         "latency": {
-            "device": found.device.name,
-            "threads": found.device.threads,
-            "ratio": _ratios(found),
-            "unmeasured": {str(size): reason for size, reason in found.unmeasured.items()},
+            "device": verification.device.name,
+            "threads": verification.device.threads,
+            "ratio": _ratios(verification),
+            "unmeasured": {str(size): reason for size, reason in verification.unmeasured.items()},
         },
-        "warnings": list(found.warnings),
-        "provenance": provenance(clock, seed, loaded),
+        "warnings": list(verification.warnings),
+        "provenance": provenance(clock, seed, installed().versions()),
     }
 
 
-def side_facts(facts: ModelFacts) -> dict[str, Any]:
-    """Return what a document says of one of two models."""
+def model_facts(facts: ModelFacts) -> dict[str, Any]:
+    """Return the part of a document on one of two models."""
     latency = {str(size): each for size, each in facts.latency.items()}
     return {
         "path": str(facts.model.path),
@@ -64,7 +64,7 @@ def side_facts(facts: ModelFacts) -> dict[str, Any]:
         "format": facts.model.format,
         "output": facts.output,
         "parameters": facts.model.parameters,
-        "macs": macs(facts.model.graph),
+        "macs": macs(facts.model.graph, operators_of(facts.model)),
         "bytes": facts.bytes,
         "latency_ms": {size: each and each.median for size, each in latency.items()},
         "latency_quartiles_ms": {
@@ -74,16 +74,15 @@ def side_facts(facts: ModelFacts) -> dict[str, Any]:
     }
 
 
-def _ratios(found: Verification) -> dict[str, list[float] | None]:
-    """Return the quartiles of thin over original by batch size, the median in the middle."""
-    pairs = (
-        (size, one, found.compressed.latency[size]) for size, one in found.original.latency.items()
-    )
+def _ratios(verification: Verification) -> dict[str, list[float] | None]:
+    """Return the quartiles, the median among them, of the latency ratio by batch size."""
+    after = verification.compressed.latency
+    pairs = ((size, one, after[size]) for size, one in verification.original.latency.items())
     return {str(size): list(b.against(a)) if a and b else None for size, a, b in pairs}
 
 
-def _layers(found: Verification) -> list[dict[str, Any]]:
-    after = {site.layer: site.width for site in found.compressed.site_map.sites}
+def _layers(verification: Verification) -> list[dict[str, Any]]:
+    after = {site.layer: site.width for site in verification.compressed.site_map.sites}
     return [
         {
             "layer": site.layer,
@@ -91,17 +90,17 @@ def _layers(found: Verification) -> list[dict[str, Any]]:
             "units_after": after[site.layer],
             "predicted_error": None,
         }
-        for site in found.original.site_map.sites
+        for site in verification.original.site_map.sites
         if site.layer in after
     ]
 
 
-def _skipped(found: Verification) -> list[dict[str, str]]:
-    there = {site.layer for site in found.compressed.site_map.sites}
+def _skipped(verification: Verification) -> list[dict[str, str]]:
+    layers = {site.layer for site in verification.compressed.site_map.sites}
     return [
         {"node": site.layer, "op": site.op, "reason": "the thin model has no layer of that name"}
-        for site in found.original.site_map.sites
-        if site.layer not in there
+        for site in verification.original.site_map.sites
+        if site.layer not in layers
     ]
 
 
@@ -110,28 +109,28 @@ def _finite(value: float | None) -> float | None:
 
 
 def verification_text(document: Mapping[str, Any]) -> str:
-    """Return a verification as text: what is saved as a table, what is kept in words.
+    """Return a verification as text: a table of costs, and the label agreement in words.
 
     Args:
         document: ``frivkit.verification/1``, see ``docs/json.md``.
     """
-    names = [short(file_name(document[side]["path"]), NAME) for side in ("original", "thin")]
+    names = [short(file_name(document[key]["path"]), NAME) for key in ("original", "thin")]
     document = readable(document)
-    rows = [("", "original", "thin", "thin / original"), ("", *names, ""), *savings(document)]
+    rows = [("", "original", "compressed", "ratio"), ("", *names, ""), *savings(document)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = [
-        f"{head:<{widths[0]}}  {one:>{widths[1]}}  {other:>{widths[2]}}  {ratio}".rstrip()
-        for head, one, other, ratio in rows
+        f"{head:<{widths[0]}}  {before:>{widths[1]}}  {after:>{widths[2]}}  {ratio}".rstrip()
+        for head, before, after, ratio in rows
     ]
-    said = wrap(sentences(document), WIDTH, break_on_hyphens=False)
-    return "\n".join([*table, "", *said]).replace("\N{NO-BREAK SPACE}", " ")
+    text = wrap(sentences(document), WIDTH, break_on_hyphens=False)
+    return "\n".join([*table, "", *text]).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def savings(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return what the models cost: rows of a name, the original, the thin one and their ratio.
+    """Return the costs of both models: rows of a name, the original, the compressed one, the ratio.
 
     Args:
-        document: A verification or a compression with a proof, its texts readable.
+        document: A verification, or a compression with one, its texts readable.
     """
     before, after = document["original"], document["thin"]
     rows: list[tuple[str, ...]] = []
@@ -143,7 +142,7 @@ def savings(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
         rows.append((title, show(before[key]), show(after[key]), _ratio(before[key], after[key])))
     for size, ratio in document["latency"]["ratio"].items():
         if ratio is not None:
-            ms = (number(side["latency_ms"][size]) for side in (before, after))
+            ms = (number(model["latency_ms"][size]) for model in (before, after))
             low, middle, high = (f"{each:.3f}" for each in ratio)
             rows.append((f"ms, batch {size}", *ms, f"{middle} ({low} to {high})"))
     accuracy = document["accuracy"]
@@ -157,7 +156,7 @@ def _ratio(before: float | None, after: float | None) -> str:
 
 
 def sentences(document: Mapping[str, Any]) -> str:
-    """Return how often both models agree, and how far their outputs lie apart.
+    """Return the label agreement and the difference of outputs, in words.
 
     Args:
         document: As for ``savings``.
@@ -166,18 +165,18 @@ def sentences(document: Mapping[str, Any]) -> str:
     examples, positions = agreement["examples"], agreement["positions"]
     noise = " (noise, no real inputs)" if is_noise(agreement["data"]) else ""
     labels = "labels" if positions == 1 else f"labels ({positions:,} an example)"
-    said = [
+    text = [
         f"{agreement['same']:,} of {examples * positions:,} {labels} are the same, "
         f"{percent(agreement['labels'])} (95 % interval {span(agreement['interval'], percent)}), "
         f"on {examples:,} examples of {agreement['data']}{noise}."
     ]
     if outputs["max_abs"] == 0:
-        said.append("Outputs are equal.")
+        text.append("Outputs are equal.")
     elif outputs["max_abs"] is not None:
-        said.append(
+        text.append(
             f"Outputs differ by {number(outputs['max_abs'])} at most, all together by "
             f"{number(outputs['relative_l2'])} of their size."
         )
     for size, reason in document["latency"]["unmeasured"].items():
-        said.append(f"Latency was not measured at batch {size}: {reason}.")
-    return " ".join(said)
+        text.append(f"Latency was not measured at batch {size}: {reason}.")
+    return " ".join(text)

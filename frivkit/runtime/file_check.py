@@ -10,7 +10,7 @@ import numpy as np
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
-from frivkit.runtime.session import QUANTISED, Device, Session
+from frivkit.runtime.session import QUANTIZED, Device, Session
 
 EXAMPLES = 16
 """Examples on which the file is tried."""
@@ -36,7 +36,7 @@ def compare_with_file(
         What differs, by how much and what to do, in one line; None if nothing does, or if the file
         cannot be run as it is.
     """
-    quantised = any(node.op_type in QUANTISED for node in model.graph)
+    quantised = any(node.op_type in QUANTIZED for node in model.graph)
     if not quantised or model.format != "onnx" or not model.path.is_file():
         return None
     inputs = data.read(0, min(model.batch or EXAMPLES, data.examples)).inputs

@@ -1,15 +1,23 @@
-"""How many examples fit into a memory bound."""
+"""How many examples, and the sums of how many layers, fit into a memory bound."""
 
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil, prod
+from typing import TypeVar
 
 import onnx_ir as ir
 
-from frivkit.graph.model import reads
+from frivkit.errors import ModelError
+from frivkit.graph.model import consumed_values
 from frivkit.graph.shapes import example_sizes
+from frivkit.graph.sites.site_map import Site
+from frivkit.units.selector import UnitSelector
 
 LARGEST_BATCH = 256
 IN_CACHE = 8 << 20
 """Bytes of live activations beyond which a larger batch was slower (measured, CPU caches)."""
+WORKING = 4
+"""Matrices as large as a Gram that merging parts and taking eigenvalues need at once."""
+T = TypeVar("T")
 
 
 def live_bytes(graph: ir.Graph) -> int:
@@ -17,7 +25,7 @@ def live_bytes(graph: ir.Graph) -> int:
 
     A tensor lives from the node that writes it to the last one that reads it; outputs stay.
     """
-    last_read = {id(value): i for i, node in enumerate(graph) for value in reads(node)}
+    last_read = {id(value): i for i, node in enumerate(graph) for value in consumed_values(node)}
     last_read |= {id(value): len(graph) for value in graph.outputs}
     living: dict[int, int] = {
         id(v): tensor_bytes(v) for v in graph.inputs if not v.is_initializer()
@@ -57,3 +65,81 @@ def tensor_bytes(value: ir.Value) -> int:
         return 0
     itemsize = 4 if value.dtype in (None, ir.DataType.STRING) else value.dtype.itemsize
     return ceil(itemsize * prod(1 if size is None else size for size in sizes))
+
+
+def plan_passes(
+    items: Iterable[T], memory: int, held: Callable[[T], int], needed: Callable[[T], int]
+) -> list[list[T]]:
+    """Distribute items, in order, among as few passes over the data as memory allows.
+
+    An item joins the pass of the item before it if its working memory fits beside what that pass
+    holds already.  An item that fits nowhere has a pass of its own.
+
+    Args:
+        items: The layers, or whatever else is summed.
+        memory: Bytes that the sums of a pass may take.
+        held: Bytes that an item holds until its pass ends.
+        needed: Bytes that working on an item takes, the held ones included.
+
+    Example:
+        >>> plan_passes("abcd", 10, held=lambda _: 4, needed=lambda _: 5)
+        [['a', 'b'], ['c', 'd']]
+    """
+    passes: list[list[T]] = []
+    free = 0
+    for item in items:
+        if not passes or needed(item) > free:
+            passes.append([])
+            free = memory
+        passes[-1].append(item)
+        free -= held(item)
+    return passes
+
+
+def gram_room(memory: int, units: int) -> int:
+    """Return how many Grams of ``units`` units fit into memory beside the work on one of them.
+
+    Example:
+        >>> gram_room(8 * 100**2 * 10, 100)
+        6
+    """
+    return memory // (8 * units**2) - WORKING
+
+
+def plan_gram_passes(
+    memory: int, sites: Sequence[Site], selector: UnitSelector, groups: int
+) -> tuple[list[list[Site]], int]:
+    """Distribute sites, in order, among passes whose Grams fit into memory together.
+
+    Args:
+        memory: Bytes that the Grams of a pass may take.
+        sites: The sites.
+        selector: How units are read.
+        groups: The number of parts of the data that should be kept apart, at least 1.
+
+    Returns:
+        The sites of each pass, and how many parts can be kept apart, from 1 to ``groups``.
+
+    Raises:
+        ModelError: the Gram of a site alone does not fit.
+    """
+    for site in sites:
+        units = selector.count(site)
+        if gram_room(memory, units) < 1:
+            raise ModelError(
+                f"layer {site.layer} has {units} units, whose second moments take "
+                f"{8 * units**2 * (1 + WORKING):.2e} bytes: give a larger --memory, "
+                "other layers with --layer, or --units map"
+            )
+    parts = min([groups, *(gram_room(memory, selector.count(site)) for site in sites)])
+
+    def gram(site: Site) -> int:
+        return 8 * selector.count(site) ** 2
+
+    passes = plan_passes(
+        sites,
+        memory,
+        held=lambda site: gram(site) * parts,
+        needed=lambda site: gram(site) * (parts + WORKING),
+    )
+    return passes, parts

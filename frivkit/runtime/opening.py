@@ -3,7 +3,7 @@
 Each pass takes a model and returns one.  Passes that keep the file's graph are all that commands
 may use which write a file made from it (``compress``) or compare files (``verify``); whatever only
 looks at a model (``inspect``, ``analyze``, ``activations``) uses all of them.  What is rewritten
-while a file is read, before anything can be run, stands in ``frivkit.graph.onnx_io.load``.
+while a file is read, before anything can be run, stands in ``frivkit.graph.onnx_io.passes``.
 """
 
 from collections.abc import Callable

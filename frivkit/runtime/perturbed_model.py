@@ -13,13 +13,13 @@ from frivkit.graph.instrument.perturb import (
     RUN,
     Insert,
     Instrumented,
-    folded,
-    masked,
-    noisy,
+    insert_linear_map,
+    insert_mask,
+    insert_noise,
     perturbed_whole,
-    reweighted,
     suffix,
     with_outputs,
+    with_weight_inputs,
 )
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.sites.site_map import Site
@@ -32,9 +32,9 @@ from frivkit.units.perturbations import LinearReplacement, Noise, Perturbation
 from frivkit.units.selector import UnitSelector
 
 INSERTS: Mapping[type[Perturbation], Insert] = {
-    Mask: masked,
-    Noise: noisy,
-    LinearReplacement: folded,
+    Mask: insert_mask,
+    Noise: insert_noise,
+    LinearReplacement: insert_linear_map,
 }
 """Perturbations that act on a site's tensor; the others are edits of the weights behind it."""
 
@@ -64,7 +64,7 @@ class PerturbedModel:
         insert = INSERTS.get(kind)
         weights = {} if insert else {site.name: weights_of(model, site) for site in sites}
         if insert is None:
-            self._graph = reweighted(model, weights, output)
+            self._graph = with_weight_inputs(model, weights, output)
         elif len(sites) == 1:
             self._graph = suffix(model, sites[0], output, insert)
         else:

@@ -10,15 +10,14 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from frivkit.errors import DeviceError, ModelError
+from frivkit.errors import DeviceError, ModelError, one_line
+from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 
 Feeds = Mapping[str, NDArray[Any]]
 """Arrays by the names of inputs, examples first."""
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-LARGEST_INLINE = 1_800_000_000
-"""Bytes of weights above which a graph goes to ONNX Runtime by file (protobuf ends at 2 GB)."""
-QUANTISED = ("QuantizeLinear", "DynamicQuantizeLinear")
+QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear")
 """Operators of graphs whose activations are whole numbers."""
 
 
@@ -56,7 +55,7 @@ class Session:
                 f"device {device.name!r} was asked for; this onnxruntime has no {provider}"
             )
         ort.set_default_logger_severity(4)
-        exact = isinstance(model, ir.Model) and any(n.op_type in QUANTISED for n in model.graph)
+        exact = isinstance(model, ir.Model) and any(n.op_type in QUANTIZED for n in model.graph)
         if exact:  # without it, 8-bit products saturate on x86 processors that have no VNNI
             options.add_session_config_entry("session.x64quantprecision", "1")
         try:
@@ -64,7 +63,7 @@ class Session:
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             if not exact:
                 raise ModelError(
-                    f"ONNX Runtime cannot load the model: {_one_line(error)}"
+                    f"ONNX Runtime cannot load the model: {one_line(error)}"
                 ) from error
             self._session = self._inexact(model, options, provider)
         found = self._session.get_providers()[0]
@@ -80,7 +79,7 @@ class Session:
         try:
             return self._open(model, options, provider)
         except Exception as error:
-            raise ModelError(f"ONNX Runtime cannot load the model: {_one_line(error)}") from error
+            raise ModelError(f"ONNX Runtime cannot load the model: {one_line(error)}") from error
 
     @staticmethod
     def _open(model: ir.Model | Path, options: Any, provider: str) -> Any:
@@ -112,8 +111,4 @@ class Session:
         try:
             return list(self._session.run(list(outputs), dict(feeds)))
         except Exception as error:
-            raise ModelError(f"ONNX Runtime cannot run the model: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+            raise ModelError(f"ONNX Runtime cannot run the model: {one_line(error)}") from error

@@ -14,7 +14,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model, is_constant
 from frivkit.graph.onnx_io.fold_shapes import fold_shape_arithmetic
-from frivkit.graph.shapes import batch_symbol, example_sizes, from_two
+from frivkit.graph.shapes import batch_symbol, example_sizes, sizes_from_two_batches
 from frivkit.runtime.session import Device, Feeds, Session
 
 EXAMPLES = (2, 3)
@@ -55,7 +55,7 @@ def infer_shapes_by_running(model: Model, device: Device, data: Dataset | None =
         a, b, value = small[name], large[name], values[name]
         if isinstance(a, np.ndarray) and a.dtype != object:  # else texts, or a list of tensors
             value.dtype = ir.DataType.from_numpy(a.dtype) if value.dtype is None else value.dtype
-            shape = from_two(a.shape, b.shape, symbol, EXAMPLES)
+            shape = sizes_from_two_batches(a.shape, b.shape, symbol, EXAMPLES)
             value.shape = value.shape if shape is None else ir.Shape(shape)
     fold_shape_arithmetic(copy)
     return replace(model, ir=copy)

@@ -1,1 +1,1 @@
-"""The kit for plugin authors: networks whose answers can be worked out by hand."""
+"""Tests for plugin authors: a check for each hook, and small networks with known answers."""

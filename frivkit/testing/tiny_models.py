@@ -1,9 +1,8 @@
-"""Networks so small that what a metric must find in them can be worked out by hand.
+"""Networks so small that the values of metrics can be computed by hand.
 
-Each function gives a network of its own, with input ``x`` and output ``y``, and says its formula.
+Each function returns a network with input ``x`` and output ``y``, and states its formula.
 Units are numbered from 0; layers are called ``first``, ``second`` and so on.  A test writes a
-network to a file and analyses it, or runs it by :func:`evaluate`, which needs none of frivkit's own
-engine.
+network to a file and analyses it, or runs it by :func:`evaluate`, which does not use ONNX Runtime.
 
 Example:
     >>> import tempfile
@@ -11,8 +10,8 @@ Example:
     >>> from frivkit.measure.pipeline import Request, inspect_model
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = write(twin_units(), Path(folder) / "twins.onnx")
-    ...     model, survey = inspect_model(Request(path))
-    >>> [(site.layer, site.width) for site in survey.sites]
+    ...     model, site_map = inspect_model(Request(path))
+    >>> [(site.layer, site.width) for site in site_map.sites]
     [('first', 3)]
 """
 
@@ -30,13 +29,13 @@ HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
 def evaluate(
     model: ir.Model, x: ArrayLike, zeroed: Mapping[str, ArrayLike] | None = None
 ) -> NDArray[Any]:
-    """Return what a network makes of examples, by onnx's own reference evaluator.
+    """Return the outputs of a network, computed by ONNX's own reference evaluator.
 
     Args:
         model: A network with input ``x`` and output ``y``.
         x: Examples, shape (n, *example); they become float32.
-        zeroed: For tensors by name what to multiply them with, an array that broadcasts to the
-            tensor with 0 where a unit is out and 1 elsewhere; who reads them reads the product.
+        zeroed: Factors for tensors by name, arrays that broadcast to the tensor, with 0 for units
+            that are off and 1 elsewhere.  Consumers of the tensor read the product.
 
     Returns:
         The output, shape (n, ...).
@@ -58,13 +57,13 @@ def evaluate(
         proto.graph.node.insert(at + 1, node)
         tensor = numpy_helper.from_array(np.asarray(factor, np.float32), f"{name} factor")
         proto.graph.initializer.append(tensor)
-    found: NDArray[Any]
-    (found,) = ReferenceEvaluator(proto).run(["y"], {"x": np.asarray(x, np.float32)})
-    return found
+    outputs: NDArray[Any]
+    (outputs,) = ReferenceEvaluator(proto).run(["y"], {"x": np.asarray(x, np.float32)})
+    return outputs
 
 
 def write(model: ir.Model, path: Path) -> Path:
-    """Write a network to a file, and give its path back.
+    """Write a network to a file and return its path.
 
     Raises:
         OSError: the file cannot be written.
@@ -74,10 +73,10 @@ def write(model: ir.Model, path: Path) -> Path:
 
 
 def own_classes() -> ir.Model:
-    """Return two units, each of which speaks for one class: ``h = relu(x)``, ``y = h``.
+    """Return two units, one for each class: ``h = relu(x)``, ``y = h``.
 
-    The label is 1 where ``x1 > max(x0, 0)``, else 0 (of equal entries the first counts).  Without
-    unit 0 it is 1 where ``x1 > 0``; without unit 1 it is always 0.
+    The label is 1 if ``x1 > max(x0, 0)``, else 0 (of equal entries the first counts).  Without
+    unit 0 it is 1 if ``x1 > 0``; without unit 1 it is always 0.
 
     Example:
         >>> evaluate(own_classes(), [[2, 1], [1, 2], [-1, -2]]).tolist()
@@ -134,8 +133,8 @@ def constant_unit() -> ir.Model:
 def twin_units() -> ir.Model:
     """Return two equal units and a third: ``h = relu(x0, x0, x1)``, ``y = (h0 + h1, 2 h2)``.
 
-    Units 0 and 1 correlate with 1; the three have rank 2.  Either twin can stand in for both if
-    what reads it is doubled.  Without one of them the first output is halved.
+    Units 0 and 1 correlate with 1; the three have rank 2.  Either twin can replace both if the
+    weights that read it are doubled.  Without one of them the first output is halved.
 
     Example:
         >>> evaluate(twin_units(), [[1, 2], [-1, 3]]).tolist()
@@ -153,7 +152,7 @@ def twin_units() -> ir.Model:
 def dependent_unit() -> ir.Model:
     """Return a unit that is the sum of two: ``h = relu(x0, x1, x0 + x1)``, ``y = (h0, h1 + h2)``.
 
-    Where no input is negative the three have rank 2 although no two of them are alike.
+    If no input is negative the three have rank 2 although no two of them are alike.
 
     Example:
         >>> evaluate(dependent_unit(), [[1, 2]]).tolist()
@@ -171,7 +170,7 @@ def dependent_unit() -> ir.Model:
 def either_side() -> ir.Model:
     """Return two classes in one output: ``h = relu(x, -x)``, ``y = sigmoid(h0 - h1) = sigmoid(x)``.
 
-    The label is 1 where ``y > 0.5``, that is where ``x > 0``.  Without unit 0 it is always 0;
+    The label is 1 if ``y > 0.5``, that is if ``x > 0``.  Without unit 0 it is always 0;
     without unit 1 it does not change.
 
     Example:
@@ -188,9 +187,9 @@ def either_side() -> ir.Model:
 
 
 def maps() -> ir.Model:
-    """Return two maps of 2 x 2 places: ``h = relu(x)``, ``y_c`` the sum of the places of map ``c``.
+    """Return two maps of 2 x 2 positions: ``h = relu(x)``, ``y_c`` the sum over map ``c``.
 
-    As maps there are 2 units, as locations 8.  Without place (i, j) of map c, ``y_c`` falls by
+    As maps there are 2 units, as locations 8.  Without position (i, j) of map c, ``y_c`` falls by
     ``relu(x_cij)``.
 
     Example:
@@ -213,8 +212,8 @@ def maps() -> ir.Model:
 def residual() -> ir.Model:
     """Return a sum of two layers: ``h = relu(x)``, ``s = relu(h + 2 h)``, ``y = s = 3 relu(x)``.
 
-    ``first`` is tapped at ``h`` and ``second`` at ``s``, behind the sum; unit i of both can only
-    leave together.
+    The hook point of ``first`` is ``h``, that of ``second`` is ``s``, behind the sum.  Unit i of
+    both can only be removed together.
 
     Example:
         >>> evaluate(residual(), [[1, -1]]).tolist()
@@ -235,7 +234,7 @@ def residual() -> ir.Model:
 
 
 def side_by_side() -> ir.Model:
-    """Return two layers beside each other: ``h = relu(x)``, ``g = tanh(x0)``, ``y = (h0 + h1, g)``.
+    """Return two parallel layers: ``h = relu(x)``, ``g = tanh(x0)``, ``y = (h0 + h1, g)``.
 
     ``third`` reads both from one tensor, in which the unit of ``second`` has position 2.
 
@@ -256,9 +255,10 @@ def side_by_side() -> ir.Model:
 
 
 def gate() -> ir.Model:
-    """Return a layer that opens another: ``h = relu(x)``, ``g = relu(x1, x0)``, ``y = h * g``.
+    """Return a layer that gates another: ``h = relu(x)``, ``g = relu(x1, x0)``, ``y = h * g``.
 
-    So ``y = (relu(x0) relu(x1), relu(x1) relu(x0))``; unit i of both leaves with the other.
+    So ``y = (relu(x0) relu(x1), relu(x1) relu(x0))``; unit i of
+    both can only be removed together.
 
     Example:
         >>> evaluate(gate(), [[2, 3], [2, -3]]).tolist()
@@ -277,10 +277,10 @@ def gate() -> ir.Model:
 
 
 def depthwise() -> ir.Model:
-    """Return a convolution that scales maps apart: ``h = relu(x)``, ``g = relu(c h_c)``.
+    """Return a depthwise convolution: ``h = relu(x)``, ``g = relu(c h_c)``.
 
-    Map c (0 or 1) of ``second`` is made of map c of ``first`` alone and leaves with it; map 0 of
-    ``g`` is always 0.  ``y_c`` is the sum of the places of map c of ``g``.
+    Map c (0 or 1) of ``second`` depends on map c of ``first`` alone and is removed with it.  Map 0
+    of ``g`` is always 0.  ``y_c`` is the sum of the positions of map c of ``g``.
 
     Example:
         >>> evaluate(depthwise(), [[[[1, 2]], [[3, 4]]]]).tolist()

@@ -1,1 +1,1 @@
-"""From torch to ONNX and back to a model."""
+"""Torch networks: written as ONNX, and opened as models."""

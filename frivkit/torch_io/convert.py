@@ -1,4 +1,4 @@
-"""Write a network as ONNX, and compare the two."""
+"""Write a network as ONNX, and compare its outputs in torch and in ONNX Runtime."""
 
 import logging
 import warnings
@@ -15,62 +15,60 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from frivkit.data import Array
 from frivkit.errors import FrivkitError, ModelError
+from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 from frivkit.runtime.session import Device, Session
 from frivkit.torch_io.export import TOLERANCE
 from frivkit.torch_io.network import Network, output_names, reason_of
 
 SIZES = (2, 3)
-"""Batch sizes at which the two are compared where any will do."""
+"""Batch sizes of the comparison, for networks that take any batch size."""
 
-LARGEST_INLINE = 1_800_000_000
-"""Bytes of weights above which they go to a file of their own (protobuf ends at 2 GiB)."""
-
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def convert(network: Network, examples: Mapping[str, Array], batch: int, path: Path) -> None:
-    """Write a network as an ONNX file, after a comparison of their outputs on the examples.
+    """Write a network as an ONNX file, and compare its outputs with those of torch on examples.
 
     Args:
-        network: What torch runs.
-        examples: For each input an array of examples, shape (n, ...), n at least 1; few are made
-            more by noise, or where they are whole numbers taken over again.
-        batch: The batch size to write where the network does not take any.
-        path: Where to, in a folder that holds nothing else.
+        network: The network in torch.
+        examples: For each input an array of examples, shape (n, ...), n at least 1.  If there are
+            fewer than three, noise is added to floats, and integers are repeated.
+        batch: The batch size to write if the network does not take any batch size.
+        path: The file to write, in a folder without other files.
 
     Raises:
-        ModelError: the network does not run on the examples, cannot be written as ONNX, or gives
-            other outputs there, by more than 1e-5 of the largest (of 1 at least).
+        ModelError: the network does not run on the examples, cannot be written as ONNX, or its
+            outputs differ by more than 1e-5 of the largest (of 1 at least).
     """
     examples = {name: _varied(array) for name, array in examples.items()}
     with _quiet():
-        sizes, made = _tried(network, examples, batch)
-        names = output_names(len(made[0]), examples)
-        free = _free(examples, names, made, sizes)
-        arrays = _taken(examples, sizes[0])
+        sizes, outputs = _torch_outputs(network, examples, batch)
+        names = output_names(len(outputs[0]), examples)
+        free = _free(examples, names, outputs, sizes)
+        arrays = _resized(examples, sizes[0])
         graph = _or_reason(
             lambda: network.graph(arrays, names, free, path.parent),
             "it cannot be written as ONNX",
         )
-        _or_reason(lambda: _write(graph, path), "what was made of it is not valid ONNX")
-        _compare(path, names, [_fed(examples, size) for size in sizes], made)
+        _or_reason(lambda: _write(graph, path), "torch wrote it as invalid ONNX")
+        _compare(path, names, [_inputs(examples, size) for size in sizes], outputs)
 
 
-def _tried(
+def _torch_outputs(
     network: Network, examples: Mapping[str, Array], batch: int
 ) -> tuple[tuple[int, ...], list[list[Array]]]:
-    """Return the batch sizes to compare at, and the outputs at each.
+    """Return the batch sizes of the comparison, and the outputs of torch at each.
 
-    There is one size where the network takes no other, as one that was traced for it.
+    There is one size only if the network takes no other, because it was traced at that size.
     """
     try:
-        made = [network.run(_taken(examples, size)) for size in SIZES]
-        again = network.run(_taken(examples, SIZES[0]))
+        outputs = [network.run(_resized(examples, size)) for size in SIZES]
+        again = network.run(_resized(examples, SIZES[0]))
     except FrivkitError:
         raise
-    except Exception:  # torch raises what it likes
-        made = []
-    if made and any(_follow(parts, SIZES) for parts in zip(*made, strict=True)):
+    except Exception:  # torch may raise anything
+        outputs = []
+    if outputs and any(_follow(parts, SIZES) for parts in zip(*outputs, strict=True)):
         sizes: tuple[int, ...] = SIZES
     else:
         sizes = (batch,)
@@ -78,36 +76,36 @@ def _tried(
             f"{name} {'x'.join(map(str, (batch, *array.shape[1:])))} {array.dtype}"
             for name, array in examples.items()
         )
-        fixed = _taken(examples, batch)
-        made = [_or_reason(lambda: network.run(fixed), f"it cannot be run on {shapes}")]
+        fixed = _resized(examples, batch)
+        outputs = [_or_reason(lambda: network.run(fixed), f"it cannot be run on {shapes}")]
         again = network.run(fixed)
-    if any(_distance(a, b) > 0 for a, b in zip(made[0], again, strict=True)):
+    if any(_distance(a, b) > 0 for a, b in zip(outputs[0], again, strict=True)):
         raise ModelError(
-            "it gives other outputs each time, perhaps because it was traced or exported in "
+            "its outputs change from run to run, perhaps because it was traced or exported in "
             "training mode: call .eval() first"
         )
-    return sizes, made
+    return sizes, outputs
 
 
 def _follow(parts: Sequence[Array], sizes: Sequence[int]) -> bool:
-    """Whether the first axis of an output is as long as the batch."""
+    """Whether the first axis of an output has the size of the batch, at each batch size."""
     return all(part.shape[:1] == (size,) for part, size in zip(parts, sizes, strict=True))
 
 
 def _free(
     examples: Mapping[str, Array],
     names: Sequence[str],
-    made: Sequence[Sequence[Array]],
+    outputs: Sequence[Sequence[Array]],
     sizes: Sequence[int],
 ) -> list[str]:
     if len(sizes) == 1:
         return []
-    outputs = zip(names, zip(*made, strict=True), strict=True)
-    return [*examples, *(name for name, parts in outputs if _follow(parts, sizes))]
+    by_name = zip(names, zip(*outputs, strict=True), strict=True)
+    return [*examples, *(name for name, parts in by_name if _follow(parts, sizes))]
 
 
 def _varied(array: Array) -> Array:
-    """Add noise to few examples, which are often zeros and would prove little alone."""
+    """Return at least three examples of floats: noise is added, as examples are often zeros."""
     missing = max(SIZES) - len(array)
     if missing <= 0 or array.dtype.kind != "f":
         return array
@@ -115,16 +113,16 @@ def _varied(array: Array) -> Array:
     return np.concatenate([array, noise.astype(array.dtype)])
 
 
-def _taken(examples: Mapping[str, Array], size: int) -> list[Array]:
+def _resized(examples: Mapping[str, Array], size: int) -> list[Array]:
     return [np.resize(array, (size, *array.shape[1:])) for array in examples.values()]
 
 
-def _fed(examples: Mapping[str, Array], size: int) -> dict[str, Array]:
-    return dict(zip(examples, _taken(examples, size), strict=True))
+def _inputs(examples: Mapping[str, Array], size: int) -> dict[str, Array]:
+    return dict(zip(examples, _resized(examples, size), strict=True))
 
 
 def _write(model: ir.Model, path: Path) -> None:
-    ClearMetadataAndDocStringPass()(model)  # it tells where on whose disk the network was written
+    ClearMetadataAndDocStringPass()(model)  # it contains paths of the computer that wrote it
     weights = (value.const_value for value in model.graph.initializers.values())
     apart = sum(weight.nbytes for weight in weights if weight is not None) > LARGEST_INLINE
     ir.save(model, path, external_data=f"{path.name}.data" if apart else None)
@@ -134,32 +132,32 @@ def _write(model: ir.Model, path: Path) -> None:
 def _compare(
     path: Path,
     names: Sequence[str],
-    feeds: Sequence[Mapping[str, Array]],
-    made: Sequence[Sequence[Array]],
+    inputs: Sequence[Mapping[str, Array]],
+    outputs: Sequence[Sequence[Array]],
 ) -> None:
     session = Session(path, Device())
-    for fed, expected in zip(feeds, made, strict=True):
-        found = session.run(fed, names)
-        for name, a, b in zip(names, expected, found, strict=True):
+    for arrays, expected in zip(inputs, outputs, strict=True):
+        actual = session.run(arrays, names)
+        for name, a, b in zip(names, expected, actual, strict=True):
             bound = _bound(a)
             distance = _distance(a, b)
             if not distance <= bound:
                 raise ModelError(
-                    f"as ONNX it gives an {name} that is {distance:.2g} away from torch's, more "
-                    f"than {bound:.2g}; it is not used"
+                    f"its {name} in ONNX Runtime differs from torch's by {distance:.2g}, more than "
+                    f"{bound:.2g}; it is not used"
                 )
 
 
 def _bound(expected: Array) -> float:
     finite = np.abs(expected[np.isfinite(expected)].astype(np.float64))
     share = TOLERANCE
-    if expected.dtype == np.float16:  # whose last digit is 1e-3 of the number
+    if expected.dtype == np.float16:  # its last digit is 1e-3 of the number
         share = 8 * float(np.finfo(np.float16).eps)
     return share * max(1.0, float(finite.max(initial=0)))
 
 
 def _distance(a: Array, b: Array) -> float:
-    """Return the largest distance between outputs; infinite where they are of other shapes."""
+    """Return the largest absolute difference of outputs; infinite if their shapes differ."""
     if a.shape != b.shape:
         return float("inf")
     a, b = a.astype(np.float64), b.astype(np.float64)
@@ -168,7 +166,7 @@ def _distance(a: Array, b: Array) -> float:
     return float(np.nan_to_num(apart, nan=np.inf).max(initial=0))
 
 
-def _or_reason(do: Callable[[], Made], what: str) -> Made:
+def _or_reason(do: Callable[[], Result], what: str) -> Result:
     try:
         return do()
     except FrivkitError:
@@ -179,13 +177,13 @@ def _or_reason(do: Callable[[], Made], what: str) -> Made:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to ourselves what torch says on the way; what matters is found by the comparison."""
+    """Suppress messages and warnings of torch; the comparison shows what matters."""
     log = logging.getLogger("torch.onnx")
-    was = log.level
+    level = log.level
     log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(was)
+        log.setLevel(level)

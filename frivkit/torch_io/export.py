@@ -1,12 +1,10 @@
-"""Write a torch network as an ONNX file that is known to compute the same."""
+"""Write a torch network as an ONNX file whose outputs were compared with torch's."""
 
-import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -14,26 +12,24 @@ import onnx_ir as ir
 
 from frivkit.data import Array
 from frivkit.errors import FrivkitError, ModelError
+from frivkit.graph.onnx_io.limits import LARGEST_FILE
 from frivkit.runtime.session import Device, Session
 
 if TYPE_CHECKING:  # torch takes a second to import, and importing this module needs none
     from torch import Tensor, nn
 
 OPSET = 17
-"""The newest at which torch's tracing exporter names nodes by the path of their module."""
-
-LARGEST = 2**31 - 2**20
-"""Bytes of weights that fit into one ONNX file, whose format ends at 2 GiB."""
+"""The newest opset at which torch's tracing exporter names nodes by the path of their module."""
 
 TOLERANCE = 1e-5
-"""How far ONNX Runtime's outputs may be from torch's, as a share of the largest (at least 1)."""
+"""Largest difference of outputs in torch and ONNX Runtime, relative to the largest (1 at least)."""
 
 
 def outputs(network: "nn.Module", inputs: Array) -> Array:
-    """Return what ``network``, put in evaluation mode, makes of a batch.
+    """Return the outputs of a network for a batch, in evaluation mode.
 
     Args:
-        network: Takes one tensor.
+        network: A network with one input; it stays in evaluation mode.
         inputs: Shape (n, *example).
 
     Returns:
@@ -43,30 +39,30 @@ def outputs(network: "nn.Module", inputs: Array) -> Array:
 
     network.eval()
     with torch.inference_mode():
-        made: Array = network(torch.from_numpy(inputs)).numpy()
-    return made
+        result: Array = network(torch.from_numpy(inputs)).numpy()
+    return result
 
 
 def exported(network: "nn.Module", inputs: Array, metadata: Mapping[str, str]) -> bytes:
     """Return ``network`` in evaluation mode as an ONNX file with input ``x`` and output ``logits``.
 
-    The first axis of both is free.  Batch norm behind a convolution is merged into it.
+    The first axis of both has any size.  Batch norm after a convolution is merged into it.
 
     Args:
-        network: Takes one tensor.
+        network: A network with one input.
         inputs: Examples, shape (n, *example) with n at least 1, on which ONNX Runtime is compared
             with torch.
-        metadata: Texts that the file carries.
+        metadata: The metadata of the file, by key.
 
     Raises:
-        ModelError: the network is too large for one file, cannot be exported, breaks the rules of
-            ONNX, or gives other outputs in ONNX Runtime.
+        ModelError: the network is too large for one file, cannot be exported, is invalid ONNX, or
+            has other outputs in ONNX Runtime.
     """
     size = sum(weight.numel() * weight.element_size() for weight in network.state_dict().values())
-    if size > LARGEST:
+    if size > LARGEST_FILE:
         raise ModelError(
-            f"the network has {size} bytes of weights, but an ONNX file holds at most {LARGEST}; "
-            "make it narrower"
+            f"the network has {size} bytes of weights, but an ONNX file holds at most "
+            f"{LARGEST_FILE}; make it narrower"
         )
     expected = outputs(network, inputs)
     try:
@@ -74,61 +70,21 @@ def exported(network: "nn.Module", inputs: Array, metadata: Mapping[str, str]) -
         onnx.helper.set_model_props(model, dict(metadata))
         content: bytes = model.SerializeToString()
         onnx.checker.check_model(model, full_check=True)
-        (found,) = Session(ir.from_proto(model), Device()).run({"x": inputs}, ["logits"])
+        (actual,) = Session(ir.from_proto(model), Device()).run({"x": inputs}, ["logits"])
     except FrivkitError:
         raise
     except Exception as error:  # torch and onnx share no error class
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"the network cannot be written as ONNX: {reason}") from error
     error_bound = TOLERANCE * max(1.0, float(np.abs(expected).max()))
-    distance = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+    same_shape = actual.shape == expected.shape
+    distance = float(np.abs(actual - expected).max()) if same_shape else np.inf
     if not distance <= error_bound:
         raise ModelError(
-            f"the ONNX file gives outputs {distance:.2g} away from the network's, more than "
+            f"the outputs of the ONNX file differ from the network's by {distance:.2g}, more than "
             f"{error_bound:.2g}; it is not written"
         )
     return content
-
-
-def check_writable(path: Path) -> None:
-    """Make sure, before any work, that a file can be written at ``path``.
-
-    Raises:
-        ModelError: it cannot.
-    """
-    with _temporary(path):
-        if path.is_dir():
-            raise ModelError(f"cannot write {path}: it is a folder; give a file name")
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file that is at ``path`` whole or not at all; one that was there stays until then.
-
-    Raises:
-        ModelError: it cannot be written.
-    """
-    with _temporary(path) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        Path(file.name).replace(path)
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file beside ``path`` that is gone afterwards, unless it was renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-    except OSError as error:
-        raise ModelError(
-            f"cannot write {path}: {error.strerror}; give a place that can be written"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _traced(network: "nn.Module", inputs: Array) -> bytes:
@@ -153,34 +109,37 @@ def trace(
     """Write a network with torch's tracing exporter, which names nodes by the path of their module.
 
     Args:
-        network: In evaluation mode; a module, or one of TorchScript.
-        inputs: What it is run on.
-        to: Where the file goes.
+        network: A module or a TorchScript module, in evaluation mode.
+        inputs: The inputs of the run that is traced.
+        to: The file or buffer to write.
         input_names: A name for each input.
         output_names: A name for each output.
-        axes: Names of free axes, by their number, by the name of the input or output.
+        axes: Names of the axes of any size, by input or output and number of the axis.
 
     Raises:
-        ModelError: this torch has no such exporter.
-        Exception: whatever torch raises where it cannot.
+        ModelError: this version of torch has no such exporter.
+        Exception: whatever torch raises if it cannot export the network.
     """
     import torch
 
     with warnings.catch_warnings():
-        # The exporter says that it is deprecated.  Its successor names no node by its module.
-        for said in ("You are using the legacy TorchScript-based ONNX", "The feature will be rem"):
+        # The exporter is deprecated, but its successor does not name nodes by their modules.
+        for message in (
+            "You are using the legacy TorchScript-based ONNX",
+            "The feature will be rem",
+        ):
             for category in (DeprecationWarning, FutureWarning):
-                warnings.filterwarnings("ignore", said, category)
+                warnings.filterwarnings("ignore", message, category)
         try:
             torch.onnx.export(
                 network,
                 inputs,
-                to,  # type: ignore[arg-type]  # a buffer is taken, too, and documented so
+                to,  # type: ignore[arg-type]  # a buffer is documented to be allowed
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=list(input_names),
                 output_names=list(output_names),
-                dynamic_axes={name: dict(of) for name, of in axes.items()},
+                dynamic_axes={name: dict(names) for name, names in axes.items()},
             )
         except TypeError as error:
             if "unexpected keyword" not in str(error):

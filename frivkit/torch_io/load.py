@@ -1,4 +1,4 @@
-"""A torch module, opened as a model: the door of the Python API."""
+"""A torch module, opened as a model."""
 
 import copy
 import tempfile
@@ -26,19 +26,19 @@ Example = Union["Tensor", Array, Sequence[Union["Tensor", Array]], Mapping[str, 
 
 
 def load(module: "nn.Module | ExportedProgram", example: Example | None = None) -> Model:
-    """Open a torch network as a model, which can stand wherever a model's path can.
+    """Open a torch network as a model, which can be used like the path of a model file.
 
     It is written as ONNX in evaluation mode, compared with torch on the example at two batch sizes
-    and read back; the module itself, its weights and its mode stay as they are.
+    and read again; the module, its weights and its mode do not change.
 
     Args:
-        module: A module, one of TorchScript, or a program of ``torch.export``.
-        example: What it takes: a tensor or array, several in a tuple, or a dict by the names of
-            its inputs; examples first, at least one.  A program needs none.
+        module: A module, a TorchScript module, or a program of ``torch.export``.
+        example: Examples of its inputs: a tensor or array, several in a tuple, or a dict by the
+            names of the inputs; at least one example, along the first axis.  A program needs none.
 
     Raises:
-        ModelError: the example does not fit, the network cannot be written as ONNX or gives other
-            outputs there.
+        ModelError: the example does not fit, the network cannot be written as ONNX, or its outputs
+            in ONNX Runtime differ from torch's.
 
     Example:
         >>> import torch
@@ -59,8 +59,8 @@ def load(module: "nn.Module | ExportedProgram", example: Example | None = None) 
         title = scripted if isinstance(scripted, str) else type(module).__name__
     else:
         raise ModelError(
-            f"a {type(module).__name__} cannot be opened as a model: give a torch.nn.Module, "
-            "a ScriptModule, an ExportedProgram, or the path of a file"
+            f"an object of type {type(module).__name__} cannot be opened as a model: give the path "
+            "of a file, an onnx.ModelProto, a torch.nn.Module or an ExportedProgram"
         )
     try:
         network, examples = _opened(module, example)
@@ -85,12 +85,12 @@ def _opened(module: Any, example: Example | None) -> tuple[Network, dict[str, Ar
             return program, program.examples()
         return program, _named(example, program.inputs)
     if example is None:
-        raise ModelError("a module does not say what it takes: give an example")
+        raise ModelError("the inputs of a module are unknown: give an example")
     import torch
 
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch looks for gradients that nobody asked for
+            warnings.simplefilter("ignore")  # torch warns when it looks for gradients
             twin = copy.deepcopy(module).cpu()
     except Exception as error:  # a module may hold anything
         raise ModelError(f"it cannot be copied: {reason_of(error)}") from error
@@ -105,7 +105,7 @@ def _opened(module: Any, example: Example | None) -> tuple[Network, dict[str, Ar
 
 
 def _named(example: Example, names: Sequence[str]) -> dict[str, Array]:
-    """Return an example by input, in the order in which the network takes them."""
+    """Return an example by input, in the order of the network's inputs."""
     if not isinstance(example, Mapping):
         parts = _parts(example)
         if len(parts) != len(names):

@@ -1,4 +1,4 @@
-"""Modules, and TorchScript: run, and written by tracing."""
+"""Modules and TorchScript modules: run, and written as ONNX by tracing."""
 
 import inspect
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ TRAINING = {
     "aten::alpha_dropout": 2,
     "aten::batch_norm": 5,
 }
-"""Where operators take whether they are trained, which tracing makes a constant."""
+"""Index of the argument that is true in training mode, by operator; tracing makes it a constant."""
 
 
 class ModuleNetwork:
-    """A module that is the caller's to put into evaluation mode.
+    """A module or a TorchScript module.
 
     Args:
-        module: A module, or one of TorchScript; it is put into evaluation mode.
-        inputs: How many inputs it is given.
+        module: The module; it is put into evaluation mode.
+        inputs: The number of inputs.
 
     Raises:
         ModelError: it takes fewer inputs, or was traced in training mode.
@@ -41,7 +41,7 @@ class ModuleNetwork:
         self._module = module.eval()
         self._scripted = isinstance(module, torch.jit.ScriptModule)
         if isinstance(module, torch.jit.ScriptModule):
-            _check_trained(module)
+            _check_evaluation_mode(module)
         names = input_names(module)
         if names is None:
             names = ["x", *(f"x_{i}" for i in range(1, inputs))]
@@ -60,7 +60,7 @@ class ModuleNetwork:
     def graph(
         self, arrays: Sequence[Array], outputs: Sequence[str], free: Sequence[str], folder: Path
     ) -> ir.Model:
-        """Return the graph that tracing gives."""
+        """Return the graph, written by tracing."""
         tensors = tuple(map(torch.from_numpy, arrays))
         path = folder / "traced.onnx"
         network, prefix = self._flat(tensors)
@@ -72,12 +72,12 @@ class ModuleNetwork:
         return model
 
     def _flat(self, tensors: tuple[Tensor, ...]) -> tuple[nn.Module, str]:
-        """Return the network with a flat tuple of outputs, and what that puts before its names."""
+        """Return the network with a flat tuple of outputs, and the prefix of its node names."""
         if not self._scripted:
-            return self._module, "/"  # tracing flattens by itself
+            return self._module, "/"  # tracing flattens the outputs
         with torch.no_grad():
-            made = self._module(*tensors)
-        parts = made if isinstance(made, tuple) else (made,)
+            outputs = self._module(*tensors)
+        parts = outputs if isinstance(outputs, tuple) else (outputs,)
         if all(isinstance(part, Tensor) for part in parts):
             return self._module, "/"
         flat: nn.Module = torch.jit.trace(  # type: ignore[no-untyped-call]  # has no types
@@ -96,9 +96,9 @@ class _Flat(nn.Module):
 
 
 def input_names(module: nn.Module) -> list[str] | None:
-    """Return the names of what a module takes by position; None where it takes any number."""
+    """Return the names of the positional arguments of a module; None if it takes any number."""
     if isinstance(module, torch.jit.ScriptModule):
-        forward: Any = module.forward  # a compiled method, of which the types know nothing
+        forward: Any = module.forward  # a compiled method, without types
         return [argument.name for argument in forward.schema.arguments[1:]]
     parameters = inspect.signature(module.forward).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
@@ -107,8 +107,8 @@ def input_names(module: nn.Module) -> list[str] | None:
     return [parameter.name for parameter in parameters if parameter.kind in by_position]
 
 
-def _check_trained(module: "ScriptModule") -> None:
-    """Refuse what was traced in training mode, which .eval() does not undo."""
+def _check_evaluation_mode(module: "ScriptModule") -> None:
+    """Raise if a module was traced in training mode, which .eval() does not undo."""
     graph: Any = module.inlined_graph
     for kind, position in TRAINING.items():
         for node in graph.findAllNodes(kind):

@@ -1,4 +1,4 @@
-"""What is asked of something that torch runs; how its outputs and its errors are read."""
+"""The protocol of networks that torch runs, their outputs as arrays, and their errors."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -26,58 +26,67 @@ class Network(Protocol):
     inputs: Sequence[str]
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Return all outputs, tuples and the like flattened; raises whatever torch does."""
+        """Return all outputs, with tuples, lists and dicts flattened.
+
+        Raises:
+            Exception: whatever torch raises.
+        """
         ...
 
     def graph(
         self, arrays: Sequence[Array], outputs: Sequence[str], free: Sequence[str], folder: Path
     ) -> ir.Model:
-        """Return the network as a graph; raises whatever torch does.
+        """Return the network as a graph.
 
         Args:
-            arrays: Inputs to trace it on.
+            arrays: The inputs of the run that is traced.
             outputs: A name for each output.
             free: The inputs and outputs whose first axis is the batch, of any size.
-            folder: An empty folder for what does not fit into memory, there as long as the graph.
+            folder: An empty folder for large weights, which exists as long as the graph.
+
+        Raises:
+            Exception: whatever torch raises.
         """
         ...
 
 
-def arrays_of(made: object) -> list[Array]:
-    """Return the tensors that a network gave, however they are nested, as arrays.
+def arrays_of(outputs: object) -> list[Array]:
+    """Return the tensors among the nested outputs of a network as arrays.
 
     Raises:
-        ModelError: there is something else, or nothing.
+        ModelError: there is anything but tensors, or nothing.
     """
-    return [array_of(tensor) for tensor in tensors_of(made)]
+    return [array_of(tensor) for tensor in tensors_of(outputs)]
 
 
 def array_of(tensor: "Tensor") -> Array:
-    """Return a tensor's numbers, apart from it."""
+    """Return a copy of a tensor as an array."""
     array: Array = tensor.detach().cpu().resolve_conj().resolve_neg().numpy().copy()
     return array
 
 
-def tensors_of(made: object) -> "tuple[Tensor, ...]":
-    """Return the tensors in tuples, lists and dicts, in order; None counts as nothing.
+def tensors_of(outputs: object) -> "tuple[Tensor, ...]":
+    """Return the tensors in tuples, lists and dicts, in order; None is ignored.
 
     Raises:
-        ModelError: there is something else, or nothing.
+        ModelError: there is anything but tensors, or nothing.
     """
     from torch import Tensor
     from torch.utils import _pytree
 
-    leaves: list[Any] = [leaf for leaf in _pytree.tree_leaves(made) if leaf is not None]
+    leaves: list[Any] = [leaf for leaf in _pytree.tree_leaves(outputs) if leaf is not None]
     for leaf in leaves:
         if not isinstance(leaf, Tensor):
-            raise ModelError(f"it gives a {type(leaf).__name__} beside tensors; give tensors only")
+            raise ModelError(
+                f"it returns a {type(leaf).__name__} besides tensors; return tensors only"
+            )
     if not leaves:
-        raise ModelError("it gives no tensor: there is nothing to measure")
+        raise ModelError("it returns no tensor: there is nothing to measure")
     return tuple(leaves)
 
 
 def output_names(count: int, taken: Iterable[str]) -> list[str]:
-    """Return names for outputs, none of which an input has.
+    """Return names for outputs that differ from those of the inputs.
 
     Example:
         >>> output_names(3, ["x"])
@@ -92,7 +101,7 @@ def output_names(count: int, taken: Iterable[str]) -> list[str]:
 
 
 def reason_of(error: BaseException) -> str:
-    r"""Return what torch says went wrong in one line, without the code that it shows around it.
+    r"""Return the reason of an error of torch in one line, without the code in its message.
 
     Example:
         >>> reason_of(RuntimeError("Traceback of TorchScript (most recent call last):\n  f(x)\n"
@@ -100,10 +109,10 @@ def reason_of(error: BaseException) -> str:
         'shapes cannot be multiplied'
     """
     if isinstance(error, MemoryError):
-        return "it takes more memory than it may; allow it more with --memory"
+        return "it takes more memory than allowed; allow more by --memory"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if any("allocate memory" in line or "bad_alloc" in line for line in lines):
-        return "it takes more memory than it may; allow it more with --memory"
-    raised = [found[1] for line in lines if (found := _RAISED.fullmatch(line))]
-    told = (raised[-1:] or lines[:1] or [type(error).__name__])[0]
-    return " ".join(told.split())[:300]
+        return "it takes more memory than allowed; allow more by --memory"
+    raised = [match[1] for line in lines if (match := _RAISED.fullmatch(line))]
+    reason = (raised[-1:] or lines[:1] or [type(error).__name__])[0]
+    return " ".join(reason.split())[:300]

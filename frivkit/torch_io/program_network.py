@@ -1,4 +1,4 @@
-"""Programs of ``torch.export``: run, and written as they are."""
+"""Programs of ``torch.export``: run, and written as ONNX."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ from frivkit.errors import ModelError
 from frivkit.torch_io.network import array_of, arrays_of
 
 OPSET = 20
-"""The newest that ONNX Runtime is sure to know and torch's newer exporter writes."""
+"""The newest opset of ONNX that every supported ONNX Runtime runs and torch's exporter writes."""
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -29,11 +29,11 @@ class ProgramNetwork:
         program: The program.
 
     Raises:
-        ModelError: it was exported in training mode, or takes something else than tensors.
+        ModelError: it was exported in training mode, or takes other inputs than tensors.
     """
 
     def __init__(self, program: ExportedProgram) -> None:
-        _check_trained(program)
+        _check_evaluation_mode(program)
         self._program, self._module = program, program.module()
         names = program.graph_signature.user_inputs
         if not all(isinstance(name, str) for name in names):
@@ -51,7 +51,7 @@ class ProgramNetwork:
             raise ModelError("it holds no example inputs; export it with torch.export.export")
         leaves = torch.utils._pytree.tree_leaves(given)
         if not all(isinstance(leaf, Tensor) and leaf.ndim > 0 for leaf in leaves):
-            raise ModelError("it takes something else than tensors with a batch axis")
+            raise ModelError("it takes other inputs than tensors with a batch axis")
         return dict(zip(self.inputs, map(array_of, leaves), strict=True))
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
@@ -85,15 +85,15 @@ class ProgramNetwork:
         return model
 
 
-def _check_trained(program: ExportedProgram) -> None:
-    """Refuse a program in which an operator is told that it is trained."""
+def _check_evaluation_mode(program: ExportedProgram) -> None:
+    """Raise if an operator of a program is in training mode."""
     for node in program.graph.nodes:
         schema = getattr(node.target, "_schema", None)
         if node.op != "call_function" or schema is None:
             continue
-        named = dict(zip((each.name for each in schema.arguments), node.args, strict=False))
-        named |= node.kwargs
-        if named.get("train") is True or named.get("training") is True:
+        arguments = dict(zip((each.name for each in schema.arguments), node.args, strict=False))
+        arguments |= node.kwargs
+        if arguments.get("train") is True or arguments.get("training") is True:
             raise ModelError(
                 f"it was exported in training mode ({schema.name.partition('::')[2]} stays so): "
                 "call .eval() before torch.export.export"
@@ -112,19 +112,22 @@ def _name_nodes(graph: ir.Graph) -> None:
 
 
 def _scope(node: ir.Node) -> str:
-    """Return the path of a node's module: its weight's, for a folded batch norm comes behind it."""
+    """Return the path of a node's module, from its weight if it has one.
+
+    A convolution with a folded batch norm is in the scope of the norm, but has its own weight.
+    """
     for value in node.inputs:
         if value is not None and value.is_initializer() and (value.name or "").endswith(".weight"):
             return (value.name or "").removesuffix(".weight")
     try:
-        found = ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))
+        scopes = ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))
     except (ValueError, SyntaxError):
         return ""
-    return str(found[-2]) if isinstance(found, list) and len(found) > 1 else ""
+    return str(scopes[-2]) if isinstance(scopes, list) and len(scopes) > 1 else ""
 
 
 def _name_batch(graph: ir.Graph, batch: int | None) -> None:
-    """Call the free batch axis ``N``, or give it its number where it is not free after all."""
+    """Name the batch axis ``N`` if it has any size, else set its size ``batch``."""
     firsts = {
         value.shape[0].value
         for value in graph.inputs

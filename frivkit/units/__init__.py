@@ -1,1 +1,1 @@
-"""What a unit is, what is summed of units, and what is done to them in a run."""
+"""Units of a layer: selectors, masks and perturbations of them, and statistics over them."""

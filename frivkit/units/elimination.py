@@ -1,8 +1,8 @@
-"""Which units of a layer to leave out first, and how the rest stands in for them.
+"""Backward elimination of units, and their reconstruction from the units that are kept.
 
-Backward elimination: from all units, leave out again and again the one whose loss makes the least
-squares prediction of what reads the layer worst by least.  One pass gives the whole nested order
-and the error after each step.
+From all units of a layer, the one is removed again and again whose removal raises the least-squares
+error of the layer's consumers least.  One run yields the whole nested order and the error after
+each removal.
 
 Source: backward selection in least squares with rank-one downdates of the inverse, as in Reeves,
 "An efficient implementation of the backward greedy algorithm for sparse signal reconstruction",
@@ -17,106 +17,110 @@ from numpy.typing import NDArray
 
 from frivkit.graph.layout import NO_GROUP
 from frivkit.units.masks import keep_mask
+from frivkit.units.moments import Float64Array
 
-Array = NDArray[np.float64]
 RIDGE = 1e-6
-"""Share of the mean variance that is added to each unit's: what float32 sums cannot tell from 0."""
+"""Share of the mean variance that is added to each variance: the rounding of float32 sums."""
 SHRINK = 0.75
-"""Share of units left at which those that are gone are taken out of the matrices."""
+"""Share of remaining units below which the matrices are cut to them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Elimination:
-    """The order in which groups of units leave.
+    """The order in which groups of units are removed.
 
     Attributes:
-        order: The groups from the first to leave to the last, shape (groups,).
-        errors: The least-squares error after each of them has left, shape (groups,), growing.
+        order: The groups from the first removed to the last, shape (groups,).
+        errors: The least-squares error after each removal, shape (groups,), rising.
     """
 
     order: NDArray[np.int64]
-    errors: Array
+    errors: Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Term:
-    """Something that reads units, and what an error in its outputs weighs.
+    """One consumer of units, and the weight of an error in its outputs.
 
     Attributes:
-        covariance: Of the units that it reads, shape (units, units).
-        readers: The weights by which outputs are made of the units, shape (units, outputs).  None
-            takes the units themselves as outputs, so that the error is the variance of the units
-            that the remaining ones leave unexplained.
-        groups: The group of each unit, ``NO_GROUP`` for one that cannot leave, shape (units,).
-        weight: What the squared error is multiplied by.
+        covariance: Of the units that it consumes, shape (units, units).
+        consumer: Its weights, shape (units, outputs).  None takes the units themselves as outputs,
+            so that the error is the variance of the units that the remaining ones leave
+            unexplained.
+        groups: The group of each unit, ``NO_GROUP`` for one that is never removed, shape (units,).
+        weight: Factor on the squared error.
     """
 
-    covariance: Array
-    readers: Array | None
+    covariance: Float64Array
+    consumer: Float64Array | None
     groups: NDArray[np.intp]
     weight: float = 1.0
 
 
-def eliminate(covariance: Array, readers: Array | None = None, ridge: float = RIDGE) -> Elimination:
-    """Find the order in which the units of one layer can leave.
+def eliminate(
+    covariance: Float64Array, consumer: Float64Array | None = None, ridge: float = RIDGE
+) -> Elimination:
+    """Return the order in which backward elimination removes the units of one layer.
 
     Args:
         covariance: Of the units, shape (units, units).
-        readers: As in :class:`Term`.
-        ridge: Share of the mean variance that is added to each unit's.
+        consumer: Weights of the layer's consumer, as in :class:`Term`.
+        ridge: Share of the mean variance that is added to each variance.
 
     Example:
         >>> rows = np.array([[1.0, 1, 0], [-1, -1, 0], [0, 0, 2], [0, 0, -2]])  # two alike
-        >>> found = eliminate(np.cov(rows.T, bias=True))
-        >>> sorted(found.order[:2].tolist()), found.errors.round(3).tolist()
+        >>> elimination = eliminate(np.cov(rows.T, bias=True))
+        >>> sorted(elimination.order[:2].tolist()), elimination.errors.round(3).tolist()
         ([0, 1], [0.0, 1.0, 3.0])
     """
-    return eliminate_together([Term(covariance, readers, np.arange(len(covariance)))], ridge)
+    return eliminate_together([Term(covariance, consumer, np.arange(len(covariance)))], ridge)
 
 
 def eliminate_together(terms: Sequence[Term], ridge: float = RIDGE) -> Elimination:
-    """Find the order in which groups of units can leave that several terms read.
+    """Return the order in which backward elimination removes groups with several consumers.
 
     Args:
-        terms: Who reads them; the error is the sum of theirs.
-        ridge: Share of the mean variance of a term's units that is added to each.
+        terms: The consumers; the error is the sum of theirs.
+        ridge: Share of the mean variance of a term's units that is added to each variance.
 
     Returns:
-        The order of all groups that the terms read.
+        The order of all groups that occur in the terms.
     """
-    working = [_Working(term, ridge) for term in terms]
+    states = [_TermState(term, ridge) for term in terms]
     count = 1 + max((int(term.groups.max(initial=NO_GROUP)) for term in terms), default=NO_GROUP)
-    here = np.zeros(count, np.bool_)
+    remaining = np.zeros(count, np.bool_)
     for term in terms:
-        here[term.groups[term.groups != NO_GROUP]] = True
+        remaining[term.groups[term.groups != NO_GROUP]] = True
     order, errors, error = [], [], 0.0
     costs = np.zeros(count)
-    for _ in range(int(here.sum())):
-        costs[:] = np.where(here, 0.0, np.inf)
-        for each in working:
-            each.add_costs(costs)
+    for _ in range(int(remaining.sum())):
+        costs[:] = np.where(remaining, 0.0, np.inf)
+        for state in states:
+            state.add_costs(costs)
         group = int(costs.argmin())
         error += float(costs[group])
-        here[group] = False
+        remaining[group] = False
         order.append(group)
         errors.append(error)
-        for each in working:
-            each.remove(group)
+        for state in states:
+            state.remove(group)
     return Elimination(np.array(order, np.int64), np.array(errors))
 
 
-def errors_along(terms: Sequence[Term], order: NDArray[np.int64], ridge: float = RIDGE) -> Array:
-    """Return the least-squares error after each group of an order has left.
+def errors_along(
+    terms: Sequence[Term], order: NDArray[np.int64], ridge: float = RIDGE
+) -> Float64Array:
+    """Return the least-squares error after each group of any order has been removed.
 
-    The order may come from anywhere, so that ways to rank units are compared by one measure.
+    So orders from different rankings are compared by one measure.
 
     Args:
-        terms: Who reads the units; the error is the sum of theirs.
-        order: The groups from the first to leave to the last.
-        ridge: Share of the mean variance of a term's units that is added to each.
+        terms: The consumers; the error is the sum of theirs.
+        order: The groups from the first removed to the last.
+        ridge: Share of the mean variance of a term's units that is added to each variance.
 
     Returns:
-        Shape (groups in the order,), growing.
+        Shape (groups in the order,), rising.
 
     Example:
         >>> rows = np.array([[1.0, 1, 0], [-1, -1, 0], [0, 0, 2], [0, 0, -2]])  # two alike
@@ -128,56 +132,56 @@ def errors_along(terms: Sequence[Term], order: NDArray[np.int64], ridge: float =
 
     costs = np.zeros(len(order))
     for term in terms:
-        place = np.full(max(int(term.groups.max(initial=0)), int(order.max(initial=0))) + 2, -1)
-        place[order] = np.arange(len(order))
-        when = place[term.groups]  # NO_GROUP is -1, whose place is the last entry: never
-        # Those that never leave come first, then the others from the last to leave to the first:
-        # what a unit adds to all before it is what its loss costs once those behind it are gone.
-        by = np.lexsort((-when, when >= 0))
-        gone = when[by] >= 0
+        position = np.full(max(int(term.groups.max(initial=0)), int(order.max(initial=0))) + 2, -1)
+        position[order] = np.arange(len(order))
+        removal = position[term.groups]  # NO_GROUP is -1, the last entry: never removed
+        # Units never removed come first, then the others from the last removed to the first: what
+        # a unit explains beyond all before it is the cost of its removal after those behind it.
+        by = np.lexsort((-removal, removal >= 0))
+        removed = removal[by] >= 0
         root = np.linalg.cholesky(_regular(term, ridge)[np.ix_(by, by)])
-        made = _made(term)[by]
-        added = solve_triangular(root, made, lower=True, check_finite=False)
-        np.add.at(costs, when[by][gone], term.weight * (added[gone] ** 2).sum(axis=1))
-    errors: Array = np.cumsum(costs)
+        cross = _cross_covariance(term)[by]
+        added = solve_triangular(root, cross, lower=True, check_finite=False)
+        np.add.at(costs, removal[by][removed], term.weight * (added[removed] ** 2).sum(axis=1))
+    errors: Float64Array = np.cumsum(costs)
     return errors
 
 
-def _regular(term: Term, ridge: float) -> Array:
-    """Return the covariance with a ridge."""
+def _regular(term: Term, ridge: float) -> Float64Array:
+    """Return the covariance with a ridge added to its diagonal."""
     floor = ridge * float(term.covariance.diagonal().mean()) or 1.0  # nothing varies
-    regular: Array = term.covariance + floor * np.eye(len(term.covariance))
+    regular: Float64Array = term.covariance + floor * np.eye(len(term.covariance))
     return regular
 
 
-def _made(term: Term) -> Array:
-    """Return the covariance of the units with what is made of them."""
-    return term.covariance if term.readers is None else term.covariance @ term.readers
+def _cross_covariance(term: Term) -> Float64Array:
+    """Return the covariance of the units with the outputs, shape (units, outputs)."""
+    return term.covariance if term.consumer is None else term.covariance @ term.consumer
 
 
-class _Working:
-    """One term on the way: the inverse of what is left, and the weights fitted to it."""
+class _TermState:
+    """One term during elimination: the inverse covariance of its remaining units, and the fit."""
 
     def __init__(self, term: Term, ridge: float) -> None:
         units = len(term.covariance)
         self._inverse = np.asfortranarray(np.linalg.inv(_regular(term, ridge)))
-        self._fitted = np.asfortranarray(self._inverse @ _made(term))
+        self._fitted = np.asfortranarray(self._inverse @ _cross_covariance(term))
         self._groups, self._weight = term.groups.copy(), term.weight
-        self._left = np.ones(units, np.bool_)
+        self._remaining = np.ones(units, np.bool_)
 
-    def add_costs(self, costs: Array) -> None:
-        """Add what the loss of each group would cost; one of several units costs their sum."""
+    def add_costs(self, costs: Float64Array) -> None:
+        """Add the cost of removing each group; a group of several units costs their sum."""
         free = self._groups != NO_GROUP
         squares = np.einsum("ij,ij->i", self._fitted, self._fitted)
-        mine = self._weight * squares / self._inverse.diagonal()
-        np.add.at(costs, self._groups[free], mine[free])
+        unit_costs = self._weight * squares / self._inverse.diagonal()
+        np.add.at(costs, self._groups[free], unit_costs[free])
 
     def remove(self, group: int) -> None:
-        """Leave out the units of a group."""
+        """Remove the units of a group."""
         from scipy.linalg.blas import dger
 
-        gone = np.flatnonzero(self._groups == group)
-        for unit in gone:
+        removed = np.flatnonzero(self._groups == group)
+        for unit in removed:
             column = self._inverse[:, unit].copy()
             share = column / column[unit]
             row = self._fitted[unit].copy()
@@ -186,80 +190,82 @@ class _Working:
             self._inverse[unit], self._inverse[:, unit] = 0.0, 0.0
             self._inverse[unit, unit], self._fitted[unit] = 1.0, 0.0
             self._groups[unit] = NO_GROUP
-            self._left[unit] = False
-        if gone.size and self._left.sum() <= SHRINK * self._left.size:
+            self._remaining[unit] = False
+        if removed.size and self._remaining.sum() <= SHRINK * self._remaining.size:
             self._shrink()
 
     def _shrink(self) -> None:
-        left = self._left
-        self._inverse = np.asfortranarray(self._inverse[np.ix_(left, left)])
-        self._fitted = np.asfortranarray(self._fitted[left])
-        self._groups, self._left = self._groups[left], left[left]
+        """Cut the matrices to the remaining units."""
+        at = self._remaining
+        self._inverse = np.asfortranarray(self._inverse[np.ix_(at, at)])
+        self._fitted = np.asfortranarray(self._fitted[at])
+        self._groups, self._remaining = self._groups[at], at[at]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearReconstruction:
-    """How the units that stay give all units of their layer, by least squares.
+    """All units of a layer as linear combinations of the kept ones: ``matrix @ units + bias``.
 
     Attributes:
-        matrix: Rows of units that stay are those of the identity; shape (units, units), with zeros
-            in the columns of units that left.
-        bias: What is added, shape (units,).
-        unexplained: The variance of each unit that is left unexplained, shape (units,).
+        matrix: Shape (units, units): rows of kept units are those of the identity, columns of
+            removed units are 0.
+        bias: Shape (units,), 0 for kept units.
+        unexplained: The variance of each unit that is not explained, shape (units,).
     """
 
-    matrix: Array
-    bias: Array
-    unexplained: Array
+    matrix: Float64Array
+    bias: Float64Array
+    unexplained: Float64Array
 
 
 def reconstruct(
-    mean: Array, covariance: Array, keep: NDArray[np.bool_], ridge: float = RIDGE
+    mean: Float64Array, covariance: Float64Array, keep: NDArray[np.bool_], ridge: float = RIDGE
 ) -> LinearReconstruction:
-    """Predict the units that left from those that stay.
+    """Return the least-squares reconstruction of the removed units from the kept ones.
 
     Args:
         mean: Of each unit, shape (units,).
         covariance: Of the units, shape (units, units).
-        keep: True for each unit that stays, shape (units,).
-        ridge: Share of the mean variance that is added to the variance of each unit that stays.
+        keep: True for each unit that is kept, shape (units,).
+        ridge: Share of the mean variance that is added to the variance of each kept unit.
 
     Example:
         >>> rows = np.array([[1.0, 3], [2, 5], [3, 7]])  # the second is twice the first plus 1
-        >>> found = reconstruct(rows.mean(0), np.cov(rows.T, bias=True), np.array([True, False]))
-        >>> found.matrix.round(3).tolist(), found.bias.round(3).tolist()
+        >>> mean, covariance = rows.mean(0), np.cov(rows.T, bias=True)
+        >>> reconstruction = reconstruct(mean, covariance, np.array([True, False]))
+        >>> reconstruction.matrix.round(3).tolist(), reconstruction.bias.round(3).tolist()
         ([[1.0, 0.0], [2.0, 0.0]], [0.0, 1.0])
     """
     units = len(mean)
-    gone = ~keep
+    removed = ~keep
     matrix = np.eye(units)
-    matrix[gone] = 0.0
+    matrix[removed] = 0.0
     unexplained = np.zeros(units)
-    unexplained[gone] = covariance.diagonal()[gone]
+    unexplained[removed] = covariance.diagonal()[removed]
     floor = ridge * float(covariance.diagonal().mean())
-    if gone.any() and keep.any() and floor > 0:
-        inner, cross = covariance[np.ix_(keep, keep)], covariance[np.ix_(keep, gone)]
+    if removed.any() and keep.any() and floor > 0:
+        inner, cross = covariance[np.ix_(keep, keep)], covariance[np.ix_(keep, removed)]
         weights = np.linalg.solve(inner + floor * np.eye(len(inner)), cross)
-        matrix[np.ix_(gone, keep)] = weights.T
+        matrix[np.ix_(removed, keep)] = weights.T
         fitted = (weights * (2 * cross - inner @ weights)).sum(axis=0)
-        unexplained[gone] = np.maximum(unexplained[gone] - fitted, 0.0)
-    bias = np.where(gone, mean - matrix @ mean, 0.0)
+        unexplained[removed] = np.maximum(unexplained[removed] - fitted, 0.0)
+    bias = np.where(removed, mean - matrix @ mean, 0.0)
     return LinearReconstruction(matrix, bias, unexplained)
 
 
 def largest_removable(
-    mean: Array, covariance: Array, elimination: Elimination, tolerance: float
+    mean: Float64Array, covariance: Float64Array, elimination: Elimination, tolerance: float
 ) -> NDArray[np.bool_]:
-    """Choose the units that stay so that at most a share of the layer's variance is unexplained.
+    """Return the fewest units that leave at most a share of the layer's variance unexplained.
 
     Args:
         mean: Of each unit, shape (units,).
         covariance: Of the units, shape (units, units).
-        elimination: The order in which units leave.
+        elimination: The order in which units are removed.
         tolerance: Share of the variance that may stay unexplained, in [0, 1).
 
     Returns:
-        True for each unit that stays, shape (units,): the fewest, in that order.
+        True for each unit that is kept, shape (units,): the fewest, in that order.
 
     Example:
         >>> rows = np.array([[1.0, 1, 0], [-1, -1, 0], [0, 0, 2], [0, 0, -2]])
@@ -269,7 +275,7 @@ def largest_removable(
     """
     bound = (tolerance + RIDGE) * covariance.diagonal().sum()
     low, high = 0, len(mean)
-    while low < high:  # the error grows with every unit that leaves
+    while low < high:  # the error rises with every unit removed
         middle = (low + high + 1) // 2
         keep = keep_mask(elimination.order, middle)
         if reconstruct(mean, covariance, keep).unexplained.sum() <= bound:

@@ -1,4 +1,4 @@
-"""Masks: which units of which sites are set to zero in a run, the same for every example."""
+"""Masks: the units that are set to zero in a run, the same for every example."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mask:
-    """What is done to units in a run: set to exactly zero, without rescaling the others.
+    """Units set to exactly zero in a run, without rescaling the others.
 
     Attributes:
-        keep: For each site (by name) one flag a unit, True where it stays, shape (units,).  Sites
-            that are not named are left alone.
+        keep: For each site, by name, one flag a unit, False to set it to zero, shape (units,).
+            Sites that are not named stay as they are.
     """
 
     keep: Mapping[str, NDArray[np.bool_]]
@@ -31,12 +31,12 @@ class Mask:
 
     @property
     def idle(self) -> bool:
-        """Whether it leaves the network as it is."""
+        """Whether it changes nothing."""
         return self.ablated == 0
 
     @property
     def digest(self) -> str:
-        """The sha256 of sites and flags: two masks with one digest do the same thing."""
+        """The sha256 of sites and flags; equal masks have equal digests."""
         total = hashlib.sha256()
         for name in sorted(self.keep):
             flags = self.keep[name]
@@ -48,9 +48,8 @@ class Mask:
 def random_order(seed: int, layer: str, repeat: int, units: int) -> NDArray[np.int64]:
     """Return the order in which one repeat ablates the units of one layer.
 
-    Depends on nothing but its arguments: not on which other layers are measured, nor on the order
-    of the work.  The first ``k`` entries are the units ablated at level ``k / units``, so masks
-    are nested.
+    It depends on the arguments alone, not on the other layers measured nor on the order of runs.
+    The first ``k`` entries are the units ablated at level ``k / units``, so masks are nested.
 
     Args:
         seed: The user's seed.
@@ -71,7 +70,14 @@ def random_order(seed: int, layer: str, repeat: int, units: int) -> NDArray[np.i
 
 
 def keep_mask(order: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
-    """Return keep-flags without the first ``count`` units of ``order``.
+    """Return flags that are False for the first ``count`` units of an order.
+
+    Args:
+        order: A permutation of the units, shape (units,).
+        count: How many to remove, in [0, units].
+
+    Returns:
+        True for each unit that is kept, shape (units,).
 
     Example:
         >>> keep_mask(np.array([2, 0, 1]), 1).tolist()

@@ -1,8 +1,8 @@
-"""Perturbations: what is done to a network in a run, apart from ablating units.
+"""Perturbations of a network in a run, other than masks: noise, weight edits, linear replacement.
 
-Noise and weight edits grow with a level; whatever is random in them depends on the seed, the
-layer's name and the repeat alone, so that the levels of one repeat differ in size and not in
-direction.  Noise depends on the example's own numbers too, not on its place in the data.
+Noise and weight edits grow with a level; their random numbers depend on the seed, the layer's name
+and the repeat alone, so the levels of one repeat differ in size and not in direction.  Noise
+depends on the numbers of the example too, not on its index in the data.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 
 class Perturbation(Protocol):
-    """What every kind tells the engine, :class:`frivkit.units.masks.Mask` included."""
+    """The properties that the runtime needs of every perturbation, and of every mask."""
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -23,20 +23,20 @@ class Perturbation(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether it leaves the network as it is."""
+        """Whether it changes nothing."""
 
     @property
     def digest(self) -> str:
-        """A sha256 of all that it does: two with one digest do the same thing."""
+        """A sha256 of all that it does; equal perturbations have equal digests."""
 
 
 @dataclass(frozen=True, slots=True)
 class LevelledPerturbation:
-    """What all perturbations that grow with a level have in common.
+    """A perturbation that grows with a level.
 
     Attributes:
-        layers: The layer's name of each site, by the site's name.
-        level: How much is done; 0 does nothing.
+        layers: Layer names by site name.
+        level: Its size, at least 0; 0 changes nothing.
         seed: The user's seed.
         repeat: 0 for the first draw, and so on.
     """
@@ -53,7 +53,7 @@ class LevelledPerturbation:
 
     @property
     def idle(self) -> bool:
-        """Whether it leaves the network as it is."""
+        """Whether it changes nothing."""
         return self.level == 0
 
     @property
@@ -65,7 +65,7 @@ class LevelledPerturbation:
 
 @dataclass(frozen=True, slots=True)
 class Noise(LevelledPerturbation):
-    """Gaussian noise on the activations of sites, independent in every entry.
+    """Gaussian noise added to the activations of sites, independent in every entry.
 
     The level is the standard deviation of the noise, as a share of the standard deviation of the
     example's own activations in the site, over all their entries.
@@ -76,36 +76,36 @@ class Noise(LevelledPerturbation):
     """
 
     def draw(self, site: str, shape: Sequence[int], examples: Sequence[bytes]) -> NDArray[Any]:
-        """Draw noise of standard deviation 1 for each example.
+        """Return noise of standard deviation 1 for each example.
 
         Args:
             site: The site.
             shape: The shape of one example's activations there.
-            examples: What tells each example from others (see :func:`example_digests`).
+            examples: A digest of each example (:func:`example_digests`).
 
         Returns:
-            float32, shape (n, *shape); the same whatever the level.
+            float32, shape (n, *shape); the same at every level.
         """
-        drawn = np.empty((len(examples), *shape), np.float32)
+        noise = np.empty((len(examples), *shape), np.float32)
         for i, example in enumerate(examples):
             generator = _generator("noise", self.seed, self.layers[site], self.repeat, example)
-            generator.standard_normal(dtype=np.float32, out=drawn[i])
-        return drawn
+            generator.standard_normal(dtype=np.float32, out=noise[i])
+        return noise
 
 
 @dataclass(frozen=True, slots=True)
 class WeightNoise(LevelledPerturbation):
-    """Gaussian noise on the weights that write sites; biases stay as they are.
+    """Gaussian noise added to the weights of layers that produce sites; biases stay as they are.
 
     The level is the standard deviation of the noise, as a share of that of the weight tensor.
 
     Source:
         Perturbation type 0 of the published code of Casper et al., "Frivolous Units", AAAI 2021,
-        which has it for dense layers and never runs it.
+        which defines it for dense layers and never runs it.
     """
 
     def edited(self, site: str, name: str, weight: NDArray[Any]) -> NDArray[Any]:
-        """Return a weight tensor with noise.
+        """Return a weight tensor with noise added.
 
         Args:
             site: The site whose weight it is.
@@ -130,18 +130,18 @@ class WeightNoise(LevelledPerturbation):
 
 @dataclass(frozen=True, slots=True)
 class WeightKnockout(LevelledPerturbation):
-    """Single weights of the layers that write sites set to zero; biases stay as they are.
+    """Entries of the weights of layers that produce sites set to zero; biases stay as they are.
 
     The level is the share of each weight tensor's entries that is zeroed, rounded to whole entries;
-    those zeroed at a level are zero at all higher ones of the same repeat.
+    entries zeroed at a level are zero at all higher levels of the same repeat.
 
     Source:
         Perturbation type 1 of the published code of Casper et al., "Frivolous Units", AAAI 2021,
-        which has it for dense layers and never runs it.
+        which defines it for dense layers and never runs it.
     """
 
     def edited(self, site: str, name: str, weight: NDArray[Any]) -> NDArray[Any]:
-        """Return a weight tensor without some of its entries.
+        """Return a weight tensor with some of its entries set to zero.
 
         Args:
             site: The site whose weight it is.
@@ -157,9 +157,9 @@ class WeightKnockout(LevelledPerturbation):
             2.0
         """
         generator = _generator("knockout", self.seed, self.layers[site], self.repeat, name.encode())
-        gone = generator.permutation(weight.size)[: int(self.level * weight.size + 0.5)]
+        zeroed = generator.permutation(weight.size)[: int(self.level * weight.size + 0.5)]
         edited = weight.copy()
-        edited.reshape(-1)[gone] = 0
+        edited.reshape(-1)[zeroed] = 0
         return edited
 
 
@@ -168,14 +168,15 @@ WeightEdit = WeightNoise | WeightKnockout
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearReplacement:
-    """Units of sites replaced by linear combinations of others, alike at every place.
+    """Units of sites replaced by linear combinations of others, the same at every position.
 
     The units ``x`` of a site become ``matrix @ (keep * x) + bias``.
 
     Attributes:
-        maps: For each site by name the matrix, shape (units, units), and the bias, shape (units,).
-        keep: For each site by name one flag a unit, False where it is set to zero before it is
-            mapped, shape (units,).  Sites that are not named keep all.
+        maps: For each site, by name, the matrix, shape (units, units), and the bias, shape
+            (units,).
+        keep: For each site, by name, one flag a unit, False to set it to zero before the map,
+            shape (units,).  Sites that are not named keep all units.
     """
 
     maps: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -188,7 +189,7 @@ class LinearReplacement:
 
     @property
     def idle(self) -> bool:
-        """Whether it leaves the network as it is."""
+        """Whether it changes nothing."""
         return all(
             not bias.any() and np.array_equal(matrix, np.eye(len(matrix)))
             for matrix, bias in map(self.map, self.maps)
@@ -201,7 +202,7 @@ class LinearReplacement:
         return _digest("fold", *(hashlib.sha256(repr(part).encode()).digest() for part in parts))
 
     def map(self, site: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return what happens to a site's units: the matrix, dropped units included, and the bias.
+        """Return the matrix of a site, with the columns of dropped units set to 0, and the bias.
 
         Example:
             >>> twin = LinearReplacement({"h": (np.array([[1.0, 0.0], [2.0, 0.0]]), np.zeros(2))})
@@ -214,13 +215,13 @@ class LinearReplacement:
 
 
 def example_digests(inputs: Mapping[str, NDArray[Any]]) -> tuple[bytes, ...]:
-    """Tell examples apart by their numbers, whatever their place in the data.
+    """Return a digest of each example's numbers, whatever its index in the data.
 
     Args:
         inputs: The inputs by name, examples first.
 
     Returns:
-        16 bytes an example; equal examples have equal ones.
+        16 bytes an example; equal examples have equal digests.
 
     Example:
         >>> a, b, c = example_digests({"x": np.array([[1.0], [2.0], [1.0]])})
@@ -236,10 +237,10 @@ def example_digests(inputs: Mapping[str, NDArray[Any]]) -> tuple[bytes, ...]:
     return tuple(total.digest() for total in totals)
 
 
-def _generator(kind: str, seed: int, layer: str, repeat: int, more: bytes) -> np.random.Generator:
-    """Return a generator that depends on nothing but these."""
+def _generator(kind: str, seed: int, layer: str, repeat: int, extra: bytes) -> np.random.Generator:
+    """Return a generator that depends on these arguments alone."""
     key = hashlib.blake2b(digest_size=16, person=kind.encode())
-    key.update(f"{seed}\0{repeat}\0{layer}\0".encode() + more)
+    key.update(f"{seed}\0{repeat}\0{layer}\0".encode() + extra)
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key.digest(), "little")))
 
 

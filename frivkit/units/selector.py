@@ -1,4 +1,4 @@
-"""Units: how the tensor of a site is read as units."""
+"""Unit selectors: how the tensor of a site is split into units."""
 
 from typing import Any, Protocol
 
@@ -9,7 +9,7 @@ from frivkit.graph.sites.site_map import Site
 
 
 class UnitSelector(Protocol):
-    """A way to read a site's tensor as units.  The target of an offer of ``unit_selectors``.
+    """A way to split a site's tensor into units.  The target of an offer of ``unit_selectors``.
 
     A selector groups the entries of one example into units; a unit is ablated as a whole.
     """
@@ -22,18 +22,18 @@ class UnitSelector(Protocol):
         """Return the number of units of a site."""
 
     def mask(self, site: Site, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Spread one keep-flag a unit over the entries of one example.
+        """Return the flags of units as flags of the entries of one example.
 
         Args:
             site: The site.
-            keep: True for each unit that stays, shape (count,).
+            keep: True for each unit that is kept, shape (count,).
 
         Returns:
-            Flags that broadcast against one example's tensor: as many axes as ``site.shape``.
+            Booleans that broadcast against one example's tensor, as many axes as ``site.shape``.
         """
 
     def rows(self, site: Site, activations: NDArray[Any]) -> NDArray[Any]:
-        """Lay activations out with units as columns.
+        """Return activations as a matrix with units as columns.
 
         Args:
             site: The site.
@@ -44,8 +44,8 @@ class UnitSelector(Protocol):
         """
 
     def axes(self, site: Site) -> tuple[int, ...] | None:
-        """Return the axes of the site's tensor whose entries are units; the others are places.
+        """Return the axes of the site's tensor whose entries are units; all others are positions.
 
-        Axes count from the batch, which is 0 and always holds observations.  The runtime can then
-        sum moments itself.  None where units are not whole axes: ``rows`` is used instead.
+        Axes count from the batch axis, 0, which always holds observations.  With them the runtime
+        sums moments inside the graph; None, if units are not whole axes, makes it use ``rows``.
         """

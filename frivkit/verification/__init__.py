@@ -1,4 +1,4 @@
-"""The proof: what a compressed model still says, and what it saves."""
+"""Verification: label agreement of a compressed model with the original, and what it saves."""
 
 from frivkit.verification.verification import Verification, verify
 

@@ -1,24 +1,24 @@
-"""Agreement of labels, and how far it can be trusted."""
+"""Label agreement of two models, and its confidence interval."""
 
 from dataclasses import dataclass
 from math import ceil, e, log
 
 ERROR = 0.05
-"""How often an interval may miss, both sides together."""
+"""How often an interval may miss, at both ends together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How many labels are the same under two models.
+    """The number of labels that two models have in common.
 
     Attributes:
         same: Labels that are the same, at every position of every example.
-        examples: How many examples there are, at least 1.
-        positions: Labels of one example, at least 1.
+        examples: The number of examples, at least 1.
+        positions: The number of labels of one example, at least 1.
 
     Example:
-        >>> found = Agreement(same=198, examples=200)
-        >>> found.share, [round(end, 4) for end in found.interval]
+        >>> agreement = Agreement(same=198, examples=200)
+        >>> agreement.share, [round(end, 4) for end in agreement.interval]
         (0.99, [0.9643, 0.9988])
     """
 
@@ -33,15 +33,15 @@ class Agreement:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """A 95 % interval, two-sided, for the share among all examples like these.
+        """A two-sided 95 % interval for the share among all examples like these, in [0, 1].
 
         Examples are taken as independent draws; positions of one example are not.
 
-        1. One label an example: Clopper and Pearson's exact interval.
+        1. One label for each example: Clopper and Pearson's exact interval.
         2. Several: an example counts as the share of its positions that agree.  The sum of such
            shares is beyond a bound at most e times as often as a binomial one of the same mean
            (Bentkus), so the exact interval is taken at 1 - 0.05/e, the sum rounded outwards.  It
-           is wider than need be and assumes nothing of how positions hang together.
+           is conservative and assumes nothing of the dependence between positions.
 
         Source:
             C. J. Clopper and E. S. Pearson, Biometrika 26(4), 1934; V. Bentkus, On Hoeffding's
@@ -56,33 +56,35 @@ class Agreement:
         )
 
     def shortfall(self, required: float) -> str | None:
-        """Return why an agreement is not shown, or None where it is.
+        """Return why an agreement is not shown, or None if it is.
 
         Args:
-            required: What the lower end of the interval must reach, in [0, 1).
+            required: The value that the lower end of the interval must reach, in [0, 1).
         """
         low = self.interval[0]
         if low >= required:
             return None
-        said = f"agreement is shown to be {low:.4f} or more, less than the {required:g} required"
+        shown = f"agreement is shown to be {low:.4f} or more, less than the {required:g} required"
         best = Agreement(self.examples * self.positions, self.examples, self.positions)
         if best.interval[0] >= required:
-            return f"{said}: {self.share:.4f} of the labels are the same; compress less"
+            return f"{shown}: {self.share:.4f} of the labels are the same; compress less"
         error = ERROR if self.positions == 1 else ERROR / e
         needed = ceil(log(error / 2) / log(required))
         return (
-            f"{said}: {self.examples} examples cannot show more than {best.interval[0]:.4f} "
+            f"{shown}: {self.examples} examples cannot show more than {best.interval[0]:.4f} "
             f"even if all agree; give {needed} or more"
         )
 
 
 def lower_end(successes: int, trials: int, error: float) -> float:
-    """Return the chance of success at which so many successes or more come as often as ``error``.
+    """Return the lower end of the exact one-sided interval for a chance of success.
+
+    With that chance, ``successes`` or more occur with probability ``error``.
 
     Args:
         successes: From 0 to ``trials``.
         trials: At least 1.
-        error: Between 0 and 1.
+        error: In (0, 1).
 
     Example:
         >>> round(lower_end(10, 10, 0.025), 4), lower_end(0, 10, 0.025)

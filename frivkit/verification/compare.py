@@ -1,4 +1,4 @@
-"""Run two models over the same examples and tally what they say; nothing but sums is kept."""
+"""Run two models over the same examples and count equal labels; nothing but sums is stored."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -22,18 +22,19 @@ from frivkit.verification.difference import Difference
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What two models say of the same examples.
+    """The outputs of two models for the same examples, compared.
 
     Attributes:
-        agreement: How many labels are the same.
-        accuracy: The share of the data's own labels that each meets, the original first; None
-            where the data have none, or an example has several labels.
-        max_abs: The largest absolute difference of outputs; None where outputs are labels.
-        relative_l2: The norm of the differences over that of the original's outputs; None where
+        agreement: The label agreement.
+        accuracy: The share of the data's own labels that each model predicts, the original first;
+            None if the data have none, or an example has several labels.
+        max_abs: The largest absolute difference of outputs; None if outputs are labels.
+        relative_l2: The norm of the differences over that of the original's outputs; None if
             outputs are labels.
-        undefined: Labels that the thin model leaves open by giving NaN; they agree with none.
-        largest_class: The share of the original's labels that fall in the most frequent class; 0
-            where outputs are numbers.
+        undefined: The number of labels that the compressed model leaves undefined, since it gives
+            NaN; they agree with none.
+        largest_class: The share of the original's labels that are in the most frequent class, in
+            [0, 1]; 0 for regression.
     """
 
     agreement: Agreement
@@ -66,7 +67,7 @@ class ModelRun:
         self._model, self.batch = model, self._baseline.batch
 
     def run(self, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
-        """Return the outputs for examples, shape (n, ...), as many at a time as ``batch`` says."""
+        """Return the outputs for examples, shape (n, ...), run ``batch`` examples at a time."""
         n = len(next(iter(inputs.values())))
         with error_context(self._model):
             parts = [
@@ -77,7 +78,7 @@ class ModelRun:
 
 
 def compare(original: ModelRun, compressed: ModelRun, data: Dataset, runner: Runner) -> Comparison:
-    """Compare what two models say of every example.
+    """Compare the outputs of two models for every example.
 
     Raises:
         ModelError: the original gives NaN, or the outputs cannot be compared.
@@ -94,8 +95,8 @@ def compare(original: ModelRun, compressed: ModelRun, data: Dataset, runner: Run
     difference = Difference()
     counts: Counter[int] = Counter()
     same = undefined = positions = 0
-    met = [0, 0]
-    scores = True
+    correct = [0, 0]
+    are_scores = True
 
     def both(batch: Batch) -> tuple[Batch, NDArray[Any], NDArray[Any]]:
         inputs = dict(batch.inputs)
@@ -120,16 +121,16 @@ def compare(original: ModelRun, compressed: ModelRun, data: Dataset, runner: Run
             counts[int(label)] += int(count)
         if batch.labels is not None and positions == 1:
             for i, labels in enumerate((first, second)):
-                met[i] += int((labels[:, 0] == batch.labels).sum())
-        scores = not are_labels(a.dtype)
-        if scores:
+                correct[i] += int((labels[:, 0] == batch.labels).sum())
+        are_scores = not are_labels(a.dtype)
+        if are_scores:
             difference.add(a, b)
-    known = data.has_labels and positions == 1 and not label_reader.regression
+    has_accuracy = data.has_labels and positions == 1 and not label_reader.regression
     return Comparison(
         agreement=Agreement(same, data.examples, positions),
-        accuracy=(met[0] / data.examples, met[1] / data.examples) if known else None,
-        max_abs=difference.max_abs if scores else None,
-        relative_l2=difference.relative_l2 if scores else None,
+        accuracy=(correct[0] / data.examples, correct[1] / data.examples) if has_accuracy else None,
+        max_abs=difference.max_abs if are_scores else None,
+        relative_l2=difference.relative_l2 if are_scores else None,
         undefined=undefined,
         largest_class=0.0 if label_reader.regression else max(counts.values()) / counts.total(),
     )
@@ -138,10 +139,10 @@ def compare(original: ModelRun, compressed: ModelRun, data: Dataset, runner: Run
 def _check(original: ModelRun, a: NDArray[Any], compressed: ModelRun, b: NDArray[Any]) -> None:
     if a.shape == b.shape and are_labels(a.dtype) == are_labels(b.dtype):
         return
-    mine, theirs = (f"{x.dtype} {x.shape[1:]}" for x in (a, b))
+    first, second = (f"{x.dtype} {x.shape[1:]}" for x in (a, b))
     raise ModelError(
-        f"output {original.output!r} of {original.name} gives {mine} for an example and "
-        f"{compressed.output!r} of {compressed.name} gives {theirs}: they cannot be "
+        f"output {original.output!r} of {original.name} gives {first} for an example and "
+        f"{compressed.output!r} of {compressed.name} gives {second}: they cannot be "
         "compared; give outputs of one shape, or choose others by --output-name"
     )
 
@@ -159,7 +160,11 @@ def _check_defined(
 
 @contextmanager
 def error_context(model: Model) -> Iterator[None]:
-    """Return in errors which of the two models it was."""
+    """Name the model in its errors.
+
+    Raises:
+        ModelError: the block raised one; the path of the model is put before its message.
+    """
     try:
         yield
     except ModelError as error:

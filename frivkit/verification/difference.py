@@ -1,4 +1,4 @@
-"""How far outputs lie apart, summed as they come."""
+"""The difference between outputs, accumulated batch by batch."""
 
 import math
 from typing import Any
@@ -11,14 +11,14 @@ PIECE = 1 << 18
 
 
 class Difference:
-    """The largest and the relative difference of outputs, over all that were added.
+    """The largest and the relative difference of all outputs that were added.
 
-    Sums are float64 whatever the outputs are.
+    Sums are in float64, whatever the type of the outputs.
 
     Example:
-        >>> found = Difference()
-        >>> found.add(np.array([3.0, 4.0]), np.array([3.0, 4.5]))
-        >>> found.max_abs, found.relative_l2
+        >>> difference = Difference()
+        >>> difference.add(np.array([3.0, 4.0]), np.array([3.0, 4.5]))
+        >>> difference.max_abs, difference.relative_l2
         (0.5, 0.1)
     """
 
@@ -26,11 +26,11 @@ class Difference:
         self._largest = self._gap = self._size = 0.0
 
     def add(self, a: NDArray[Any], b: NDArray[Any]) -> None:
-        """Add outputs of the original and of the other model, of one shape."""
-        one, other = a.reshape(-1), b.reshape(-1)
-        for start in range(0, one.size, PIECE):
-            x = one[start : start + PIECE].astype(np.float64)
-            y = other[start : start + PIECE].astype(np.float64)
+        """Add outputs of the original and of the other model, of the same shape."""
+        first, second = a.reshape(-1), b.reshape(-1)
+        for start in range(0, first.size, PIECE):
+            x = first[start : start + PIECE].astype(np.float64)
+            y = second[start : start + PIECE].astype(np.float64)
             with np.errstate(over="ignore", invalid="ignore"):
                 gap = np.where(x == y, 0.0, y - x)  # an infinity does not differ from itself
                 self._largest = float(np.maximum(self._largest, np.abs(gap).max()))
@@ -39,14 +39,14 @@ class Difference:
 
     @property
     def max_abs(self) -> float:
-        """The largest absolute difference; NaN or infinite where an output is."""
+        """The largest absolute difference; NaN or infinite if an output is."""
         return self._largest
 
     @property
     def relative_l2(self) -> float:
         """The norm of all differences over that of the original's outputs.
 
-        NaN where an output is not finite, or the original's are all 0 and the other's are not.
+        NaN if an output is not finite, or if the original's are all 0 and the other's are not.
         """
         if self._gap == 0 and math.isfinite(self._size):
             return 0.0

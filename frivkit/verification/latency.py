@@ -1,4 +1,4 @@
-"""How long a run takes, measured in turns so that whatever else happens hits both models alike."""
+"""Latency, measured in interleaved turns, so that other load slows both models alike."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,22 +12,23 @@ from frivkit.progress import Progress
 FEWEST, MOST = 5, 25
 """Rounds, in each of which every model has one turn."""
 SECONDS = 4.0
-"""What the rounds of one batch size should take together."""
+"""Seconds that all rounds of one batch size should take."""
 TURN = 0.02
 """Seconds that a turn should last: shorter runs are repeated and their median is taken."""
 WARM_UP = 2
+"""Runs of each model before the first turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long a run takes.
+    """The latency of a run.
 
     Attributes:
         turns: The milliseconds of each turn.
 
     Example:
-        >>> one, other = Latency((1.0, 2.0, 4.0)), Latency((0.5, 1.0, 3.0))
-        >>> one.median, one.quartiles, other.against(one)
+        >>> original, compressed = Latency((1.0, 2.0, 4.0)), Latency((0.5, 1.0, 3.0))
+        >>> original.median, original.quartiles, compressed.against(original)
         (2.0, (1.5, 3.0), (0.5, 0.5, 0.625))
     """
 
@@ -45,10 +46,10 @@ class Latency:
         return low, high
 
     def against(self, other: "Latency") -> tuple[float, float, float]:
-        """Return the quartiles, the median among them, of the ratio to another's turns.
+        """Return the first quartile, the median and the third quartile of the ratio to another.
 
-        Turns that followed each other are compared, so that what slows both for a while (another
-        program, a cooler clock) leaves the ratio alone.
+        Each turn is compared with the other's turn of the same round, so that a slowdown of both
+        (another program, a lower clock rate) does not change the ratio.
         """
         ratios = np.divide(self.turns, other.turns)
         low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).tolist()
@@ -58,15 +59,15 @@ class Latency:
 def interleaved(
     runs: Sequence[Callable[[], object]], progress: Progress, what: str
 ) -> tuple[Latency, ...]:
-    """Time several things in turns (the first, the second, the first, ...) after a warm-up.
+    """Time several functions in turns (the first, the second, the first, ...) after a warm-up.
 
-    A turn of short runs begins with one that does not count: the threads of the one before may
-    still be waiting busily for more work, and its weights fill the cache.
+    A turn of short runs begins with one that is not counted: the threads of the run before may
+    still spin, waiting for work, and its weights fill the cache.
 
     Args:
-        runs: What to time.
-        progress: Where rounds are reported.
-        what: What is being done, for the progress display.
+        runs: The functions to time.
+        progress: Receives the rounds.
+        what: The name of the task in the progress display.
 
     Returns:
         The latency of each, in the order of ``runs``.
@@ -88,7 +89,7 @@ def interleaved(
 
 
 def _seconds(run: Callable[[], object], count: int = 1) -> float:
-    """Return the median of so many runs."""
+    """Return the median duration of ``count`` runs, in seconds."""
     times = []
     for _ in range(count):
         start = perf_counter()

@@ -1,4 +1,4 @@
-"""Whether two models can be compared: the same inputs, and outputs that say the same things."""
+"""The inputs and outputs by which two models can be compared."""
 
 from dataclasses import replace
 
@@ -8,18 +8,18 @@ from frivkit.graph.model import Model
 
 
 def common_inputs(original: Model, compressed: Model) -> tuple[TensorSpec, ...]:
-    """Return the inputs that both models take, in the original's order.
+    """Return the inputs of both models, in the original's order.
 
-    A size that one leaves open is the other's.
+    A size that one model leaves open is taken from the other.
 
     Raises:
         ModelError: a name, a number type or a size differs.
     """
-    mine, theirs = (sorted(tensor.name for tensor in m.inputs) for m in (original, compressed))
-    if mine != theirs:
+    first, second = (sorted(tensor.name for tensor in m.inputs) for m in (original, compressed))
+    if first != second:
         raise ModelError(
-            f"{original.path} takes {', '.join(mine)} and {compressed.path} takes "
-            f"{', '.join(theirs)}: only models with the same inputs can be compared; "
+            f"{original.path} takes {', '.join(first)} and {compressed.path} takes "
+            f"{', '.join(second)}: only models with the same inputs can be compared; "
             "rename the inputs of one"
         )
     others = {tensor.name: tensor for tensor in compressed.inputs}
@@ -33,33 +33,34 @@ def _common(original: Model, compressed: Model, one: TensorSpec, other: TensorSp
     fits = len(one.shape) == len(other.shape) and all(a == b or None in (a, b) for a, b in pairs)
     if not fits or one.dtype != other.dtype:
         raise ModelError(
-            f"input {one.name!r} of {original.path} is {_said(one)} and that of {compressed.path} "
-            f"is {_said(other)} (without the batch): only models with the same inputs can be "
-            "compared; give a file made from the original without changing them"
+            f"input {one.name!r} of {original.path} is {_describe(one)} and that of "
+            f"{compressed.path} is {_describe(other)} (without the batch): only models "
+            "with the same inputs can be compared; give a file made from the original without "
+            "changing them"
         )
     return replace(one, shape=tuple(b if a is None else a for a, b in pairs))
 
 
-def _said(tensor: TensorSpec) -> str:
+def _describe(tensor: TensorSpec) -> str:
     return f"{tensor.dtype} {str(tensor.shape).replace('None', 'any')}"
 
 
-def common_output(original: Model, compressed: Model, asked: str | None) -> tuple[str, str]:
-    """Return the output of each model that is compared.
+def common_output(original: Model, compressed: Model, requested: str | None) -> tuple[str, str]:
+    """Return the names of the outputs to compare: the original's and the compressed model's.
 
-    That of the thin model has the original's name, else its place.
+    The compressed model's output is the one of the same name, else the one at the same position.
 
     Raises:
-        ModelError: the original has no such output, or the thin model neither.
+        ModelError: one of the models has no such output.
     """
-    mine = original.output(asked)
+    name = original.output(requested)
     names = [value.name or "" for value in compressed.graph.outputs]
-    if mine in names:
-        return mine, mine
-    place = [value.name for value in original.graph.outputs].index(mine)
-    if place < len(names):
-        return mine, names[place]
+    if name in names:
+        return name, name
+    position = [value.name for value in original.graph.outputs].index(name)
+    if position < len(names):
+        return name, names[position]
     raise ModelError(
-        f"{compressed.path} has no output {mine!r} nor one in place {place + 1} to compare with "
+        f"{compressed.path} has no output {name!r} nor one in place {position + 1} to compare with "
         f"that of {original.path}; it has {', '.join(names)}: choose another by --output-name"
     )

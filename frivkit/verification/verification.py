@@ -1,4 +1,4 @@
-"""Verify a compressed model: does it say the same, and what does it save."""
+"""Verify a compressed model: label agreement with the original, size and latency."""
 
 import re
 from collections.abc import Mapping
@@ -26,19 +26,19 @@ from frivkit.verification.match import common_inputs, common_output
 BATCHES = (1, 64)
 """Batch sizes at which latency is measured."""
 WIDE = 0.05
-"""Width of an interval beyond which there are few examples."""
+"""Width of an interval of the agreement above which there are too few examples."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """One of the two models.
+    """The size and the speed of one of two models.
 
     Attributes:
         model: The model, its shapes complete.
         site_map: Its layers.
         output: The output that was compared.
-        bytes: Size of the file and of the external data that it points to.
-        latency: What a run takes by batch size; None where it was not measured.
+        bytes: Bytes of the file and of its external data.
+        latency: The latency by batch size; None if it was not measured.
     """
 
     model: Model
@@ -50,16 +50,16 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found, and all that is needed to report it.
+    """The result of a verification, with all that a report needs.
 
     Attributes:
         original: The model that was compressed.
-        compressed: What came of it.
+        compressed: The compressed model.
         data: The examples.
-        comparison: What both say of them.
+        comparison: Their outputs for the examples, compared.
         unmeasured: Why latency was not measured, by batch size.
         device: Where both ran.
-        warnings: What a reader must know.
+        warnings: What a user should know of the data and the result, a sentence each.
     """
 
     original: ModelFacts
@@ -80,11 +80,10 @@ def verify(
     """Compare a compressed model with the original on every example.
 
     Args:
-        request: The original, the data and how to run both; units, layers and protocol play no
-            part.
-        compressed: The compressed model, a file or open.
-        data: Examples that lie ready, fitted to the original's inputs; None opens those that the
-            request names.
+        request: The original, the data and how to run both; units, layers and protocol are not
+            used.
+        compressed: The compressed model, as a file or opened.
+        data: Examples of the original's inputs; None opens the data that the request names.
 
     Raises:
         ModelError: a model cannot be read or run, the two cannot be compared, or the original
@@ -92,26 +91,26 @@ def verify(
         DataError: the data cannot be read or do not fit.
         DeviceError: the device is not there.
     """
-    original, other = load_model(request), load_model(replace(request, model=compressed))
-    outputs = common_output(original, other, request.output)
-    shared = common_inputs(original, other)
+    original, smaller = load_model(request), load_model(replace(request, model=compressed))
+    outputs = common_output(original, smaller, request.output)
+    inputs = common_inputs(original, smaller)
     warnings: tuple[str, ...] = ()
     if data is None:
-        data, warnings = named_data(request, replace(original, inputs=shared))
+        data, warnings = named_data(request, replace(original, inputs=inputs))
     placement = request.execution.placement
     differs = [
         compare_with_file(model, data, placement, output)
-        for model, output in zip((original, other), outputs, strict=True)
+        for model, output in zip((original, smaller), outputs, strict=True)
     ]
     warnings += tuple(line for line in differs if line is not None)
     named = request.data is not None or "frivkit.data" in original.metadata
-    models = [_complete(model, request.execution, data) for model in (original, other)]
+    models = [_complete(model, request.execution, data) for model in (original, smaller)]
     before, after = (
         ModelRun(model, output, request.execution)
         for model, output in zip(models, outputs, strict=True)
     )
     comparison = compare(before, after, data, request.execution.runner)
-    del before, after  # their weights need not be held beside those of the files
+    del before, after  # frees their weights before the files are timed
     unmeasured = {size: reason for size in BATCHES if (reason := _fixed(models, size))}
     latencies = _latencies(models, data, request.execution, unmeasured)
     facts = [
@@ -130,10 +129,7 @@ def verify(
 
 
 def stored_bytes(model: Model) -> int:
-    """Return the bytes of a model's file and of the external data that it points to.
-
-    A model that came from no file has the bytes of its weights.
-    """
+    """Return the bytes of a model's file and its external data; without a file, of its weights."""
     if not model.path.is_file():
         weights = (value.const_value for value in model.graph.initializers.values())
         return sum(weight.nbytes for weight in weights if weight is not None)
@@ -159,8 +155,8 @@ def _complete(model: Model, execution: Execution, data: Dataset) -> Model:
 
 
 def _fixed(models: list[Model], size: int) -> str | None:
-    insisting = [model for model in models if model.batch not in (None, size)]
-    return f"{insisting[0].path} takes batches of {insisting[0].batch} only" if insisting else None
+    fixed = [model for model in models if model.batch not in (None, size)]
+    return f"{fixed[0].path} takes batches of {fixed[0].batch} only" if fixed else None
 
 
 def _latencies(
@@ -169,30 +165,30 @@ def _latencies(
     execution: Execution,
     unmeasured: Mapping[int, str],
 ) -> list[dict[int, Latency | None]]:
-    """Time the files as they are, all outputs, in sessions of their own."""
+    """Return the latency of each file, by batch size, with all of its outputs."""
     sessions = []
     for model in models:
         with error_context(model):
             file = model.path if model.format == "onnx" else model.ir
             sessions.append(Session(file, execution.placement))
     names = [[value.name or "" for value in model.graph.outputs] for model in models]
-    found: list[dict[int, Latency | None]] = [dict.fromkeys(BATCHES) for _ in models]
+    latencies: list[dict[int, Latency | None]] = [dict.fromkeys(BATCHES) for _ in models]
     for size in BATCHES:
         if size in unmeasured:
             continue
-        feeds = _feeds(data, size)
+        batch = _batch(data, size)
         runs = [
-            partial(session.run, feeds, wanted)
-            for session, wanted in zip(sessions, names, strict=True)
+            partial(session.run, batch, outputs)
+            for session, outputs in zip(sessions, names, strict=True)
         ]
-        times = interleaved(runs, execution.progress, f"batch {size}")
-        for each, latency in zip(found, times, strict=True):
-            each[size] = latency
-    return found
+        measured = interleaved(runs, execution.progress, f"batch {size}")
+        for by_size, latency in zip(latencies, measured, strict=True):
+            by_size[size] = latency
+    return latencies
 
 
-def _feeds(data: Dataset, size: int) -> dict[str, NDArray[Any]]:
-    """Return the first examples, over again where there are fewer."""
+def _batch(data: Dataset, size: int) -> dict[str, NDArray[Any]]:
+    """Return the first ``size`` examples, repeated if there are fewer."""
     batch = data.read(0, min(size, data.examples)).inputs
     return {name: np.resize(array, (size, *array.shape[1:])) for name, array in batch.items()}
 
@@ -200,29 +196,29 @@ def _feeds(data: Dataset, size: int) -> dict[str, NDArray[Any]]:
 def _warnings(
     compressed: ModelFacts, data: Dataset, comparison: Comparison, *, named: bool
 ) -> tuple[str, ...]:
-    found, agreement = [], comparison.agreement
-    if named and is_noise(data.spec):  # noise that stands in for data was warned about
-        found.append(
+    warnings, agreement = [], comparison.agreement
+    if named and is_noise(data.spec):  # there is a warning already if no data were named
+        warnings.append(
             f"the examples are noise ({data.description}): agreement on noise may say little about "
             "agreement on real inputs; give real ones by --data"
         )
     if comparison.largest_class > ONE_SIDED:
-        found.append(
+        warnings.append(
             f"{comparison.largest_class:.1%} of the original's labels fall in one class, so that a "
             "model that always says so would agree as often: give more varied data"
         )
     low, high = agreement.interval
     if high - low > WIDE:
-        found.append(
+        warnings.append(
             f"{agreement.examples} examples leave the agreement uncertain by "
             f"{100 * (high - low):.0f} percentage points: give more examples"
         )
     if comparison.undefined:
-        found.append(
+        warnings.append(
             f"{compressed.model.path} gives NaN for {comparison.undefined} labels, which count as "
             "disagreement"
         )
     distances = (comparison.max_abs, comparison.relative_l2)
     if any(value is not None and not np.isfinite(value) for value in distances):
-        found.append("outputs are not all finite numbers, so not every distance is defined")
-    return tuple(found)
+        warnings.append("outputs are not all finite numbers, so not every distance is defined")
+    return tuple(warnings)

@@ -1,1 +1,1 @@
-"""Built-in meters that disturb a network: prunability, noise, edited weights, frivolity."""
+"""Built-in metrics that perturb a network: prunability, noise, edited weights, frivolity."""

@@ -1,21 +1,21 @@
-"""Ablation curves: where they fall below the tolerance, and how sure that is."""
+"""Ablation curves of one scope, and the bootstrap interval of where they cross a threshold."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.units.statistics import crossings
+
 Array = NDArray[np.float64]
-EXACT = 1e-12
-"""What a mean of flags may miss of a threshold by rounding and still count as meeting it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AblationCurve:
-    """What share of labels one random order of units leaves unchanged at growing levels.
+    """The share of labels that one random order of units leaves unchanged at rising levels.
 
     Attributes:
-        levels: Share of units ablated, increasing from 0, shape (levels,).
+        levels: Share of units ablated, rising from 0, shape (levels,).
         flags: For each level and example the share of its labels that are unchanged (0 or 1
             unless an example has several positions), shape (levels, n).
     """
@@ -30,56 +30,21 @@ class AblationCurve:
         return means
 
 
-def crossings(levels: Array, curves: Array, threshold: float) -> tuple[Array, NDArray[np.int64]]:
-    """Find where curves first fall below a threshold, by linear interpolation.
-
-    The first ``r`` with ``curve[r] >= threshold > curve[r + 1]`` counts; a curve that never falls
-    below crosses at its last level (1.0 where all units can go, as in the published code).
-
-    Args:
-        levels: Increasing, at least two, shape (levels,).
-        curves: One curve a column, shape (levels, curves).
-        threshold: 1 - tolerance.
-
-    Returns:
-        The level of each crossing, shape (curves,), and the index ``r`` before it, -1 where there
-        is none.
-
-    Source:
-        Casper et al., AAAI 2021, section 4 ("we use linear interpolation"); the published code's
-        ``get_threshold`` in ``plot_ablation_thresholds.ipynb``.
-
-    Example:
-        >>> crossings(np.array([0, 0.5, 1.0]), np.array([[1.0], [0.9], [0.5]]), 0.8)[0]
-        array([0.625])
-    """
-    meets = curves >= threshold - EXACT
-    falls = meets[:-1] & ~meets[1:]
-    none = ~falls.any(axis=0)
-    r = falls.argmax(axis=0)  # 0 where there is none
-    column = np.arange(curves.shape[1])
-    high, low = curves[r, column], curves[r + 1, column]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = (high - threshold) / (high - low)
-    x = levels[r] + np.clip(share, 0.0, 1.0) * (levels[r + 1] - levels[r])
-    return np.where(none, levels[-1], x), np.where(none, -1, r)
-
-
 def interval(
     curves: list[AblationCurve], threshold: float, resamples: int, generator: np.random.Generator
 ) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of the best repeat's crossing.
 
     Examples are drawn with replacement, the same ones for every level and repeat; the masks stay
-    as they are.  So it says how far the value would move with other examples, not with other
-    masks: for that, compare the repeats.  Examples that react alike are drawn together
-    (multinomially), which changes nothing and makes the cost independent of their number.
+    fixed.  So the interval covers the choice of examples and not the choice of masks: for the
+    latter, compare the repeats.  Examples with equal flags are drawn together (multinomially),
+    which has the same distribution and makes the cost independent of their number.
 
     Args:
         curves: One a repeat, over the same examples.
         threshold: 1 - tolerance.
         resamples: Bootstrap draws.
-        generator: Where randomness comes from.
+        generator: The source of randomness.
 
     Returns:
         Lower and upper end, in [0, 1].

@@ -1,18 +1,19 @@
-"""Frivolity: both kinds of frivolous unit together.
+"""Frivolity: both kinds of frivolous unit together, redundant ones folded and others pruned.
 
-First the redundant units of every layer are folded away: units leave by backward elimination as
-long as the others, by least squares, explain all but ``unexplained`` of the layer's variance, and
-from then on are computed from those that stay.  Then what stays is ablated at random, as for
-prunability; a unit that is zero is zero in whatever is computed from it.  The value is the share of
-units that are gone, folded or ablated, when the share of labels that stay what they were falls to
-1 - tolerance.
+1. The redundant units of every layer are folded: units are removed by backward elimination as long
+   as the others, by least squares, explain all but ``unexplained`` of the layer's variance, and are
+   then computed from those that are kept.
+2. The kept units are ablated at random, as for prunability; a unit that is zero is zero in every
+   unit computed from it.
+3. The value is the share of units that are gone, folded or ablated, at the level at which the share
+   of unchanged labels falls to 1 - tolerance.
 
 Source: Casper et al., "Frivolous Units", AAAI 2021, call compressing by both kinds a promising
 possibility (section 6) and do not try it; the order of the two steps, the elimination and the fold
-are ours.  Feature maps are units, since a fold acts alike at every place.
+are ours.  Feature maps are units, since a fold is the same at every position.
 
-Where folding alone would change more labels than the tolerance, less is folded: a quarter of
-``unexplained``, and so on; ``detail`` says how much was.
+If folding alone changes more labels than the tolerance, less is folded: a quarter of
+``unexplained``, and so on; ``detail.unexplained`` is the share that was used.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,11 +39,12 @@ from frivkit.units.masks import keep_mask, random_order
 from frivkit.units.moments import Moments, merged
 from frivkit.units.perturbations import LinearReplacement
 from frivkit.units.selector import UnitSelector
-from frivkit_ablation.level_search import CurveOptions, LevelSearch, Try, scopes
+from frivkit.units.statistics import UNEXPLAINED, ablated_units
+from frivkit_ablation.level_search import CurveOptions, CurvePoint, LevelSearch, scopes
 from frivkit_ablation.mask_schedule import MaskSchedule
 
 QUARTERS = 4
-"""How often a quarter less is folded before only what costs nothing is."""
+"""Tolerances tried, each a quarter of the one before, until only exact copies are folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,42 +55,60 @@ class Options(CurveOptions):
         unexplained: Share of a layer's variance that folding may leave unexplained, in (0, 1).
     """
 
-    unexplained: float = 0.05
+    unexplained: float = UNEXPLAINED
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Raise :class:`UsageError` for a value out of range."""
         CurveOptions.__post_init__(self)
         if not 0 < self.unexplained < 1:
             raise UsageError(f"unexplained is {self.unexplained}; it must lie between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Fold:
+    """The fold of one layer.
+
+    Attributes:
+        keep: True for each unit that is kept, shape (units,).
+        reconstruction: How all units are computed from those.
+    """
+
+    keep: NDArray[np.bool_]
+    reconstruction: LinearReconstruction
+
+    @property
+    def map(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The matrix, shape (units, units), and the bias, shape (units,)."""
+        return self.reconstruction.matrix, self.reconstruction.bias
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Layer:
-    """What the moments of a layer tell."""
+    """The moments of a layer, and the order in which backward elimination removes its units."""
 
     moments: Moments
     elimination: Elimination
 
-    def folded(self, unexplained: float) -> tuple[NDArray[np.bool_], LinearReconstruction]:
-        """Return the units that stay, and how the others are computed from them."""
+    def fold(self, unexplained: float) -> _Fold:
+        """Return the fold that leaves at most a share of the variance unexplained."""
         mean, covariance = self.moments.mean, self.moments.covariance
         keep = largest_removable(mean, covariance, self.elimination, unexplained)
         if not keep.any():  # a layer that never changes is a bias, which one unit may carry
             keep[self.elimination.order[-1]] = True
-        return keep, reconstruct(mean, covariance, keep)
+        return _Fold(keep, reconstruct(mean, covariance, keep))
 
-    def baseline(self) -> tuple[NDArray[np.bool_], LinearReconstruction]:
-        """Return the same where nothing is folded."""
+    def identity(self) -> _Fold:
+        """Return the fold that keeps every unit."""
         keep = np.ones(self.moments.units, np.bool_)
-        return keep, reconstruct(self.moments.mean, self.moments.covariance, keep)
+        return _Fold(keep, reconstruct(self.moments.mean, self.moments.covariance, keep))
 
 
 def measure(study: Study, options: Options) -> Iterator[Measurement]:
     """Measure the whole network jointly, then each layer alone.
 
     Raises:
-        UsageError: units are not feature maps, or the protocol is the reference.
-        DataError: there is but one example.
+        UsageError: units are not feature maps, or the protocol is ``"reference"``.
+        DataError: there is one example only.
         ModelError: a layer's activations are not finite.
     """
     if study.protocol == "reference":
@@ -133,150 +153,145 @@ class _Scope:
         self._units = sum(site.width for site in sites)
 
     def measurement(self) -> Measurement:
-        """Fold, ablate what stays, and compare with ablation alone."""
+        """Fold, ablate the kept units, and compare with ablation alone."""
         options = self._options
-        unexplained, folded, agreement = self._fold()
-        stays = {name: keep for name, (keep, _) in folded.items()}
-        kept = sum(int(keep.sum()) for keep in stays.values())
-        maps = {name: (found.matrix, found.bias) for name, (_, found) in folded.items()}
+        unexplained, folds, agreement = self._fold()
+        kept = sum(int(fold.keep.sum()) for fold in folds.values())
         both = LevelSearch(
             self._study,
             self._layer,
-            partial(self._run, stays, maps),
-            share=lambda level: sum(_count(level, keep) for keep in stays.values()) / kept,
+            partial(self._run, folds),
+            curve_level=lambda level: sum(_count(level, f.keep) for f in folds.values()) / kept,
         )
-        alone = MaskSchedule(self._study, self._sites, self._selector, self._order).ladder(
+        alone = MaskSchedule(self._study, self._sites, self._selector, self._order).search(
             self._layer, None
         )
         grid = [float(level) for level in np.linspace(0.0, 1.0, options.levels)]
-        for ladder in (alone, both):
-            ladder.evaluate_levels(grid, options.repeats, options.refine, 1 - options.tolerance)
-        pruned = alone.measurement("prunability", options, "units switched off")
-        found = both.measurement(
+        for search in (alone, both):
+            search.evaluate_levels(grid, options.repeats, options.refine, 1 - options.tolerance)
+        prunability = alone.measurement("prunability", options, "units switched off")
+        of_kept = both.measurement(
             "frivolity", options, "units folded or switched off", self._selector.name
         )
-        gone = 1 - kept / self._units
+        folded_share = 1 - kept / self._units
 
         def of_all(share: float) -> float:
-            return gone + share * kept / self._units
+            return folded_share + share * kept / self._units
 
-        interval = found.interval and (of_all(found.interval[0]), of_all(found.interval[1]))
-        detail = dict(found.detail) | {
+        interval = of_kept.interval and (of_all(of_kept.interval[0]), of_all(of_kept.interval[1]))
+        detail = dict(of_kept.detail) | {
             "units": self._units,
             "unexplained": unexplained,
             "agreement_folded": agreement,
-            "prunable_alone": pruned.value,
-            "levels": [of_all(level) for level in found.detail["levels"]],
-            "values": [of_all(value) for value in found.detail["values"]],
-            **self._sets(folded, pruned, found),
+            "prunable_alone": prunability.value,
+            "levels": [of_all(level) for level in of_kept.detail["levels"]],
+            "values": [of_all(value) for value in of_kept.detail["values"]],
+            **self._sets(folds, prunability, of_kept),
         }
         return Measurement(
             metric="frivolity",
-            scope=found.scope,
+            scope=of_kept.scope,
             layer=self._layer,
-            value=of_all(found.value or 0.0),
+            value=of_all(of_kept.value or 0.0),
             units=self._selector.name,
             interval=interval,
-            examples=found.examples,
+            examples=of_kept.examples,
             detail=detail,
         )
 
-    def _fold(
-        self,
-    ) -> tuple[float, dict[str, tuple[NDArray[np.bool_], LinearReconstruction]], float]:
-        """Fold as much as the labels allow."""
-        tries = [self._options.unexplained / 4**i for i in range(QUARTERS)]
-        for unexplained in (*tries, 0.0):
-            folded = {s.name: self._layers[s.name].folded(unexplained) for s in self._sites}
-            fold = LinearReplacement(
-                {name: (found.matrix, found.bias) for name, (_, found) in folded.items()}
-            )
-            labels = self._study.perturb([fold])[0]
+    def _fold(self) -> tuple[float, dict[str, _Fold], float]:
+        """Fold as much as the tolerance on labels allows.
+
+        Returns:
+            The share of variance that may stay unexplained, the fold of each site by name, and the
+            share of labels that folding leaves unchanged.
+        """
+        tolerances = [self._options.unexplained / 4**i for i in range(QUARTERS)]
+        for unexplained in (*tolerances, 0.0):
+            folds = {s.name: self._layers[s.name].fold(unexplained) for s in self._sites}
+            replacement = LinearReplacement({name: fold.map for name, fold in folds.items()})
+            labels = self._study.perturb([replacement])[0]
             agreement = float((labels == self._study.labels()).mean())
             if agreement >= 1 - self._options.tolerance:
-                return unexplained, folded, agreement
-        return 0.0, {s.name: self._layers[s.name].baseline() for s in self._sites}, 1.0
+                return unexplained, folds, agreement
+        return 0.0, {s.name: self._layers[s.name].identity() for s in self._sites}, 1.0
 
     def _order(self, site: Site, repeat: int) -> NDArray[np.int64]:
         return random_order(self._study.seed, site.layer, repeat, site.width)
 
-    def _run(
-        self,
-        stays: Mapping[str, NDArray[np.bool_]],
-        maps: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
-        tries: Sequence[Try],
-    ) -> NDArray[np.int32]:
-        folds = [
+    def _run(self, folds: Mapping[str, _Fold], points: Sequence[CurvePoint]) -> NDArray[np.int32]:
+        maps = {name: fold.map for name, fold in folds.items()}
+        replacements = [
             LinearReplacement(
-                maps, {s.name: self._left(s, stays[s.name], *one) for s in self._sites}
+                maps, {s.name: self._remaining(s, folds[s.name].keep, *point) for s in self._sites}
             )
-            for one in tries
+            for point in points
         ]
-        return self._study.perturb(folds)
+        return self._study.perturb(replacements)
 
-    def _left(
-        self, site: Site, stays: NDArray[np.bool_], repeat: int, level: float
+    def _remaining(
+        self, site: Site, keep: NDArray[np.bool_], repeat: int, level: float
     ) -> NDArray[np.bool_]:
-        """Return the flags of what is left of the units that stay."""
+        """Return which units are neither folded nor ablated, shape (units,)."""
         order = self._order(site, repeat)
-        order = order[stays[order]]
-        keep = stays.copy()
-        keep[order[: _count(level, stays)]] = False
-        return keep
+        order = order[keep[order]]
+        remaining = keep.copy()
+        remaining[order[: _count(level, keep)]] = False
+        return remaining
 
     def _sets(
-        self,
-        folded: Mapping[str, tuple[NDArray[np.bool_], LinearReconstruction]],
-        pruned: Measurement,
-        found: Measurement,
+        self, folds: Mapping[str, _Fold], prunability: Measurement, of_kept: Measurement
     ) -> dict[str, Any]:
-        """Count what is gone and left, and compare with what the best random order prunes alone."""
+        """Return counts of units, and the overlap with what the best order prunes unfolded."""
         counts = dict.fromkeys(("redundant", "dropped", "left"), 0)
         overlap = {"redundant": 0, "prunable": 0, "both": 0, "by_chance": 0.0}
         per_unit: dict[str, list[Any]] = {}
         for site in self._sites:
-            stays, stood_in = folded[site.name]
-            away = ~stays
-            order = self._order(site, pruned.detail["chosen_repeat"])
-            drop = ~keep_mask(order, int((pruned.value or 0.0) * site.width + 0.5))
-            repeat = found.detail["chosen_repeat"]
-            left = self._left(site, stays, repeat, found.value or 0.0)
-            counts["redundant"] += int(away.sum())
-            counts["left"] += int(left.sum())
-            counts["dropped"] += int((~away & ~left).sum())
-            overlap["redundant"] += int(away.sum())
-            overlap["prunable"] += int(drop.sum())
-            overlap["both"] += int((away & drop).sum())
-            overlap["by_chance"] += float(away.sum() * drop.sum() / site.width)
-            per_unit = self._table(site, stood_in, away, drop, left)
+            fold = folds[site.name]
+            folded = ~fold.keep
+            order = self._order(site, prunability.detail["chosen_repeat"])
+            count = ablated_units(prunability.value or 0.0, site.width, "paper")
+            prunable = ~keep_mask(order, count)
+            repeat = of_kept.detail["chosen_repeat"]
+            remaining = self._remaining(site, fold.keep, repeat, of_kept.value or 0.0)
+            counts["redundant"] += int(folded.sum())
+            counts["left"] += int(remaining.sum())
+            counts["dropped"] += int((~folded & ~remaining).sum())
+            overlap["redundant"] += int(folded.sum())
+            overlap["prunable"] += int(prunable.sum())
+            overlap["both"] += int((folded & prunable).sum())
+            overlap["by_chance"] += float(folded.sum() * prunable.sum() / site.width)
+            per_unit = self._table(site, fold, prunable, remaining)
         more: dict[str, Any] = {"per_unit": per_unit} if self._layer is not None else {}
         return counts | {"overlap": overlap} | more
 
     def _table(
         self,
         site: Site,
-        stood_in: LinearReconstruction,
-        away: NDArray[np.bool_],
-        drop: NDArray[np.bool_],
-        left: NDArray[np.bool_],
+        fold: _Fold,
+        prunable: NDArray[np.bool_],
+        remaining: NDArray[np.bool_],
     ) -> dict[str, list[Any]]:
-        """Return of each unit what became of it."""
+        """Return the columns of ``per_unit``, one value a unit."""
         layer = self._layers[site.name]
+        folded = ~fold.keep
         rank = np.empty(site.width, np.int64)
         rank[layer.elimination.order] = np.arange(site.width)
         variance = layer.moments.variance
         share = [
-            float(rest / whole) if whole > 0 and gone else None
-            for rest, whole, gone in zip(stood_in.unexplained, variance, away, strict=True)
+            float(rest / whole) if whole > 0 and is_folded else None
+            for rest, whole, is_folded in zip(
+                fold.reconstruction.unexplained, variance, folded, strict=True
+            )
         ]
         return {
             "elimination_rank": rank.tolist(),
-            "redundant": away.tolist(),
+            "redundant": folded.tolist(),
             "unexplained": share,
-            "prunable_alone": drop.tolist(),
-            "left": left.tolist(),
+            "prunable_alone": prunable.tolist(),
+            "left": remaining.tolist(),
         }
 
 
-def _count(level: float, stays: NDArray[np.bool_]) -> int:
-    return int(level * stays.sum() + 0.5)
+def _count(level: float, keep: NDArray[np.bool_]) -> int:
+    return ablated_units(level, int(keep.sum()), "paper")

@@ -1,4 +1,4 @@
-"""The curves of one scope, one a repeat, filled level by level: what all meters here share."""
+"""The curves of one scope, one a repeat, measured level by level; all metrics here share it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement
 from frivkit.measure.study import Study
 from frivkit.runtime.labels import UNDEFINED
-from frivkit_ablation.curve import AblationCurve, crossings, interval
+from frivkit.units.statistics import CHANGED, crossings
+from frivkit_ablation.curve import AblationCurve, interval
 
-Try = tuple[int, float]
-"""A repeat and a nominal level."""
+CurvePoint = tuple[int, float]
+"""What is run at once: a repeat and a nominal level."""
 BOUNDS = {
     "repeats": (1, 1000),
     "levels": (2, 10_000),
@@ -27,18 +28,18 @@ BOUNDS = {
 
 @dataclass(frozen=True, slots=True)
 class CurveOptions:
-    """How a curve is walked.
+    """How a curve is measured.
 
     Attributes:
         tolerance: Share of labels that may change, in (0, 1).
-        repeats: Random draws tried; the best one is kept.
+        repeats: Random draws; the best one counts.
         levels: Levels of the grid, its two ends included.
         refine: How often the bracket around each crossing is halved after the grid (paper only).
         batch: Batch size that decides which examples the published code would use (reference).
         resamples: Bootstrap draws behind the interval.
     """
 
-    tolerance: float = 0.2
+    tolerance: float = CHANGED
     repeats: int = 3
     levels: int = 7
     refine: int = 2
@@ -46,17 +47,17 @@ class CurveOptions:
     resamples: int = 1000
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Raise :class:`UsageError` for a value out of range."""
         if not 0 < self.tolerance < 1:
             raise UsageError(f"tolerance is {self.tolerance}; it must lie between 0 and 1")
         for name, (least, most) in BOUNDS.items():
-            given = getattr(self, name)
-            if not least <= given <= most:
-                raise UsageError(f"{name} is {given}; it must be at least {least}, at most {most}")
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise UsageError(f"{name} is {value}; it must be at least {least}, at most {most}")
 
 
 class LevelSearch:
-    """The curves of one scope.
+    """The curves of one scope: the levels measured so far, and those to measure next.
 
     Attributes:
         layer: The layer's name, None for the network.
@@ -66,52 +67,64 @@ class LevelSearch:
         self,
         study: Study,
         layer: str | None,
-        run: Callable[[Sequence[Try]], NDArray[np.int32]],
+        run: Callable[[Sequence[CurvePoint]], NDArray[np.int32]],
         *,
-        share: Callable[[float], float] = float,
+        curve_level: Callable[[float], float] = float,
         examples: int | None = None,
     ) -> None:
-        """Begin without any level.
+        """Begin without any level measured.
 
         Args:
             study: The study.
             layer: The layer's name, None for the network.
-            run: Gives the labels of tries, shape (tries, n, positions).
-            share: Gives the place of a nominal level on the curve: what is really done there.
+            run: Returns the labels of points, shape (points, n, positions).
+            curve_level: Returns the level on the curve of a nominal level, such as the share of
+                units really ablated.
             examples: How many of the first examples count; None takes all.
         """
         self.layer = layer
-        self._study, self._run, self._share = study, run, share
+        self._study, self._run, self._curve_level = study, run, curve_level
         self._examples = study.examples if examples is None else examples
-        self._flags: dict[Try, NDArray[np.float64]] = {}
+        self._flags: dict[CurvePoint, NDArray[np.float64]] = {}
         self._nominal: dict[float, float] = {}
         self._undefined = 0
 
-    def measure_level(self, tries: Iterable[Try]) -> None:
-        """Measure what was not measured before."""
-        shares = {(repeat, self._share(level)): level for repeat, level in tries}
-        new = [(r, level) for (r, share), level in shares.items() if (r, share) not in self._flags]
+    def measure_levels(self, points: Iterable[CurvePoint]) -> None:
+        """Run those points whose level on the curve is not measured yet.
+
+        Args:
+            points: Repeats and nominal levels.
+        """
+        nominal = {(repeat, self._curve_level(level)): level for repeat, level in points}
+        new = [(point[0], level) for point, level in nominal.items() if point not in self._flags]
         if not new:
             return
         labels = self._run(new)[:, : self._examples]
         baseline = self._study.labels()[: self._examples]
         self._undefined += int((labels == UNDEFINED).any(axis=2).sum())
-        for (repeat, level), found in zip(new, labels, strict=True):
-            self._flags[repeat, self._share(level)] = (found == baseline).mean(axis=1)
-            self._nominal.setdefault(self._share(level), level)
+        for (repeat, level), point_labels in zip(new, labels, strict=True):
+            self._flags[repeat, self._curve_level(level)] = (point_labels == baseline).mean(axis=1)
+            self._nominal.setdefault(self._curve_level(level), level)
 
     def evaluate_levels(
         self, grid: Sequence[float], repeats: int, rounds: int, threshold: float
     ) -> None:
-        """Walk a grid, then halve every crossing's bracket; all repeats see every level."""
-        self.measure_level((repeat, level) for repeat in range(repeats) for level in grid)
+        """Measure a grid, then halve the bracket of each crossing, all repeats at each level.
+
+        Args:
+            grid: Nominal levels.
+            repeats: Random draws, each a curve.
+            rounds: How often brackets are halved.
+            threshold: 1 - tolerance.
+        """
+        self.measure_levels((repeat, level) for repeat in range(repeats) for level in grid)
         for _ in range(rounds):
-            found = [self.bracket(repeat, threshold) for repeat in range(repeats)]
-            middles = {(low + high) / 2 for low, high in (b for b in found if b is not None)}
-            self.measure_level((r, level) for r in range(repeats) for level in sorted(middles))
+            brackets = [self.bracket(repeat, threshold) for repeat in range(repeats)]
+            middles = {(low + high) / 2 for low, high in (b for b in brackets if b is not None)}
+            self.measure_levels((r, level) for r in range(repeats) for level in sorted(middles))
 
     def bracket(self, repeat: int, threshold: float) -> tuple[float, float] | None:
-        """Return the nominal levels between which one repeat's curve crosses, if it does."""
+        """Return the nominal levels on both sides of a repeat's crossing, None if there is none."""
         curve = self._curve(repeat)
         _, r = crossings(curve.levels, curve.unchanged[:, np.newaxis], threshold)
         if r[0] < 0:
@@ -127,19 +140,19 @@ class LevelSearch:
         selector: str | None = None,
         **more: Any,
     ) -> Measurement:
-        """Sum up.
+        """Return the measurement of the levels measured so far.
 
         Args:
             metric: The metric's name.
             options: The options it was measured under.
             across: What a level is a share of, in words.
-            selector: How units were read, None where they play no part.
-            more: What else goes into the detail.
+            selector: The unit selector's name, None if units play no part.
+            more: Further entries of the detail.
         """
         threshold = 1 - options.tolerance
         curves = [self._curve(repeat) for repeat in range(options.repeats)]
-        found = [crossings(c.levels, c.unchanged[:, np.newaxis], threshold) for c in curves]
-        values = [float(x[0]) for x, _ in found]
+        crossed = [crossings(c.levels, c.unchanged[:, np.newaxis], threshold) for c in curves]
+        values = [float(x[0]) for x, _ in crossed]
         chosen = int(np.argmax(values))
         levels = sorted({level for _, level in self._flags})
         if self._undefined:
@@ -166,7 +179,7 @@ class LevelSearch:
                 ],
                 "chosen_repeat": chosen,
                 "values": values,
-                "crossed": bool(found[chosen][1][0] >= 0),
+                "crossed": bool(crossed[chosen][1][0] >= 0),
                 "across": across,
                 **more,
             },
@@ -181,7 +194,7 @@ class LevelSearch:
         return None if flags is None else float(flags.mean())
 
 
-def evaluate_shared_levels(study: Study, options: CurveOptions) -> tuple[int, int]:
+def examples_and_rounds(study: Study, options: CurveOptions) -> tuple[int, int]:
     """Return how many examples count, and how often brackets are halved, under the protocol."""
     if study.protocol == "reference":
         return full_batches(study, options.batch), 0
@@ -189,13 +202,23 @@ def evaluate_shared_levels(study: Study, options: CurveOptions) -> tuple[int, in
 
 
 def scopes(study: Study) -> list[tuple[str | None, Sequence[Site]]]:
-    """Return the network, unless only some layers are under study, then each layer."""
+    """Return what is measured together: the network if it is studied whole, then each layer.
+
+    Returns:
+        For each scope the layer's name, None for the network, and its sites.
+    """
     layers: list[tuple[str | None, Sequence[Site]]] = [(s.layer, [s]) for s in study.sites]
     return [(None, study.sites), *layers] if study.complete else layers
 
 
 def full_batches(study: Study, batch: int) -> int:
-    """Return how many examples the published code would use: all full batches but one."""
+    """Return how many examples the published code uses: all full batches but one.
+
+    Fewer than two full batches are replaced by two of half the examples, with a warning.
+
+    Raises:
+        DataError: there are fewer than two examples.
+    """
     n = study.examples
     if n // batch >= 2:
         return (n // batch - 1) * batch
@@ -208,6 +231,6 @@ def full_batches(study: Study, batch: int) -> int:
         f"the reference protocol uses all full batches of {batch} but one; {n} examples are too "
         f"few, so batches of {smaller} were used"
     )
-    if warning not in study.warnings:  # several metrics may have to say it
+    if warning not in study.warnings:  # several metrics may give it
         study.warnings.append(warning)
     return (n // smaller - 1) * smaller

@@ -1,4 +1,4 @@
-"""How many units of which sites go at a level: masks of growing prefixes of an order."""
+"""The masks of an ablation: at each level, a longer prefix of one order of the units."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,14 +9,15 @@ from frivkit.graph.sites.site_map import Site
 from frivkit.measure.study import Study
 from frivkit.units.masks import Mask, keep_mask
 from frivkit.units.selector import UnitSelector
-from frivkit_ablation.level_search import LevelSearch, Try
+from frivkit.units.statistics import ablated_units
+from frivkit_ablation.level_search import CurvePoint, LevelSearch
 
 Order = Callable[[Site, int], NDArray[np.int64]]
-"""Gives the order in which a repeat ablates the units of a site."""
+"""Returns the order in which a repeat ablates the units of a site."""
 
 
 class MaskSchedule:
-    """The masks of one scope.
+    """The masks of one scope at each level.
 
     Attributes:
         units: The number of units of the scope.
@@ -25,32 +26,41 @@ class MaskSchedule:
     def __init__(
         self, study: Study, sites: Sequence[Site], selector: UnitSelector, order: Order
     ) -> None:
-        """Begin.
+        """Prepare masks; nothing is run.
 
         Args:
-            study: The study; under its reference protocol counts are rounded down, and a level's
-                place on the curve is the nominal one.
+            study: The study; its protocol decides how counts are rounded, and whether a curve has
+                the nominal level or the share really ablated.
             sites: The sites that are ablated together.
-            selector: How units are read.
+            selector: How a tensor is read as units.
             order: The order of ablation.
         """
         self._study, self._selector, self._order = study, selector, order
-        self._reference = study.protocol == "reference"
         self._sites = {site: selector.count(site) for site in sites}
         self.units = sum(self._sites.values())
 
-    def ladder(self, layer: str | None, examples: int | None) -> LevelSearch:
-        """Return the curves that these masks make."""
-        return LevelSearch(self._study, layer, self._run, share=self.share, examples=examples)
+    def search(self, layer: str | None, examples: int | None) -> LevelSearch:
+        """Return the curves that these masks give, without any level measured yet.
 
-    def share(self, level: float) -> float:
-        """Return the place of a nominal level on the curve: what share is really ablated there."""
-        if self._reference:
+        Args:
+            layer: The layer's name, None for the network.
+            examples: How many of the first examples count; None takes all.
+        """
+        return LevelSearch(
+            self._study, layer, self._run, curve_level=self.curve_level, examples=examples
+        )
+
+    def curve_level(self, level: float) -> float:
+        """Return the level on the curve of a nominal level, in [0, 1].
+
+        The same as :func:`frivkit.units.statistics.curve_level`, over all sites together.
+        """
+        if self._study.protocol == "reference":
             return level
         return sum(self._count(level, units) for units in self._sites.values()) / self.units
 
-    def _run(self, tries: Sequence[Try]) -> NDArray[np.int32]:
-        return self._study.ablate([self._mask(*one) for one in tries], self._selector)
+    def _run(self, points: Sequence[CurvePoint]) -> NDArray[np.int32]:
+        return self._study.ablate([self._mask(*point) for point in points], self._selector)
 
     def _mask(self, repeat: int, level: float) -> Mask:
         return Mask(
@@ -61,4 +71,4 @@ class MaskSchedule:
         )
 
     def _count(self, level: float, units: int) -> int:
-        return int(level * units) if self._reference else int(level * units + 0.5)
+        return ablated_units(level, units, self._study.protocol)

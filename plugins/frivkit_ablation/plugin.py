@@ -1,11 +1,11 @@
-"""What this plugin offers: prunability, its targeted kin, and what noise labels withstand."""
+"""Offers of this plugin: prunability, targeted prunability, frivolity, noise and knock-out."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
 def metrics() -> list[Offer]:
-    """Offer the meters that disturb a network and look at its labels."""
+    """Offer the metrics that perturb a network and compare its labels."""
     return [
         Offer(
             "prunability",
@@ -20,7 +20,7 @@ def metrics() -> list[Offer]:
         Offer(
             "frivolity",
             "frivkit_ablation.frivolity:METRIC",
-            "share of units gone when redundant are folded, then others pruned",
+            "share of units gone with redundant ones folded and others pruned",
         ),
         Offer(
             "activation-noise",

@@ -6,7 +6,7 @@ Source: Casper et al., "Frivolous Units", AAAI 2021, section 4, "Prunability".  
 ==================  ==========================================  =================================
                     paper                                       reference
 ==================  ==========================================  =================================
-a unit is           every place of a feature map                a feature map
+a unit is           every position of a feature map             a feature map
 levels              a grid, refined where the curve crosses     7, from 0 to 1
 units at a level    level x units, rounded                      level x units, rounded down
 level in the curve  the share really ablated                    the nominal level
@@ -14,7 +14,8 @@ examples            all                                         the first int(n 
 ==================  ==========================================  =================================
 
 Both ablate nested prefixes of random permutations, three a layer, with the same mask for every
-example, interpolate linearly to 80 % of labels unchanged and keep the best repeat.
+example, interpolate linearly to 80 % of labels unchanged and take the best repeat.  The crossing
+and the counts are defined in :mod:`frivkit.units.statistics`.
 """
 
 from collections.abc import Iterator
@@ -28,11 +29,11 @@ from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.units.masks import random_order
-from frivkit_ablation.level_search import CurveOptions, LevelSearch, evaluate_shared_levels, scopes
+from frivkit_ablation.level_search import CurveOptions, LevelSearch, examples_and_rounds, scopes
 from frivkit_ablation.mask_schedule import MaskSchedule
 
 FINEST = 1 / 1024
-"""The width of a bracket at which bisection stops, if single units did not stop it before."""
+"""Width of a bracket, as a share, at which bisection stops unless single units stop it before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class Options(CurveOptions):
     """How prunability is measured.
 
     Attributes:
-        bisect: Halve from 0 and 1 down to one unit instead of walking the grid (paper only).
-            Assumes that the curve falls; where it does not, it may find a later crossing.
+        bisect: Halve the bracket from 0 to 1 down to one unit instead of measuring a grid (paper
+            only).  On a curve that rises somewhere it may find a later crossing than the first.
     """
 
     bisect: bool = False
@@ -50,46 +51,52 @@ class Options(CurveOptions):
 def measure(study: Study, options: Options) -> Iterator[Measurement]:
     """Measure the whole network jointly, then each layer alone.
 
-    The network is left out when only some of its layers are under study.
+    The network is left out if only some of its layers are under study.
+
+    Raises:
+        UsageError: bisection is requested under the reference protocol.
+        DataError: there are too few examples for the reference protocol.
     """
     reference = study.protocol == "reference"
     if reference and options.bisect:
-        raise UsageError("the reference protocol walks a grid; bisect goes with --protocol paper")
+        raise UsageError(
+            "the reference protocol measures a grid; bisect goes with --protocol paper"
+        )
     selector = study.units("map" if reference else "location")
-    examples, rounds = evaluate_shared_levels(study, options)
+    examples, rounds = examples_and_rounds(study, options)
 
     def order(site: Site, repeat: int) -> NDArray[np.int64]:
         return random_order(study.seed, site.layer, repeat, selector.count(site))
 
     grid = [float(level) for level in np.linspace(0.0, 1.0, options.levels)]
     for layer, sites in scopes(study):
-        steps = MaskSchedule(study, sites, selector, order)
-        ladder = steps.ladder(layer, examples)
+        schedule = MaskSchedule(study, sites, selector, order)
+        search = schedule.search(layer, examples)
         if options.bisect:
-            _bisect(ladder, steps, options)
+            _bisect(search, schedule, options)
         else:
-            ladder.evaluate_levels(grid, options.repeats, rounds, 1 - options.tolerance)
-        yield ladder.measurement(
-            "prunability", options, "units switched off", selector.name, units=steps.units
+            search.evaluate_levels(grid, options.repeats, rounds, 1 - options.tolerance)
+        yield search.measurement(
+            "prunability", options, "units switched off", selector.name, units=schedule.units
         )
 
 
 METRIC = Metric(measure, Options)
 
 
-def _bisect(ladder: LevelSearch, steps: MaskSchedule, options: Options) -> None:
-    """Halve every repeat's bracket until it holds one unit."""
-    everyone = range(options.repeats)
-    ladder.measure_level((repeat, level) for repeat in everyone for level in (0.0, 1.0))
+def _bisect(search: LevelSearch, schedule: MaskSchedule, options: Options) -> None:
+    """Halve the bracket of every repeat until its ends differ by one unit."""
+    repeats = range(options.repeats)
+    search.measure_levels((repeat, level) for repeat in repeats for level in (0.0, 1.0))
     while True:
-        halves = []
-        for repeat in everyone:
-            found = ladder.bracket(repeat, 1 - options.tolerance)
-            if found is None or found[1] - found[0] <= FINEST:
+        middles = []
+        for repeat in repeats:
+            bracket = search.bracket(repeat, 1 - options.tolerance)
+            if bracket is None or bracket[1] - bracket[0] <= FINEST:
                 continue
-            middle = (found[0] + found[1]) / 2
-            if steps.share(middle) not in map(steps.share, found):
-                halves.append((repeat, middle))
-        if not halves:
+            middle = (bracket[0] + bracket[1]) / 2
+            if schedule.curve_level(middle) not in map(schedule.curve_level, bracket):
+                middles.append((repeat, middle))
+        if not middles:
             return
-        ladder.measure_level(halves)
+        search.measure_levels(middles)

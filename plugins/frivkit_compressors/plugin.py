@@ -5,7 +5,7 @@ from frivkit.hooks.specs import Offer, hookimpl
 
 @hookimpl
 def bases() -> list[Offer]:
-    """Offer the bases that a layer can be written in."""
+    """Offer the bases in which a layer can be expressed."""
     return [
         Offer(
             "select",
@@ -15,24 +15,24 @@ def bases() -> list[Offer]:
         Offer(
             "pca",
             "frivkit_compressors.pca:Pca",
-            "main directions of what a reader makes: it becomes two thin layers",
+            "principal directions of a node's outputs: the node becomes two smaller layers",
         ),
     ]
 
 
 @hookimpl
 def rankings() -> list[Offer]:
-    """Offer the orders in which units leave."""
+    """Offer the orders in which units are removed."""
     return [
         Offer(
             "backward",
             "frivkit_compressors.rankings:backward",
-            "least loss to what reads the layer, refitted, first",
+            "least reconstruction error of refitted consumers first",
         ),
         Offer(
             "cholesky",
             "frivkit_compressors.rankings:cholesky",
-            "what pivoted Cholesky of the activations picks last first",
+            "the unit that pivoted Cholesky of the activations selects last first",
         ),
         Offer(
             "variance",
@@ -40,34 +40,34 @@ def rankings() -> list[Offer]:
             "least variance of the activation first",
         ),
         Offer("norm", "frivkit_compressors.rankings:norm", "least norm of the weights first"),
-        Offer("random", "frivkit_compressors.rankings:random", "any order, drawn by the seed"),
+        Offer("random", "frivkit_compressors.rankings:random", "a random order, drawn by the seed"),
         Offer(
             "prunable",
-            "frivkit_compressors.prunable:prunable",
-            "the random order that labels withstand longest, as the paper draws it",
+            "frivkit_compressors.rankings:prunable",
+            "the random order that keeps labels unchanged longest, as the paper draws it",
         ),
     ]
 
 
 @hookimpl
 def refits() -> list[Offer]:
-    """Offer the ways in which what reads units takes over."""
+    """Offer the ways in which the consumers of removed units compensate them."""
     return [
         Offer("none", "frivkit_compressors.refits:NONE", "weights stay as they are"),
         Offer("ridge", "frivkit_compressors.refits:RIDGE", "ridge regression on original outputs"),
         Offer(
             "relu",
             "frivkit_compressors.refits:RELU",
-            "the same, then in rounds with the ReLU behind in sight",
+            "ridge, then rounds that take the ReLU behind a node into account",
         ),
         Offer(
             "sequential",
             "frivkit_compressors.refits:SEQUENTIAL",
-            "layer by layer on what the narrowed layers before really give",
+            "layer by layer, on the outputs of the compressed layers before",
         ),
         Offer(
             "hybrid",
             "frivkit_compressors.refits:HYBRID",
-            "prunable units are dropped, redundant ones folded into the rest",
+            "prunable units are dropped, redundant ones folded into the kept ones",
         ),
     ]

@@ -1,4 +1,4 @@
-"""Orders in which the units of a bundle leave, from what moments and weights tell."""
+"""Rankings: the order in which the units of a layer group are removed."""
 
 import zlib
 
@@ -7,48 +7,55 @@ from numpy.typing import NDArray
 
 from frivkit.compression.layer_groups import LayerGroup
 from frivkit.measure.study import Study
+from frivkit.runtime.labels import UNDEFINED
 from frivkit.units.elimination import eliminate_together
+from frivkit.units.masks import Mask, random_order
+from frivkit.units.statistics import KEPT
 
 Order = NDArray[np.int64]
+REPEATS = 3
+"""Random orders that the ranking ``prunable`` tries, as many as the paper."""
+LEVELS = 7
+"""Shares of units from 0 to 1, both included, at which it compares labels, as in the paper."""
 
 
 def backward(layer_group: LayerGroup, study: Study) -> Order:
-    """Let the unit leave next whose loss raises the error of the refitted readers least.
+    """Remove next the unit that raises the reconstruction error of refitted consumers least.
 
     Source: see :mod:`frivkit.units.elimination`.
     """
-    done = eliminate_together(layer_group.terms, layer_group.ridge).order
-    return np.concatenate([np.setdiff1d(np.arange(len(layer_group.groups)), done), done])
+    order = eliminate_together(layer_group.terms, layer_group.ridge).order
+    return np.concatenate([np.setdiff1d(np.arange(len(layer_group.groups)), order), order])
 
 
 def cholesky(layer_group: LayerGroup, study: Study) -> Order:
-    """Let units leave in the reverse of the order in which pivoted Cholesky picks them.
+    """Remove units in the reverse of the order in which pivoted Cholesky selects them.
 
-    It picks next the unit that those picked explain least, whatever reads it.
+    It selects next the unit that the selected ones explain least, whatever consumes it.
 
     Source:
         Interpolative decomposition by a rank-revealing factorisation, Chee et al., "Model
         Preserving Compression for Neural Networks", NeurIPS 2022; pivoted Cholesky of the
-        covariance picks what pivoted QR of the activations does.
+        covariance selects what pivoted QR of the activations does.
     """
     residual = layer_group.covariance
     count = len(residual)
-    picked: list[int] = []
-    left = np.ones(count, np.bool_)
+    selected: list[int] = []
+    is_candidate = np.ones(count, np.bool_)
     for _ in range(count):
-        diagonal = np.where(left, residual.diagonal(), -np.inf)
+        diagonal = np.where(is_candidate, residual.diagonal(), -np.inf)
         best = int(diagonal.argmax())
-        left[best] = False
-        picked.append(best)
+        is_candidate[best] = False
+        selected.append(best)
         pivot = residual[best, best]
         if pivot > 0:
             column = residual[:, best].copy()
             residual -= np.outer(column, column) / pivot
-    return np.array(picked[::-1], np.int64)
+    return np.array(selected[::-1], np.int64)
 
 
 def variance(layer_group: LayerGroup, study: Study) -> Order:
-    """Let the unit of least variance leave first, each reader's view of the layer counting alike.
+    """Remove the unit of least variance first; all consumers of the layer count alike.
 
     Example:
         >>> from frivkit.units.elimination import Term
@@ -61,7 +68,7 @@ def variance(layer_group: LayerGroup, study: Study) -> Order:
 
 
 def norm(layer_group: LayerGroup, study: Study) -> Order:
-    """Let the unit that is written by the smallest weights leave first (Euclidean norm).
+    """Remove first the unit that is produced by the smallest weights, in the Euclidean norm.
 
     Source: Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, with the squared norm.
     """
@@ -69,6 +76,33 @@ def norm(layer_group: LayerGroup, study: Study) -> Order:
 
 
 def random(layer_group: LayerGroup, study: Study) -> Order:
-    """Let units leave in an order drawn by the seed and the layers' names alone."""
+    """Remove units in an order that depends on the seed and the names of the layers alone."""
     names = zlib.crc32("\0".join(layer_group.layers).encode())
     return np.random.default_rng([study.seed, names]).permutation(len(layer_group.groups))
+
+
+def prunable(layer_group: LayerGroup, study: Study) -> Order:
+    """Remove units in the random order of which most can be set to zero with unchanged labels.
+
+    Source:
+        Casper et al., "Frivolous Units", AAAI 2021, section 3: random subsets are ablated, and the
+        largest that leaves the labels of 80 % of the examples unchanged is the prunable one.
+        Ties between orders are broken by the mean share of unchanged labels.
+    """
+    baseline = study.labels()
+    units = len(layer_group.groups)
+    orders = [
+        random_order(study.seed, layer_group.layers[0], repeat, units) for repeat in range(REPEATS)
+    ]
+    counts = np.unique(np.rint(np.linspace(0, 1, LEVELS)[1:] * units).astype(int))
+    masks = [_mask(layer_group, order[:count]) for order in orders for count in counts]
+    labels = study.ablate(masks, study.units("map"))
+    same = ((labels == baseline) & (labels != UNDEFINED)).mean(axis=(1, 2)).reshape(REPEATS, -1)
+    levels = np.logical_and.accumulate(same >= KEPT, axis=1).sum(axis=1)
+    best = max(range(REPEATS), key=lambda repeat: (levels[repeat], same[repeat].mean()))
+    return orders[best]
+
+
+def _mask(layer_group: LayerGroup, indices: Order) -> Mask:
+    removed = layer_group.groups[indices]
+    return Mask({site: ~np.isin(groups, removed) for site, groups in layer_group.members.items()})

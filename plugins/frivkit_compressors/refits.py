@@ -1,20 +1,45 @@
-"""Refits: how what reads units takes over from those that leave."""
+"""Refits: how the consumers of removed units compensate them."""
+
+from dataclasses import replace
+
+import numpy as np
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.method import Refit
-from frivkit.compression.plan import Plan, keep_weights, ridge_fits
-from frivkit.compression.ridge import Fit
-from frivkit_compressors.hybrid import fold_the_redundant
-from frivkit_compressors.rounds import refit_in_rounds
+from frivkit.compression.plan import Plan, affected_consumers, keep_weights, ridge_fits
+from frivkit.compression.ridge import Fit, fit_ridge
+from frivkit.compression.unit_kinds import classify_units
+from frivkit_compressors.relu import refit_before_relu
 from frivkit_compressors.sequential import refit_in_sequence
 
 
-def _in_rounds(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
-    return refit_in_rounds(calibration, ridge_fits(calibration, plan))
+def fold_redundant(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
+    """Refit consumers to their outputs without the prunable units.
+
+    Prunable units are dropped: they are set to zero without a refit, as in an ablation.  All other
+    removed units are folded into the kept ones.
+
+    Source:
+        The "promising possibility" of Casper et al., "Frivolous Units", AAAI 2021, section 5: to
+        target both kinds of unit in one compression.
+    """
+    prunable = classify_units(calibration, plan.keep).prunable
+    prunable = np.append(prunable, False)  # the last stands for NO_GROUP
+    fits = []
+    for linear_consumer, columns in affected_consumers(calibration, plan.keep):
+        dropped = prunable[linear_consumer.group_ids]
+        matrix = np.where(dropped[:, np.newaxis], 0.0, linear_consumer.matrix)
+        target = replace(linear_consumer, matrix=matrix)
+        fits.append(fit_ridge(target, calibration.patch_moments[linear_consumer.source], columns))
+    return tuple(fits)
+
+
+def _relu(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
+    return refit_before_relu(calibration, ridge_fits(calibration, plan))
 
 
 NONE = Refit(keep_weights, keep_weights)
 RIDGE = Refit(ridge_fits)
-RELU = Refit(_in_rounds)
+RELU = Refit(_relu)
 SEQUENTIAL = Refit(refit_in_sequence)
-HYBRID = Refit(fold_the_redundant, fold_the_redundant)
+HYBRID = Refit(fold_redundant, fold_redundant)

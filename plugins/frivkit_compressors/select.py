@@ -1,13 +1,12 @@
-"""The basis of selection: some of the units themselves stay, and the others leave the graph."""
+"""The basis of selection: some units are kept, and the others are removed from the graph."""
 
 import numpy as np
 
-from frivkit.compression.allocation import Allocated, allocate, allocate_alike
+from frivkit.compression.allocation import RemovalOrder, allocate_globally, allocate_uniformly
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.error_curves import calibrate_error_curves
 from frivkit.compression.method import Allocation, Ranker
 from frivkit.compression.plan import Keep, Plan, Resource, amount
-from frivkit.compression.ranking import Ranking, ranked
+from frivkit.compression.ranking import Ranking, build_ranking, calibrate_error_curves
 from frivkit.errors import BudgetError, ModelError
 from frivkit.graph.surgery.narrow import narrow
 
@@ -16,36 +15,38 @@ class Select:
     """Plans that keep some units of each layer.
 
     Attributes:
-        rankings: The order in which the units of each bundle leave.
+        rankings: The ranking of each layer group.
     """
 
     def __init__(
         self, calibration: Calibration, ranker: Ranker, allocation: Allocation = "global"
     ) -> None:
-        """Rank the units of every bundle.
+        """Rank the units of every layer group.
 
         Raises:
-            ModelError: no unit can leave.
+            ModelError: no unit can be removed.
         """
         groups = calibration.pruning_graph.groups
         if not groups.free.any():
             reasons = "; ".join(dict.fromkeys(groups.locked.values())) or "it has no units"
-            raise ModelError(f"no unit of {calibration.model.path.name} can leave: {reasons[:300]}")
-        self._calibration, self._mode = calibration, allocation
-        self._allocations: dict[Resource, Allocated] = {}
+            raise ModelError(
+                f"no unit of {calibration.model.path.name} can be removed: {reasons[:300]}"
+            )
+        self._calibration, self._allocation = calibration, allocation
+        self._removal_orders: dict[Resource, RemovalOrder] = {}
         self.rankings = calibrate_error_curves(calibration, _rankings(calibration, ranker))
 
     def for_budget(self, resource: Resource, share: float, multiple: int) -> Plan:
-        """Let the fewest groups leave that a budget asks for, in the order of the allocation."""
+        """Remove the fewest groups that meet a budget, in the order of the allocation."""
         calibration = self._calibration
-        allocation = self._allocation(resource)
+        removals = self._removals(resource)
         whole = amount(calibration.model.ir, calibration, resource, None)
-        low, high = 0, len(allocation.order)
+        low, high = 0, len(removals.order)
 
         def cost(count: int) -> float:
-            keep = self._leave(allocation, count, multiple)
-            thin = narrow(calibration.model, calibration.site_map, keep)
-            return amount(thin, calibration, resource, keep)
+            keep = self._keep(removals, count, multiple)
+            narrowed = narrow(calibration.model, calibration.site_map, keep)
+            return amount(narrowed, calibration, resource, keep)
 
         least = cost(high)
         if least > share * whole:
@@ -60,54 +61,55 @@ class Select:
                 high = middle
             else:
                 low = middle + 1
-        error = float(allocation.errors[low - 1]) if low else 0.0
-        return Plan(self._leave(allocation, low, multiple), error)
+        error = float(removals.errors[low - 1]) if low else 0.0
+        return Plan(self._keep(removals, low, multiple), error)
 
     def for_tolerance(self, tolerance: float) -> Plan:
-        """Let as many units of each bundle leave as its readers bear."""
+        """Remove as many groups of each layer group as the tolerance of its consumers allows."""
         groups = self._calibration.pruning_graph.groups
-        stays, error = np.ones(groups.count, np.bool_), 0.0
+        kept, error = np.ones(groups.count, np.bool_), 0.0
         for ranking in self.rankings:
             count = int(np.searchsorted(ranking.errors, tolerance, side="right"))
             last = 0.0
             for group, cost in zip(ranking.order[:count], ranking.errors[:count], strict=True):
-                stays[group] = False
-                if not all(stays[groups.of[site]].any() for site in ranking.sites):
-                    stays[group] = True  # the last of its site
+                kept[group] = False
+                if not all(kept[groups.of[site]].any() for site in ranking.sites):
+                    kept[group] = True  # the last of its site
                     continue
                 last = float(cost)
             error += last
-        return Plan(groups.flags(stays), error)
+        return Plan(groups.flags(kept), error)
 
-    def _allocation(self, resource: Resource) -> Allocated:
-        if resource not in self._allocations:
-            calibration = self._calibration
-            self._allocations[resource] = (
-                allocate_alike(calibration.pruning_graph, self.rankings)
-                if self._mode == "uniform"
-                else allocate(calibration.model, calibration.pruning_graph, self.rankings, resource)
+    def _removals(self, resource: Resource) -> RemovalOrder:
+        if resource not in self._removal_orders:
+            model, graph = self._calibration.model, self._calibration.pruning_graph
+            self._removal_orders[resource] = (
+                allocate_uniformly(graph, self.rankings)
+                if self._allocation == "uniform"
+                else allocate_globally(model, graph, self.rankings, resource)
             )
-        return self._allocations[resource]
+        return self._removal_orders[resource]
 
-    def _leave(self, allocation: Allocated, count: int, multiple: int) -> Keep:
-        """Return the flags of units when the first groups of an allocation have left.
+    def _keep(self, removals: RemovalOrder, count: int, multiple: int) -> Keep:
+        """Return which units are kept when the first ``count`` groups are removed.
 
-        The number of groups left in each bundle is rounded up to a multiple; the last to leave
-        come back.
+        The number of kept groups in each layer group is rounded up to a multiple: the groups that
+        were removed last are kept after all.
         """
         groups = self._calibration.pruning_graph.groups
-        stays = np.ones(groups.count, np.bool_)
-        stays[allocation.order[:count]] = False
+        kept = np.ones(groups.count, np.bool_)
+        kept[removals.order[:count]] = False
         for ranking in self.rankings if multiple > 1 else ():
             members = np.unique(np.concatenate([groups.of[site] for site in ranking.sites]))
-            gone = ranking.order[~stays[ranking.order]]
-            back = -(len(members) - len(gone)) % multiple
-            stays[gone[len(gone) - min(back, len(gone)) :]] = True
-        return groups.flags(stays)
+            removed = ranking.order[~kept[ranking.order]]
+            back = -(len(members) - len(removed)) % multiple
+            kept[removed[len(removed) - min(back, len(removed)) :]] = True
+        return groups.flags(kept)
 
 
 def _rankings(calibration: Calibration, ranker: Ranker) -> list[Ranking]:
     study = calibration.study
     return [
-        ranked(layer_group, ranker(layer_group, study)) for layer_group in calibration.layer_groups
+        build_ranking(layer_group, ranker(layer_group, study))
+        for layer_group in calibration.layer_groups
     ]

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def _listed(spec: DataSpec, folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _subfolders(spec: DataSpec, folder: Path) -> list[str]:
-    return [entry.name for entry in _listed(spec, folder) if entry.is_dir()]
+    return [entry.name for entry in _listed(spec, folder) if _is(entry.is_dir)]
 
 
 def _files(spec: DataSpec, folder: Path) -> list[Path]:
@@ -134,16 +134,17 @@ def _files(spec: DataSpec, folder: Path) -> list[Path]:
     for entry in _listed(spec, folder):
         path = folder / entry.name
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            if not _is_regular(entry):
+            if not _is(entry.is_file):
                 raise DataError(f"data {spec}: {str(path)!r} is no regular file; remove it")
             files.append(path)
     return files
 
 
-def _is_regular(entry: os.DirEntry[str]) -> bool:
+def _is(kind: Callable[[], bool]) -> bool:
+    """Whether an entry of a folder is of a kind; a loop of links is of none."""
     try:
-        return entry.is_file()
-    except OSError:  # a loop of links
+        return kind()
+    except OSError:
         return False
 
 

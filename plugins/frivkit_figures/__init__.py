@@ -1,1 +1,1 @@
-"""Built-in figures: those of the paper, drawn from what a sweep found."""
+"""Built-in figures: those of the paper, drawn from the results of a sweep."""

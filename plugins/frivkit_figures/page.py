@@ -1,6 +1,6 @@
-"""A sheet of panels, and the file that it becomes.
+"""The layout of panels on a page, and the file of it.
 
-matplotlib is an extra, so it is imported where something is drawn and nowhere else.
+matplotlib is an optional dependency, so it is imported only when a figure is drawn.
 """
 
 import io
@@ -20,25 +20,25 @@ Fill = Callable[["Axes"], None]
 """Draws a panel into its axes."""
 
 _WIDTH, _HEIGHT, _LETTER, _LINE = 2.5, 2.4, 0.07, 0.19
-"""Of a panel, and of a letter and a line of a legend, in inches."""
+"""Width and height of a panel, width of a letter and height of a line of a legend, in inches."""
 _STAMPS: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-"""What matplotlib would write into a file of when and by what it was made."""
+"""Metadata of time and program that matplotlib would write, by format."""
 
 
-def sheet(groups: Sequence[Sequence[Fill]], *, beside: bool) -> Drawing:
-    """Lay out groups of panels; the panels of a group share a legend, outside of all panels.
+def page(groups: Sequence[Sequence[Fill]], *, beside: bool) -> Drawing:
+    """Return the drawing of groups of panels; the panels of a group share a legend beside them.
 
     Args:
         groups: At least one, of at least one panel each.
-        beside: Whether groups stand side by side with their legends below, and not one below the
-            other with their legends to the right.
+        beside: True puts groups side by side with legends below, False one below the other with
+            legends to the right.
 
     Returns:
-        A drawing, which gives the same bytes each time.
+        A drawing, which returns the same bytes at each call.
 
     Raises:
         PluginError: matplotlib is not installed.
@@ -54,37 +54,37 @@ def sheet(groups: Sequence[Sequence[Fill]], *, beside: bool) -> Drawing:
     def drawing(kind: str) -> bytes:
         stream = io.BytesIO()
         with mpl.rc_context(SETTINGS):
-            figure = _laid_out(groups, beside)
+            figure = _draw_page(groups, beside)
             figure.savefig(stream, format=kind, metadata=_STAMPS[kind])
         return stream.getvalue()
 
     return drawing
 
 
-def _laid_out(groups: Sequence[Sequence[Fill]], beside: bool) -> "Figure":
+def _draw_page(groups: Sequence[Sequence[Fill]], beside: bool) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.transforms import ScaledTranslation
 
     figure = Figure(layout="constrained")
     columns = sum(map(len, groups)) if beside else max(map(len, groups))
     parts = [figure] if beside else figure.subfigures(len(groups), 1, squeeze=False)[:, 0]
-    every = [axes for part in parts for axes in part.subplots(1, columns, squeeze=False)[0]]
+    all_axes = [axes for part in parts for axes in part.subplots(1, columns, squeeze=False)[0]]
     longest = most = start = 0
     for i, group in enumerate(groups):
-        shown = every[start : start + len(group)]
+        shown = all_axes[start : start + len(group)]
         start += len(group) if beside else columns
-        handles, names = _filled(shown, group)
+        handles, names = _draw_group(shown, group)
         longest, most = max(longest, *map(len, names)), max(most, len(names))
         if beside:
-            # A legend of the axes, so that panels above legends of any length are as high.
+            # A legend of the axes, so that the height of a panel is the same above any legend.
             below = shown[0].transAxes + ScaledTranslation(0, -0.42, figure.dpi_scale_trans)
-            place = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below}
-            legend = shown[0].legend(handles, names, **place)
+            location = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below}
+            legend = shown[0].legend(handles, names, **location)
         else:
             legend = parts[i].legend(handles, names, loc="outside right center")
         for text in legend.get_texts():
-            text.set_parse_math(False)  # a name with dollars in it is no formula
-        for axes in every[start - columns + len(group) : start] if not beside else ():
+            text.set_parse_math(False)  # dollars in a name begin no formula
+        for axes in all_axes[start - columns + len(group) : start] if not beside else ():
             axes.set_axis_off()
     legend_width, legend_height = 0.5 + _LETTER * longest, 0.1 + _LINE * most
     if beside:
@@ -95,8 +95,8 @@ def _laid_out(groups: Sequence[Sequence[Fill]], beside: bool) -> "Figure":
     return figure
 
 
-def _filled(shown: "Sequence[Axes]", group: Sequence[Fill]) -> "tuple[list[Artist], list[str]]":
-    """Draw a group of panels; give the entries of their legend, guides last."""
+def _draw_group(shown: "Sequence[Axes]", group: Sequence[Fill]) -> "tuple[list[Artist], list[str]]":
+    """Draw a group of panels, and return the entries of their legend, guides last."""
     from matplotlib.container import ErrorbarContainer
 
     series: dict[str, Artist] = {}

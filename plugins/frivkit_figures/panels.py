@@ -1,4 +1,4 @@
-"""The kinds of panels that the paper's figures are made of."""
+"""The kinds of panels in the paper's figures."""
 
 import math
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _APART = 0.035
-"""Octaves between neighbouring series, so that what is equal can be told apart."""
+"""Octaves by which neighbouring series are shifted, so that equal curves are both visible."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a panel shows.
+    """The content of a panel.
 
     Attributes:
-        title: Stands above it.
+        title: The title above it.
         curves: At least one.
-        order: The series of all panels that share a legend, which decides on colours.
-        protocol: Of the gains that are printed.
+        order: The series of all panels that share a legend; the index decides the colour.
+        protocol: The protocol of the gains that are printed.
     """
 
     title: str
@@ -36,11 +36,11 @@ class View:
 
 
 def growth(view: View, axes: "Axes") -> None:
-    """Draw numbers of units against width, both by powers of two.
+    """Draw numbers of units against width, both axes in powers of two.
 
-    Numbers are shares of those that the widest network has.  Bars are standard deviations over the
-    trials.  The dashed line is a network all of whose units are of the kind; what grows with a gain
-    of 2 runs parallel to it.  The least and the largest gain stand above.
+    Numbers are shares of the units of the widest network.  Bars are standard deviations over the
+    trials.  The dashed line is the number of all units; curves with a gain of 2 are parallel to it.
+    The least and the largest gain are in the title.
     """
     widths = _power_axis(axes, view.curves)
     if not all(curve.fixed for curve in view.curves):
@@ -60,9 +60,11 @@ def growth(view: View, axes: "Axes") -> None:
     axes.minorticks_off()
     axes.set_ylabel("units / those of the widest")
     gains = [gain(curve, view.protocol).value for curve in view.curves]
-    told = [value for value in gains if not math.isnan(value)]
-    said = f"g min {number(min(told))}, max {number(max(told))}" if told else "g cannot be told"
-    axes.set_title(f"{view.title}\n{said}")
+    defined = [value for value in gains if not math.isnan(value)]
+    text = "g is undefined"
+    if defined:
+        text = f"g min {number(min(defined))}, max {number(max(defined))}"
+    axes.set_title(f"{view.title}\n{text}")
 
 
 def accuracy(view: View, axes: "Axes") -> None:
@@ -101,18 +103,18 @@ def epochs(view: View, axes: "Axes") -> None:
 
 
 def violins(view: View, axes: "Axes") -> None:
-    """Draw how the values at each width are distributed, with their mean as a bar."""
+    """Draw the distribution of the values at each width as a violin, with their mean as a bar."""
     names: list[str] = []
     for curve in view.curves:
         colour = style(view.order.index(curve.series))["color"]
         for width, values in zip(curve.widths, curve.values, strict=True):
-            place = len(names)
-            if len(set(values)) > 1:  # a density needs some spread
-                bodies: Any = axes.violinplot(values, [place], widths=0.8, showextrema=False)
+            position = len(names)
+            if len(set(values)) > 1:  # a density needs two values
+                bodies: Any = axes.violinplot(values, [position], widths=0.8, showextrema=False)
                 for body in bodies["bodies"]:
                     body.set(facecolor=colour, edgecolor=colour, alpha=0.5)
             if values:
-                axes.hlines(float(np.mean(values)), place - 0.3, place + 0.3, color=colour)
+                axes.hlines(float(np.mean(values)), position - 0.3, position + 0.3, color=colour)
                 names.append(fraction(width))
         axes.plot([], [], color=colour, lw=6, alpha=0.5, label=curve.series)
     axes.set_xticks(range(len(names)), names)
@@ -129,19 +131,19 @@ def _line(
     means: NDArray[np.float64],
     deviations: NDArray[np.float64],
 ) -> None:
-    """Draw a curve on an axis of octaves, moved aside a little from the others."""
-    place = view.order.index(curve.series)
-    aside = 2 ** (_APART * (place - (len(view.order) - 1) / 2))
-    there = ~np.isnan(means)
+    """Draw a curve on an axis of octaves, shifted a little from the others."""
+    index = view.order.index(curve.series)
+    shift = 2 ** (_APART * (index - (len(view.order) - 1) / 2))
+    defined = ~np.isnan(means)
     train = curve.panel == "train accuracy"
     axes.errorbar(
-        aside * np.array(curve.widths)[there],
-        means[there],
-        np.where(deviations > 0, deviations, np.nan)[there],
+        shift * np.array(curve.widths)[defined],
+        means[defined],
+        np.where(deviations > 0, deviations, np.nan)[defined],
         label=None if train else curve.series,
         linestyle="--" if train else "-",
         markerfacecolor="white" if train else None,
-        **style(place),
+        **style(index),
     )
 
 
@@ -160,7 +162,7 @@ def _percent_lines(axes: "Axes", view: View, across: float) -> None:
 
 
 def _power_axis(axes: "Axes", curves: Sequence[WidthCurve]) -> list[float]:
-    """Make the axis across one of octaves with a tick at each width; give the widths."""
+    """Make the horizontal axis one of octaves with a tick at each width, and return the widths."""
     widths = sorted({width for curve in curves for width in curve.widths})
     axes.set_xscale("log", base=2)
     axes.set_xticks(widths, [fraction(width) for width in widths])

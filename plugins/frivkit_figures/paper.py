@@ -1,4 +1,4 @@
-"""The figures of the paper: which panels each has, and whose rows these show.
+"""The figures of the paper: their panels, and the rows that these show.
 
 Source: Casper et al., "Frivolous Units", AAAI 2021, figures 1 to 4 and E1 to E12.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from frivkit.experiments.figure import Drawing, Figure
 from frivkit.experiments.gain import UNITS, WidthCurve
 from frivkit_figures import panels
-from frivkit_figures.page import Fill, sheet
+from frivkit_figures.page import Fill, page
 from frivkit_figures.panels import View
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ class Panel:
     """One panel of a figure.
 
     Attributes:
-        title: What stands above it.
+        title: The title above it.
         shows: The panels of the curves that it shows.
-        labels: Their figures; of several the first that has any.
-        draw: What draws it.
+        labels: The figures of these curves; of several the first that has any counts.
+        draw: Draws it.
     """
 
     title: str
@@ -38,31 +38,31 @@ class Panel:
     draw: Callable[[View, "Axes"], None] = panels.growth
 
     def choose(self, curves: Sequence[WidthCurve]) -> list[WidthCurve]:
-        """Return what it shows."""
+        """Return the curves that it shows."""
         for label in self.labels:
-            here = [curve for curve in curves if curve.figure.lower() == label]
-            found = [curve for curve in here if curve.panel in self.shows]
-            if found:
-                return found
+            of_figure = [curve for curve in curves if curve.figure.lower() == label]
+            shown = [curve for curve in of_figure if curve.panel in self.shows]
+            if shown:
+                return shown
         return []
 
 
 def _draw(
     curves: Sequence[WidthCurve], protocol: str, groups: Sequence[Sequence[Panel]], beside: bool
 ) -> Drawing:
-    """Draw the panels that there are curves for; the panels of a group share a legend."""
+    """Return the drawing of the panels that have curves; the panels of a group share a legend."""
     filled: list[list[Fill]] = []
     for group in groups:
-        chosen = [(panel, found) for panel in group if (found := panel.choose(curves))]
-        order = list(dict.fromkeys(curve.series for _, found in chosen for curve in found))
+        chosen = [(panel, shown) for panel in group if (shown := panel.choose(curves))]
+        order = list(dict.fromkeys(curve.series for _, shown in chosen for curve in shown))
         if chosen:
             filled.append(
                 [
-                    partial(panel.draw, View(panel.title, found, order, protocol))
-                    for panel, found in chosen
+                    partial(panel.draw, View(panel.title, shown, order, protocol))
+                    for panel, shown in chosen
                 ]
             )
-    return sheet(filled, beside=beside)
+    return page(filled, beside=beside)
 
 
 def _figure(*groups: Sequence[Panel], beside: bool = False) -> Figure:
@@ -73,7 +73,7 @@ def _figure(*groups: Sequence[Panel], beside: bool = False) -> Figure:
 
 
 def _frivolous(label: str, letters: str = "") -> list[Panel]:
-    """Return the panels of frivolous units; with letters, how the panels are called."""
+    """Return the panels of frivolous units, with the letters of the panels if there are any."""
     a, b = [f"({letter}) " for letter in letters] or ["", ""]
     return [
         Panel(f"{a}prunable", (PRUNABLE,), (label,)),

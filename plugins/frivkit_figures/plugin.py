@@ -1,4 +1,4 @@
-"""What this plugin offers: the figures of the paper that hold curves."""
+"""Offers of this plugin: the figures of the paper that have curves."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 

@@ -1,15 +1,15 @@
-"""How figures look: colours and markers that everybody can tell apart, and fractions on axes."""
+"""Colours, markers and labels of figures, also for readers with a colour vision deficiency."""
 
 from fractions import Fraction
 from math import isfinite, isnan
 from typing import Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""The palette of Okabe and Ito (2008), but for its yellow, which is lost on white."""
+"""The palette of Okabe and Ito (2008) without yellow, which is hard to see on white."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 SETTINGS: Any = {  # matplotlib has a type of its own for this
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so text is as wide everywhere
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so text has the same width everywhere
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.titlelocation": "left",
@@ -26,25 +26,25 @@ SETTINGS: Any = {  # matplotlib has a type of its own for this
     "figure.constrained_layout.w_pad": 0.1,
     "savefig.dpi": 200,
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "frivkit",  # names inside the file are drawn from this and not by chance
+    "svg.hashsalt": "frivkit",  # ids inside the file are made from this, not at random
     "pdf.fonttype": 42,
 }
 
 
-def style(place: int) -> dict[str, Any]:
-    """Return the colour and the marker of the series at a place in its figure, from 0.
+def style(index: int) -> dict[str, Any]:
+    """Return the colour and the marker of a series, by its index in the figure.
 
-    The first 56 differ.
+    The first 56 are distinct.
 
     Example:
         >>> style(0), style(8)["color"] == style(1)["color"], style(8)["marker"]
         ({'color': '#0072B2', 'marker': 'o'}, True, 'o')
     """
-    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
 
 
 def fraction(value: float) -> str:
-    """Write a power of two, or any other number, as a tick says it.
+    """Return the label of a tick: a fraction for a power of two, else a decimal number.
 
     Example:
         >>> fraction(0.25), fraction(4), fraction(0.3), fraction(1 / 512)
@@ -55,7 +55,7 @@ def fraction(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """Write a gain with two digits behind the point; a dash for none.
+    """Return a gain with two decimals, a dash for NaN.
 
     Example:
         >>> number(2.128), number(float("inf")), number(float("nan"))

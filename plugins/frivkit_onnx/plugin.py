@@ -1,4 +1,4 @@
-"""What this plugin offers: a provider for ONNX files."""
+"""Offers of this plugin: a provider for ONNX files."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 

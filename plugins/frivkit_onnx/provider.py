@@ -1,4 +1,4 @@
-"""Read an ONNX file as it is."""
+"""The model provider for ONNX files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +12,10 @@ def load(path: Path, options: Mapping[str, str]) -> Model:
 
     Args:
         path: An ONNX file; external data lies beside it.
-        options: ``input_shape`` such as ``"1x3x32x32"`` fixes sizes the file leaves open, see
+        options: ``input_shape`` such as ``"1x3x32x32"`` fixes sizes that the file leaves open, see
             :func:`frivkit.graph.onnx_io.load.read`.
 
     Raises:
-        ModelError: missing, not ONNX, truncated, invalid, or without a usable input.
+        ModelError: the file is missing, not ONNX, truncated or invalid, or has no usable input.
     """
     return read(path, options.get("input_shape"))

@@ -1,1 +1,1 @@
-"""Built-in architectures: each network of the paper, and small relatives, at any width."""
+"""Built-in architectures: the networks of the paper and small variants, at any width."""

@@ -7,9 +7,9 @@ from torch import nn
 
 from frivkit.errors import UsageError
 from frivkit.experiments.train import Architecture, scaled
-from frivkit_papernets.initial import Init, initialise_
+from frivkit_papernets.initialization import Init, initialise_
+from frivkit_papernets.layers import LocalResponseNorm, halving_pool, image
 from frivkit_papernets.nonlinearity import Activation, nonlinearity
-from frivkit_papernets.parts import NeighbourNorm, halving_pool, image
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,10 @@ class AlexNetOptions:
     """Settings of :func:`alexnet`.
 
     Attributes:
-        init: How weights are drawn, those of the output layer too.
-        dropout: Share of units of ``fc3`` and ``fc4`` left out in training, in [0, 1); the paper's
-            regularised nets have 0.5.
-        activation: What follows each layer but the last.
+        init: Initialization of the weights of all layers.
+        dropout: Share of the units of ``fc3`` and ``fc4`` dropped out in training, in [0, 1); 0.5
+            in the paper's regularised networks.
+        activation: Activation function of all layers but the last.
     """
 
     init: Init = "glorot-normal"
@@ -38,15 +38,15 @@ def alexnet(
     """Build ``conv1``, ``conv2``, ``fc3`` and ``fc4`` of 96, 256, 384 and 192 x ``width`` units.
 
     Each 5 x 5 convolution is followed by its activation, 3 x 3 max-pooling with stride 2, and
-    response normalisation across neighbouring maps.  Biases start at 0 in ``conv1`` and ``output``,
-    at 0.1 elsewhere.
+    local response normalization across neighbouring maps.  Initial biases are 0 in ``conv1`` and
+    ``output``, 0.1 elsewhere.
 
     Source:
-        Casper et al. 2021, appendix D, which the code published with it agrees with; it alone gives
-        the biases, and the padding.
+        Casper et al. 2021, appendix D, and the code published with it, which alone defines the
+        biases and the padding.
 
     Raises:
-        DataError: ``shape`` is not that of an image.
+        DataError: ``shape`` is not the shape of an image.
 
     Example:
         >>> net = alexnet((3, 32, 32), 10, 0.25, AlexNetOptions())
@@ -54,30 +54,30 @@ def alexnet(
         438746
     """
     channels, height, breadth = image("alexnet-cifar", shape, 1)
-    maps, more = scaled(96, width), scaled(256, width)
-    units, fewer = scaled(384, width), scaled(192, width)
+    maps1, maps2 = scaled(96, width), scaled(256, width)
+    units3, units4 = scaled(384, width), scaled(192, width)
     half, half_breadth = (height + 1) // 2, (breadth + 1) // 2
-    places = ((half + 1) // 2) * ((half_breadth + 1) // 2)
+    positions = ((half + 1) // 2) * ((half_breadth + 1) // 2)
     kind = options.activation
     net = nn.Sequential(
         OrderedDict(
             [
-                ("conv1", nn.Conv2d(channels, maps, 5, padding=2)),
+                ("conv1", nn.Conv2d(channels, maps1, 5, padding=2)),
                 nonlinearity(kind, 1),
                 ("pool1", halving_pool(height, breadth)),
-                ("norm1", NeighbourNorm()),
-                ("conv2", nn.Conv2d(maps, more, 5, padding=2)),
+                ("norm1", LocalResponseNorm()),
+                ("conv2", nn.Conv2d(maps1, maps2, 5, padding=2)),
                 nonlinearity(kind, 2),
                 ("pool2", halving_pool(half, half_breadth)),
-                ("norm2", NeighbourNorm()),
+                ("norm2", LocalResponseNorm()),
                 ("flatten", nn.Flatten()),
-                ("fc3", nn.Linear(more * places, units)),
+                ("fc3", nn.Linear(maps2 * positions, units3)),
                 nonlinearity(kind, 3),
                 ("dropout3", nn.Dropout(options.dropout)),
-                ("fc4", nn.Linear(units, fewer)),
+                ("fc4", nn.Linear(units3, units4)),
                 nonlinearity(kind, 4),
                 ("dropout4", nn.Dropout(options.dropout)),
-                ("output", nn.Linear(fewer, classes)),
+                ("output", nn.Linear(units4, classes)),
             ]
         )
     )

@@ -1,4 +1,4 @@
-"""A small convolutional network, the size of the data that ship with frivkit."""
+"""A small convolutional network for small images, such as the source ``digits``."""
 
 from collections import OrderedDict
 
@@ -6,24 +6,24 @@ from torch import nn
 
 from frivkit.experiments.train import Architecture, scaled
 from frivkit.hooks.options import NoOptions
-from frivkit_papernets.initial import initialise_
-from frivkit_papernets.parts import image
+from frivkit_papernets.initialization import initialise_
+from frivkit_papernets.layers import image
 
 
 def cnn(shape: tuple[int, ...], classes: int, width: float, options: NoOptions) -> nn.Module:
     """Build two 3 x 3 convolutions of 16 and 32 x ``width`` maps and a layer of 64 x ``width``.
 
-    Each convolution is followed by batch norm, ReLU and 2 x 2 max-pooling.  Weights start as He et
-    al. have them, biases at 0.
+    Each convolution is followed by batch norm, ReLU and 2 x 2 max-pooling.  Weights are
+    initialized as by He et al., biases with 0.
 
     Args:
         shape: (channels, height, width) of an image of at least 4 x 4.
-        classes: Outputs.
+        classes: The number of outputs.
         width: Factor on the maps and units of every layer but the last.
-        options: It has none.
+        options: Unused.
 
     Raises:
-        DataError: ``shape`` is not that of such an image.
+        DataError: ``shape`` is not the shape of such an image.
 
     Example:
         >>> sum(p.numel() for p in cnn((1, 8, 8), 10, 1, NoOptions()).parameters())

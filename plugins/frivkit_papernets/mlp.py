@@ -10,7 +10,7 @@ from torch import nn
 
 from frivkit.errors import UsageError
 from frivkit.experiments.train import Architecture, scaled
-from frivkit_papernets.initial import Init, initialise_, truncated_normal_
+from frivkit_papernets.initialization import Init, initialise_, truncated_normal_
 from frivkit_papernets.nonlinearity import Activation, nonlinearity
 
 
@@ -19,14 +19,14 @@ class MlpOptions:
     """Settings of :func:`mlp`.
 
     Attributes:
-        depth: Hidden layers, at least 1.
-        init: ``he`` is ``he-normal``, which suits the layer's size, as do the others of
-            :data:`~frivkit_papernets.initial.Init`.  Two have a scale that is the same for every
-            size: ``normal``, truncated at two scales, that of the code published with the paper,
-            and ``gaussian``, not truncated, that of its text.
-        std: The scale of the output layer's weights, at least 0.  Hidden layers get a tenth of it
+        depth: The number of hidden layers, at least 1.
+        init: Initialization of the weights.  ``he`` is ``he-normal``, which is scaled to the layer,
+            as are the others of :data:`~frivkit_papernets.initialization.Init`.  Two have the scale
+            ``std`` for any size: ``normal``, truncated at two scales, of the code published with
+            the paper, and ``gaussian``, not truncated, of its text.
+        std: The scale of the output layer's weights, at least 0.  Hidden layers have a tenth of it
             with ``normal``, the same with ``gaussian``.  The paper's init factor f is std=0.01f.
-        activation: What follows each hidden layer.
+        activation: Activation function of each hidden layer.
     """
 
     depth: int = 1
@@ -36,19 +36,20 @@ class MlpOptions:
 
     def __post_init__(self) -> None:
         if self.depth < 1:
-            raise UsageError(f"option depth={self.depth}: a net needs at least 1 hidden layer")
+            raise UsageError(f"option depth={self.depth}: a network needs at least 1 hidden layer")
         if self.std < 0:
-            raise UsageError(f"option std={self.std}: a spread cannot be negative")
+            raise UsageError(f"option std={self.std}: a scale cannot be negative")
 
 
 def mlp(shape: tuple[int, ...], classes: int, width: float, options: MlpOptions) -> nn.Module:
     """Build hidden layers ``fc1``, ``fc2``, ... of 128 x ``width`` units, and ``output``.
 
-    Inputs of any shape are flattened.  Biases start at 0.
+    Inputs of any shape are flattened.  Initial biases are 0.
 
     Source:
         Casper et al. 2021, "Frivolous Units" (AAAI), arXiv:1912.04783, and the code published with
-        it, whose widths 1 to 16 (times 32 units) are 1/4 to 4 here.  The paper's net has depth 1.
+        it, whose widths 1 to 16 (times 32 units) are 1/4 to 4 here.  The paper's network has
+        depth 1.
 
     Example:
         >>> sum(p.numel() for p in mlp((10,), 2, 0.25, MlpOptions()).parameters())

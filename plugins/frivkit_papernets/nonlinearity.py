@@ -1,25 +1,25 @@
-"""The functions that may follow a layer: ReLU, and those that the paper's code tried beside it."""
+"""Activation functions: ReLU, and the others of the paper's code."""
 
 from typing import Literal
 
 from torch import nn
 
 Activation = Literal["relu", "leaky-relu", "elu", "selu", "sigmoid", "tanh"]
-"""What an option ``activation`` can name."""
+"""The values of the option ``activation``."""
 
 
 def nonlinearity(activation: Activation, number: int) -> tuple[str, nn.Module]:
-    """Return the function after layer ``number``, and a name for it in the network.
+    """Return the activation function of a layer, and its name in the network.
 
     Args:
         activation: The kind.
-        number: Of the layer, from 1.
+        number: The number of the layer, from 1.
 
     Returns:
-        Name and module; it maps any shape to the same shape.
+        The name, and a module that maps any shape to the same shape.
 
     Source:
-        The code published with Casper et al. 2021, arXiv:1912.04783, which tries all six on
+        The code published with Casper et al. 2021, arXiv:1912.04783, which uses all six in
         AlexNet, with TensorFlow's defaults: the slope of ``leaky-relu`` below 0 is 0.2 (torch's
         own default is 0.01), ``elu`` tends to -1.
 

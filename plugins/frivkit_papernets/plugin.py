@@ -1,11 +1,11 @@
-"""What this plugin offers."""
+"""The offers of this plugin: architectures."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
 def architectures() -> list[Offer]:
-    """Offer untrained networks by name and width."""
+    """Offer untrained networks of any width."""
     return [
         Offer("mlp", "frivkit_papernets.mlp:MLP", "layers of 128 units, for any data"),
         Offer("cnn", "frivkit_papernets.cnn:CNN", "two convolutions with batch norm, for images"),

@@ -9,8 +9,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from frivkit.experiments.train import Architecture, scaled
-from frivkit_papernets.initial import Init, initialise_
-from frivkit_papernets.parts import Norm, NormedConv, halving_pool, image
+from frivkit_papernets.initialization import Init, initialise_
+from frivkit_papernets.layers import Norm, NormedConv, halving_pool, image
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,10 @@ class ResNetOptions:
     """Settings of :func:`resnet56` and :func:`resnet18`.
 
     Attributes:
-        protocol: Whether the net is the one of the paper's text, or of the code published with it.
-        init: How weights are drawn.  ``protocol`` draws them by ``glorot-normal`` after the text,
-            and after the code by ``lecun-normal``, those of the output by ``glorot-uniform``.
+        protocol: ``paper`` for the network of the paper's text, ``reference`` for that of the code
+            published with it.
+        init: Initialization of the weights.  ``protocol`` is ``glorot-normal`` for the text; for
+            the code it is ``lecun-normal``, and ``glorot-uniform`` for the output layer.
     """
 
     protocol: Literal["paper", "reference"] = "paper"
@@ -31,12 +32,12 @@ class Block(nn.Module):
     """Two convolutions, the first with ``stride``, and a ReLU after their sum with the input.
 
     Args:
-        inputs: Maps read.
-        outputs: Maps written.
+        inputs: The number of input maps.
+        outputs: The number of output maps.
         kernel: Size of both kernels.
-        norm: The batch norm after each convolution.
-        stride: Of the first convolution, and of the shortcut.
-        projected: Whether the input passes a 1 x 1 convolution on its way to the sum.
+        norm: Settings of the batch norm after each convolution.
+        stride: Stride of the first convolution and of the shortcut.
+        projected: Whether the shortcut has a 1 x 1 convolution.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, inputs, height, width) to (n, outputs, ...)."""
-        made: Tensor = self.relu(self.conv2(self.conv1(x)) + self.shortcut(x))
-        return made
+        activations: Tensor = self.relu(self.conv2(self.conv1(x)) + self.shortcut(x))
+        return activations
 
 
 def resnet56(
@@ -73,19 +74,19 @@ def resnet56(
 
     All kernels are 3 x 3.  The first block of each stage has a projection.
 
-    1. ``paper``: all strides are 1, weights are Glorot's.
-    2. ``reference``: the second and third stage begin with stride 2, weights are LeCun's, and the
-       running statistics of batch norm take 0.003 of a batch.
+    1. ``paper``: all strides are 1, the initial weights are Glorot's.
+    2. ``reference``: the second and third stage begin with stride 2, the initial weights are
+       LeCun's, and batch norm has a momentum of 0.003.
 
     Both have the same number of parameters.
 
     Source:
         1. Casper et al. 2021, appendix D, which lists 16, 16, 32, 64 and 128 maps for these four
-           parts: the last is left out here, as in the code.
+           parts: the last number is not used here, as in the code.
         2. The code published with it; He et al. 2016, arXiv:1512.03385, section 4.2.
 
     Raises:
-        DataError: ``shape`` is not that of an image.
+        DataError: ``shape`` is not the shape of an image.
 
     Example:
         >>> net = resnet56((3, 32, 32), 10, 0.25, ResNetOptions("reference"))
@@ -100,7 +101,7 @@ def resnet56(
         conv1=NormedConv(channels, first, (3, 3), norm)
     )
     parts |= _stages(maps, 9, 3, (1, 1, 1) if paper else (1, 2, 2), norm)
-    return _finished(parts, maps[-1], classes, options)
+    return _with_output(parts, maps[-1], classes, options)
 
 
 def resnet18(
@@ -111,10 +112,12 @@ def resnet18(
     ``conv1`` is 7 x 7 with stride 2, and 3 x 3 max-pooling with stride 2 follows it.  The first
     block of each stage has a projection.
 
-    1. ``paper``: blocks have 7 x 7 kernels, each stage begins with stride 2, weights are Glorot's.
-    2. ``reference``: blocks have 3 x 3 kernels, the first stage has stride 1, weights are LeCun's,
-       and the running statistics of batch norm take 0.003 of a batch.  This is the usual ResNet18
-       but for the projection in its first stage, and the net whose parameters the paper counts.
+    1. ``paper``: blocks have 7 x 7 kernels, each stage begins with stride 2, the initial weights
+       are Glorot's.
+    2. ``reference``: blocks have 3 x 3 kernels, the first stage has stride 1, the initial weights
+       are LeCun's, and batch norm has a momentum of 0.003.  This is the usual ResNet18 except for
+       the projection in its first stage.  The paper's numbers of parameters are those of this
+       network.
 
     Source:
         1. Casper et al. 2021, appendix D, which lists 64, 64, 128 and 256 maps for these five
@@ -122,7 +125,7 @@ def resnet18(
         2. The code published with it; He et al. 2016, arXiv:1512.03385, table 1.
 
     Raises:
-        DataError: ``shape`` is not that of an image.
+        DataError: ``shape`` is not the shape of an image.
 
     Example:
         >>> net = resnet18((3, 224, 224), 1001, 0.25, ResNetOptions("reference"))
@@ -139,7 +142,7 @@ def resnet18(
     )
     kernel, strides = (7, (2, 2, 2, 2)) if paper else (3, (1, 2, 2, 2))
     parts |= _stages(maps, 2, kernel, strides, norm)
-    return _finished(parts, maps[-1], classes, options)
+    return _with_output(parts, maps[-1], classes, options)
 
 
 def _norm(options: ResNetOptions) -> Norm:
@@ -149,28 +152,28 @@ def _norm(options: ResNetOptions) -> Norm:
 def _stages(
     maps: Sequence[int], blocks: int, kernel: int, strides: Sequence[int], norm: Norm
 ) -> dict[str, nn.Module]:
-    """Build stages that begin with ``strides`` and lead from each of ``maps`` to the next."""
+    """Return the stages from each number of ``maps`` to the next, each with its first stride."""
     stages: dict[str, nn.Module] = {}
     for number, (before, after) in enumerate(pairwise(maps)):
         first = Block(before, after, kernel, norm, stride=strides[number], projected=True)
         row: OrderedDict[str, nn.Module] = OrderedDict(block1=first)
-        for place in range(2, blocks + 1):
-            row[f"block{place}"] = Block(after, after, kernel, norm)
+        for index in range(2, blocks + 1):
+            row[f"block{index}"] = Block(after, after, kernel, norm)
         stages[f"stage{number + 1}"] = nn.Sequential(row)
     return stages
 
 
-def _finished(
+def _with_output(
     parts: OrderedDict[str, nn.Module], maps: int, classes: int, options: ResNetOptions
 ) -> nn.Module:
     parts["mean"] = nn.AdaptiveAvgPool2d(1)
     parts["flatten"] = nn.Flatten()
     parts["output"] = nn.Linear(maps, classes)
     net = nn.Sequential(parts)
-    usual: tuple[Init, Init] = ("glorot-normal", "glorot-normal")
+    default: tuple[Init, Init] = ("glorot-normal", "glorot-normal")
     if options.protocol == "reference":
-        usual = ("lecun-normal", "glorot-uniform")
-    inner, outer = usual if options.init == "protocol" else (options.init, options.init)
+        default = ("lecun-normal", "glorot-uniform")
+    inner, outer = default if options.init == "protocol" else (options.init, options.init)
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
             initialise_(layer.weight, inner)
@@ -181,7 +184,7 @@ def _finished(
 
 
 def _layers(stages: int, blocks: int) -> tuple[str, ...]:
-    """Name ``conv1`` and what each stage writes, after the sum and the ReLU of its last block."""
+    """Return the names of ``conv1`` and of the last layer of each stage."""
     return ("conv1", *(f"stage{stage + 1}.block{blocks}.conv2" for stage in range(stages)))
 
 

@@ -1,1 +1,1 @@
-"""Built-in redundancy meter: how many units are linear combinations of others in their layer."""
+"""Built-in metrics of linear dependence between units: redundancy and predictability."""

@@ -1,4 +1,4 @@
-"""Intervals from values that leave out one run of examples at a time."""
+"""Jackknife intervals, from values that each leave out one run of consecutive examples."""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,29 @@ T_95 = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9:
 """Two-sided 95 % points of Student's t by degrees of freedom."""
 
 
-def others(parts: Sequence[Moments]) -> list[Moments]:
-    """Return the moments without each part in turn; none with fewer than three parts."""
+def leave_one_out(parts: Sequence[Moments]) -> list[Moments]:
+    """Return the moments of all parts but each one in turn.
+
+    Args:
+        parts: One a run of examples.
+
+    Returns:
+        As many as there are parts; none with fewer than three parts.
+    """
     if len(parts) < 3:
         return []
     return [merged([*parts[:i], *parts[i + 1 :]]) for i in range(len(parts))]
 
 
 def interval(value: float, without: Sequence[float]) -> tuple[float, float] | None:
-    """Return a 95 % interval, within 0 and 1, from the values without each group of examples.
+    """Return the 95 % jackknife interval of a value in [0, 1].
 
     Args:
-        value: The value with all of them.
-        without: The value without each of up to ten groups.
+        value: The value over all examples.
+        without: The value without each of up to ten runs of examples.
 
     Returns:
-        Lower and upper end; None with fewer than three groups, of which no spread can be told.
+        Lower and upper end, in [0, 1]; None with fewer than three runs.
 
     Source:
         Tukey, "Bias and confidence in not quite large samples", Annals of Mathematical Statistics

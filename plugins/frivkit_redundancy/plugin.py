@@ -1,11 +1,11 @@
-"""What this plugin offers: redundancy and predictability."""
+"""Offers of this plugin: redundancy and predictability."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
 def metrics() -> list[Offer]:
-    """Offer the meters that read activations."""
+    """Offer the metrics of linear dependence between units."""
     return [
         Offer(
             "redundancy",

@@ -1,8 +1,8 @@
 """Predictability: the share of a unit's variance that the other units of its layer predict.
 
-That is the R² of a linear regression of the unit on all others, which the covariance alone tells:
-1 - 1 / (diag(C) diag(C⁻¹)).  A layer's value is the mean over its units with variance.  Where
-redundancy says how many units could go, this says which.
+It is the R² of a linear regression of the unit on all others, and follows from the covariance C:
+1 - 1 / (diag(C) diag(C⁻¹)).  The value of a layer is the mean over its units with variance.
+Redundancy counts the units that could be removed, predictability ranks them.
 
 Source: the squared multiple correlation, Guttman, "Image theory for the structure of quantitative
 variates", Psychometrika 18, 1953.
@@ -20,8 +20,9 @@ from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.units.moments import Moments, merged
-from frivkit_redundancy.jackknife import interval, others
-from frivkit_redundancy.spectrum import infinite
+from frivkit.units.statistics import FLOAT32_ROUNDING
+from frivkit_redundancy.jackknife import interval, leave_one_out
+from frivkit_redundancy.spectrum import not_finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +30,17 @@ class Options:
     """How predictability is measured.
 
     Attributes:
-        ridge: What is added to all eigenvalues of the correlations, as a share of the largest, so
-            that copies can be inverted: what float32 sums cannot tell from 0.
+        ridge: Share of the largest eigenvalue of the correlations that is added to all of them, so
+            that the matrix of a layer with copies can be inverted; in (0, 1).  The default is the
+            rounding of float32 sums.
         exact: Sum in float64 throughout.
     """
 
-    ridge: float = 1e-6
+    ridge: float = FLOAT32_ROUNDING
     exact: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Raise :class:`UsageError` for a value out of range."""
         if not 0 < self.ridge < 1:
             raise UsageError(f"ridge is {self.ridge}; it must lie between 0 and 1")
 
@@ -46,10 +48,16 @@ class Options:
 def measure(study: Study, options: Options) -> Iterator[Measurement]:
     """Measure the mean over layers, then each layer.
 
-    The mean is left out when only some layers are under study.
+    The mean is left out if only some layers are under study.
+
+    Raises:
+        UsageError: the protocol is ``"reference"``.
+        DataError: there is one example only.
+        ModelError: a layer's activations are not finite, or its Gram matrix does not fit into
+            memory.
     """
     if study.protocol == "reference":
-        raise UsageError("the published code knows no predictability; take --protocol paper")
+        raise UsageError("the published code has no predictability; take --protocol paper")
     if study.examples < 2:
         raise DataError(
             f"predictability compares examples and {study.data.spec} has one; give more"
@@ -84,7 +92,7 @@ def squared_correlations(moments: Moments, ridge: float) -> NDArray[np.float64]:
     Args:
         moments: Of one layer.
         ridge: Share of the largest eigenvalue of the correlations that is added to all of them;
-            it is taken off the unexplained variance again, so that unrelated units keep 0.
+            it is subtracted from the unexplained variance again, so that unrelated units keep 0.
 
     Returns:
         Values in [0, 1], NaN for a unit that never changes, shape (units,).
@@ -94,19 +102,19 @@ def squared_correlations(moments: Moments, ridge: float) -> NDArray[np.float64]:
         >>> squared_correlations(Moments.of(rows), 1e-6).round(4).tolist()
         [1.0, 1.0, 0.0]
     """
-    found = np.full(moments.units, np.nan)
+    squares = np.full(moments.units, np.nan)
     variance = moments.variance
     varies = variance > 0
     if varies.sum() < 2:
-        found[varies] = 0.0  # a unit alone has no others
-        return found
+        squares[varies] = 0.0  # a unit alone has no others
+        return squares
     scale = np.sqrt(variance[varies])
     correlations = moments.covariance[np.ix_(varies, varies)] / np.outer(scale, scale)
     values, vectors = np.linalg.eigh(correlations)
     added = ridge * values[-1]
     precision = (vectors**2 / (np.maximum(values, 0.0) + added)).sum(axis=1)
-    found[varies] = np.clip(1 - (1 / precision - added), 0.0, 1.0)
-    return found
+    squares[varies] = np.clip(1 - (1 / precision - added), 0.0, 1.0)
+    return squares
 
 
 def _layer(
@@ -114,10 +122,10 @@ def _layer(
 ) -> Measurement:
     whole = merged(parts)
     if not whole.finite:
-        raise infinite(site, exact=options.exact)
+        raise not_finite(site, exact=options.exact)
     squares = squared_correlations(whole, options.ridge)
     value = _mean(squares)
-    without = [_mean(squared_correlations(other, options.ridge)) for other in others(parts)]
+    without = [_mean(squared_correlations(other, options.ridge)) for other in leave_one_out(parts)]
     known = [x for x in without if x is not None]
     detail: dict[str, Any] = {
         "ridge": options.ridge,

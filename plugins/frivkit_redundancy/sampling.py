@@ -1,4 +1,4 @@
-"""Rows sampled as the published code samples them."""
+"""Random rows of each layer, drawn as in the published code."""
 
 from itertools import islice
 
@@ -13,10 +13,17 @@ from frivkit.units.selector import UnitSelector
 def sampled_moments(
     study: Study, selector: UnitSelector, samples: int, samplings: int, batch: int
 ) -> dict[str, list[Moments]]:
-    """Take the moments of randomly sampled rows, several times.
+    """Return the moments of randomly drawn rows, several times.
 
-    Of the first ``int(n / batch) - 1`` batches each, at most ``int(samples / batches)`` rows of a
-    layer are drawn without replacement.
+    From each of the first b = ⌊n / batch⌋ - 1 batches, at most ⌊samples / b⌋ rows of a layer are
+    drawn without replacement.
+
+    Args:
+        study: The study.
+        selector: How a tensor is read as units.
+        samples: Rows drawn from a layer, over all batches, at least 1.
+        samplings: How often they are drawn, at least 1.
+        batch: Examples of a batch, at least 1.
 
     Source:
         ``get_activations.py`` of the published code (``MAX_SAMPLES`` 5e4, three draws).
@@ -25,7 +32,7 @@ def sampled_moments(
         For each site by name the moments of each sampling.
 
     Raises:
-        DataError: there are too few examples for the published code to use any.
+        DataError: there are fewer than two full batches.
         ModelError: a layer's moments do not fit into memory.
     """
     for site in study.sites:
@@ -42,11 +49,13 @@ def sampled_moments(
         )
     quota = max(1, samples // batches)
     generators = [np.random.default_rng([study.seed, draw]) for draw in range(samplings)]
-    found: dict[str, list[list[Moments]]] = {s.name: [[] for _ in generators] for s in study.sites}
+    moments: dict[str, list[list[Moments]]] = {
+        site.name: [[] for _ in generators] for site in study.sites
+    }
     for _, rows in islice(study.activations(selector, batch=batch), batches):
         for name, part in rows.items():
-            for draws, generator in zip(found[name], generators, strict=True):
+            for draws, generator in zip(moments[name], generators, strict=True):
                 drawn = part[generator.permutation(len(part))[:quota]]
                 shift = draws[0].shift if draws else None
                 draws[:] = [merged([*draws, Moments.of(drawn, shift)])]
-    return {name: [draws[0] for draws in several] for name, several in found.items()}
+    return {name: [draws[0] for draws in several] for name, several in moments.items()}

@@ -1,7 +1,7 @@
 """Spectra of layers so wide that a units x units matrix does not fit into memory.
 
-The activations are gone through several times, a batch at a time.  Where there are few rows, the
-spectrum is that of the rows x rows Gram, which has the same eigenvalues; else its leading part is
+The activations are computed several times, a batch at a time.  If there are few rows, the spectrum
+is that of the rows x rows Gram matrix, which has the same eigenvalues; else its leading part is
 found by a randomised range finder.
 """
 
@@ -12,21 +12,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.units.moments import settled
-from frivkit_redundancy.spectrum import EXACT, Spectrum
+from frivkit.units.moments import RunningVariance
+from frivkit.units.statistics import FLOAT32_ROUNDING, explained_shares
+from frivkit_redundancy.spectrum import Spectrum
 
 Array = NDArray[np.float64]
 Passes = Callable[[], Iterator[NDArray[Any]]]
-"""Starts a new pass, which gives matrices of shape (rows, units) that follow each other."""
+"""Starts a new pass over the data, which yields consecutive matrices of shape (rows, units)."""
 
 FIRST_BASIS = 128
-"""Directions that the range finder begins with; they double until they are enough."""
+"""Directions that the range finder begins with; they double until they explain enough."""
 SPARE = 10
 """Directions beyond the rank, without which the last ones are inaccurate (Halko et al., 1.3)."""
 MOST_PASSES = 20
-"""Passes after which directions that still turn are taken as they are."""
+"""Passes after which directions that still change are taken as they are."""
 MOST_SLICES = 16
-"""Passes that the rows x rows Gram may take."""
+"""Passes that the rows x rows Gram matrix may take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +36,7 @@ class Wide:
 
     Attributes:
         method: ``"examples"`` (all of the spectrum) or ``"randomised"`` (its leading part).
-        spectrum: The eigenvalues found.
+        spectrum: The eigenvalues.
         rows: The number of rows.
         constant: The number of units that never change.
     """
@@ -48,7 +49,7 @@ class Wide:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Columns:
-    """What one pass tells: how many rows, and each unit's mean and variance."""
+    """The number of rows, and the mean and variance of each unit, from one pass."""
 
     rows: int
     mean: Array
@@ -58,16 +59,16 @@ class _Columns:
 def wide_spectrum(
     passes: Passes, memory: int, tolerance: float, generator: np.random.Generator
 ) -> Wide | None:
-    """Take the spectrum of a wide layer.
+    """Return the spectrum of a wide layer.
 
     Args:
         passes: The activations.
         memory: Bytes that may be taken beside the activations of one batch.
-        tolerance: The share of variance that may stay out of sight.
-        generator: Where the range finder's first directions come from.
+        tolerance: The share of variance that may stay unexplained, in (0, 1).
+        generator: The source of the range finder's first directions.
 
     Returns:
-        The spectrum, or None where memory does not hold as many directions as are needed.
+        The spectrum, or None if memory does not hold as many directions as are needed.
 
     Raises:
         FloatingPointError: an activation is not finite, or too large to square.
@@ -78,8 +79,8 @@ def wide_spectrum(
 
     Example:
         >>> rows = np.outer([0.0, 1.0, 3.0], np.ones(5))  # one direction, five times
-        >>> found = wide_spectrum(lambda: iter([rows]), 10**6, 0.05, np.random.default_rng(0))
-        >>> found.method, found.spectrum.rank(0.05)
+        >>> wide = wide_spectrum(lambda: iter([rows]), 10**6, 0.05, np.random.default_rng(0))
+        >>> wide.method, wide.spectrum.rank(0.05)
         ('examples', 1)
     """
     columns = _columns(passes)
@@ -88,7 +89,7 @@ def wide_spectrum(
     if not np.isfinite(total):
         raise FloatingPointError("activations are not finite")
     constant = int((columns.variance == 0).sum())
-    slice_units = memory // 2 // (8 * rows)  # half for a slice, half for the Gram and its like
+    slice_units = memory // 2 // (8 * rows)  # half for a slice, half for the Gram matrix and copies
     few = rows <= units and 3 * 8 * rows**2 <= memory // 2
     if total == 0 or (few and units <= MOST_SLICES * slice_units):
         values = np.zeros(0) if total == 0 else _by_examples(passes, columns, slice_units)
@@ -101,33 +102,26 @@ def wide_spectrum(
 
 
 def _columns(passes: Passes) -> _Columns:
-    rows, shift, total, squares = 0, np.zeros(0), np.zeros(0), np.zeros(0)
+    sums = RunningVariance()
     with np.errstate(over="ignore", invalid="ignore"):  # seen in the sum of the variances
         for part in passes():
-            if not rows:
-                shift = part.mean(axis=0, dtype=np.float64)
-                total, squares = np.zeros_like(shift), np.zeros_like(shift)
-            rows += len(part)
-            shifted = part - shift
-            total += shifted.sum(axis=0)
-            squares += np.einsum("ij,ij->j", shifted, shifted)
-        offset = total / rows
-        return _Columns(rows, shift + offset, settled(squares / rows, offset))
+            sums.add(part)
+        return _Columns(sums.count, sums.mean, sums.variance)
 
 
 def _by_examples(passes: Passes, columns: _Columns, slice_units: int) -> Array:
-    """Return the eigenvalues of the rows x rows Gram, summed over slices of units."""
+    """Return the eigenvalues of the rows x rows Gram matrix, summed over slices of units."""
     gram = np.zeros((columns.rows, columns.rows))
     units = len(columns.mean)
     for first in range(0, units, slice_units):
         some = slice(first, min(first + slice_units, units))
-        held = np.empty((columns.rows, some.stop - first))
+        part_of_units = np.empty((columns.rows, some.stop - first))
         row = 0
         for part in passes():
-            held[row : row + len(part)] = part[:, some]
+            part_of_units[row : row + len(part)] = part[:, some]
             row += len(part)
-        held -= columns.mean[some]
-        gram += held @ held.T
+        part_of_units -= columns.mean[some]
+        gram += part_of_units @ part_of_units.T
     gram /= columns.rows
     values: Array = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0.0)
     return values
@@ -140,17 +134,17 @@ def _leading(
     tolerance: float,
     generator: np.random.Generator,
 ) -> Array | None:
-    """Return the leading eigenvalues, as many as leave at most ``tolerance`` out of sight.
+    """Return the leading eigenvalues, enough to leave at most ``tolerance`` unexplained.
 
-    They are never larger than the true ones (Ritz values), so that a rank read off them is never
-    too small.
+    They are never larger than the true ones (Ritz values), so their rank is never too small.  None
+    if ``largest`` directions do not suffice.
     """
     units = len(columns.mean)
     basis = np.empty((units, 0))
     while basis.shape[1] < largest:
         size = min(largest, 2 * basis.shape[1] or FIRST_BASIS)
         fresh = generator.standard_normal((units, size - basis.shape[1]))
-        basis, values, short = _turned(
+        basis, values, short = _iterated(
             passes, columns, np.concatenate([basis, fresh], axis=1), tolerance
         )
         spare = 0 if size == min(units, columns.rows) else SPARE
@@ -159,24 +153,25 @@ def _leading(
     return None
 
 
-def _turned(
+def _iterated(
     passes: Passes, columns: _Columns, basis: Array, tolerance: float
 ) -> tuple[Array, Array, int]:
-    """Turn a basis towards the leading directions until the rank is settled.
+    """Iterate a basis towards the leading directions until the rank no longer changes.
 
-    That is when the most components that fall short would not suffice even if they gained ten
-    times what they gained in the last pass.
+    It no longer changes if the largest number of components that explains too little would do so
+    even after gaining ten times as much as in the last pass.
 
     Returns:
-        The basis, the eigenvalues of the covariance within it, and how many of them fall short.
+        The basis, the eigenvalues of the covariance within it, and the largest number of them that
+        explains too little.
     """
-    wanted = 1 - tolerance - EXACT
+    wanted = 1 - tolerance - FLOAT32_ROUNDING
     values, short, earlier = np.zeros(0), 0, np.zeros(0)
     for _ in range(MOST_PASSES):
         basis = np.linalg.qr(basis)[0]
         image = _covariance_times(passes, columns, basis)
         values = np.maximum(np.linalg.eigvalsh(basis.T @ image)[::-1], 0.0)
-        explained = np.cumsum(values) / columns.variance.sum()
+        explained = explained_shares(values, float(columns.variance.sum()))
         short = int((explained < wanted).sum())
         if short == 0:
             break

@@ -1,4 +1,4 @@
-"""Uncorrelated inputs labelled by a teacher network, as in the paper."""
+"""Uncorrelated inputs with the labels of a teacher network, as in the paper."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,14 +11,14 @@ from torch import Tensor
 from frivkit.errors import DataError
 
 TEST = 1000
-"""Test examples, however many there are to train on."""
+"""Number of test examples, whatever the number of training examples."""
 
 TEACHER = 32
 """Hidden units of the teacher, a network of width 1/4."""
 
 PARTS = ("train", "validation", "test")
 DRAWS = 1000
-"""Teachers that are tried before a balance is given up."""
+"""Teachers that are drawn at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +26,7 @@ class Part:
     """Labelled examples.
 
     Attributes:
-        inputs: Shape (n, inputs + 1), float32; the last column is 1, and feeds the bias.
+        inputs: Shape (n, inputs + 1), float32; the last column is 1, the input of the bias.
         labels: 0 or 1, shape (n,), float32.
     """
 
@@ -40,33 +40,33 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Data:
-    """What networks are trained, chosen and measured on.
+    """The examples on which networks are trained, chosen and measured.
 
     Attributes:
         parts: ``train``, ``validation`` (as many again) and ``test`` (1,000 examples).
-        share: Share of training labels that are 1.
+        share: Share of training labels that are 1, in [0, 1].
     """
 
     parts: dict[str, Part]
     share: float
 
 
-@lru_cache(maxsize=1)  # the largest takes 120 MB, and one sweep goes through them one by one
+@lru_cache(maxsize=1)  # the largest takes 120 MB, and a sweep needs one at a time
 def make_data(inputs: int, examples: int, seed: int, balance: float) -> Data:
-    """Draw inputs from N(0, 1) and label them by a random teacher.
+    """Return inputs drawn from N(0, 1) with the labels of a random teacher.
 
     The teacher is a network inputs → 32 ReLU → 2 with truncated normal weights of s.d. 0.01 and no
     biases; the label is the larger output.  All parts have the same teacher.
 
     Args:
-        inputs: Numbers of one example, at least 1.
+        inputs: Inputs of one example, at least 1.
         examples: Examples to train on, at least 2.
-        seed: Decides inputs and teacher.
+        seed: Seed of inputs and teacher, at least 0.
         balance: The least share of each label in the training part, in [0, 0.5); teachers are
             drawn until one gives it.
 
     Raises:
-        DataError: no teacher of many gave that balance.
+        DataError: none of 1,000 teachers gave that balance.
 
     Source:
         Casper et al. 2021, arXiv:1912.04783, section 4 ("verified ... to output each label for
@@ -105,10 +105,15 @@ def make_data(inputs: int, examples: int, seed: int, balance: float) -> Data:
 def truncated(
     generator: np.random.Generator, shape: tuple[int, ...], scale: float
 ) -> NDArray[np.float32]:
-    """Draw from a normal of s.d. ``scale``; what is beyond twice that is drawn again.
+    """Return draws from a normal of s.d. ``scale``, those beyond twice that drawn again.
+
+    Args:
+        generator: The source of randomness.
+        shape: The shape of the result.
+        scale: The s.d. of the normal, above 0.
 
     Returns:
-        float32, of the shape asked for; its s.d. is 0.88 × ``scale``.
+        float32, of that shape; its s.d. is 0.88 × ``scale``.
     """
     drawn = generator.standard_normal(shape, dtype=np.float32)
     while (beyond := np.abs(drawn) > 2).any():
@@ -117,7 +122,7 @@ def truncated(
 
 
 def _normal(generator: np.random.Generator, size: int, inputs: int) -> NDArray[np.float32]:
-    """Draw examples, with a column of ones behind them."""
+    """Return drawn examples with a last column of ones, shape (size, inputs + 1), float32."""
     drawn = np.ones((size, inputs + 1), np.float32)
     drawn[:, :-1] = generator.standard_normal((size, inputs), dtype=np.float32)
     return drawn

@@ -1,4 +1,4 @@
-"""Write a network of a stack as a model that frivkit's commands read."""
+"""Write a network of a stack as an ONNX file."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from frivkit.torch_io.export import exported, write
+from frivkit.errors import ModelError
+from frivkit.files import write_file
+from frivkit.torch_io.export import exported
 from frivkit_sweep_mlp.data import Data
 from frivkit_sweep_mlp.measures import LAYER
 from frivkit_sweep_mlp.stack import Networks
@@ -18,12 +20,12 @@ def write_net(networks: Networks, net: int, data: Data, path: Path) -> None:
 
     Args:
         networks: A stack.
-        net: Which of its networks.
+        net: The index of the network in the stack.
         data: Examples on which the file is compared with the network.
         path: The file.
 
     Raises:
-        ModelError: it cannot be written, or does not compute the same.
+        ModelError: the file cannot be written, or does not compute the same.
     """
     weights = networks.weights(net)
     units, inputs = weights[0].shape
@@ -33,4 +35,4 @@ def write_net(networks: Networks, net: int, data: Data, path: Path) -> None:
         for parameter, weight in zip(network.parameters(), weights, strict=True):
             parameter.copy_(weight)
     examples = np.ascontiguousarray(data.parts["test"].inputs[:64, :-1].numpy())
-    write(path, exported(network, examples, {}))
+    write_file(path, exported(network, examples, {}), ModelError)

@@ -1,4 +1,4 @@
-"""From trained networks to the points of a figure: the best one of each series, width and seed."""
+"""The points of a figure: the best network of each series, width and seed."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -9,17 +9,17 @@ from frivkit_sweep_mlp.recipe import Recipe, Series
 from frivkit_sweep_mlp.stack import Net
 
 SHOWS = {"prunable": "prunability", "redundant": "redundancy"}
-"""What a panel shows, where that is not its own name."""
+"""The measurement of a panel, if its name differs."""
 
 
 def figure_rows(recipe: Recipe, rows: Iterable[Row]) -> list[Row]:
     """Return the rows of a figure, as many as its networks allow.
 
     Of the networks of a series, width and seed the one with the best accuracy counts, on the part
-    of the data that the protocol says; the first one in the recipe's order where several are best.
+    of the data that the protocol names; the first in the recipe's order if several are best.
 
     Args:
-        recipe: The figure.
+        recipe: The recipe of the figure.
         rows: Rows of trained networks.
 
     Returns:
@@ -56,7 +56,7 @@ def _point(
     panel: str,
     values: Mapping[Key, Mapping[str, float | None]],
 ) -> Iterator[tuple[float | None, dict[str, float]]]:
-    """Return the value of one point, at a width and a seed, if it is known."""
+    """Yield the value of one point, at a width and a seed, if a network has been measured."""
     if panel == "parameters":
         yield parameters(series.inputs, at[0]), {}
         return
@@ -74,7 +74,11 @@ def _point(
 
 
 def parameters(inputs: int, width: float) -> int:
-    """Return the number of trainable parameters.
+    """Return the number of trainable parameters of a perceptron.
+
+    Args:
+        inputs: Inputs of one example.
+        width: Factor on 128 hidden units.
 
     Source:
         Casper et al. 2021, figure E1.

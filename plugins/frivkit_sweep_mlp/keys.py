@@ -1,4 +1,4 @@
-"""What tells the networks of a sweep apart, and the rows that are written of each."""
+"""The keys of the networks of a sweep, and the rows that are written of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ MEASUREMENTS = {
     "redundancy": "redundancy",
 }
 COLUMNS = ("inputs", "examples", "optimiser", "width", "seed", "rate", "factor")
-"""What every row of a network of a stack has, and no other row."""
+"""Columns of each row of a network of a stack, and of no other row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What tells a trained network from all others of a sweep."""
+    """The identity of a trained network in a sweep."""
 
     inputs: int
     examples: int
@@ -50,7 +50,7 @@ def rows_of(stack: Stack, measured: Sequence[Measured]) -> list[Row]:
 
     Args:
         stack: The networks.
-        measured: What was found of each, in their order.
+        measured: The measurements of each, in their order.
     """
     return [
         {
@@ -63,8 +63,8 @@ def rows_of(stack: Stack, measured: Sequence[Measured]) -> list[Row]:
             "rate": net.rate,
             "factor": net.factor,
             "measurement": measurement,
-            "value": getattr(found, attribute),
+            "value": getattr(measurements, attribute),
         }
-        for net, found in zip(stack.nets, measured, strict=True)
+        for net, measurements in zip(stack.nets, measured, strict=True)
         for measurement, attribute in MEASUREMENTS.items()
     ]

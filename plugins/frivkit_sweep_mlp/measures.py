@@ -1,8 +1,7 @@
-"""What is measured of every network of a stack, as ``frivkit analyze`` would measure it."""
+"""Accuracy, prunability and redundancy of every network of a stack."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,6 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from frivkit.units.masks import keep_mask, random_order
+from frivkit.units.statistics import (
+    KEPT,
+    UNEXPLAINED,
+    ablated_units,
+    crossings,
+    curve_level,
+    rank_at,
+    reference_dropped,
+)
 from frivkit_sweep_mlp.data import Data
 from frivkit_sweep_mlp.protocol import Kind, Protocol
 from frivkit_sweep_mlp.stack import Networks, Stack
@@ -21,30 +29,25 @@ LAYER = "fc1"
 LEVELS = [float(level) for level in np.linspace(0.0, 1.0, 7)]
 REPEATS = 3
 REFINE = 2
-KEPT = 0.8
-"""The share of labels that must stay: 1 less the paper's tolerance of 0.2."""
-
-UNEXPLAINED = 0.05
-EXACT = 1e-12
-"""What a sum of shares may miss of a threshold by rounding and still count as meeting it."""
 
 Unchanged = Callable[[int, int], float]
-"""Gives the share of labels that one repeat leaves when so many units are switched off."""
+"""Returns the share of labels unchanged when a repeat ablates a number of units."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """What is known of one network; all are shares in [0, 1].
+    """The measurements of one network; shares are in [0, 1].
 
     Attributes:
-        train_accuracy: Of training labels met.
-        validation_accuracy: Of validation labels met.
-        test_accuracy: Of test labels met.
-        prunability: Of units that can be switched off; None where activations are not finite.
-        redundancy: Of units that are redundant; None where activations are not finite.
-        unchanged: Shares of labels that stay at the seven levels of ablation, shape (repeats, 7);
-            NaN where activations are not finite.
-        variances: Of the principal components, ascending, shape (units,); NaN likewise.
+        train_accuracy: Share of training labels predicted.
+        validation_accuracy: Share of validation labels predicted.
+        test_accuracy: Share of test labels predicted.
+        prunability: Share of units; None if activations are not finite.
+        redundancy: Share of units; None if activations are not finite.
+        unchanged: Shares of labels unchanged at the seven levels of ablation, shape (repeats, 7);
+            NaN if activations are not finite.
+        variances: Of the principal components, times the number of examples, ascending, shape
+            (units,); NaN if activations are not finite.
     """
 
     train_accuracy: float
@@ -57,10 +60,10 @@ class Measured:
 
 
 def measure(networks: Networks, stack: Stack, protocol: Protocol, data: Data) -> list[Measured]:
-    """Measure every network of a stack, in the order of its nets.
+    """Return the measurements of every network of a stack, in the order of its nets.
 
-    Prunability and redundancy are those that ``frivkit analyze --protocol`` finds on the measured
-    test examples with the stack's seed.
+    Prunability and redundancy equal those of ``frivkit analyze --protocol`` on the measured test
+    examples with the stack's seed.
     """
     accuracies = []
     for name, part in data.parts.items():
@@ -69,25 +72,25 @@ def measure(networks: Networks, stack: Stack, protocol: Protocol, data: Data) ->
     tested = protocol.measured(len(data.parts["test"].labels))
     hidden = networks.hidden("test", slice(tested))
     orders = np.stack([random_order(stack.seed, LAYER, r, stack.units) for r in range(REPEATS)])
-    found = []
+    measured = []
     for net, (train, validation, test) in enumerate(zip(*accuracies, strict=True)):
         units = hidden[:, net].to(torch.float64)
         prunable, redundant = None, None
         unchanged = np.full((REPEATS, len(LEVELS)), np.nan)
-        spread = np.full(stack.units, np.nan)
+        spectrum = np.full(stack.units, np.nan)
         if units.isfinite().all() and networks.slope[net].isfinite().all():
             ablate = ablation(units, networks.slope[net], networks.offset[net], orders)
             prunable = prunability(ablate, stack.units, protocol.measures)
-            counts = [switched_off(level, stack.units, protocol.measures) for level in LEVELS]
+            counts = [ablated_units(level, stack.units, protocol.measures) for level in LEVELS]
             unchanged = np.array([[ablate(r, count) for count in counts] for r in range(REPEATS)])
-            spread = variances(units)
-            redundant = redundancy(spread, protocol.measures)
-        found.append(Measured(train, validation, test, prunable, redundant, unchanged, spread))
-    return found
+            spectrum = variances(units)
+            redundant = redundancy(spectrum, protocol.measures)
+        measured.append(Measured(train, validation, test, prunable, redundant, unchanged, spectrum))
+    return measured
 
 
 def curves_of(stack: Stack, measured: Sequence[Measured]) -> dict[str, NDArray[np.float64]]:
-    """Return what numbers alone do not tell, for the networks of a stack in their order.
+    """Return the arrays that are written of a stack, its networks in their order.
 
     Returns:
         ``rates`` and ``factors`` (networks,), ``levels`` (7,), ``unchanged`` (networks, repeats, 7)
@@ -102,86 +105,79 @@ def curves_of(stack: Stack, measured: Sequence[Measured]) -> dict[str, NDArray[n
     }
 
 
-def switched_off(level: float, units: int, kind: Kind) -> int:
-    """Return how many units go at a level: rounded down (``reference``), or half up.
-
-    Example:
-        >>> switched_off(0.5, 33, "reference"), switched_off(0.5, 33, "paper")
-        (16, 17)
-    """
-    return int(level * units) if kind == "reference" else int(level * units + 0.5)
-
-
 def ablation(hidden: Tensor, slope: Tensor, offset: Tensor, orders: NDArray[np.int64]) -> Unchanged:
-    """Return a function that switches off units of one network and counts unchanged labels.
+    """Return a function that ablates units of one network and counts unchanged labels.
 
-    Units that are switched off count as exactly 0, and no other is rescaled.
+    Ablated units are exactly 0, and no other is rescaled.
 
     Args:
         hidden: Activations, shape (n, units), float64.
         slope: Weights of the margin, shape (units,).
         offset: Bias of the margin, shape (1,).
-        orders: For each repeat the order in which units go, shape (repeats, units).
+        orders: For each repeat the order in which units are ablated, shape (repeats, units).
 
     Returns:
-        A function of a repeat and a number of units that gives the share of labels unchanged.
+        A function of a repeat and a number of units that returns the share of labels unchanged.
     """
     baseline = hidden @ slope.to(torch.float64) + offset > 0
-    known: dict[tuple[int, int], float] = {}
+    shares: dict[tuple[int, int], float] = {}
 
     def unchanged(repeat: int, count: int) -> float:
-        if (repeat, count) not in known:
+        if (repeat, count) not in shares:
             keep = torch.from_numpy(keep_mask(orders[repeat], count))
             labels = hidden @ (slope * keep).to(torch.float64) + offset > 0
-            known[repeat, count] = float((labels == baseline).to(torch.float64).mean())
-        return known[repeat, count]
+            shares[repeat, count] = float((labels == baseline).to(torch.float64).mean())
+        return shares[repeat, count]
 
     return unchanged
 
 
 def prunability(unchanged: Unchanged, units: int, kind: Kind) -> float:
-    """Return the largest share of units over repeats that leaves 80 % of labels unchanged.
+    """Return the largest level over repeats at which 80 % of labels are unchanged.
 
-    Both protocols walk seven levels and interpolate.  The paper's then halves each repeat's bracket
-    twice, with all repeats at each new level; it rounds counts to the nearest and places them at
-    the share really switched off, where the reference rounds down and keeps the nominal level.
+    Both protocols measure seven levels and interpolate.  The paper's then halves the bracket of
+    each repeat's crossing twice, with all repeats at each new level.
+
+    Args:
+        unchanged: What :func:`ablation` returns.
+        units: Of the hidden layer, at least 1.
+        kind: The protocol, which decides how counts are rounded and where they stand on the curve
+            (:mod:`frivkit.units.statistics`).
+
+    Returns:
+        A share of the units, in [0, 1]; the same as frivkit's metric ``prunability``.
 
     Source:
-        Casper et al. 2021, section 4, and ``get_threshold`` of the published notebooks; the same
-        numbers as frivkit's metric ``prunability``.
+        Casper et al. 2021, section 4, and ``get_threshold`` of the published notebooks.
 
     Example:
         >>> round(prunability(lambda repeat, count: 1 - count / 60, 60, "reference"), 9)
         0.2
     """
-    levels = set(LEVELS)
+    nominal = set(LEVELS)
     for _ in range(REFINE if kind == "paper" else 0):
-        found = [_crossing(_points(unchanged, levels, r, units, kind)) for r in range(REPEATS)]
-        levels |= {(low + high) / 2 for _, low, high in found if low < high}
-    crossed = [_crossing(_points(unchanged, levels, r, units, kind))[0] for r in range(REPEATS)]
-    return max(crossed)
+        levels, curves, at = _curves(unchanged, nominal, units, kind)
+        _, r = crossings(levels, curves, KEPT)
+        nominal |= {(at[i] + at[i + 1]) / 2 for i in r.tolist() if i >= 0}
+    levels, curves, _ = _curves(unchanged, nominal, units, kind)
+    return float(crossings(levels, curves, KEPT)[0].max())
 
 
-def _points(
-    unchanged: Unchanged, levels: Iterable[float], repeat: int, units: int, kind: Kind
-) -> list[tuple[float, float, float]]:
-    """Return (place on the curve, share unchanged, nominal level), sorted, one for each place."""
-    points: dict[float, tuple[float, float]] = {}
-    for level in sorted(levels):
-        count = switched_off(level, units, kind)
-        place = level if kind == "reference" else count / units
-        points.setdefault(place, (unchanged(repeat, count), level))
-    return [(place, share, level) for place, (share, level) in points.items()]
+def _curves(
+    unchanged: Unchanged, nominal: Iterable[float], units: int, kind: Kind
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[float]]:
+    """Return the ablation curves of all repeats.
 
-
-def _crossing(points: list[tuple[float, float, float]]) -> tuple[float, float, float]:
-    """Return where a curve first falls below the threshold, and the levels on both sides."""
-    for (x, high, before), (y, low, after) in pairwise(points):
-        if high >= KEPT - EXACT > low:
-            share = min(max((high - KEPT) / (high - low), 0.0), 1.0)
-            return x + share * (y - x), before, after
-    last = points[-1]
-    return last[0], last[2], last[2]
+    Returns:
+        Levels, rising, shape (levels,); shares unchanged, shape (levels, repeats); and for each
+        level the least of the nominal ones that ablate as many units.
+    """
+    at: dict[float, float] = {}
+    for level in sorted(nominal):
+        at.setdefault(curve_level(level, units, kind), level)
+    counts = [ablated_units(level, units, kind) for level in at.values()]
+    shares = [[unchanged(repeat, count) for repeat in range(REPEATS)] for count in counts]
+    return np.array(list(at)), np.array(shares), list(at.values())
 
 
 def variances(hidden: Tensor) -> NDArray[np.float64]:
@@ -191,36 +187,35 @@ def variances(hidden: Tensor) -> NDArray[np.float64]:
         Ascending, shape (units,), float64, none below 0.
     """
     centred = hidden - hidden.mean(0)
-    found: NDArray[np.float64] = torch.linalg.eigvalsh(centred.t() @ centred).clamp_(min=0).numpy()
-    return found
+    gram = centred.t() @ centred
+    values: NDArray[np.float64] = torch.linalg.eigvalsh(gram).clamp_(min=0).numpy()
+    return values
 
 
-def redundancy(spread: NDArray[np.float64], kind: Kind) -> float:
+def redundancy(spectrum: NDArray[np.float64], kind: Kind) -> float:
     """Return the share of units that are linear combinations of others.
 
-    1. ``paper``: all components but the fewest that leave at most 5 % of the variance unexplained.
-    2. ``reference``: the fewest smallest components that exceed 5 % together.
-    3. A layer that never changes: all units, and one component.
+    1 - rank / units under ``"paper"`` and dropped / units under ``"reference"``, by
+    :func:`~frivkit.units.statistics.rank_at` and
+    :func:`~frivkit.units.statistics.reference_dropped`, with 5 % of the variance unexplained.
 
     Args:
-        spread: What :func:`variances` gives.
-        kind: Whose count.
+        spectrum: What :func:`variances` returns.
+        kind: The protocol.
+
+    Returns:
+        A share in [0, 1]; the same as frivkit's metric ``redundancy``.
 
     Source:
-        Casper et al. 2021, section 4, and ``get_redundancy.py`` of the published code; the same
-        numbers as frivkit's metric ``redundancy``.
+        Casper et al. 2021, section 4, and ``get_redundancy.py`` of the published code.
 
     Example:
         >>> one = torch.tensor([[1.0, 2.0], [2.0, 4.0], [4.0, 8.0]], dtype=torch.float64)
         >>> redundancy(variances(one), "paper"), redundancy(variances(one), "reference")
         (0.5, 1.0)
     """
-    units, total = len(spread), spread.sum()
-    if total <= 0:
-        return 1.0 if kind == "paper" else 1 / units
-    if kind == "paper":
-        explained = np.cumsum(spread[::-1]) / total
-        return 1 - (int((explained >= 1 - UNEXPLAINED - EXACT).argmax()) + 1) / units
-    smallest = np.cumsum(spread) / total
-    dropped = int(np.searchsorted(smallest, UNEXPLAINED, side="right")) + 1
-    return min(dropped, units) / units
+    units, total = len(spectrum), float(spectrum.sum())
+    if kind == "reference":
+        return reference_dropped(spectrum[::-1], UNEXPLAINED, total) / units
+    rank = rank_at(spectrum[::-1], UNEXPLAINED, total)
+    return 1 - (units if rank is None else rank) / units

@@ -1,6 +1,6 @@
-"""Update rules for many networks at once, each with a learning rate of its own.
+"""Update rules of optimisers for many networks at once, each with its own learning rate.
 
-A rule serves one weight: shape (..., networks, k), with rates of shape (networks, 1).
+A rule updates one weight of shape (..., networks, k), with rates of shape (networks, 1).
 """
 
 from math import sqrt
@@ -11,11 +11,11 @@ from torch import Tensor
 
 
 class UpdateRule(Protocol):
-    """How a weight moves.
+    """The update of a weight.
 
     Attributes:
-        linear: Whether all steps together are a linear combination of the gradients, so that it is
-            enough to know the coefficients.
+        linear: Whether the sum of all steps is a linear combination of the gradients, so that the
+            coefficients determine the weight.
     """
 
     linear: ClassVar[bool]
@@ -25,13 +25,13 @@ class UpdateRule(Protocol):
     def descend(
         self, weight: Tensor, gradient: Tensor, rates: Tensor, rows: Tensor | None = None
     ) -> None:
-        """Move ``weight`` one step down; ``gradient`` may be overwritten.
+        """Update ``weight`` by one step in place; ``gradient`` may be overwritten.
 
         Args:
-            weight: Changed in place.
-            gradient: As ``weight``; with ``rows``, those rows of it that are not 0.
+            weight: Shape (..., networks, k).
+            gradient: The same shape; with ``rows``, only the rows that are not 0.
             rates: Learning rate of each network, shape (networks, 1).
-            rows: Which rows ``gradient`` holds, shape (k,), int64; only where ``linear``.
+            rows: Indices of the rows of ``gradient``, shape (rows,), int64; only if ``linear``.
         """
 
 
@@ -41,12 +41,12 @@ class Sgd:
     linear: ClassVar[bool] = True
 
     def __init__(self, weight: Tensor) -> None:
-        del weight  # nothing is remembered
+        del weight  # it has no state
 
     def descend(
         self, weight: Tensor, gradient: Tensor, rates: Tensor, rows: Tensor | None = None
     ) -> None:
-        """Move one step."""
+        """Update the weight by one step."""
         if rows is None:
             weight.addcmul_(gradient, -rates)
         else:
@@ -54,7 +54,7 @@ class Sgd:
 
 
 class Momentum:
-    """Gradient descent with momentum 0.9, without Nesterov's look ahead."""
+    """Gradient descent with momentum 0.9, without Nesterov's correction."""
 
     linear: ClassVar[bool] = True
 
@@ -64,7 +64,7 @@ class Momentum:
     def descend(
         self, weight: Tensor, gradient: Tensor, rates: Tensor, rows: Tensor | None = None
     ) -> None:
-        """Move one step."""
+        """Update the weight by one step."""
         self._velocity.mul_(0.9)
         if rows is None:
             self._velocity.add_(gradient)
@@ -74,7 +74,7 @@ class Momentum:
 
 
 class Adam:
-    """Adam with 0.9, 0.999 and 1e-8.
+    """Adam with β₁ 0.9, β₂ 0.999 and ε 1e-8.
 
     Source:
         Kingma and Ba 2015, arXiv:1412.6980, section 2, the reordered form that TensorFlow 1 uses.
@@ -92,7 +92,7 @@ class Adam:
     def descend(
         self, weight: Tensor, gradient: Tensor, rates: Tensor, rows: Tensor | None = None
     ) -> None:
-        """Move one step."""
+        """Update the weight by one step."""
         del rows
         self._steps += 1
         self._mean.lerp_(gradient, 0.1)
@@ -104,7 +104,7 @@ class Adam:
 
 
 class RmsProp:
-    """RMSProp with decay 0.9, no momentum, 1e-10, and squares that start at 1.
+    """RMSProp with decay 0.9, no momentum, ε 1e-10, and mean squares that start at 1.
 
     Source:
         ``tf.train.RMSPropOptimizer`` of TensorFlow 1, which the published code calls.
@@ -118,7 +118,7 @@ class RmsProp:
     def descend(
         self, weight: Tensor, gradient: Tensor, rates: Tensor, rows: Tensor | None = None
     ) -> None:
-        """Move one step."""
+        """Update the weight by one step."""
         del rows
         self._square.mul_(0.9).addcmul_(gradient, gradient, value=0.1)
         torch.add(self._square, 1e-10, out=self._root).sqrt_()

@@ -1,4 +1,4 @@
-"""The planner of stacked perceptrons: plans, and the work they consist of."""
+"""The planner of stacked perceptrons: plans, and their jobs."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from frivkit_sweep_mlp.training import train
 
 @dataclass(frozen=True, slots=True)
 class StackJob:
-    """One stack, to be trained and measured.
+    """The job of training and measuring one stack.
 
     Attributes:
         stack: The networks.
@@ -35,22 +35,24 @@ class StackJob:
 
     @property
     def name(self) -> str:
-        """Twelve hexadecimal digits of the stack and the protocol."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        """Twelve hexadecimal digits of a hash of the stack and the protocol."""
+        # "StackWork" is part of the names of arrays and rows written so far.
+        text = f"StackWork(stack={self.stack!r}, protocol={self.protocol!r})"
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def table_cell(self) -> tuple[str, str]:
-        """Row and column of the table of progress."""
+        """Row and column of the progress table."""
         return f"{self.stack.inputs:,} inputs, {self.stack.optimiser}", f"{self.stack.units} units"
 
     @property
     def networks(self) -> int:
-        """How many."""
+        """The number of networks in the stack."""
         return len(self.stack.nets)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides what is found."""
+        """All that decides the result."""
         stack = self.stack
         return {
             "inputs": stack.inputs,
@@ -61,7 +63,7 @@ class StackJob:
         }
 
     def run(self, folder: Path, threads: int, progress: Progress) -> JobResult:
-        """Train and measure; a stack is short, and leaves nothing to go on from."""
+        """Train and measure; a stack is trained in seconds, so it writes no checkpoint."""
         del folder
         stack, protocol = self.stack, self.protocol
         with _torch(threads):
@@ -74,17 +76,17 @@ class StackJob:
 
 
 def plan(table: dict[str, Any], request: SweepRequest) -> SweepPlan:
-    """Make a plan of a recipe of stacked perceptrons.
+    """Return the plan of a recipe of stacked perceptrons.
 
     Raises:
-        UsageError: the table is not as it must be.
+        UsageError: the table is not valid.
     """
     recipe = read_table(table, request)
     return plan_of(recipe)
 
 
 def plan_of(recipe: Recipe) -> SweepPlan:
-    """Make a plan of a recipe that has been read."""
+    """Return the plan of a recipe that has been read."""
     return SweepPlan(
         title=recipe.title,
         figures=(recipe.figure,),
@@ -99,21 +101,21 @@ def plan_of(recipe: Recipe) -> SweepPlan:
 
 
 def remaining_jobs(recipe: Recipe, rows: Sequence[Row]) -> tuple[list[Job], int]:
-    """Return the stacks of a recipe without the networks that are there, and how many those are."""
+    """Return the jobs without the networks that are measured, and the number of those."""
     finished = {Key.of(row) for row in rows}
-    todo: list[Job] = []
-    found = 0
+    jobs: list[Job] = []
+    done = 0
     for stack in recipe.stacks():
         nets = [key.net for key in keys(stack) if key not in finished]
-        found += len(stack.nets) - len(nets)
+        done += len(stack.nets) - len(nets)
         if nets:
-            todo.append(StackJob(stack.of(nets), recipe.protocol))
-    return todo, found
+            jobs.append(StackJob(stack.of(nets), recipe.protocol))
+    return jobs, done
 
 
 @contextmanager
 def _torch(threads: int) -> Iterator[None]:
-    """Bound torch's threads, and count numbers too small to matter as 0: they are slow."""
+    """Bound the threads of torch, and flush denormal numbers, which are slow, to 0."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)

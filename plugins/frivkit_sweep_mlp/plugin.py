@@ -1,11 +1,11 @@
-"""What this plugin offers."""
+"""Offers of this plugin: the planner of stacked perceptrons, and their recipes."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
 def planners() -> list[Offer]:
-    """Offer the training of stacked perceptrons."""
+    """Offer the planner of stacked perceptrons."""
     return [
         Offer(
             "stacks",

@@ -1,8 +1,7 @@
-"""How networks are trained, chosen and measured: what the paper says, and what its code does.
+"""Protocols of training, choosing and measuring: the paper's text, and its published code.
 
-The two differ in more places than one would think.  Each is one field here, and a recipe may set
-any of them, so that the effect of a single departure can be measured.  Where the text says nothing,
-the code decides for both.
+Each difference between them is one field, and a recipe may set any field, so that the effect of a
+single difference can be measured.  If the text does not specify a field, the code decides for both.
 """
 
 from collections.abc import Mapping
@@ -19,29 +18,27 @@ class Protocol:
     """The settings of training, choosing and measuring.
 
     Attributes:
-        measures: Whose prunability and redundancy are taken, as ``frivkit analyze --protocol``
-            takes them.
+        measures: The protocol of prunability and redundancy, as in ``frivkit analyze --protocol``.
         epochs: Passes over the training examples, at least 1.
-        batch: Examples a step, at least 1.
+        batch: Examples of one step, at least 1.
         decay: Factor on the learning rates of ``momentum`` and ``sgd`` after each epoch.
-        shuffled: Whether every epoch has an order of its own.  If not, batches are cut from the
-            examples repeated without end.
+        shuffled: Whether each epoch has a random order of its own.  If not, batches are cut from
+            the endlessly repeated examples.
         idle: Batches at the beginning of each epoch that are read and not trained on.
         whole: Whether an epoch has whole batches only, ``examples // batch`` of them.
-        ahead: Whether the network is validated before each epoch, not after it, so that what the
-            last epoch does is never seen.
-        best: Whether the weights of the first epoch with the best validation accuracy are kept,
+        ahead: Whether the network is validated before each epoch, not after it, so that the last
+            epoch is never validated.
+        best: Whether the weights of the first epoch with the best validation accuracy are used,
             not those of the last one.
-        spared: Whether validation leaves out the last batch unless it is whole, and measurements
-            all whole batches but ``examples // batch - 1`` of them.
-        adam: The rate that Adam takes whatever is asked for; 0 for the one that is asked for.
-        truncated: Whether initial weights beyond two scales are drawn again (which leaves 0.88 of
-            the scale as their s.d.), or are plainly normal.
+        spared: Whether validation uses whole batches only, and measurements one whole batch less.
+        adam: The learning rate of Adam, whatever the recipe's; 0 for the recipe's.
+        truncated: Whether initial weights beyond two scales are drawn again, which makes their s.d.
+            0.88 of the scale; else they are normal.
         hidden: Scale of the hidden layer's initial weights, times the initial factor.
         output: Scale of the output layer's initial weights, times the initial factor.
-        balance: The least share of each label in the training examples that a teacher must give;
-            another one is drawn until it does.  0 takes the first.
-        chosen: What decides which learning rate is the best.
+        balance: The least share of each label in the training examples; teachers are drawn until
+            one gives it.  0 takes the first.
+        chosen: The accuracy by which the best learning rate is chosen.
 
     Source:
         Casper et al. 2021, arXiv:1912.04783, section 4 and appendix D, and the code published with
@@ -66,7 +63,7 @@ class Protocol:
     chosen: Literal["validation accuracy", "test accuracy"] = "validation accuracy"
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Raise :class:`UsageError` for a value out of range."""
         for name, allowed, fine in (
             ("measures", "paper or reference", self.measures in get_args(Kind)),
             ("epochs", "1 or more", self.epochs >= 1),
@@ -83,7 +80,7 @@ class Protocol:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it must be {allowed}")
 
     def measured(self, examples: int) -> int:
-        """Return how many of so many examples, counted from the first, are measured.
+        """Return the number of examples to measure, out of ``examples``, counted from the first.
 
         Source:
             ``get_robustness.py`` and ``get_activations.py`` of the published code.
@@ -95,7 +92,7 @@ class Protocol:
         return max(1, examples // self.batch - 1) * self.batch if self.spared else examples
 
     def validated(self, examples: int) -> int:
-        """Return how many of so many validation examples choose the epoch.
+        """Return the number of validation examples that choose the epoch, out of ``examples``.
 
         Source:
             ``train.py`` of the published code.
@@ -107,21 +104,21 @@ class Protocol:
         return max(1, examples // self.batch) * self.batch if self.spared else examples
 
     def changed(self, **changes: Any) -> "Protocol":
-        """Return the same with some fields set otherwise.
+        """Return the protocol with some fields changed.
 
         Raises:
-            UsageError: there is no such field, or the value is of another type or means nothing.
+            UsageError: there is no such field, or the value has another type or is out of range.
 
         Example:
             >>> REFERENCE.changed(balance=0.4).balance
             0.4
         """
-        known = {field.name: type(getattr(self, field.name)) for field in fields(self)}
+        types = {field.name: type(getattr(self, field.name)) for field in fields(self)}
         for name, value in changes.items():
-            if name not in known:
-                raise unknown_name("field of a protocol", name, known)
-            if type(value) is not known[name] and (known[name], type(value)) != (float, int):
-                raise UsageError(f"{name} is {value!r}; write a value such as {known[name]()!r}")
+            if name not in types:
+                raise unknown_name("field of a protocol", name, types)
+            if type(value) is not types[name] and (types[name], type(value)) != (float, int):
+                raise UsageError(f"{name} is {value!r}; write a value such as {types[name]()!r}")
         return replace(self, **changes)
 
 

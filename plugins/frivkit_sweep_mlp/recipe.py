@@ -1,4 +1,4 @@
-"""Recipes: which networks a figure needs, read from TOML."""
+"""Recipes of stacked perceptrons: their types, and reading them from TOML tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ from frivkit_sweep_mlp.stack import Net, Stack
 
 PANELS = ("prunable", "redundant", "train accuracy", "test accuracy", "parameters")
 LARGEST = 1024
-"""Hidden units of a stack: what its layers make of a batch then stays in a processor's cache."""
+"""Most hidden units of a stack, so that activations of a batch stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class Series:
     """One curve of a figure.
 
     Attributes:
-        label: The legend's words.
-        inputs: Numbers of one example.
-        optimiser: How networks are trained.
-        factors: Factors on the scales of initial weights; with several, the best one counts.
+        label: The text of the legend.
+        inputs: Inputs of one example.
+        optimiser: One of :data:`~frivkit_sweep_mlp.optimisers.RULES`.
+        factors: Factors on the scales of initial weights; of several the best one counts.
         examples: Training examples; 0 for the scale's.
     """
 
@@ -34,7 +34,7 @@ class Series:
     examples: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
+        """Raise :class:`UsageError` for a value out of range."""
         if self.optimiser not in RULES:
             raise unknown_name("optimiser", self.optimiser, RULES)
         if not self.factors or min(self.factors) <= 0 or self.inputs < 1 or self.examples < 0:
@@ -43,10 +43,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of a figure is repeated.
+    """The size of an experiment.
 
     Attributes:
-        widths: Size factors; 1 is 128 units.
+        widths: Factors on 128 hidden units.
         seeds: One a trial.
         rates: Learning rates; the best one counts.
         examples: Training examples.
@@ -60,7 +60,7 @@ class Scale:
     epochs: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what gives no network."""
+        """Raise :class:`UsageError` if there is no network, or for a value out of range."""
         if not (self.widths and self.seeds and self.rates):
             raise UsageError("a scale has at least one width, seed and rate; add what is missing")
         if min(*self.widths, *self.rates) <= 0 or min(self.seeds) < 0 or self.examples < 2:
@@ -71,15 +71,15 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A figure to repeat, at one scale.
+    """An experiment, at one scale and under one protocol.
 
     Attributes:
-        figure: Its number in the paper.
-        title: What it shows.
-        panels: Which of :data:`PANELS` it has.
+        figure: The figure's label.
+        title: The title of the experiment.
+        panels: Its panels, out of :data:`PANELS`.
         protocol: How networks are trained, chosen and measured.
         series: Its curves.
-        scale: How much of it.
+        scale: Its size.
     """
 
     figure: str
@@ -90,16 +90,16 @@ class Recipe:
     scale: Scale
 
     def examples(self, series: Series) -> int:
-        """Return the training examples of a series."""
+        """Return the number of training examples of a series."""
         return series.examples or self.scale.examples
 
     def rates(self, series: Series) -> tuple[float, ...]:
-        """Return the learning rates that are tried, one where Adam takes a rate of its own."""
+        """Return the learning rates of a series, a single one if the protocol fixes Adam's."""
         fixed = series.optimiser == "adam" and self.protocol.adam
         return (self.protocol.adam,) if fixed else self.scale.rates
 
     def stacks(self) -> list[Stack]:
-        """Return the networks to train, those with the same data after one another.
+        """Return the stacks to train, those with the same data in succession.
 
         Example:
             >>> from frivkit_sweep_mlp.protocol import PAPER
@@ -122,16 +122,16 @@ class Recipe:
             for key, group in nets.items()
             if key[:2] == (inputs, examples)
             for width in self.scale.widths
-            for part in cut(Stack(inputs, examples, key[2], width, seed, tuple(group)))
+            for part in split_stack(Stack(inputs, examples, key[2], width, seed, tuple(group)))
         ]
 
 
-def cut(stack: Stack) -> list[Stack]:
-    """Cut a stack into stacks of at most :data:`LARGEST` units, about equal in size.
+def split_stack(stack: Stack) -> list[Stack]:
+    """Return a stack in parts of at most :data:`LARGEST` units, about equal in size.
 
     Example:
         >>> nets = tuple(Net(rate, 1.0) for rate in (1.0, 0.1, 0.01))
-        >>> [len(part.nets) for part in cut(Stack(10, 100, "sgd", 4.0, 0, nets))]
+        >>> [len(part.nets) for part in split_stack(Stack(10, 100, "sgd", 4.0, 0, nets))]
         [2, 1]
     """
     most = max(1, LARGEST // stack.units)
@@ -140,14 +140,14 @@ def cut(stack: Stack) -> list[Stack]:
 
 
 def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
-    """Read a recipe.
+    """Read a recipe of stacked perceptrons.
 
     Args:
-        table: What its file holds.
-        request: Which scale, and which protocol in place of the recipe's, whose changes stay.
+        table: The TOML table of its file.
+        request: The scale, and a protocol that replaces the recipe's; its changes stay.
 
     Raises:
-        UsageError: there is no such scale, or the table is not as it must be.
+        UsageError: there is no such scale, or the table is not valid.
     """
     table = dict(table)
     if request.data and not request.part:
@@ -176,7 +176,7 @@ def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
 
 
 def _filled(cls: type[Any], table: Mapping[str, Any], what: str) -> Any:
-    """Make a dataclass of a table: lists become tuples, and types must fit."""
+    """Return a dataclass with the values of a table; lists become tuples, types are checked."""
     types = {field.name: field.type for field in fields(cls)}
     for key in table:
         if key not in types:

@@ -1,7 +1,7 @@
 """Compare sweeps with the paper's figures.
 
-``python -m frivkit_sweep_mlp.reproduction DIR... README`` keeps the figures of sweeps beside a page
-and makes its tables anew; without DIR, it makes them from what was kept.
+``python -m frivkit_sweep_mlp.reproduction DIR... README`` stores the figures of sweeps beside a
+page and writes its tables; without DIR, it writes them from the stored figures.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 from frivkit.errors import DataError
 from frivkit.experiments.gain import WidthCurve as Shares
 from frivkit.experiments.gain import gain
-from frivkit.experiments.results import replace_file
+from frivkit.files import replace_file
 
 BEGIN, END = "<!-- made from data: begin -->", "<!-- made from data: end -->"
 WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -28,17 +28,17 @@ HEADINGS = {
 
 @dataclass(frozen=True, slots=True)
 class ReferenceCurve:
-    """A curve of a figure, ours beside the paper's.
+    """A curve of a figure, ours and the paper's.
 
     Attributes:
         figure: The figure's number.
-        panel: What is shown.
-        series: The legend's words.
-        values: Ours, one list of trials a width, shares in [0, 1].
+        panel: The panel of the figure.
+        series: The text of the legend.
+        values: Ours, one tuple of trials a width, shares in [0, 1].
         paper: The paper's means, one a width.
-        tolerance: How far off a mean may be, 0 where nothing was fixed.
-        family: What curves have in common that may be equally far off.
-        networks: Which networks it chooses among; figure 4d shows curves of E7 and E8 again.
+        tolerance: Largest difference allowed of a mean, 0 if none was fixed.
+        family: The name of the curves with the same tolerance.
+        networks: The identity of its networks; figure 4d shows curves of E7 and E8 again.
     """
 
     figure: str
@@ -57,7 +57,7 @@ class ReferenceCurve:
 
     @property
     def inside(self) -> list[bool]:
-        """Whether each of our means is as near as it should be."""
+        """Whether each of our means is within the tolerance."""
         return [
             abs(ours - theirs) <= self.tolerance
             for ours, theirs in zip(self.means, self.paper, strict=True)
@@ -74,11 +74,11 @@ class ReferenceCurve:
 
 
 def allowed(inputs: int, factors: Sequence[float], panel: str) -> tuple[str, float]:
-    """Return the family of a curve, and how far off its points may be.
+    """Return the family of a curve, and its tolerance.
 
-    Fixed before anything was run here, from repetitions of the training in another program: with
-    10,000 inputs most of what is measured hangs on the teacher's balance and on which learning rate
-    happens to be best.
+    The tolerances were fixed before any run of this program, from repetitions of the training in
+    another program: with 10,000 inputs results depend most on the teacher's balance and on which
+    learning rate is best by chance.
 
     Example:
         >>> allowed(10_000, [0.01], "redundant")
@@ -98,11 +98,11 @@ def allowed(inputs: int, factors: Sequence[float], panel: str) -> tuple[str, flo
 def curves(
     rows: Iterable[Mapping[str, Any]], runs: Iterable[Mapping[str, Any]]
 ) -> list[ReferenceCurve]:
-    """Return all curves of a sweep that the paper has, too.
+    """Return all curves of a sweep that the paper has too.
 
     Args:
         rows: Rows of figures.
-        runs: The runs of the journal, which tell what each series is.
+        runs: The runs of the journal, with the description of each series.
     """
     paper = json.loads((files("frivkit_sweep_mlp") / "targets.json").read_text(encoding="utf-8"))
     described = {(r["figures"][0], s["label"]): s for r in runs for s in r["series"]}
@@ -111,7 +111,7 @@ def curves(
         if "figure" in row and row["value"] is not None:
             curve = points.setdefault((row["figure"], row["panel"], row["series"]), {})
             curve.setdefault(row["width"], []).append(row["value"])
-    found = []
+    compared = []
     for (figure, panel, label), widths in points.items():
         theirs = paper["figures"].get(figure, {}).get(panel, {}).get("series", {}).get(label)
         if theirs is None or sorted(widths) != paper["widths"]:
@@ -121,14 +121,14 @@ def curves(
         values = tuple(tuple(widths[width]) for width in sorted(widths))
         shares = tuple(theirs["shares"])
         networks = (panel, *(str(series[key]) for key in sorted(series.keys() - {"label"})))
-        found.append(
+        compared.append(
             ReferenceCurve(figure, panel, label, values, shares, tolerance, family, networks)
         )
-    return found
+    return compared
 
 
-def tables(found: Sequence[ReferenceCurve], journal: Mapping[str, Any]) -> str:
-    """Write all comparisons of one protocol in Markdown."""
+def tables(curves: Sequence[ReferenceCurve], journal: Mapping[str, Any]) -> str:
+    """Return all comparisons of one protocol as Markdown."""
     runs, protocol = journal["runs"], journal["settings"]["stacks"]
     seconds = sum(run["provenance"]["seconds"] for run in runs)
     networks = sum(job["networks"] for run in runs for job in run["works"])
@@ -140,15 +140,15 @@ def tables(found: Sequence[ReferenceCurve], journal: Mapping[str, Any]) -> str:
         "| points | off by at most | inside | of |",
         "|---|---|---|---|",
     ]
-    for family in dict.fromkeys(curve.family for curve in found if curve.tolerance):
-        members = [curve for curve in found if curve.family == family]
-        once = {curve.networks: curve for curve in members}.values()
-        inside = [near for curve in once for near in curve.inside]
+    for family in dict.fromkeys(curve.family for curve in curves if curve.tolerance):
+        members = [curve for curve in curves if curve.family == family]
+        distinct = {curve.networks: curve for curve in members}.values()
+        inside = [near for curve in distinct for near in curve.inside]
         lines.append(f"| {family} | {members[0].tolerance} | {sum(inside)} | {len(inside)} |")
-    for figure in sorted({curve.figure for curve in found}):
+    for figure in sorted({curve.figure for curve in curves}):
         lines += ["", f"### Figure {figure}" if figure[0] in "4E" else f"### By {figure}"]
-        for panel in dict.fromkeys(c.panel for c in found if c.figure == figure):
-            members = [c for c in found if (c.figure, c.panel) == (figure, panel)]
+        for panel in dict.fromkeys(c.panel for c in curves if c.figure == figure):
+            members = [c for c in curves if (c.figure, c.panel) == (figure, panel)]
             lines += [
                 "",
                 *_table(panel, members, protocol["measures"]),
@@ -184,7 +184,7 @@ def _table(panel: str, members: Sequence[ReferenceCurve], protocol: str) -> Iter
 
 
 def printed(figure: str, panel: str) -> tuple[float, float]:
-    """Return the smallest and the largest gain that the paper prints in a plot.
+    """Return the least and the largest gain printed in a plot of the paper.
 
     Example:
         >>> printed("4d", "prunable")
@@ -195,30 +195,30 @@ def printed(figure: str, panel: str) -> tuple[float, float]:
     return low, high
 
 
-def keep(folder: Path, data: Path) -> None:
-    """Write down the figures and the journal of a sweep.
+def store(folder: Path, data: Path) -> None:
+    """Copy the figures and the journal of a sweep.
 
-    Single networks are left out, and so are the folders of paths in the commands.
+    Rows of single networks are left out, and so are the folders of paths in the commands.
     """
     data.mkdir(parents=True, exist_ok=True)
     lines = (folder / "results.jsonl").read_bytes().splitlines(keepends=True)
     replace_file(data / "results.jsonl", b"".join(li for li in lines if b'"figure"' in li))
     journal = json.loads((folder / "run.json").read_bytes())
     for run in journal["runs"]:
-        command = run["provenance"].get("command", [])
+        command = run["provenance"].get("command") or []
         command[:] = [Path(word).name if Path(word).is_absolute() else word for word in command]
     replace_file(data / "run.json", json.dumps(journal, indent=1).encode() + b"\n")
 
 
 def updated(page: str, data: Path) -> str:
-    """Return a page with what stands between its two marks made anew.
+    """Return a page with the text between its two comments replaced by the tables.
 
     Args:
         page: Its text.
-        data: Folder of folders of kept sweeps, one a protocol.
+        data: A folder with a folder of stored figures for each protocol.
 
     Raises:
-        DataError: the page has no such marks, or the data cannot be read.
+        DataError: the page lacks these comments, or the data cannot be read.
     """
     head, begin, rest = page.partition(BEGIN)
     _, end, tail = rest.partition(END)
@@ -244,12 +244,12 @@ def updated(page: str, data: Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Keep the figures of sweeps beside a page, and make its tables anew."""
+    """Store the figures of sweeps beside a page, and write its tables."""
     *folders, page = map(Path, arguments)
     data = page.parent / "data"
     for folder in folders:
         journal = json.loads((folder / "run.json").read_bytes())
-        keep(folder, data / journal["settings"]["stacks"]["measures"])
+        store(folder, data / journal["settings"]["stacks"]["measures"])
     page.write_text(updated(page.read_text(encoding="utf-8"), data), encoding="utf-8")
 
 

@@ -1,13 +1,13 @@
-"""Many networks side by side: same data and width, other learning rates and initial weights.
+"""Stacks of networks with the same data and width and other learning rates and initial weights.
 
-A network is inputs → ReLU units → 2 outputs.  Three things make a stack of them cheap:
+A network is inputs → ReLU units → 2 outputs.  A stack is cheap to train for three reasons:
 
-1. The inputs are common, so the first layers of all networks are one matrix product.
-2. The two outputs get opposite gradients, so that all rules here move them by opposite steps: it
-   is enough to keep their difference, the margin, and to move it twice as far.
-3. Where there are more inputs than training examples and the rule is linear, the first layer only
-   ever moves within the span of the training inputs.  Then the coefficients are kept instead of
-   the weights, and products of training inputs, which all networks share, stand for the inputs.
+1. The inputs are shared, so the first layers of all networks are one matrix product.
+2. The two outputs have opposite gradients, so all update rules here change them by opposite steps:
+   only their difference, the margin, is stored, and changed by twice the step.
+3. If there are more inputs than training examples and the rule is linear, the change of the first
+   layer stays in the span of the training inputs.  Then the coefficients are stored instead of the
+   weights, and inner products of inputs, which all networks share, replace the inputs.
 """
 
 from collections.abc import Iterable
@@ -27,10 +27,10 @@ from frivkit_sweep_mlp.protocol import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """What tells the networks of one stack apart.
+    """The settings in which the networks of one stack differ.
 
     Attributes:
-        rate: The learning rate asked for.
+        rate: The learning rate of the recipe.
         factor: Factor on the scales of the initial weights.
     """
 
@@ -43,11 +43,11 @@ class Stack:
     """Networks that are trained together.
 
     Attributes:
-        inputs: Numbers of one example.
-        examples: Training examples.
+        inputs: Inputs of one example.
+        examples: The number of training examples.
         optimiser: ``momentum``, ``sgd``, ``adam`` or ``rmsprop``.
-        width: Size factor; 1 is 128 units.
-        seed: Decides data, initial weights, order of the examples and masks.
+        width: Factor on 128 hidden units.
+        seed: Seed of data, initial weights, order of the examples and masks.
         nets: The networks.
     """
 
@@ -64,13 +64,13 @@ class Stack:
         return scaled(128, self.width)
 
     def of(self, nets: Iterable[Net]) -> "Stack":
-        """Return the same stack of other networks."""
+        """Return the stack with other networks."""
         return replace(self, nets=tuple(nets))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """Initial weights of factor 1; all networks of a stack start from one draw, scaled.
+    """Initial weights at factor 1; all networks of a stack start from the same draw, scaled.
 
     Attributes:
         hidden: Shape (inputs + 1, units), float32; the last row is the bias, 0.
@@ -82,7 +82,7 @@ class Start:
 
 
 def draw_start(stack: Stack, protocol: Protocol) -> Start:
-    """Draw initial weights; they depend on the seed, the inputs and the units alone.
+    """Return initial weights, which depend on the seed, the inputs and the units alone.
 
     Source:
         Casper et al. 2021, appendix D (Gaussian, s.d. 0.01 by default); ``models/mlp.py`` of the
@@ -100,7 +100,7 @@ def draw_start(stack: Stack, protocol: Protocol) -> Start:
 
 
 BLOCK = 256
-"""Inputs whose weights are moved together, so that their gradient is still in the cache."""
+"""Inputs whose weights are updated together, so that their gradient is still in the cache."""
 
 
 class Primal:
@@ -113,13 +113,13 @@ class Primal:
         blocks = [slice(i, i + BLOCK) for i in range(0, len(self.parameter), BLOCK)]
         self._rules = [(block, rule(self.parameter[block])) for block in blocks]
 
-    def sums(self, part: str, rows: Tensor | slice) -> Tensor:
-        """Return what units sum up before the ReLU, shape (n, networks, units)."""
+    def preactivations(self, part: str, rows: Tensor | slice) -> Tensor:
+        """Return the pre-activations of units, shape (n, networks, units)."""
         inputs = self._inputs[part][rows]
         return (inputs @ self.parameter.flatten(1)).view(len(inputs), *self.parameter.shape[1:])
 
     def descend(self, rows: Tensor, gradient: Tensor, rates: Tensor) -> None:
-        """Move one step; ``gradient`` is that of the sums of training examples."""
+        """Update by one step; ``gradient`` is that of the pre-activations of training examples."""
         inputs, gradient = self._inputs["train"][rows].t(), gradient.flatten(1)
         for block, rule in self._rules:
             weight = self.parameter[block]
@@ -146,14 +146,14 @@ class Dual:
         self._initial = {part: data.parts[part].inputs @ start for part in PARTS}
         self._rule = rule(self.parameter)
 
-    def sums(self, part: str, rows: Tensor | slice) -> Tensor:
-        """Return what units sum up before the ReLU, shape (n, networks, units)."""
+    def preactivations(self, part: str, rows: Tensor | slice) -> Tensor:
+        """Return the pre-activations of units, shape (n, networks, units)."""
         products = self._products[part][rows]
         moved = (products @ self.parameter.flatten(1)).view(-1, *self.parameter.shape[1:])
         return moved.addcmul_(self._initial[part][rows][:, None], self._factors)
 
     def descend(self, rows: Tensor, gradient: Tensor, rates: Tensor) -> None:
-        """Move one step; ``gradient`` is that of the sums of training examples."""
+        """Update by one step; ``gradient`` is that of the pre-activations of training examples."""
         self._rule.descend(self.parameter, gradient, rates, rows)
 
     def weight(self, net: int) -> Tensor:
@@ -189,14 +189,14 @@ class Networks:
 
     def hidden(self, part: str, rows: Tensor | slice) -> Tensor:
         """Return the activations of the hidden units, shape (n, networks, units)."""
-        return self.first.sums(part, rows).clamp_(min=0)
+        return self.first.preactivations(part, rows).clamp_(min=0)
 
     def margins(self, hidden: Tensor) -> Tensor:
         """Return the second output less the first, shape (n, networks)."""
         return (hidden * self.slope).sum(-1) + self.offset[:, 0]
 
     def descend(self, rows: Tensor, labels: Tensor, rates: Tensor) -> None:
-        """Move all networks one step down the mean cross-entropy of a batch.
+        """Update all networks by one step on the mean cross-entropy of a batch.
 
         Args:
             rows: Training examples, shape (n,), int64.
@@ -214,11 +214,11 @@ class Networks:
 
     @property
     def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All that training changes; the networks are the last axis but one of each."""
+        """All tensors that training changes; networks are the last axis but one of each."""
         return self.first.parameter, self.slope, self.offset
 
     def weights(self, net: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return one network's weights as usual.
+        """Return one network's weights in the usual form.
 
         Returns:
             Hidden weights (units, inputs), hidden biases (units,), output weights (2, units) and

@@ -1,4 +1,4 @@
-"""Train a stack: epochs, batches, and the weights that are kept."""
+"""Training of a stack: epochs, batches, and the choice of the best weights."""
 
 from collections.abc import Iterator
 
@@ -19,14 +19,14 @@ def train(
 ) -> Networks:
     """Train the networks of a stack.
 
-    A network whose margins are no longer finite meets no label, so that its weights before that
-    are kept where the protocol keeps the best.
+    A network whose margins are no longer finite has accuracy 0, so its earlier weights are used if
+    the protocol chooses the best.
 
     Args:
         stack: The networks.
-        protocol: How they are trained, and which weights are kept.
-        data: What :func:`~frivkit_sweep_mlp.data.make_data` gives for the stack.
-        progress: Told of each epoch.
+        protocol: How they are trained, and which epoch's weights are used.
+        data: The result of :func:`~frivkit_sweep_mlp.data.make_data` for the stack.
+        progress: Receives epochs.
 
     Source:
         ``train.py`` of the code published with Casper et al. 2021, which trains one at a time.
@@ -34,44 +34,44 @@ def train(
     networks = Networks(stack, protocol, data)
     validation = data.parts["validation"].first(protocol.validated(stack.examples))
     labels = data.parts["train"].labels
-    kept = Kept(networks) if protocol.best else None
+    best = BestWeights(networks) if protocol.best else None
     epochs = enumerate(batches(stack.examples, protocol, stack.seed))
     for epoch, rows_of_batches in epochs:
         if protocol.ahead:
-            if kept is not None:
-                kept.look(networks, accuracy(networks, "validation", validation))
-            if epoch == protocol.epochs - 1 and kept is not None:
-                break  # nobody will look at what this epoch does
+            if best is not None:
+                best.update(networks, accuracy(networks, "validation", validation))
+            if epoch == protocol.epochs - 1 and best is not None:
+                break  # the last epoch is never validated
         rates = [
             rate_in(stack.optimiser, net.rate, epoch, decay=protocol.decay, adam=protocol.adam)
             for net in stack.nets
         ]
         for rows in rows_of_batches:
             networks.descend(rows, labels[rows], torch.tensor(rates)[:, None])
-        if kept is not None and not protocol.ahead:
-            kept.look(networks, accuracy(networks, "validation", validation))
+        if best is not None and not protocol.ahead:
+            best.update(networks, accuracy(networks, "validation", validation))
         if progress is not None:
             progress.advance()
-    if kept is not None:
-        kept.restore(networks)
+    if best is not None:
+        best.restore(networks)
     return networks
 
 
 def accuracy(networks: Networks, name: str, part: Part) -> Tensor:
-    """Return the share of labels that each network meets, shape (networks,), in [0, 1].
+    """Return the share of labels that each network predicts, shape (networks,), in [0, 1].
 
     Args:
         networks: The networks.
-        name: Which part of the data.
+        name: The part of the data: ``train``, ``validation`` or ``test``.
         part: Its first examples, those that count.
     """
     margins = networks.margins(networks.hidden(name, slice(len(part.labels))))
-    met = ((margins > 0) == (part.labels > 0.5)[:, None]) & margins.isfinite()
-    return met.to(torch.float64).mean(0)
+    correct = ((margins > 0) == (part.labels > 0.5)[:, None]) & margins.isfinite()
+    return correct.to(torch.float64).mean(0)
 
 
 def batches(examples: int, protocol: Protocol, seed: int) -> Iterator[list[Tensor]]:
-    """Return for each epoch the rows of each batch that is trained on.
+    """Yield for each epoch the indices of the examples of each batch to train on.
 
     Raises:
         UsageError: an epoch has no such batch.
@@ -101,22 +101,22 @@ def batches(examples: int, protocol: Protocol, seed: int) -> Iterator[list[Tenso
         yield cut[protocol.idle :]
 
 
-class Kept:
-    """The weights with the best validation accuracy so far, network by network."""
+class BestWeights:
+    """The weights with the best validation accuracy so far, for each network."""
 
     def __init__(self, networks: Networks) -> None:
         self._best = torch.full((len(networks.offset),), -1.0, dtype=torch.float64)
         self._weights = [weight.clone() for weight in networks.parameters]
 
-    def look(self, networks: Networks, reached: Tensor) -> None:
-        """Keep the weights of those networks that are better than ever."""
-        better = (reached > self._best).nonzero()[:, 0]
-        self._best[better] = reached[better]
-        for kept, weight in zip(self._weights, networks.parameters, strict=True):
+    def update(self, networks: Networks, accuracies: Tensor) -> None:
+        """Store the weights of those networks whose accuracy, shape (networks,), is a new best."""
+        better = (accuracies > self._best).nonzero()[:, 0]
+        self._best[better] = accuracies[better]
+        for stored, weight in zip(self._weights, networks.parameters, strict=True):
             for net in better:
-                kept[..., net, :] = weight[..., net, :]
+                stored[..., net, :] = weight[..., net, :]
 
     def restore(self, networks: Networks) -> None:
-        """Return the networks back what was kept."""
-        for kept, weight in zip(self._weights, networks.parameters, strict=True):
-            weight.copy_(kept)
+        """Copy the stored weights into the networks."""
+        for stored, weight in zip(self._weights, networks.parameters, strict=True):
+            weight.copy_(stored)

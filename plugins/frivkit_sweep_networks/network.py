@@ -1,4 +1,4 @@
-"""One network of an experiment: trained into a file, measured, and the file thrown away."""
+"""One network of an experiment: trained into a temporary file, and measured."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ ARRAYS = {
     "redundancy": ("explained",),
     "correlation": ("histogram", "quantiles"),
 }
-"""Entries of measurements' details that are kept as arrays."""
+"""Entries of a measurement's detail that are written as arrays, by metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +31,21 @@ class NetworkJob:
     """A network to train and measure.
 
     Attributes:
-        label: What the recipe calls it.
+        label: Its name in the recipe.
         architecture: An offer of ``architectures``.
         trainer: An offer of ``trainers``.
         width: Factor on the sizes of layers.
         seed: Decides initial weights, the order of examples and masks.
-        options: Of architecture and trainer.
-        choice: Those of them that the recipe tries several values of.
-        train: Spec of the data to train on.
-        validation: Spec of the data to choose an epoch by, or None.
-        test: Spec of the data to measure on.
+        options: Options of architecture and trainer.
+        choice: The options of a grid, with the values of this network.
+        train: Data spec of the training examples.
+        validation: Data spec of the examples that choose the epoch, or None.
+        test: Data spec of the examples to measure on.
         protocol: ``paper`` or ``reference``.
-        metrics: Names of metrics, with their options.
-        back: Epochs, counted back from the last one, that are measured too.
+        metrics: The options of each metric, by its name.
+        back: Epochs, counted back from the last, whose networks are measured.
         trainer_options: Options of the trainer alone.
-        layers: Patterns of the layers that are measured; empty for those of the architecture.
+        layers: Patterns of the layers to measure; empty for those of the architecture.
     """
 
     label: str
@@ -66,10 +66,10 @@ class NetworkJob:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All that decides what is found; what the network is called does not."""
-        told = {each.name: getattr(self, each.name) for each in fields(self)}
-        del told["label"], told["choice"]
-        return told
+        """All that decides the result, without the network's name in the recipe."""
+        settings = {each.name: getattr(self, each.name) for each in fields(self)}
+        del settings["label"], settings["choice"]
+        return settings
 
     @property
     def name(self) -> str:
@@ -79,7 +79,7 @@ class NetworkJob:
 
     @property
     def table_cell(self) -> tuple[str, str]:
-        """Row and column of the table of progress."""
+        """Row and column of the progress table."""
         return self.label, f"width {self.width:g}"
 
     @property
@@ -88,10 +88,10 @@ class NetworkJob:
         return 1
 
     def run(self, folder: Path, threads: int, progress: Progress) -> JobResult:
-        """Train and measure; training goes on from its last epoch if the trainer can.
+        """Train and measure; training resumes at its last epoch if the trainer can.
 
-        A network that cannot be trained, because its loss is no longer finite, gives one row that
-        says so: other networks of a grid go on.
+        A network whose loss is no longer finite gives one row, ``failure`` with its reason, and the
+        other networks of a grid are trained.
         """
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -109,18 +109,20 @@ class NetworkJob:
         for back, path in self._files(trained):
             epoch = {"back": back} if self.back else {}
             for analysis in self._analyses(path, threads, progress):
-                reached = analysis.accuracy  # all of them are of the test data
-                for found in analysis.measurements:
-                    rows.append(self._row(found.metric, found.value, found) | epoch)
-                    arrays |= _arrays(found, f"back{back}/" if self.back else "")
-            rows.append(self._row("test accuracy", reached) | epoch)
+                test_accuracy = analysis.accuracy  # the same for all metrics
+                for measured in analysis.measurements:
+                    rows.append(self._row(measured.metric, measured.value, measured) | epoch)
+                    arrays |= _arrays(measured, f"back{back}/" if self.back else "")
+            rows.append(self._row("test accuracy", test_accuracy) | epoch)
         return JobResult(rows, arrays)
 
     def _trained(self, folder: Path, threads: int, progress: Progress) -> Trained:
-        design: Architecture[Any] = installed().load("architectures", self.architecture)
-        method: Trainer[Any] = installed().load("trainers", self.trainer)
-        known = {each.name for cls in (design.options, method.options) for each in fields(cls)}
-        own = {
+        architecture: Architecture[Any] = installed().load("architectures", self.architecture)
+        trainer: Trainer[Any] = installed().load("trainers", self.trainer)
+        names = {
+            each.name for cls in (architecture.options, trainer.options) for each in fields(cls)
+        }
+        given = {
             "protocol": self.protocol,
             "checkpoint": str(folder),
             "keep_last": str(max(self.back, default=-1) + 1),
@@ -134,32 +136,35 @@ class NetworkJob:
             width=self.width,
             seed=self.seed,
             threads=threads,
-            options={**{key: value for key, value in own.items() if key in known}, **self.options},
+            options={
+                **{key: value for key, value in given.items() if key in names},
+                **self.options,
+            },
             trainer=self.trainer,
             trainer_options=self.trainer_options,
             progress=progress,
         )
 
     def _files(self, trained: Trained) -> Iterator[tuple[int, Path]]:
-        """Return the files that are measured, with the epochs that each is back."""
+        """Yield the files to measure, each with its number of epochs before the last."""
         if not self.back:
             yield 0, trained.path
             return
-        kept = dict(enumerate(reversed(trained.kept)))  # 0 back is the last one kept
+        paths = dict(enumerate(reversed(trained.kept)))  # 0 is the last epoch
         for back in self.back:
-            if back in kept:
-                yield back, kept[back]
+            if back in paths:
+                yield back, paths[back]
 
     def _train_accuracy(self, path: Path, threads: int, progress: Progress) -> float | None:
         request = Request(path, self.train, execution=self._execution(threads, progress))
         return analyze(request, ()).accuracy
 
     def _analyses(self, path: Path, threads: int, progress: Progress) -> Iterator[Analysis]:
-        design: Architecture[Any] = installed().load("architectures", self.architecture)
+        architecture: Architecture[Any] = installed().load("architectures", self.architecture)
         request = Request(
             path,
             self.test,
-            layers=self.layers or design.layers,
+            layers=self.layers or architecture.layers,
             whole=True,
             protocol=self.protocol,
             execution=self._execution(threads, progress),
@@ -171,7 +176,7 @@ class NetworkJob:
         return Execution(threads=threads, seed=self.seed, progress=progress)
 
     def _row(
-        self, measurement: str, value: float | None, found: Measurement | None = None
+        self, measurement: str, value: float | None, measured: Measurement | None = None
     ) -> dict[str, Any]:
         return {
             "network": self.label,
@@ -180,21 +185,22 @@ class NetworkJob:
             "seed": self.seed,
             **({"choice": dict(self.choice)} if self.choice else {}),
             "measurement": measurement,
-            **({"layer": found.layer, "detail": _detail(found)} if found is not None else {}),
+            **({} if measured is None else {"layer": measured.layer, "detail": _detail(measured)}),
             "value": value,
         }
 
 
-def _detail(found: Measurement) -> dict[str, Any]:
-    """Return what curves are drawn of: short lists only, the rest is in the arrays."""
-    kept = ARRAYS.get(found.metric, ())
-    return {key: found.detail[key] for key in kept if key != "explained" and key in found.detail}
+def _detail(measured: Measurement) -> dict[str, Any]:
+    """Return the entries from which curves are drawn; ``explained`` is in the arrays alone."""
+    detail = measured.detail
+    keys = ARRAYS.get(measured.metric, ())
+    return {key: detail[key] for key in keys if key != "explained" and key in detail}
 
 
-def _arrays(found: Measurement, prefix: str) -> dict[str, NDArray[np.generic]]:
-    table_cell = f"{prefix}{found.metric}/{(found.layer or 'network').replace('/', '|')}"
+def _arrays(measured: Measurement, prefix: str) -> dict[str, NDArray[np.generic]]:
+    group = f"{prefix}{measured.metric}/{(measured.layer or 'network').replace('/', '|')}"
     return {
-        f"{table_cell}/{key}": np.array(found.detail[key], np.float64)  # None becomes NaN
-        for key in ARRAYS.get(found.metric, ())
-        if found.detail.get(key) is not None
+        f"{group}/{key}": np.array(measured.detail[key], np.float64)  # None becomes NaN
+        for key in ARRAYS.get(measured.metric, ())
+        if measured.detail.get(key) is not None
     }

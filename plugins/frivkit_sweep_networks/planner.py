@@ -1,4 +1,4 @@
-"""The planner of single networks: from a recipe's table to a plan."""
+"""The planner of single networks: makes a plan of a recipe's table."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -15,16 +15,16 @@ from frivkit_sweep_networks.recipe import ALWAYS, Network, Recipe, read_table
 
 
 def plan(table: dict[str, Any], request: SweepRequest) -> SweepPlan:
-    """Make a plan of a recipe of single networks.
+    """Return the plan of a recipe of single networks.
 
     Raises:
-        UsageError: the table is not as it must be, or its data are not named.
+        UsageError: the table is not valid, or its data are not named.
     """
     return plan_of(read_table(table, request))
 
 
 def plan_of(recipe: Recipe) -> SweepPlan:
-    """Make a plan of a recipe that has been read."""
+    """Return the plan of a recipe that has been read."""
     jobs = {name: list(_jobs(recipe, net)) for name, net in trained(recipe).items()}
     return SweepPlan(
         title=recipe.title,
@@ -43,7 +43,7 @@ def plan_of(recipe: Recipe) -> SweepPlan:
 
 
 def trained(recipe: Recipe) -> dict[str, Network]:
-    """Return the networks that are trained at a scale: not those whose parameters are counted."""
+    """Return the networks to train, by name; not those of which only parameters are counted."""
     wanted = {
         recipe.network(curve).name for curve in recipe.curves if {*curve.panels} - {"parameters"}
     }
@@ -54,12 +54,12 @@ def trained(recipe: Recipe) -> dict[str, Network]:
 def _remaining(
     jobs: Mapping[str, Sequence[NetworkJob]], rows: Sequence[Row]
 ) -> tuple[list[Job], int]:
-    there = {row["work"] for row in rows}
-    every = {job.name: job for each in jobs.values() for job in each}
-    # By width first, so that an experiment that is broken off has whole curves of narrow networks.
-    left = [job for job in every.values() if job.name not in there]
-    left.sort(key=lambda job: (job.width, job.seed))
-    return [*left], len(every) - len(left)
+    done = {row["work"] for row in rows}
+    all_jobs = {job.name: job for each in jobs.values() for job in each}
+    # By width first, so that an interrupted experiment has complete narrow networks.
+    remaining = [job for job in all_jobs.values() if job.name not in done]
+    remaining.sort(key=lambda job: (job.width, job.seed))
+    return [*remaining], len(all_jobs) - len(remaining)
 
 
 def _jobs(recipe: Recipe, net: Network) -> Iterator[NetworkJob]:
@@ -96,30 +96,30 @@ def _product(net: Network) -> Iterator[tuple[str, ...]]:
 
 
 def specs(recipe: Recipe, net: Network) -> tuple[str, str | None, str]:
-    """Return the data to train on, to validate on and to test on.
+    """Return the data specs for training, validation (or None) and testing.
 
-    The user's keys go before those of the scale, and these before the network's.
+    Keys given by the user override those of the scale, and these override the network's.
 
     Raises:
-        UsageError: neither the user nor the recipe says what the data are.
+        UsageError: neither the user nor the recipe names the data.
     """
     named, other = recipe.request.data_for(net.source), recipe.scale.source
     base = DataSpec.parse(named or other or net.source)
-    # The network's keys are not for the data of a scale.
+    # The network's keys are for its own source alone.
     keys = {**(net.keys if named or not other else {}), **recipe.scale.keys}
     keys |= base.options
     training = {"split": "train", **net.training}
-    every = base.with_options(**keys)
+    prepared = base.with_options(**keys)
     validation = {**training, "split": "validation"}
     return (
-        str(every.with_options(**training)),
-        str(every.with_options(**validation)) if net.validation else None,
-        str(every.with_options(split="test")),
+        str(prepared.with_options(**training)),
+        str(prepared.with_options(**validation)) if net.validation else None,
+        str(prepared.with_options(split="test")),
     )
 
 
 def _check(jobs: Iterable[NetworkJob]) -> None:
-    """Refuse data of which the place is not known."""
+    """Raise :class:`UsageError` for data whose path is not known."""
     for spec in dict.fromkeys(DataSpec.parse(job.train) for job in jobs):
         source: Any = installed().load("data_sources", spec.name)
         try:

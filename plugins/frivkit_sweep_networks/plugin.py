@@ -1,11 +1,11 @@
-"""What this plugin offers."""
+"""Offers of this plugin: the planner of single networks, and the recipes of CNNs."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
 def planners() -> list[Offer]:
-    """Offer training by architectures and trainers, and measuring by metrics."""
+    """Offer the planner of single networks."""
     return [
         Offer(
             "networks",

@@ -1,28 +1,27 @@
-"""From measured networks to the points of figures."""
+"""The points of figures, from the rows of measured networks."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frivkit.errors import UsageError
 from frivkit.experiments.jobs import Row
 from frivkit.experiments.train import Architecture
 from frivkit.hooks.options import parse_options
 from frivkit.hooks.registry import installed
+from frivkit.units.statistics import KEPT, crossings
 from frivkit_sweep_networks.network import NetworkJob
 from frivkit_sweep_networks.recipe import BY_EPOCHS, CurveSpec, Network, Recipe
 
 METRICS = {"prunable": "prunability", "redundant": "redundancy"}
-KEPT = 0.8
-"""The share of labels that must stay: 1 less the paper's tolerance of 0.2."""
 DRAWN = 200
-"""Values that stand for a distribution."""
+"""Values that represent a distribution."""
 
 Point = tuple[str, float, int | str, float | None]
 """Series, width, trial and value of a row."""
@@ -33,22 +32,22 @@ def figure_rows(
 ) -> list[Row]:
     """Return the rows of a recipe's figures, as many as its networks allow.
 
-    Of the networks of a grid the one with the best accuracy counts, by the recipe's ``choose``, the
-    first of several.
+    Of the networks of a grid the one with the best accuracy counts, by the recipe's ``choose``; the
+    first if several are best.
 
     Args:
         recipe: The experiment.
         jobs: Its networks at the recipe's scale, by name.
-        rows: Rows of finished work.
+        rows: Rows of finished jobs.
 
     Returns:
-        Rows with ``figure``, ``panel``, ``series``, ``width``, ``trial``, ``value`` and, where a
-        grid was searched, ``choice``.
+        Rows with ``figure``, ``panel``, ``series``, ``width``, ``trial``, ``value`` and, for a
+        network of a grid, ``choice``.
     """
     measured: dict[str, list[Row]] = {}
     for row in rows:
         measured.setdefault(row["work"], []).append(row)
-    made: list[Row] = []
+    points: list[Row] = []
     for curve in recipe.curves:
         net = recipe.network(curve)
         for panel in curve.panels:
@@ -57,16 +56,17 @@ def figure_rows(
             if panel == "parameters":
                 for width in _widths(recipe, curve, net):
                     at = {"series": curve.series, "width": width, "trial": 0}
-                    made.append({**common, **at, "value": parameters(net, recipe.protocol, width)})
+                    count = parameters(net, recipe.protocol, width)
+                    points.append({**common, **at, "value": count})
                 continue
-            for best, found in _chosen(recipe, jobs.get(net.name, ()), measured):
+            for best, best_rows in _chosen(recipe, jobs.get(net.name, ()), measured):
                 if curve.widths and best.width not in curve.widths:
                     continue
                 choice = {"choice": dict(best.choice)} if best.choice else {}
-                for series, width, trial, value in _points(curve, panel, best, found):
+                for series, width, trial, value in _points(curve, panel, best, best_rows):
                     point = {"series": series, "width": width, "trial": trial, "value": value}
-                    made.append({**common, **point, **fixed, **choice})
-    return made
+                    points.append({**common, **point, **fixed, **choice})
+    return points
 
 
 def _widths(recipe: Recipe, curve: CurveSpec, net: Network) -> list[float]:
@@ -80,7 +80,7 @@ def _widths(recipe: Recipe, curve: CurveSpec, net: Network) -> list[float]:
 def _chosen(
     recipe: Recipe, jobs: Sequence[NetworkJob], measured: Mapping[str, list[Row]]
 ) -> Iterator[tuple[NetworkJob, list[Row]]]:
-    """Return the best network of each width and seed, with its rows."""
+    """Yield the best network of each width and seed, with its rows."""
     groups: dict[tuple[float, int], list[NetworkJob]] = {}
     for job in jobs:
         if any(row["measurement"] != "failure" for row in measured.get(job.name, ())):
@@ -92,21 +92,21 @@ def _chosen(
         yield best, measured[best.name]
 
 
-def _points(curve: CurveSpec, panel: str, job: NetworkJob, found: Sequence[Row]) -> Iterator[Point]:
+def _points(curve: CurveSpec, panel: str, job: NetworkJob, rows: Sequence[Row]) -> Iterator[Point]:
     series = curve.series.replace("{width}", fraction(job.width))
     trial = job.seed
     if panel in BY_EPOCHS:
         for back in sorted(job.back, reverse=True):
-            there = [row for row in found if row.get("back") == back]
-            value = _shown(curve, panel.removesuffix(" by epochs"), there)
+            of_epoch = [row for row in rows if row.get("back") == back]
+            value = _shown(curve, panel.removesuffix(" by epochs"), of_epoch)
             yield series, float(max(job.back) - back), trial, value
         return
-    last = [row for row in found if row.get("back") in (None, min(job.back, default=None))]
+    last = [row for row in rows if row.get("back") in (None, min(job.back, default=None))]
     if panel == "unchanged labels":
         for level, share in _ablation(_rows(last, "prunability", curve.layers)):
             yield series, level, trial, share
     elif panel == "correlation":
-        for number, value in enumerate(_drawn(_rows(last, "correlation", curve.layers))):
+        for number, value in enumerate(_representatives(_rows(last, "correlation", curve.layers))):
             yield series, job.width, f"{trial}.{number}", value
     else:
         yield series, job.width, trial, _shown(curve, panel, last)
@@ -116,18 +116,20 @@ def _shown(curve: CurveSpec, panel: str, rows: Sequence[Row]) -> float | None:
     if panel not in METRICS:
         return _value(rows, "test accuracy" if panel == "accuracy" else panel)
     if panel == "prunable" and curve.alone:
-        return _crossing(_mean_curve(_rows(rows, METRICS[panel], curve.layers or ("*",))))
+        levels, shares = _mean_curve(_rows(rows, METRICS[panel], curve.layers or ("*",)))
+        # No slack for rounding: a mean just below the threshold is below it.
+        return float(crossings(levels, shares, KEPT, rounding=0.0)[0][0]) if levels.size else None
     values = [row["value"] for row in _rows(rows, METRICS[panel], curve.layers)]
     return fmean(values) if values and None not in values else None
 
 
 def _value(rows: Iterable[Row], measurement: str) -> float | None:
-    found = [row["value"] for row in rows if row["measurement"] == measurement]
-    return found[-1] if found else None
+    values = [row["value"] for row in rows if row["measurement"] == measurement]
+    return values[-1] if values else None
 
 
 def _rows(rows: Iterable[Row], measurement: str, layers: Sequence[str]) -> list[Row]:
-    """Return the network's own row of a metric, or those of the layers that are asked for."""
+    """Return the network's own row of a metric, or those of the layers that match patterns."""
     return [
         row
         for row in rows
@@ -141,45 +143,35 @@ def _rows(rows: Iterable[Row], measurement: str, layers: Sequence[str]) -> list[
 
 
 def _ablation(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    """Return levels and, of each, the largest share of unchanged labels over repeats."""
+    """Return levels, each with the largest share of unchanged labels over repeats."""
     if not rows:
         return []
     detail = rows[0]["detail"]
-    shares = np.array(detail["unchanged"], np.float64)  # a level that was not visited is NaN
+    shares = np.array(detail["unchanged"], np.float64)  # a level that was not measured is NaN
     best = np.nanmax(shares, axis=0)
     return list(zip(map(float, detail["levels"]), map(float, best), strict=True))
 
 
-def _mean_curve(rows: Sequence[Row]) -> list[tuple[float, float]]:
+def _mean_curve(rows: Sequence[Row]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean over layers of their ablation curves, of the first repeat.
 
+    Returns:
+        The levels that all layers have, shape (levels,), and the mean shares of labels unchanged,
+        shape (levels, 1); both empty without rows.
+
     Source:
-        ``pkl2csv_robustness.py`` of the code published with Casper et al. 2021, which averages over
-        layers what it finds in one repeat.
+        ``pkl2csv_robustness.py`` of the code published with Casper et al. 2021, which averages the
+        curves of one repeat over layers.
     """
     details = [row["detail"] for row in rows]
     curves = [dict(zip(each["levels"], each["unchanged"][0], strict=True)) for each in details]
     common = sorted(set.intersection(*map(set, curves))) if curves else []
-    return [(level, fmean(curve[level] for curve in curves)) for level in common]
+    shares = [[fmean(curve[level] for curve in curves)] for level in common]
+    return np.array(common, np.float64), np.array(shares, np.float64)
 
 
-def _crossing(curve: Sequence[tuple[float, float]]) -> float | None:
-    """Return where a curve first falls below the threshold; 1 where it never does.
-
-    Example:
-        >>> _crossing([(0.0, 1.0), (0.5, 0.9), (1.0, 0.1)])
-        0.5625
-    """
-    if not curve:
-        return None
-    for (x, high), (y, low) in pairwise(curve):
-        if high >= KEPT > low:
-            return x + (high - KEPT) / (high - low) * (y - x)
-    return 1.0
-
-
-def _drawn(rows: Sequence[Row]) -> list[float]:
-    """Return values that are distributed as the histogram of a layer says, ascending."""
+def _representatives(rows: Sequence[Row]) -> list[float]:
+    """Return values with the distribution of a layer's histogram, ascending."""
     if not rows:
         return []
     counts = np.array(rows[0]["detail"]["histogram"], np.float64)
@@ -188,12 +180,12 @@ def _drawn(rows: Sequence[Row]) -> list[float]:
     edges = np.linspace(0.0, 1.0, len(counts) + 1)
     below = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
     rising = np.concatenate([[True], np.diff(below) > 0])
-    places = (np.arange(DRAWN) + 0.5) / DRAWN
-    return [float(value) for value in np.interp(places, below[rising], edges[rising])]
+    levels = (np.arange(DRAWN) + 0.5) / DRAWN
+    return [float(value) for value in np.interp(levels, below[rising], edges[rising])]
 
 
 def fraction(width: float) -> str:
-    """Return a width as people write it.
+    """Return a width as a fraction, such as ``"1/4"``.
 
     Example:
         >>> fraction(0.25), fraction(2.0)
@@ -206,7 +198,7 @@ def parameters(net: Network, protocol: str, width: float) -> int:
     """Return the number of trainable parameters of a network, without building its weights.
 
     Raises:
-        UsageError: the recipe does not say the shape of an example, or the number of classes.
+        UsageError: the recipe lacks the shape of an example, or the number of classes.
     """
     import torch
 
@@ -215,10 +207,11 @@ def parameters(net: Network, protocol: str, width: float) -> int:
             f"network {net.name!r} lacks the shape of an example and its classes, which are needed "
             "to count parameters; add shape = [3, 32, 32] and classes = 10, say"
         )
-    design: Architecture[Any] = installed().load("architectures", net.architecture)
-    known = {each.name for each in fields(design.options)}
+    architecture: Architecture[Any] = installed().load("architectures", net.architecture)
+    names = {each.name for each in fields(architecture.options)}
     given = {"protocol": protocol, **net.options_at(width, protocol)}
-    mine = {key: value for key, value in given.items() if key in known}
+    texts = {key: value for key, value in given.items() if key in names}
+    options = parse_options(architecture.options, texts)
     with torch.device("meta"):
-        network = design.build(net.shape, net.classes, width, parse_options(design.options, mine))
+        network = architecture.build(net.shape, net.classes, width, options)
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -1,4 +1,4 @@
-"""What a recipe of single networks says, and what is read from its file."""
+"""Recipes of single networks: their types, and reading them from TOML tables."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ BY_EPOCHS = ("accuracy by epochs", "prunable by epochs", "redundant by epochs")
 PANELS = (*SHARES, *ACCURACIES, "parameters", "unchanged labels", "correlation", *BY_EPOCHS)
 PROTOCOLS = ("paper", "reference")
 ALWAYS = ("prunability", "redundancy")
-"""Metrics of every network, so that recipes that share a folder share networks."""
+"""Metrics measured of every network, so that recipes in one folder share networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,27 +23,27 @@ class Network:
     """Networks that are trained alike, at all widths and with all seeds of a scale.
 
     Attributes:
-        name: What curves call it.
+        name: The name by which curves refer to it.
         architecture: An offer of ``architectures``.
         trainer: An offer of ``trainers``.
-        source: The data source that it learns from, where the user names no other.
-        keys: Keys of the data spec, for training and measuring alike.
-        training: Further keys, for the data to train and validate on alone.
-        validation: Whether there are data to validate on, the source's split of that name.
+        source: The data source of its examples, unless the user names another.
+        keys: Keys of the data spec, for training and for measuring.
+        training: Further keys of the data to train and validate on.
+        validation: Whether there are validation data, the source's split of that name.
         options: Options of architecture and trainer.
-        by_width: Further ones of single widths, which are written ``1/4`` or ``2``.
-        paper: Further ones under the protocol ``paper``.
-        reference: Further ones under ``reference``.
+        by_width: Further options of single widths, written ``1/4`` or ``2``.
+        paper: Further options under the protocol ``paper``.
+        reference: Further options under ``reference``.
         grid: Options with several values each; of all combinations the best network counts.
-        trainer_options: Options of the trainer alone, not of the architecture, which may have some
-            of the same names.
-        layers: Patterns of the layers that are measured; empty for those of the architecture.
-        back: Epochs, counted back from the last one, whose networks are measured too; needs a
-            trainer that keeps them (``keep_last``).
-        widths: The widths it has, of those of the scale; empty for all.
+        trainer_options: Options of the trainer alone, if the architecture has options of the same
+            names.
+        layers: Patterns of the layers to measure; empty for those of the architecture.
+        back: Epochs, counted back from the last, whose networks are measured; needs a trainer with
+            the option ``keep_last``.
+        widths: Its widths, out of those of the scale; empty for all.
         metrics: Metrics beyond prunability and redundancy.
-        shape: Of one example, where parameters are counted.
-        classes: Outputs, where parameters are counted.
+        shape: The shape of one example; needed to count parameters.
+        classes: The number of outputs; needed to count parameters.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Network:
             _width(self.name, text)
 
     def options_at(self, width: float, protocol: str) -> dict[str, str]:
-        """Return the options at a width, those of the protocol before those of the width."""
+        """Return the options at a width; those of the protocol override those of the width."""
         own = [each for text, each in self.by_width.items() if _width(self.name, text) == width]
         protocols = {"paper": self.paper, "reference": self.reference}
         return {**self.options, **(own[0] if own else {}), **protocols[protocol]}
@@ -96,15 +96,15 @@ class CurveSpec:
 
     Attributes:
         figure: The figure's label.
-        series: The legend's words; ``{width}`` in them makes each width a series of its own.
-        panels: Which of :data:`PANELS` it is in.
-        network: Whose it is; empty for the one called as the series is.
-        layers: Patterns of the layers it is about, each measured by itself, of which it shows the
-            mean; empty for the network as a whole.
-        alone: Whether ``prunable`` is where the mean of the ablation curves of single layers falls
-            below the threshold, not the curve of all layers at once.
-        fixed: Whether as many units are measured at all widths.
-        widths: The widths it has, of those of the network; empty for all.
+        series: The text of the legend; with ``{width}`` in it each width is a series of its own.
+        panels: The panels that show it, out of :data:`PANELS`.
+        network: The name of its network; empty if that is ``series``.
+        layers: Patterns of layers, each measured alone, whose mean is shown; empty for the network
+            as a whole.
+        alone: Whether ``prunable`` is the crossing of the mean of the ablation curves of single
+            layers, not of the curve of all layers at once.
+        fixed: Whether the number of measured units is the same at all widths.
+        widths: Its widths, out of those of the network; empty for all.
     """
 
     figure: str
@@ -129,17 +129,17 @@ class CurveSpec:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of an experiment is done.
+    """The size of an experiment.
 
     Attributes:
         widths: Factors on the sizes of layers.
         seeds: One a trial.
-        reductions: In words, what is less than in the paper.
-        source: A source in place of the networks'; their keys then do not count.
-        keys: Keys of data specs that go before the networks'.
-        options: Options that go before the networks'.
-        metrics: Options of metrics that go before the recipe's, by metric.
-        networks: Which networks; empty for all.
+        reductions: The reductions against the paper, in words.
+        source: A source that replaces the networks' sources and their keys.
+        keys: Keys of data specs that override the networks'.
+        options: Options that override the networks'.
+        metrics: Options of metrics that override the recipe's, by metric.
+        networks: Names of the networks; empty for all.
     """
 
     widths: tuple[float, ...]
@@ -163,13 +163,13 @@ class Recipe:
     """An experiment, at one scale and under one protocol.
 
     Attributes:
-        title: What it shows.
-        networks: What is trained, by name.
-        curves: What is shown of it.
-        scale: How much of it.
+        title: The title of the experiment.
+        networks: Its networks, by name.
+        curves: Its curves.
+        scale: Its size.
         protocol: ``paper`` or ``reference``.
-        request: What the user asked for, and with it the data in place of sources.
-        choose: The accuracy that decides which network of a grid is the best.
+        request: The choices of the user, with data specs that replace sources.
+        choose: The accuracy by which the best network of a grid is chosen.
         metrics: Options of metrics, by metric.
     """
 
@@ -188,33 +188,33 @@ class Recipe:
 
 
 def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
-    """Read a recipe.
+    """Read a recipe of single networks.
 
     Args:
-        table: What its file holds.
+        table: The TOML table of its file.
         request: Scale, protocol and data.
 
     Raises:
-        UsageError: there is no such scale, or the table is not as it must be.
+        UsageError: there is no such scale, or the table is not valid.
     """
-    left = dict(table)
-    common = _of(left, "common", dict)
-    scales = _of(left, "scales", dict)
+    unread = dict(table)
+    common = _of(unread, "common", dict)
+    scales = _of(unread, "scales", dict)
     if request.scale not in scales:
         raise unknown_name("scale", request.scale, scales)
     scale = filled(Scale, scales[request.scale], f"scale {request.scale}")
-    entries = [_merged(common, each) for each in _of(left, "networks", list)]
+    entries = [_merged(common, each) for each in _of(unread, "networks", list)]
     networks = {net.name: net for each in entries for net in [filled(Network, each, "a network")]}
-    curves = tuple(filled(CurveSpec, each, "a curve") for each in _of(left, "curves", list))
-    title, choose = left.pop("title", ""), left.pop("choose", "")
-    protocol = request.protocol or left.get("protocol", "reference")
-    left.pop("protocol", None)
+    curves = tuple(filled(CurveSpec, each, "a curve") for each in _of(unread, "curves", list))
+    title, choose = unread.pop("title", ""), unread.pop("choose", "")
+    protocol = request.protocol or unread.get("protocol", "reference")
+    unread.pop("protocol", None)
     metrics = {
         name: {key: str(value) for key, value in options.items()}
-        for name, options in _of(left, "metrics", dict).items()
+        for name, options in _of(unread, "metrics", dict).items()
     }
     known = ("title", "protocol", "choose", "common", "networks", "curves", "metrics", "scales")
-    for key in left:
+    for key in unread:
         raise unknown_name("key", key, known)
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", str(protocol), PROTOCOLS)
@@ -226,13 +226,15 @@ def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
     return Recipe(title, networks, curves, scale, protocol, request, choose, metrics)
 
 
-def _check_names(request: Iterable[str], networks: Mapping[str, Network]) -> None:
-    for name in request:
+def _check_names(names: Iterable[str], networks: Mapping[str, Network]) -> None:
+    """Raise :class:`UsageError` for a name that no network has."""
+    for name in names:
         if name not in networks:
             raise unknown_name("network", name, networks)
 
 
 def _check_choice(networks: Iterable[Network], choose: str) -> None:
+    """Raise :class:`UsageError` for a grid without an accuracy to choose by."""
     for net in networks:
         if net.grid and choose not in ACCURACIES:
             raise UsageError(f"choose is {choose!r}; say which of {', '.join(ACCURACIES)} decides")
@@ -244,6 +246,7 @@ def _check_choice(networks: Iterable[Network], choose: str) -> None:
 
 
 def _of(table: dict[str, Any], key: str, kind: type[Any]) -> Any:
+    """Remove the value of a key from a table and return it."""
     value = table.pop(key, kind())
     if not isinstance(value, kind):
         raise UsageError(f"{key} must be written [[{key}]]" if kind is list else f"{key}: a table")
@@ -251,7 +254,7 @@ def _of(table: dict[str, Any], key: str, kind: type[Any]) -> Any:
 
 
 def _merged(common: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry with what all entries have in common; of two tables, both."""
+    """Return an entry with the values common to all entries; tables are merged key by key."""
     both = dict(common)
     for key, value in entry.items():
         inner = both.get(key)

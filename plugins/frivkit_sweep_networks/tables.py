@@ -1,4 +1,4 @@
-"""From a recipe's TOML tables to dataclasses: types must fit, and no key goes unread."""
+"""Dataclasses from the TOML tables of a recipe, with checks of types and keys."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -15,13 +15,13 @@ SEQUENCES: dict[Any, type] = {
 
 
 def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
-    """Make a dataclass of a table; lists become tuples, and texts of option tables texts.
+    """Return a dataclass with the values of a table; lists become tuples, option values texts.
 
     Args:
         cls: A dataclass of ``str``, ``bool``, ``int``, tuples of ``str``, ``int`` or ``float``,
             ``dict[str, str]``, and dicts from ``str`` to these or to ``tuple[str, ...]``.
         table: Its values by name.
-        what: What it is, for messages.
+        what: The name of the table, for messages.
 
     Raises:
         UsageError: a key is unknown or missing, or a value of another type.
@@ -39,9 +39,9 @@ def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
     for key in table:
         if key not in types:
             raise unknown_name(f"key of {what}", key, types)
-    for field in fields(cls):  # type: ignore[arg-type]  # T is a dataclass, which 3.11 cannot say
-        bare = field.default is MISSING and field.default_factory is MISSING
-        if bare and field.name not in table:
+    for field in fields(cls):  # type: ignore[arg-type]  # T is a dataclass, which 3.11 has no type for
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and field.name not in table:
             raise UsageError(f"{what} lacks {field.name!r}; add it")
     return cls(**{key: _value(types[key], value, f"{what}: {key}") for key, value in table.items()})
 
@@ -67,7 +67,7 @@ def _value(wanted: Any, value: Any, what: str) -> Any:
 
 
 def text(value: Any, what: str) -> str:
-    """Return an option's value as its text.
+    """Return the value of an option as text.
 
     Raises:
         UsageError: it is a list or a table.

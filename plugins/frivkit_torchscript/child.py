@@ -1,4 +1,4 @@
-"""Convert a file in a process of its own, under a limit of time and memory, and end it."""
+"""Conversion of a file in a process of its own, with limits of time and memory."""
 
 import json
 import os
@@ -17,23 +17,23 @@ from frivkit.data import Array
 from frivkit.errors import ModelError, UsageError
 
 SECONDS = 600
-"""How long a conversion may take."""
+"""Seconds that a conversion may take."""
 
 SPARE = 1 << 30
 """Bytes that a conversion may take whatever the size of the file."""
 
 COPIES = 8
-"""Times that the weights may be in memory at once, on the way from one form to the other."""
+"""Copies of the weights that may be in memory during a conversion."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is converted.
+class ConversionJob:
+    """A file to convert.
 
     Attributes:
         path: The file.
         kind: ``"torchscript"`` or ``"torch.export"``.
-        batch: The batch size to write where the network does not take any.
+        batch: The batch size to write if the network does not take any.
         memory: Bytes that activations may take.
     """
 
@@ -43,37 +43,37 @@ class Job:
     memory: int
 
 
-def convert_apart(job: Job, examples: Sequence[Array], folder: Path) -> Path:
-    """Convert a file, and give the ONNX file that came of it.
+def convert_in_process(job: ConversionJob, examples: Sequence[Array], folder: Path) -> Path:
+    """Convert a file in another process, and return the path of the ONNX file.
 
-    The process that does so, and whatever that starts, has ended afterwards.
+    On return that process, and any process that it started, has ended.
 
     Args:
-        job: What to convert.
+        job: The file.
         examples: For each input examples to try, shape (n, ...).
-        folder: An empty folder, which all goes into.
+        folder: An empty folder for all files of the conversion.
 
     Raises:
-        ModelError: the conversion failed, was ended for taking too long, or ended by itself.
+        ModelError: the conversion failed, took too long, or its process ended.
         UsageError: FRIVKIT_CONVERT_SECONDS is no number of seconds.
     """
     limit = _seconds()
     memory = COPIES * job.path.stat().st_size + job.memory + SPARE
     np.savez(folder / "examples.npz", *examples)
-    told = {
+    settings = {
         "path": str(job.path.resolve()),
         "kind": job.kind,
         "batch": job.batch,
         "memory": memory,
     }
-    (folder / "job.json").write_text(json.dumps(told))
+    (folder / "job.json").write_text(json.dumps(settings))
     code = _run(folder, limit, job.path)
     answer = _answer(folder / "answer.json")
     if answer.get("done") is True and (folder / "model.onnx").is_file():
         return folder / "model.onnx"
     reason = answer.get("error")
     if not isinstance(reason, str):
-        reason = f"its conversion ended without a word ({_ending(code)}); perhaps it needs more "
+        reason = f"its conversion ended without an answer ({_ending(code)}); perhaps it needs more "
         reason += "memory: give a larger --memory"
     raise ModelError(f"{job.path}: {' '.join(reason.split())[:500]}")
 
@@ -90,8 +90,8 @@ def _seconds() -> float:
 
 
 def _run(folder: Path, limit: float, path: Path) -> int:
-    """Run the conversion to its end, and give its exit code."""
-    # -P: what lies in the working folder is no module.  The pipe tells the child when we end.
+    """Run the conversion to its end, and return its exit code."""
+    # -P: files in the working folder are no modules.  The pipe closes when this process ends.
     command = [sys.executable, "-P", "-W", "ignore", "-m", "frivkit_torchscript.convert"]
     process = subprocess.Popen(  # noqa: S603  # our own module
         [*command, str(folder)],
@@ -100,7 +100,7 @@ def _run(folder: Path, limit: float, path: Path) -> int:
         stderr=subprocess.DEVNULL,
         cwd=folder,
         env=os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder)),
-        start_new_session=True,  # Ctrl-C comes to us alone, and all that it starts can be ended
+        start_new_session=True,  # Ctrl-C reaches this process alone; the whole group can be ended
     )
     try:
         return process.wait(limit)
@@ -126,10 +126,10 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 def _answer(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes()[: 1 << 16])
+        answer = json.loads(path.read_bytes()[: 1 << 16])
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _ending(code: int) -> str:

@@ -1,4 +1,4 @@
-"""Tell what torch wrote into a file without running any of it."""
+"""The kind of a file that torch wrote, found without running any of it."""
 
 import pickletools
 import zipfile
@@ -12,10 +12,10 @@ from frivkit.errors import ModelError
 Kind = Literal["torchscript", "torch.export"]
 
 LOOKED_AT = 1 << 24
-"""Bytes of a pickle in which names are looked for."""
+"""Bytes of a pickle that are searched for names."""
 
 WEIGHTS = ("torch._utils", "torch._tensor", "torch.nn.parameter", "torch.storage", "collections")
-"""Modules whose names a pickle of weights holds."""
+"""Modules whose names occur in a pickle of weights."""
 
 CURE = (
     "in Python, open the network with frivkit.load(module, example), or write it with "
@@ -24,14 +24,14 @@ CURE = (
 
 
 def kind_of(path: Path) -> Kind:
-    """Return which of the two a file is.
+    """Return the kind of a file.
 
     Raises:
-        ModelError: it is neither; the message says what it is instead.
+        ModelError: it is of neither kind; the message names what it is.
     """
     if not path.is_file():
-        found = "is a folder or a device" if path.exists() else "does not exist"
-        raise ModelError(f"model file {path} {found}; give the path of a file")
+        problem = "is a folder or a device" if path.exists() else "does not exist"
+        raise ModelError(f"model file {path} {problem}; give the path of a file")
     try:
         with path.open("rb") as file:
             head = file.read(4)
@@ -42,8 +42,8 @@ def kind_of(path: Path) -> Kind:
                 raise _pickled(path, file)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
-    found = "is not what torch.jit.save or torch.export.save writes" if head else "is empty"
-    raise ModelError(f"{path} {found}; give a complete .pt or .pt2 file")
+    problem = "is not what torch.jit.save or torch.export.save writes" if head else "is empty"
+    raise ModelError(f"{path} {problem}; give a complete .pt or .pt2 file")
 
 
 def _archived(path: Path, file: IO[bytes]) -> Kind:
@@ -72,7 +72,7 @@ def _archived(path: Path, file: IO[bytes]) -> Kind:
 
 
 def _pickled(path: Path, stream: IO[bytes]) -> ModelError:
-    """Return the error for a pickle, which is not opened: that would run whatever it says."""
+    """Return the error for a pickle, which is not opened since that could run any code."""
     foreign = next((name for name in _names(stream.read(LOOKED_AT)) if not _of_weights(name)), None)
     if foreign is None:
         return ModelError(
@@ -91,7 +91,7 @@ def _of_weights(name: str) -> bool:
 
 
 def _names(content: bytes) -> Iterator[str]:
-    """Return the ``module name`` of what a row of pickles would import."""
+    """Yield the ``module name`` of each import of consecutive pickles."""
     stream = BytesIO(content)
     texts: list[str] = []
     try:
@@ -103,5 +103,5 @@ def _names(content: bytes) -> Iterator[str]:
                     yield " ".join(texts[-2:])
                 elif isinstance(argument, str):
                     texts.append(argument)
-    except Exception:  # cut short, or a tensor's bytes behind the last pickle
+    except Exception:  # truncated, or bytes of a tensor after the last pickle
         return

@@ -1,4 +1,4 @@
-"""Read a file of TorchScript or ``torch.export``: converted by another process, then read as ONNX.
+"""The provider of TorchScript and ``torch.export``: another process converts a file to ONNX.
 
 This process neither imports torch nor unpickles anything.
 """
@@ -14,35 +14,35 @@ import numpy as np
 from frivkit.data import Array, open_data
 from frivkit.errors import DataError, ModelError
 from frivkit.graph.model import Model, digest
-from frivkit.graph.onnx_io.input_shape import AskedShape, parse_input_shapes
+from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
 from frivkit.graph.onnx_io.load import detach, read
-from frivkit_torchscript.child import Job, convert_apart
+from frivkit_torchscript.child import ConversionJob, convert_in_process
 from frivkit_torchscript.kinds import Kind, kind_of
 
 ROWS = 3
-"""Examples to try the network on."""
+"""Examples on which the network is tried."""
 
 LARGEST_NOISE = 1 << 28
-"""Numbers of an example beyond which none is drawn."""
+"""Most entries of an example that is drawn."""
 
 WHAT = {"torchscript": "a TorchScript file", "torch.export": "a torch.export file"}
 
 
 def load(path: Path, options: Mapping[str, str]) -> Model:
-    """Read the network at ``path``, which may run code; so only with trust.
+    """Read the network at ``path``, which can run code and so needs trust.
 
     Args:
-        path: What ``torch.jit.save`` or ``torch.export.save`` wrote.
-        options: ``trust`` has to be ``"yes"``.  TorchScript needs ``input_shape``, such as
+        path: A file of ``torch.jit.save`` or ``torch.export.save``.
+        options: ``trust`` must be ``"yes"``.  TorchScript needs ``input_shape``, such as
             ``"1x3x32x32,1x10:int64"``, or ``data``, a data spec whose examples are tried; programs
-            say themselves what they take.  ``memory`` is a number of bytes.
+            of ``torch.export`` hold the shapes of their inputs.  ``memory`` is a number of bytes.
 
     Returns:
-        The model.  Its weights are those of the file, converted.
+        The model, with the weights of the file.
 
     Raises:
-        ModelError: the file is something else, not trusted, does not say what it takes, takes too
-            long or too much memory, or cannot be written as ONNX that computes the same.
+        ModelError: the file is of another kind, not trusted or of unknown inputs, takes too much
+            time or memory, or cannot be written as ONNX that computes the same.
         DataError: the data cannot be read.
     """
     kind = kind_of(path)
@@ -55,19 +55,19 @@ def load(path: Path, options: Mapping[str, str]) -> Model:
     examples, batch = _examples(path, kind, options)
     shape = options.get("input_shape") if kind == "torch.export" else None
     with tempfile.TemporaryDirectory(prefix="frivkit-", ignore_cleanup_errors=True) as folder:
-        job = Job(path, kind, batch, int(options.get("memory", 2 << 30)))
-        model = detach(read(convert_apart(job, examples, Path(folder)), shape, name=path.name))
+        job = ConversionJob(path, kind, batch, int(options.get("memory", 2 << 30)))
+        model = detach(read(convert_in_process(job, examples, Path(folder)), shape, name=path.name))
     return replace(model, path=path, format=kind, sha256=sha256, metadata={})
 
 
 def _examples(path: Path, kind: Kind, options: Mapping[str, str]) -> tuple[list[Array], int]:
-    """Return examples to try for each input in turn, and the batch size where only one will do."""
+    """Return examples of each input, and the batch size to write if the network fixes one."""
     if kind == "torch.export":
-        return [], 1  # such a program says what it takes
+        return [], 1  # such a program holds the shapes of its inputs
     if "input_shape" in options:
-        asked = parse_input_shapes(options["input_shape"])
-        batch = asked[0].sizes[0]
-        return [_drawn(shape, max(batch, ROWS)) for shape in asked], batch
+        shapes = parse_input_shapes(options["input_shape"])
+        batch = shapes[0].sizes[0]
+        return [_random_examples(shape, max(batch, ROWS)) for shape in shapes], batch
     if "data" not in options:
         raise ModelError(
             f"{path} does not say what it takes: give --input-shape, such as 1x3x32x32, or --data"
@@ -79,12 +79,12 @@ def _examples(path: Path, kind: Kind, options: Mapping[str, str]) -> tuple[list[
         raise DataError(f"{error}; or give --input-shape") from error
 
 
-def _drawn(asked: AskedShape, count: int) -> Array:
-    """Draw normal numbers, and of whole ones 0 and 1, which any table of embeddings has."""
-    shape, dtype = (count, *asked.sizes[1:]), np.dtype(asked.dtype or "float32")
-    if prod(shape) > LARGEST_NOISE:
-        raise ModelError(f"--input-shape {asked.text} is too large to be tried; give a smaller one")
+def _random_examples(shape: InputShape, count: int) -> Array:
+    """Return random numbers: normal ones, or 0 and 1 for integers, valid for any embedding."""
+    sizes, dtype = (count, *shape.sizes[1:]), np.dtype(shape.dtype or "float32")
+    if prod(sizes) > LARGEST_NOISE:
+        raise ModelError(f"--input-shape {shape.text} is too large to be tried; give a smaller one")
     generator = np.random.default_rng(0)
     if dtype.kind == "f":
-        return generator.standard_normal(shape).astype(dtype)
-    return generator.integers(0, 2, shape).astype(dtype)
+        return generator.standard_normal(sizes).astype(dtype)
+    return generator.integers(0, 2, sizes).astype(dtype)

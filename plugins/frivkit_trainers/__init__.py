@@ -1,1 +1,1 @@
-"""Built-in trainers: the paper's recipe, given a network and data by the core."""
+"""Built-in trainers: the training procedures of the paper."""

@@ -1,4 +1,4 @@
-"""Augmentation: training images are changed at random before they are prepared."""
+"""Augmentation: random changes of training images before preprocessing."""
 
 import numpy as np
 
@@ -11,12 +11,12 @@ from frivkit_trainers.settings import LabOptions
 class Augmenter:
     """Pad, crop, mirror, brighten and change the contrast of images, each image differently.
 
-    What the options leave out is not done, and draws no random numbers.  Values are in the units
-    of the stored image, usually 0 to 255, and are not clipped.
+    Operations that the options do not request draw no random numbers.  Values are in the units of
+    the stored image, usually 0 to 255, and are not clipped.
 
     Args:
         options: ``pad``, ``crop``, ``flip``, ``brightness`` and ``contrast``.
-        random: Decides everything.
+        random: Source of all random numbers.
 
     Source:
         The code published with Casper et al. 2021, arXiv:1912.04783, in that order.  As there, the
@@ -29,25 +29,25 @@ class Augmenter:
         self._options = options
 
     def __call__(self, batch: Array, layout: str, size: tuple[int, int]) -> Array:
-        """Return distorted images of height and width ``size``.
+        """Return augmented images of height and width ``size``.
 
         Args:
             batch: Shape (n, *example).
             layout: Letters of an example's axes: ``hw``, ``hwc`` or ``chw``.
-            size: Height and width to give.
+            size: Height and width of the result.
 
         Returns:
-            The same axes, in an array of its own; float32 where brightness or contrast change, and
-            where images are resized (float64 if their numbers need it).
+            A new array with the same axes; float32 if brightness or contrast change, or if images
+            are resized (float64 if float32 cannot represent their numbers).
 
         Raises:
-            DataError: with the padding, images are smaller than ``size``, and are not resized.
+            DataError: padded images are smaller than ``size``, and are not resized.
         """
         images = batch[:, None] if layout == "hw" else np.moveaxis(batch, layout.index("c") + 1, 1)
         if self._options.crop == "proportions":
             images = random_resized_crop(images, size, self.random)
         else:
-            images = self._cut(images, size)
+            images = self._cropped(images, size)
         count = len(images)
         if self._options.flip:
             mirrored = self.random.random(count) < 0.5
@@ -63,18 +63,20 @@ class Augmenter:
             images = (images - mean) * factor.astype(np.float32) + mean
         return images[:, 0] if layout == "hw" else np.moveaxis(images, 1, layout.index("c") + 1)
 
-    def _cut(self, images: Array, size: tuple[int, int]) -> Array:
-        """Pad and crop images, shape (n, channels, height, width), into an array of its own."""
+    def _cropped(self, images: Array, size: tuple[int, int]) -> Array:
+        """Return padded and cropped images, shape (n, channels, height, width), in a new array."""
         height, width = size
         if self._options.pad:
             around = (self._options.pad, self._options.pad)
             images = np.pad(images, ((0, 0), (0, 0), around, around))
-        room = (images.shape[2] - height, images.shape[3] - width)
-        if min(room) < 0:
-            raise DataError(f"images of {images.shape[2:]} are too small to cut {size} from them")
-        tops, lefts = (np.full(len(images), space // 2) for space in room)
+        margins = (images.shape[2] - height, images.shape[3] - width)
+        if min(margins) < 0:
+            raise DataError(
+                f"images of {images.shape[2:]} are too small for crops of {size}; give larger ones"
+            )
+        tops, lefts = (np.full(len(images), margin // 2) for margin in margins)
         if self._options.crop == "yes":
-            tops, lefts = (self.random.integers(0, space + 1, len(images)) for space in room)
+            tops, lefts = (self.random.integers(0, margin + 1, len(images)) for margin in margins)
         windows = np.lib.stride_tricks.sliding_window_view(images, size, axis=(2, 3))
-        cut: Array = windows[np.arange(len(images)), :, tops, lefts]
-        return cut
+        cropped: Array = windows[np.arange(len(images)), :, tops, lefts]
+        return cropped

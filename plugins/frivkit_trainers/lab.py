@@ -1,4 +1,4 @@
-"""The paper's laboratory: its optimisers, schedules, augmentation and choice of epoch."""
+"""The trainer ``lab``: the paper's optimisers, schedules, augmentation and choice of epoch."""
 
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -15,14 +15,14 @@ from frivkit.errors import DataError, DeviceError, UsageError
 from frivkit.experiments.train import Trainer, TrainingError, TrainingRecord, accuracy
 from frivkit.progress import Progress
 from frivkit_trainers.augment import Augmenter
-from frivkit_trainers.choosing import copied
+from frivkit_trainers.best_epoch import copied
 from frivkit_trainers.loaders import Batches, SequentialLoader, ShuffledLoader
 from frivkit_trainers.optimisers import optimiser
 from frivkit_trainers.settings import LabOptions, rate
-from frivkit_trainers.snapshot import Progressed, Snapshot, run_of
+from frivkit_trainers.snapshot import Snapshot, TrainingState, run_identity
 
 
-def lab(  # noqa: PLR0917  # what every trainer is called with
+def lab(  # noqa: PLR0917  # the arguments of every trainer
     network: nn.Module,
     train: Dataset,
     validation: Dataset | None,
@@ -30,43 +30,45 @@ def lab(  # noqa: PLR0917  # what every trainer is called with
     options: LabOptions,
     progress: Progress,
 ) -> TrainingRecord:
-    """Train ``network`` in place on the mean cross-entropy, as ``options`` say.
+    """Train ``network`` in place on the mean cross-entropy, with the settings in ``options``.
 
-    With ``protocol=reference``, training is as in the code published with the paper:
+    With ``protocol=reference``, training follows the code published with the paper:
 
-    1. Examples are not mixed.  An epoch takes the whole batches that there are, goes on where the
-       one before ended, and makes no step with its first batch.
-    2. Accuracy is measured before the steps of an epoch, so those of the last one cannot be chosen.
-    3. Only with ``momentum`` and ``sgd`` the learning rate falls.  Adam's is 0.001, that of all
+    1. Examples are not shuffled.  An epoch has as many full batches as there are, continues where
+       the previous epoch ended, and makes no step with its first batch.
+    2. Accuracy is measured before the steps of an epoch, so the weights after the last epoch
+       cannot be chosen.
+    3. The learning rate falls with ``momentum`` and ``sgd`` only.  Adam's is 0.001, that of all
        other optimisers a tenth of ``lr``.
 
     Args:
         network: Maps (n, ...) float32 to logits (n, classes).
         train: Labelled examples.
-        validation: Labelled examples that choose the epoch, or None.
-        seed: Decides the order of the examples and their augmentation.
+        validation: Labelled examples by which the epoch is chosen, or None.
+        seed: Determines the order of the examples and their augmentation.
         options: The settings.
-        progress: Told after each epoch.
+        progress: Updated after each epoch.
 
     Raises:
-        UsageError: settings do not go together, or not with the data or the network.
-        DataError: what is to be augmented are no images.
-        DeviceError: there is no such device.
-        TrainingError: the loss or a weight is no longer finite, or a checkpoint is of another run.
+        UsageError: settings contradict each other, the data or the network.
+        DataError: augmentation is requested for data without images.
+        DeviceError: the device does not exist.
+        TrainingError: the loss or a weight is no longer finite, or a checkpoint belongs to another
+            run.
         ModelError: a checkpoint cannot be written.
 
     Source:
         Casper et al. 2021, arXiv:1912.04783, table 1 and appendix D; the code published with it
-        for ``reference``, for the warm-up and for what augmentation does.
+        for ``reference``, the warm-up and the augmentation.
     """
     _check(train, validation, options)
     network.to(options.device)
     run = _Run(network, train, validation, seed, options)
-    done = run.snapshot.load() if run.snapshot else Progressed()
+    done = run.snapshot.load() if run.snapshot else TrainingState()
     if done.epochs > options.epochs:
         raise TrainingError(
             f"the checkpoint in {options.checkpoint} has {done.epochs} epochs, more than "
-            f"epochs={options.epochs}; ask for as many, or give another folder"
+            f"epochs={options.epochs}; give a larger number, or another folder"
         )
     progress.start("training", options.epochs)
     progress.advance(done.epochs)
@@ -77,11 +79,12 @@ def lab(  # noqa: PLR0917  # what every trainer is called with
     if done.choice.weights:
         network.load_state_dict(done.choice.weights)
     network.to("cpu")
+    network.eval()
     return _record(network, validation, run, done)
 
 
 class _Run:
-    """One network in training."""
+    """The training of one network."""
 
     def __init__(
         self,
@@ -94,7 +97,7 @@ class _Run:
         self.options = options
         self._network = network
         self._watched = train if options.watch == "train" else validation
-        random = np.random.default_rng([seed, 1])  # not the one that orders the examples
+        random = np.random.default_rng([seed, 1])  # independent of the order of the examples
         augmenter = Augmenter(options, random) if options.augments else None
         self._reference = options.protocol == "reference"
         self.batches: Batches = (
@@ -107,13 +110,13 @@ class _Run:
         self.snapshot: Snapshot | None = None
         if options.checkpoint:
             folder = Path(options.checkpoint).expanduser()
-            which = run_of(network, train, validation, seed, options)
+            which = run_identity(network, train, validation, seed, options)
             self.snapshot = Snapshot(
                 folder, which, network, self._optimiser, self.batches, options.device
             )
 
-    def advance(self, done: Progressed) -> None:
-        """Train for one epoch, measure before or after it, and save."""
+    def advance(self, done: TrainingState) -> None:
+        """Train for one epoch, measure the accuracy before or after it, and save the state."""
         if self._reference:
             self._watch(done)
         if not done.stopped:
@@ -129,7 +132,7 @@ class _Run:
             self.snapshot.save(done)
 
     def _epoch(self, epoch: int) -> float:
-        """Make the steps of one epoch and give the mean loss over its examples."""
+        """Make the steps of one epoch, and return the mean loss over its examples."""
         self._network.train()
         total, seen = 0.0, 0
         for number, (inputs, labels) in enumerate(self.batches.epoch()):
@@ -147,24 +150,24 @@ class _Run:
         if not isfinite(mean) or not all(p.isfinite().all() for p in self._network.parameters()):
             raise TrainingError(
                 f"training diverged in epoch {epoch + 1}: the loss is {mean:g}; the learning rate "
-                f"lr={self.options.lr:g} is too high, set a lower one"
+                f"lr={self.options.lr:g} is too high; give a lower one"
             )
         return mean
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.options.device, torch.bfloat16, enabled=self.options.mixed)
 
-    def _watch(self, done: Progressed) -> None:
+    def _watch(self, done: TrainingState) -> None:
         if self._watched is None:
             return
-        reached = accuracy(_There(self._network, self.options.device), self._watched)
-        keep = self.options.choose == "best"
-        done.choice.tell(reached, done.epochs, self._network, keep=keep)
-        done.stopped = done.choice.enough(self.options)
+        reached = accuracy(_OnDevice(self._network, self.options.device), self._watched)
+        copy = self.options.choose == "best"
+        done.choice.record(reached, done.epochs, self._network, copy=copy)
+        done.stopped = done.choice.stops_early(self.options)
 
 
-class _There(nn.Module):
-    """A network on another device, for whoever has its inputs and wants its outputs on the CPU."""
+class _OnDevice(nn.Module):
+    """A network on another device, with inputs and outputs on the CPU."""
 
     def __init__(self, network: nn.Module, device: str) -> None:
         super().__init__()
@@ -177,7 +180,7 @@ class _There(nn.Module):
 
 
 def _record(
-    network: nn.Module, validation: Dataset | None, run: _Run, done: Progressed
+    network: nn.Module, validation: Dataset | None, run: _Run, done: TrainingState
 ) -> TrainingRecord:
     options, choice = run.options, done.choice
     recipe = {key: value for key, value in asdict(options).items() if key != "checkpoint"}
@@ -188,11 +191,11 @@ def _record(
         "watched_accuracy": choice.best,
         "chosen_epoch": choice.epoch if choice.weights else done.epochs,
     }
-    kept_on_validation = choice.best if choice.weights and options.watch == "validation" else None
-    if validation is not None and kept_on_validation is None and done.epochs:
-        kept_on_validation = accuracy(network, validation)
+    validation_accuracy = choice.best if choice.weights and options.watch == "validation" else None
+    if validation is not None and validation_accuracy is None and done.epochs:
+        validation_accuracy = accuracy(network, validation)
     return TrainingRecord(
-        done.epochs, tuple(done.losses), kept_on_validation, recipe, dict(done.kept)
+        done.epochs, tuple(done.losses), validation_accuracy, recipe, dict(done.kept)
     )
 
 
@@ -201,8 +204,8 @@ def _check(train: Dataset, validation: Dataset | None, options: LabOptions) -> N
         raise DeviceError("option device=cuda: torch finds no such device; train on device=cpu")
     if options.augments and not train.images:
         raise DataError(
-            f"data {train.spec} has no images that could be augmented; leave crop, flip, "
-            "brightness and contrast out"
+            f"data {train.spec} has no images to augment; remove crop, flip, brightness "
+            "and contrast"
         )
     if validation is None and options.watch == "validation":
         for name in ("patience", "enough"):

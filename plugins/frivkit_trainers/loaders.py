@@ -1,4 +1,4 @@
-"""Labelled batches of a dataset, in an order that a seed decides or in their own."""
+"""Loaders: labelled batches of a dataset, in random or in their own order."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -14,20 +14,20 @@ from frivkit.errors import UsageError
 from frivkit_trainers.augment import Augmenter
 
 IN_MEMORY = 2**30
-"""Bytes up to which a dataset is held in memory: its float32 inputs, or what is stored if that is
-augmented; 1 GiB."""
+"""Largest dataset that is read into memory; 1 GiB of float32 inputs, or of stored examples if they
+are augmented."""
 
 Pair = tuple[Tensor, Tensor]
 
 
 class Batches(Protocol):
-    """Where a trainer's batches come from."""
+    """A loader of a trainer's batches."""
 
     updates: int
-    """Batches of an epoch."""
+    """The number of batches of an epoch."""
 
     state: str
-    """Where in all the epochs it stands, as text; can be set."""
+    """The position in the sequence of epochs, as text; can be set."""
 
     def epoch(self) -> Iterator[Pair]:
         """Return the batches of one epoch, as (inputs, labels): shapes (n, ...) and (n,) int64."""
@@ -35,56 +35,56 @@ class Batches(Protocol):
 
 
 class ExampleStore:
-    """Examples as tensors, held in memory if they take at most :data:`IN_MEMORY` bytes.
+    """Examples as tensors, in memory if they take at most :data:`IN_MEMORY` bytes.
 
     Args:
         data: Labelled examples with one input column.
-        augmenter: Changes images each time they are taken, or None.  Examples are then held as
-            they are stored, else as they are prepared.
+        augmenter: Augments images each time they are taken, or None.  With an augmenter, examples
+            are in memory as they are stored, else as they are preprocessed.
     """
 
     def __init__(self, data: Dataset, augmenter: Augmenter | None = None) -> None:
         self.examples = data.examples
-        self.held = _bytes(data, augmenter) <= IN_MEMORY
+        self.in_memory = _size_in_memory(data, augmenter) <= IN_MEMORY
         self._data = data
-        self._distorter = augmenter
-        self._prepared: Pair | None = None
+        self._augmenter = augmenter
+        self._preprocessed: Pair | None = None
         self._stored: dict[str, Array] = {}
-        if self.held and augmenter is None:
-            self._prepared = _tensors(data.read(0, data.examples))
-        elif self.held:
+        if self.in_memory and augmenter is None:
+            self._preprocessed = _tensors(data.read(0, data.examples))
+        elif self.in_memory:
             self._stored = dict(data.read_raw(0, data.examples))
 
     def take(self, chosen: range | Tensor) -> Pair:
-        """Return examples that follow one another or, if they are held, any."""
+        """Return consecutive examples or, if they are in memory, any."""
         at = slice(chosen.start, chosen.stop) if isinstance(chosen, range) else chosen
-        if self._prepared is not None:
-            inputs, labels = self._prepared
+        if self._preprocessed is not None:
+            inputs, labels = self._preprocessed
             return inputs[at], labels[at]
         if self._stored:
             rows = at if isinstance(at, slice) else at.numpy()
             chosen_rows = {name: column[rows] for name, column in self._stored.items()}
-            return _tensors(self._data.preprocess(chosen_rows, self._distorter))
-        assert isinstance(chosen, range)  # noqa: S101  # the callers see to it
-        if self._distorter is None:
+            return _tensors(self._data.preprocess(chosen_rows, self._augmenter))
+        assert isinstance(chosen, range)  # noqa: S101  # the callers ensure it
+        if self._augmenter is None:
             return _tensors(self._data.read(chosen.start, chosen.stop))
         stored = self._data.read_raw(chosen.start, chosen.stop)
-        return _tensors(self._data.preprocess(stored, self._distorter, chosen.start))
+        return _tensors(self._data.preprocess(stored, self._augmenter, chosen.start))
 
 
 class ShuffledLoader:
-    """Give a dataset's examples as tensors, once an epoch, in a new order each time.
+    """Load a dataset's examples as tensors, once per epoch, in a new random order each time.
 
     A dataset of at most :data:`IN_MEMORY` bytes is read once and its examples are shuffled.  A
-    larger one is read anew each epoch, in batches of neighbouring examples whose order is shuffled:
-    the members of a batch then stay the same.  The last batch may be short, but a single example
-    left over is skipped, as batch norm cannot train on one.
+    larger one is read again in each epoch, in batches of consecutive examples whose order is
+    shuffled: the examples of a batch then stay the same.  The last batch may be smaller, but a
+    last batch of one example is skipped, as batch norm cannot train on one.
 
     Args:
         data: Labelled examples with one input column.
         size: Examples in a batch, at least 2.
-        seed: Decides all the orders.
-        augmenter: Changes images at random, or None.
+        seed: Determines the order of the examples.
+        augmenter: Augments images at random, or None.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class ShuffledLoader:
     ) -> None:
         self._size = size
         self._random = np.random.default_rng(seed)
-        self._distorter = augmenter
+        self._augmenter = augmenter
         self._store = ExampleStore(data, augmenter)
         self.updates = data.examples // size + (data.examples % size > 1)
 
@@ -101,19 +101,19 @@ class ShuffledLoader:
         count = self._store.examples
         starts = range(0, count, self._size)
         parts: Iterable[range | Tensor]
-        if self._store.held:
+        if self._store.in_memory:
             order = torch.from_numpy(self._random.permutation(count))
             parts = (order[start : start + self._size] for start in starts)
         else:
-            places = self._random.permutation(len(starts))
-            parts = (range(count)[starts[at] : starts[at] + self._size] for at in places)
+            batches = self._random.permutation(len(starts))
+            parts = (range(count)[starts[at] : starts[at] + self._size] for at in batches)
         for chosen in parts:
             if len(chosen) > 1:
                 yield self._store.take(chosen)
 
     @property
     def state(self) -> str:
-        """Return the states of the random numbers, as text."""
+        """Return the states of the random generators, as text."""
         return json.dumps([each.bit_generator.state for each in self._generators()])
 
     @state.setter
@@ -122,19 +122,19 @@ class ShuffledLoader:
             generator.bit_generator.state = saved
 
     def _generators(self) -> list[np.random.Generator]:
-        return [self._random, *([self._distorter.random] if self._distorter else [])]
+        return [self._random, *([self._augmenter.random] if self._augmenter else [])]
 
 
 class SequentialLoader:
-    """Give a dataset's examples in their own order, from the first again after the last.
+    """Load a dataset's examples in their own order, and from the first again after the last.
 
-    An epoch takes as many whole batches as there are, and goes on where the one before ended.  Its
-    first batch is not given: the code published with the paper only measures on it.
+    An epoch has as many full batches as there are, and continues where the previous epoch ended.
+    Its first batch is skipped: the code published with the paper only measures on it.
 
     Args:
         data: Labelled examples with one input column.
         size: Examples in a batch, at least 2.
-        augmenter: Changes images at random, or None.
+        augmenter: Augments images at random, or None.
 
     Raises:
         UsageError: an epoch would have no batch.
@@ -143,17 +143,17 @@ class SequentialLoader:
     def __init__(self, data: Dataset, size: int, augmenter: Augmenter | None = None) -> None:
         self._size = size
         self._store = ExampleStore(data, augmenter)
-        self._distorter = augmenter
+        self._augmenter = augmenter
         self._next = 0
         self.updates = data.examples // size - 1
         if self.updates < 1:
             raise UsageError(
                 f"protocol=reference needs 2 batches of {size} examples, but {data.spec} has "
-                f"{data.examples} examples; set a smaller batch"
+                f"{data.examples} examples; give a smaller batch"
             )
 
     def epoch(self) -> Iterator[Pair]:
-        """Return the batches of an epoch but the first, as (inputs, labels)."""
+        """Return all batches of an epoch but the first, as (inputs, labels)."""
         for number in range(self.updates + 1):
             start, count = self._next, self._store.examples
             self._next = (start + self._size) % count
@@ -166,15 +166,15 @@ class SequentialLoader:
 
     @property
     def state(self) -> str:
-        """Return the next example and the state of the random numbers, as text."""
-        random: Any = self._distorter and self._distorter.random.bit_generator.state
+        """Return the next example and the state of the random generator, as text."""
+        random: Any = self._augmenter and self._augmenter.random.bit_generator.state
         return json.dumps([self._next, random])
 
     @state.setter
     def state(self, state: str) -> None:
         self._next, random = json.loads(state)
-        if self._distorter:
-            self._distorter.random.bit_generator.state = random
+        if self._augmenter:
+            self._augmenter.random.bit_generator.state = random
 
 
 def _tensors(batch: Batch) -> Pair:
@@ -183,8 +183,8 @@ def _tensors(batch: Batch) -> Pair:
     return torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(labels)
 
 
-def _bytes(data: Dataset, augmenter: Augmenter | None) -> int:
-    """Return the bytes that holding all examples takes."""
+def _size_in_memory(data: Dataset, augmenter: Augmenter | None) -> int:
+    """Return the bytes of all examples in memory."""
     if augmenter is not None:
         return data.examples * sum(column.nbytes for column in data.read_raw(0, 1).values())
     (column,) = data.inputs

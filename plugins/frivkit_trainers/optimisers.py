@@ -1,4 +1,4 @@
-"""The optimisers of the paper, and which parameters their weight decay is on."""
+"""The optimisers of the paper, and the scope of their weight decay."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,8 +10,8 @@ from frivkit.errors import UsageError
 from frivkit_trainers.settings import LabOptions
 
 
-class ByTensor(torch.optim.Optimizer):
-    """A rule of TensorFlow 1 that torch has otherwise: each parameter is changed by itself.
+class TensorOptimizer(torch.optim.Optimizer):
+    """Base of the optimisers that TensorFlow 1 defines differently; updates parameters one by one.
 
     Args:
         params: Parameters, or groups of them.
@@ -24,30 +24,30 @@ class ByTensor(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Change the parameters by one step; ``closure`` is not called."""
+        """Update the parameters by one step; ``closure`` is not called."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
-                slope = weight.grad + group["weight_decay"] * weight
-                self.change(weight, slope, self.state[weight], group["lr"])
+                gradient = weight.grad + group["weight_decay"] * weight
+                self.update(weight, gradient, self.state[weight], group["lr"])
 
-    def change(self, weight: Tensor, slope: Tensor, state: dict[str, Tensor], lr: float) -> None:
-        """Change a parameter by one step.
+    def update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: float) -> None:
+        """Update a parameter by one step.
 
         Args:
             weight: The parameter; changed in place.
-            slope: Its gradient, of the same shape, weight decay included.
-            state: What the rule remembers of it; empty at the first step.
+            gradient: Its gradient, of the same shape, including weight decay.
+            state: The state of the optimiser for this parameter; empty at the first step.
             lr: Learning rate.
         """
         raise NotImplementedError
 
 
-class RMSProp(ByTensor):
-    """RMSProp as TensorFlow 1 has it: the root is taken after the small number is added.
+class RMSProp(TensorOptimizer):
+    """RMSProp as in TensorFlow 1: epsilon is added before the square root.
 
-    The running mean of squared gradients starts at 1, so that first steps are short.
+    The running mean of squared gradients starts at 1, so that the first steps are small.
 
     Args:
         params: Parameters, or groups of them.
@@ -65,20 +65,20 @@ class RMSProp(ByTensor):
         0.948
     """
 
-    def change(self, weight: Tensor, slope: Tensor, state: dict[str, Tensor], lr: float) -> None:
-        """Change a parameter by one step."""
+    def update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: float) -> None:
+        """Update a parameter by one step."""
         if not state:
             state["square"] = torch.ones_like(weight)
-        state["square"].mul_(0.9).addcmul_(slope, slope, value=0.1)
-        weight.sub_(lr * slope / (state["square"] + 1e-10).sqrt())
+        state["square"].mul_(0.9).addcmul_(gradient, gradient, value=0.1)
+        weight.sub_(lr * gradient / (state["square"] + 1e-10).sqrt())
 
 
-class Ftrl(ByTensor):
-    """FTRL-Proximal as TensorFlow 1 has it, without penalties.
+class Ftrl(TensorOptimizer):
+    """FTRL-Proximal as in TensorFlow 1, without penalties.
 
-    1. The running sum of squared gradients starts at 0.1, the linear term at 0 wherever the
-       weights start: the first steps shrink initial weights, to almost 0 where slopes are small.
-    2. A weight is a multiple of the learning rate, so one that falls shrinks all weights with it.
+    1. The running sum of squared gradients starts at 0.1, the linear term at 0 for any initial
+       weights: the first steps shrink them, to almost 0 if gradients are small.
+    2. A weight is proportional to the learning rate, so a falling rate shrinks all weights.
 
     Args:
         params: Parameters, or groups of them.
@@ -97,32 +97,32 @@ class Ftrl(ByTensor):
         0.381
     """
 
-    def change(self, weight: Tensor, slope: Tensor, state: dict[str, Tensor], lr: float) -> None:
-        """Change a parameter by one step."""
+    def update(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: float) -> None:
+        """Update a parameter by one step."""
         if not state:
             state["squares"] = torch.full_like(weight, 0.1)
             state["linear"] = torch.zeros_like(weight)
         before = state["squares"].sqrt()
-        root = state["squares"].addcmul_(slope, slope).sqrt()
-        state["linear"].add_(slope - (root - before) / lr * weight)
+        root = state["squares"].addcmul_(gradient, gradient).sqrt()
+        state["linear"].add_(gradient - (root - before) / lr * weight)
         weight.copy_(-lr * state["linear"] / root)
 
 
 def optimiser(network: nn.Module, options: LabOptions) -> torch.optim.Optimizer:
-    """Return the optimiser that ``options`` ask for, over all trainable parameters.
+    """Return the optimiser of ``options`` for all trainable parameters.
 
-    Weight decay adds to the gradient, with every optimiser: it is the slope of half the squared
-    weights, times ``weight_decay``, in the loss.
+    With every optimiser, weight decay is added to the gradient: it is the gradient of half the sum
+    of squared weights, times ``weight_decay``.
 
     Raises:
-        UsageError: the scope of the weight decay holds no parameter.
+        UsageError: the scope of the weight decay contains no parameter.
 
     Source:
         Casper et al. 2021, arXiv:1912.04783, table 1; the code published with it for
         ``adagrad``, ``proximal-adagrad`` and ``ftrl``.  Adam is D. P. Kingma and J. Ba,
         arXiv:1412.6980, with its usual settings.  Adagrad is J. Duchi et al. 2011, "Adaptive
-        Subgradient Methods", with TensorFlow 1's defaults: squares are summed from 0.1 on, and
-        nothing is added to their root.  Its proximal kind differs by penalties that default to 0.
+        Subgradient Methods", with TensorFlow 1's defaults: the sum of squares starts at 0.1, and
+        epsilon is 0.  Proximal Adagrad differs by penalties that are 0 by default.
     """
     decayed = _decayed(network, options.decay_scope)
     if options.weight_decay and not decayed:
@@ -131,13 +131,13 @@ def optimiser(network: nn.Module, options: LabOptions) -> torch.optim.Optimizer:
             "choose another scope"
         )
     trained = [weight for weight in network.parameters() if weight.requires_grad]
-    chosen = {id(weight) for weight in decayed}
+    in_scope = {id(weight) for weight in decayed}
     groups = [
         {
-            "params": [weight for weight in trained if (id(weight) in chosen) is inside],
-            "weight_decay": options.weight_decay if inside else 0.0,
+            "params": [weight for weight in trained if (id(weight) in in_scope) is decay],
+            "weight_decay": options.weight_decay if decay else 0.0,
         }
-        for inside in (True, False)
+        for decay in (True, False)
     ]
     match options.optimiser:
         case "adam":

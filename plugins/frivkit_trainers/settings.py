@@ -1,4 +1,4 @@
-"""What the laboratory's trainer can be told, and the learning rate that follows from it."""
+"""The options of the trainer ``lab``, and its learning rate."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from frivkit.errors import UsageError
 
 Optimiser = Literal["momentum", "sgd", "adam", "rmsprop", "adagrad", "proximal-adagrad", "ftrl"]
-"""What an option ``optimiser`` can name."""
+"""The values of the option ``optimiser``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,36 +14,36 @@ class LabOptions:
     """Settings of :func:`frivkit_trainers.lab.lab`; the defaults are those of the paper's MLPs.
 
     Attributes:
-        protocol: ``paper``, or ``reference`` for what the code published with it does; see there.
-        optimiser: How a gradient becomes a step.
+        protocol: ``paper``, or ``reference`` for the code published with it; see there.
+        optimiser: The optimiser.
         epochs: Passes over the data, at least 0.
-        lr: Learning rate at the beginning, above 0.
-        batch: Examples a step, at least 2.
+        lr: Initial learning rate, above 0.
+        batch: Examples per step, at least 2.
         k: Factor on both ``lr`` and ``batch``, above 0.
-        momentum: Of ``momentum``, in [0, 1).
+        momentum: Momentum of the optimiser ``momentum``, in [0, 1).
         schedule: How the rate falls: not at all, by ``decay`` after every ``every`` epochs, or to
-            a tenth at each epoch that ``steps`` lists.
-        decay: In (0, 1].
-        every: At least 1.
-        steps: Rising epochs, as in ``91,136``.
-        warmup: Epochs over which the rate rises linearly to its first value, at least 0.
-        weight_decay: Factor on the weights that is added to their gradient, at least 0.
-        decay_scope: Which ones: ``all`` parameters, ``weights`` without biases and batch norm, or
+            a tenth at each epoch in ``steps``.
+        decay: Factor on the rate, in (0, 1].
+        every: Epochs between two decays, at least 1.
+        steps: Increasing epochs, as in ``91,136``.
+        warmup: Epochs over which the rate rises linearly to its initial value, at least 0.
+        weight_decay: Weight decay: this times the weights is added to their gradient, at least 0.
+        decay_scope: The decayed parameters: ``all``, ``weights`` without biases and batch norm, or
             the weights of ``dense`` layers but the last.
-        pad: Zeros put around training images, at least 0.
-        crop: Whether training images are cut out at a random place, else in the middle; with
-            ``proportions`` in a random size and shape, too, and resized.
-        flip: Whether every other training image, at random, is mirrored left to right.
+        pad: Zeros added around training images, in pixels per side, at least 0.
+        crop: Whether training images are cropped at a random position, else in the centre; with
+            ``proportions``, crops also have a random size and shape and are resized.
+        flip: Whether half of the training images, at random, are mirrored left to right.
         brightness: Largest number that is added to all values of a training image, at least 0.
         contrast: Largest change of a training image's contrast, in [0, 1]; 0.8 for 0.2 to 1.8.
-        watch: The accuracy that chooses an epoch and stops training early: ``validation`` or
-            ``train``.
-        choose: The weights to end with: those of the ``best`` epoch by ``watch``, or the ``last``.
+        watch: Data of the accuracy that chooses an epoch and stops training early: ``validation``
+            or ``train``.
+        choose: The final weights: those of the ``best`` epoch by ``watch``, or of the ``last``.
         patience: Epochs without a better accuracy after which training stops; 0 for never.
         enough: Accuracy at which training stops, in [0, 1]; 0 for never.
-        checkpoint: Folder for the state after each epoch, from which training goes on; "" for none.
-        keep_last: How many of the last epochs are written as files of their own, at least 0.
-        device: Where to train.
+        checkpoint: Folder for the state after each epoch, from which training resumes; "" for none.
+        keep_last: Number of last epochs that are written as separate files, at least 0.
+        device: Device to train on.
         mixed: Whether to multiply in bfloat16; on ``cuda`` only.
         compile: Whether to compile the network with torch; on ``cuda`` only.
     """
@@ -86,7 +86,7 @@ class LabOptions:
             ("momentum", "at least 0 and below 1", 0 <= self.momentum < 1),
             ("decay", "above 0 and at most 1", 0 < self.decay <= 1),
             ("every", "1 or more", self.every >= 1),
-            ("steps", "rising epochs such as 91,136", self._steps_rise()),
+            ("steps", "increasing epochs such as 91,136", self._steps_increase()),
             ("warmup", "0 or more", self.warmup >= 0),
             ("weight_decay", "0 or more", self.weight_decay >= 0),
             ("pad", "from 0 to 1024", 0 <= self.pad <= 1024),
@@ -102,25 +102,25 @@ class LabOptions:
                 raise UsageError(f"option {name}={getattr(self, name)}: it must be {allowed}")
         if self.pad and self.crop != "yes":
             raise UsageError(
-                f"option pad={self.pad} goes with crop=yes, but crop is {self.crop}; change either"
+                f"option pad={self.pad} requires crop=yes, but crop is {self.crop}; change either"
             )
 
     @property
     def size(self) -> int:
-        """Examples a step: ``k`` times ``batch``, rounded half up."""
+        """Examples per step: ``k`` times ``batch``, rounded half up."""
         return int(self.batch * self.k + 0.5)
 
     @property
     def falls_at(self) -> tuple[int, ...]:
-        """The epochs that ``steps`` lists."""
+        """The epochs in ``steps``."""
         return tuple(int(step) for step in self.steps.split(",")) if self.steps else ()
 
     @property
     def augments(self) -> bool:
-        """Whether training images are changed at random."""
+        """Whether training images are augmented."""
         return self.crop != "no" or self.flip or self.brightness > 0 or self.contrast > 0
 
-    def _steps_rise(self) -> bool:
+    def _steps_increase(self) -> bool:
         if self.schedule != "steps":
             return not self.steps
         try:
@@ -135,9 +135,9 @@ def rate(options: LabOptions, epoch: int, update: int, updates: int) -> float:
 
     Args:
         options: The settings.
-        epoch: Epochs done before.
-        update: Steps done before in this epoch.
-        updates: Steps of an epoch.
+        epoch: Epochs done before this step.
+        update: Steps done before this step in its epoch.
+        updates: Steps per epoch.
 
     Source:
         Casper et al. 2021, arXiv:1912.04783, appendix D.  Under ``reference``, as in the code

@@ -1,4 +1,4 @@
-"""The paper's recipe: gradient descent with momentum and a falling learning rate."""
+"""The trainer ``sgd``: gradient descent with momentum and a falling learning rate."""
 
 from dataclasses import asdict, dataclass
 from math import isfinite
@@ -21,9 +21,9 @@ class SgdOptions:
         epochs: Passes over the data, at least 0.
         lr: Learning rate of the first epoch, above 0.
         decay: Factor on the learning rate after each epoch, in (0, 1].
-        momentum: In [0, 1).
-        batch: Examples a step, at least 2.
-        weight_decay: Factor on the weights that is added to their gradient, at least 0.
+        momentum: Momentum, in [0, 1).
+        batch: Examples per step, at least 2.
+        weight_decay: Weight decay: this times the weights is added to their gradient, at least 0.
     """
 
     epochs: int = 40
@@ -46,7 +46,7 @@ class SgdOptions:
                 raise UsageError(f"option {name}={getattr(self, name)}: it must be {allowed}")
 
 
-def sgd(  # noqa: PLR0917  # what every trainer is called with
+def sgd(  # noqa: PLR0917  # the arguments of every trainer
     network: nn.Module,
     train: Dataset,
     validation: Dataset | None,
@@ -56,16 +56,16 @@ def sgd(  # noqa: PLR0917  # what every trainer is called with
 ) -> TrainingRecord:
     """Train ``network`` in place by momentum SGD on the mean cross-entropy.
 
-    With validation data, the network ends with the weights of the epoch that was the first to
-    reach the best accuracy on them; without, with those of the last epoch.
+    With validation data, the final weights are those of the first epoch with the best accuracy on
+    them; without, those of the last epoch.
 
     Args:
         network: Maps (n, ...) float32 to logits (n, classes).
         train: Labelled examples.
-        validation: Labelled examples that choose the epoch, or None.
-        seed: Decides the order of the examples.
+        validation: Labelled examples by which the epoch is chosen, or None.
+        seed: Determines the order of the examples.
         options: The settings.
-        progress: Told after each epoch.
+        progress: Updated after each epoch.
 
     Raises:
         TrainingError: the loss or a weight is no longer finite.
@@ -73,43 +73,44 @@ def sgd(  # noqa: PLR0917  # what every trainer is called with
     Source:
         Casper et al. 2021, arXiv:1912.04783, appendix: momentum 0.9, batches of 128, learning rate
         x 0.95 each epoch.  Where we differ: examples are shuffled each epoch; the learning rate
-        starts at 0.02, not 0.01, and 40 epochs are the default, not up to 500; weight decay is on
-        every parameter, not on those of the dense layers alone.
+        starts at 0.02, not 0.01, and 40 epochs are the default, not up to 500; weight decay applies
+        to every parameter, not only to those of the dense layers.
     """
     step = torch.optim.SGD(
         network.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
     )
-    feed = ShuffledLoader(train, options.batch, seed)
+    loader = ShuffledLoader(train, options.batch, seed)
     losses: list[float] = []
     best: float | None = None
-    kept: dict[str, torch.Tensor] = {}
+    best_weights: dict[str, torch.Tensor] = {}
     progress.start("training", options.epochs)
     for epoch in range(options.epochs):
-        losses.append(_epoch(network, feed, step))
+        losses.append(_epoch(network, loader, step))
         for group in step.param_groups:
             group["lr"] *= options.decay
         if not isfinite(losses[-1]) or not all(p.isfinite().all() for p in network.parameters()):
             raise TrainingError(
                 f"training diverged in epoch {epoch + 1}: the loss is {losses[-1]:g}; the "
-                f"learning rate lr={options.lr:g} is too high, set a lower one"
+                f"learning rate lr={options.lr:g} is too high; give a lower one"
             )
         if validation is not None:
             reached = accuracy(network, validation)
             if best is None or reached > best:
                 best = reached
-                kept = {name: value.clone() for name, value in network.state_dict().items()}
+                best_weights = {name: value.clone() for name, value in network.state_dict().items()}
         progress.advance()
     progress.finish()
-    if kept:
-        network.load_state_dict(kept)
+    if best_weights:
+        network.load_state_dict(best_weights)
+    network.eval()
     return TrainingRecord(options.epochs, tuple(losses), best, asdict(options))
 
 
-def _epoch(network: nn.Module, feed: ShuffledLoader, step: torch.optim.Optimizer) -> float:
-    """Train for one epoch and give its mean loss over examples."""
+def _epoch(network: nn.Module, loader: ShuffledLoader, step: torch.optim.Optimizer) -> float:
+    """Train for one epoch, and return the mean loss over its examples."""
     network.train()
     total, seen = 0.0, 0
-    for inputs, labels in feed.epoch():
+    for inputs, labels in loader.epoch():
         step.zero_grad()
         loss = nn.functional.cross_entropy(network(inputs), labels)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -1,4 +1,4 @@
-"""The state of a training run on disk, from which it goes on to the same bits."""
+"""The state of a training run on disk, from which it resumes with identical results."""
 
 import io
 import json
@@ -13,24 +13,24 @@ from torch import nn
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.experiments.train import TrainingError
-from frivkit.torch_io.export import check_writable, write
-from frivkit_trainers.choosing import Choice, Weights
+from frivkit.files import check_writable, write_file
+from frivkit_trainers.best_epoch import BestEpoch, Weights
 from frivkit_trainers.loaders import Batches
 from frivkit_trainers.settings import LabOptions
 
 NAME = "training.pt"
 FORMAT = 1
-FREE = ("epochs", "checkpoint")  # settings that may differ when training goes on
+FREE = ("epochs", "checkpoint")  # settings that may differ when training resumes
 
 
 @dataclass(slots=True)
-class Progressed:
-    """How far training has come.
+class TrainingState:
+    """The progress of a training run.
 
     Attributes:
         epochs: Epochs done.
-        losses: Mean training loss of each.
-        stopped: Whether it ended before its time.
+        losses: Mean training loss of each epoch.
+        stopped: Whether training stopped early.
         choice: The best epoch so far.
         kept: Weights after each of the last epochs, by number of epochs done.
     """
@@ -38,21 +38,21 @@ class Progressed:
     epochs: int = 0
     losses: list[float] = field(default_factory=list)
     stopped: bool = False
-    choice: Choice = field(default_factory=Choice)
+    choice: BestEpoch = field(default_factory=BestEpoch)
     kept: dict[int, Weights] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What of a run is saved and restored, and where.
+    """The parts of a run that are saved to a file and restored from it.
 
     Attributes:
-        folder: Where the file is, or will be.
-        run: Text that says which run it is: settings, seed, data and shapes of the weights.
-        network: Its weights and buffers.
-        optimiser: Its memory of gradients.
-        batches: Where in the data it stands.
-        device: Where torch draws random numbers, such as those of dropout.
+        folder: The folder of the file.
+        run: The identity of the run as :func:`run_identity` returns it.
+        network: The network, of which weights and buffers are saved.
+        optimiser: The optimiser, with its state.
+        batches: The loader, with its position in the data.
+        device: The device on which torch draws random numbers, such as those of dropout.
     """
 
     folder: Path
@@ -62,8 +62,8 @@ class Snapshot:
     batches: Batches
     device: str
 
-    def save(self, progressed: Progressed) -> None:
-        """Write the state; the file that was there stays until the new one is whole.
+    def save(self, progressed: TrainingState) -> None:
+        """Write the state; an existing file stays until the new one is complete.
 
         Raises:
             ModelError: it cannot be written.
@@ -80,13 +80,13 @@ class Snapshot:
         }
         content = io.BytesIO()
         torch.save(state, content)
-        write(self.folder / NAME, content.getvalue())
+        write_file(self.folder / NAME, content.getvalue(), ModelError)
 
-    def load(self) -> Progressed:
-        """Restore the state that was saved, if one was; else make the folder for it.
+    def load(self) -> TrainingState:
+        """Restore the saved state; without one, make the folder for it.
 
         Raises:
-            TrainingError: the file is damaged, or of another run.
+            TrainingError: the file is damaged, or belongs to another run.
             ModelError: no file can be written there.
         """
         path = self.folder / NAME
@@ -96,26 +96,26 @@ class Snapshot:
             raise ModelError(
                 f"no folder {self.folder} can be made ({error.strerror}); give another checkpoint"
             ) from error
-        check_writable(path)
+        check_writable(path, ModelError)
         if not path.exists():
-            return Progressed()
+            return TrainingState()
         try:
-            # Nothing but tensors and plain values is unpickled.
+            # Only tensors and plain values are unpickled.
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            found, run = state["format"], state["run"]
-            progressed = self._restored(state) if (found, run) == (FORMAT, self.run) else None
-        except Exception as error:  # torch raises what it likes
+            version, run = state["format"], state["run"]
+            progressed = self._restored(state) if (version, run) == (FORMAT, self.run) else None
+        except Exception as error:  # torch may raise anything
             raise TrainingError(
                 f"the checkpoint {path} cannot be read; remove it to train from the beginning"
             ) from error
         if progressed is None:
             raise TrainingError(
-                f"the checkpoint {path} is of another run ({_difference(run, self.run)}); "
+                f"the checkpoint {path} belongs to another run ({_difference(run, self.run)}); "
                 "give another folder, or remove it"
             )
         return progressed
 
-    def _restored(self, state: Mapping[str, Any]) -> Progressed:
+    def _restored(self, state: Mapping[str, Any]) -> TrainingState:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.batches.state = state["batches"]
@@ -123,33 +123,33 @@ class Snapshot:
         if state["cuda"] is not None:
             torch.cuda.set_rng_state(state["cuda"])
         saved = state["progressed"]
-        return Progressed(**{**saved, "choice": Choice(**saved["choice"])})
+        return TrainingState(**{**saved, "choice": BestEpoch(**saved["choice"])})
 
 
-def _plain(state: Progressed | Choice) -> dict[str, Any]:
-    """Return the attributes by name, without the copies of weights that ``asdict`` makes."""
+def _plain(state: TrainingState | BestEpoch) -> dict[str, Any]:
+    """Return the attributes by name; unlike ``asdict``, without copying weights."""
     return {each.name: getattr(state, each.name) for each in fields(state)}
 
 
-def run_of(
+def run_identity(
     network: nn.Module, train: Dataset, validation: Dataset | None, seed: int, options: LabOptions
 ) -> str:
-    """Return which run it is: whatever decides the weights after an epoch, as JSON."""
+    """Return everything that determines the weights after an epoch, as JSON."""
     settings = {key: value for key, value in asdict(options).items() if key not in FREE}
-    told = {
+    identity = {
         **settings,
         "seed": seed,
         "train": train.digest,
         "validation": validation and validation.digest,
         "weights": {name: list(value.shape) for name, value in network.state_dict().items()},
     }
-    return json.dumps(told, sort_keys=True)
+    return json.dumps(identity, sort_keys=True)
 
 
-def _difference(found: str, asked: str) -> str:
-    """Name the first thing in which two runs differ."""
+def _difference(saved: str, current: str) -> str:
+    """Return the first setting in which two runs differ, in words."""
     try:
-        before, now = json.loads(found), json.loads(asked)
+        before, now = json.loads(saved), json.loads(current)
         key = next(key for key in now if before.get(key) != now[key])
     except (ValueError, TypeError, AttributeError, StopIteration):
         return "of another version"

@@ -1,1 +1,1 @@
-"""Built-in meters of single units: how alike, how selective and how dead they are."""
+"""Built-in metrics of single units: how alike, how selective and how dead they are."""

@@ -2,8 +2,8 @@
 
 Source: the matrices of r between units that the published code of Casper et al., "Frivolous Units",
 AAAI 2021, stores and draws as violins (figure 2 c-d), a feature map being a unit and each of its
-places an example.  It drops r >= 0.99999, meaning the diagonal; here each pair of two distinct
-units counts once, and how many that rule would drop is told.
+positions an observation.  It drops r >= 0.99999, meaning the diagonal; here each pair of distinct
+units counts once, and ``detail.dropped_by_the_code`` is how many that rule would drop.
 """
 
 from collections.abc import Iterator
@@ -27,16 +27,17 @@ from frivkit_unit_metrics.layers import (
 BINS = 50
 """Bins of the histogram, of equal width in [0, 1]."""
 LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-"""The quantiles that are given."""
+"""Levels of the quantiles reported."""
 SAME = 0.99999
-"""The published code leaves out correlations from here on."""
+"""The published code leaves out correlations of at least this."""
 
 
 def absolute_correlation(moments: Moments) -> NDArray[np.float64]:
     """Return |r| between the units that vary.
 
     Returns:
-        Shape (v, v) for v units with variance, in their order; symmetric, in [0, 1], diagonal 1.
+        Shape (v, v) for v units with variance, in their order; symmetric, in [0, 1], 1 on the
+        diagonal.
 
     Example:
         >>> rows = np.array([[0.0, 0.0, 5.0], [1.0, -2.0, 5.0], [2.0, -4.0, 5.0]])
@@ -45,23 +46,23 @@ def absolute_correlation(moments: Moments) -> NDArray[np.float64]:
     """
     vary = varying(moments)
     covariance = moments.covariance[np.ix_(vary, vary)]
-    spread = np.sqrt(covariance.diagonal())
-    found = np.abs(covariance / spread[:, np.newaxis] / spread)
-    np.fill_diagonal(found, 1.0)
-    result: NDArray[np.float64] = np.minimum(found, 1.0)
-    return result
+    deviation = np.sqrt(covariance.diagonal())
+    r = np.abs(covariance / deviation[:, np.newaxis] / deviation)
+    np.fill_diagonal(r, 1.0)
+    bounded: NDArray[np.float64] = np.minimum(r, 1.0)
+    return bounded
 
 
 def per_unit(between: NDArray[np.float64], vary: NDArray[np.bool_]) -> dict[str, list[Any]]:
-    """Return what is known of each unit's |r| to the others; None without another to compare with.
+    """Return the columns of ``per_unit``; None for a unit without another that varies.
 
     Args:
-        between: What :func:`absolute_correlation` gives; its diagonal is overwritten.
-        vary: Which units vary, shape (units,).
+        between: The result of :func:`absolute_correlation`; its diagonal is overwritten.
+        vary: True for each unit that varies, shape (units,).
 
     Returns:
-        By column: ``value``, the mean |r| to the other units that vary; ``largest``, the largest;
-        and ``most_like``, the unit, counted from 0, to which it is (the first of several).
+        By column: ``value``, the mean |r| with the other units that vary; ``largest``, the largest
+        |r|; and ``most_like``, the unit with it, counted from 0, the first of several.
 
     Example:
         >>> between = np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 1.0], [0.0, 1.0, 1.0]])
@@ -120,12 +121,12 @@ METRIC = Metric(measure, Options, per_unit=True)
 
 
 def _distribution(pairs: NDArray[np.float64]) -> dict[str, Any]:
-    """Return what a violin is drawn of; no quantiles without pairs."""
-    kept = pairs[pairs < SAME]
+    """Return the entries of ``detail`` from which a violin is drawn; no quantiles without pairs."""
+    below = pairs[pairs < SAME]
     return {
         "pairs": len(pairs),
-        "dropped_by_the_code": len(pairs) - len(kept),
-        "mean_by_the_code": float(kept.mean()) if kept.size else None,
+        "dropped_by_the_code": len(pairs) - len(below),
+        "mean_by_the_code": float(below.mean()) if below.size else None,
         "quantile_levels": list(LEVELS),
         "quantiles": np.quantile(pairs, LEVELS).tolist() if pairs.size else [],
         "histogram": np.histogram(pairs, bins=BINS, range=(0.0, 1.0))[0].tolist(),

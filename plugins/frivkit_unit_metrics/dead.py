@@ -1,9 +1,9 @@
-"""Dead units: those that are zero, or do not change at all, whatever the example.
+"""Dead units: units that are zero, or constant, on all examples.
 
 Source: "ReLU neurons become inactive and only output 0 for any input" (Lu et al., "Dying ReLU and
-Initialization: Theory and Numerical Examples", 2019, arXiv:1903.06733), any input meaning here any
-of the examples.  Casper et al., "Frivolous Units", AAAI 2021, do not count dead units; they are the
-plainest of frivolous ones, prunable as well as redundant.
+Initialization: Theory and Numerical Examples", 2019, arXiv:1903.06733), here on any of
+the examples.  Casper et al., "Frivolous Units", AAAI 2021, do not count dead units; they are both
+prunable and redundant.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from frivkit_unit_metrics.layers import Options, layer_moments, varying, with_ne
 
 
 def zero(moments: Moments) -> NDArray[np.bool_]:
-    """Return which units are zero in every row, shape (units,).
+    """Return a mask of the units that are zero in every row, shape (units,).
 
     Example:
         >>> zero(Moments.of(np.array([[0.0, 2.0], [0.0, 2.0]]))).tolist()

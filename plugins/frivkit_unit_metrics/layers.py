@@ -1,4 +1,4 @@
-"""What the meters of this plugin have in common: sums over each layer, and the mean over layers."""
+"""Shared parts of the metrics of this plugin: moments of each layer, and the mean over layers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ NO_PAIR = {"note": "fewer than two units vary, so there is no pair of them"}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How sums are taken.
+    """How sums are computed.
 
     Attributes:
         exact: Sum in float64 throughout.
@@ -31,20 +31,21 @@ class Options:
 def layer_moments(
     study: Study, selector: UnitSelector, metric: str, *, exact: bool
 ) -> Iterator[tuple[Site, Moments]]:
-    """Return each site under study with its moments over all examples.
+    """Yield each site under study with its moments over all examples.
 
-    Metrics that ask with the same selector and ``exact`` share what the study keeps: one pass over
-    the data, as long as the Grams of all layers fit into memory together.
+    Metrics with the same selector and ``exact`` share the moments that the study stores: one pass
+    over the data, if the Gram matrices of all layers fit into memory together.
 
     Args:
         study: The study.
-        selector: How units are read.
-        metric: The metric that asks, for messages.
+        selector: How a tensor is read as units.
+        metric: The name of the metric, for messages.
         exact: Sum in float64 throughout.
 
     Raises:
-        DataError: there is but one example.
-        ModelError: a layer's sums are not finite, or its Gram alone does not fit into memory.
+        DataError: there is one example only.
+        ModelError: a layer's sums are not finite, or its Gram matrix alone does not fit into
+            memory.
     """
     if study.examples < 2:
         raise DataError(f"{metric} compares examples and {study.data.spec} has one; give more")
@@ -61,7 +62,7 @@ def layer_moments(
 
 
 def varying(moments: Moments) -> NDArray[np.bool_]:
-    """Return which units vary over the rows, shape (units,).
+    """Return a mask of the units that vary over the rows, shape (units,).
 
     Example:
         >>> varying(Moments.of(np.array([[1.0, 2.0], [1.0, 4.0]]))).tolist()
@@ -72,10 +73,10 @@ def varying(moments: Moments) -> NDArray[np.bool_]:
 
 
 def with_network(study: Study, layers: Sequence[Measurement]) -> Iterator[Measurement]:
-    """Return the mean over layers, each with equal weight, then the layers.
+    """Yield the mean over layers, each with equal weight, then the layers.
 
-    Layers whose value is undefined do not count; without any other the mean is undefined too.  It
-    is left out when only some layers are under study.
+    Layers without a value do not count; if no layer has one, neither has the network.  The mean is
+    left out if only some layers are under study.
     """
     if study.complete:
         values = [layer.value for layer in layers]
@@ -95,7 +96,7 @@ def with_network(study: Study, layers: Sequence[Measurement]) -> Iterator[Measur
 
 
 def one_a_unit(values: NDArray[Any], defined: NDArray[np.bool_]) -> list[Any]:
-    """Return a column of ``per_unit``: one value a unit, None where it is undefined.
+    """Return a column of ``per_unit``: one value a unit, None if it is undefined.
 
     Example:
         >>> one_a_unit(np.array([0.5, 7.0]), np.array([True, False]))

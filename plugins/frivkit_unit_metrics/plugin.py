@@ -1,11 +1,11 @@
-"""What this plugin offers: correlation, similarity, selectivity and dead units."""
+"""Offers of this plugin: correlation, similarity, selectivity and dead units."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
 def metrics() -> list[Offer]:
-    """Offer the meters that look at units one by one or pair by pair."""
+    """Offer the metrics of single units and of pairs of units."""
     return [
         Offer(
             "correlation",

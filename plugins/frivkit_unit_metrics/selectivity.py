@@ -1,14 +1,14 @@
 """Selectivity: how much more units respond to one class than to all others.
 
 For a unit with mean m over the examples of the class with the largest mean, and mean r over all
-other examples, it is (m - r) / (m + r): 0 for a unit that tells no class from the rest, 1 for one
-that responds to a single class.
+other examples, it is (m - r) / (m + r): 0 for a unit with equal means, 1 for one that responds to
+a single class.
 
 Source: the class selectivity index of Morcos et al., "On the importance of single directions for
 generalization", ICLR 2018, as the published code of Casper et al., "Frivolous Units", AAAI 2021,
 uses it: also as the share of units below 0.05, and as the squared difference between training and
-test set, of which the class is that of the training set.  A study has one set of examples, so that
-its first half stands for the training set and its second half for the test set.
+test set, with the class of the training set.  A study has one set of examples; its first half takes
+the role of the training set, its second half that of the test set.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ UNDEFINED = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How selectivity is summed up.
+    """How selectivity is summarised.
 
     Attributes:
         low: Selectivity below which a unit counts as unselective, in (0, 1].
@@ -40,7 +40,7 @@ class Options:
     low: float = 0.05
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Raise :class:`UsageError` for a value out of range."""
         if not 0 < self.low <= 1:
             raise UsageError(f"low is {self.low}; it must lie above 0 and be at most 1")
 
@@ -48,12 +48,11 @@ class Options:
 def measure(study: Study, options: Options) -> Iterator[Measurement]:
     """Measure the mean over layers, then the mean selectivity of each layer's units.
 
-    Units whose selectivity is undefined do not count; a layer of such units has no value.
+    Units whose selectivity is undefined do not count; a layer without any other has no value.
 
     Raises:
         DataError: the data hold no labels, or those of one class only.
-        ModelError: a layer gives activations that are not finite, or its sums do not fit into
-            memory.
+        ModelError: a layer's activations are not finite, or its sums do not fit into memory.
     """
     selector = study.units("map")
     classes = classes_of(study)
@@ -82,28 +81,28 @@ METRIC = Metric(measure, Options, per_unit=True)
 def _detail(
     classes: NDArray[np.int64], first: ClassSums, second: ClassSums, low: float
 ) -> dict[str, Any]:
-    """Say everything about the units of a layer, null where there is nothing to say."""
+    """Return the detail of a layer; None for what is undefined."""
     whole = first + second
     favourites = whole.favourites()
-    found = np.maximum(whole.selectivity(favourites), 0.0)  # less is rounding, and NaN stays
-    defined = np.isfinite(found)
+    selectivity = np.maximum(whole.selectivity(favourites), 0.0)  # below 0 is rounding; NaN stays
+    defined = np.isfinite(selectivity)
     chosen = first.favourites()
     seen, unseen = first.selectivity(chosen), second.selectivity(chosen)
     both = np.isfinite(seen) & np.isfinite(unseen)
     return {
-        "units": len(found),
+        "units": len(selectivity),
         "rows": int(whole.rows.sum()),
         "classes": len(classes),
         "undefined_units": int((~defined).sum()),
         "low": low,
-        "low_share": _mean(found[defined] < low),
+        "low_share": _mean(selectivity[defined] < low),
         "first_half": _mean(seen[both]),
         "second_half": _mean(unseen[both]),
         "generalisation": _mean((seen - unseen)[both] ** 2),
         "generalisation_units": int(both.sum()),
         **({} if defined.any() else {"note": UNDEFINED}),
         "per_unit": {
-            "value": one_a_unit(found, defined),
+            "value": one_a_unit(selectivity, defined),
             "favourite": one_a_unit(classes[favourites], defined),
         },
     }

@@ -1,4 +1,4 @@
-"""Similarity: with how many other units of its layer a unit correlates.
+"""Similarity: the share of the other units of its layer with which a unit correlates.
 
 Source: the published code of Casper et al., "Frivolous Units", AAAI 2021, which gives the mean and
 the standard deviation over units of the number of other units with |r| >= 0.5.  That number is kept
@@ -19,12 +19,12 @@ from frivkit_unit_metrics.correlation import absolute_correlation
 from frivkit_unit_metrics.layers import NO_PAIR, layer_moments, varying, with_network
 
 SLACK = 1e-6
-"""By how much rounding, of sums in float32, may keep |r| from the threshold it reaches."""
+"""By how much |r|, of sums in float32, may miss the threshold and still count as reaching it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """When two units are similar.
+    """The definition of similar units.
 
     Attributes:
         threshold: The least |r| of similar units, in (0, 1].
@@ -35,13 +35,13 @@ class Options:
     exact: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Raise :class:`UsageError` for a value out of range."""
         if not 0 < self.threshold <= 1:
             raise UsageError(f"threshold is {self.threshold}; it must lie above 0 and be at most 1")
 
 
 def similar_units(moments: Moments, threshold: float) -> NDArray[np.int64]:
-    """Count for each unit the other units that it is similar to, shape (units,).
+    """Return for each unit the number of other units similar to it, shape (units,).
 
     A unit that does not vary is similar to none.
 

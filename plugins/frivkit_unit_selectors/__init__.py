@@ -1,1 +1,1 @@
-"""Built-in unit selectors: a feature map is a unit, or every place of it is."""
+"""Built-in unit selectors: a feature map is a unit, or every position of it."""

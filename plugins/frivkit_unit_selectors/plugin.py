@@ -1,20 +1,20 @@
-"""What this plugin offers: feature maps and single locations as units."""
+"""Offers of this plugin: feature maps and single positions as units."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
 def unit_selectors() -> list[Offer]:
-    """Offer the two readings that the paper uses."""
+    """Offer the two selectors of the paper."""
     return [
         Offer(
             "map",
             "frivkit_unit_selectors.selectors:MAP",
-            "a feature map is a unit, its places examples",
+            "a feature map is a unit, its positions are observations",
         ),
         Offer(
             "location",
             "frivkit_unit_selectors.selectors:LOCATION",
-            "every place of a map is a unit",
+            "every position of a map is a unit",
         ),
     ]

@@ -1,4 +1,4 @@
-"""The two readings of a tensor as units that the paper uses.
+"""The two unit selectors of the paper.
 
 Source: Casper et al., "Frivolous Units", AAAI 2021, section 4.  Prunability treats "each spatial
 location as a different unit"; redundancy treats "each feature map output as a unit" whose
@@ -15,7 +15,7 @@ from frivkit.graph.sites.site_map import Site
 
 
 class _Map:
-    """A feature map (channel) is a unit, its places are examples; so is a unit of a dense layer."""
+    """A feature map (channel) is a unit, its positions are observations; dense units likewise."""
 
     name = "map"
 
@@ -35,7 +35,7 @@ class _Map:
 
 
 class _Location:
-    """Every entry of the tensor is a unit: each channel at each place."""
+    """Every entry of the tensor is a unit: each channel at each position."""
 
     name = "location"
 

@@ -16,9 +16,9 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-import frivkit.activations.write as writing
-from frivkit.activations import write_activations
-from frivkit.activations.file import Part
+import frivkit.activation_files.write as writing
+from frivkit.activation_files import write_activations
+from frivkit.activation_files.file import Part
 from frivkit.cli import main
 from frivkit.data import open_data
 from frivkit.errors import FrivkitError, ModelError
@@ -302,8 +302,8 @@ def test_two_processes_do_not_write_one_file(folder, monkeypatch, capsys):
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
-import frivkit.activations.write as writing
-from frivkit.activations.file import Part
+import frivkit.activation_files.write as writing
+from frivkit.activation_files.file import Part
 from frivkit.runtime.execution import Execution
 from frivkit.measure.pipeline import Request
 
@@ -328,7 +328,7 @@ def attempt(path, kill_at):
                 return result
             return wrapped
         for owner, name in [(Part, "write"), (Part, "mark"), (Part, "close"), (Path, "replace"),
-                            (Path, "unlink"), (writing, "sync"), (os, "fsync")]:
+                            (Path, "unlink"), (writing, "put_in_place"), (os, "fsync")]:
             setattr(owner, name, deadly(getattr(owner, name)))
         writing.write_activations(request, path, compress=compress)
         os._exit(0)
@@ -516,7 +516,7 @@ def test_rows_that_cannot_be_drawn_in_memory_are_refused(folder):
 MEMORY = """
 import resource
 from pathlib import Path
-from frivkit.activations import write_activations
+from frivkit.activation_files import write_activations
 from frivkit.measure.pipeline import Request
 from frivkit.runtime.execution import Execution
 
@@ -577,7 +577,7 @@ def test_examples_of_the_page_run(folder, capsys):
 def test_page_names_every_option_and_attribute(folder):
     page = (ROOT / "docs/activations.md").read_text()
     from frivkit.cli.activations import command
-    from frivkit.cli.shared import _OPTIONS
+    from frivkit.cli.options import _OPTIONS
 
     shared = len(_OPTIONS)
     for option in command.params[1:-shared]:

@@ -176,9 +176,9 @@ def test_text_shows_layers_reasons_and_the_proof(frivkit: Run) -> None:
     assert re.fullmatch(r"layer +units +left +predicted error", lines[0])
     assert re.fullmatch(r"conv1 +8 +[1-8] +\S+", lines[1])
     text = " ".join(" ".join(lines).split())
-    assert "left as it is logits/Gemm: its units are the model's outputs" in text
+    assert "not compressed logits/Gemm: its units are the model's outputs" in text
     assert "Calibrated on 150 examples of npz:x.npz" in text
-    assert re.search(r"Left are [\d.]+ % of the MACs, [\d.]+ % of the parameters", text)
+    assert re.search(r"What is left: [\d.]+ % of the MACs, [\d.]+ % of the parameters", text)
     assert re.search(r"\d+ of 50 labels are the same, [\d.]+ % \(95 % interval", text)
     assert max(map(len, lines)) <= 80
 
@@ -303,7 +303,7 @@ def working(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 @pytest.mark.parametrize(
     ("output", "code", "words"),
     [
-        ([], 2, ["-o THIN.onnx", "--dry-run"]),
+        ([], 2, ["-o SMALLER.onnx", "--dry-run"]),
         (["-o", "net.onnx"], 2, ["net.onnx", "another"]),
         (["-o", "./folder/../net.onnx"], 2, ["net.onnx", "another"]),
         (["-o", "link.onnx"], 2, ["link.onnx", "another"]),
@@ -335,7 +335,7 @@ def test_place_that_cannot_be_written_is_refused_before_any_work(
 def test_folder_without_permission_is_refused_before_any_work(
     frivkit: Run, working: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frivkit.cli.shared.os.access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr("frivkit.cli.output.os.access", lambda path, mode: mode != os.W_OK)
     ran = frivkit(*HALF, *DATA)
     assert ran.code == 1
     assert "thin.onnx cannot be written: no permission" in ran.error()
@@ -421,7 +421,7 @@ def test_full_disk_leaves_nothing_and_says_so(
     "step",
     [
         "frivkit.compression.compress.calibrate",
-        "frivkit.compression.plan.fit",
+        "frivkit.compression.plan.fit_ridge",
         "frivkit.graph.onnx_io.save._check",
     ],
 )
@@ -435,7 +435,7 @@ def test_interruption_leaves_no_file(
     monkeypatch.setattr(step, interrupted)
     ran = frivkit(*HALF, *DATA, "--json", "found.json")
     assert (ran.code, ran.out) == (130, "")
-    assert ran.error() == "frivkit: interrupted; nothing is half-written"
+    assert ran.error() == "frivkit: interrupted; no file is incomplete"
     assert set(files.iterdir()) == before
 
 
@@ -501,7 +501,7 @@ def test_results_that_cannot_be_written_are_still_shown(
     def full(path: Path, text: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("frivkit.cli.shared._replace", full)
+    monkeypatch.setattr("frivkit.files.replace_file", full)
     ran = frivkit(*HALF, *DATA, "--json", "found.json", "-q")
     assert ran.code == 1
     assert "found.json cannot be written" in ran.error()

@@ -113,7 +113,7 @@ def test_interrupted_run_keeps_what_was_finished(long: Path) -> None:
     process.send_signal(signal.SIGINT)
     ran = ended(process)
     assert (ran.code, ran.out) == (130, "")
-    assert ran.error().startswith("frivkit: interrupted; nothing is half-written, and results")
+    assert ran.error().startswith("frivkit: interrupted; no file is incomplete, and finished")
     assert (long / "result.json").read_text() == "an earlier result"
     assert len(list(cache.glob("*.h5"))) >= 2
     again = ended(start(*LONG))

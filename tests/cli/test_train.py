@@ -237,7 +237,7 @@ def test_data_that_are_not_float32_are_refused(folder):
         (("mlp", "--option", "lr=1e9"), 1, "too high"),
         (("mlp", "--option", "epochs=0", *LARGE), 1, "a logit on digits?split=test is not finite"),
         (("mlp", "-o", "net.pt"), 2, "net.onnx"),
-        (("mlp", "-o", "missing/net.onnx"), 1, "cannot write missing/net.onnx"),
+        (("mlp", "-o", "missing/net.onnx"), 1, "missing/net.onnx cannot be written"),
         (("mlp", "-o", "folder.onnx"), 1, "is a folder"),
         (("mlp", "--data", "digits?split=valid"), 2, "--test-data"),
     ],

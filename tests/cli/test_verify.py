@@ -81,7 +81,7 @@ def test_table_and_sentence(frivkit: Run) -> None:
     ran = frivkit(*BOTH, *DATA, "-q")
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
-    assert re.fullmatch(r" +original +thin +thin / original", lines[0])
+    assert re.fullmatch(r" +original +compressed +ratio", lines[0])
     assert re.fullmatch(r"parameters +192 +144 +0\.750", lines[2])
     assert any(re.match(r"ms, batch 64 .*\(.* to .*\)$", line) for line in lines)
     text = " ".join(lines)
@@ -151,7 +151,7 @@ def test_noise_is_said_to_be_noise_in_every_place(frivkit: Run) -> None:
         (["net.onnx", "thin.onnx", *DATA, "--json", "thin.onnx"], 2, ["thin.onnx", "another"]),
         (["net.onnx", "thin.onnx", *DATA, "--json", "net.onnx"], 2, ["net.onnx", "another"]),
         (["net.onnx", "thin.onnx", *DATA, "--json", "no/where"], 1, ["no/where", "no folder"]),
-        (["net.onnx", *DATA], 2, ["THIN"]),
+        (["net.onnx", *DATA], 2, ["COMPRESSED"]),
         (["net.onnx", "thin.onnx", *DATA, "--examples", "0"], 2, ["--examples"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -199,10 +199,10 @@ def test_interruption_ends_with_130(frivkit: Run, monkeypatch: pytest.MonkeyPatc
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("frivkit.verification.verification.in_turns", interrupted)
+    monkeypatch.setattr("frivkit.verification.verification.interleaved", interrupted)
     ran = frivkit(*BOTH, *DATA, "--json", "found.json")
     assert (ran.code, ran.out) == (130, "")
-    assert ran.error() == "frivkit: interrupted; nothing is half-written"
+    assert ran.error() == "frivkit: interrupted; no file is incomplete"
     assert not Path("found.json").exists()
 
 

@@ -122,8 +122,8 @@ def keeping_dead_units(layer_group: Any, study: Any) -> np.ndarray:
         ("budgets", {"basis_factory": Stingy}, "could not be checked"),
         ("repeatable", {"ranking": by_chance}, "same weights"),
         ("model-unchanged", {"refit": Refit(spoiling)}, "found it changed"),
-        ("dead-units", {"ranking": keeping_dead_units}, "which is off, to leave"),
-        ("dead-units", {"basis_factory": Careful}, "which is off, to leave"),
+        ("dead-units", {"ranking": keeping_dead_units}, "which is off, to be removed"),
+        ("dead-units", {"basis_factory": Careful}, "which is off, to be removed"),
         ("copied-units", {"basis_factory": Careful}, "units of"),
         ("copied-units", {"refit": Refit(tripling)}, "outputs"),
         ("unit-order", {"ranking": by_place}, "in the new order"),
@@ -147,7 +147,7 @@ def test_slices_that_are_not_the_masked_model_break_the_law(
         return tripling(calibration, plan)
 
     changed: Callable[..., Any] = wrong
-    monkeypatch.setattr(compressor_rules, "cut", changed)
+    monkeypatch.setattr(compressor_rules, "keep_weights", changed)
     with pytest.raises(LawError, match="masked outputs"):
         LAWS["sliced-is-masked"].check(tmp_path)
 
@@ -159,9 +159,10 @@ def test_every_law_has_an_offender() -> None:
 
 def test_page_lists_the_laws_and_its_lines_check_them(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/writing-plugins.md").read_text()
-    section = page.partition("## Test what compresses against its laws\n")[2].partition("\n## ")[0]
+    heading = "## Test a basis, a ranking or a refit by its laws\n"
+    section = page.partition(heading)[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", section, re.MULTILINE)
-    assert rows == [(law.name, law.says) for law in LAWS.values()]
+    assert rows == [(law.name, law.statement) for law in LAWS.values()]
     (lines,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     namespace: dict[str, Any] = {}
     exec(compile(lines, "docs/writing-plugins.md", "exec"), namespace)  # noqa: S102  # our own page

@@ -14,12 +14,12 @@ from frivkit.testing.laws.compare import REACH, SEEDS, TOLERANCE
 ROOT = Path(__file__).parents[2]
 ECHO = ROOT / "tests/data/thirdparty/frivkit-echo"
 PAGE = (ROOT / "docs/writing-plugins.md").read_text()
-SECTION = PAGE.partition("## Test it against the laws\n")[2].partition("\n## ")[0]
+SECTION = PAGE.partition("## Test a metric by its laws\n")[2].partition("\n## ")[0]
 
 
 def test_page_lists_the_laws() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", SECTION, re.MULTILINE)
-    assert rows == [(law.name, law.says) for law in (*METRIC_LAWS, *REDUNDANCY_LAWS)]
+    assert rows == [(law.name, law.statement) for law in (*METRIC_LAWS, *REDUNDANCY_LAWS)]
 
 
 def test_page_tells_the_slack() -> None:

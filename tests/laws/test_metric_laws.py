@@ -29,7 +29,7 @@ def metric_of(name: str) -> tuple[Metric, object]:
 def test_metric_keeps_the_law(name: str, law: MetricLaw, tmp_path: Path) -> None:
     metric, options = metric_of(name)
     checked = law.check(metric, tmp_path, options)
-    assert {f"{make().name}, paper protocol" for make in law.subjects} <= set(checked)
+    assert {f"{make().name}, paper protocol" for make in law.networks} <= set(checked)
 
 
 @pytest.mark.parametrize("law", REDUNDANCY_LAWS, ids=lambda law: law.name)

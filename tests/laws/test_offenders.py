@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from frivkit.errors import DataError
-from frivkit.graph.instrument.perturb import masked, perturbed_whole
+from frivkit.graph.instrument.perturb import insert_mask, perturbed_whole
 from frivkit.hooks.options import NoOptions
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
@@ -220,7 +220,7 @@ OFFENDERS = [
     (
         "seed",
         "number of threads",
-        of_the_network(lambda study: study._device.threads),
+        of_the_network(lambda study: study.execution.threads),
         r"expected value 1\.0, found 2\.0 with two threads",
     ),
     (
@@ -262,7 +262,7 @@ class TestOnesMask:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def doubled(build, value, site):
-            product, added = masked(build, value, site)
+            product, added = insert_mask(build, value, site)
             return build.add("Add", product, product), added
 
         def whole(model, sites, output):
@@ -310,7 +310,7 @@ class TestEveryLaw:
             yield Measurement("half", "network", None, 0.5, study.examples)
 
         checked = law.check(Metric(measure), tmp_path)
-        assert checked == tuple(f"{make().name}, paper protocol" for make in law.subjects)
+        assert checked == tuple(f"{make().name}, paper protocol" for make in law.networks)
 
 
 @pytest.mark.parametrize("law", METRIC_LAWS, ids=lambda law: law.name)
@@ -346,7 +346,7 @@ def test_options_are_the_defaults_unless_given(tmp_path):
 def test_laws_read_as_a_list():
     names = [law.name for law in LAWS.values()]
     assert len(names) == len(set(names))
-    assert all(law.says.endswith(".") and "\n" not in law.says for law in LAWS.values())
+    assert all(law.statement.endswith(".") and "\n" not in law.statement for law in LAWS.values())
 
 
 def test_units_that_name_units_are_followed(tmp_path):

@@ -15,7 +15,7 @@ from frivkit_trainers.settings import LabOptions
 IMAGES = np.random.default_rng(0).integers(1, 256, (200, 3, 6, 5), dtype=np.uint8)
 
 
-def distorted(images=IMAGES, layout="chw", size=(6, 5), seed=0, **options):
+def augmented(images=IMAGES, layout="chw", size=(6, 5), seed=0, **options):
     before = images.copy()
     made = Augmenter(LabOptions(**options), np.random.default_rng(seed))(images, layout, size)
     np.testing.assert_array_equal(images, before)
@@ -23,7 +23,7 @@ def distorted(images=IMAGES, layout="chw", size=(6, 5), seed=0, **options):
 
 
 def test_crops_are_all_the_places_of_the_padded_image_about_equally_often():
-    made = distorted(size=(6, 5), crop="yes", pad=1)
+    made = augmented(size=(6, 5), crop="yes", pad=1)
     padded = np.pad(IMAGES, ((0, 0), (0, 0), (1, 1), (1, 1)))
     found = np.zeros((3, 3), int)
     for image, source in zip(made, padded, strict=True):
@@ -40,11 +40,11 @@ def test_crops_are_all_the_places_of_the_padded_image_about_equally_often():
 
 
 def test_without_crop_the_middle_is_cut_out():
-    np.testing.assert_array_equal(distorted(size=(4, 2), flip=False), IMAGES[:, :, 1:5, 1:3])
+    np.testing.assert_array_equal(augmented(size=(4, 2), flip=False), IMAGES[:, :, 1:5, 1:3])
 
 
 def test_about_half_of_the_images_are_mirrored():
-    made = distorted(flip=True)
+    made = augmented(flip=True)
     same = (made == IMAGES).all(axis=(1, 2, 3))
     mirrored = (made == IMAGES[..., ::-1]).all(axis=(1, 2, 3))
     assert (same ^ mirrored).all()
@@ -52,7 +52,7 @@ def test_about_half_of_the_images_are_mirrored():
 
 
 def test_brightness_adds_one_number_to_an_image():
-    change = distorted(brightness=63.0) - IMAGES.astype(float)
+    change = augmented(brightness=63.0) - IMAGES.astype(float)
     assert np.ptp(change, axis=(1, 2, 3)).max() < 1e-4
     added = change.mean(axis=(1, 2, 3))
     assert -63 <= added.min() < -50
@@ -60,7 +60,7 @@ def test_brightness_adds_one_number_to_an_image():
 
 
 def test_contrast_stretches_each_channel_about_its_mean():
-    made = distorted(contrast=0.8)
+    made = augmented(contrast=0.8)
     centred = IMAGES - IMAGES.mean(axis=(2, 3), keepdims=True)
     np.testing.assert_allclose(made.mean(axis=(2, 3)), IMAGES.mean(axis=(2, 3)), rtol=1e-4)
     factor = (made * centred).sum(axis=(1, 2, 3)) / (centred**2).sum(axis=(1, 2, 3))
@@ -74,18 +74,18 @@ def test_contrast_stretches_each_channel_about_its_mean():
     "options",
     [{"crop": "yes", "pad": 2}, {"crop": "proportions"}, {"flip": True}, {"contrast": 0.5}],
 )
-def test_every_layout_is_distorted_alike(options):
+def test_every_layout_is_augmented_alike(options):
     size = (5, 4)
-    first = distorted(size=size, **options)
-    last = distorted(np.moveaxis(IMAGES, 1, -1), "hwc", size, **options)
+    first = augmented(size=size, **options)
+    last = augmented(np.moveaxis(IMAGES, 1, -1), "hwc", size, **options)
     np.testing.assert_array_equal(np.moveaxis(last, -1, 1), first)
-    grey = distorted(IMAGES[:, 0], "hw", size, **options)
+    grey = augmented(IMAGES[:, 0], "hw", size, **options)
     np.testing.assert_array_equal(grey, first[:, 0])
 
 
 def test_images_too_small_to_cut_are_refused():
     with pytest.raises(DataError, match="too small"):
-        distorted(size=(7, 5), crop="yes")
+        augmented(size=(7, 5), crop="yes")
 
 
 def cut_of(image):
@@ -112,7 +112,7 @@ def drawn(count, height, width, random):
 
 def test_proportions_cut_areas_ratios_and_places_as_evenly_as_fits():
     height, width = 300, 400
-    made = distorted(coordinates(800, height, width), size=(420, 420), crop="proportions")
+    made = augmented(coordinates(800, height, width), size=(420, 420), crop="proportions")
     cuts = np.array([cut_of(image) for image in made])
     assert (cuts == np.rint(cuts)).all()
     top, left, tall, wide = cuts.T
@@ -133,7 +133,7 @@ def test_proportions_cut_areas_ratios_and_places_as_evenly_as_fits():
 
 
 def test_proportions_resize_each_cut_linearly_and_take_nothing_from_outside_it():
-    for image in distorted(coordinates(50, 30, 40), size=(41, 47), crop="proportions"):
+    for image in augmented(coordinates(50, 30, 40), size=(41, 47), crop="proportions"):
         top, left, tall, wide = cut_of(image)
         rows = top + np.clip((np.arange(41) + 0.5) * tall / 41 - 0.5, 0, tall - 1)
         columns = left + np.clip((np.arange(47) + 0.5) * wide / 47 - 0.5, 0, wide - 1)
@@ -156,20 +156,20 @@ def test_images_too_thin_for_proportions_give_the_largest_cut(shape, sides):
 
 def test_proportions_give_images_of_any_size_in_the_number_type_they_need():
     for dtype, wanted in ((np.uint8, np.float32), (np.float64, np.float64)):
-        made = distorted(IMAGES.astype(dtype), size=(2, 9), crop="proportions")
+        made = augmented(IMAGES.astype(dtype), size=(2, 9), crop="proportions")
         assert (made.shape, made.dtype) == ((200, 3, 2, 9), wanted)
         assert IMAGES.min() <= made.min()
         assert made.max() <= IMAGES.max()
 
 
 def test_proportions_follow_the_seed():
-    first, again, other = (distorted(seed=seed, crop="proportions") for seed in (0, 0, 1))
+    first, again, other = (augmented(seed=seed, crop="proportions") for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any(axis=(1, 2, 3)).mean() > 0.9
 
 
 @pytest.mark.parametrize("held", [2**30, 0])
-def test_training_images_are_distorted_before_they_are_prepared(held, monkeypatch):
+def test_training_images_are_augmented_before_they_are_preprocessed(held, monkeypatch):
     monkeypatch.setattr(loaders, "IN_MEMORY", held)
     data = open_data("digits?split=train&n=50&crop=6&standardise=image&resize=8", None)
     stored = data.read_raw(0, 50)["x"][:, 0]
@@ -178,7 +178,7 @@ def test_training_images_are_distorted_before_they_are_prepared(held, monkeypatc
     ((inputs, labels),) = source.epoch()
     assert inputs.shape == (50, 1, 8, 8)
     names = data.read(0, 50).labels
-    preparation = data._feeds["x"].preparation
+    preparation = data._adapters["x"].preparation
     for image, label in zip(inputs.numpy(), labels.tolist(), strict=True):
         candidates = [
             preparation(

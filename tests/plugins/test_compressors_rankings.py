@@ -7,14 +7,14 @@ import pytest
 from scipy.linalg import qr
 
 from frivkit.compression.layer_groups import LayerGroup
-from frivkit.compression.ranking import ranked
+from frivkit.compression.ranking import build_ranking
 from frivkit.errors import PluginError
 from frivkit.graph.layout import NO_GROUP
 from frivkit.runtime.labels import UNDEFINED
 from frivkit.units.elimination import RIDGE, Term, eliminate, eliminate_together, errors_along
 from frivkit.units.masks import random_order
 from frivkit_compressors import rankings
-from frivkit_compressors.prunable import prunable
+from frivkit_compressors.rankings import prunable
 
 UNITS = 12
 SHARES = [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1]
@@ -212,11 +212,13 @@ def test_a_layer_of_one_unit_has_one_order():
 @pytest.mark.parametrize("places", [[0, 2], [0, 2, 0], [0, 1, 3], [0, 1, 2, 2], [-1, 0, 1], []])
 def test_an_order_that_does_not_give_each_once_is_refused(places):
     with pytest.raises(PluginError, match="of 3 units of fc; it must give each once"):
-        ranked(layer_group(units=3), np.array(places, np.int64))
+        build_ranking(layer_group(units=3), np.array(places, np.int64))
 
 
 def test_what_nothing_reads_leaves_first_and_free():
-    found = ranked(layer_group(term(rows(3, 0), [0, 2, NO_GROUP]), units=3), np.array([2, 0, 1]))
+    found = build_ranking(
+        layer_group(term(rows(3, 0), [0, 2, NO_GROUP]), units=3), np.array([2, 0, 1])
+    )
     assert found.order.tolist() == [11, 12, 10]
     assert found.errors[0] == 0
     assert found.errors[1] > 0

@@ -9,18 +9,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.compress import Budget, compress
-from frivkit.compression.error_curves import POINTS, calibrate_error_curves
 from frivkit.compression.method import Method
 from frivkit.compression.plan import Plan, apply_plan, keep_all, ridge_fits
-from frivkit.compression.ranking import ranked
-from frivkit.compression.ridge import tried
-from frivkit.compression.unit_kinds import unit_kinds_of
+from frivkit.compression.ranking import POINTS, build_ranking, calibrate_error_curves
+from frivkit.compression.ridge import choose_ridge
+from frivkit.compression.unit_kinds import classify_units
 from frivkit.data import open_data
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.runtime.execution import Execution
-from frivkit_compressors.hybrid import fold_the_redundant
 from frivkit_compressors.rankings import backward
+from frivkit_compressors.refits import fold_redundant
 from frivkit_compressors.select import Select
 from frivkit_compressors.sequential import refit_in_sequence
 from tests.nets import NETS, examples, network, opened
@@ -143,14 +142,14 @@ def test_sequence_leaves_examples_out_where_all_would_take_too_long(tmp_path, mo
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 400))
     plan = Select(found, backward).for_budget("units", 0.6, 1)
     seen = []
-    gathered = sequential._gathered
+    gathered = sequential._read_sample
     monkeypatch.setattr(
         sequential,
-        "_gathered",
+        "_read_sample",
         lambda c, *rest: seen.append(c.run.data.examples) or gathered(c, *rest),
     )
     refit_in_sequence(found, plan)
-    monkeypatch.setattr(sequential, "WORK", 1.0)
+    monkeypatch.setattr(sequential, "MAX_MACS", 1.0)
     refit_in_sequence(found, plan)
     assert seen == [400, 400, 64, 64]
 
@@ -169,21 +168,21 @@ def planted(tmp_path):
 
 def test_prunable_and_redundant_units_are_told_apart(tmp_path):
     found, keep = planted(tmp_path)
-    kinds = unit_kinds_of(found, keep)
+    kinds = classify_units(found, keep)
     units = found.pruning_graph.groups.of["h0"]
-    assert np.flatnonzero(kinds.leaving[units]).tolist() == [0, 1, 2, 11]
+    assert np.flatnonzero(kinds.removed[units]).tolist() == [0, 1, 2, 11]
     assert np.flatnonzero(kinds.prunable[units]).tolist() == [0, 1]
     redundant = np.flatnonzero(kinds.redundant[units]).tolist()
     assert 2 in redundant
     assert 11 not in redundant
-    assert not unit_kinds_of(found, keep_all(found)).leaving.any()
+    assert not classify_units(found, keep_all(found)).removed.any()
 
 
 def test_hybrid_folds_what_is_redundant_and_drops_what_is_prunable(tmp_path):
     found, keep = planted(tmp_path)
     keep["h0"][11] = True
     plan = Plan(keep, 0.0)
-    (both,), (ridge,) = fold_the_redundant(found, plan), ridge_fits(found, plan)
+    (both,), (ridge,) = fold_redundant(found, plan), ridge_fits(found, plan)
     columns = both.columns
     weights = both.linear_consumer.matrix
     assert not weights[[0, 1]].any()
@@ -214,7 +213,8 @@ def test_curves_go_through_refits_on_examples_kept_apart(tmp_path):
     np.savez(tmp_path / "x.npz", x=x)
     found = calibrated(tmp_path / "m.onnx", f"npz:{tmp_path / 'x.npz'}")
     foretold = [
-        ranked(layer_group, backward(layer_group, None)) for layer_group in found.layer_groups
+        build_ranking(layer_group, backward(layer_group, None))
+        for layer_group in found.layer_groups
     ]
     bent = calibrate_error_curves(found, foretold)
     for before, after in zip(foretold, bent, strict=True):
@@ -227,7 +227,7 @@ def test_curves_go_through_refits_on_examples_kept_apart(tmp_path):
         for linear_consumer in found.linear_consumers:
             columns = stays[linear_consumer.marks]
             if not columns.all():
-                _, error, _ = tried(
+                _, error, _ = choose_ridge(
                     linear_consumer, found.patch_moments[linear_consumer.source], columns
                 )
                 lost += (error * linear_consumer.gain**2).sum() / found.variances[
@@ -240,7 +240,8 @@ def test_curves_stay_where_no_examples_are_kept_apart(tmp_path):
     model = write_layers(tmp_path / "m.onnx", *layers((8, 20), (20, 4)))
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 8))
     foretold = [
-        ranked(layer_group, backward(layer_group, None)) for layer_group in found.layer_groups
+        build_ranking(layer_group, backward(layer_group, None))
+        for layer_group in found.layer_groups
     ]
     for before, after in zip(foretold, calibrate_error_curves(found, foretold), strict=True):
         assert np.array_equal(before.errors, after.errors)

@@ -70,6 +70,11 @@ def write_npz(folder, save=np.savez, **arrays):
     return f"npz:{folder / 'data.npz'}"
 
 
+def write_npy(folder, array):
+    np.save(folder / "data.npy", array)
+    return f"npy:{folder / 'data.npy'}"
+
+
 def write_hdf5(folder, name="data.h5", **arrays):
     with h5py.File(folder / name, "w") as file:
         for key, array in arrays.items():
@@ -224,7 +229,7 @@ def test_a_forgotten_dataset_leaves_no_file_open(source, tmp_path):
     gc.collect()  # an open file would give a warning here, which fails the test
 
 
-@pytest.mark.parametrize("name", ["npz", "compressed", "hdf5", "gzip", "idx", "idx.gz"])
+@pytest.mark.parametrize("name", ["npy", "npz", "compressed", "hdf5", "gzip", "idx", "idx.gz"])
 def test_little_memory_is_used_for_a_few_rows_of_a_large_file(name, tmp_path):
     x = np.zeros((2000, 128, 128), np.uint8)  # 32 MB
     x[:, 0, 0] = np.arange(2000) % 251
@@ -235,6 +240,8 @@ def test_little_memory_is_used_for_a_few_rows_of_a_large_file(name, tmp_path):
         spec = f"hdf5:{tmp_path / 'data.h5'}"
     elif name.startswith("idx"):
         spec = write_idx(tmp_path, x, zipped=name.endswith("gz"))
+    elif name == "npy":
+        spec = write_npy(tmp_path, x)
     else:
         save = np.savez_compressed if name == "compressed" else np.savez
         spec = write_npz(tmp_path, save, x=x)
@@ -250,7 +257,7 @@ def test_little_memory_is_used_for_a_few_rows_of_a_large_file(name, tmp_path):
     assert peak < 8e6  # four rows are 0.25 MB, a piece of a stream 1 MB
 
 
-@pytest.mark.parametrize("source", ["npz", "hdf5"])
+@pytest.mark.parametrize("source", ["npy", "npz", "hdf5"])
 def test_missing_files_folders_and_empty_files_are_refused(source, tmp_path):
     assert "there is no file" in refused(f"{source}:{tmp_path}/none")
     assert "is a folder" in refused(f"{source}:{tmp_path}")
@@ -264,7 +271,7 @@ def test_missing_files_folders_and_empty_files_are_refused(source, tmp_path):
 def test_examples_and_labels_must_be_equally_many_and_some(save, tmp_path):
     assert "23 in 'x', 22 in 'y'" in refused(save(tmp_path, x=X, y=Y[:-1]))
     assert "no examples" in refused(save(tmp_path, x=X[:0], y=Y[:0]))
-    assert "store one row an example" in refused(save(tmp_path, x=np.float32(3)))
+    assert "store one row per example" in refused(save(tmp_path, x=np.float32(3)))
     assert "no array is named 'x'; there are y, z" in refused(save(tmp_path, z=X, y=Y))
 
 
@@ -290,6 +297,26 @@ def test_split_is_only_for_sources_that_have_one(source, tmp_path):
     spec = {**FILES, **MADE}[source](tmp_path).partition("?")[0]
     error = refused(f"{spec}?split=val", error=UsageError)
     assert ("one of train, validation, test, all" if source == "digits" else "no key") in error
+
+
+# --- npy ---
+
+
+@pytest.mark.parametrize("array", [X, X.astype(">f4"), np.asfortranarray(X), X[:, 0, 0, 0] > 99])
+def test_npy_gives_the_rows_of_the_array_without_labels(array, tmp_path):
+    data = open_data(write_npy(tmp_path, array), None)
+    for start, stop in ((5, 9), (0, N), (N - 1, N)):
+        batch = data.read(start, stop)
+        np.testing.assert_array_equal(batch.inputs["x"], array[start:stop])
+        assert batch.labels is None
+
+
+def test_npy_has_one_array_for_one_input(tmp_path):
+    spec = write_npy(tmp_path, X)
+    assert read_all(open_data(spec, wants(20))).inputs["input"].shape == (N, 20)
+    assert "inputs a, b" in refused(spec, [*wants(20, name="a"), *wants(20, name="b")])
+    assert "single number" in refused(write_npy(tmp_path, np.float32(3)))
+    assert "store plain numbers" in refused(write_npy(tmp_path, np.array(["a", "b"])))
 
 
 # --- digits ---
@@ -334,7 +361,7 @@ def test_digits_are_left_out_only_where_that_is_asked_for():
         ("split=validation&validation=1200", "a number from 1 to 1,199"),
         ("split=train&validation=1200", "leaves none"),
         ("split=train&validation=-1", "whole number"),
-        ("validation=200", "split=all leaves nothing out"),
+        ("validation=200", "split=all has no validation part"),
     ],
 )
 def test_numbers_of_digits_that_make_no_sense_are_refused(rest, told):

@@ -186,10 +186,10 @@ def test_panel_without_curves_is_left_out():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (((0.0,), (0.0,)), "g cannot be told"),
+        (((0.0,), (0.0,)), "g is undefined"),
         (((0.0,), (0.2,)), "g min ∞, max ∞"),
-        (((), ()), "g cannot be told"),
-        (((), (0.2,)), "g cannot be told"),
+        (((), ()), "g is undefined"),
+        (((), (0.2,)), "g is undefined"),
         (((1.0, 1.0), (1.0, 1.0)), "g min 2.00, max 2.00"),
     ],
 )
@@ -206,7 +206,7 @@ def test_single_width_is_drawn():
     curves = [
         WidthCurve(panel, "x", (1,), ((0.3,),), "e7") for panel in (*UNITS[:2], "test accuracy")
     ]
-    assert "g cannot be told" in texts(figure.draw(figure.choose(curves), "paper")("svg"))
+    assert "g is undefined" in texts(figure.draw(figure.choose(curves), "paper")("svg"))
 
 
 def test_missing_matplotlib_is_told_in_one_line(monkeypatch, results):

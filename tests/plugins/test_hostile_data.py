@@ -58,22 +58,22 @@ def npy_bytes(header: str, data: bytes = b"", version: bytes = b"\1\0") -> bytes
     return b"\x93NUMPY" + version + struct.pack("<H", len(header)) + header.encode() + data
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (1000, 1000), }", b"\0" * 400),
-        npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }", b"\0" * 400),
-        npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -4), }", b"\0" * 16),
-        npy_bytes("{'descr': '<f4', 'fortran_order': False, }", b"\0" * 16),
-        npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (4,", b"\0" * 16),
-        npy_bytes("{[]: 1}"),
-        npy_bytes("(" * 5000),
-        npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }", version=b"\7\0"),
-        b"\x93NUMPY",
-        b"nothing of the kind",
-        b"",
-    ],
-)
+ODD_HEADERS = [
+    npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (1000, 1000), }", b"\0" * 400),
+    npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }", b"\0" * 400),
+    npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -4), }", b"\0" * 16),
+    npy_bytes("{'descr': '<f4', 'fortran_order': False, }", b"\0" * 16),
+    npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (4,", b"\0" * 16),
+    npy_bytes("{[]: 1}"),
+    npy_bytes("(" * 5000),
+    npy_bytes("{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }", version=b"\7\0"),
+    b"\x93NUMPY",
+    b"nothing of the kind",
+    b"",
+]
+
+
+@pytest.mark.parametrize("content", ODD_HEADERS)
 @pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_npz_with_an_odd_header_is_refused(content, packing, tmp_path):
     with zipfile.ZipFile(tmp_path / "data.npz", "w", packing) as archive:
@@ -81,6 +81,19 @@ def test_npz_with_an_odd_header_is_refused(content, packing, tmp_path):
     message = refused(f"npz:{tmp_path / 'data.npz'}")
     assert "'x'" in message
     assert len(message) < 400
+
+
+@pytest.mark.parametrize("content", ODD_HEADERS)
+def test_npy_with_an_odd_header_is_refused(content, tmp_path):
+    (tmp_path / "data.npy").write_bytes(content)
+    message = refused(f"npy:{tmp_path / 'data.npy'}")
+    assert "write" in message
+    assert len(message) < 400
+
+
+def test_npy_is_never_unpickled(tmp_path):
+    np.save(tmp_path / "data.npy", np.array([Trap(), Trap()], dtype=object), allow_pickle=True)
+    assert "Python objects" in refused(f"npy:{tmp_path / 'data.npy'}")
 
 
 def test_npz_whose_directory_promises_what_is_not_there_is_refused(tmp_path):
@@ -103,7 +116,7 @@ def test_npz_packed_otherwise_or_encrypted_is_refused(tmp_path):
         content = archive.read("x.npy")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("x.npy", content)
-    assert "packed unusually" in refused(f"npz:{path}")
+    assert "compressed in an unusual way" in refused(f"npz:{path}")
     np.savez(path, x=X)
     archived = bytearray(path.read_bytes())
     archived[archived.index(b"PK\1\2") + 8] |= 1
@@ -219,7 +232,7 @@ def test_hdf5_names_lead_to_the_root_only(tmp_path):
 def test_hdf5_groups_and_empty_datasets_are_refused(tmp_path):
     assert "is a group" in refused(planted(tmp_path, lambda file: file.create_group("x")))
     empty = planted(tmp_path, lambda file: file.create_dataset("x", data=h5py.Empty("f4")))
-    assert "store one row an example" in refused(empty)
+    assert "store one row per example" in refused(empty)
 
 
 def test_hdf5_that_claims_more_than_its_file_holds_is_refused(tmp_path):

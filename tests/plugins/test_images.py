@@ -1,6 +1,7 @@
 """The sources ``images`` and ``imagenet``: folders of image files."""
 
-import sys
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from frivkit.data import open_data
 from frivkit.data.preprocess import resize_axis
-from frivkit.errors import DataError, PluginError, UsageError
+from frivkit.errors import DataError, UsageError
 from tests.draws import generator
 
 RANDOM = generator(0)
@@ -160,18 +161,52 @@ def test_images_of_more_than_a_byte_a_colour_are_refused(tmp_path):
 def test_folders_without_images_and_loops_of_links_are_refused(tmp_path):
     assert "no images are there" in refused(f"images:{tmp_path}")
     (tmp_path / "a.png").symlink_to("a.png")
-    assert "a.png' cannot be decoded" in refused(f"images:{tmp_path}")
+    assert "a.png' is no regular file" in refused(f"images:{tmp_path}")
     (tmp_path / "a.png").unlink()
     (tmp_path / "class").symlink_to(tmp_path)
     assert "no images are there" in refused(f"images:{tmp_path}")
     (tmp_path / "loop").symlink_to("loop")
     assert "does not exist" in refused(f"images:{tmp_path}/loop")
     assert "does not exist" in refused(f"images:{tmp_path}/none")
-    save(tmp_path / "x.png")
-    assert "is no folder" in refused(f"images:{tmp_path}/x.png")
 
 
-def test_without_pillow_the_extra_is_named(tmp_path, monkeypatch):
+def test_a_file_is_one_image(tmp_path):
+    pixels = save(tmp_path / "x.png")
+    save(tmp_path / "y.png")
+    batch = read(f"images:{tmp_path}/x.png")
+    np.testing.assert_array_equal(batch.inputs["x"], pixels[np.newaxis])
+    assert batch.labels is None
+    shutil.copy(tmp_path / "x.png", tmp_path / "picture")  # the format is that of the content
+    np.testing.assert_array_equal(read(f"images:{tmp_path}/picture").inputs["x"], [pixels])
+
+
+@pytest.mark.parametrize("name", ["pipe.png", "device.png", "folder.png"])
+def test_pipes_and_devices_are_refused_before_they_are_opened(name, tmp_path):
     save(tmp_path / "a.png")
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    assert "pip install 'frivkit[images]'" in refused(f"images:{tmp_path}", PluginError)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "folder.png").mkdir()
+    for other in {"pipe.png", "device.png", "folder.png"} - {name}:
+        (tmp_path / other).rename(tmp_path / f".{other}")
+    if name == "folder.png":
+        (tmp_path / "class").mkdir()
+        for each in ("a.png", "folder.png"):
+            (tmp_path / each).rename(tmp_path / "class" / each)
+    else:
+        assert "is no regular file" in refused(f"images:{tmp_path}/{name}")
+    assert f"{name}' is no regular file" in refused(f"images:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("keys", "warned"),
+    [
+        *(("", 1), ("?short=4", 1), ("?size=4", 1), ("?scale=1/255", 0), ("?mean=1,2,3", 0)),
+        *(("?standardise=image", 0), ("?short=4&std=9", 0)),
+    ],
+)
+def test_values_of_0_to_255_in_a_float_input_are_pointed_out_once(keys, warned, tmp_path):
+    save(tmp_path / "a.png")
+    save(tmp_path / "b.png")
+    warnings = open_data(f"images:{tmp_path}{keys}", None).warnings
+    assert len(warnings) == warned
+    assert all("0 to 255" in line and "?scale=1/255" in line for line in warnings)

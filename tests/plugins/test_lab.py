@@ -15,7 +15,7 @@ from frivkit.experiments.train import TrainingError, accuracy
 from frivkit.progress import Silent
 from frivkit_papernets.mlp import MlpOptions, mlp
 from frivkit_trainers import loaders
-from frivkit_trainers.choosing import Choice
+from frivkit_trainers.best_epoch import BestEpoch
 from frivkit_trainers.lab import lab
 from frivkit_trainers.loaders import SequentialLoader
 from frivkit_trainers.optimisers import optimiser
@@ -330,7 +330,7 @@ def test_diverging_training_is_stopped(digits):
 
 
 def test_augmentation_needs_images(small):
-    with pytest.raises(DataError, match="no images that could be augmented"):
+    with pytest.raises(DataError, match="no images to augment"):
         lab(nn.Linear(4, 3), small[2], None, 0, LabOptions(flip=True), Silent())
 
 
@@ -382,15 +382,15 @@ def test_rates_never_rise_after_the_warm_up():
 
 
 def test_only_a_better_accuracy_is_a_new_best():
-    network, choice, options = nn.Linear(1, 1), Choice(), LabOptions(patience=2)
+    network, choice, options = nn.Linear(1, 1), BestEpoch(), LabOptions(patience=2)
     for epoch, reached in enumerate([0.4, 0.5, 0.5], start=1):
         network.weight.data.fill_(epoch)
-        choice.tell(reached, epoch, network, keep=True)
-        assert not choice.enough(options)
+        choice.record(reached, epoch, network, copy=True)
+        assert not choice.stops_early(options)
     assert (choice.best, choice.epoch, choice.since) == (0.5, 2, 1)
     assert choice.weights["weight"].item() == 2
-    choice.tell(0.1, 4, network, keep=True)
-    assert choice.enough(options)
-    assert Choice(best=0.9).enough(LabOptions(enough=0.9))
-    assert not Choice(best=0.9).enough(LabOptions(enough=0.91))
-    assert not Choice(best=1.0, since=99).enough(LabOptions())
+    choice.record(0.1, 4, network, copy=True)
+    assert choice.stops_early(options)
+    assert BestEpoch(best=0.9).stops_early(LabOptions(enough=0.9))
+    assert not BestEpoch(best=0.9).stops_early(LabOptions(enough=0.91))
+    assert not BestEpoch(best=1.0, since=99).stops_early(LabOptions())

@@ -8,7 +8,7 @@ from frivkit.experiments.train import scaled
 from frivkit.hooks.options import NoOptions
 from frivkit.hooks.registry import installed
 from frivkit_papernets.cnn import cnn
-from frivkit_papernets.initial import truncated_normal_
+from frivkit_papernets.initialization import truncated_normal_
 from frivkit_papernets.mlp import MlpOptions, mlp
 
 

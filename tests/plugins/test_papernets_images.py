@@ -19,8 +19,8 @@ from frivkit.torch_io.export import exported
 from frivkit.units.masks import random_order
 from frivkit_papernets.alexnet import AlexNetOptions
 from frivkit_papernets.inception import InceptionOptions, inception, inception_layer
+from frivkit_papernets.layers import LocalResponseNorm, halving_pool
 from frivkit_papernets.nonlinearity import Activation
-from frivkit_papernets.parts import NeighbourNorm, halving_pool
 from tests.zoo.independent import ran
 
 WIDTHS = (0.25, 0.5, 1, 2, 4)
@@ -155,7 +155,7 @@ def loud():
     x = np.random.default_rng(0).normal(size=(2, 7, 3, 4)).astype(np.float32)
     around = [(x[:, max(i - 2, 0) : i + 3] ** 2).sum(axis=1) for i in range(7)]
     expected = x / (1 + 0.3 * np.stack(around, axis=1)) ** 0.75
-    return NeighbourNorm(alpha=0.3), x, expected
+    return LocalResponseNorm(alpha=0.3), x, expected
 
 
 def test_response_normalisation_sums_the_squares_of_five_maps(loud):

@@ -12,7 +12,7 @@ from torch import nn
 
 from frivkit_papernets.alexnet import AlexNetOptions, alexnet
 from frivkit_papernets.inception import InceptionOptions, inception
-from frivkit_papernets.initial import Init, initialise_
+from frivkit_papernets.initialization import Init, initialise_
 from frivkit_papernets.resnet import ResNetOptions, resnet18, resnet56
 
 SHRUNK = float(truncnorm(-2, 2).std())

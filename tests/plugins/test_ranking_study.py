@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.test_compression import write_data, write_layers
 
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.data import open_data
@@ -13,8 +12,9 @@ from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import LabelOptions
-from frivkit_compressors.prunable import prunable
+from frivkit_compressors.rankings import prunable
 from frivkit_compressors.select import Select
+from tests.unit.compression.test_compress import write_data, write_layers
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_counts_of_text_and_published_code_worked_out_by_hand(
     values: list[float], dropped: int, rank: int
 ) -> None:
     spectrum = Spectrum(np.array(values), sum(values), len(values))
-    assert spectrum.dropped_by_the_code(0.05) == dropped
+    assert spectrum.reference_dropped(0.05) == dropped
     assert spectrum.rank(0.05) == rank
 
 
@@ -170,7 +170,7 @@ def test_published_code_as_written_counts_the_same() -> None:
         while accumulated <= 0.05:
             accumulated += ascending[k] / total
             k += 1
-        assert Spectrum.of(Moments.of(rows)).dropped_by_the_code(0.05) == k
+        assert Spectrum.of(Moments.of(rows)).reference_dropped(0.05) == k
 
 
 def test_reference_protocol_draws_its_quota_from_all_full_batches_but_one(tmp_path: Path) -> None:

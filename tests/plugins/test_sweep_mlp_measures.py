@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frivkit.measure.pipeline import Request, analyze
-from frivkit.runtime.session import Device
+from frivkit.runtime.execution import Execution
 from frivkit_sweep_mlp.data import make_data
 from frivkit_sweep_mlp.export import write_net
 from frivkit_sweep_mlp.measures import measure
@@ -43,8 +43,7 @@ def test_measures_are_those_of_the_exported_network(kind, inputs, net, tmp_path)
         tmp_path / "net.onnx",
         data=f"npz:{tmp_path / 'test.npz'}",
         protocol=kind,
-        seed=stack.seed,
-        device=Device(threads=1),
+        execution=Execution(threads=1, seed=stack.seed),
     )
     found = {
         m.metric: m.value

@@ -1,15 +1,29 @@
 """The benchmarks' page shows what the benchmarks wrote."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-tables = pytest.importorskip("benchmarks.tables", reason="the checkout is not on the path")
+tables = pytest.importorskip("benchmarks.report.tables", reason="the checkout is not on the path")
 
 ROOT = Path(__file__).parents[2]
 LATEST = ROOT / "benchmarks/results/latest.json"
+
+
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in (ROOT / "benchmarks").rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_can_be_imported(module):
+    """What only a competitor needs is imported where it runs."""
+    import_module(module)
 
 
 def test_page_and_table_are_made_from_the_stored_results():
@@ -83,13 +97,13 @@ def test_stored_eigenvalues_agree(part):
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
 def test_memory_is_what_the_work_took_and_not_what_the_process_held(tmp_path, monkeypatch):
-    fresh = pytest.importorskip("benchmarks.fresh")
+    fresh = pytest.importorskip("benchmarks.measuring.fresh_process")
     (tmp_path / "holding.py").write_text(
         "def hold(megabytes):\n"
         "    return lambda: bytearray(b'x') * (megabytes << 20), lambda held: {'held': len(held)}\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    told = fresh.measured("holding:hold", {"megabytes": 40}, {"megabytes": 80})
+    told = fresh.run_in_process("holding:hold", {"megabytes": 40}, {"megabytes": 80})
     assert told["held"] == 40 << 20
     # Linux counts resident pages in batches for each processor, so a little may be missing.
     assert 39 << 20 <= told["bytes"] < 44 << 20
@@ -97,11 +111,11 @@ def test_memory_is_what_the_work_took_and_not_what_the_process_held(tmp_path, mo
 
 
 def test_side_that_fails_is_told_with_its_reason(tmp_path, monkeypatch):
-    fresh = pytest.importorskip("benchmarks.fresh")
+    fresh = pytest.importorskip("benchmarks.measuring.fresh_process")
     (tmp_path / "failing.py").write_text("def fail():\n    raise ValueError('out of ink')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(SystemExit, match="out of ink"):
-        fresh.measured("failing:fail", {}, {})
+        fresh.run_in_process("failing:fail", {}, {})
 
 
 def test_stored_quality_holds_every_side_and_meets_its_budgets():
@@ -122,7 +136,7 @@ def test_stored_quality_holds_every_side_and_meets_its_budgets():
 
 
 def test_stored_quality_is_what_the_picture_shows():
-    plot = pytest.importorskip("benchmarks.qualityplot")
+    plot = pytest.importorskip("benchmarks.report.quality_plot")
     drawn = plot.picture(_stored("quality"))
     assert (ROOT / "docs/quality.svg").read_text() == drawn
 
@@ -152,7 +166,7 @@ QUALITY = [
 
 
 def test_quality_table_tells_spread_what_is_left_and_what_a_side_cannot():
-    quality = pytest.importorskip("benchmarks.qualitytables")
+    quality = pytest.importorskip("benchmarks.report.quality_tables")
     text = quality.quality(QUALITY)
     assert "| frivkit | **0.940 (0.900–0.980)** |" in text
     assert "| onnxsim L2 | 0.700 at 42% |" in text
@@ -163,7 +177,7 @@ def test_quality_table_tells_spread_what_is_left_and_what_a_side_cannot():
 
 
 def test_picture_of_quality_draws_what_was_measured():
-    plot = pytest.importorskip("benchmarks.qualityplot")
+    plot = pytest.importorskip("benchmarks.report.quality_plot")
     drawn = ElementTree.fromstring(plot.picture(QUALITY))  # noqa: S314  # we have just made it
     lines = [line.find("{*}title").text for line in drawn.findall("{*}g/{*}polyline")]
     assert sorted(lines) == ["frivkit", "onnxsim L2"]
@@ -171,13 +185,13 @@ def test_picture_of_quality_draws_what_was_measured():
 
 
 def test_rows_are_kept_and_a_half_written_line_is_left_out(tmp_path):
-    kept = pytest.importorskip("benchmarks.kept")
+    kept = pytest.importorskip("benchmarks.measuring.row_store")
     rows = tmp_path / "build" / "rows.jsonl"
-    kept.Kept(rows).add({"net": "small", "seed": 0}, {"agreement": 0.5})
+    kept.RowStore(rows).add({"net": "small", "seed": 0}, {"agreement": 0.5})
     with rows.open("a") as file:
         file.write('\n[{"net": "small", "se')  # killed here
-    kept.Kept(rows).add({"net": "small", "seed": 2}, {"agreement": 0.75})
-    again = kept.Kept(rows)
+    kept.RowStore(rows).add({"net": "small", "seed": 2}, {"agreement": 0.75})
+    again = kept.RowStore(rows)
     assert again.get({"seed": 0, "net": "small"}) == {"agreement": 0.5}
     assert again.get({"net": "small", "seed": 1}) is None
     assert again.get({"net": "small", "seed": 2}) == {"agreement": 0.75}

@@ -5,8 +5,12 @@ import gzip
 import os
 import re
 import subprocess
+import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,15 +22,15 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def hooks() -> dict[str, tuple[str, str]]:
-    """Return the signature and the target of each hook, as ``hookspecs.py`` has them."""
+    """Return the signature and the target of each hook, as ``specs.py`` has them."""
     tree = ast.parse((ROOT / "frivkit/hooks/specs.py").read_text())
-    found = {}
+    signatures = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             signature = f"{node.name}({ast.unparse(node.args)}) -> {ast.unparse(node.returns)}"
             (target,) = re.findall(r"target: ``([\w.]+)``", ast.get_docstring(node))
-            found[node.name] = (signature, target)
-    return found
+            signatures[node.name] = (signature, target)
+    return signatures
 
 
 def section(hook: str) -> str:
@@ -35,12 +39,14 @@ def section(hook: str) -> str:
     return TUTORIAL.partition(heading)[2].partition("\n### ")[0]
 
 
+@cache
 def example(hook: str) -> dict[str, object]:
-    """Run the Python of a hook's section and give what it defines."""
-    namespace: dict[str, object] = {"__name__": f"example_of_{hook}"}
+    """Run the Python of a hook's section as a module and return its names."""
+    module = ModuleType(f"example_of_{hook}")
+    sys.modules[module.__name__] = module  # so that instances of its classes can be pickled
     for block in re.findall(r"```python\n(.*?)```", section(hook), re.DOTALL):
-        exec(compile(block, f"{hook} in docs/writing-plugins.md", "exec"), namespace)  # noqa: S102  # our own page
-    return namespace
+        exec(compile(block, f"{hook} in docs/writing-plugins.md", "exec"), vars(module))  # noqa: S102  # our own page
+    return vars(module)
 
 
 @pytest.mark.parametrize("hook", hooks())
@@ -64,24 +70,124 @@ def test_tutorial_builds_the_plugin_that_is_tested(name):
     assert shown == (ECHO / name).read_text()
 
 
+EXAMPLES = {
+    "model_providers": "load",
+    "operator_rules": "OPERATORS",
+    "data_sources": "halves",
+    "unit_selectors": "PAIRS",
+    "metrics": "METRIC",
+    "bases": "FirstUnits",
+    "rankings": "apoz",
+    "refits": "MEANS",
+    "architectures": "SMALL",
+    "trainers": "NONE",
+    "planners": "plan",
+    "recipes": "WIDE",
+    "figures": "BARS",
+    "engines": "Threads",
+    "cli_commands": "command",
+}
+"""The name of the target in the example of each hook."""
+
+
+def arguments(hook, folder):
+    """Return the arguments beside the target with which the check of a hook is called."""
+    from frivkit.testing.conformance import OperatorExample
+
+    ones = np.ones((4, 3), np.float32)
+    along = {"a": np.array(1, np.int64)}
+    node = OperatorExample("y = CumSum (x, a)", {"x": (4, 5)}, along)
+    more = {
+        "model_providers": lambda: (compressed(folder), {"x": ones}, [ones]),
+        "operator_rules": lambda: ({"CumSum": [node]},),
+        "data_sources": lambda: ("halves?n=8",),
+        "planners": lambda: ({"throws": 60, "dice": 3}, folder),
+        **dict.fromkeys(("metrics", "bases", "rankings", "refits"), lambda: (folder,)),
+    }
+    return more.get(hook, tuple)()
+
+
+def compressed(folder):
+    """Write a network of one ReLU, compressed with gzip."""
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 3]) for n in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "tiny", [x], [y])
+    opsets = [helper.make_opsetid("", 17)]
+    content = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    path = folder / "tiny.onnx.gz"
+    path.write_bytes(gzip.compress(content))
+    return path
+
+
+@pytest.mark.parametrize("hook", hooks())
+def test_example_passes_the_check_of_its_hook(hook, tmp_path):
+    from frivkit.testing.conformance import CHECKS
+
+    more = {"trains": False} if hook == "trainers" else {}
+    target = example(hook)[EXAMPLES[hook]]
+    assert CHECKS[hook](target, *arguments(hook, tmp_path), **more)
+
+
+def test_page_lists_the_check_of_each_hook():
+    from frivkit.testing.conformance import CHECKS
+
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| .*\. \|$", TUTORIAL, re.MULTILINE)
+    assert rows == [(hook, check.__name__) for hook, check in CHECKS.items()]
+    assert list(CHECKS) == list(hooks())
+
+
+def test_lines_of_the_page_check_a_selector():
+    part = TUTORIAL.partition("## Check it\n")[2].partition("\n## ")[0]
+    (lines,) = re.findall(r"```python\n(.*?)```", part, re.DOTALL)
+    namespace: dict[str, object] = {}
+    exec(compile(lines, "docs/writing-plugins.md", "exec"), namespace)  # noqa: S102  # our own page
+    namespace["test_unit_selector_conforms"]()
+
+
+def test_page_shows_what_a_check_says():
+    from frivkit.testing.conformance import LawError, check_unit_selector
+
+    pairs = type(example("unit_selectors")["PAIRS"])
+    wrong = type("Wrong", (pairs,), {"axes": lambda self, site: (site.axis,)})()
+    with pytest.raises(LawError) as caught:
+        check_unit_selector(wrong)
+    assert f"```\n{caught.value}\n```" in TUTORIAL
+
+
+@pytest.mark.parametrize("metric", ["redundancy", "correlation", "dead-units", "predictability"])
+def test_metrics_of_moments_take_the_selector_of_the_page(metric, tmp_path, monkeypatch):
+    """Moments over whole axes are summed in the graph; pairs of channels are no axis."""
+    from frivkit.hooks.registry import Plugin, installed
+    from frivkit.hooks.specs import Offer
+    from frivkit.measure.pipeline import Request, analyze
+    from frivkit.runtime.execution import Execution
+    from frivkit.testing.networks import small_cnn
+
+    example("unit_selectors")
+    offers = {"unit_selectors": (Offer("pairs", "example_of_unit_selectors:PAIRS", "two"),)}
+    plugins = [*installed().plugins, Plugin("pairs", "pairs", "1.0", offers)]
+    monkeypatch.setattr(installed(), "plugins", plugins)
+    model, data = small_cnn().write(tmp_path)
+    request = Request(model, f"npz:{data}", units="pairs", execution=Execution(threads=1))
+    analysis = analyze(request, (metric,))
+    layers = {m.layer: m for m in analysis.measurements if m.scope == "layer"}
+    assert set(layers) == {"first", "second", "third"}
+    assert all(m.units == "pairs" for m in layers.values())
+
+
 class TestExample:
     def test_provider_reads_a_compressed_model(self, tmp_path):
-        from onnx import TensorProto, helper
-
         from frivkit.errors import ModelError
 
-        x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 3]) for n in "xy")
-        graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "tiny", [x], [y])
-        path = tmp_path / "tiny.onnx.gz"
-        path.write_bytes(gzip.compress(helper.make_model(graph).SerializeToString()))
-        load = example("model_providers")["load"]
+        load, path = example("model_providers")["load"], compressed(tmp_path)
         (taken,) = load(path, {}).inputs
         assert (taken.name, taken.shape) == ("x", (3,))
         path.write_bytes(b"nothing of the kind")
         with pytest.raises(ModelError, match="cannot be read as compressed ONNX"):
             load(path, {})
 
-    def test_operator_rule_lets_units_through(self, tmp_path):
+    def test_operator_rule_traces_units(self, tmp_path):
         from dataclasses import replace
 
         from frivkit.graph.sites.site_map import find_sites
@@ -94,17 +200,17 @@ class TestExample:
           c = CumSum (r, AXIS)
           y = MatMul (c, wb)
         }"""
-        for axis, readers in ((1, ("y/MatMul",)), (2, ())):
+        for axis, consumers in ((1, ("y/MatMul",)), (2, ())):
             proto = written(
                 text.replace("AXIS", "along"), wa=(6, 5), wb=(5, 3), along=np.array(axis, np.int64)
             )
             model = opened(proto, tmp_path / "m.onnx")
             (plain,) = find_sites(model).sites
-            assert (plain.consumers, len(plain.ends)) == ((), 1)
-            taught = replace(model, operators=example("operator_rules")["OPERATORS"])
-            (site,) = find_sites(taught).sites
-            assert site.consumers == readers
-            assert ("over units" in " ".join(site.ends)) is (not readers)
+            assert (plain.consumers, len(plain.not_followed)) == ((), 1)
+            extended = replace(model, operators=example("operator_rules")["OPERATORS"])
+            (site,) = find_sites(extended).sites
+            assert site.consumers == consumers
+            assert ("over units" in " ".join(site.not_followed)) is (not consumers)
 
     def test_source_gives_examples(self):
         from frivkit.data import Dataset, DataSpec
@@ -145,7 +251,7 @@ class TestExample:
         from frivkit.graph.sites.site_map import find_sites
         from frivkit.measure.pipeline import Request, load_model, named_data
         from frivkit.runtime.execution import Execution
-        from frivkit.testing.subjects import small_mlp
+        from frivkit.testing.networks import small_mlp
 
         model, data = small_mlp().write(tmp_path / "net")
         request = Request(model, data=f"npz:{data}")
@@ -154,7 +260,7 @@ class TestExample:
         run = Run(examples, model.output(None), Execution(memory=1 << 28, threads=1))
         return calibrate(model, find_sites(model), run)
 
-    def test_refactorer_keeps_the_first_units(self, calibration):
+    def test_basis_keeps_the_first_units(self, calibration):
         from frivkit.errors import UsageError
 
         basis = example("bases")["FirstUnits"](calibration, None, "global")
@@ -165,7 +271,7 @@ class TestExample:
         with pytest.raises(UsageError, match="--units-kept"):
             basis.for_budget("macs", 0.5, 1)
 
-    def test_ranking_lets_those_leave_that_are_mostly_zero(self, calibration):
+    def test_ranking_removes_units_that_are_mostly_zero_first(self, calibration):
         study, there = calibration.study, calibration.site_map
         order = example("rankings")["apoz"](calibration.layer_groups[0], study)
         assert sorted(order) == list(range(len(calibration.layer_groups[0].groups)))
@@ -175,16 +281,16 @@ class TestExample:
         assert (np.diff(zeros[order]) <= 0).all()
 
     def test_refit_adds_the_means(self, calibration):
-        from frivkit.compression.plan import SweepPlan, keep_all
+        from frivkit.compression.plan import Plan, keep_all
 
         keep = keep_all(calibration)
         name = calibration.site_map.sites[0].name
         keep[name][0] = False
         refit = example("refits")["MEANS"]
-        (fit,) = refit.fit(calibration, SweepPlan(keep, 0.0))
-        mean = calibration.sums[fit.reading.source].whole.mean
-        lost = mean[0] * fit.reading.matrix[0]
-        np.testing.assert_allclose(fit.bias - fit.reading.bias, lost, atol=1e-12)
+        (fit,) = refit.fit(calibration, Plan(keep, 0.0))
+        mean = calibration.patch_moments[fit.linear_consumer.source].whole.mean
+        lost = mean[0] * fit.linear_consumer.matrix[0]
+        np.testing.assert_allclose(fit.bias - fit.linear_consumer.bias, lost, atol=1e-12)
 
     def test_architecture_builds_for_shape_classes_and_width(self):
         import torch
@@ -194,9 +300,13 @@ class TestExample:
         assert network(torch.zeros(2, 1, 4, 4)).shape == (2, 10)
         assert network[1].weight.shape == (32, 16)
 
-    def test_trainer_leaves_the_network_alone(self):
-        trainer = example("trainers")["NONE"]
-        assert trainer.fit(None, None, None, 0, trainer.options(), None).epochs == 0
+    def test_trainer_keeps_the_initial_weights(self):
+        from torch import nn
+
+        network, trainer = nn.Linear(2, 2), example("trainers")["NONE"]
+        before = network.weight.clone()
+        assert trainer.fit(network, None, None, 0, trainer.options(), None).epochs == 0
+        assert (network.weight == before).all()
 
     def test_figure_draws_a_bar_for_each_gain(self):
         from frivkit.experiments.gain import WidthCurve
@@ -214,14 +324,14 @@ class TestExample:
         assert 'width="140"' in drawn
         assert "g = 4.00" in found.draw(chosen, "reference")("svg").decode()
 
-    def test_laboratory_throws_dice_and_goes_on(self, tmp_path):
-        from frivkit.experiments.jobs import LabelOptions
+    def test_planner_throws_dice_and_continues(self, tmp_path):
+        from frivkit.experiments.jobs import SweepRequest
         from frivkit.experiments.runner import run
 
         plan = example("planners")["plan"]
-        swept = run(plan({"throws": 60, "dice": 2}, LabelOptions()), tmp_path)
+        swept = run(plan({"throws": 60, "dice": 2}, SweepRequest()), tmp_path)
         assert (swept.trained, swept.points) == (2, 2)
-        swept = run(plan({"throws": 60, "dice": 3}, LabelOptions()), tmp_path)
+        swept = run(plan({"throws": 60, "dice": 3}, SweepRequest()), tmp_path)
         assert (swept.trained, swept.found, swept.points) == (1, 2, 3)
 
     def test_recipe_is_a_file_that_can_be_read(self):
@@ -233,11 +343,6 @@ class TestExample:
         (tmp_path / "m.onnx").touch()
         result = CliRunner().invoke(example("cli_commands")["command"], [str(tmp_path / "m.onnx")])
         assert result.output == f"{tmp_path / 'm.onnx'}\n"
-
-
-def test_every_hook_has_an_example_that_is_tried():
-    tried = re.findall(r'example\("(\w+)"\)', Path(__file__).read_text())
-    assert set(tried) == set(hooks())
 
 
 @pytest.mark.parametrize(
@@ -273,11 +378,53 @@ def test_readme_shows_how_to_try_and_how_to_test():
     assert {"demo", "test"} <= set(shown)
 
 
+def anchors(page: Path) -> set[str]:
+    """Return what a link into a page may name: its headings, as GitHub writes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(page):
-    for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+    for link, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
         if not re.match(r"[a-z]+:", link):
-            assert (page.parent / link).exists(), link
+            target = page.parent / link if link else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_that_code_on_a_page_imports_exist(page):
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("frivkit."):
+                for name in node.names:
+                    assert resolve_name(f"{node.module}:{name.name}") is not None
+
+
+CONTRIBUTING = (ROOT / "docs/contributing.md").read_text()
+
+
+def test_contributing_names_where_each_hook_is_filled():
+    table = CONTRIBUTING.partition("## Where to add\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [a-z][a-z ]* \| .* \| (?:`(\w+)`|none) \| `.* \|$", table, re.MULTILINE)
+    assert sorted(filter(None, rows)) == sorted(hooks())
+
+
+def test_places_that_contributing_names_exist():
+    named = re.findall(r"`((?:frivkit|plugins|tests|docs)/[^`]*)`", CONTRIBUTING)
+    places = [each for each in named if "NAME" not in each]
+    assert len(places) > 30
+    assert [each for each in places if not (ROOT / each).exists()] == []
+
+
+def test_types_of_the_glossary_exist():
+    rows = re.findall(r"^\| .* \| (.*) \|$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([a-z_]+(?:\.\w+)+)`", row)]
+    assert len(named) > 50
+    for name in named:
+        assert resolve_name(f"frivkit.{name}") is not None
 
 
 def test_fragments_are_well_formed():

@@ -12,22 +12,23 @@ FAMILIES: tuple[ModuleType, ...] = (weighted, elementwise, normalization, spatia
 
 HEAD = """# Operators
 
-How frivkit finds its way through a graph: for each operator a rule says what it does to the axes
-that units lie on.  It may keep them (perhaps on another axis, in another order, or only some of
-them), split them over outputs or axes, couple them with units of another input, mix them by weights
-into something new, or end them.  There is one small file for each family in
-`frivkit/graph/operators`, and no rule knows the name of an architecture.
+frivkit follows units through a graph by a rule for each operator.
+A rule keeps units: on the same axis or another one, in another order, or only some of them.
+Or it splits them among outputs or axes, or couples them with units of another input.
+Or it consumes them: weights mix them into new ones.
+There is one file for each family in `frivkit/graph/operators`.
+No rule depends on the name of an architecture.
 
-An operator without a rule ends the units, and `frivkit inspect` says so: what cannot be followed is
-still measured, but cannot leave in a thinner model.  A plugin adds rules with the hook
-`operator_rules` (see [Writing plugins](writing-plugins.md)).
+Units cannot be followed through an operator without a rule, and `frivkit inspect` says so.
+Such units are measured, but cannot be removed.
+A plugin adds rules with the hook `operator_rules` (see [Writing plugins](writing-plugins.md)).
 
-*Thinner* tells whether units can leave through an operator: its entry has a second rule, for what
-changes in a node when they do.
+The last column is whether units can be removed through an operator.
+For that it has a second rule, which returns the edits of a node.
 
-The table is written from the rules by `python -m tests.zoo.operators`, and a test holds it to them.
+The table is written by `python -m tests.zoo.operators`, and a test compares it with the rules.
 
-| family | operator | what it does to units | thinner |
+| family | operator | effect on units | removal |
 |---|---|---|---|
 """
 
@@ -39,13 +40,13 @@ def page() -> str:
         name = family.__name__.rpartition(".")[2]
         for name_of, operator in sorted(family.OPERATORS.items()):
             assert OPERATORS[name_of] is operator, name_of
-            thinner = "no" if operator.narrow is None else "yes"
-            lines.append(f"| {name} | `{name_of}` | {_says(operator)} | {thinner} |")
+            removal = "no" if operator.narrow is None else "yes"
+            lines.append(f"| {name} | `{name_of}` | {_effect(operator)} | {removal} |")
     return HEAD + "\n".join(lines) + "\n"
 
 
-def _says(operator: Operator) -> str:
-    """Return the first line of a rule's description; elementwise rules come in two kinds."""
+def _effect(operator: Operator) -> str:
+    """Return the first line of a rule's docstring, with the kind of an elementwise operator."""
     rule = operator.propagate
     function = getattr(rule, "func", rule)
     text = (function.__doc__ or "").strip().splitlines()[0]

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import find_groups
+from frivkit.graph.sites.producers import SkipCause
 from frivkit.graph.sites.site_map import find_sites
 from tests.zoo.files import EXPORTERS, UNWRITTEN, ZOO, opened
 
@@ -13,22 +14,22 @@ PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 
 HEAD = """# Networks and exporters
 
-What frivkit finds in {count} kinds of networks, each written by torch's tracing exporter at opsets
-13 and 17 and by its newer one at opset 18 (torch 2.13).  The networks are small copies of the kinds
-that people train, in `tests/zoo`; what is found in each was checked by hand against its code, in
-`tests/zoo/pictures.py`.  The table is written by `python -m tests.zoo.page`, and a test holds it to
-what the code finds.
+This page lists what frivkit finds in {count} kinds of networks, each exported by torch's tracing
+exporter at opsets 13 and 17 and by its newer one at opset 18 (torch 2.13).  The networks, in
+`tests/zoo`, are small copies of the kinds that people train.  What is found in each was checked by
+hand against its code, in `tests/zoo/pictures.py`.  The table is written by
+`python -m tests.zoo.page`, and a test compares it with the results of the code.
 
-For every file the tests make sure that masks which keep every unit change no output by more than
-1e-6 of the largest, and that a masked unit does to the output, to 1e-5, what a product put into the
-file does, and what zeros in the weights that read it do wherever these are the same thing.
+For every file the tests check that masks which keep every unit change no output by more than 1e-6
+of the largest.  A masked unit must have the effect, to 1e-5, of a multiplication by zero in the
+file, and of zeros in the weights of its consumers if these are equivalent.
 
-*Sites* are tensors with units that are analysed, *couplings* are sets of them whose units meet,
-*held* are layers of which no unit can leave in a thinner model, *skipped* are nodes with weights
-that are not analysed.  `frivkit inspect` gives the reasons.  All exporters give the same sites and
-couplings.
+*Sites* are hook points with units that are analysed, *couplings* are sets of sites whose units
+meet, *locked* counts layers of which no unit can be removed by `frivkit compress`, and *skipped*
+are nodes with weights that are not analysed.  `frivkit inspect` gives the reasons.  All exporters
+give the same sites and couplings.
 
-| network | exporter | sites | units | couplings | held | skipped, apart from the last layer |
+| network | exporter | sites | units | couplings | locked | skipped, apart from the last layer |
 |---|---|---|---|---|---|---|
 """
 
@@ -66,7 +67,7 @@ def _cells(model: Model | None) -> tuple[str, ...]:
     found = find_sites(model)
     groups = find_groups(model, found)
     held = sum(groups.reason(site.name) is not None for site in found.sites)
-    others = [skip for skip in found.skipped if "model's outputs" not in skip.reason]
+    others = [skip for skip in found.skipped if skip.cause is not SkipCause.MODEL_OUTPUT]
     counted = {skip.op: sum(other.op == skip.op for other in others) for skip in others}
     skipped = ", ".join(f"{count} {op}" for op, count in counted.items()) or "none"
     units = sum(site.width for site in found.sites)

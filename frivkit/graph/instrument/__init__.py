@@ -1,1 +1,1 @@
-"""Copies of a model with extra inputs or outputs."""
+"""Copies of a model with extra inputs or outputs, to be run."""

@@ -1,7 +1,7 @@
-"""Copies of a model with taps, and with what perturbs it as inputs: one session serves every mask.
+"""Copies of a model with perturbations as inputs, so that one session runs every perturbation.
 
-What a run may change is an input: masks, folds and weights are the same for every example and their
-names begin with ``RUN``; noise is drawn for each example and lies beside the model's own inputs.
+Masks, linear maps and weights are the same for every example, and the names of their inputs begin
+with ``RUN``; noise is drawn for each example.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ import onnx_ir as ir
 from frivkit.errors import ModelError
 from frivkit.graph.builder import Builder
 from frivkit.graph.layout import SHAPE_ONLY
-from frivkit.graph.model import Model, is_constant, reads
+from frivkit.graph.model import Model, consumed_values, is_constant
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.site_map import Site
 
@@ -22,11 +22,11 @@ RUN = "frivkit."
 MASK = f"{RUN}mask/"
 """Prefix of the names of mask inputs; the tensor's name follows."""
 FOLD = f"{RUN}fold/"
-"""Prefix of the names of the inputs of folds: ``FOLD + tensor + "/matrix"`` and ``"/bias"``."""
+"""Prefix of the inputs of linear maps: ``FOLD + tensor + "/matrix"`` and ``"/bias"``."""
 WEIGHT = f"{RUN}weight/"
-"""Prefix of the names of weights that became inputs; the weight's name follows."""
+"""Prefix of the names of weights that are inputs; the weight's name follows."""
 NOISE = "frivkit-noise/"
-"""Prefix of the names of noise inputs, one entry for each of the tensor's."""
+"""Prefix of the names of noise inputs, which have the shape of the tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Instrumented:
     """A graph to run, and the inputs it takes.
 
     Attributes:
-        ir: A graph of its own; weights are shared with the model it came from.
-        inputs: Names of the tensors that must be fed, those of perturbations excepted.
-        added: For each perturbed site by name the inputs that perturb it.
-        outputs: Names of the tensors it gives.
+        ir: The graph; weights are shared with the model that it was made from.
+        inputs: Names of its inputs, those of perturbations excepted.
+        added: By the name of a perturbed site, the inputs that perturb it.
+        outputs: Names of its outputs.
     """
 
     ir: ir.Model
@@ -47,32 +47,38 @@ class Instrumented:
 
 
 Insert = Callable[[Builder, ir.Value, Site], tuple[ir.Value, tuple[str, ...]]]
-"""Appends nodes that perturb a tensor: gives what is read in its stead, and the added inputs."""
+"""A function that inserts nodes that perturb a tensor, and returns the perturbed tensor and the
+names of the added inputs."""
 
 
-def masked(build: Builder, value: ir.Value, site: Site) -> tuple[ir.Value, tuple[str, ...]]:
-    """Multiply a tensor by a mask."""
+def insert_mask(build: Builder, value: ir.Value, site: Site) -> tuple[ir.Value, tuple[str, ...]]:
+    """Insert a product of a tensor and a mask, whose axes are 1 or those of the tensor."""
     name = f"{MASK}{site.name}"
     sizes = ["frivkit.MB", *(f"{name}/{axis}" for axis in range(1, len(site.shape) + 1))]
     mask = build.input(name, sizes, value.dtype or ir.DataType.FLOAT)
     return build.add("Mul", value, mask), (name,)
 
 
-def noisy(build: Builder, value: ir.Value, site: Site) -> tuple[ir.Value, tuple[str, ...]]:
-    """Add noise in units of the standard deviation of each example's entries."""
+def insert_noise(build: Builder, value: ir.Value, site: Site) -> tuple[ir.Value, tuple[str, ...]]:
+    """Insert noise, which is scaled by the standard deviation of the entries of each example."""
     name, kind = f"{NOISE}{site.name}", value.dtype or ir.DataType.FLOAT
     noise = build.input(name, ["frivkit.N", *site.shape], ir.DataType.FLOAT)
     axes = list(range(1, len(site.shape) + 1))
     entries = build.add("Cast", value, to=ir.DataType.FLOAT.value)
-    about = build.add("Sub", entries, build.reduced("ReduceMean", entries, axes, keepdims=True))
-    squares = build.add("Mul", about, about)
-    spread = build.add("Sqrt", build.reduced("ReduceMean", squares, axes, keepdims=True))
-    changed = build.add("Add", entries, build.add("Mul", noise, spread))
-    return build.add("Cast", changed, to=kind.value), (name,)
+    centered = build.add("Sub", entries, build.reduce("ReduceMean", entries, axes, keepdims=True))
+    squares = build.add("Mul", centered, centered)
+    deviation = build.add("Sqrt", build.reduce("ReduceMean", squares, axes, keepdims=True))
+    perturbed = build.add("Add", entries, build.add("Mul", noise, deviation))
+    return build.add("Cast", perturbed, to=kind.value), (name,)
 
 
-def folded(build: Builder, value: ir.Value, site: Site) -> tuple[ir.Value, tuple[str, ...]]:
-    """Map the units of a tensor by a matrix and a bias, alike at every place."""
+def insert_linear_map(
+    build: Builder, value: ir.Value, site: Site
+) -> tuple[ir.Value, tuple[str, ...]]:
+    """Insert a linear map of the units, the same at every position.
+
+    The matrix has shape (units, units) and the bias shape (units, 1).
+    """
     stem, kind = f"{FOLD}{site.name}", value.dtype or ir.DataType.FLOAT
     behind = prod(site.shape[site.axis :])
     matrix = build.input(f"{stem}/matrix", [site.width, site.width], kind)
@@ -84,59 +90,76 @@ def folded(build: Builder, value: ir.Value, site: Site) -> tuple[ir.Value, tuple
 
 
 def perturbed_whole(
-    model: Model, sites: Iterable[Site], output: str, insert: Insert = masked
+    model: Model, sites: Iterable[Site], output: str, insert: Insert = insert_mask
 ) -> Instrumented:
-    """Return the whole model with a perturbation behind every site of ``sites``."""
+    """Return a whole model with a perturbation of each of some sites.
+
+    Args:
+        model: The model.
+        sites: The sites.
+        output: The only output of the graph.
+        insert: The perturbation.
+    """
     graph = model.graph.clone()
     values = _by_name(graph)
     graph.outputs[:] = [values[output]]
-    fed = tuple(value.name or "" for value in graph.inputs if not value.is_initializer())
+    needed_inputs = tuple(value.name or "" for value in graph.inputs if not value.is_initializer())
     added = {site.name: _insert(model, graph, values[site.name], site, insert) for site in sites}
-    return Instrumented(_wrap(model, graph), fed, added, (output,))
+    return Instrumented(_wrap(model, graph), needed_inputs, added, (output,))
 
 
 def with_outputs(model: Model, tensors: Sequence[str]) -> Instrumented:
-    """Return the part of the model that computes ``tensors``, without what lies behind them."""
+    """Return the part of a model that computes some tensors, with these as outputs.
+
+    Args:
+        model: The model.
+        tensors: The names of the tensors.
+    """
     inputs = [value for value in model.graph.inputs if not value.is_initializer()]
     values = _by_name(model.graph)
     needed = _ancestors([values[name] for name in tensors])
-    fed = [value for value in inputs if id(value) in needed]
-    graph = ir.convenience.extract(model.graph, fed, [values[name] for name in tensors])
-    names = tuple(value.name or "" for value in fed)
+    needed_inputs = [value for value in inputs if id(value) in needed]
+    graph = ir.convenience.extract(model.graph, needed_inputs, [values[name] for name in tensors])
+    names = tuple(value.name or "" for value in needed_inputs)
     return Instrumented(_wrap(model, graph), names, {}, tuple(tensors))
 
 
-def suffix(model: Model, site: Site, output: str, insert: Insert = masked) -> Instrumented:
-    """Return what lies behind a site, with a perturbation on it.
+def suffix(model: Model, site: Site, output: str, insert: Insert = insert_mask) -> Instrumented:
+    """Return the part of a model that depends on a site, with a perturbation of it.
 
-    Its inputs are the site's own tensor and every other tensor that enters the part of the graph
-    that depends on the site (the other branch of a residual sum, a skip connection).  What has no
-    examples on its first axis (a size computed from a shape, tokens laid first) is computed again
-    from what has.
+    Its inputs are the site's tensor and every other tensor that enters that part (the other branch
+    of a residual sum, a skip connection).  Tensors without examples on their first axis (a size
+    computed from a shape, tokens on the first axis) are computed again from others.
+
+    Args:
+        model: The model.
+        site: The site.
+        output: The only output of the graph.
+        insert: The perturbation.
     """
     tensor = _by_name(model.graph)[site.name]
     others = [value for value in _entering(model, [tensor], output) if value is not tensor]
-    entries = [tensor, *others]
-    graph = ir.convenience.extract(model.graph, entries, [_by_name(model.graph)[output]])
-    names = tuple(value.name or "" for value in entries)
+    inputs = [tensor, *others]
+    graph = ir.convenience.extract(model.graph, inputs, [_by_name(model.graph)[output]])
+    names = tuple(value.name or "" for value in inputs)
     added = {site.name: _insert(model, graph, _by_name(graph)[site.name], site, insert)}
     return Instrumented(_wrap(model, graph), names, added, (output,))
 
 
-def reweighted(
+def with_weight_inputs(
     model: Model, weights: Mapping[str, Sequence[ir.Value]], output: str
 ) -> Instrumented:
-    """Return what depends on weights, with these as inputs.
+    """Return the part of a model that depends on weights, with these as inputs.
 
     Args:
         model: The model.
-        weights: For each site by name the weights that become inputs, ``WEIGHT`` before the name.
-        output: The output that is wanted.
+        weights: By the name of a site, the weights that become inputs, named ``WEIGHT + name``.
+        output: The only output of the graph.
     """
     changed = list({id(v): v for values in weights.values() for v in values}.values())
-    entries = _entering(model, changed, output)
-    graph = ir.convenience.extract(model.graph, entries, [_by_name(model.graph)[output]])
-    names = tuple(value.name or "" for value in entries)
+    inputs = _entering(model, changed, output)
+    graph = ir.convenience.extract(model.graph, inputs, [_by_name(model.graph)[output]])
+    names = tuple(value.name or "" for value in inputs)
     values = _by_name(graph) | dict(graph.initializers.items())
     for weight in changed:
         old = values[weight.name or ""]
@@ -152,35 +175,36 @@ def reweighted(
 
 def _entering(model: Model, changed: Sequence[ir.Value], output: str) -> list[ir.Value]:
     """Return the tensors, no constants, that enter the part of the graph that depends on values."""
-    behind = _descendants(model.graph, changed)
-    sizes = _sizes(model.graph)
-    starts = {id(value) for value in changed}
+    dependent = _descendants(model.graph, changed)
+    shapes = _shape_values(model.graph)
+    changed_ids = {id(value) for value in changed}
 
-    def passes(value: ir.Value) -> bool:
-        kept = id(value) in behind or id(value) in sizes or not batch_first(value, model.batch)
-        return kept and id(value) not in starts
+    def is_inside(value: ir.Value) -> bool:
+        inside = id(value) in dependent or id(value) in shapes
+        inside = inside or not batch_first(value, model.batch)
+        return inside and id(value) not in changed_ids
 
-    needed = _ancestors([_by_name(model.graph)[output]], passes)
-    last = [v for v in needed.values() if not passes(v) or v.producer() is None]
+    needed = _ancestors([_by_name(model.graph)[output]], is_inside)
+    last = [v for v in needed.values() if not is_inside(v) or v.producer() is None]
     return [value for value in last if not is_constant(value)]
 
 
 def _insert(
     model: Model, graph: ir.Graph, value: ir.Value, site: Site, insert: Insert
 ) -> tuple[str, ...]:
-    """Perturb a tensor and let every reader read the result."""
-    readers = [(use.node, use.idx) for use in value.uses()]
-    behind = _behind(graph, value.producer())
+    """Insert a perturbation of a tensor, and let all its consumers use the perturbed tensor."""
+    uses = [(use.node, use.idx) for use in value.uses()]
+    following = _following(graph, value.producer())
     opset = model.ir.opset_imports.get("", 17)
-    build = Builder(graph, opset, f"frivkit.perturbed/{site.name}", before=behind)
-    instead, added = insert(build, value, site)
-    instead.shape, instead.type = value.shape, value.type
-    for reader, index in readers:
-        reader.replace_input_with(index, instead)
+    build = Builder(graph, opset, f"frivkit.perturbed/{site.name}", before=following)
+    perturbed, added = insert(build, value, site)
+    perturbed.shape, perturbed.type = value.shape, value.type
+    for consumer, index in uses:
+        consumer.replace_input_with(index, perturbed)
     return added
 
 
-def _behind(graph: ir.Graph, node: ir.Node | None) -> ir.Node | None:
+def _following(graph: ir.Graph, node: ir.Node | None) -> ir.Node | None:
     """Return the node that follows another in the graph's order, the first for None."""
     nodes = iter(graph)
     if node is not None:
@@ -194,10 +218,10 @@ def _wrap(model: Model, graph: ir.Graph) -> ir.Model:
 
 
 def check_names(model: Model) -> None:
-    """Make sure that no tensor has a name that perturbations take.
+    """Raise an error if a tensor has a name that is reserved for perturbations.
 
     Raises:
-        ModelError: one has.
+        ModelError: a tensor has such a name.
     """
     taken = next((name for name in _by_name(model.graph) if name.startswith((RUN, NOISE))), None)
     if taken is not None:
@@ -213,33 +237,37 @@ def _by_name(graph: ir.Graph) -> dict[str, ir.Value]:
     return values
 
 
-def _descendants(graph: ir.Graph, starts: Iterable[ir.Value]) -> set[int]:
-    first = {id(value) for value in starts}
+def _descendants(graph: ir.Graph, values: Iterable[ir.Value]) -> set[int]:
+    first = {id(value) for value in values}
     reached = set(first)
     for node in graph:
-        read = [value for value in reads(node) if id(value) in reached]
-        if read:
+        if any(id(value) in reached for value in consumed_values(node)):
             reached.update(id(value) for value in node.outputs)
     return reached - first
 
 
-def _sizes(graph: ir.Graph) -> set[int]:
+def _shape_values(graph: ir.Graph) -> set[int]:
     """Return the ids of values that are computed from sizes of tensors and from constants alone."""
-    found: set[int] = set()
+    shape_values: set[int] = set()
     for node in graph:
-        read = reads(node)
+        consumed = consumed_values(node)
         if node.op_type in SHAPE_ONLY or (
-            any(id(value) in found for value in read)
-            and all(id(value) in found or is_constant(value) for value in read)
+            any(id(value) in shape_values for value in consumed)
+            and all(id(value) in shape_values or is_constant(value) for value in consumed)
         ):
-            found.update(id(value) for value in node.outputs)
-    return found
+            shape_values.update(id(value) for value in node.outputs)
+    return shape_values
 
 
 def _ancestors(
-    targets: Iterable[ir.Value], passes: Callable[[ir.Value], bool] = lambda value: True
+    targets: Iterable[ir.Value], is_inside: Callable[[ir.Value], bool] = lambda value: True
 ) -> dict[int, ir.Value]:
-    """Return what targets are computed from, looking only behind values that ``passes`` lets by."""
+    """Return the values from which targets are computed, by ``id(value)``.
+
+    Args:
+        targets: The targets, which are among the values.
+        is_inside: Whether the producer of a value is followed.
+    """
     seen: dict[int, ir.Value] = {}
     pending = list(targets)
     while pending:
@@ -248,6 +276,6 @@ def _ancestors(
             continue
         seen[id(value)] = value
         node = value.producer()
-        if node is not None and passes(value):
-            pending.extend(reads(node))
+        if node is not None and is_inside(value):
+            pending.extend(consumed_values(node))
     return seen

@@ -1,1 +1,1 @@
-"""Reading and writing ONNX files; rewrites that reading makes."""
+"""Read and write ONNX files, and rewrite graphs on reading."""

@@ -1,6 +1,6 @@
-"""bfloat16, which no CPU runtime computes with: such a model is analysed in float32.
+"""Convert models that compute in bfloat16, which no CPU runtime does, to float32.
 
-A file that only stores weights in it, and casts them before they are used, stays as it is.
+A file that only stores weights in bfloat16, and casts them before they are used, stays as it is.
 """
 
 import numpy as np
@@ -11,13 +11,13 @@ WIDE = ir.DataType.FLOAT
 
 
 def bfloat16_to_float32(model: ir.Model) -> str | None:
-    """Put float32 in place of bfloat16 everywhere; every bfloat16 number is one of float32's.
+    """Replace bfloat16 by float32 everywhere; every bfloat16 number is one of float32's.
 
     Args:
         model: The model; it is changed.
 
     Returns:
-        What was done, None where there was nothing to do.
+        A sentence about the change, None if there was nothing to change.
     """
     if not any(_computes(graph) for graph in model.graphs()):
         return None
@@ -30,7 +30,7 @@ def bfloat16_to_float32(model: ir.Model) -> str | None:
 
 
 def _computes(graph: ir.Graph) -> bool:
-    """Whether anything but a Cast takes or makes bfloat16."""
+    """Whether an operator other than Cast takes or returns bfloat16."""
     if any(value.dtype == NARROW for value in graph.inputs if not value.is_initializer()):
         return True
     stored = [value for value in graph.initializers.values() if value.dtype == NARROW]

@@ -1,7 +1,8 @@
-"""Operators that compute in whole numbers, written as the same computation in real ones.
+"""Rewrite quantized operators as the same computation in real numbers.
 
-A mask, a tap or a Gram has nowhere to stand inside a QLinearConv.  Between a DequantizeLinear, a
-Conv and a QuantizeLinear it has.  Both compute the same up to a step of rounding of the output.
+Masks, hook points and Gram matrices cannot be put inside a QLinearConv.  They can be put between a
+DequantizeLinear, a Conv and a QuantizeLinear, which compute the same up to one rounding step of the
+output.
 """
 
 from collections.abc import Callable
@@ -18,23 +19,26 @@ OLDEST = 13
 
 
 def dequantize(model: ir.Model) -> str | None:
-    """Rewrite every operator on whole numbers that has such a form; the model is changed.
+    """Rewrite every quantized operator of :data:`REWRITES`.
+
+    Args:
+        model: The model; it is changed.
 
     Returns:
-        What was done, None where there was nothing to do.
+        A sentence about the change, None if there was nothing to change.
     """
-    done: dict[str, int] = {}
+    rewritten: dict[str, int] = {}
     for node in list(model.graph):
         rewrite = REWRITES.get(node.op_type)
         if attribute(node, "channels_last", 0):
             continue  # the real operators have channels in front
         if rewrite is not None and model.opset_imports.get("", 1) >= OLDEST:
             rewrite(_Rewriting(model, node))
-            done[node.op_type] = done.get(node.op_type, 0) + 1
-    if not done:
+            rewritten[node.op_type] = rewritten.get(node.op_type, 0) + 1
+    if not rewritten:
         return None
-    found = ", ".join(f"{count} {op}" for op, count in done.items())
-    return f"it computes in whole numbers ({found}), read as real ones that are rounded"
+    counted = ", ".join(f"{count} {op}" for op, count in rewritten.items())
+    return f"it computes in whole numbers ({counted}), read as real ones that are rounded"
 
 
 class _Rewriting:
@@ -49,28 +53,30 @@ class _Rewriting:
         return self.node.inputs[index] if index < len(self.node.inputs) else None
 
     def real(self, index: int, scale: int, zero: int, *, axis: int = 1) -> ir.Value:
-        """Return a quantised operand as real numbers."""
-        return self.scaled(self.operand(index), self.operand(scale), self.operand(zero), axis)
+        """Return a quantized operand as real numbers."""
+        return self.dequantized(self.operand(index), self.operand(scale), self.operand(zero), axis)
 
-    def scaled(
+    def dequantized(
         self, value: ir.Value | None, scale: ir.Value | None, zero: ir.Value | None, axis: int = 1
     ) -> ir.Value:
         inputs = [each for each in (value, scale, zero) if each is not None]
         return self.build.add("DequantizeLinear", *inputs, axis=axis)
 
     def bias(self, index: int, first: int, second: int) -> list[ir.Value]:
-        """Return a bias of 32 bits as real numbers: its scale is the product of two others."""
+        """Return a 32-bit bias as real numbers: its scale is the product of two others."""
         value = self.operand(index)
         scales = [constant_tensor(self.operand(i)) for i in (first, second)]
         if value is None:
             return []
         numbers = [np.ones(1) if each is None else each.numpy() for each in scales]
-        product = self.held(np.asarray(numbers[0] * numbers[1], np.float32).reshape(-1), "scale")
+        product = self.constant(
+            np.asarray(numbers[0] * numbers[1], np.float32).reshape(-1), "scale"
+        )
         return [self.build.add("Mul", self.build.add("Cast", value, to=1), product)]
 
-    def held(self, array: np.ndarray, what: str) -> ir.Value:
-        """Register an array of the graph's own."""
-        name = f"{self.node.name or self.node.outputs[0].name}/real/{what}"
+    def constant(self, array: np.ndarray, suffix: str) -> ir.Value:
+        """Register an array as an initializer of the graph."""
+        name = f"{self.node.name or self.node.outputs[0].name}/real/{suffix}"
         tensor = ir.tensor(array)
         kind = ir.TensorType(tensor.dtype)
         value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=kind)
@@ -78,61 +84,78 @@ class _Rewriting:
         return value
 
     def main(self, op: str, *inputs: ir.Value) -> ir.Value:
-        """Add the operator itself, under the node's own name and with its attributes."""
-        made = self.build.add(op, *inputs)
-        node = made.producer()
+        """Add the operator on real numbers, with the node's name and attributes."""
+        result = self.build.add(op, *inputs)
+        node = result.producer()
         if node is not None:
             node.name = self.node.name or node.name
-            kept = {k: v for k, v in self.node.attributes.items() if k not in _OWN}
-            node.attributes.update(kept)
-        return made
+            attributes = {k: v for k, v in self.node.attributes.items() if k not in _ONLY_QUANTIZED}
+            node.attributes.update(attributes)
+        return result
 
-    def finish(self, made: ir.Value, scale: int | None = None, zero: int | None = None) -> None:
-        """Round to the output's numbers, and let all readers read the result."""
+    def finish(self, result: ir.Value, scale: int | None = None, zero: int | None = None) -> None:
+        """Quantize the result, and put it in place of the node's output."""
         step = None if scale is None else self.operand(scale)
         if step is not None and zero is not None:
-            inputs = [each for each in (made, step, self.operand(zero)) if each is not None]
-            made = self.build.add("QuantizeLinear", *inputs)
+            inputs = [each for each in (result, step, self.operand(zero)) if each is not None]
+            result = self.build.add("QuantizeLinear", *inputs)
         elif self.node.outputs[0].dtype == ir.DataType.INT32:
-            made = self.build.add("Cast", self.build.add("Round", made), to=6)
+            result = self.build.add("Cast", self.build.add("Round", result), to=6)
         old = self.node.outputs[0]
-        made.shape, made.type, name = old.shape, old.type, old.name
-        ir.convenience.replace_all_uses_with(old, made, replace_graph_outputs=True)
+        result.shape, result.type, name = old.shape, old.type, old.name
+        ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
         self.graph.remove(self.node, safe=True)
-        old.name, made.name = f"{name}/whole", name
+        old.name, result.name = f"{name}/whole", name
 
 
-def _conv(at: _Rewriting) -> None:
-    made = at.main("Conv", at.real(0, 1, 2), at.real(3, 4, 5, axis=0), *at.bias(8, 1, 4))
-    at.finish(made, 6, 7)
+def _conv(rewriting: _Rewriting) -> None:
+    result = rewriting.main(
+        "Conv", rewriting.real(0, 1, 2), rewriting.real(3, 4, 5, axis=0), *rewriting.bias(8, 1, 4)
+    )
+    rewriting.finish(result, 6, 7)
 
 
-def _matmul(at: _Rewriting) -> None:
-    at.finish(at.main("MatMul", at.real(0, 1, 2), at.real(3, 4, 5)), 6, 7)
+def _matmul(rewriting: _Rewriting) -> None:
+    rewriting.finish(
+        rewriting.main("MatMul", rewriting.real(0, 1, 2), rewriting.real(3, 4, 5)), 6, 7
+    )
 
 
-def _gemm(at: _Rewriting) -> None:
-    transposed = at.node.attributes.get("transB")
+def _gemm(rewriting: _Rewriting) -> None:
+    transposed = rewriting.node.attributes.get("transB")
     axis = 0 if transposed is not None and transposed.as_int() else 1
-    made = at.main("Gemm", at.real(0, 1, 2), at.real(3, 4, 5, axis=axis), *at.bias(6, 1, 4))
-    at.finish(made, 7, 8)
+    result = rewriting.main(
+        "Gemm",
+        rewriting.real(0, 1, 2),
+        rewriting.real(3, 4, 5, axis=axis),
+        *rewriting.bias(6, 1, 4),
+    )
+    rewriting.finish(result, 7, 8)
 
 
-def _conv_integer(at: _Rewriting) -> None:
-    one = at.held(np.ones((), np.float32), "one")
-    left = at.scaled(at.operand(0), one, at.operand(2))
-    at.finish(at.main("Conv", left, at.scaled(at.operand(1), one, _scalar(at, 3))))
+def _conv_integer(rewriting: _Rewriting) -> None:
+    one = rewriting.constant(np.ones((), np.float32), "one")
+    left = rewriting.dequantized(rewriting.operand(0), one, rewriting.operand(2))
+    rewriting.finish(
+        rewriting.main(
+            "Conv", left, rewriting.dequantized(rewriting.operand(1), one, _scalar(rewriting, 3))
+        )
+    )
 
 
-def _matmul_integer(at: _Rewriting) -> None:
-    one = at.held(np.ones((), np.float32), "one")
-    left = at.scaled(at.operand(0), one, at.operand(2))
-    at.finish(at.main("MatMul", left, at.scaled(at.operand(1), one, _scalar(at, 3))))
+def _matmul_integer(rewriting: _Rewriting) -> None:
+    one = rewriting.constant(np.ones((), np.float32), "one")
+    left = rewriting.dequantized(rewriting.operand(0), one, rewriting.operand(2))
+    rewriting.finish(
+        rewriting.main(
+            "MatMul", left, rewriting.dequantized(rewriting.operand(1), one, _scalar(rewriting, 3))
+        )
+    )
 
 
-def _scalar(at: _Rewriting, index: int) -> ir.Value | None:
-    """Return a zero point that stands for all channels; one for each that are all 0 is none."""
-    value = at.operand(index)
+def _scalar(rewriting: _Rewriting, index: int) -> ir.Value | None:
+    """Return the zero point of all channels, None if each channel has one and all are 0."""
+    value = rewriting.operand(index)
     tensor = constant_tensor(value)
     if tensor is None or tensor.size == 1:
         return value
@@ -140,25 +163,25 @@ def _scalar(at: _Rewriting, index: int) -> ir.Value | None:
 
 
 def _binary(op: str) -> Callable[[_Rewriting], None]:
-    def rewrite(at: _Rewriting) -> None:
-        at.finish(at.main(op, at.real(0, 1, 2), at.real(3, 4, 5)), 6, 7)
+    def rewrite(rewriting: _Rewriting) -> None:
+        rewriting.finish(rewriting.main(op, rewriting.real(0, 1, 2), rewriting.real(3, 4, 5)), 6, 7)
 
     return rewrite
 
 
 def _unary(op: str) -> Callable[[_Rewriting], None]:
-    def rewrite(at: _Rewriting) -> None:
-        at.finish(at.main(op, at.real(0, 1, 2)), 3, 4)
+    def rewrite(rewriting: _Rewriting) -> None:
+        rewriting.finish(rewriting.main(op, rewriting.real(0, 1, 2)), 3, 4)
 
     return rewrite
 
 
-def _concat(at: _Rewriting) -> None:
-    parts = [at.real(i, i + 1, i + 2) for i in range(2, len(at.node.inputs), 3)]
-    at.finish(at.main("Concat", *parts), 0, 1)
+def _concat(rewriting: _Rewriting) -> None:
+    parts = [rewriting.real(i, i + 1, i + 2) for i in range(2, len(rewriting.node.inputs), 3)]
+    rewriting.finish(rewriting.main("Concat", *parts), 0, 1)
 
 
-_OWN = ("channels_last",)
+_ONLY_QUANTIZED = ("channels_last",)
 REWRITES: dict[str, Callable[[_Rewriting], None]] = {
     "QLinearConv": _conv,
     "QLinearMatMul": _matmul,
@@ -174,4 +197,4 @@ REWRITES: dict[str, Callable[[_Rewriting], None]] = {
     "QLinearSoftmax": _unary("Softmax"),
     "QLinearConcat": _concat,
 }
-"""How each operator is rewritten: those of ONNX, and those that ONNX Runtime's quantiser writes."""
+"""The rewrite of each operator: those of ONNX, and those that ONNX Runtime's quantizer writes."""

@@ -1,4 +1,4 @@
-"""What ``--input-shape`` says: sizes and number types of a model's inputs."""
+"""Read the argument of ``--input-shape``: sizes and number types of a model's inputs."""
 
 import re
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ DTYPES = (
     *("float32", "float64", "float16", "bool"),
     *("int64", "int32", "int16", "int8", "uint8"),
 )
-"""The number types that can be asked for."""
+"""The number types that can be requested."""
 
 _SHAPE = re.compile(r"([1-9][0-9]{0,9}(?:x[1-9][0-9]{0,9})*)(?::([a-z0-9]+))?")
 
 
 @dataclass(frozen=True, slots=True)
-class AskedShape:
-    """What is said of one input.
+class InputShape:
+    """The requested shape of one input.
 
     Attributes:
-        text: As it was written.
+        text: The part of the argument.
         sizes: All axes, the batch in front; each at least 1.
-        dtype: A numpy type name of :data:`DTYPES`, None where nothing is said.
+        dtype: A numpy type name of :data:`DTYPES`, None if none is given.
     """
 
     text: str
@@ -29,7 +29,7 @@ class AskedShape:
     dtype: str | None
 
 
-def parse_input_shapes(text: str) -> tuple[AskedShape, ...]:
+def parse_input_shapes(text: str) -> tuple[InputShape, ...]:
     """Read ``SHAPE[:DTYPE][,SHAPE[:DTYPE]...]``, at least one.
 
     Raises:
@@ -39,7 +39,7 @@ def parse_input_shapes(text: str) -> tuple[AskedShape, ...]:
         >>> [(each.sizes, each.dtype) for each in parse_input_shapes("1x3x32x32,1x10:int64")]
         [((1, 3, 32, 32), None), ((1, 10), 'int64')]
     """
-    found = []
+    shapes = []
     for part in text.lower().split(","):
         match = _SHAPE.fullmatch(part)
         if match is None:
@@ -52,5 +52,5 @@ def parse_input_shapes(text: str) -> tuple[AskedShape, ...]:
                 f"--input-shape {text!r} asks for {match[2]!r}, which is no number type here; "
                 f"known: {', '.join(DTYPES)}"
             )
-        found.append(AskedShape(part, tuple(map(int, match[1].split("x"))), match[2]))
-    return tuple(found)
+        shapes.append(InputShape(part, tuple(map(int, match[1].split("x"))), match[2]))
+    return tuple(shapes)

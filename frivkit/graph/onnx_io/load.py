@@ -6,15 +6,10 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
-from frivkit.errors import FrivkitError, ModelError
+from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.graph.model import Model, digest, external_files, signature
-from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
-from frivkit.graph.onnx_io.dequantize import dequantize
-from frivkit.graph.onnx_io.fold_shapes import fold_shape_arithmetic
-from frivkit.graph.onnx_io.input_shape import AskedShape, parse_input_shapes
-from frivkit.graph.shapes import infer_shapes
+from frivkit.graph.onnx_io.passes import READING_PASSES
 
 
 def read(path: Path, input_shape: str | None = None, *, name: str | None = None) -> Model:
@@ -24,38 +19,38 @@ def read(path: Path, input_shape: str | None = None, *, name: str | None = None)
         path: An ONNX file; external data lies beside it.
         input_shape: Sizes that the file leaves open, as in ``--input-shape``: all axes of an
             input, the batch (which stays open) in front.  One shape must fit each input that has
-            open sizes, and the only one; several are for the inputs in turn.
-        name: What the file is called in messages about its inputs; its name if None.
+            open sizes; several are for the inputs in turn.
+        name: The name of the file in messages about its inputs; that of ``path`` if None.
 
     Returns:
         The model.  Weights are mapped, not read: a 3 GB file costs some tens of megabytes.
 
     Raises:
-        ModelError: missing, not ONNX, truncated, invalid, or without a usable input.
+        ModelError: the file is missing, not ONNX, truncated, invalid, or without a usable input.
     """
     if not path.is_file():
-        found = "is a folder or a device" if path.exists() else "does not exist"
-        raise ModelError(f"model file {path} {found}; give the path of an .onnx file")
+        state = "is a folder or a device" if path.exists() else "does not exist"
+        raise ModelError(f"model file {path} {state}; give the path of an .onnx file")
     try:
         return _read(path, input_shape, name or path.name)
     except FrivkitError:
         raise
     except Exception as error:  # onnx, protobuf and onnx_ir share no base class
         raise ModelError(
-            f"{path} cannot be read as ONNX: {_one_line(error)}; give a complete .onnx file"
+            f"{path} cannot be read as ONNX: {one_line(_cause(error))}; give a complete .onnx file"
         ) from error
 
 
 def detach(model: Model) -> Model:
     """Make a model independent of its files of external data, which may then be removed.
 
-    They stay mapped, and take up disk space until nothing reads the model any more.
+    They stay mapped, and take up disk space as long as the model is in use.
 
     Args:
-        model: One that :func:`read` gave and nobody else has; its graph is changed.
+        model: A model that :func:`read` returned and nothing else uses; its graph is changed.
     """
-    for tensor, put in _external(model.ir):
-        put(ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=tensor.name))
+    for tensor, replace in _external(model.ir):
+        replace(ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=tensor.name))
     return model
 
 
@@ -65,16 +60,9 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
     if len(model.graph.outputs) == 0:
         raise ModelError(f"{name} has no outputs: there is nothing to measure")
     sha256 = digest([path, *external_files(model)])
-    for tensor, put in _external(model):
-        put(_lazy(tensor, path))
-    if model.functions:
-        InlinePass()(model)
-    _open_sizes(model.graph)
-    changes = [done for done in (bfloat16_to_float32(model), dequantize(model)) if done is not None]
-    if input_shape is not None:
-        _fix_sizes(model.graph, input_shape)
-    infer_shapes(model)
-    fold_shape_arithmetic(model)
+    for tensor, replace in _external(model):
+        replace(_lazy(tensor, path))
+    changes = [rewrite(model, input_shape) for rewrite in READING_PASSES]
     inputs, batch = signature(model.graph, name)
     return Model(
         ir=model,
@@ -84,111 +72,55 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
         inputs=inputs,
         batch=batch,
         metadata=dict(model.metadata_props),
-        changes=tuple(changes),
+        changes=tuple(change for change in changes if change is not None),
     )
 
 
-def _open_sizes(graph: ir.Graph) -> None:
-    """Let sizes below 1, by which some write "any", be open."""
-    inputs = [value for value in graph.inputs if not value.is_initializer()]
-    for value in [*inputs, *graph.outputs, *(v for node in graph for v in node.outputs)]:
-        if value.shape is None or all(not isinstance(s, int) or s > 0 for s in value.shape):
-            continue
-        sizes = [None if isinstance(size, int) and size < 1 else size for size in value.shape]
-        if sizes and sizes[0] is None and any(value is each for each in inputs):
-            sizes[0] = ir.SymbolicDim("N")
-        value.shape = ir.Shape(sizes)
+Replace = Callable[[ir.TensorProtocol], None]
 
 
-Put = Callable[[ir.TensorProtocol], None]
-
-
-def _external(model: ir.Model) -> Iterator[tuple[ir.ExternalTensor, Put]]:
-    """Return each external tensor, and what puts another in its place."""
+def _external(model: ir.Model) -> Iterator[tuple[ir.ExternalTensor, Replace]]:
+    """Return each external tensor, and a function that puts another tensor in its place."""
     for graph in model.graphs():
         for value in graph.initializers.values():
-            if (tensor := _stored(value.const_value)) is not None:
+            if (tensor := _as_external(value.const_value)) is not None:
                 yield tensor, partial(setattr, value, "const_value")
         for attributes in (node.attributes for node in graph if node.op_type == "Constant"):
-            held = attributes["value"].as_tensor() if "value" in attributes else None
-            if (tensor := _stored(held)) is not None:
-                yield tensor, partial(_put_attribute, attributes)
+            constant = attributes["value"].as_tensor() if "value" in attributes else None
+            if (tensor := _as_external(constant)) is not None:
+                yield tensor, partial(_replace_attribute, attributes)
 
 
-def _stored(tensor: ir.TensorProtocol | None) -> ir.ExternalTensor | None:
-    behind = tensor.raw() if isinstance(tensor, ir.LazyTensor) else tensor
-    return behind if isinstance(behind, ir.ExternalTensor) else None
+def _as_external(tensor: ir.TensorProtocol | None) -> ir.ExternalTensor | None:
+    raw = tensor.raw() if isinstance(tensor, ir.LazyTensor) else tensor
+    return raw if isinstance(raw, ir.ExternalTensor) else None
 
 
-def _put_attribute(attributes: MutableMapping[str, ir.Attr], tensor: ir.TensorProtocol) -> None:
+def _replace_attribute(attributes: MutableMapping[str, ir.Attr], tensor: ir.TensorProtocol) -> None:
     attributes["value"] = ir.AttrTensor("value", tensor)
 
 
 def _lazy(tensor: ir.ExternalTensor, path: Path) -> ir.LazyTensor:
-    """Let external weights be read where they are used.
+    """Return an external tensor as one that is read when it is used.
 
     ONNX Runtime gets graphs as bytes, which have no folder that a file name could lead to.
     """
     _check_extent(tensor, path)
-    read_it = partial(_same, tensor)
-    return ir.LazyTensor(read_it, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
+    return ir.LazyTensor(lambda: tensor, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
 
 
 def _check_extent(tensor: ir.ExternalTensor, path: Path) -> None:
-    """Make sure that a file of weights is as long as the model says."""
-    first, there = tensor.offset or 0, Path(tensor.path).stat().st_size
+    """Raise an error if a file of weights is shorter than the model says."""
+    first, file_bytes = tensor.offset or 0, Path(tensor.path).stat().st_size
     length = tensor.nbytes if tensor.length is None else tensor.length
-    if first < 0 or length < tensor.nbytes or first + length > there:
+    if first < 0 or length < tensor.nbytes or first + length > file_bytes:
         raise ModelError(
             f"{path} wants {tensor.nbytes} bytes of {tensor.path} for {tensor.name!r}, of which it "
-            f"names {length} from {first} while there are {there}; give the file saved with it"
+            f"names {length} from {first} while there are {file_bytes}; give the file saved with it"
         )
 
 
-def _same(tensor: ir.ExternalTensor) -> ir.ExternalTensor:
-    return tensor
-
-
-def _fix_sizes(graph: ir.Graph, text: str) -> None:
-    inputs = [value for value in graph.inputs if not value.is_initializer()]
-    asked = parse_input_shapes(text)
-    if len(asked) not in (1, len(inputs)):
-        names = ", ".join(value.name or "" for value in inputs)
-        raise ModelError(
-            f"--input-shape {text} has {len(asked)} shapes, the model has {len(inputs)} inputs "
-            f"({names}); give one for each, in that order"
-        )
-    for value, each in zip(inputs, asked * (len(inputs) // len(asked)), strict=True):
-        shape = value.shape
-        if shape is None:
-            shape = ir.Shape(["N", *[None] * (len(each.sizes) - 1)])
-        if len(inputs) > len(asked) and all(isinstance(size, int) for size in shape[1:]):
-            continue
-        _check_fit(value, shape, each)
-        value.shape = ir.Shape([shape[0], *each.sizes[1:]])
-
-
-def _check_fit(value: ir.Value, shape: ir.Shape, asked: AskedShape) -> None:
-    fits = len(shape) == len(asked.sizes) and all(
-        old == new or not isinstance(old, int)
-        for old, new in zip(shape[1:], asked.sizes[1:], strict=True)
-    )
-    if not fits:
-        raise ModelError(
-            f"--input-shape {asked.text} does not fit input {value.name!r}, which is "
-            f"{'x'.join(str(size) for size in shape)}; give all axes, the batch in front"
-        )
-    if asked.dtype is not None and value.dtype is not None:
-        dtype = value.dtype.numpy().name
-        if asked.dtype != dtype:
-            raise ModelError(
-                f"--input-shape {asked.text} does not fit input {value.name!r}, which takes "
-                f"{dtype}; leave the type out"
-            )
-
-
-def _one_line(error: BaseException) -> str:
+def _cause(error: BaseException) -> BaseException:
+    """Return the first error of a chain: onnx_ir wraps it in messages that say where it was."""
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if before is not None:  # onnx_ir wraps what went wrong in where it did
-        return _one_line(before)
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]
+    return error if before is None else _cause(before)

@@ -7,55 +7,55 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from frivkit.errors import ModelError
+from frivkit.errors import ModelError, one_line
+from frivkit.files import put_in_place, write_errors
 from frivkit.graph.model import Model, external_files
-
-LARGEST_INLINE = 1_800_000_000
-"""Bytes of weights above which they go to a file of their own (protobuf ends at 2 GiB)."""
+from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 
 
 def save(model: ir.Model, path: Path, original: Model) -> Path:
-    """Write a model, and give its path back.
+    """Write a model to a file.
 
-    It is written under another name in the same folder, checked by ONNX's own checker and renamed,
-    so that a file of that name is whole.  Weights go to one file beside it, named after it with
-    ``.data`` behind, where those of the original were beside it or where they are too many for one
+    The file is written under another name in the same folder, checked by ONNX's own checker and
+    then renamed, so that it is never incomplete.  Weights go to one file beside it, with the suffix
+    ``.data``, if those of the original are in files of their own or if they are too large for one
     file; that file is renamed first.
 
     Args:
-        model: What to write.
-        path: Where to; the folder must be there.  What stood there is replaced.
-        original: The model that it was made from, none of whose files is written over.
+        model: The model to write.
+        path: The file; its folder must exist.  An existing file is replaced.
+        original: The model that it was made from, whose files are never overwritten.
+
+    Returns:
+        The path.
 
     Raises:
         ModelError: the path is one of the original's files, cannot be written to, or the checker
-            finds fault with the model.
+            rejects the model.
     """
     data = path.with_name(f"{path.name}.data")
-    beside = external_files(original.ir)
-    theirs = {file.resolve() for file in (original.path, *beside)}
+    weight_files = external_files(original.ir)
+    originals = {file.resolve() for file in (original.path, *weight_files)}
     for file in (path, data):
-        if file.resolve() in theirs:
+        if file.resolve() in originals:
             raise ModelError(f"{file} belongs to the model that is read; give another name")
     if path.is_dir():
         raise ModelError(f"{path} is a folder; give the name of a file in it")
-    apart = bool(beside) or _bytes(model) > LARGEST_INLINE
-    try:
-        _write(model, path, data if apart else None, original)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
+    external = bool(weight_files) or _bytes(model) > LARGEST_INLINE
+    with write_errors(path, ModelError):
+        _write(model, path, data if external else None, original)
     return path
 
 
 def _write(model: ir.Model, path: Path, data: Path | None, original: Model) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        whole = scratch / path.name
-        ir.save(model, whole, external_data=None if data is None else data.name)
-        _check(whole, original)
+        complete = scratch / path.name
+        ir.save(model, complete, external_data=None if data is None else data.name)
+        _check(complete, original)
         if data is not None and (scratch / data.name).exists():  # small weights stay in the model
-            (scratch / data.name).replace(data)
-        whole.replace(path)
+            put_in_place(scratch / data.name, data)
+        put_in_place(complete, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -72,7 +72,7 @@ def _fault(path: Path, *, full: bool) -> str | None:
     try:
         onnx.checker.check_model(str(path), full_check=full)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        return " ".join(str(error).split())[:300]
+        return one_line(error)
     return None
 
 

@@ -1,1 +1,1 @@
-"""What each operator does to units, one family of operators a file."""
+"""Operators, one family in each file: their effect on units, and their edits for fewer units."""

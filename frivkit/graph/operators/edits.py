@@ -1,7 +1,7 @@
-"""What must change in a node when units leave: the words of :mod:`frivkit.graph.cuts`.
+"""Edits of a node when units are removed: the results of narrowing rules.
 
-Edits are found once for a model and name groups of units, not units that leave; which leave is
-filled in when the model is narrowed.
+Edits are computed once for a model and refer to pruning groups; which of these are removed is
+decided when the model is narrowed.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,57 +10,88 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.graph.layout import NO_GROUP, GroupIds, Numbers, shape_of
+from frivkit.graph.layout import NO_GROUP, GroupIds, IntArray, shape_of
 from frivkit.graph.model import is_constant
 
 
 @dataclass(frozen=True, slots=True)
 class SliceOperand:
-    """A constant operand loses the entries along ``axis`` whose group leaves."""
+    """A constant operand loses the entries along an axis whose group is removed.
+
+    Attributes:
+        index: The operand.
+        axis: The axis.
+        group_ids: The group of each entry, shape (entries,).
+    """
 
     index: int
     axis: int
-    group_ids: Numbers
+    group_ids: IntArray
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateShape:
-    """Entry ``entry`` of an operand names the length of an axis, which becomes what stays."""
+    """An entry of an operand is the length of an axis, and becomes the number of groups that stay.
+
+    Attributes:
+        index: The operand, a vector of lengths.
+        entry: The entry of it.
+        group_ids: The group at each position of the axis, shape (positions,).
+    """
 
     index: int
     entry: int
-    group_ids: Numbers
+    group_ids: IntArray
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateGroupCount:
-    """The attribute ``group`` counts the groups of a convolution that stay, one mark each."""
+    """The attribute ``group`` of a convolution becomes the number of its groups that stay.
 
-    group_ids: Numbers
+    Attributes:
+        group_ids: The pruning group of each group of the convolution, shape (groups,).
+    """
+
+    group_ids: IntArray
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateSplit:
-    """Output ``output`` of a Split becomes as long as what stays of it."""
+    """An output of a Split becomes as long as the number of its positions that stay.
+
+    Attributes:
+        output: The output.
+        group_ids: The group at each of its positions, shape (positions,).
+    """
 
     output: int
-    group_ids: Numbers
+    group_ids: IntArray
 
 
 @dataclass(frozen=True, slots=True)
 class CompensateShape:
-    """Entry ``entry`` of the node's output, a shape, goes on saying what it said."""
+    """An entry of the node's output, a shape, keeps its value although the axis gets shorter.
+
+    Attributes:
+        entry: The entry.
+        group_ids: The group at each position of the axis, shape (positions,).
+    """
 
     entry: int
-    group_ids: Numbers
+    group_ids: IntArray
 
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """The groups of ``group_ids`` cannot leave, for ``reason``."""
+    """Groups that cannot be removed.
+
+    Attributes:
+        reason: The reason, for messages.
+        group_ids: The groups, ``NO_GROUP`` among them ignored.
+    """
 
     reason: str
-    group_ids: Numbers
+    group_ids: IntArray
 
 
 Edit = SliceOperand | UpdateShape | UpdateGroupCount | UpdateSplit | CompensateShape | Locked
@@ -68,7 +99,13 @@ Edit = SliceOperand | UpdateShape | UpdateGroupCount | UpdateSplit | CompensateS
 
 @dataclass(frozen=True, slots=True)
 class NodeContext:
-    """A node, and where units lie in what it reads and writes."""
+    """A node, and the groups of units on the axes of its operands and outputs.
+
+    Attributes:
+        node: The node.
+        inputs: The groups by axis, for each operand.
+        outputs: The groups by axis, for each output.
+    """
 
     node: ir.Node
     inputs: tuple[GroupIds, ...]
@@ -76,76 +113,87 @@ class NodeContext:
 
     @property
     def output(self) -> GroupIds:
-        """Where they lie in the first output."""
+        """The groups by axis of the first output."""
         return self.outputs[0] if self.outputs else {}
 
-    def located(self, index: int, axis: int) -> Numbers | None:
-        """Return the marks of an axis of an operand, None where no units lie on it."""
+    def located(self, index: int, axis: int) -> IntArray | None:
+        """Return the groups along an axis of an operand, None if no units lie on it."""
         return self.inputs[index].get(axis) if index < len(self.inputs) else None
 
     def locked(self, reason: str) -> list[Edit]:
-        """Hold all units that the node reads or writes."""
-        every = [
-            group_ids for there in (*self.inputs, *self.outputs) for group_ids in there.values()
+        """Return edits that lock all units that the node reads or writes."""
+        return [
+            Locked(reason, group_ids)
+            for by_axis in (*self.inputs, *self.outputs)
+            for group_ids in by_axis.values()
         ]
-        return [Locked(reason, group_ids) for group_ids in every]
 
     def constant(self, index: int) -> bool:
-        """Whether an operand is there and is the same in every run."""
+        """Whether an operand exists and is a constant."""
         value = self.operand(index)
         return value is not None and is_constant(value)
 
     def computed(self, index: int) -> bool:
-        """Whether an operand is there and is not the same in every run."""
+        """Whether an operand exists and is computed from the model's inputs."""
         value = self.operand(index)
         return value is not None and not is_constant(value)
 
     def operand(self, index: int) -> ir.Value | None:
-        """Return an operand, None where it is left out."""
+        """Return an operand, None if it is left out."""
         return self.node.inputs[index] if index < len(self.node.inputs) else None
 
 
 NarrowingRule = Callable[[NodeContext], Sequence[Edit]]
-"""A rule: from a node and where units lie to what must change, or which units cannot leave."""
+"""A rule: from a node and the groups in its tensors to its edits, and to groups that are locked."""
 
 
-def unchanged(given: NodeContext) -> list[Edit]:
-    """Leave the node as it is: its units go through, and nothing in it counts them."""
-    del given
+def unchanged(context: NodeContext) -> list[Edit]:
+    """Return no edits: nothing in the node depends on the number of units."""
+    del context
     return []
 
 
-def broadcast(given: NodeContext, indices: Sequence[int] | None = None) -> list[Edit]:
-    """Cut the constants that are spread over the output, and hold what meets no units.
+def broadcast(context: NodeContext, indices: Sequence[int] | None = None) -> list[Edit]:
+    """Return the edits of operands that are broadcast over the output.
+
+    Constants are sliced.  Units are locked if a computed operand has other units or none at their
+    positions.
 
     Args:
-        given: The node.
-        indices: The operands that are spread as numpy does, aligned at the back; None for all.
+        context: The node.
+        indices: The operands that are broadcast as in numpy, aligned at the last axis; None for
+            all.
     """
     edits: list[Edit] = []
-    for index in range(len(given.node.inputs)) if indices is None else indices:
-        value, shape = given.operand(index), shape_of(given.node.outputs[0])
+    for index in range(len(context.node.inputs)) if indices is None else indices:
+        value, shape = context.operand(index), shape_of(context.node.outputs[0])
         if value is None:
             continue
-        mine = shape_of(value)
-        if mine is None or shape is None:
-            return given.locked(f"{value.name!r} has no known shape")
-        for axis, group_ids in given.output.items():
-            there = axis - (len(shape) - len(mine))
-            if there < 0 or mine[there] == 1:
+        sizes = shape_of(value)
+        if sizes is None or shape is None:
+            return context.locked(f"{value.name!r} has no known shape")
+        for axis, group_ids in context.output.items():
+            its_axis = axis - (len(shape) - len(sizes))
+            if its_axis < 0 or sizes[its_axis] == 1:
                 continue
             if is_constant(value):
-                edits.append(SliceOperand(index, there, group_ids))
+                edits.append(SliceOperand(index, its_axis, group_ids))
                 continue
-            beside = given.inputs[index].get(there, np.full(len(group_ids), NO_GROUP))
-            edits += require_same_groups(group_ids, beside, value)
+            others = context.inputs[index].get(its_axis, np.full(len(group_ids), NO_GROUP))
+            edits += require_same_groups(group_ids, others, value)
     return edits
 
 
-def require_same_groups(group_ids: Numbers, beside: Numbers, value: ir.Value) -> list[Edit]:
-    """Hold the units that lie where others, or none, lie in a computed operand."""
-    differ = group_ids != beside
+def require_same_groups(group_ids: IntArray, others: IntArray, value: ir.Value) -> list[Edit]:
+    """Return edits that lock the units at whose positions a computed operand has other groups.
+
+    Args:
+        group_ids: The groups along an axis, shape (positions,).
+        others: The groups at the same positions of the operand, shape (positions,).
+        value: The operand.
+    """
+    differ = group_ids != others
     if not differ.any():
         return []
     reason = f"met by {value.name!r}, where other units or none lie"
-    return [Locked(reason, np.concatenate([group_ids[differ], beside[differ]]))]
+    return [Locked(reason, np.concatenate([group_ids[differ], others[differ]]))]

@@ -1,4 +1,4 @@
-"""What an operator does to the units that lie in one of its inputs: the words of propagation."""
+"""Effects of an operator on the units in one of its inputs: the results of propagation rules."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from frivkit.graph.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The units go on in the node's first output.
+    """The units are in the node's first output, too.
 
     Attributes:
         layout: Where they lie there.
-        nonlinear: The node is a nonlinearity, after which the paper taps.
-        moves_positions: The node moves, pools or mixes places or rescales across units (pooling,
-            LRN, reshape): the tap stays before it unless a nonlinearity is still to come.
+        nonlinear: The node is a nonlinearity, behind which a layer has its hook point.
+        moves_positions: The node moves, pools or mixes positions or rescales across units (pooling,
+            LRN, reshape): the hook point is before it unless a nonlinearity follows.
     """
 
     layout: Layout
@@ -26,10 +26,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The units go on in several outputs, or not all of them do.
+    """The units are in several outputs, or not all of them are in one.
 
     Attributes:
-        layouts: Where they lie in each output, None where none of them does.
+        layouts: Where they lie in each output, None for an output without any.
     """
 
     layouts: tuple[Layout | None, ...]
@@ -40,10 +40,10 @@ class Coupled:
     """The units meet those of other inputs.
 
     Attributes:
-        layout: Where they lie in the first output; where they are summed over, an axis behind its
-            last stands for the one that is gone.
+        layout: Where they lie in the first output.  If they are summed over, the axis behind its
+            last one stands for the axis that is gone.
         kind: ``"sum"``, ``"product"``, ``"concat"``, ``"depthwise"`` or ``"inner"``: two computed
-            tensors are multiplied and summed over the units, which end there.
+            tensors are multiplied and summed over the units, which the output no longer has.
     """
 
     layout: Layout
@@ -52,7 +52,7 @@ class Coupled:
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """The node mixes the units by its weights into something new."""
+    """The node mixes the units by its weights into new ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,15 @@ class Untraceable:
     """The units cannot be followed through this node.
 
     Attributes:
-        reason: Why, for ``frivkit inspect``.
+        reason: The reason, for ``frivkit inspect``.
+        unknown_operator: The name of the node's operator if frivkit does not know it, else None.
     """
 
     reason: str
+    unknown_operator: str | None = None
 
 
 Effect = Kept | Split | Coupled | Consumed | Untraceable
 PropagationRule = Callable[[ir.Node, int, Layout], Effect]
-"""A rule: from the node, which of its inputs carries the units and where they lie there, to what
-becomes of them."""
+"""A rule: from a node, the index of the input with the units, and their layout in it, to the effect
+on them."""

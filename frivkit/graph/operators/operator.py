@@ -1,4 +1,4 @@
-"""What frivkit knows of one operator: how units pass it, and what changes in it when they leave."""
+"""The entry of an operator: how units propagate through it, and its edits if units are removed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from frivkit.graph.operators.edits import NarrowingRule
 from frivkit.graph.operators.effects import PropagationRule
 
 STANDARD = ("", "ai.onnx", "com.microsoft")
-"""The domains whose operators are named without it."""
+"""The domains whose operators are named without their domain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How an operator makes new units by weights of its own.
+    """How an operator produces units by weights of its own.
 
     Attributes:
-        produced: From a node to where the units that it makes lie in its first output, or to the
-            reason why it makes none (empty if it has no weights).
-        macs: From a node to its multiply-accumulates for one example, None if a size is unknown.
+        produced: A function from a node to the layout of its units in its first output, or to the
+            reason why it produces none (empty if it has no weights).
+        macs: A function from a node to its multiply-accumulates for one example, None if a size is
+            unknown.
     """
 
     produced: Callable[[ir.Node], Layout | str]
@@ -29,19 +30,20 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator, and all that the analysis and the surgery of a graph need to know of it.
+    """An operator, as the analysis and the surgery of a graph need it.
 
-    A plugin offers these by the hook ``operator_rules``, as :data:`Operators`.
+    A plugin offers operators by the hook ``operator_rules``, as :data:`Operators`.
 
     Attributes:
-        propagate: What becomes of units that lie in one of a node's inputs.
-        narrow: What changes in a node when units leave; None if nobody said, and units that reach
-            the operator then stay.
-        nonlinear: Whether it bends each entry by itself.  A layer's units are read behind it.
-        elementwise: Whether each entry of the output is made of the same entry of the inputs.
-        mixes: Whether it makes new units of all that lie in its input.
+        propagate: The rule for the effect on units in one of a node's inputs.
+        narrow: The rule for the edits of a node when units are removed.  If None, units that reach
+            the operator cannot be removed.
+        nonlinear: Whether it is a nonlinear function of each entry.  The hook point of a layer is
+            behind it.
+        elementwise: Whether each entry of the output depends on the same entry of the inputs alone.
+        mixes: Whether it produces new units, each from all units of its input.
         beside_batch: Whether units are followed on an axis that they share with the examples.
-        weights: How it makes units by weights of its own; None if it does not.
+        weights: How it produces units by weights of its own, None if it does not.
 
     Example:
         >>> from frivkit.graph.operators.edits import unchanged
@@ -69,7 +71,7 @@ Operators = Mapping[str, Operator]
 
 
 def operator_name(node: ir.Node) -> str:
-    """Return the name under which a node's operator is found: with its domain unless ONNX's own.
+    """Return the name of a node's operator in a table, with its domain unless it is a standard one.
 
     Example:
         >>> operator_name(ir.Node("org.example", "Blend", []))

@@ -29,27 +29,27 @@ REDUCING = (
 )
 
 
-def _pooling(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Pool places, channel by channel (axis 1)."""
+def _propagate_pooling(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Keep units: positions are pooled in each channel (axis 1)."""
     del index
     if layout.axes != (1,):
         return Untraceable(f"{node.op_type} pools over axis {layout.axes[-1]}, where units lie")
     return Kept(layout, moves_positions=True)
 
 
-def resizing(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Repeat or resize places; the axes of units must keep their sizes."""
+def propagate_resize(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Keep units if positions are repeated or resized and their own axes keep their lengths."""
     before, shape = rank_of(node.inputs[0]), shape_of(node.outputs[0])
     if index != 0 or before is None or shape is None:
         return Untraceable(f"{node.op_type} to or from an unknown shape")
     axes = [axis + len(shape) - before for axis in layout.axes]  # Expand may put axes in front
     if [shape[axis] for axis in axes] != list(layout.units.shape):
         return Untraceable(f"{node.op_type} changes the axis that units lie on")
-    return Kept(layout.moved(*axes), moves_positions=True)
+    return Kept(layout.with_axes(*axes), moves_positions=True)
 
 
-def _padding(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Pad places; on the axis of units constants come to lie beside them, or units are cut off."""
+def _propagate_pad(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Keep units: positions are padded, or their own axis is padded with constants or cropped."""
     pads, axes = integers(node, 1, "pads"), integers(node, 3, "axes")
     rank = rank_of(node.inputs[0])
     if index != 0 or rank is None or pads is None or (axes is None and has_input(node, 3)):
@@ -57,8 +57,8 @@ def _padding(node: ir.Node, index: int, layout: Layout) -> Effect:
     padded = [axis % rank for axis in (axes if axes is not None else range(len(pads) // 2))]
     mode = node.attributes.get("mode")
     for at, axis in enumerate(layout.axes):
-        place = padded.index(axis) if axis in padded else None
-        front, back = (0, 0) if place is None else (pads[place], pads[place + len(padded)])
+        entry = padded.index(axis) if axis in padded else None
+        front, back = (0, 0) if entry is None else (pads[entry], pads[entry + len(padded)])
         if (front, back) == (0, 0):
             continue
         if mode is not None and mode.as_string() != "constant":
@@ -66,15 +66,15 @@ def _padding(node: ir.Node, index: int, layout: Layout) -> Effect:
         length = layout.units.shape[at]
         positions = np.arange(-front, length + back)
         outside = (positions < 0) | (positions >= length)
-        found = layout.taken(axis, np.where(outside, NO_UNIT, positions))
-        if found is None:
+        padded_layout = layout.take(axis, np.where(outside, NO_UNIT, positions))
+        if padded_layout is None:
             return Split((None,))
-        layout = found
+        layout = padded_layout
     return Kept(layout, moves_positions=True)
 
 
-def _reducing(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Sum, average or take extremes over places; over units it ends them."""
+def _propagate_reduction(node: ir.Node, index: int, layout: Layout) -> Effect:
+    """Keep units if positions are reduced, by a sum, mean or extreme; not if units are."""
     rank = rank_of(node.inputs[0])
     axes = integers(node, 1, "axes")
     if index != 0 or rank is None or not axes:
@@ -84,58 +84,62 @@ def _reducing(node: ir.Node, index: int, layout: Layout) -> Effect:
         return Untraceable(f"{node.op_type} over the axis that units or examples lie on")
     if attribute(node, "keepdims", 1):
         return Kept(layout, moves_positions=True)
-    moved = [axis - sum(a < axis for a in reduced) for axis in layout.axes]
-    return Kept(layout.moved(*moved), moves_positions=True)
+    new_axes = [axis - sum(a < axis for a in reduced) for axis in layout.axes]
+    return Kept(layout.with_axes(*new_axes), moves_positions=True)
 
 
-def _resize(given: NodeContext) -> list[Edit]:
-    """Rename lengths in ``sizes``; along units the scale must be 1."""
-    node = given.node
-    rank = rank_of(given.operand(0))
+def _narrow_resize(context: NodeContext) -> list[Edit]:
+    """Update lengths in ``sizes``; along units the scale must be 1."""
+    node = context.node
+    rank = rank_of(context.operand(0))
     mode = node.attributes.get("coordinate_transformation_mode")
     policy = node.attributes.get("keep_aspect_ratio_policy")
     cropped = mode is not None and mode.as_string() == "tf_crop_and_resize"
     if rank is None or cropped or (policy is not None and policy.as_string() != "stretch"):
-        return given.locked("a Resize of unknown rank, or one that crops or keeps proportions")
-    chosen = node.attributes.get("axes")
-    axes = [axis % rank for axis in chosen.as_ints()] if chosen is not None else [*range(rank)]
-    entries = {axis: axes.index(axis) for axis in given.inputs[0] if axis in axes}
-    if given.operand(3) is not None:
-        return update_lengths(given, 3, entries)
-    scales = _scales(given)
+        return context.locked("a Resize of unknown rank, or one that crops or keeps proportions")
+    axes_attribute = node.attributes.get("axes")
+    axes = (
+        [axis % rank for axis in axes_attribute.as_ints()]
+        if axes_attribute is not None
+        else [*range(rank)]
+    )
+    entries = {axis: axes.index(axis) for axis in context.inputs[0] if axis in axes}
+    if context.operand(3) is not None:
+        return update_lengths(context, 3, entries)
+    scales = _scales(context)
     reason = f"a {node.op_type} whose scale along units is not 1 or not known"
     return [
-        Locked(reason, given.inputs[0][axis])
+        Locked(reason, context.inputs[0][axis])
         for axis, entry in entries.items()
         if scales is None or scales[entry] != 1
     ]
 
 
-def _scales(given: NodeContext) -> list[float] | None:
-    if "scales" in given.node.attributes:
-        return list(given.node.attributes["scales"].as_floats())
-    index = 2 if len(given.node.inputs) > 2 else 1  # behind roi, which came with opset 11
-    tensor = constant_tensor(given.operand(index))
+def _scales(context: NodeContext) -> list[float] | None:
+    if "scales" in context.node.attributes:
+        return list(context.node.attributes["scales"].as_floats())
+    index = 2 if len(context.node.inputs) > 2 else 1  # behind roi, which came with opset 11
+    tensor = constant_tensor(context.operand(index))
     return None if tensor is None else [float(scale) for scale in tensor.numpy().ravel()]
 
 
-def _pad(given: NodeContext) -> list[Edit]:
-    """Leave what is put beside units; nothing may be cut off."""
-    attribute_ = given.node.attributes.get("pads")
-    pads = constant_numbers(given, 1) if attribute_ is None else list(attribute_.as_ints())
+def _narrow_pad(context: NodeContext) -> list[Edit]:
+    """Leave a Pad as it is, unless it crops units."""
+    attribute_ = context.node.attributes.get("pads")
+    pads = constant_numbers(context, 1) if attribute_ is None else list(attribute_.as_ints())
     if pads is not None and min(pads, default=0) >= 0:
         return []
     return [
         Locked("a Pad that cuts units off, or whose sizes are computed", group_ids)
-        for axis, group_ids in given.inputs[0].items()
-        if len(given.output.get(axis, ())) != len(group_ids)
+        for axis, group_ids in context.inputs[0].items()
+        if len(context.output.get(axis, ())) != len(group_ids)
     ]
 
 
 OPERATORS = {
-    **dict.fromkeys(POOLING, Operator(_pooling, unchanged)),
-    **dict.fromkeys(["Resize", "Upsample"], Operator(resizing, _resize)),
-    "Tile": Operator(resizing, unchanged),  # units pass it whole, which repeats them once
-    "Pad": Operator(_padding, _pad),
-    **dict.fromkeys(REDUCING, Operator(_reducing, unchanged)),
+    **dict.fromkeys(POOLING, Operator(_propagate_pooling, unchanged)),
+    **dict.fromkeys(["Resize", "Upsample"], Operator(propagate_resize, _narrow_resize)),
+    "Tile": Operator(propagate_resize, unchanged),  # the axis of units is repeated once
+    "Pad": Operator(_propagate_pad, _narrow_pad),
+    **dict.fromkeys(REDUCING, Operator(_propagate_reduction, unchanged)),
 }

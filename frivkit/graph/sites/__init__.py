@@ -1,1 +1,1 @@
-"""Where units live, who makes and who reads them, and which leave together."""
+"""Sites of a model: their producers, consumers, couplings and pruning groups."""

@@ -1,4 +1,4 @@
-"""Layers that a Concat joins: its whole tensor as one site, in place of the branches' own."""
+"""Concat sites: the whole tensor of a Concat as one site, in place of its branches' own sites."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -8,20 +8,21 @@ import numpy as np
 import onnx_ir as ir
 
 from frivkit.errors import ModelError
-from frivkit.graph.layout import NO_UNIT, SHAPE_ONLY, Layout, Numbers, attribute, shape_of
+from frivkit.graph.layout import NO_UNIT, SHAPE_ONLY, IntArray, Layout, attribute, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.operators.effects import Coupled, Kept
 from frivkit.graph.operators.operator import STANDARD
 from frivkit.graph.operators.table import effect, operators_of
 from frivkit.graph.sites.hook_point import find_hook_point
+from frivkit.graph.sites.producers import SkipReason
 from frivkit.graph.sites.propagation import SiteDraft
 
 Located = Mapping[str, Sequence[tuple[str, Layout]]]
-"""The sites whose units lie in a tensor, by the tensor's name, and where."""
+"""By the name of a tensor, the sites whose units lie in it and their layouts."""
 
 
-def concats(graph: ir.Graph, located: Located) -> list[ir.Node]:
-    """Return the Concat nodes that read units, in the order of the graph."""
+def find_concats(graph: ir.Graph, located: Located) -> list[ir.Node]:
+    """Return the Concat nodes that consume units, in the order of the graph."""
     return [
         node
         for node in graph
@@ -34,12 +35,12 @@ def concats(graph: ir.Graph, located: Located) -> list[ir.Node]:
 def matching(
     nodes: Sequence[ir.Node], names: Mapping[int, str], patterns: Iterable[str], file: str
 ) -> list[ir.Node]:
-    """Return the nodes whose layer's name one of the patterns matches.
+    """Return the Concat nodes whose layer's name matches one of the patterns.
 
     Args:
-        nodes: The Concat nodes that read units.
-        names: The name that each one's layer would have, by ``id(node)``.
-        patterns: What to match, as ``--join`` takes it.
+        nodes: The Concat nodes that consume units.
+        names: The name that the layer of each one would have, by ``id(node)``.
+        patterns: Patterns as in ``--join``.
         file: The model's name, for messages.
 
     Raises:
@@ -59,8 +60,8 @@ def matching(
 
 
 @dataclass(frozen=True, slots=True)
-class _Joint:
-    """A Concat that becomes a layer: where it is tapped, and how its units lie there."""
+class _ConcatSite:
+    """A Concat that becomes a site: its hook point, and the layout of the units there."""
 
     node: ir.Node
     name: str
@@ -68,14 +69,14 @@ class _Joint:
     layout: Layout
 
 
-class Joiner:
-    """Makes one site of all units that a Concat joins.
+class ConcatSites:
+    """Replaces the sites of the branches of Concat nodes by one site each.
 
     Args:
         model: The model.
-        located: Where the units of its sites lie, before any are joined.
-        to_output: The ids of the values that lead to the output; no other reader counts.
-        unfit: Says why a tensor cannot be a site, None where it can.
+        located: The layouts of its sites in all tensors, before any are replaced.
+        to_output: The ids of the values that lead to the output; other consumers are ignored.
+        unfit: A function that returns why a tensor cannot be a site, None if it can.
     """
 
     def __init__(
@@ -83,83 +84,85 @@ class Joiner:
         model: Model,
         located: Located,
         to_output: Set[int],
-        unfit: Callable[[ir.Value, Layout], str | None],
+        unfit: Callable[[ir.Value, Layout], SkipReason | None],
     ) -> None:
         self._model, self._located, self._to_output, self._unfit = model, located, to_output, unfit
         self._order = {id(node): i for i, node in enumerate(model.graph)}
         self._operators = operators_of(model)
 
-    def join(
+    def replace(
         self,
         chosen: Mapping[str, ir.Node],
-        found: Mapping[str, SiteDraft],
-        fresh: Mapping[int, Layout],
+        sites: Mapping[str, SiteDraft],
+        produced: Mapping[int, Layout],
     ) -> tuple[dict[str, SiteDraft], dict[int, Layout]]:
-        """Put sites that are joined in the place of what they take in.
+        """Return sites in which chosen Concat nodes are sites of their own.
 
-        1. The site is the Concat's tensor, or the one behind it where the paper would tap it, and
-           position *i* of its axis is unit *i*.
-        2. A site that feeds nothing but the Concat, through operators that keep its units, is
-           taken in: its writers are the layer's, and its units have the layer's numbers from there
-           on.  One that something else reads as well stays a site.
-        3. A chosen Concat that itself feeds nothing but another one is part of that one.
+        1. The site is the Concat's tensor, or its hook point behind it, and position *i* of its
+           axis is unit *i*.
+        2. A site that only the Concat consumes, through operators that keep its units, is absorbed:
+           its producers become those of the concat site, whose numbers its units then have.  A site
+           with other consumers remains.
+        3. A chosen Concat that only another chosen one consumes is a part of that one.
 
         Args:
             chosen: The Concat nodes by the names of their layers, in the order of the graph.
-            found: The sites without them.
-            fresh: Where each writer's units lie in its output, by ``id(node)``.
+            sites: The sites without them.
+            produced: By ``id(node)`` the layout of each producer's units in its output.
 
         Returns:
-            All sites, to be followed, and where writers' units lie.
+            All sites, before propagation, and the layouts of producers' units.
 
         Raises:
-            ModelError: the units that a Concat joins cannot be one layer.
+            ModelError: the parts of a Concat cannot be one layer.
         """
-        every = [self._joint(name, node) for name, node in chosen.items()]
+        every = [self._concat_site(name, node) for name, node in chosen.items()]
         nodes = {id(each.node) for each in every}
-        outer = [e for e in every if self._only_reader(e.value, e.layout, nodes) is None]
-        joints = {id(each.node): each for each in outer}
-        joined: dict[str, SiteDraft] = {}
+        outer = [e for e in every if self._only_consumer(e.value, e.layout, nodes) is None]
+        by_node = {id(each.node): each for each in outer}
+        concat_sites: dict[str, SiteDraft] = {}
         for each in outer:
             tensor = each.value.name or ""
-            if tensor in joined:
-                raise self._refusal(each.name, "it meets another one before it is tapped")
-            joined[tensor] = SiteDraft(each.value, each.layout, joint=each.node)
-        left: dict[str, SiteDraft] = {}
-        numbers = dict(fresh)
-        for name, site in found.items():
-            if name in joined:  # another layer is summed with it before both are tapped
-                joined[name].producers += site.producers
+            if tensor in concat_sites:
+                raise self._error(each.name, "it meets another one before its hook point")
+            concat_sites[tensor] = SiteDraft(each.value, each.layout, concat=each.node)
+        remaining: dict[str, SiteDraft] = {}
+        layouts = dict(produced)
+        for name, site in sites.items():
+            if name in concat_sites:  # another layer is summed with it before their hook point
+                concat_sites[name].producers += site.producers
                 continue
-            reader = self._only_reader(site.value, site.layout, joints)
-            places = None if reader is None else self._places(name, site, joints[reader].node)
-            if reader is None or places is None:
-                left[name] = SiteDraft(site.value, site.layout, site.producers)
+            consumer = self._only_consumer(site.value, site.layout, by_node)
+            positions = (
+                None if consumer is None else self._positions(name, site, by_node[consumer].node)
+            )
+            if consumer is None or positions is None:
+                remaining[name] = SiteDraft(site.value, site.layout, site.producers)
                 continue
-            joined[joints[reader].value.name or ""].producers += site.producers
+            concat_sites[by_node[consumer].value.name or ""].producers += site.producers
             for node in site.producers:
-                numbers[id(node)] = _renumbered(fresh[id(node)], places)
-        return left | joined, numbers
+                layouts[id(node)] = _renumbered(produced[id(node)], positions)
+        return remaining | concat_sites, layouts
 
-    def _joint(self, name: str, node: ir.Node) -> _Joint:
+    def _concat_site(self, name: str, node: ir.Node) -> _ConcatSite:
         shape = shape_of(node.outputs[0]) or ()
         axis = attribute(node, "axis", 1) % max(1, len(shape))
         size = shape[axis] if shape else None
         if size is None:
-            raise self._refusal(name, "its size is not known: give --input-shape")
+            raise self._error(name, "its size is not known: give --input-shape")
         for value in node.inputs:
-            reason = self._crooked(value.name or "", axis) if value is not None else None
-            if reason:
-                raise self._refusal(name, reason)
+            fault = self._why_no_units(value.name or "", axis) if value is not None else None
+            if fault:
+                raise self._error(name, fault)
         whole = Layout.of(axis=axis, width=size)
         value, layout = find_hook_point(node.outputs[0], whole, self._order, self._operators)
         reason = self._unfit(value, layout)
-        if reason:
-            raise self._refusal(name, reason)
-        return _Joint(node, name, value, layout)
+        if reason is not None:
+            raise self._error(name, reason.text)
+        return _ConcatSite(node, name, value, layout)
 
-    def _crooked(self, part: str, axis: int) -> str | None:
-        """Return why the positions of a part are no units of layers, None where they are."""
+    def _why_no_units(self, part: str, axis: int) -> str | None:
+        """Return why the positions of a part are not units of layers, None if they are."""
         layouts = [layout for _, layout in self._located.get(part, ())]
         along = [layout.units for layout in layouts if layout.axes == (axis,)]
         if layouts and not along:
@@ -172,49 +175,55 @@ class Joiner:
             return f"units of {part!r} were flattened, or lie there more than once"
         return None
 
-    def _refusal(self, name: str, reason: str) -> ModelError:
+    def _error(self, name: str, reason: str) -> ModelError:
         return ModelError(
             f"what {name} of {self._model.path.name} joins cannot be one layer: {reason}; leave it "
             "out of --join"
         )
 
-    def _only_reader(self, value: ir.Value, layout: Layout, nodes: Collection[int]) -> int | None:
-        """Return the one of ``nodes`` that reads a tensor, None where anything else reads it, too.
+    def _only_consumer(self, value: ir.Value, layout: Layout, nodes: Collection[int]) -> int | None:
+        """Return the only consumer of a tensor if it is one of some nodes, else None.
 
-        On the way operators keep the units or put others beside them: pooling, a norm, a Concat.
+        Operators on the way keep the units or concatenate others to them: pooling, a norm, a
+        Concat.
         """
         reached: set[int] = set()
         pending = [(value, layout)]
         while pending:
-            here, lies = pending.pop()
-            for use in here.uses():
+            current, located = pending.pop()
+            for use in current.uses():
                 if id(use.node) in nodes:
                     reached.add(id(use.node))
                     continue
-                if id(use.node) not in self._order:  # read inside an If or a Loop
+                if id(use.node) not in self._order:  # consumed inside an If or a Loop
                     return None
-                leads = any(id(value) in self._to_output for value in use.node.outputs)
-                if not leads or use.node.op_type in SHAPE_ONLY:
+                counts = any(id(output) in self._to_output for output in use.node.outputs)
+                if not counts or use.node.op_type in SHAPE_ONLY:
                     continue
-                what = effect(use.node, use.idx, lies, self._operators)
-                if isinstance(what, Kept) or (isinstance(what, Coupled) and what.kind == "concat"):
-                    pending.append((use.node.outputs[0], what.layout))
+                result = effect(use.node, use.idx, located, self._operators)
+                if isinstance(result, Kept) or (
+                    isinstance(result, Coupled) and result.kind == "concat"
+                ):
+                    pending.append((use.node.outputs[0], result.layout))
                 else:
                     return None
         return reached.pop() if len(reached) == 1 else None
 
-    def _places(self, name: str, site: SiteDraft, node: ir.Node) -> Numbers | None:
-        """Return position of each unit of a site in a Concat, None where one has not just one."""
-        there = [lies for other, lies in self._located[node.outputs[0].name or ""] if other == name]
-        if len(there) != 1:
+    def _positions(self, name: str, site: SiteDraft, node: ir.Node) -> IntArray | None:
+        """Return the position of each unit of a site in a Concat, None if one has not just one."""
+        layouts = [
+            layout for other, layout in self._located[node.outputs[0].name or ""] if other == name
+        ]
+        if len(layouts) != 1:
             return None
-        units = there[0].units
+        units = layouts[0].units
         (positions,) = np.nonzero(units != NO_UNIT)
         if not np.array_equal(np.sort(units[positions]), np.arange(site.layout.size)):
             return None
         return positions[np.argsort(units[positions])]
 
 
-def _renumbered(layout: Layout, places: Numbers) -> Layout:
-    """Return each unit the number of its place."""
-    return Layout(layout.axes, np.where(layout.units == NO_UNIT, NO_UNIT, places[layout.units]))
+def _renumbered(layout: Layout, positions: IntArray) -> Layout:
+    """Return a layout in which each unit has the number of its position in a Concat."""
+    units = np.where(layout.units == NO_UNIT, NO_UNIT, positions[layout.units])
+    return Layout(layout.axes, units)

@@ -1,4 +1,4 @@
-"""Who reads units by weights, and how: what a least-squares fit of those weights needs."""
+"""The weighted consumers of units, as a least-squares fit of their weights needs them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,19 @@ from frivkit.graph.names import node_label
 from frivkit.graph.sites.site_map import SiteMap
 
 LINEAR_CONSUMERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators that are linear in the units that they consume."""
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Which places a convolution takes together.
+    """The patches of a convolution.
 
     Attributes:
-        kernel: The size of its kernel along each place axis.
-        strides: How far it moves, at least 1.
-        dilations: How far apart the taps of the kernel are, at least 1.
-        pads: Zeros in front along each axis, then behind; a cut counts negative.
-        group: How many groups of channels are read apart.
+        kernel: The size of its kernel along each spatial axis, at least 1.
+        strides: The distance of adjacent patches along each axis, at least 1.
+        dilations: The distance of adjacent entries of the kernel along each axis, at least 1.
+        pads: The number of zeros in front along each axis, then behind; negative if it crops.
+        group: The number of groups of channels, at least 1.
     """
 
     kernel: tuple[int, ...]
@@ -35,18 +36,19 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A weighted node that reads units.
+    """A weighted node that consumes units.
 
     Attributes:
         node: Its label.
         op: ``"Conv"``, ``"ConvTranspose"``, ``"Gemm"`` or ``"MatMul"``.
-        tensor: The tensor that it reads: behind pooling, normalisation and Flatten.
-        axis: The axis of that tensor that it sums over; positions on it are the rows of a fit.
+        tensor: The tensor that it consumes: behind pooling, normalization and Flatten.
+        axis: The axis of that tensor that it sums over.
         weight: The name of its weight.
-        transposed: The weight of a Gemm has outputs on its first axis (``transB``).
-        bias: The name of its constant bias, that which an Add behind a MatMul adds included.
-        layouts: The sites that lie on that axis, and where.
-        geometry: What a convolution takes together; None for Gemm and MatMul.
+        transposed: Whether the first axis of the weight of a Gemm are outputs (``transB``).
+        bias: The name of its constant bias, which may be that of an Add behind a MatMul; None for
+            none.
+        layouts: The sites whose units lie on that axis, and their layouts.
+        geometry: The patches of a convolution, None for Gemm and MatMul.
     """
 
     node: str
@@ -61,42 +63,37 @@ class Consumer:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """The sites whose units it reads, each once."""
+        """The sites whose units it consumes, each once."""
         return tuple(dict.fromkeys(site for site, _ in self.layouts))
 
 
 def find_consumers(model: Model, site_map: SiteMap) -> tuple[Consumer, ...]:
-    """Return the weighted nodes with constant weights that read units, in the order of the graph.
+    """Return the nodes with constant weights that consume units, in the order of the graph.
 
-    A depthwise convolution is one of them: it reads each unit into one of its own.
+    Depthwise convolutions are among them.
 
     Args:
         model: The model, with known shapes.
-        site_map: What was found in that model.
+        site_map: Its sites.
 
     Raises:
         ModelError: the padding of a convolution depends on a size that is not known.
     """
-    found = (_consumer(node, site_map.layouts) for node in model.graph)
-    return tuple(consumer for consumer in found if consumer is not None)
-
-
-def consumers_of(consumers: Sequence[Consumer], site: str) -> tuple[Consumer, ...]:
-    """Return the consumers that read units of a site."""
-    return tuple(consumer for consumer in consumers if site in consumer.sites)
+    consumers = (_consumer(node, site_map.layouts) for node in model.graph)
+    return tuple(consumer for consumer in consumers if consumer is not None)
 
 
 def added_bias(node: ir.Node) -> tuple[ir.Node, int] | None:
-    """Find the Add of a constant bias behind a MatMul, and which of its operands the bias is."""
+    """Return the Add of a constant bias behind a MatMul and the bias's operand index, or None."""
     output, uses = node.outputs[0], list(node.outputs[0].uses())
     if len(uses) != 1 or uses[0].node.op_type != "Add" or output.is_graph_output():
         return None
     add, index = uses[0].node, 1 - uses[0].idx
-    value, sizes, whole = add.inputs[index], shape_of(add.inputs[index]), shape_of(output)
-    if value is None or not sizes or not whole or not is_constant(value):
+    value, sizes, shape = add.inputs[index], shape_of(add.inputs[index]), shape_of(output)
+    if value is None or not sizes or not shape or not is_constant(value):
         return None
-    row = sizes[-1] == whole[-1] and all(size == 1 for size in sizes[:-1])
-    return (add, index) if row and len(sizes) <= len(whole) else None
+    is_row = sizes[-1] == shape[-1] and all(size == 1 for size in sizes[:-1])
+    return (add, index) if is_row and len(sizes) <= len(shape) else None
 
 
 def _consumer(
@@ -147,8 +144,8 @@ def _geometry(node: ir.Node) -> Geometry:
 
 
 def _ints(node: ir.Node, name: str, default: Sequence[int]) -> tuple[int, ...]:
-    found = node.attributes.get(name)
-    return tuple(default if found is None else found.as_ints())
+    value = node.attributes.get(name)
+    return tuple(default if value is None else value.as_ints())
 
 
 def _same(
@@ -159,21 +156,22 @@ def _same(
     *,
     late: bool,
 ) -> tuple[int, ...]:
-    """Work out the padding that gives as many outputs as inputs, or as many for each stride."""
+    """Return the pads for ``auto_pad`` SAME: outputs x stride = inputs along each axis."""
     before, after = shape_of(node.inputs[0]), shape_of(node.outputs[0])
-    spread = [step * (size - 1) + 1 for step, size in zip(dilations, kernel, strict=True)]
+    extents = [step * (size - 1) + 1 for step, size in zip(dilations, kernel, strict=True)]
     front, behind = [], []
-    for axis, (stride, size) in enumerate(zip(strides, spread, strict=True), start=2):
-        read = None if before is None else before[axis]
-        made = None if after is None else after[axis]
-        if read is None or made is None:
+    for axis, (stride, extent) in enumerate(zip(strides, extents, strict=True), start=2):
+        input_size = None if before is None else before[axis]
+        output_size = None if after is None else after[axis]
+        if input_size is None or output_size is None:
             raise ModelError(
                 f"the padding of {node_label(node)} depends on the size of its input, which is "
                 "unknown: give --input-shape"
             )
-        forth = node.op_type == "Conv"
-        inner, outer = (made, read) if forth else (read, made)
-        total = max((inner - 1) * stride + size - outer, 0)
+        patches, length = (
+            (output_size, input_size) if node.op_type == "Conv" else (input_size, output_size)
+        )
+        total = max((patches - 1) * stride + extent - length, 0)
         half = total // 2
         front.append(half if late else total - half)
         behind.append(total - half if late else half)

@@ -1,4 +1,4 @@
-"""Which units can leave a model, and which of them only together."""
+"""The pruning groups of a model, and the reasons why some of them cannot be removed."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.graph.layout import NO_GROUP, Numbers
+from frivkit.graph.components import connected_components
+from frivkit.graph.layout import NO_GROUP, IntArray
 from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.edits import Edit, Locked
@@ -17,53 +18,56 @@ from frivkit.graph.sites.site_map import SiteMap
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Groups of units of sites that can only leave together, numbered over the whole model.
+    """The pruning groups of a model: units that can only be removed together.
 
     Attributes:
-        of: The group of each unit of each site, by the site's name, shape (units,).
-        count: The number of groups.
-        locked: Why a group cannot leave, for each that cannot.
-        layer_groups: The sites that share groups, each site in one of them, in the order of the
+        of: By the name of a site, the group of each of its units, shape (units,).
+        count: The number of groups; they are numbered from 0.
+        locked: By group, the reason why it cannot be removed, for each that cannot.
+        layer_groups: Sets of sites that share groups, each site in one of them, in the order of the
             graph.
-        rows: Groups that lie beside each other in some tensor and nothing else with them, so that
-            one of them must stay: those of a site, of a part that was split off, of a head.
+        rows: Sets of groups that fill an axis of some tensor, so that one of each must stay: those
+            of a site, of a part of a split, of a head.
     """
 
-    of: Mapping[str, Numbers]
+    of: Mapping[str, IntArray]
     count: int
     locked: Mapping[int, str]
     layer_groups: tuple[tuple[str, ...], ...]
-    rows: tuple[Numbers, ...] = ()
+    rows: tuple[IntArray, ...] = ()
 
     @property
     def free(self) -> NDArray[np.bool_]:
-        """Whether each group can leave, shape (groups,)."""
+        """Whether each group can be removed, shape (groups,)."""
         free = np.ones(self.count, dtype=np.bool_)
         free[list(self.locked)] = False
         return free
 
     def reason(self, site: str) -> str | None:
-        """Return why no unit of a site can leave, None where one can."""
+        """Return why no unit of a site can be removed, None if one can be."""
         reasons = [self.locked.get(int(group)) for group in self.of[site]]
         return None if None in reasons else reasons[0]
 
     def flags(self, stays: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
-        """Return of each unit of each site whether it stays, from what is said of each group.
+        """Return whether each unit stays.
 
         Args:
             stays: Whether each group stays, shape (groups,).
+
+        Returns:
+            Flags by the name of a site, shape (units,).
         """
         return {site: stays[groups] for site, groups in self.of.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class PruningGraph:
-    """A model as surgery sees it.
+    """The groups of a model, and the edits that remove them.
 
     Attributes:
-        groups: What can leave.
-        assignment: Where the groups lie in each tensor.
-        edits: What changes in each node when they leave, by the node's place in the graph.
+        groups: The groups.
+        assignment: Their positions in all tensors.
+        edits: By the position of a node in the graph, the edits that it needs.
     """
 
     groups: Groups
@@ -72,84 +76,81 @@ class PruningGraph:
 
 
 def find_groups(model: Model, site_map: SiteMap) -> Groups:
-    """Return the units that can leave, and which of them only together.
+    """Return the pruning groups of a model.
 
-    Units that lie on each other in a sum, a product, a depthwise convolution or in shared weights
-    are one group, as are all that one group of a grouped convolution reads and writes.  The parts
-    of a concatenation are not.  A group cannot leave where one of its units is an output of the
-    model, is not followed to all that reads it, or is read by an operator that cannot be narrowed
-    exactly (a normalisation over units, say) or for which there is no rule.
+    1. Units that meet in a sum, a product, a depthwise convolution or in shared weights are one
+       group, as are all units that one group of a grouped convolution consumes and produces.  The
+       parts of a concatenation are not.
+    2. A group is locked if one of its units is an output of the model, is not followed to all its
+       consumers, or is consumed by an operator that cannot be narrowed exactly (a normalization
+       over units, say) or that has no narrowing rule.
 
     Args:
         model: The model, with known shapes.
-        site_map: What was found in that model.
+        site_map: Its sites.
     """
     return analyze_groups(model, site_map).groups
 
 
 def analyze_groups(model: Model, site_map: SiteMap) -> PruningGraph:
-    """Find the groups of a model and what changes when they leave (see ``find_groups``)."""
+    """Return the groups of a model and the edits that remove them (see ``find_groups``)."""
     assignment = assign_groups(model.graph, site_map)
-    found = {i: tuple(edits(node, assignment.at, model)) for i, node in enumerate(model.graph)}
+    by_node = {i: tuple(edits(node, assignment.at, model)) for i, node in enumerate(model.graph)}
     locked: dict[int, str] = {}
-    for reason, group_ids in _locks(model, site_map, assignment, found):
+    for reason, group_ids in _locks(model, site_map, assignment, by_node):
         for group in np.unique(group_ids[group_ids != NO_GROUP]).tolist():
             locked.setdefault(group, reason)
     groups = Groups(
         assignment.of, assignment.count, locked, _layer_groups(assignment), _rows(assignment)
     )
-    return PruningGraph(groups, assignment, {i: each for i, each in found.items() if each})
+    return PruningGraph(groups, assignment, {i: each for i, each in by_node.items() if each})
 
 
-def _rows(assignment: GroupAssignment) -> tuple[Numbers, ...]:
+def _rows(assignment: GroupAssignment) -> tuple[IntArray, ...]:
     every = [
         *assignment.of.values(),
-        *(m for there in assignment.group_ids.values() for m in there.values()),
+        *(ids for by_axis in assignment.group_ids.values() for ids in by_axis.values()),
     ]
-    alone = [
+    full = [
         np.unique(group_ids)
         for group_ids in every
         if (group_ids != NO_GROUP).all() and len(group_ids)
     ]
-    return tuple({row.tobytes(): row for row in alone}.values())
+    return tuple({row.tobytes(): row for row in full}.values())
 
 
 def _locks(
     model: Model,
     site_map: SiteMap,
     assignment: GroupAssignment,
-    found: Mapping[int, tuple[Edit, ...]],
-) -> Iterator[tuple[str, Numbers]]:
+    by_node: Mapping[int, tuple[Edit, ...]],
+) -> Iterator[tuple[str, IntArray]]:
+    """Return reasons and the groups that they lock; the first reason of a group counts."""
     for site in site_map.sites:
-        if site.ends:
-            yield site.ends[0], assignment.of[site.name]
+        if site.not_followed:
+            yield site.not_followed[0], assignment.of[site.name]
     for output in model.graph.outputs:
         for group_ids in assignment.at(output).values():
             yield f"units of the model's output {output.name!r}", group_ids
     for index, node in enumerate(model.graph):
-        for edit in found[index]:
+        for edit in by_node[index]:
             if isinstance(edit, Locked):
                 yield f"{node_label(node)}: {edit.reason}", edit.group_ids
     yield "units that lie on each other in one tensor only", assignment.conflicting
 
 
 def _layer_groups(assignment: GroupAssignment) -> tuple[tuple[str, ...], ...]:
-    """Gather the sites that share groups."""
+    """Return the sets of sites that share groups, each in the order of the graph."""
     sites = list(assignment.of)
-    root = list(range(len(sites)))
-
-    def find(site: int) -> int:
-        while root[site] != site:
-            site = root[site]
-        return site
-
-    owner: dict[int, int] = {}
-    for number, site in enumerate(sites):
-        for group in np.unique(assignment.of[site]).tolist():
-            other = find(owner.setdefault(group, number))
-            here = find(number)
-            root[max(other, here)] = min(other, here)
+    owner: dict[int, int] = {}  # by group, the first site that has it
+    edges = [
+        (owner.setdefault(group, number), number)
+        for number, site in enumerate(sites)
+        for group in np.unique(assignment.of[site]).tolist()
+    ]
+    pairs = np.array(edges, np.intp).reshape(-1, 2)
+    component = connected_components(len(sites), [(pairs[:, 0], pairs[:, 1])])
     gathered: dict[int, list[str]] = {}
-    for number, site in enumerate(sites):
-        gathered.setdefault(find(number), []).append(site)
+    for site, number in zip(sites, component.tolist(), strict=True):
+        gathered.setdefault(number, []).append(site)
     return tuple(tuple(names) for names in gathered.values())

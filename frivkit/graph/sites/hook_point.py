@@ -1,4 +1,4 @@
-"""Find where to tap what a weighted node writes: right after the layer's nonlinearity."""
+"""Find the hook point of a weighted node's units: the tensor behind the layer's nonlinearity."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from frivkit.graph.operators.operator import Operators, operator_name
 from frivkit.graph.operators.table import OPERATORS, effect
 
 LONGEST_NONLINEARITY = 32
-"""Nodes in the longest nonlinearity written in pieces that is looked for (GELU takes about 9)."""
+"""The most nodes of a nonlinearity that is written as several nodes (GELU takes about 9)."""
 
 
 def find_hook_point(
@@ -20,80 +20,102 @@ def find_hook_point(
     order: dict[int, int],
     operators: Operators = OPERATORS,
 ) -> tuple[ir.Value, Layout]:
-    """Follow units from the node that writes them to the tensor where the paper taps them.
+    """Follow units from their producer to the tensor where they are read and masked.
 
-    1. Single consumers are followed through bias, normalisation, residual sum and place-moving
-       operators up to the first nonlinearity; its output is the tap.
-    2. A nonlinearity may be many nodes: a fan-out that elementwise operators close again, or
-       elementwise nodes in a row (``1 / (1 + exp(-x))``), of which the last that bends counts.
-    3. Without a nonlinearity the tap is the last tensor before places are moved or pooled.
-    4. Only a tensor of floating-point numbers is tapped, not a bool on its way to one.
+    1. Single consumers are followed through bias, normalization, residual sum and operators that
+       move positions, up to the first nonlinearity; its output is the hook point.
+    2. A nonlinearity may be several nodes: branches that elementwise operators bring together
+       again, or elementwise nodes in a row (``1 / (1 + exp(-x))``), of which the last nonlinear one
+       counts.
+    3. Without a nonlinearity the hook point is the last tensor before positions are moved or
+       pooled.
+    4. The hook point is a tensor of floating-point numbers, never of booleans.
 
     Args:
-        start: The output of the weighted node.
-        layout: Where its units lie.
+        start: The output of the producer.
+        layout: The layout of its units there.
         order: The position of each node in the graph, by ``id(node)``.
-        operators: What each operator does to units.
+        operators: The operators, by name.
 
     Returns:
-        The tensor to tap, and where the units lie in it.
+        The hook point, and the layout of the units in it.
+
+    Source: Casper et al., "Frivolous Units", AAAI 2021, which reads units behind nonlinearities.
     """
-    here = _Step(start, layout)
-    settled, moved, bent = here, False, False
+    current = _Step(start, layout)
+    hook_point, moved, nonlinear = current, False, False
     while True:
-        following = _step(here, order, operators)
+        following = _next_step(current, order, operators)
         if following is None:
             break
-        here = following
-        moved, bent = moved or here.moves, bent or here.bends
-        if bent and _floating(here.value):
-            here = settled = _row(here, order, operators)
+        current = following
+        moved = moved or current.moves_positions
+        nonlinear = nonlinear or current.nonlinear
+        if nonlinear and _floating(current.value):
+            hook_point = _last_nonlinear(current, order, operators)
             break
-        if not moved and _floating(here.value):
-            settled = here
-    return settled.value, settled.layout
+        if not moved and _floating(current.value):
+            hook_point = current
+    return hook_point.value, hook_point.layout
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A tensor on the way, and what the step to it did."""
+    """A tensor on the way from a producer, and the properties of the step that led to it.
+
+    Attributes:
+        value: The tensor.
+        layout: The layout of the units in it.
+        nonlinear: Whether the step is a nonlinearity.
+        moves_positions: Whether it moves or pools positions.
+        elementwise: Whether each entry depends on one entry of the tensor before, and no other.
+    """
 
     value: ir.Value
     layout: Layout
-    bends: bool = False
-    moves: bool = False
-    alone: bool = False  # made of the tensor before, entry by entry, and of nothing else
+    nonlinear: bool = False
+    moves_positions: bool = False
+    elementwise: bool = False
 
 
-def _step(here: _Step, order: dict[int, int], operators: Operators) -> _Step | None:
-    """Go on to the one tensor that is made of this one, None where there is no such tensor."""
-    consumers = _consumers(here.value, order)
-    if any(id(node) not in order for node in consumers):  # read inside an If or a Loop
+def _next_step(current: _Step, order: dict[int, int], operators: Operators) -> _Step | None:
+    """Return the step to the only tensor that is computed from this one, None if there is none."""
+    consumers = _consumers(current.value, order)
+    uses = [(n, i) for n in consumers for i, v in enumerate(n.inputs) if v is current.value]
+    if any(id(node) not in order for node in consumers):  # consumed inside an If or a Loop
         return None
-    taken = [(n, i) for n in consumers for i, v in enumerate(n.inputs) if v is here.value]
-    if len(taken) != 1:
-        closed = _closes_again(here.value, order, operators)
-        return None if closed is None else _Step(closed[0], here.layout, closed[1], alone=True)
-    node, index = taken[0]
-    known = operators.get(operator_name(node))
-    if known is None or known.mixes:
+    if len(uses) != 1:
+        closing = _closing_tensor(current.value, order, operators)
+        return closing and _Step(closing[0], current.layout, closing[1], elementwise=True)
+    return _step_through(*uses[0], current.layout, operators)
+
+
+def _step_through(node: ir.Node, index: int, layout: Layout, operators: Operators) -> _Step | None:
+    """Return the step through a node that keeps the units of one of its inputs, else None."""
+    operator = operators.get(operator_name(node))
+    if operator is None or operator.mixes:
         return None
-    what = effect(node, index, here.layout, operators)
-    if isinstance(what, Kept):
-        bends, moves = what.nonlinear, what.moves_positions
-        return _Step(node.outputs[0], what.layout, bends, moves, known.elementwise)
-    if isinstance(what, Coupled) and what.kind == "sum" and node.op_type != "Concat":
-        return _Step(node.outputs[0], what.layout)
+    result = effect(node, index, layout, operators)
+    if isinstance(result, Kept):
+        return _Step(
+            node.outputs[0],
+            result.layout,
+            result.nonlinear,
+            result.moves_positions,
+            operator.elementwise,
+        )
+    if isinstance(result, Coupled) and result.kind == "sum" and node.op_type != "Concat":
+        return _Step(node.outputs[0], result.layout)
     return None
 
 
-def _row(bent: _Step, order: dict[int, int], operators: Operators) -> _Step:
-    """Go on through elementwise nodes to the last one that bends."""
-    last, here = bent, _step(bent, order, operators)
-    while here is not None and here.alone:
-        if here.bends and _floating(here.value):
-            last = here
-        here = _step(here, order, operators)
+def _last_nonlinear(first: _Step, order: dict[int, int], operators: Operators) -> _Step:
+    """Return the last nonlinear step of the elementwise nodes that follow a nonlinear one."""
+    last, current = first, _next_step(first, order, operators)
+    while current is not None and current.elementwise:
+        if current.nonlinear and _floating(current.value):
+            last = current
+        current = _next_step(current, order, operators)
     return last
 
 
@@ -106,13 +128,13 @@ def _consumers(value: ir.Value, order: dict[int, int]) -> list[ir.Node]:
     return sorted(nodes.values(), key=lambda node: order.get(id(node), -1))
 
 
-def _closes_again(
+def _closing_tensor(
     start: ir.Value, order: dict[int, int], operators: Operators
 ) -> tuple[ir.Value, bool] | None:
-    """Find the one tensor into which elementwise nodes gather all that is computed from ``start``.
+    """Find the one tensor in which elementwise nodes bring together all consumers of a tensor.
 
     Returns:
-        That tensor and whether it is a nonlinear function of ``start``, or None.
+        That tensor, and whether it is a nonlinear function of ``start``; None if there is none.
     """
     inside: list[ir.Value] = [start]
     taken: list[ir.Node] = []
@@ -128,26 +150,26 @@ def _closes_again(
         node = min(candidates.values(), key=lambda node: order.get(id(node), -1))
         taken.append(node)
         inside.append(node.outputs[0])
-        open_ = [v for v in inside if any(n not in taken for n in _consumers(v, order))]
-        if len(open_) == 1 and open_[0] is inside[-1]:
-            return inside[-1], any(_bends(n, inside, operators) for n in taken)
+        unfinished = [v for v in inside if any(n not in taken for n in _consumers(v, order))]
+        if len(unfinished) == 1 and unfinished[0] is inside[-1]:
+            return inside[-1], any(_is_nonlinear(n, inside, operators) for n in taken)
     return None
 
 
 def _stays_inside(node: ir.Node, inside: list[ir.Value], operators: Operators) -> bool:
-    known = operators.get(operator_name(node))
-    if known is None or not known.elementwise:
+    operator = operators.get(operator_name(node))
+    if operator is None or not operator.elementwise:
         return False
     if shape_of(node.outputs[0]) != shape_of(inside[0]) or rank_of(inside[0]) is None:
-        return False  # a constant of more axes or entries spreads the units
+        return False  # a constant of more axes or entries broadcasts the units
     return all(v is None or _is_in(v, inside) or is_constant(v) for v in node.inputs)
 
 
-def _bends(node: ir.Node, inside: list[ir.Value], operators: Operators) -> bool:
-    """Whether a node makes the whole nonlinear: by itself, or by a product of two parts."""
-    parts = sum(v is not None and _is_in(v, inside) for v in node.inputs)
+def _is_nonlinear(node: ir.Node, inside: list[ir.Value], operators: Operators) -> bool:
+    """Whether a node is nonlinear in the start: by itself, or as a product of two branches."""
+    branches = sum(v is not None and _is_in(v, inside) for v in node.inputs)
     return operators[operator_name(node)].nonlinear or (
-        node.op_type in ("Mul", "Div") and parts > 1
+        node.op_type in ("Mul", "Div") and branches > 1
     )
 
 

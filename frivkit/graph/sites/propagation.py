@@ -1,4 +1,4 @@
-"""Follow the units of every site through the graph: who reads them, where they meet, where lost."""
+"""Propagate the units of every site through a graph: their consumers, merge points and layouts."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from frivkit.graph.coupling import MergePoint, SitePart
 from frivkit.graph.layout import SHAPE_ONLY, Layout, shape_of
-from frivkit.graph.model import bodies, is_constant, reads
+from frivkit.graph.model import consumed_values, is_constant, subgraphs
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.effects import Consumed, Coupled, Effect, Kept, Split, Untraceable
 from frivkit.graph.operators.operator import Operators
@@ -20,45 +20,51 @@ class SiteDraft:
 
     Attributes:
         value: Its tensor.
-        layout: Where its units lie there.
-        producers: The weighted nodes that write it.
-        consumers: Labels of the weighted nodes that read its units, in order.
-        ends: Why its units could not be followed further, or cannot leave, in order.
-        joint: The Concat whose parts are this one site, None for any other site.
+        layout: The layout of its units in that tensor.
+        producers: The weighted nodes that produce it.
+        consumers: Labels of the weighted nodes that consume its units, in order.
+        not_followed: Reasons why its units cannot be followed further or removed, in order.
+        unknown_operators: The operators among these reasons that frivkit does not know, in order.
+        concat: The Concat node whose whole tensor is this site, None for any other site.
     """
 
     value: ir.Value
     layout: Layout
     producers: list[ir.Node] = field(default_factory=list)
     consumers: dict[str, None] = field(default_factory=dict)
-    ends: dict[str, None] = field(default_factory=dict)
-    joint: ir.Node | None = None
+    not_followed: dict[str, None] = field(default_factory=dict)
+    unknown_operators: dict[str, None] = field(default_factory=dict)
+    concat: ir.Node | None = None
+
+    def stop(self, node: ir.Node, reason: str) -> None:
+        """Note that units cannot be followed through a node, or not be removed because of it."""
+        self.not_followed[f"{node_label(node)}: {reason}"] = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
-    """Units that come to a joining node by one of its inputs."""
+    """Units of a site in one of the inputs of a node that couples them."""
 
     site: str
     index: int
-    joins: Coupled
+    effect: Coupled
 
     @property
-    def place(self) -> tuple[object, ...]:
-        """What is equal for units that lie position by position on each other."""
-        there = self.joins.layout
-        if self.joins.kind == "concat":
-            return (self.joins.kind,)
-        return (self.joins.kind, there.axes, there.units.shape)
+    def position(self) -> tuple[object, ...]:
+        """A key that is equal for units that meet position by position."""
+        if self.effect.kind == "concat":
+            return (self.effect.kind,)
+        layout = self.effect.layout
+        return (self.effect.kind, layout.axes, layout.units.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class Propagation:
-    """Where units go.
+    """The tensors that units reach.
 
     Attributes:
-        merge_points: Where sites meet, in the order of the graph.
-        layouts: The sites whose units lie in a tensor, by the tensor's name, and where.
+        merge_points: The tensors in which sites meet, in the order of the graph.
+        layouts: By the name of a tensor, the sites whose units lie in it and their layouts.
     """
 
     merge_points: tuple[MergePoint, ...]
@@ -67,160 +73,175 @@ class Propagation:
 
 def propagate(
     graph: ir.Graph,
-    found: Mapping[str, SiteDraft],
-    fresh: Mapping[int, Layout],
+    sites: Mapping[str, SiteDraft],
+    produced: Mapping[int, Layout],
     operators: Operators,
 ) -> Propagation:
-    """Note readers and ends in every site, and give where their units lie and where sites meet.
+    """Follow the units of all sites through a graph.
 
     Args:
         graph: The graph.
-        found: The sites by name; their readers and ends are filled in.
-        fresh: Where each writer's units lie in its output, by ``id(node)``, numbered as those of
-            its site.
-        operators: What each operator does to units.
+        sites: The sites by name; their consumers and ``not_followed`` are filled in.
+        produced: By ``id(node)`` the layout of the units that a producer makes in its output,
+            numbered as those of its site.
+        operators: The operators, by name.
     """
-    written = {id(node): name for name, site in found.items() for node in site.producers}
-    joints = {id(site.joint): name for name, site in found.items() if site.joint is not None}
+    site_of = {id(node): name for name, site in sites.items() for node in site.producers}
+    concats = {id(site.concat): name for name, site in sites.items() if site.concat is not None}
     located: _Located = {}
     layouts: dict[str, tuple[tuple[str, Layout], ...]] = {}
     merge_points: list[MergePoint] = []
     for node in (node for node in graph if node.op_type not in SHAPE_ONLY and node.outputs):
-        outs, met = _arriving(node, located, found, operators)
-        writer = written.get(id(node))
-        if id(node) in joints:
-            merge_points.extend(_joined(node, met, joints[id(node)], found))
+        outputs, arrivals = _pass_node(node, located, sites, operators)
+        produced_site = site_of.get(id(node))
+        if id(node) in concats:
+            merge_points.extend(_beside_concat_site(node, arrivals, concats[id(node)], sites))
         else:
             merge_points.extend(
-                each for each in _merge_points(node, met, writer, fresh) if not _within(each, found)
+                point
+                for point in _merge_points(node, arrivals, produced_site, produced)
+                if not _inside_concat_site(point, sites)
             )
-        _note(node, met, writer, found)
-        outs[0] += [(e.site, e.joins.layout) for e in met if e.joins.kind not in _ENDING]
-        if writer is not None:
-            outs[0] = _instead(outs[0], writer, fresh[id(node)])
-        for value, out in zip(node.outputs, outs, strict=True):
-            name, here = value.name or "", out
-            if name in found:
-                here = _instead(out, name, found[name].layout)
-            if here:
-                located[id(value)] = list(dict.fromkeys(here))
+        _note_arrivals(node, arrivals, produced_site, sites)
+        outputs[0] += [(a.site, a.effect.layout) for a in arrivals if a.effect.kind not in _ENDING]
+        if produced_site is not None:
+            outputs[0] = _with_site(outputs[0], produced_site, produced[id(node)])
+        for value, reached in zip(node.outputs, outputs, strict=True):
+            name = value.name or ""
+            units = _with_site(reached, name, sites[name].layout) if name in sites else reached
+            if units:
+                located[id(value)] = list(dict.fromkeys(units))
                 layouts[name] = tuple(located[id(value)])
     return Propagation(tuple(merge_points), layouts)
 
 
 _ENDING = ("depthwise", "inner")
-"""Kinds of junctions behind which the units are gone."""
-_Located = dict[int, list[tuple[str, Layout]]]  # the sites in a tensor, by id(value), and where
+"""Kinds of merge points whose output has none of the units that meet."""
+_Units = list[tuple[str, Layout]]
+_Located = dict[int, _Units]  # by id(value), the sites whose units lie in a tensor, and where
 
 
-def _arriving(
-    node: ir.Node, located: _Located, found: Mapping[str, SiteDraft], operators: Operators
-) -> tuple[list[list[tuple[str, Layout]]], list[_Arrival]]:
-    """Return the units that go on in each output, and those that meet; note readers and ends."""
-    outs: list[list[tuple[str, Layout]]] = [[] for _ in node.outputs]
-    met: list[_Arrival] = []
+def _pass_node(
+    node: ir.Node, located: _Located, sites: Mapping[str, SiteDraft], operators: Operators
+) -> tuple[list[_Units], list[_Arrival]]:
+    """Return the units that a node keeps in each output, and those that it couples."""
+    outputs: list[_Units] = [[] for _ in node.outputs]
+    arrivals: list[_Arrival] = []
     for index, value in enumerate(node.inputs):
-        known: dict[Layout, Effect] = {}  # in a long residual stage hundreds lie alike
+        effects: dict[Layout, Effect] = {}  # hundreds of a long residual stage have one layout
         for name, layout in located.get(id(value), ()):
-            if layout not in known:
-                known[layout] = effect(node, index, layout, operators)
-            what = known[layout]
-            if isinstance(what, Coupled):
-                met.append(_Arrival(name, index, what))
-            elif isinstance(what, Consumed):
-                found[name].consumers[node_label(node)] = None
-            elif isinstance(what, Untraceable):
-                found[name].ends[f"{node_label(node)}: {what.reason}"] = None
+            if layout not in effects:
+                effects[layout] = effect(node, index, layout, operators)
+            known = effects[layout]
+            if isinstance(known, Coupled):
+                arrivals.append(_Arrival(name, index, known))
+            elif isinstance(known, Consumed):
+                sites[name].consumers[node_label(node)] = None
+            elif isinstance(known, Untraceable):
+                sites[name].stop(node, known.reason)
+                if known.unknown_operator is not None:
+                    sites[name].unknown_operators[known.unknown_operator] = None
             else:
-                _go_on(name, what, outs)
-    for name in {name for value in _inside(node) for name, _ in located.get(id(value), ())}:
-        found[name].ends[f"{node_label(node)}: read in a graph that is not entered"] = None
-    return outs, met
+                _keep(name, known, outputs)
+    for name in {name for value in _captured(node) for name, _ in located.get(id(value), ())}:
+        sites[name].stop(node, "read in a graph that is not entered")
+    return outputs, arrivals
 
 
-def _go_on(name: str, what: Kept | Split, outs: list[list[tuple[str, Layout]]]) -> None:
-    """Put units into the outputs that they go on in."""
-    layouts = what.layouts if isinstance(what, Split) else (what.layout,)
-    for out, layout in zip(outs, layouts, strict=False):
+def _keep(name: str, known: Kept | Split, outputs: list[_Units]) -> None:
+    """Add units to the outputs that they lie in."""
+    layouts = known.layouts if isinstance(known, Split) else (known.layout,)
+    for units, layout in zip(outputs, layouts, strict=False):
         if layout is not None:
-            out.append((name, layout))
+            units.append((name, layout))
 
 
-def _instead(
-    out: Iterable[tuple[str, Layout]], name: str, layout: Layout
-) -> list[tuple[str, Layout]]:
-    """Let a site's units stand for all that lie on its axis; those on other axes stay."""
+def _with_site(units: Iterable[tuple[str, Layout]], name: str, layout: Layout) -> _Units:
+    """Return units in which those of a site replace all others on its axes."""
     return [
-        *((other, lies) for other, lies in out if not {*lies.axes} & {*layout.axes}),
+        *((other, lies) for other, lies in units if not {*lies.axes} & {*layout.axes}),
         (name, layout),
     ]
 
 
-def _inside(node: ir.Node) -> list[ir.Value]:
-    """Return what a node's bodies take from outside."""
-    return reads(node)[sum(value is not None for value in node.inputs) :] if bodies(node) else []
+def _captured(node: ir.Node) -> list[ir.Value]:
+    """Return the values that subgraphs of a node take from outside."""
+    count = sum(value is not None for value in node.inputs)
+    return consumed_values(node)[count:] if subgraphs(node) else []
 
 
 def _merge_points(
-    node: ir.Node, met: Iterable[_Arrival], writer: str | None, fresh: Mapping[int, Layout]
+    node: ir.Node,
+    arrivals: Iterable[_Arrival],
+    produced_site: str | None,
+    produced: Mapping[int, Layout],
 ) -> Iterator[MergePoint]:
-    groups: dict[tuple[object, ...], list[SitePart]] = {}
-    for each in met:
-        groups.setdefault(each.place, []).append(SitePart(each.site, each.joins.layout))
-    for (kind, *_), parts in groups.items():
-        if kind == "depthwise" and writer is not None:  # each unit is read into one of its own
-            parts.append(SitePart(writer, fresh[id(node)]))
+    """Return the merge points in the output of a node."""
+    meeting: dict[tuple[object, ...], list[SitePart]] = {}
+    for arrival in arrivals:
+        part = SitePart(arrival.site, arrival.effect.layout)
+        meeting.setdefault(arrival.position, []).append(part)
+    for (kind, *_), parts in meeting.items():
+        if kind == "depthwise" and produced_site is not None:  # unit i is consumed by unit i alone
+            parts.append(SitePart(produced_site, produced[id(node)]))
         if len(set(parts)) > 1:
             yield MergePoint(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
 
 
-def _within(merge_point: MergePoint, found: Mapping[str, SiteDraft]) -> bool:
-    """Whether units only lie side by side as they do in the joined layer that they are of."""
-    sites = {part.site for part in merge_point.parts}
-    return merge_point.kind == "concat" and len(sites) == 1 and found[sites.pop()].joint is not None
+def _inside_concat_site(merge_point: MergePoint, sites: Mapping[str, SiteDraft]) -> bool:
+    """Whether units of one concat site lie side by side, as they do in its own tensor."""
+    names = {part.site for part in merge_point.parts}
+    return (
+        merge_point.kind == "concat" and len(names) == 1 and sites[names.pop()].concat is not None
+    )
 
 
-def _joined(
-    node: ir.Node, met: Iterable[_Arrival], name: str, found: Mapping[str, SiteDraft]
+def _beside_concat_site(
+    node: ir.Node, arrivals: Iterable[_Arrival], name: str, sites: Mapping[str, SiteDraft]
 ) -> Iterator[MergePoint]:
-    """Tie a joined layer to the layers that stay beside it and lie in its Concat."""
-    others = dict.fromkeys(SitePart(e.site, e.joins.layout) for e in met if e.site != name)
+    """Return the merge point of a concat site and other sites that lie in its Concat, if any."""
+    others = dict.fromkeys(SitePart(a.site, a.effect.layout) for a in arrivals if a.site != name)
     if others:
-        whole = SitePart(name, found[name].layout)
+        whole = SitePart(name, sites[name].layout)
         yield MergePoint(node.outputs[0].name or "", "joined", (whole, *others))
 
 
-def _note(
-    node: ir.Node, met: list[_Arrival], writer: str | None, found: Mapping[str, SiteDraft]
+def _note_arrivals(
+    node: ir.Node,
+    arrivals: list[_Arrival],
+    produced_site: str | None,
+    sites: Mapping[str, SiteDraft],
 ) -> None:
-    """Note who reads units, and which cannot leave for they meet something that no site writes."""
-    located = {(each.index, each.place) for each in met}
-    alone = {
-        (index, place): value
-        for place, layout in {each.place: each.joins.layout for each in met}.items()
+    """Note consumers of coupled units, and units that meet entries of no site."""
+    located = {(arrival.index, arrival.position) for arrival in arrivals}
+    positions = {arrival.position: arrival.effect.layout for arrival in arrivals}
+    without_units = {
+        (index, position): value
+        for position, layout in positions.items()
         for index, value in enumerate(node.inputs)
-        if value is not None and (index, place) not in located and _spans(value, node, layout)
+        if value is not None
+        and (index, position) not in located
+        and _has_entry_for_each_unit(value, node, layout)
     }
-    for each in met:
-        site = found[each.site]
-        if each.joins.kind in _ENDING:
+    for arrival in arrivals:
+        site = sites[arrival.site]
+        if arrival.effect.kind in _ENDING:
             site.consumers[node_label(node)] = None
-        if each.joins.kind == "depthwise":
-            if writer is None:
-                site.ends[f"{node_label(node)}: carried into units that are not analysed"] = None
-        elif each.joins.kind != "concat":
-            for (_, place), other in alone.items():
-                if place == each.place:
-                    reason = f"met by {other.name!r}, where no units lie along their axis"
-                    site.ends[f"{node_label(node)}: {reason}"] = None
+        if arrival.effect.kind == "depthwise":
+            if produced_site is None:
+                site.stop(node, "carried into units that are not analysed")
+        elif arrival.effect.kind != "concat":
+            for (_, position), other in without_units.items():
+                if position == arrival.position:
+                    site.stop(node, f"met by {other.name!r}, where no units lie along their axis")
 
 
-def _spans(other: ir.Value, node: ir.Node, layout: Layout) -> bool:
-    """Whether a computed operand has entries of its own for each unit."""
-    mine, whole = shape_of(other), shape_of(node.outputs[0])
-    if is_constant(other) or mine is None or whole is None:
+def _has_entry_for_each_unit(operand: ir.Value, node: ir.Node, layout: Layout) -> bool:
+    """Whether a computed operand has a separate entry for each unit."""
+    sizes, shape = shape_of(operand), shape_of(node.outputs[0])
+    if is_constant(operand) or sizes is None or shape is None:
         return False
-    if layout.axes[-1] >= len(whole):  # summed over: the other has an entry for each
+    if layout.axes[-1] >= len(shape):  # the units are summed over
         return True
-    axes = [axis - (len(whole) - len(mine)) for axis in layout.axes]
-    return any(axis >= 0 and mine[axis] != 1 for axis in axes)
+    axes = [axis - (len(shape) - len(sizes)) for axis in layout.axes]
+    return any(axis >= 0 and sizes[axis] != 1 for axis in axes)

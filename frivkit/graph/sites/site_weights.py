@@ -1,4 +1,4 @@
-"""The weight tensors that write a site."""
+"""The weight tensors that produce a site."""
 
 import onnx_ir as ir
 
@@ -9,18 +9,22 @@ from frivkit.graph.sites.site_map import Site
 
 
 def weights_of(model: Model, site: Site) -> tuple[ir.Value, ...]:
-    """Return the weights, biases excepted, of the nodes that write a site, each once.
+    """Return the weights, without biases, of the nodes that produce a site, each once.
+
+    Args:
+        model: The model.
+        site: One of its sites.
 
     Raises:
-        ModelError: a weight is computed in the graph, from quantised numbers for example, or all
-            units of a joined layer are written by other layers.
+        ModelError: a weight is computed in the graph, from quantized numbers for example, or other
+            layers produce all units of a concat site.
     """
     if not site.producers:
         raise ModelError(
             f"layer {site.layer} joins what other layers write and has no weights that could be "
             "edited: leave it out with --layer"
         )
-    found: dict[str, ir.Value] = {}
+    weights: dict[str, ir.Value] = {}
     for node in model.graph:
         if node_label(node) not in site.producers:
             continue
@@ -30,5 +34,5 @@ def weights_of(model: Model, site: Site) -> tuple[ir.Value, ...]:
                 f"the weights of layer {site.layer} are computed in the graph, so they cannot be "
                 "edited: leave the layer out with --layer"
             )
-        found[weight.name or ""] = weight
-    return tuple(found.values())
+        weights[weight.name or ""] = weight
+    return tuple(weights.values())

@@ -1,1 +1,1 @@
-"""Thinner copies of a model."""
+"""Copies of a model with fewer units or other weights, to be written to a file."""

@@ -1,4 +1,4 @@
-"""Put other constants where nodes read some: in place where all readers agree, else beside."""
+"""Change constants of a graph: in place if all their consumers agree, else as copies."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,35 +8,40 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.graph.model import constant_tensor
-from frivkit.graph.operators.constants import Change, sources
-
-OLDEST_APART = 4
-"""The IR version from which initializers need not be listed as inputs, too."""
+from frivkit.graph.onnx_io.limits import INITIALIZERS_ARE_NO_INPUTS
+from frivkit.graph.operators.constants import ConstantChange, operand_axes
 
 
 class NewConstants:
-    """New constants of a graph, under names that nothing else has."""
+    """New constants of a graph, with unused names."""
 
     def __init__(self, graph: ir.Graph, ir_version: int) -> None:
-        """Begin; the graph is not changed yet."""
-        self.graph, self._listed = graph, ir_version < OLDEST_APART
+        """Start with an unchanged graph.
+
+        Args:
+            graph: The graph.
+            ir_version: The IR version of its model.
+        """
+        self.graph, self._listed = graph, ir_version < INITIALIZERS_ARE_NO_INPUTS
         self._taken = {value.name for node in graph for value in node.outputs}
         self._taken |= {value.name for value in graph.inputs} | set(graph.initializers)
         self._taken |= {node.name for node in graph}
 
-    def free(self, name: str) -> str:
-        """Return a name like ``name`` that nothing has, and take it."""
-        names = (name, *(f"{name}#{again}" for again in range(2, len(self._taken) + 3)))
-        free = next(each for each in names if each not in self._taken)
-        self._taken.add(free)
-        return free
+    def unused_name(self, name: str) -> str:
+        """Return a name like ``name`` that is not used yet, and reserve it."""
+        names = (name, *(f"{name}#{count}" for count in range(2, len(self._taken) + 3)))
+        unused = next(each for each in names if each not in self._taken)
+        self._taken.add(unused)
+        return unused
 
-    def new(self, name: str, array: NDArray[Any], dtype: ir.DataType | None = None) -> ir.Value:
+    def new_constant(
+        self, name: str, array: NDArray[Any], dtype: ir.DataType | None = None
+    ) -> ir.Value:
         """Register an initializer under a name like ``name``."""
-        free = self.free(name)
-        tensor = ir.tensor(array, dtype=dtype, name=free)
+        unused = self.unused_name(name)
+        tensor = ir.tensor(array, dtype=dtype, name=unused)
         value = ir.Value(
-            name=free,
+            name=unused,
             shape=ir.Shape(array.shape),
             type=ir.TensorType(tensor.dtype),
             const_value=tensor,
@@ -46,111 +51,117 @@ class NewConstants:
             self.graph.inputs.append(value)
         return value
 
-    def put(
+    def replace_operand(
         self, node: ir.Node, index: int, array: NDArray[Any], dtype: ir.DataType | None
     ) -> None:
-        """Let a node read an array; who else reads what it read goes on doing so."""
+        """Replace an operand of a node by an array; other consumers keep the old operand."""
         old = node.inputs[index]
         if old is not None and old.is_initializer() and len(old.uses()) == 1:
             old.const_value = ir.tensor(array, dtype=dtype, name=old.name)
             old.shape = ir.Shape(array.shape)
             return
         name = None if old is None else old.name
-        value = self.new(name or f"{node.name or node.op_type}/{index}", array, dtype)
+        value = self.new_constant(name or f"{node.name or node.op_type}/{index}", array, dtype)
         node.replace_input_with(index, value)
 
-    def add_behind(self, node: ir.Node, array: NDArray[Any], dtype: ir.DataType | None) -> None:
-        """Add an array to what a node gives; the sum takes its name."""
+    def add_bias_node(self, node: ir.Node, array: NDArray[Any], dtype: ir.DataType | None) -> None:
+        """Add an array to the output of a node; the sum takes the name of the output."""
         value = node.outputs[0]
         name, uses = value.name or "", [(use.node, use.idx) for use in value.uses()]
-        value.name = self.free(f"{name}/unbiased")
+        value.name = self.unused_name(f"{name}/unbiased")
         total = ir.Value(name=name, shape=value.shape, type=value.type)
-        bias = self.new(f"{name}/bias", array, dtype)
-        add = ir.Node("", "Add", [value, bias], outputs=[total], name=self.free(f"{name}/Add"))
+        bias = self.new_constant(f"{name}/bias", array, dtype)
+        add = ir.Node(
+            "", "Add", [value, bias], outputs=[total], name=self.unused_name(f"{name}/Add")
+        )
         self.graph.insert_after(node, add)
-        for reader, index in uses:
-            reader.replace_input_with(index, total)
+        for consumer, index in uses:
+            consumer.replace_input_with(index, total)
         for index, output in enumerate(self.graph.outputs):
             if output is value:
                 self.graph.outputs[index] = total
 
 
 @dataclass(slots=True)
-class _Asked:
-    """A change that some readers ask for of a constant."""
+class _RequestedChange:
+    """A change of a constant, and the uses that request it."""
 
-    change: Change
+    change: ConstantChange
     uses: list[tuple[ir.Node, int]] = field(default_factory=list)
 
 
 class ConstantEdits:
-    """Changes to the constants of a graph, asked for by their readers.
+    """Changes of the constants of a graph, requested by their consumers.
 
-    Readers ask from the end of the graph to its beginning, and each node is settled after those
-    behind it, so that a constant is made new once it is known what all its readers want.
+    Consumers request changes from the end of the graph to its beginning, and the outputs of each
+    node are changed after all nodes behind it, so that all requests for a constant are known.
     """
 
     def __init__(self, constants: NewConstants) -> None:
-        """Begin; nothing is changed before ``settle`` or ``finish``."""
-        self._constants = constants
-        self._asked: dict[int, tuple[ir.Value, dict[tuple[object, ...], _Asked]]] = {}
+        """Start without requests; ``apply_to_outputs`` and ``finish`` change the graph.
 
-    def ask(self, node: ir.Node, index: int, change: Change) -> None:
-        """Ask that a node read, as one of its operands, what a change makes of it."""
+        Args:
+            constants: The constants of the graph.
+        """
+        self._constants = constants
+        self._requested: dict[int, tuple[ir.Value, dict[tuple[object, ...], _RequestedChange]]] = {}
+
+    def request(self, node: ir.Node, index: int, change: ConstantChange) -> None:
+        """Request a change of an operand of a node."""
         value = node.inputs[index]
         if value is not None:
-            _, changes = self._asked.setdefault(id(value), (value, {}))
-            changes.setdefault(change.key, _Asked(change)).uses.append((node, index))
+            _, changes = self._requested.setdefault(id(value), (value, {}))
+            changes.setdefault(change.key, _RequestedChange(change)).uses.append((node, index))
 
-    def settle(self, node: ir.Node) -> None:
-        """Change what a node gives, if it is a constant that was asked to change."""
+    def apply_to_outputs(self, node: ir.Node) -> None:
+        """Apply the changes that were requested for the outputs of a node."""
         for value in node.outputs:
-            _, changes = self._asked.pop(id(value), (value, {}))
-            for asked in changes.values():
-                self._change(value, asked)
+            _, changes = self._requested.pop(id(value), (value, {}))
+            for requested in changes.values():
+                self._change(value, requested)
 
     def finish(self) -> None:
-        """Change the initializers."""
-        for value, changes in self._asked.values():
-            for asked in changes.values():
-                self._change(value, asked)
-        self._asked.clear()
+        """Apply the changes that were requested for initializers."""
+        for value, changes in self._requested.values():
+            for requested in changes.values():
+                self._change(value, requested)
+        self._requested.clear()
 
-    def _change(self, value: ir.Value, asked: _Asked) -> None:
-        alone = len(asked.uses) == len(value.uses()) and not value.is_graph_output()
+    def _change(self, value: ir.Value, requested: _RequestedChange) -> None:
+        all_uses = len(requested.uses) == len(value.uses()) and not value.is_graph_output()
         tensor, node = constant_tensor(value), value.producer()
         if tensor is not None:
-            array = asked.change.of(tensor.numpy())
-            if alone:
+            array = requested.change.apply(tensor.numpy())
+            if all_uses:
                 _set_tensor(value, ir.tensor(array, dtype=tensor.dtype, name=tensor.name))
             else:
-                made = self._constants.new(value.name or "constant", array, tensor.dtype)
-                _redirect(asked, made)
+                result = self._constants.new_constant(value.name or "constant", array, tensor.dtype)
+                _redirect(requested, result)
         elif node is not None:
-            self._change_computed(value, node, asked, alone=alone)
+            self._change_computed(value, node, requested, all_uses=all_uses)
 
     def _change_computed(
-        self, value: ir.Value, node: ir.Node, asked: _Asked, *, alone: bool
+        self, value: ir.Value, node: ir.Node, requested: _RequestedChange, *, all_uses: bool
     ) -> None:
-        """Change what a constant is computed from, or compute it a second time."""
-        made = node if alone else self._again(node)
-        if not alone:
-            _redirect(asked, made.outputs[0])
-        wanted: dict[int, dict[int, NDArray[np.bool_]]] = {}
-        for axis, stays in asked.change.cuts.items():
-            found = sources(value, axis)
-            for index, there in () if isinstance(found, str) else found:
-                wanted.setdefault(index, {})[there] = stays
-        made.outputs[0].shape = asked.change.of_shape(value.shape)
-        for index, cuts in wanted.items():
-            self.ask(made, index, Change(cuts, {}))
+        """Change the operands of a computed constant, of a copy if not all consumers request it."""
+        result = node if all_uses else self._copy_node(node)
+        if not all_uses:
+            _redirect(requested, result.outputs[0])
+        by_operand: dict[int, dict[int, NDArray[np.bool_]]] = {}
+        for axis, stays in requested.change.slices.items():
+            operands = operand_axes(value, axis)
+            for index, its_axis in () if isinstance(operands, str) else operands:
+                by_operand.setdefault(index, {})[its_axis] = stays
+        result.outputs[0].shape = requested.change.apply_to_shape(value.shape)
+        for index, slices in by_operand.items():
+            self.request(result, index, ConstantChange(slices, {}))
 
-    def _again(self, node: ir.Node) -> ir.Node:
-        """Make a node a second time, for readers that want something else of it."""
+    def _copy_node(self, node: ir.Node) -> ir.Node:
+        """Insert a copy of a node, for consumers that request another change."""
         output = node.outputs[0]
-        name = self._constants.free(output.name or node.op_type)
+        name = self._constants.unused_name(output.name or node.op_type)
         value = ir.Value(name=name, shape=output.shape, type=output.type)
-        again = ir.Node(
+        copy = ir.Node(
             node.domain,
             node.op_type,
             node.inputs,
@@ -158,12 +169,12 @@ class ConstantEdits:
             outputs=[value],
             name=name,
         )
-        self._constants.graph.insert_after(node, again)
-        return again
+        self._constants.graph.insert_after(node, copy)
+        return copy
 
 
 def drop_unused(graph: ir.Graph) -> None:
-    """Drop nodes and initializers that nothing reads."""
+    """Remove nodes and initializers without consumers."""
     for node in reversed(list(graph)):
         if not any(value.uses() or value.is_graph_output() for value in node.outputs):
             graph.remove(node, safe=True)
@@ -175,7 +186,7 @@ def drop_unused(graph: ir.Graph) -> None:
 
 
 def _set_tensor(value: ir.Value, tensor: ir.TensorProtocol) -> None:
-    """Return an initializer or the output of a Constant another tensor."""
+    """Replace the tensor of an initializer or of the output of a Constant."""
     node = value.producer()
     if node is None:
         value.const_value = tensor
@@ -186,6 +197,6 @@ def _set_tensor(value: ir.Value, tensor: ir.TensorProtocol) -> None:
     value.shape = ir.Shape(tensor.shape.numpy())
 
 
-def _redirect(asked: _Asked, value: ir.Value) -> None:
-    for node, index in asked.uses:
+def _redirect(requested: _RequestedChange, value: ir.Value) -> None:
+    for node, index in requested.uses:
         node.replace_input_with(index, value)

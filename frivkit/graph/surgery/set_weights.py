@@ -1,4 +1,4 @@
-"""Put new weights and biases into the nodes of a graph."""
+"""Replace weights and biases of nodes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,20 +14,20 @@ from frivkit.graph.names import node_label
 from frivkit.graph.sites.consumers import LINEAR_CONSUMERS, added_bias
 from frivkit.graph.surgery.constant_edits import NewConstants, drop_unused
 
-Fitted = tuple[NDArray[Any], NDArray[Any] | None]
-"""A weight as the node holds it, and a bias of one number for each output (None leaves it)."""
+NewWeights = tuple[NDArray[Any], NDArray[Any] | None]
+"""A weight in the shape of the old one, and a bias, shape (outputs,) (None keeps the old one)."""
 
 
-def set_weights(model: ir.Model, fitted: Mapping[str, Fitted]) -> ir.Model:
-    """Return a model whose nodes have new weights; all others are shared with it.
+def set_weights(model: ir.Model, new_weights: Mapping[str, NewWeights]) -> ir.Model:
+    """Return a model in which some nodes have new weights.
 
-    A node gets a weight of its own where it shared one.  A bias is added where the node had none:
-    as an operand of Conv, ConvTranspose and Gemm, as an Add behind a MatMul.  The factors of a
-    Gemm, ``alpha`` of its weight and ``beta`` of its bias, become 1 where these are new.
+    A node that shares its weight with another gets one of its own.  A node without a bias gets one:
+    Conv, ConvTranspose and Gemm as an operand, MatMul as an Add behind it.  The attributes of a
+    Gemm, ``alpha`` of its weight and ``beta`` of its bias, become 1 if these are replaced.
 
     Args:
-        model: The model, narrowed or not.
-        fitted: For labels of nodes the weight, in the shape that the node's weight has, and the
+        model: The model, narrowed or not; unchanged weights are shared with it.
+        new_weights: By the labels of nodes, the weight in the shape of the node's own, and the
             bias, shape (outputs,).  Numbers are rounded to the type of the weight.
 
     Raises:
@@ -37,13 +37,13 @@ def set_weights(model: ir.Model, fitted: Mapping[str, Fitted]) -> ir.Model:
     copy = model.clone()
     nodes = {node_label(node): node for node in copy.graph if node.op_type in LINEAR_CONSUMERS}
     constants = NewConstants(copy.graph, copy.ir_version)
-    for label, (weight, bias) in fitted.items():
+    for label, (weight, bias) in new_weights.items():
         node = nodes.get(label)
         if node is None:
             raise ModelError(f"no weighted node is called {label!r}; see 'frivkit inspect'")
         _set_weight(constants, node, weight, bias)
         if bias is not None:
-            put_bias(constants, node, bias)
+            set_bias(constants, node, bias)
     drop_unused(copy.graph)
     return copy
 
@@ -62,7 +62,7 @@ def _set_weight(
     outputs = _outputs(node, np.shape(weight))
     if bias is not None and np.shape(bias) != (outputs,):
         raise ModelError(f"the bias of {label} has shape {np.shape(bias)}; give {outputs} numbers")
-    constants.put(node, 1, _rounded(label, weight, old), old.dtype)
+    constants.replace_operand(node, 1, _rounded(label, weight, old), old.dtype)
     node.attributes.pop("alpha", None)
 
 
@@ -74,37 +74,42 @@ def _outputs(node: ir.Node, shape: tuple[int, ...]) -> int:
     return shape[-1]
 
 
-def put_bias(constants: NewConstants, node: ir.Node, bias: NDArray[Any]) -> None:
-    """Let a node add a bias of one number for each output.
+def set_bias(constants: NewConstants, node: ir.Node, bias: NDArray[Any]) -> None:
+    """Set the bias of a node.
+
+    Args:
+        constants: The constants of its graph.
+        node: The node.
+        bias: The bias, shape (outputs,).
 
     Raises:
-        ModelError: a number is not finite, or what the node adds is computed.
+        ModelError: a number is not finite, or the node's bias is computed.
     """
     weight, label = node.inputs[1], node_label(node)
     if weight is None:
         return
     array = _rounded(label, bias, weight)
     if node.op_type == "MatMul":
-        _add(constants, node, array)
+        _set_added_bias(constants, node, array)
         return
     old = node.inputs[2] if len(node.inputs) > 2 else None
     if old is not None and not is_constant(old):
         raise ModelError(f"the bias of {label} is computed; give it a weight alone")
     if len(node.inputs) < 3:
         node.resize_inputs(3)
-    constants.put(node, 2, array, weight.dtype)
+    constants.replace_operand(node, 2, array, weight.dtype)
     node.attributes.pop("beta", None)
 
 
-def _add(constants: NewConstants, node: ir.Node, bias: NDArray[Any]) -> None:
+def _set_added_bias(constants: NewConstants, node: ir.Node, bias: NDArray[Any]) -> None:
     weight, added = node.inputs[1], added_bias(node)
     if added is not None:
         old = shape_of(added[0].inputs[added[1]]) or ()
         sizes = [size or 1 for size in old[:-1]]
         dtype = None if weight is None else weight.dtype
-        constants.put(*added, bias.reshape(*sizes, -1), dtype)
+        constants.replace_operand(*added, bias.reshape(*sizes, -1), dtype)
         return
-    constants.add_behind(node, bias, None if weight is None else weight.dtype)
+    constants.add_bias_node(node, bias, None if weight is None else weight.dtype)
 
 
 def _rounded(label: str, array: NDArray[Any], like: ir.Value) -> NDArray[Any]:

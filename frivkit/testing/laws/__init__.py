@@ -1,7 +1,7 @@
-"""Laws that every plugin of a kind keeps, whoever wrote it: for its author's own tests.
+"""Laws that every metric, basis, ranking and refit keeps, for the tests of its author.
 
-A law is checked against a target, registered or not, by running it on small networks as ``frivkit
-analyze`` would::
+A law is checked by running a target, registered or not, on small networks as ``frivkit analyze``
+would::
 
     import pytest
     from frivkit.testing.laws import METRIC_LAWS
@@ -11,13 +11,13 @@ analyze`` would::
     def test_my_metric_keeps_the_laws(law, tmp_path):
         law.check(METRIC, tmp_path)
 
-Bases, rankings and refits of ``frivkit compress`` have laws of their own, of which a check takes
-what is to be checked by its kind: ``law.check(tmp_path, ranking=my_ranking)``.
+Bases, rankings and refits of ``frivkit compress`` have laws of their own, whose checks take the
+target by its kind: ``law.check(tmp_path, ranking=my_ranking)``.  For the targets of other hooks see
+:mod:`frivkit.testing.conformance`.
 
 Nothing here needs pytest or the network.
 """
 
-from frivkit.testing.laws.case import LawError
 from frivkit.testing.laws.compressor import (
     COMPRESSION_LAWS,
     FOLDING_LAWS,
@@ -25,6 +25,7 @@ from frivkit.testing.laws.compressor import (
     CompressionLaw,
 )
 from frivkit.testing.laws.metric import METRIC_LAWS, REDUNDANCY_LAWS, MetricLaw
+from frivkit.testing.laws.metric_case import LawError
 
 __all__ = [
     "COMPRESSION_LAWS",

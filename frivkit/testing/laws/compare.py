@@ -1,4 +1,4 @@
-"""Comparing measurements: number by number, or as far as what was drawn at random lets one."""
+"""Comparisons of measurements: number by number, or of means if a metric draws at random."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isclose
@@ -7,76 +7,76 @@ from typing import Any
 import numpy as np
 
 from frivkit.measure.metric import Measurement
-from frivkit.testing.laws.case import Case, CaseMeasurements
-from frivkit.testing.subjects import Subject
+from frivkit.testing.laws.metric_case import CaseMeasurements, MetricCase
+from frivkit.testing.networks import LabelledNetwork
 
 TOLERANCE = 1e-5
-"""By how much, relative or absolute, a number may change with the rounding of float32 sums.
+"""The change of a number, relative or absolute, that the rounding of float32 sums makes.
 
 On the networks of the laws, the built-in metrics stay within 1e-6.
 """
 SEEDS = range(1, 7)
-"""The seeds whose mean is compared where one seed does not draw the same of both."""
+"""The seeds whose mean is compared if one seed does not draw the same for both."""
 REACH = 6.0
-"""Standard errors by which two such means may differ."""
+"""The standard errors by which two such means may differ."""
 EVERYTHING = ("value", "interval", "examples", "detail")
 
 Expect = Callable[[Measurement, Measurement], Measurement]
 
 
 def same(
-    case: Case,
+    case: MetricCase,
     expected: CaseMeasurements,
-    found: CaseMeasurements,
+    actual: CaseMeasurements,
     *,
     fields: Sequence[str] = EVERYTHING,
     tolerance: float = TOLERANCE,
     when: str,
 ) -> None:
-    """Hold measurements to those expected.
+    """Raise LawError if measurements are not those expected.
 
     Args:
-        case: Where.
+        case: The case, for the message.
         expected: The measurements before.
-        found: Those afterwards.
-        fields: What to compare of them.
-        tolerance: By how much numbers may differ; 0 takes equal ones only.
-        when: What was changed, for the message.
+        actual: The measurements afterwards.
+        fields: The fields that are compared.
+        tolerance: The difference that numbers may have; 0 accepts equal numbers only.
+        when: The change that was made, for the message.
 
     Raises:
         LawError: they differ.
     """
-    for before, after in paired(case, expected, found):
+    for before, after in paired(case, expected, actual):
         said = difference(before, after, fields, tolerance)
         if said:
             raise case.broken(f"{said} {when}")
 
 
 def same_but_for_drawing(
-    case: Case,
+    case: MetricCase,
     plain: CaseMeasurements,
-    other: Subject,
+    other: LabelledNetwork,
     fields: Sequence[str],
     expect: Expect = lambda before, after: before,
 ) -> None:
-    """Hold the measurements of another subject to those expected, up to what was drawn at random.
+    """Raise LawError if another network has other measurements, apart from random draws.
 
-    A metric that draws units or examples draws others after a change.  So where a measurement
-    differs and does depend on the seed, its mean value over ``SEEDS`` is compared instead, and may
-    differ by ``REACH`` standard errors.  Where it does not depend on the seed it has to be equal.
+    A metric that draws units or examples draws others after a change.  So if a measurement
+    differs and depends on the seed, its mean value over ``SEEDS`` is compared instead, and may
+    differ by ``REACH`` standard errors.  If it does not depend on the seed it must be equal.
 
     Args:
-        case: Where.
-        plain: The measurements of the case's own subject.
-        other: The subject that should give the same.
-        fields: What to compare.
-        expect: Gives what is expected from a measurement before and the one found.
+        case: The case.
+        plain: The measurements of the case's own network.
+        other: The network that should have the same measurements.
+        fields: The fields that are compared.
+        expect: From a measurement before and the one afterwards to the expected one.
 
     Raises:
         LawError: they differ by more.
     """
-    found = case.again(case.open(other))
-    both = paired(case, plain, found)
+    actual = case.again(case.open(other))
+    both = paired(case, plain, actual)
     said = [difference(expect(a, b), b, fields, TOLERANCE) for a, b in both]
     if not any(said):
         return
@@ -86,7 +86,7 @@ def same_but_for_drawing(
         if what is None:
             continue
         drawn = any(run[i] != plain[i] for run in before) or any(
-            run[i] != found[i] for run in after
+            run[i] != actual[i] for run in after
         )
         if not drawn:
             raise case.broken(what)
@@ -96,23 +96,23 @@ def same_but_for_drawing(
 
 
 def paired(
-    case: Case, expected: CaseMeasurements, found: CaseMeasurements
+    case: MetricCase, expected: CaseMeasurements, actual: CaseMeasurements
 ) -> list[tuple[Measurement, Measurement]]:
-    """Put measurements of the same things together.
+    """Return the measurements of each layer in pairs.
 
     Raises:
         LawError: other things were measured, or in another order.
     """
-    wanted, got = ([_place(m) for m in side] for side in (expected, found))
+    wanted, got = ([_place(m) for m in side] for side in (expected, actual))
     if wanted != got:
         raise case.broken(f"expected measurements of {', '.join(wanted)}, found {', '.join(got)}")
-    return list(zip(expected, found, strict=True))
+    return list(zip(expected, actual, strict=True))
 
 
 def difference(
-    expected: Measurement, found: Measurement, fields: Sequence[str], tolerance: float
+    expected: Measurement, actual: Measurement, fields: Sequence[str], tolerance: float
 ) -> str | None:
-    """Return where two measurements differ first, None where they do not.
+    """Return the first difference of two measurements in words, None if there is none.
 
     Example:
         >>> before, after = (Measurement("m", "layer", "fc", value, 9) for value in (0.5, 0.75))
@@ -121,7 +121,7 @@ def difference(
     """
     for name in fields:
         wanted = dict(leaves(getattr(expected, name), name))
-        got = dict(leaves(getattr(found, name), name))
+        got = dict(leaves(getattr(actual, name), name))
         for path in {**wanted, **got}:
             a, b = wanted.get(path, "nothing"), got.get(path, "nothing")
             if not _alike(a, b, tolerance):
@@ -130,7 +130,7 @@ def difference(
 
 
 def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Return every number, text or None in nested mappings and sequences, and where it is.
+    """Yield every number, text or None in nested mappings and sequences, with its path.
 
     Example:
         >>> list(leaves({"a": [1, None], "b": "x"}, "detail"))
@@ -157,7 +157,7 @@ def _place(measurement: Measurement) -> str:
 
 
 def _unlike(before: Sequence[float | None], after: Sequence[float | None]) -> str | None:
-    """Return how the means of two samples differ, if drawing does not explain it."""
+    """Return the difference of the means of two samples in words, None if chance explains it."""
     known = [np.array([v for v in side if v is not None]) for side in (before, after)]
     if not all(len(side) for side in known):
         a, b = ("a value" if len(side) else "no value" for side in known)

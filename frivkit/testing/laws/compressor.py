@@ -1,4 +1,4 @@
-"""The laws of what makes models thinner: bases, rankings and refits."""
+"""The laws of bases, rankings and refits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,29 +10,29 @@ from frivkit.compression.method import BasisFactory, Ranker, Refit
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.hooks.registry import installed
 from frivkit.testing.laws import compressor_rules as rules
-from frivkit.testing.laws.case import LawError
-from frivkit.testing.laws.thinning import Compressor, Thinning
-from frivkit.testing.subjects import Subject, TinyNetwork, small_cnn, small_mlp, tiny
+from frivkit.testing.laws.compression_case import CompressionCase, Compressor
+from frivkit.testing.laws.metric_case import LawError
+from frivkit.testing.networks import LabelledNetwork, TinyNetwork, small_cnn, small_mlp, tiny
 
 NOISY = 20
-"""Noisy versions of each example, where a law needs many."""
+"""Noisy versions of each example for laws that need many."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompressionLaw:
-    """Something that is true of a way to make models thinner.
+    """One rule of bases, rankings and refits.
 
     Attributes:
         name: Lower-case words with hyphens.
-        says: The law in a sentence.
-        subjects: The networks it is checked on.
+        statement: The law in a sentence.
+        networks: The networks on which it is checked.
         rule: Checks one network.
     """
 
     name: str
-    says: str
-    subjects: tuple[Callable[[], Subject], ...]
-    rule: Callable[[Thinning], None]
+    statement: str
+    networks: tuple[Callable[[], LabelledNetwork], ...]
+    rule: Callable[[CompressionCase], None]
 
     def check(
         self,
@@ -42,10 +42,10 @@ class CompressionLaw:
         ranking: Ranker | None = None,
         refit: Refit | None = None,
     ) -> tuple[str, ...]:
-        """Check it against a basis, a ranking or a refit, with the usual ones for the others.
+        """Check the law for a basis, a ranking or a refit, with the usual ones for the others.
 
         Args:
-            folder: Where files may be written, such as pytest's ``tmp_path``.
+            folder: A folder for files, such as pytest's ``tmp_path``.
             basis_factory: A basis; None takes ``select``.
             ranking: A ranking; None takes ``backward``.
             refit: A refit; None takes ``ridge``.
@@ -55,15 +55,15 @@ class CompressionLaw:
 
         Raises:
             LawError: the law is broken, or every network was declined (BudgetError, ModelError or
-                UsageError), so that nothing could be checked.
+                UsageError) and nothing could be checked.
 
         Example:
             >>> import tempfile
-            >>> def first_come(bundle, study):
-            ...     return np.arange(len(bundle.groups))
+            >>> def in_order(layer_group, study):
+            ...     return np.arange(len(layer_group.groups))
             >>> import numpy as np
             >>> with tempfile.TemporaryDirectory() as folder:
-            ...     COMPRESSION_LAWS[0].check(Path(folder), ranking=first_come)
+            ...     COMPRESSION_LAWS[0].check(Path(folder), ranking=in_order)
             ('mlp', 'cnn', 'residual', 'depthwise')
         """
         load = installed().load
@@ -74,15 +74,15 @@ class CompressionLaw:
         )
         checked = []
         declined: Exception | None = None
-        for make in self.subjects:
-            subject = make()
-            thinning = Thinning(self.name, compressor, subject, folder)
+        for make in self.networks:
+            network = make()
+            case = CompressionCase(self.name, compressor, network, folder)
             try:
-                self.rule(thinning)
+                self.rule(case)
             except (BudgetError, ModelError, UsageError) as error:
                 declined = error
                 continue
-            checked.append(subject.name)
+            checked.append(network.name)
         if not checked:
             raise LawError(
                 f"law {self.name} could not be checked: every network is declined: {declined}"
@@ -91,33 +91,33 @@ class CompressionLaw:
 
 
 def _changed(
-    make: Callable[[], Subject], how: str, change: Callable[[TinyNetwork, str], TinyNetwork]
-) -> Callable[[], Subject]:
-    """Return a subject whose hidden layers are changed, with more examples: noisy ones."""
+    make: Callable[[], LabelledNetwork], how: str, change: Callable[[TinyNetwork, str], TinyNetwork]
+) -> Callable[[], LabelledNetwork]:
+    """Return a network whose hidden layers are changed, with more examples: noisy ones."""
 
-    def changed() -> Subject:
-        subject = make()
-        network = subject.network
-        if network is None:
-            raise ValueError(f"{subject.name} is not built from weights")
-        for layer in network.hidden:
-            network = change(network, layer)
-        subject = subject.instead(how, network)
-        drawn = np.random.default_rng(0).standard_normal((NOISY, *subject.x.shape))
-        x = (subject.x + 0.2 * drawn).astype(np.float32).reshape(-1, *subject.x.shape[1:])
-        return replace(subject, x=x, y=np.tile(subject.y, NOISY))
+    def changed() -> LabelledNetwork:
+        network = make()
+        weights = network.weights
+        if weights is None:
+            raise ValueError(f"{network.name} is not built from weights")
+        for layer in weights.hidden:
+            weights = change(weights, layer)
+        network = network.instead(how, weights)
+        drawn = np.random.default_rng(0).standard_normal((NOISY, *network.x.shape))
+        x = (network.x + 0.2 * drawn).astype(np.float32).reshape(-1, *network.x.shape[1:])
+        return replace(network, x=x, y=np.tile(network.y, NOISY))
 
     return changed
 
 
-def _twice(network: TinyNetwork, layer: str) -> TinyNetwork:
-    """Return every unit twice, each with half of what reads it."""
-    units = list(range(network.units(layer)))
-    return network.rewired(layer, units + units)
+def _twice(weights: TinyNetwork, layer: str) -> TinyNetwork:
+    """Return every unit twice, each with half of the weights that read it."""
+    units = list(range(weights.units(layer)))
+    return weights.rewired(layer, units + units)
 
 
-def _silenced(network: TinyNetwork, layer: str) -> TinyNetwork:
-    return network.silenced(layer, 1)
+def _silenced(weights: TinyNetwork, layer: str) -> TinyNetwork:
+    return weights.silenced(layer, 1)
 
 
 BUILT = (small_mlp, small_cnn)
@@ -132,7 +132,7 @@ COMPRESSION_LAWS: tuple[CompressionLaw, ...] = (
     ),
     CompressionLaw(
         "budgets",
-        "What is written meets the budget, is smaller and passes the checker of ONNX.",
+        "The file meets the budget and passes the checker of ONNX.",
         ALL,
         rules.budgets,
     ),
@@ -154,23 +154,23 @@ COMPRESSION_LAWS: tuple[CompressionLaw, ...] = (
 RANKING_LAWS: tuple[CompressionLaw, ...] = (
     CompressionLaw(
         "sliced-is-masked",
-        "Without a refit, the thinner model is the original with the units that leave set to zero.",
+        "Without a refit, the compressed model is the original with the removed units set to zero.",
         ALL,
         rules.sliced_is_masked,
     ),
 )
-"""Further laws of rankings, and of bases whose units leave."""
+"""Further laws of rankings, and of bases that remove units."""
 
 FOLDING_LAWS: tuple[CompressionLaw, ...] = (
     CompressionLaw(
         "dead-units",
-        "Units that never change leave free.",
+        "Units that never change are removed under the smallest tolerance.",
         tuple(_changed(make, "silenced", _silenced) for make in BUILT),
         rules.dead,
     ),
     CompressionLaw(
         "copied-units",
-        "A network with every unit twice goes back to half its width, and says the same.",
+        "A network with every unit twice is compressed to half its width, with the same labels.",
         tuple(_changed(make, "twice", _twice) for make in BUILT),
         rules.copies,
     ),
@@ -181,7 +181,7 @@ FOLDING_LAWS: tuple[CompressionLaw, ...] = (
         rules.permutation,
     ),
 )
-"""Further laws of what looks at activations and folds units into others.
+"""Further laws of rankings and refits that use activations to replace units by others.
 
-A refit that keeps weights, or a ranking that draws units at random, breaks them rightly.
+A refit that keeps the weights, or a ranking at random, breaks them, and need not keep them.
 """

@@ -1,6 +1,6 @@
-"""The rules of compression: what is asked of a way to make models thinner, and what must come.
+"""The rules behind the laws of compression.
 
-A rule takes a thinning and raises LawError; errors of budgets and usage decline a network.
+A rule takes a case and raises LawError; errors of budgets and usage decline a network.
 """
 
 from dataclasses import replace
@@ -9,37 +9,49 @@ from hashlib import sha256
 import numpy as np
 import onnx_ir as ir
 
+from frivkit.compression.method import Basis
 from frivkit.compression.plan import Plan, Resource, amount, apply_plan, group_flags, keep_weights
 from frivkit.errors import BudgetError, UsageError
 from frivkit.graph.onnx_io.save import save
 from frivkit.graph.surgery.set_weights import set_weights
 from frivkit.measure.pipeline import Request, load_model
-from frivkit.testing.laws.thinning import Thinning
+from frivkit.testing.laws.compression_case import CompressionCase
 
 CLOSE = 1e-5
-"""How far outputs may be apart that should be the same, relative to the largest or to 1."""
+"""The distance of outputs that should be the same, relative to the largest or to 1."""
 FOLDED = 1e-2
-"""How far they may be apart where units were folded into others."""
+"""The distance of outputs if units were replaced by others."""
 SHARES = (0.8, 0.5)
-"""Budgets that are tried."""
+"""Shares of the budgets that are tried."""
 RESOURCES: tuple[Resource, ...] = ("macs", "params", "units")
 TOLERANCE = 1e-3
-"""The tolerance under which nothing but what is superfluous leaves."""
+"""The tolerance under which only superfluous units are removed."""
 
 
-def full_width(thinning: Thinning) -> None:
-    """Keep everything: outputs stay, and a refit of nothing is nothing."""
-    calibration = thinning.calibrated()
-    plan = thinning.refitted(calibration, thinning.basis(calibration).for_budget("macs", 1.0, 1))
-    apart = thinning.apart(calibration, plan)
-    if apart > CLOSE:
-        raise thinning.broken(f"expected outputs as before, found them {apart:.2g} apart")
+def _plan(basis: Basis, share: float) -> Plan:
+    """Return a plan under the first budget that the basis knows."""
+    unknown: UsageError | None = None
+    for resource in RESOURCES:
+        try:
+            return basis.for_budget(resource, share, 1)
+        except UsageError as error:
+            unknown = error
+    raise UsageError(f"the basis knows no budget: {unknown}")
 
 
-def budgets(thinning: Thinning) -> None:
-    """Meet every budget that the basis knows, in a file that the checker passes."""
-    calibration = thinning.calibrated()
-    basis = thinning.basis(calibration)
+def full_width(case: CompressionCase) -> None:
+    """Require equal outputs under a budget of everything."""
+    calibration = case.calibrate()
+    plan = case.refit_plan(calibration, _plan(case.basis(calibration), 1.0))
+    distance = case.distance(calibration, plan)
+    if distance > CLOSE:
+        raise case.broken(f"expected outputs as before, found them {distance:.2g} apart")
+
+
+def budgets(case: CompressionCase) -> None:
+    """Require that the file meets every budget that the basis knows."""
+    calibration = case.calibrate()
+    basis = case.basis(calibration)
     declined: Exception | None = None
     met = 0
     for resource in RESOURCES:
@@ -49,36 +61,36 @@ def budgets(thinning: Thinning) -> None:
             except (BudgetError, UsageError) as error:
                 declined = error
                 continue
-            _met(thinning, thinning.refitted(calibration, plan), resource, share)
+            _require_budget(case, case.refit_plan(calibration, plan), resource, share)
             met += 1
     if declined is not None and not met:
         raise declined
 
 
-def _met(thinning: Thinning, plan: Plan, resource: Resource, share: float) -> None:
-    calibration = thinning.calibrated()
-    path = thinning.folder / "thin.onnx"
+def _require_budget(case: CompressionCase, plan: Plan, resource: Resource, share: float) -> None:
+    calibration = case.calibrate()
+    path = case.folder / "compressed.onnx"
     save(apply_plan(calibration, plan), path, calibration.model)
     written = load_model(Request(path))
     before = amount(calibration.model.ir, calibration, resource, None)
     after = amount(written.ir, calibration, resource, plan.keep if resource == "units" else None)
     if after > share * before:
-        raise thinning.broken(
+        raise case.broken(
             f"expected at most {share:g} of {before:g} {resource}, found {after:g} in the file"
         )
 
 
-def repeatable(thinning: Thinning) -> None:
-    """Do it twice: the same units, the same weights."""
-    found = []
+def repeatable(case: CompressionCase) -> None:
+    """Require the same weights in a second run."""
+    models = []
     for _ in range(2):
-        calibration = thinning.calibrated(seed=3)
-        plan = thinning.basis(calibration).for_budget("macs", SHARES[0], 1)
-        found.append(apply_plan(calibration, thinning.refitted(calibration, plan)))
-    first, second = (_weights(each) for each in found)
+        calibration = case.calibrate(seed=3)
+        plan = _plan(case.basis(calibration), SHARES[0])
+        models.append(apply_plan(calibration, case.refit_plan(calibration, plan)))
+    first, second = (_weights(each) for each in models)
     if first != second:
         names = sorted(name for name in first | second if first.get(name) != second.get(name))
-        raise thinning.broken(f"expected the same weights, found others in {', '.join(names[:3])}")
+        raise case.broken(f"expected the same weights, found others in {', '.join(names[:3])}")
 
 
 def _weights(graph: ir.Model) -> dict[str, bytes]:
@@ -90,23 +102,23 @@ def _weights(graph: ir.Model) -> dict[str, bytes]:
     }
 
 
-def unchanged(thinning: Thinning) -> None:
-    """Make it thinner: the file and the model in memory are as before."""
-    calibration = thinning.calibrated()
+def unchanged(case: CompressionCase) -> None:
+    """Require that the file and the model in memory are as before."""
+    calibration = case.calibrate()
     path = calibration.model.path
-    before = sha256(path.read_bytes()).hexdigest(), thinning.outputs(calibration.model.ir)
-    plan = thinning.basis(calibration).for_budget("macs", SHARES[0], 1)
-    apply_plan(calibration, thinning.refitted(calibration, plan))
+    before = sha256(path.read_bytes()).hexdigest(), case.outputs(calibration.model.ir)
+    plan = _plan(case.basis(calibration), SHARES[0])
+    apply_plan(calibration, case.refit_plan(calibration, plan))
     if sha256(path.read_bytes()).hexdigest() != before[0]:
-        raise thinning.broken(f"expected {path.name} as before, found it changed")
-    if not np.array_equal(thinning.outputs(calibration.model.ir), before[1]):
-        raise thinning.broken("expected the model in memory as before, found other outputs")
+        raise case.broken(f"expected {path.name} as before, found it changed")
+    if not np.array_equal(case.outputs(calibration.model.ir), before[1]):
+        raise case.broken("expected the model in memory as before, found other outputs")
 
 
-def sliced_is_masked(thinning: Thinning) -> None:
-    """Cut without a refit: outputs are those of the original whose readers weigh units by 0."""
-    calibration = thinning.calibrated()
-    plan = thinning.basis(calibration).for_budget("units", SHARES[1], 1)
+def sliced_is_masked(case: CompressionCase) -> None:
+    """Require the outputs of the original with 0 in the weights that read removed units."""
+    calibration = case.calibrate()
+    plan = case.basis(calibration).for_budget("units", SHARES[1], 1)
     sliced = apply_plan(calibration, replace(plan, fits=keep_weights(calibration, plan)))
     stays = group_flags(calibration, plan.keep)
     zeroed = {}
@@ -115,71 +127,71 @@ def sliced_is_masked(thinning: Thinning) -> None:
         matrix = np.where(columns[:, np.newaxis], linear_consumer.matrix, 0.0)
         whole = linear_consumer.weight(matrix, np.ones_like(columns))
         zeroed[linear_consumer.consumer.node] = (whole, None)
-    wanted = thinning.outputs(set_weights(calibration.model.ir, zeroed))
-    apart = float(np.abs(thinning.outputs(sliced) - wanted).max() / max(1, np.abs(wanted).max()))
-    if apart > CLOSE:
-        raise thinning.broken(f"expected the masked outputs, found them {apart:.2g} apart")
+    wanted = case.outputs(set_weights(calibration.model.ir, zeroed))
+    distance = float(np.abs(case.outputs(sliced) - wanted).max() / max(1, np.abs(wanted).max()))
+    if distance > CLOSE:
+        raise case.broken(f"expected the masked outputs, found them {distance:.2g} apart")
 
 
-def dead(thinning: Thinning) -> None:
-    """Silence units: they leave under the least tolerance, and nothing changes."""
-    calibration = thinning.calibrated()
-    plan = thinning.refitted(calibration, thinning.basis(calibration).for_tolerance(TOLERANCE))
+def dead(case: CompressionCase) -> None:
+    """Switch units off and require that they are removed and nothing else changes."""
+    calibration = case.calibrate()
+    plan = case.refit_plan(calibration, case.basis(calibration).for_tolerance(TOLERANCE))
     for site in calibration.site_map.sites:
         if plan.keep[site.name][1]:
-            raise thinning.broken(
-                f"expected unit 1 of {site.layer}, which is off, to leave; found it kept"
+            raise case.broken(
+                f"expected unit 1 of {site.layer}, which is off, to be removed; found that it stays"
             )
-    _says_the_same(thinning, plan)
+    _require_same_labels(case, plan)
 
 
-def copies(thinning: Thinning) -> None:
-    """Have every unit twice: half of them leave under the least tolerance."""
-    calibration = thinning.calibrated()
-    plan = thinning.refitted(calibration, thinning.basis(calibration).for_tolerance(TOLERANCE))
+def copies(case: CompressionCase) -> None:
+    """Copy every unit and require that half of them are removed."""
+    calibration = case.calibrate()
+    plan = case.refit_plan(calibration, case.basis(calibration).for_tolerance(TOLERANCE))
     for site in calibration.site_map.sites:
-        left = int(plan.keep[site.name].sum())
-        if left > site.width // 2:
-            raise thinning.broken(
-                f"expected at most {site.width // 2} of {site.width} units of {site.layer} left, "
-                f"found {left}"
+        staying = int(plan.keep[site.name].sum())
+        if staying > site.width // 2:
+            raise case.broken(
+                f"expected at most {site.width // 2} of {site.width} units of {site.layer}, found "
+                f"{staying}"
             )
-    _says_the_same(thinning, plan)
+    _require_same_labels(case, plan)
 
 
-def _says_the_same(thinning: Thinning, plan: Plan) -> None:
-    calibration = thinning.calibrated()
-    before = thinning.outputs(calibration.model.ir)
-    after = thinning.outputs(apply_plan(calibration, plan))
+def _require_same_labels(case: CompressionCase, plan: Plan) -> None:
+    calibration = case.calibrate()
+    before = case.outputs(calibration.model.ir)
+    after = case.outputs(apply_plan(calibration, plan))
     same = float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
-    apart = thinning.apart(calibration, plan)
-    if same < 1 or apart > FOLDED:
-        raise thinning.broken(
+    distance = case.distance(calibration, plan)
+    if same < 1 or distance > FOLDED:
+        raise case.broken(
             f"expected every label and outputs within {FOLDED:g}, found {same:.1%} of the labels "
-            f"and outputs {apart:.2g} apart"
+            f"and outputs {distance:.2g} apart"
         )
 
 
-def permutation(thinning: Thinning) -> None:
-    """Put the units in another order: the same ones stay."""
-    network = thinning.subject.network
-    if network is None:
-        raise ValueError(f"{thinning.subject.name} is not built from weights")
+def permutation(case: CompressionCase) -> None:
+    """Put the units in another order and require that the same units stay."""
+    weights = case.network.weights
+    if weights is None:
+        raise ValueError(f"{case.network.name} is not built from weights")
     generator = np.random.default_rng(1)
-    orders = {name: generator.permutation(network.units(name)) for name in network.hidden}
+    orders = {name: generator.permutation(weights.units(name)) for name in weights.hidden}
     for name, order in orders.items():
-        network = network.rewired(name, order.tolist())
-    other = replace(thinning, subject=thinning.subject.instead("permuted", network))
-    kept = []
-    for each in (thinning, other):
-        calibration = each.calibrated()
+        weights = weights.rewired(name, order.tolist())
+    other = replace(case, network=case.network.instead("permuted", weights))
+    plans = []
+    for each in (case, other):
+        calibration = each.calibrate()
         keep = each.basis(calibration).for_budget("units", SHARES[1], 1).keep
-        kept.append({site.layer: keep[site.name] for site in calibration.site_map.sites})
-    before, after = kept
+        plans.append({site.layer: keep[site.name] for site in calibration.site_map.sites})
+    before, after = plans
     for name, order in orders.items():
-        expected, found = before[name][order], after[name]
-        if not np.array_equal(expected, found):
-            raise thinning.broken(
+        expected, actual = before[name][order], after[name]
+        if not np.array_equal(expected, actual):
+            raise case.broken(
                 f"expected units {np.flatnonzero(expected).tolist()} of {name} to stay in the new "
-                f"order, found {np.flatnonzero(found).tolist()}"
+                f"order, found {np.flatnonzero(actual).tolist()}"
             )

@@ -10,36 +10,36 @@ from frivkit.hooks.options import parse_options
 from frivkit.measure.metric import Metric
 from frivkit.measure.study import PROTOCOLS
 from frivkit.testing.laws import metric_rules as rules
-from frivkit.testing.laws.case import Case, CaseMeasurements, LawError
-from frivkit.testing.subjects import Subject, small_cnn, small_mlp, tiny
+from frivkit.testing.laws.metric_case import CaseMeasurements, LawError, MetricCase
+from frivkit.testing.networks import LabelledNetwork, small_cnn, small_mlp, tiny
 
 
 @dataclass(frozen=True, slots=True)
 class MetricLaw:
-    """Something that is true of every metric.
+    """One rule that every metric keeps.
 
     Attributes:
         name: Lower-case words with hyphens.
-        says: The law in a sentence.
-        subjects: The networks it is checked on.
-        rule: Checks one case, given what the metric measures of the case's own subject.
-        protocols: Those under which it holds.
+        statement: The law in a sentence.
+        networks: The networks on which it is checked.
+        rule: Checks one case, given the measurements of the case's own network.
+        protocols: The protocols under which it holds.
     """
 
     name: str
-    says: str
-    subjects: tuple[Callable[[], Subject], ...]
-    rule: Callable[[Case, CaseMeasurements], None]
+    statement: str
+    networks: tuple[Callable[[], LabelledNetwork], ...]
+    rule: Callable[[MetricCase, CaseMeasurements], None]
     protocols: tuple[str, ...] = PROTOCOLS
 
     def check(
         self, metric: Metric[Any], folder: Path, options: object | None = None
     ) -> tuple[str, ...]:
-        """Check it against a metric, on every network and under every protocol it does not decline.
+        """Check the law for a metric, on every network and under every protocol it accepts.
 
         Args:
             metric: The metric; it need not be registered.
-            folder: Where files may be written, such as pytest's ``tmp_path``.
+            folder: A folder for files, such as pytest's ``tmp_path``.
             options: An instance of ``metric.options``, for example with fewer repeats; None takes
                 the defaults.
 
@@ -63,10 +63,10 @@ class MetricLaw:
         given = parse_options(metric.options, {}) if options is None else options
         checked = []
         declined: Exception | None = None
-        for make in self.subjects:
+        for make in self.networks:
             for protocol in self.protocols:
-                subject = make()
-                case = Case(self.name, metric, given, protocol, subject, folder)
+                network = make()
+                case = MetricCase(self.name, metric, given, protocol, network, folder)
                 try:
                     plain = case.measure(case.open())
                 except (DataError, ModelError, UsageError) as error:
@@ -75,7 +75,7 @@ class MetricLaw:
                 if not plain:
                     raise case.broken("expected measurements, found none")
                 self.rule(case, plain)
-                checked.append(f"{subject.name}, {protocol} protocol")
+                checked.append(f"{network.name}, {protocol} protocol")
         if not checked:
             raise LawError(
                 f"law {self.name} could not be checked: the metric declines every network: "
@@ -94,13 +94,13 @@ METRIC_LAWS: tuple[MetricLaw, ...] = (
     ),
     MetricLaw(
         "parts-make-the-whole",
-        "How many examples fit into memory at once changes nothing.",
+        "The number of examples that fit into memory at once changes nothing.",
         (small_cnn,),
         rules.parts,
     ),
     MetricLaw(
         "unit-order",
-        "The order of a layer's units changes nothing but the order of what is said of each.",
+        "The order of a layer's units changes only the order of their values.",
         (small_cnn,),
         rules.permutation,
     ),
@@ -112,27 +112,27 @@ METRIC_LAWS: tuple[MetricLaw, ...] = (
     ),
     MetricLaw(
         "ones-mask",
-        "A network in which every unit is multiplied by one measures as it does without.",
+        "Multiplying every unit by one changes no measurement.",
         (small_cnn, lambda: tiny("residual")),
         rules.mask,
     ),
     MetricLaw(
         "model-unchanged",
-        "The model's file, what lies beside it and the model in memory stay as they are.",
+        "The model's file, the files beside it and the model in memory stay as they are.",
         (small_cnn,),
         rules.file,
     ),
     MetricLaw(
         "seed",
-        "One seed gives one result, from a cache or not, whatever the number of threads.",
+        "One seed gives one result, with or without a cache, whatever the number of threads.",
         (small_cnn,),
         rules.seed,
     ),
 )
 """The laws of every metric.
 
-``example-order`` is not asked of the reference protocol, which takes the examples that come first
-and draws rows by their place, as the published code does.  Intervals may rest on runs of
+``example-order`` does not hold under the reference protocol, which takes the first examples and
+draws rows by their number, as the published code does.  Intervals may rest on runs of
 consecutive examples, so neither it nor ``parts-make-the-whole`` compares them.  For metrics that
 draw at random see :func:`frivkit.testing.laws.compare.same_but_for_drawing`.
 """
@@ -140,13 +140,13 @@ draw at random see :func:`frivkit.testing.laws.compare.same_but_for_drawing`.
 REDUNDANCY_LAWS: tuple[MetricLaw, ...] = (
     MetricLaw(
         "copied-units",
-        "With a copy of one unit no fewer units are redundant; with a copy of all, half of them.",
+        "With a copy of one unit no fewer units are redundant; with a copy of each, half of them.",
         (small_mlp, small_cnn),
         rules.copies,
     ),
 )
-"""Further laws, for metrics whose value is the share of units that others can stand in for.
+"""Further laws, for metrics whose value is the share of units that others can replace.
 
-Other metrics break them rightly: a copy of a unit unlike all others makes units less alike on
-average, and two copies that share their work are both needed where single units are taken out.
+Other metrics need not keep them: a copy of a unit that is unlike all others makes units less alike
+on average, and two copies that share weights are both needed if single units are ablated.
 """

@@ -1,6 +1,6 @@
-"""The rules of metrics: what is changed for each law, and what must come of it.
+"""The rules behind the laws of metrics: a change of the network or the run, and its effect.
 
-A rule takes a case and what the metric measures of the case's own subject, and raises LawError.
+A rule takes a case and the measurements of the case's own network, and raises LawError.
 """
 
 from collections.abc import Iterator
@@ -20,37 +20,37 @@ from frivkit.graph.instrument.perturb import RUN, perturbed_whole
 from frivkit.measure.metric import Measurement
 from frivkit.measure.study import Study
 from frivkit.runtime.memory import live_bytes
-from frivkit.testing.laws.case import Case, CaseMeasurements
 from frivkit.testing.laws.compare import TOLERANCE, leaves, paired, same, same_but_for_drawing
-from frivkit.testing.subjects import EXAMPLES, Subject, TinyNetwork, tiny
+from frivkit.testing.laws.metric_case import CaseMeasurements, MetricCase
+from frivkit.testing.networks import EXAMPLES, LabelledNetwork, TinyNetwork, tiny
 
 BATCH = 7
-"""Examples for which a small memory bound has room; the last batch of ``EXAMPLES`` has fewer."""
+"""Examples that fit into a small memory bound; the last batch of ``EXAMPLES`` has fewer."""
 SELECTORS = ("map", "location")
 """The selectors by which masks of ones are spread over tensors."""
 
 
-def order(case: Case, plain: CaseMeasurements) -> None:
-    """Shuffle the examples: no value changes."""
-    other = case.subject.reordered(np.random.default_rng(1).permutation(EXAMPLES))
+def order(case: MetricCase, plain: CaseMeasurements) -> None:
+    """Shuffle the examples and require the same values."""
+    other = case.network.reordered(np.random.default_rng(1).permutation(EXAMPLES))
     same_but_for_drawing(case, plain, other, ("value", "examples"))
 
 
-def parts(case: Case, plain: CaseMeasurements) -> None:
-    """Leave memory for few examples: no value and no detail changes."""
+def parts(case: MetricCase, plain: CaseMeasurements) -> None:
+    """Allow memory for few examples and require the same values and details."""
     memory = BATCH * live_bytes(case.open().model.graph)
-    found = case.again(case.open(memory=memory))
+    actual = case.again(case.open(memory=memory))
     when = f"with memory for {BATCH} of {EXAMPLES} examples"
-    same(case, plain, found, fields=("value", "examples", "detail"), when=when)
+    same(case, plain, actual, fields=("value", "examples", "detail"), when=when)
 
 
-def permutation(case: Case, plain: CaseMeasurements) -> None:
-    """Put all hidden units in another order: values stay, columns of ``per_unit`` move."""
-    network = _network(case)
+def permutation(case: MetricCase, plain: CaseMeasurements) -> None:
+    """Put all hidden units in another order and require the same values in the new order."""
+    weights = _weights(case)
     generator = np.random.default_rng(1)
-    orders = {name: generator.permutation(network.units(name)) for name in network.hidden}
+    orders = {name: generator.permutation(weights.units(name)) for name in weights.hidden}
     for name, order in orders.items():
-        network = network.rewired(name, order.tolist())
+        weights = weights.rewired(name, order.tolist())
 
     def expect(before: Measurement, after: Measurement) -> Measurement:
         columns = before.detail.get("per_unit")
@@ -61,32 +61,32 @@ def permutation(case: Case, plain: CaseMeasurements) -> None:
         moved = {name: _moved(column, order, beside.get(name)) for name, column in columns.items()}
         return replace(before, detail={**before.detail, "per_unit": moved})
 
-    other = case.subject.instead("permuted", network)
+    other = case.network.instead("permuted", weights)
     same_but_for_drawing(case, plain, other, ("value", "interval", "examples", "detail"), expect)
 
 
-def _moved(column: list[Any], order: NDArray[np.int64], found: object) -> list[Any]:
-    """Return a column of ``per_unit`` in the new order; numbers of units may be given anew too."""
+def _moved(column: list[Any], order: NDArray[np.int64], actual: object) -> list[Any]:
+    """Return a column of ``per_unit`` in the new order; numbers of units may be renumbered."""
     places = np.arange(len(column)).reshape(len(order), -1)[order].ravel()
     moved = [column[old] for old in places]
     if all(entry is None or entry in range(len(column)) for entry in moved):
         new = {int(old): i for i, old in enumerate(places)}
         numbers = [None if entry is None else new[entry] for entry in moved]
-        return numbers if numbers == found else moved
+        return numbers if numbers == actual else moved
     return moved
 
 
-def dead(case: Case, plain: CaseMeasurements) -> None:
-    """Switch units off: everything that is measured is a finite number or None."""
+def dead(case: MetricCase, plain: CaseMeasurements) -> None:
+    """Switch units off and require that all numbers are finite or None."""
     del plain
-    for other in _with_dead_units(case.subject):
+    for other in _with_dead_units(case.network):
         try:
-            found = case.measure(case.open(other))
+            actual = case.measure(case.open(other))
         except Exception as error:  # a metric may raise anything
             raise case.broken(
                 f"expected measurements of {other.name}, found {type(error).__name__}: {error}"
             ) from error
-        for measurement in found:
+        for measurement in actual:
             for name in ("value", "interval", "detail"):
                 for path, leaf in leaves(getattr(measurement, name), name):
                     if isinstance(leaf, float) and not isfinite(leaf):
@@ -97,29 +97,29 @@ def dead(case: Case, plain: CaseMeasurements) -> None:
                         )
 
 
-def _with_dead_units(subject: Subject) -> Iterator[Subject]:
-    """Return the subject with units that are off, or never change."""
-    if subject.network is None:
+def _with_dead_units(network: LabelledNetwork) -> Iterator[LabelledNetwork]:
+    """Yield the network with units that are off, or never change."""
+    if network.weights is None:
         yield from (tiny(name) for name in ("dead_unit", "constant_unit"))
         return
-    silent = subject.network
-    for layer in subject.network.hidden:
-        one = subject.network.silenced(layer, 0)
-        yield subject.instead(f"{layer}-unit-dead", one)
-    layer = subject.network.hidden[-1]
-    for unit in range(subject.network.units(layer)):
+    silent = network.weights
+    for layer in network.weights.hidden:
+        one = network.weights.silenced(layer, 0)
+        yield network.instead(f"{layer}-unit-dead", one)
+    layer = network.weights.hidden[-1]
+    for unit in range(network.weights.units(layer)):
         silent = silent.silenced(layer, unit)
-    yield subject.instead(f"{layer}-all-dead", silent)
+    yield network.instead(f"{layer}-all-dead", silent)
 
 
-def mask(case: Case, plain: CaseMeasurements) -> None:
-    """Multiply every site by ones, as ablation does: nothing changes."""
+def mask(case: MetricCase, plain: CaseMeasurements) -> None:
+    """Multiply every site by ones, as ablation does, and require the same measurements."""
     study = case.open()
     for selector in SELECTORS:
         model = _under_ones(study, selector)
-        other = replace(case.subject, name=f"{case.subject.name}-{selector}-ones", model=model)
-        found = case.again(case.open(other))
-        same(case, plain, found, when=f"under masks of ones, spread as a {selector}")
+        other = replace(case.network, name=f"{case.network.name}-{selector}-ones", model=model)
+        actual = case.again(case.open(other))
+        same(case, plain, actual, when=f"under masks of ones, spread as a {selector}")
 
 
 def _under_ones(study: Study, selector: str) -> ir.Model:
@@ -142,7 +142,7 @@ def _under_ones(study: Study, selector: str) -> ir.Model:
     return masked.ir
 
 
-def file(case: Case, plain: CaseMeasurements) -> None:
+def file(case: MetricCase, plain: CaseMeasurements) -> None:
     """Measure: the files and the graph are what they were."""
     del plain
     folder = Path(mkdtemp(dir=case.folder))
@@ -168,8 +168,8 @@ def _graph(study: Study) -> bytes:
     return content
 
 
-def seed(case: Case, plain: CaseMeasurements) -> None:
-    """Measure again, in the same study, with a cache, with more threads: nothing changes."""
+def seed(case: MetricCase, plain: CaseMeasurements) -> None:
+    """Measure again, in one study, with a cache and with more threads; require the same."""
     study = case.open()
     same(case, plain, case.again(study), tolerance=0, when="in a second run")
     same(case, plain, case.again(study), tolerance=0, when="measured twice in one run")
@@ -179,15 +179,15 @@ def seed(case: Case, plain: CaseMeasurements) -> None:
     same(case, plain, case.again(case.open(threads=2)), when="with two threads")
 
 
-def copies(case: Case, plain: CaseMeasurements) -> None:
-    """Copy one unit, or all, sharing what reads them: the copies count as superfluous."""
-    network = _network(case)
-    for layer in network.hidden:
-        units = list(range(network.units(layer)))
+def copies(case: MetricCase, plain: CaseMeasurements) -> None:
+    """Copy one unit, or all, with shared weights behind; require that copies are superfluous."""
+    weights = _weights(case)
+    for layer in weights.hidden:
+        units = list(range(weights.units(layer)))
         for how, copied in (("a copy", [*units, units[-1]]), ("all copied", [*units, *units])):
-            other = case.subject.instead(f"{layer}-{how}", network.rewired(layer, copied))
-            found = case.again(case.open(other))
-            for before, after in paired(case, plain, found):
+            other = case.network.instead(f"{layer}-{how}", weights.rewired(layer, copied))
+            actual = case.again(case.open(other))
+            for before, after in paired(case, plain, actual):
                 if before.layer != layer or before.value is None or after.value is None:
                     continue
                 least = before.value * len(units) / len(copied)
@@ -200,8 +200,8 @@ def copies(case: Case, plain: CaseMeasurements) -> None:
                     )
 
 
-def _network(case: Case) -> TinyNetwork:
-    network = case.subject.network
-    if network is None:
+def _weights(case: MetricCase) -> TinyNetwork:
+    weights = case.network.weights
+    if weights is None:
         raise TypeError(f"law {case.law} needs a network whose units can be moved")
-    return network
+    return weights

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from frivkit import files as files_module
 from frivkit.cache import Cache
 from frivkit.cache import writer as writer_module
 from tests.cachekit import KEY, Told, files_in, numbered, store
@@ -56,7 +57,7 @@ def broken(*_: object, **__: object) -> None:
         (h5py.Dataset, "resize"),
         (h5py.File, "flush"),
         (h5py.File, "close"),
-        (writer_module, "_sync"),
+        (files_module, "sync"),
         (Path, "replace"),
     ],
     ids=lambda step: step[1],

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from frivkit.compression.calibration import Run, calibrate
 from frivkit.compression.compress import Budget, compress
 from frivkit.compression.linear_consumers import (
+    distinct_sources,
     find_linear_consumers,
     lock_unrefittable,
-    sources_of,
 )
 from frivkit.compression.method import Method
 from frivkit.compression.patch_moments import accumulate_patch_moments
@@ -249,7 +249,7 @@ def test_what_cannot_be_refitted_holds_what_it_reads(tmp_path):
     request = Request(tmp_path / "m.onnx", data=write_data(tmp_path / "x.npz", 6))
     found = compress(request, None, Budget("tolerance", 1e-3))
     assert found.plan.keep["h0"].all()
-    assert "cannot be refitted" in found.declined["l0"]
+    assert "cannot be refitted" in found.locked_layers["l0"]
     assert found.plan.keep["h1"].sum() == 4
 
 
@@ -288,7 +288,7 @@ def test_errors_of_tokens_are_judged_by_the_variance_of_units(tmp_path):
     meets = {linear_consumer.error_tensor: -1 for linear_consumer in last}
     _, variances = accumulate_patch_moments(
         model,
-        sources_of(last),
+        distinct_sources(last),
         data,
         Execution(memory=1 << 28, threads=1),
         error_tensors=meets,

@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from frivkit.compression.linear_consumers import find_linear_consumers, slots_of, sources_of
-from frivkit.compression.patch_moments import accumulate_patch_moments, places_of, rows_of
+from frivkit.compression.linear_consumers import (
+    columns_by_unit,
+    distinct_sources,
+    find_linear_consumers,
+)
+from frivkit.compression.patch_moments import (
+    accumulate_patch_moments,
+    patch_rows,
+    patches_per_example,
+)
 from frivkit.data import open_data
 from frivkit.graph.layout import NO_GROUP
 from frivkit.graph.sites.groups import analyze_groups
@@ -41,8 +49,8 @@ def test_outputs_are_rows_times_the_matrix_plus_the_bias(name, tmp_path):
         names = [made.name] if given else [consumer.tensor, made.name]
         arrays = run(network(name), names, inputs)
         tensor, output = (inputs[consumer.tensor], arrays[0]) if given else arrays
-        rows = rows_of(linear_consumer.source, tensor, None, np.random.default_rng(0))
-        assert len(rows) == len(tensor) * places_of(linear_consumer.source)
+        rows = patch_rows(linear_consumer.source, tensor, None, np.random.default_rng(0))
+        assert len(rows) == len(tensor) * patches_per_example(linear_consumer.source)
         wanted = np.moveaxis(output, 1 if "Conv" in consumer.op else -1, -1)
         wanted = wanted.reshape(len(rows), -1).astype(np.float64)
         found = rows @ linear_consumer.matrix + linear_consumer.bias
@@ -54,8 +62,8 @@ def test_picked_rows_are_some_of_all(tmp_path):
     _, _, _, linear_consumers = looked_at("cnn", tmp_path)
     source = next(r.source for r in linear_consumers if r.source.geometry is not None)
     tensor = np.random.default_rng(0).normal(size=(2, *source.shape)).astype(np.float32)
-    every = {row.tobytes() for row in rows_of(source, tensor, None, np.random.default_rng(0))}
-    some = rows_of(source, tensor, 3, np.random.default_rng(0))
+    every = {row.tobytes() for row in patch_rows(source, tensor, None, np.random.default_rng(0))}
+    some = patch_rows(source, tensor, 3, np.random.default_rng(0))
     assert len(some) == 6
     assert {row.tobytes() for row in some} < every
 
@@ -70,7 +78,7 @@ def test_moments_are_those_of_numpy_in_one_pass_or_many(memory, tmp_path):
     meets = {linear_consumer.error_tensor: 1 for linear_consumer in linear_consumers}
     patch_moments, variances = accumulate_patch_moments(
         model,
-        sources_of(linear_consumers),
+        distinct_sources(linear_consumers),
         data,
         Execution(memory=memory, threads=1),
         error_tensors=meets,
@@ -78,10 +86,10 @@ def test_moments_are_those_of_numpy_in_one_pass_or_many(memory, tmp_path):
     held = np.arange(23) % 5 == 4
     for source, found in patch_moments.items():
         (tensor,) = run(network("cnn"), [source.tensor], {model.inputs[0].name: x})
-        rows = rows_of(source, tensor, None, np.random.default_rng(0)).astype(np.float64)
+        rows = patch_rows(source, tensor, None, np.random.default_rng(0)).astype(np.float64)
         if found.per_channel:
             assert memory == 1
-            rows = rows.reshape(len(rows), -1, source.spread)
+            rows = rows.reshape(len(rows), -1, source.unit_columns)
             rows = rows.transpose(0, 2, 1).reshape(-1, rows.shape[1])
         by_example = rows.reshape(23, -1, rows.shape[1])
         for part, chosen in ((found.fitted, ~held), (found.validation, held)):
@@ -99,7 +107,7 @@ def test_moments_are_those_of_numpy_in_one_pass_or_many(memory, tmp_path):
 def test_units_have_their_columns(name, tmp_path):
     _, _, pruning_graph, linear_consumers = looked_at(name, tmp_path)
     for linear_consumer in linear_consumers:
-        group_ids, columns = slots_of(linear_consumer)
+        group_ids, columns = columns_by_unit(linear_consumer)
         assert len(group_ids) == len(columns)
         assert np.unique(columns).size == columns.size
         for mark, mine in zip(group_ids, columns, strict=True):

@@ -185,7 +185,7 @@ def test_the_paper_s_imagenet_input_has_its_means_subtracted():
     np.testing.assert_allclose(got, wanted, atol=1e-4)
 
 
-def test_what_is_distorted_is_not_cropped_and_then_prepared_as_ever():
+def test_augmented_images_are_not_cropped_and_then_preprocessed_as_usual():
     seen = []
 
     def shifted(batch, layout, size):

@@ -21,7 +21,7 @@ from filelock import FileLock
 from frivkit.errors import DataError, DeviceError, FrivkitError, UsageError
 from frivkit.experiments import progress_table as table
 from frivkit.experiments.jobs import JobResult, SweepPlan, SweepRequest
-from frivkit.experiments.progress_table import Cell, ProgressTable, drawn, duration
+from frivkit.experiments.progress_table import Cell, ProgressTable, duration, table_lines
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.results import Results
 from frivkit.experiments.runner import run
@@ -451,11 +451,11 @@ class TestRecipe:
 class TestTable:
     def test_counts_networks_by_row_and_column(self):
         cells = {("a", "1"): Cell(1, 2), ("bb", "1"): Cell(0, 10), ("bb", "22"): Cell(3, 3)}
-        assert drawn(cells, 10) == ["    1     22", "a   1/2", "bb  0/10  3/3"]
+        assert table_lines(cells, 10) == ["    1     22", "a   1/2", "bb  0/10  3/3"]
 
     def test_leaves_out_what_is_done_where_room_is_short(self):
         cells = {(f"row {i}", "1"): Cell(i % 2, 1) for i in range(9)}
-        lines = drawn(cells, 6)
+        lines = table_lines(cells, 6)
         assert [line.split("  ")[0] for line in lines[1:-1]] == ["row 0", "row 2", "row 4", "row 6"]
         assert lines[-1] == "and 5 more rows, 4 done"
         assert len(lines) == 6

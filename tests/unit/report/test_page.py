@@ -235,7 +235,7 @@ class TestContent:
         assert facts["command"] == "frivkit analyze nets/small.onnx"
         assert facts["packages"] == "numpy 2.4.6"
         assert facts["model's sha256"] == "a" * 64
-        assert "of them trainable" not in facts
+        assert "parameters in training" not in facts
 
     def test_facts_say_what_only_some_documents_know(self):
         found = documents.small()
@@ -247,10 +247,10 @@ class TestContent:
         facts = dict(
             zip([e.text for e in page.all("dt")], [e.text for e in page.all("dd")], strict=True)
         )
-        assert facts["of them trainable"] == "77"
-        assert facts["multiply-accumulates an example"] == "unknown"
+        assert facts["parameters in training"] == "77"
+        assert facts["multiply-accumulates for one example"] == "unknown"
         assert facts["accuracy of the network"] == "unknown"
-        assert facts["layers with units"] == "3, 1 of them under study"
+        assert facts["layers with units"] == "3, 1 of them analysed"
         assert facts["seconds"] == "3.083 (from the cache: 9 ablation runs)"
 
     def test_warnings_of_data_and_metrics_are_in_one_box(self):
@@ -289,7 +289,7 @@ class TestContent:
         found["skipped"] = []
         page = parsed(found)
         assert page.all("table", "skipped") == []
-        assert "Nothing was left out." in page.text
+        assert "Every layer was analysed." in page.text
 
 
 class TestCurves:
@@ -329,7 +329,7 @@ class TestCurves:
         page = parsed(document(ablation(None, None)))
         assert page.all("circle", "crossing") == []
         assert page.one("p", "headline").one("strong").text == "undefined"
-        assert "could not be worked out" in page.text
+        assert "could not be determined" in page.text
 
     def test_single_layer_takes_the_place_of_the_network(self):
         page = parsed(document(ablation("b", 0.4)))
@@ -365,7 +365,7 @@ class TestCurves:
         shown = [span.attributes["title"] for span in panels.all("span")]
         # Values rise with the index, save for the third (undefined) and the fourth (all).
         assert shown == [names[i] for i in (0, 1, 2, 3, *range(4, 13), *range(109, 120))]
-        assert "the 12 layers that can spare least and the 12 that can spare most" in panels.text
+        assert "the 12 layers of the lowest and the 12 of the highest value" in panels.text
         assert len(cells(page.one("table", "measurements"))) == 121 + 1 + 9
 
     @pytest.mark.parametrize(

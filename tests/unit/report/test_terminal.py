@@ -92,7 +92,7 @@ class TestAnalysis:
         text = analysis_text(document(ablation(None, None), plain("m", "a", None)))
         assert len(re.findall(r" undefined$", text, re.M)) == 2
         assert "┴" not in text
-        assert "could not be worked out" in text.replace("\n", " ")
+        assert "could not be determined" in text.replace("\n", " ")
 
     def test_metric_with_values_only_needs_no_more(self):
         text = analysis_text(document(plain("label-entropy", None, 3.3219)))
@@ -163,7 +163,7 @@ class TestInspection:
         found["sites"][1]["held"] = "/n/Softmax: Softmax rescales each unit by all of them"
         assert inspection_text(found).splitlines()[-4:] == [
             "in short: 3 layers with 96 units will be analysed, 1 node with weights will not;",
-            "  units of 2 can leave in a thinner model, those of 1 cannot:",
+            "  units of 2 can be removed by compress, those of 1 cannot:",
             "    1 Softmax rescales each unit by all of them",
             "- give real inputs by --data",
         ]

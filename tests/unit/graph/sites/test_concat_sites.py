@@ -329,7 +329,7 @@ REFUSED = {
             y = Gemm (s, wy)""",
             wy=(9, 3),
         ),
-        "it meets another one before it is tapped",
+        "it meets another one before its hook point",
     ),
 }  # fmt: skip
 

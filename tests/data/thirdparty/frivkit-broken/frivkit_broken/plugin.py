@@ -2,7 +2,7 @@
 
 import a_package_that_nobody_has
 
-from frivkit.hooks.specs import Offer, hookimpl
+from frivkit.plugin import Offer, hookimpl
 
 
 @hookimpl

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from frivkit.measure.metric import Measurement, Metric, NoOptions
-from frivkit.measure.study import Study
+from frivkit.plugin import Measurement, Metric, NoOptions, Study
 
 
 def measure(study: Study, options: NoOptions) -> Iterable[Measurement]:

@@ -1,6 +1,6 @@
 """What this plugin offers."""
 
-from frivkit.hooks.specs import Offer, hookimpl
+from frivkit.plugin import Offer, hookimpl
 
 
 @hookimpl

@@ -1,0 +1,1 @@
+"""Competitors: frivkit and the other ways to do the same work."""

@@ -1,0 +1,1 @@
+"""Measuring: threads, timed rounds, fresh processes, stored rows, scores."""

@@ -1,0 +1,1 @@
+"""Networks and examples of the benchmarks."""

@@ -1,0 +1,1 @@
+"""Parts of the benchmarks: each measures one subject and returns JSON."""

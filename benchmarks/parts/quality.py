@@ -1,0 +1,129 @@
+"""Label agreement of networks compressed by frivkit and its competitors to equal budgets."""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+from benchmarks.competitors.compression import COMPETITORS, FRIVKIT, Absent, Competitors
+from benchmarks.competitors.ratio_search import OutOfReach
+from benchmarks.measuring.row_store import RowStore
+from benchmarks.measuring.scoring import THREADS, amounts, score
+from benchmarks.networks.trained import NETS, Kind, Network, NetworkKind
+
+Json = dict[str, Any]
+WHOLE = "whole"
+"""The competitor that is the network itself."""
+
+COLUMNS = ("macs", "params", "units", "agreement", "accuracy", "relative_l2")
+"""The numbers of a row that go into the results, one for each seed."""
+
+
+def measure(folder: Path, seeds: int, rows: Path | None, *, small: bool = False) -> list[Json]:
+    """Compress every network under every budget with every competitor.
+
+    Args:
+        folder: The folder of files.
+        seeds: The number of seeds of each network.
+        rows: The file of rows, to which this run adds those that it lacks; None for no file.
+        small: Use one budget for each network, few examples and briefly trained networks.
+    """
+    store = RowStore(rows)
+    torch.set_num_threads(THREADS)
+    with threadpool_limits(THREADS):
+        for net in NETS:
+            for seed in range(seeds):
+                _measure(net, seed, store, folder, small=small)
+    return [_gather(net, seeds, store, small=small) for net in NETS]
+
+
+def _requested(net: NetworkKind, *, small: bool) -> list[tuple[Kind, float, str]]:
+    budgets = [(kind, level) for kind, levels in net.levels.items() for level in levels]
+    budgets = budgets[: 1 if small else None]
+    return [(*budget, competitor) for budget in budgets for competitor in COMPETITORS]
+
+
+def _key(net: NetworkKind, seed: int, kind: str, level: float, competitor: str) -> Json:
+    how = {"how": str(FRIVKIT[competitor])} if competitor in FRIVKIT else {}
+    return {"net": net.name, "seed": seed, "kind": kind, "level": level, "side": competitor, **how}
+
+
+def _measure(net: NetworkKind, seed: int, store: RowStore, folder: Path, *, small: bool) -> None:
+    """Measure the rows of a seed that are missing."""
+    requested = [(WHOLE, 1.0, WHOLE), *_requested(net, small=small)]
+    missing = [each for each in requested if store.get(_key(net, seed, *each)) is None]
+    if not missing:
+        return
+    with TemporaryDirectory(dir=folder) as seed_folder:
+        network = net.network(Path(seed_folder), seed, small=small)
+        competitors = Competitors(network, Path(seed_folder))
+        for kind, level, competitor in missing:
+            start = perf_counter()
+            row = _row(network, competitors, kind, level, competitor)
+            row["seconds"] = perf_counter() - start
+            store.add(_key(net, seed, kind, level, competitor), row)
+            number = requested.index((kind, level, competitor)) + 1
+            budget = f"{net.name}, seed {seed}, {kind} {level:g}, {competitor}"
+            label = f"{number}/{len(requested)} {budget}: {_brief(row)}"
+            print(f"{label}, {row['seconds']:.1f} s", file=sys.stderr, flush=True)
+
+
+def _row(
+    network: Network, competitors: Competitors, kind: Any, level: float, competitor: str
+) -> Json:
+    if competitor == WHOLE:
+        return amounts(network, network.model) | score(network, network.model)
+    try:
+        path = competitors.write(competitor, kind, level)
+    except OutOfReach as reached:
+        return {"cannot": reached.least}
+    except Absent as absent:
+        return {"absent": str(absent)}
+    except Exception as error:  # an error of a competitor is its result
+        return {"fails": f"{type(error).__name__}: {error}"[:300]}
+    remaining = amounts(network, path)
+    if remaining[kind] > level * competitors.whole[kind]:
+        amount = f"{remaining[kind]} of {competitors.whole[kind]} {kind}"
+        return {"fails": f"{amount} are more than {level:g}"}
+    return remaining | score(network, path)
+
+
+def _brief(row: Json) -> str:
+    if "agreement" in row:
+        return f"agreement {row['agreement']:.4f}"
+    return str({key: value for key, value in row.items() if key != "seconds"})
+
+
+def _gather(net: NetworkKind, seeds: int, store: RowStore, *, small: bool) -> Json:
+    """Return the results of a network from the rows of all seeds."""
+
+    def together(kind: str, level: float, competitor: str) -> Json:
+        rows = [store.get(_key(net, seed, kind, level, competitor)) for seed in range(seeds)]
+        return _together([row for row in rows if row is not None])
+
+    budgets: dict[tuple[str, float], Json] = {}
+    for kind, level, competitor in _requested(net, small=small):
+        by_competitor = budgets.setdefault((kind, level), {})
+        by_competitor[competitor] = together(kind, level, competitor)
+    return {
+        "net": net.name,
+        "whole": together(WHOLE, 1.0, WHOLE),
+        "budgets": [
+            {"kind": kind, "level": level, "sides": by_competitor}
+            for (kind, level), by_competitor in budgets.items()
+        ],
+    }
+
+
+def _together(rows: list[Json]) -> Json:
+    """Return each number as a list over seeds, or the reason of the seed that has none."""
+    for why in ("absent", "fails", "cannot"):
+        reasons = [row[why] for row in rows if why in row]
+        if reasons:
+            return {why: min(reasons)}
+    together = {name: [row[name] for row in rows] for name in COLUMNS}
+    return together | {"examples": rows[0]["examples"]}

@@ -1,5 +1,0 @@
-"""Activations of chosen layers, written to one HDF5 file (``docs/activations.md``)."""
-
-from frivkit.activations.write import Written, write_activations
-
-__all__ = ["Written", "write_activations"]

@@ -1,0 +1,97 @@
+"""Search for the smallest model whose labels agree often enough with those of the original."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from frivkit.compression.calibration import Calibration
+from frivkit.compression.method import Basis, Refit
+from frivkit.compression.plan import Plan, apply_plan
+from frivkit.data import Batch, Dataset
+from frivkit.errors import BudgetError, ModelError
+from frivkit.runtime.labels import UNDEFINED, LabelReader
+from frivkit.runtime.memory import batch_size
+from frivkit.runtime.perturbed_model import run_padded
+from frivkit.runtime.session import Session
+from frivkit.verification.agreement import Agreement
+
+STEPS = 8
+"""Steps of the bisection."""
+
+
+class AgreementSearch:
+    """Compares compressed models with the original on examples set aside for the search.
+
+    Args:
+        calibration: The original.
+        data: The examples.
+    """
+
+    def __init__(self, calibration: Calibration, data: Dataset) -> None:
+        self._calibration, self._data = calibration, data
+        model, run = calibration.model, calibration.run
+        reader = LabelReader.of_output(model.graph, run.output, run.execution.labels)
+        self._outputs = self._run(model.ir)
+        self._label_reader = reader.fitted([self._outputs])
+        self._labels = self._label_reader.labels(self._outputs)
+
+    def agreement(self, compressed: ir.Model) -> float:
+        """Return the lower end of the interval of the label agreement, in [0, 1]."""
+        labels = self._label_reader.against(self._run(compressed), self._outputs)
+        same = (labels == self._labels) & (self._labels != UNDEFINED)
+        return Agreement(int(same.sum()), len(same), same.shape[1]).interval[0]
+
+    def smallest(self, basis: Basis, refit: Refit, required: float, multiple: int) -> Plan:
+        """Return the plan of fewest multiply-accumulates that agrees as often as required.
+
+        The share of multiply-accumulates is bisected; plans are tried with the quick refit.
+
+        Args:
+            basis: Makes the plans.
+            refit: Refits them.
+            required: The least lower end of the interval of the label agreement, in (0, 1).
+            multiple: The number that widths are rounded up to a multiple of.
+
+        Returns:
+            The plan, without fits.
+
+        Raises:
+            ModelError: no model that was tried agrees as often.
+        """
+        low, high = 0.0, 1.0
+        best: Plan | None = None
+        for _ in range(STEPS):
+            share = (low + high) / 2
+            try:
+                plan = basis.for_budget("macs", share, multiple)
+            except BudgetError:  # even the smallest model is larger
+                low = share
+                continue
+            fits = refit.quick(self._calibration, plan)
+            compressed = apply_plan(self._calibration, replace(plan, fits=fits))
+            if self.agreement(compressed) >= required:
+                best, high = plan, share
+            else:
+                low = share
+        if best is None:
+            raise ModelError(
+                f"no smaller model was found that surely agrees on {required:.4g} of the labels, "
+                f"by {self._data.examples} examples: give more examples or ask for less"
+            )
+        return best
+
+    def _run(self, graph: ir.Model) -> NDArray[Any]:
+        model, run = self._calibration.model, self._calibration.run
+        session = Session(graph, run.execution.placement)
+        names = [value.name or "" for value in graph.graph.inputs if not value.is_initializer()]
+
+        def outputs_of(batch: Batch) -> NDArray[Any]:
+            inputs = {name: batch.inputs[name] for name in names}
+            return run_padded(session, model, inputs, [run.output])[0]
+
+        size = batch_size(model.graph, run.execution.memory, model.batch)
+        outputs = run.execution.runner.map(self._data, size, outputs_of, "agreement")
+        return np.concatenate([*outputs])

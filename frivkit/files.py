@@ -1,0 +1,168 @@
+"""Writing files whole or not at all.
+
+A file is written under a temporary name in the same folder, put on the disk and renamed.  So a
+file of the final name is always complete, and a former file stays as it was if writing fails.
+"""
+
+import contextlib
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from frivkit.errors import FrivkitError
+
+_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+_DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
+
+
+def write_file(path: Path, content: bytes, error: type[FrivkitError] = FrivkitError) -> None:
+    """Write a file, and turn a failure into one line; see :func:`replace_file`.
+
+    Args:
+        path: The file.
+        content: All of its bytes.
+        error: The class of the error.
+
+    Raises:
+        FrivkitError: the file cannot be written, as an ``error``; a former file stays as it was.
+    """
+    with write_errors(path, error):
+        replace_file(path, content)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a whole file, and replace a former one of that name only then.
+
+    1. A regular file, or none yet: the content goes to a temporary file in the same folder, which
+       is renamed.  Its permissions are those of the former file, else those that the umask gives.
+    2. A link stays a link: the file that it points to is replaced.
+    3. Anything else (a pipe, ``/dev/null``, ``/dev/stdout``) is written to.
+
+    Raises:
+        OSError: the file cannot be written; a former file stays as it was, and no other is left.
+    """
+    if is_special(path):
+        _write_to_special(path, content)
+        return
+    path = path.resolve()
+    temporary = temporary_name(path)
+    with removed_on_failure(temporary):
+        temporary.write_bytes(content)
+        with contextlib.suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        put_in_place(temporary, path)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a finished file once it is on the disk; a former file at ``path`` is replaced.
+
+    Args:
+        temporary: The finished file, closed, on the file system of ``path``.
+        path: Its final name.
+
+    Raises:
+        OSError: it cannot be synced or renamed; then it is still there.
+    """
+    sync(temporary)
+    temporary.replace(path)
+    with contextlib.suppress(OSError):  # some systems cannot sync a folder
+        sync(path.parent)
+
+
+def check_writable(path: Path, error: type[FrivkitError] = FrivkitError) -> None:
+    """Raise an error, before any work, if a file cannot be written; leave no trace otherwise.
+
+    Raises:
+        FrivkitError: the folder is missing or cannot be written to, or the path is a folder; as an
+            ``error``.
+    """
+    with write_errors(path, error):
+        if path.is_dir():
+            raise error(f"{path} cannot be written: it is a folder; give the name of a file in it")
+        if not is_special(path):
+            temporary = temporary_name(path.resolve())
+            with removed_on_failure(temporary):
+                temporary.touch(exist_ok=False)
+            temporary.unlink()
+
+
+def sync(path: Path) -> None:
+    """Wait until everything written to a file or folder is on the disk.
+
+    Raises:
+        OSError: the system cannot do it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a new, hidden name in the folder of a file.
+
+    Example:
+        >>> temporary_name(Path("nets/model.onnx")).match("nets/.model.onnx.*.tmp")
+        True
+    """
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
+
+
+@contextlib.contextmanager
+def removed_on_failure(path: Path) -> Iterator[None]:
+    """Remove a file if the block fails or is interrupted."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def write_errors(path: Path, error: type[FrivkitError] = FrivkitError) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into one line that names the file.
+
+    Raises:
+        FrivkitError: the block raised an ``OSError``; as an ``error``.
+    """
+    try:
+        yield
+    except OSError as failure:
+        reason = failure.strerror or failure
+        raise error(f"{path} cannot be written: {reason}") from failure
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is written to as it is: it exists and is no regular file, or is a stream.
+
+    Example:
+        >>> is_special(Path("/dev/null")), is_special(Path("no/such/file"))
+        (True, False)
+    """
+    return _descriptor(path) is not None or (path.exists() and not path.is_file())
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the number of an open stream that a path stands for, such as 1 for /dev/stdout."""
+    absolute = path.absolute()
+    if str(absolute.parent) in _DESCRIPTORS and absolute.name.isdecimal():
+        return int(absolute.name)
+    return _STREAMS.get(str(absolute))
+
+
+def _write_to_special(path: Path, content: bytes) -> None:
+    number = _descriptor(path)
+    if number is None:
+        path.write_bytes(content)
+        return
+    # To open /dev/stdout anew would begin at the start of a file that the shell redirects it to.
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    with os.fdopen(os.dup(number), "wb") as file:
+        file.write(content)

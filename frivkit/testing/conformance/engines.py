@@ -1,0 +1,99 @@
+"""The rules of engines."""
+
+import time
+from collections.abc import Iterator
+
+from frivkit.runtime.runner import Engine, EngineFactory
+from frivkit.testing.conformance.rules import Rules, named
+
+ITEMS = 200
+"""Items that are handed to an engine one by one."""
+AHEAD = 100
+"""Items that it may have taken when the first result is there."""
+
+
+class _ProbeError(Exception):
+    """The error that a task raises on purpose."""
+
+
+def check_engine(factory: EngineFactory, text: str = "") -> int:
+    """Check that an engine maps a task over items as frivkit relies on.
+
+    - ``order``: results come in the order of the items, also if later tasks end first.
+    - ``closures``: a task may be a function inside another one, with what it refers to.
+    - ``errors``: an error of a task is raised in place of its result, with its class.
+    - ``lazy``: items are taken as results are, not all at once.
+    - ``empty``: no items give no results.
+
+    Args:
+        factory: The target; it need not be registered.
+        text: The text behind ``NAME:``.
+
+    Returns:
+        The number of items that were taken when the first result was there.
+
+    Raises:
+        LawError: a rule is broken.
+    """
+    rules = Rules("engines", named(factory, "engine"))
+    rules.shape(factory)
+    engine = factory(text)
+    rules.require(callable(getattr(engine, "map", None)), "shape", "its engine has no map")
+    offset = 7
+
+    def slower_first(item: int) -> int:
+        time.sleep(0.02 if item % 4 == 0 else 0.0)
+        return item + offset
+
+    try:
+        found = list(engine.map(slower_first, range(12)))
+    except Exception as error:  # an engine may raise anything
+        reason = f"a task inside a function is a {type(error).__name__}: {error}"
+        raise rules.broken("closures", reason) from error
+    rules.require(found == [item + 7 for item in range(12)], "order", f"12 items gave {found}")
+
+    def failing(item: int) -> int:
+        if item == 3:
+            raise _ProbeError(str(item))
+        return item
+
+    _check_errors(rules, engine.map(failing, range(6)))
+    taken = []
+
+    def items() -> Iterator[int]:
+        for item in range(ITEMS):
+            taken.append(item)
+            yield item
+
+    results = iter(engine.map(lambda item: item, items()))
+    first = next(results)
+    ahead = len(taken)
+    rules.require(
+        first == 0 and ahead <= AHEAD, "lazy", f"{ahead} of {ITEMS} items were taken for one result"
+    )
+    rest = list(results)
+    rules.require(len(rest) == ITEMS - 1, "order", f"{ITEMS} items gave {1 + len(rest)} results")
+    _check_empty(rules, engine)
+    return ahead
+
+
+def _check_errors(rules: Rules, results: Iterator[int]) -> None:
+    found: list[int] = []
+    try:
+        found.extend(results)
+    except _ProbeError:
+        rules.require(found == [0, 1, 2], "errors", f"results before the error are {found}")
+    except Exception as error:  # an engine may raise anything
+        reason = f"the error of a task comes out as {type(error).__name__}"
+        raise rules.broken("errors", reason) from error
+    else:
+        raise rules.broken("errors", f"the error of a task is lost, and results are {found}")
+
+
+def _check_empty(rules: Rules, engine: Engine) -> None:
+    nothing: list[str] = []
+    try:
+        found = list(engine.map(len, nothing))
+    except Exception as error:  # an engine may raise anything
+        raise rules.broken("empty", f"no items are a {type(error).__name__}") from error
+    rules.require(found == [], "empty", f"no items gave {found}")

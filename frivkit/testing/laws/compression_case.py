@@ -1,0 +1,80 @@
+"""One basis, ranking and refit on one network: the case on which a law is checked."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from frivkit.compression.calibration import Calibration, Run, calibrate
+from frivkit.compression.method import Basis, BasisFactory, Ranker, Refit
+from frivkit.compression.plan import Plan, apply_plan
+from frivkit.graph.sites.site_map import find_sites
+from frivkit.measure.pipeline import Request, load_model, named_data
+from frivkit.runtime.execution import Execution
+from frivkit.runtime.opening import Opening, prepare_model
+from frivkit.runtime.session import Device, Session
+from frivkit.testing.laws.metric_case import MEMORY, LawError
+from frivkit.testing.networks import LabelledNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class Compressor:
+    """A basis, a ranking and a refit, registered or not."""
+
+    basis_factory: BasisFactory
+    ranker: Ranker
+    refit: Refit
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionCase:
+    """The case on which a law of compression is checked.
+
+    Attributes:
+        law: The law's name.
+        compressor: The basis, the ranking and the refit.
+        network: The network and its data.
+        folder: A folder for files.
+    """
+
+    law: str
+    compressor: Compressor
+    network: LabelledNetwork
+    folder: Path
+
+    def calibrate(self, seed: int = 0) -> Calibration:
+        """Write the network and its data to files and calibrate on all examples."""
+        file, data = self.network.write(self.folder / self.network.name)
+        execution = Execution(memory=MEMORY, threads=1, seed=seed)
+        request = Request(file, data=f"npz:{data}", execution=execution)
+        model = load_model(request)
+        examples, _ = named_data(request, model)
+        model = prepare_model(model, Opening(execution, examples), keep_file=True)
+        run = Run(examples, model.output(None), execution)
+        return calibrate(model, find_sites(model), run)
+
+    def basis(self, calibration: Calibration) -> Basis:
+        """Return the basis, opened for the model."""
+        return self.compressor.basis_factory(calibration, self.compressor.ranker, "global")
+
+    def refit_plan(self, calibration: Calibration, plan: Plan) -> Plan:
+        """Return a plan with the fits of the refit."""
+        return replace(plan, fits=self.compressor.refit.fit(calibration, plan))
+
+    def outputs(self, graph: ir.Model) -> NDArray[np.float32]:
+        """Return the outputs of a graph for all examples, shape (n, classes)."""
+        session = Session(graph, Device(threads=1))
+        outputs: NDArray[np.float32] = session.run({"x": self.network.x}, ["y"])[0]
+        return outputs
+
+    def distance(self, calibration: Calibration, plan: Plan) -> float:
+        """Return the distance of the compressed outputs from the original's, relative to these."""
+        before = self.outputs(calibration.model.ir)
+        after = self.outputs(apply_plan(calibration, plan))
+        return float(np.abs(after - before).max() / max(1.0, np.abs(before).max()))
+
+    def broken(self, what: str) -> LawError:
+        """Return the error of a broken law: one line with the law, the network and the reason."""
+        return LawError(f"law {self.law} is broken: network {self.network.name}: {what}")

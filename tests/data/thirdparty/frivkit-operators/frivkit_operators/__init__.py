@@ -1,0 +1,1 @@
+"""Running sums and radial basis functions: a frivkit plugin."""
