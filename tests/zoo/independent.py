@@ -143,7 +143,7 @@ class Editable:
             return None
         readers = [node for node in self._model.graph if node_label(node) in site.consumers]
         layouts = {node_label(node): _lying(node, self._site_map, site) for node in readers}
-        if site.ends or not readers or None in layouts.values():
+        if site.not_followed or not readers or None in layouts.values():
             return None
         seen = list(dict.fromkeys(node.inputs[0].name or "" for node in readers))
         tensors = dict(zip(seen, self.zeroed(site, unit, feeds, *seen), strict=True))
