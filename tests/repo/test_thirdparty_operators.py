@@ -127,7 +127,7 @@ def test_without_the_plugin_units_are_not_traced(plugin, file, monkeypatch):
     monkeypatch.setattr(installed(), "plugins", others)
     _, site_map = inspect_model(Request(file, execution=EXECUTION))
     (site,) = site_map.sites
-    assert site.ends == ("c/CumSum: no rule for operator CumSum",)
+    assert site.not_followed == ("c/CumSum: no rule for operator CumSum",)
 
 
 def test_sites_and_costs_are_those_of_the_plugin(plugin, file):
@@ -139,7 +139,7 @@ def test_sites_and_costs_are_those_of_the_plugin(plugin, file):
     }
     assert sites["a"].consumers == ("left/MatMul",)
     assert sites["d"].consumers == ("right/MatMul",)
-    assert not any(site.ends for site in sites.values())
+    assert not any(site.not_followed for site in sites.values())
     assert site_map.weights[sites["d"].name].macs == CENTRES * WIDTH
     opened = frivkit.load(file)
     assert set(opened.operators) == set(model.operators) == {"CumSum", "CDist"}
