@@ -30,13 +30,14 @@ from frivkit.measure.pipeline import Request
 from frivkit.runtime.execution import Execution
 from frivkit_compressors.rankings import backward
 from frivkit_compressors.select import Select
+from tests.draws import generator
 from tests.nets import NETS, examples, network, opened
 from tests.surgery import as_model, close, run
 from tests.unit.units.test_perturbations import SITELESS
 from tests.unit.units.test_perturbations import run as run_plain
 
 NAMES = [name for name in NETS if name not in SITELESS]
-GENERATOR = np.random.default_rng(3)
+GENERATOR = generator(3)
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from frivkit.units.elimination import eliminate, largest_removable, reconstruct
+from tests.draws import generator
 
-GENERATOR = np.random.default_rng(11)
+GENERATOR = generator(11)
 
 
 @pytest.fixture(autouse=True)

@@ -253,7 +253,7 @@ def chains(draw: Any) -> Chain:
     return chain
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(chains())
 def test_numbered_units_go_where_the_rules_say(chain):
     chain.check()
