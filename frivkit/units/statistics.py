@@ -119,7 +119,7 @@ def crossings(
     r = falls.argmax(axis=0)  # 0 if there is none
     column = np.arange(curves.shape[1])
     high, low = curves[r, column], curves[r + 1, column]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # where none falls
         share = (high - threshold) / (high - low)
     x = levels[r] + np.clip(share, 0.0, 1.0) * (levels[r + 1] - levels[r])
     return np.where(none, levels[-1], x), np.where(none, -1, r)

@@ -49,7 +49,7 @@ QUARTERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Options(CurveOptions):
-    """How frivolity is measured.
+    """Options of frivolity.
 
     Attributes:
         unexplained: Share of a layer's variance that folding may leave unexplained, in (0, 1).

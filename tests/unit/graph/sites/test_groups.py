@@ -115,7 +115,7 @@ def test_bundles_are_sites_that_share_groups(tmp_path):
 
 
 def test_units_beside_others_on_more_units(tmp_path):
-    """What is held of a part holds what lies on it, and no more."""
+    """Locked units of a part lock the units that they meet, and no others."""
     proto = written(
         """g (float[N, 3, 4, 4] x) => (float[N, 2] y) {
           a = Conv (x, wa)
@@ -225,7 +225,7 @@ def test_weights_that_no_rule_cuts_hold_what_they_read_and_write(tmp_path):
     assert groups.reason("s") == "b/MatMul: 'u' is computed by Gather"
 
 
-def test_units_that_are_an_output_as_well_are_held(tmp_path):
+def test_units_that_are_an_output_as_well_are_locked(tmp_path):
     found, groups = found_in(network("two heads"), tmp_path, "second")
     reasons = {site.layer: groups.reason(site.name) for site in found.sites}
     assert reasons == {"trunk": None, "a": "units of the model's output 'first'", "b": None}
