@@ -348,7 +348,7 @@ class TestModules:
     def test_what_is_no_module(self):
         with pytest.raises(ModelError, match="of type int cannot be opened as a model"):
             frivkit.load(3, digits(1))
-        with pytest.raises(ModelError, match="a str cannot be opened as a model"):
+        with pytest.raises(ModelError, match="of type str cannot be opened as a model"):
             load_module("net.pt", digits(1))
 
     def test_a_network_that_onnx_computes_otherwise(self):
