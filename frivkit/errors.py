@@ -1,8 +1,8 @@
 """The errors a user can meet.
 
-Each message is one line and says what was asked, what was found and what to do.  The command line
-turns a :class:`FrivkitError` into that line and the exit code of its class; anything else that
-escapes is a bug.
+Each message is one line: what was requested, what was found and what to do.  The command line turns
+a :class:`FrivkitError` into that line and the exit code of its class; anything else that escapes is
+a bug.
 """
 
 from collections.abc import Iterable
@@ -74,7 +74,7 @@ def one_line(error: BaseException, *, named: bool = False) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
-def unknown_name(kind: str, asked: str, known: Iterable[str]) -> UsageError:
+def unknown_name(kind: str, requested: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that nothing offers, with the nearest known names first.
 
     Example:
@@ -82,6 +82,8 @@ def unknown_name(kind: str, asked: str, known: Iterable[str]) -> UsageError:
         "no metric is named 'prunabilty'; did you mean prunability? known: prunability, redundancy"
     """
     names = sorted(known)
-    near = get_close_matches(asked, names, n=3, cutoff=0.6)
+    near = get_close_matches(requested, names, n=3, cutoff=0.6)
     hint = f" did you mean {' or '.join(near)}?" if near else ""
-    return UsageError(f"no {kind} is named {asked!r};{hint} known: {', '.join(names) or 'none'}")
+    return UsageError(
+        f"no {kind} is named {requested!r};{hint} known: {', '.join(names) or 'none'}"
+    )

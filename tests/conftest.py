@@ -8,15 +8,29 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from tests import realdata
 from tests.assets import fetch
+from tests.draws import start_anew
 
 Build = Callable[[Path], None]
+
+# The same examples in every run, and no verdict that hangs on how busy the machine is.
+settings.register_profile(
+    "suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 
 # The suite runs a process for each core, and threads that wait for each other slow all of them.
 for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(library, "1")
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """Let a test draw the same numbers whichever ran before it in its process."""
+    start_anew()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,6 +79,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Build], P
         return path
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _exports_are_shared(shared: Callable[[str, Build], Path]) -> Iterator[None]:
+    """Let the processes of a run share the files that ``tests.nets`` exports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRIVKIT_TEST_EXPORTS", str(shared("exports", Path.mkdir)))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -185,7 +185,7 @@ def binary() -> onnx.ModelProto:
 
 
 def quantised() -> onnx.ModelProto:
-    """Weights and activations rounded to 8 bits, two readers of one rounded tensor."""
+    """Weights and activations rounded to 8 bits, two consumers of one rounded tensor."""
     return written(
         """g (float[N, 6] x) => (float[N, 3] y) {
           fa = DequantizeLinear (wa, step, nil)

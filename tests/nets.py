@@ -4,6 +4,7 @@
 are in :mod:`tests.handmade`.
 """
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from filelock import FileLock
 from torch import nn
 from torch.nn import functional as fn
 
@@ -486,8 +488,15 @@ NETS: Mapping[str, Callable[[], onnx.ModelProto]] = {**TORCH, **handmade.NETS}
 
 @cache
 def network(name: str) -> onnx.ModelProto:
-    """Return a network by name, made once a process; who changes it copies it first."""
-    return NETS[name]()
+    """Return a network by name, exported once a run; who changes it copies it first."""
+    folder = os.environ.get("FRIVKIT_TEST_EXPORTS")  # the processes of a run share it
+    if folder is None or name not in TORCH:
+        return NETS[name]()
+    path = Path(folder) / f"{name}.onnx"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            onnx.save(TORCH[name](), path)
+    return onnx.load(path)
 
 
 def opened(proto: onnx.ModelProto, path: Path, **options: str) -> Model:

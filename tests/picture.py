@@ -1,4 +1,4 @@
-"""What was found in a network, as text."""
+"""The sites, couplings and skips of a network as text."""
 
 from textwrap import dedent
 
@@ -37,5 +37,5 @@ def picture(model: Model, output: str | None = None, concats: tuple[str, ...] = 
 
 
 def written_out(text: str) -> str:
-    """Write a picture out that is indented and has reasons cut short."""
+    """Return a picture without indentation and abbreviations."""
     return dedent(text).strip().replace("OUT", OUT).replace("MET", MET)

@@ -61,7 +61,7 @@ def start(*arguments: str | Path, **more: Any) -> subprocess.Popen[str]:
         signal.signal(signal.SIGINT, before)
 
 
-def ended(process: subprocess.Popen[str], patience: float = 120) -> Outcome:
+def ended(process: subprocess.Popen[str], patience: float = 300) -> Outcome:
     """Wait for a process that was started."""
     out, err = process.communicate(timeout=patience)
     return Outcome(process.returncode, out or "", err or "")

@@ -1,4 +1,4 @@
-"""What tests of graph surgery share: draws of what stays, and networks masked the long way."""
+"""For tests of graph surgery: random units that stay, and networks with masks put into the file."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +17,7 @@ from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.graph.surgery.narrow import narrow
 from tests.nets import examples, opened
 
-READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
 Arrays = dict[str, np.ndarray[Any, Any]]
 Flags = Mapping[str, np.ndarray[Any, Any]]
 
@@ -33,15 +33,15 @@ def drawn(groups: Groups, seed: int, share: float = 0.5) -> dict[str, np.ndarray
 
 
 def staying(layout: Layout, flags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return of each position where units lie whether it stays, one position after the other."""
+    """Return whether each position of a layout stays, one position after the other."""
     units = layout.units.ravel().tolist()
     return np.array([bool(flags[unit]) if unit >= 0 else True for unit in units])
 
 
-def masked_readers(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
-    """Return the model with zeros where a weighted node would read a unit that leaves."""
+def masked_consumers(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
+    """Return the model with zeros in place of removed units in the inputs of weighted nodes."""
     copy = model.ir.clone()
-    for node in [node for node in copy.graph if node.op_type in READERS]:
+    for node in [node for node in copy.graph if node.op_type in WEIGHTED]:
         for index, value in enumerate(node.inputs):
             layouts = site_map.layouts.get(value.name or "", ()) if value is not None else ()
             for site, layout in layouts:
@@ -55,7 +55,7 @@ def masked_readers(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
 
 
 def masked_sites(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
-    """Return the model with zeros in the sites' own tensors, for all that reads these."""
+    """Return the model with zeros in place of removed units in the tensors of sites."""
     copy = model.ir.clone()
     for site in site_map.sites:
         shape = [1] * (len(site.shape) + 1)
@@ -95,13 +95,13 @@ def run(model: ir.Model, feeds: Arrays) -> list[np.ndarray[Any, Any]]:
 
 
 def check(model: ir.Model) -> None:
-    """Let ONNX's checker look at a graph, its shapes included."""
+    """Check a graph and its shapes by ONNX's own checker."""
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
 
 
-def as_model(thin: ir.Model, original: Model) -> Model:
-    """Take a graph for the model that it was made from."""
-    return replace(original, ir=thin)
+def as_model(compressed: ir.Model, original: Model) -> Model:
+    """Return the model that a graph was made from with that graph."""
+    return replace(original, ir=compressed)
 
 
 def weights(model: ir.Model) -> int:
@@ -120,7 +120,7 @@ def batches(model):
 
 
 def narrowed(proto, tmp_path, **drop):
-    """Return the model, its survey, flags without the units to drop, and what is left."""
+    """Return the model, its sites, flags without the units to drop, and the narrowed graph."""
     model = opened(proto, tmp_path / "m.onnx")
     found = find_sites(model)
     widths = {site.name: site.width for site in found.sites}
@@ -129,16 +129,18 @@ def narrowed(proto, tmp_path, **drop):
 
 
 def agrees(proto, tmp_path, **drop):
-    """Hold the law against a network and give what is left of it."""
-    model, found, keep, thin = narrowed(proto, tmp_path, **drop)
-    check(thin)
-    check_names(as_model(thin, model))  # else frivkit would refuse to read what it wrote
+    """Check a narrowed network against one with masks, and return it."""
+    model, found, keep, compressed = narrowed(proto, tmp_path, **drop)
+    check(compressed)
+    check_names(as_model(compressed, model))  # frivkit must be able to read it
     whole = {site.name: np.ones(site.width, bool) for site in found.sites}
     for count in batches(model):
         feeds = examples(model, count)
-        close(run(thin, feeds), run(masked_readers(model, found, whole | keep), feeds))
-    return thin
+        close(run(compressed, feeds), run(masked_consumers(model, found, whole | keep), feeds))
+    return compressed
 
 
-def shapes(thin):
-    return {name: list(value.const_value.shape) for name, value in thin.graph.initializers.items()}
+def shapes(compressed):
+    return {
+        name: list(value.const_value.shape) for name, value in compressed.graph.initializers.items()
+    }

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.competitors import onnxsim_pruning, torch_pruners
@@ -74,6 +75,17 @@ COMPETITORS = (
     *(name for pruner in PRUNERS for name in (pruner, REFITTED.get(pruner)) if name),
 )
 """All competitors, in the order of the tables."""
+
+
+def check_packages() -> None:
+    """Raise an error if a package of a competitor is missing, which would look like its result.
+
+    Raises:
+        SystemExit: one is.
+    """
+    missing = [name for name in ("onnxsim", "torch_pruning") if find_spec(name) is None]
+    if missing:
+        raise SystemExit(f"{', '.join(missing)} cannot be imported; run: make bench")
 
 
 class Absent(Exception):  # noqa: N818  # a finding, and no error

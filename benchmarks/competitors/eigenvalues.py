@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring.fresh_process import Work
+from benchmarks.measuring.fresh_process import Workload
 from benchmarks.measuring.moment_task import Array, Stopwatch, Task, eigenvalues
 from frivkit.hooks.registry import installed
 from frivkit.units.moments import merged
 
 
-def redundancy(**fields: Any) -> Work:
+def redundancy(**fields: Any) -> Workload:
     """Measure redundancy with frivkit, from opening the files to the interval."""
     task, watch = Task(**fields), Stopwatch()
     metric = installed().load("metrics", "redundancy")
@@ -27,7 +27,7 @@ def redundancy(**fields: Any) -> Work:
     return work, tell
 
 
-def numpy_cov(**fields: Any) -> Work:
+def numpy_cov(**fields: Any) -> Workload:
     """Collect all rows, then take their covariance and its eigenvalues with numpy in float64."""
 
     def values(rows: Array) -> Array:
@@ -37,7 +37,7 @@ def numpy_cov(**fields: Any) -> Work:
     return _collect(values, fields)
 
 
-def pca(**fields: Any) -> Work:
+def pca(**fields: Any) -> Workload:
     """Collect all rows, then fit scikit-learn's PCA."""
     from sklearn.decomposition import PCA
 
@@ -47,7 +47,7 @@ def pca(**fields: Any) -> Work:
     return _collect(values, fields)
 
 
-def incremental_pca(**fields: Any) -> Work:
+def incremental_pca(**fields: Any) -> Workload:
     """Fit scikit-learn's IncrementalPCA to each batch in turn, so that no rows are stored.
 
     Batches of the run are much larger than its default, five times the number of units, and faster.
@@ -69,7 +69,7 @@ def incremental_pca(**fields: Any) -> Work:
     return work, lambda spectrum: {"arithmetic": watch.seconds, "values": [spectrum.tolist()]}
 
 
-def _collect(values: Any, fields: dict[str, Any]) -> Work:
+def _collect(values: Any, fields: dict[str, Any]) -> Workload:
     """Return work that copies activations into one array, and computes a spectrum from it."""
     task, watch = Task(**fields), Stopwatch()
     x = task.examples()

@@ -5,13 +5,13 @@ Packages that only one of them needs are imported inside it, so that memory is c
 
 from typing import Any
 
-from benchmarks.measuring.fresh_process import Work
+from benchmarks.measuring.fresh_process import Workload
 from benchmarks.measuring.moment_task import Stopwatch, Task, eigenvalues
 from benchmarks.measuring.setting import THREADS
 from frivkit.units.moments import Moments, merged
 
 
-def plain(**fields: Any) -> Work:
+def plain(**fields: Any) -> Workload:
     """Run the network over examples in memory, and discard its outputs."""
     task = Task(**fields)
     x = task.examples()
@@ -27,7 +27,7 @@ def plain(**fields: Any) -> Work:
     return work, lambda watch: {"pass": watch.seconds}
 
 
-def in_graph(*, exact: bool = False, **fields: Any) -> Work:
+def in_graph(*, exact: bool = False, **fields: Any) -> Workload:
     """Sum inside the graph with frivkit, from opening the files to the moments of every layer."""
     task, watch = Task(**fields), Stopwatch()
 
@@ -39,12 +39,12 @@ def in_graph(*, exact: bool = False, **fields: Any) -> Work:
     return work, lambda moments: _as_json(moments, watch)
 
 
-def exact(**fields: Any) -> Work:
+def exact(**fields: Any) -> Workload:
     """Sum inside the graph with frivkit in float64."""
     return in_graph(exact=True, **fields)
 
 
-def taken_out(**fields: Any) -> Work:
+def taken_out(**fields: Any) -> Workload:
     """Copy activations out of ONNX Runtime, and sum them with numpy in float64."""
     task, watch = Task(**fields), Stopwatch()
 
@@ -62,7 +62,7 @@ def taken_out(**fields: Any) -> Work:
     return work, lambda moments: _as_json(moments, watch)
 
 
-def delve(**fields: Any) -> Work:
+def delve(**fields: Any) -> Workload:
     """Add up covariances with delve's class in torch hooks, in float64, batch by batch.
 
     ``SaturationTracker``, which adds hooks to convolutions and dense layers, cannot be used here:

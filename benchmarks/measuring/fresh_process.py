@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.measuring.rounds import Json
 
-Work = tuple[Callable[[], Any], Callable[[Any], Json]]
+Workload = tuple[Callable[[], Any], Callable[[Any], Json]]
 """A function that is measured, and a function from its result to JSON that is not."""
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def run_in_process(
     """Run a competitor in a fresh process.
 
     Args:
-        competitor: ``"module:function"``; the function prepares and returns :data:`Work`.
+        competitor: ``"module:function"``; the function prepares and returns :data:`Workload`.
         arguments: Its arguments, JSON types only.
         warm_up: Arguments of a small run before, so that imports and first allocations are not
             measured.
@@ -54,7 +54,7 @@ def run_in_process(
 def main() -> None:
     module, _, function = sys.argv[1].partition(":")
     arguments, warm_up = json.loads(sys.argv[2])
-    competitor: Callable[..., Work] = getattr(import_module(module), function)
+    competitor: Callable[..., Workload] = getattr(import_module(module), function)
     warm, _ = competitor(**warm_up)
     warm()
     del warm

@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
-from benchmarks.competitors.compression import COMPETITORS, FRIVKIT, Absent, Competitors
+from benchmarks.competitors.compression import (
+    COMPETITORS,
+    FRIVKIT,
+    Absent,
+    Competitors,
+    check_packages,
+)
 from benchmarks.competitors.ratio_search import OutOfReach
 from benchmarks.measuring.row_store import RowStore
 from benchmarks.measuring.scoring import THREADS, amounts, score
@@ -32,6 +38,7 @@ def measure(folder: Path, seeds: int, rows: Path | None, *, small: bool = False)
         rows: The file of rows, to which this run adds those that it lacks; None for no file.
         small: Use one budget for each network, few examples and briefly trained networks.
     """
+    check_packages()
     store = RowStore(rows)
     torch.set_num_threads(THREADS)
     with threadpool_limits(THREADS):

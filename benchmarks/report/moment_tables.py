@@ -28,7 +28,7 @@ def moments(results: list[Json]) -> str:
     """Return a table for each network."""
     parts = ["### Moments of all layers"]
     heads = (
-        "side",
+        "competitor",
         "seconds",
         "to the plain pass, from the files on",
         "to the plain pass, the pass alone",
@@ -60,7 +60,7 @@ def rows(results: list[Json]) -> str:
     """Return a table for each size."""
     parts = ["### Eigenvalues of one layer"]
     heads = (
-        "side",
+        "competitor",
         "seconds",
         "of which on rows in memory",
         "to frivkit",

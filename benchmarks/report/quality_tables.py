@@ -38,8 +38,8 @@ def _described(net: Json) -> str:
     whole = net["whole"]
     return (
         f"**{net['net']}**: {whole['macs'][0]:,} MACs, {whole['params'][0]:,} parameters, "
-        f"{whole['units'][0]:,} units; {whole['examples']:,} examples prove it, on which the whole "
-        f"network's accuracy is {_spread(whole['accuracy'], 4)}."
+        f"{whole['units'][0]:,} units; {whole['examples']:,} examples verify it, on which the "
+        f"whole network's accuracy is {_spread(whole['accuracy'], 4)}."
     )
 
 
@@ -55,7 +55,7 @@ def _table(net: Json, budgets: Sequence[Json], number: str) -> str:
     rows = [
         (TITLES.get(name, name), *cells) for name, *cells in zip(competitors, *columns, strict=True)
     ]
-    return table(("side", *(f"{each['level']:.0%}" for each in budgets)), rows)
+    return table(("competitor", *(f"{each['level']:.0%}" for each in budgets)), rows)
 
 
 def _column(whole: Json, budget: Json, number: str, digits: int) -> list[str]:

@@ -70,7 +70,7 @@ def _setting(setting: Json) -> str:
         f"caches {setting['caches']}, {setting['memory_gib']} GiB), {setting['system']}, "
         f"Python {setting['python']}.",
         f"Versions: {versions}.",
-        f"{setting['threads']} thread{'s'[: setting['threads'] > 1]} for every side; "
+        f"{setting['threads']} thread{'s'[: setting['threads'] > 1]} for every competitor; "
         f"{' and '.join(setting['unset'])} unset.",
     ]
     return "\n".join(lines)
@@ -103,7 +103,7 @@ def _prunability(results: Json) -> str:
             f"Units by {units}: {one['passes']} plain passes against {one['masks']} masks "
             f"(torch at batch {one['torch_batch']}, captum scaled by {one['captum_factor']:.2f})."
         )
-        heads = ("side", "seconds", "to plain passes", "to frivkit", "examples apart")
+        heads = ("competitor", "seconds", "to plain passes", "to frivkit", "examples apart")
         parts.append(table(heads, rows))
     return "\n\n".join(parts)
 
@@ -172,9 +172,9 @@ def _prefixes(results: Json) -> str:
         if number % 3 == 0 or row["case"] == "MNIST net"
     ]
     rates, pays = results["rates"], results["macs_per_byte_that_pay"]
-    heads = ("layer", "entries", "MACs a byte", "compute, ms", "write, ms", "read, ms")
+    heads = ("layer", "prefix", "MACs a byte", "compute, ms", "write, ms", "read, ms")
     return (
-        "### Keeping entries\n\n"
+        "### Storing prefix activations\n\n"
         f"Computing runs at {rates['macs_a_second'] / 1e9:.0f} billion multiply-accumulates a "
         f"second, reading at {rates['bytes_read_a_second'] / 1e6:.0f} MB/s, writing at "
         f"{rates['bytes_written_a_second'] / 1e6:.0f} MB/s.\n"

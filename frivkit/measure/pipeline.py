@@ -222,12 +222,12 @@ def analyze(
         DataError: the data cannot be read or does not fit.
     """
     registry = installed()
-    meters: list[Metric[Any]] = [registry.load("metrics", name) for name in dict.fromkeys(metrics)]
+    chosen: list[Metric[Any]] = [registry.load("metrics", name) for name in dict.fromkeys(metrics)]
     if request.units is not None:
         registry.load("unit_selectors", request.units)
-    given = distribute(options or {}, *(meter.options for meter in meters))
+    given = distribute(options or {}, *(metric.options for metric in chosen))
     settings = [
-        parse_options(meter.options, part) for meter, part in zip(meters, given, strict=True)
+        parse_options(metric.options, part) for metric, part in zip(chosen, given, strict=True)
     ]
     study, warnings = open_study(request, cache=cache)
     labels = study.labels()
@@ -239,8 +239,8 @@ def analyze(
             "for most labels have nowhere to go; if the output holds numbers, give --regression",
         )
     found = []
-    for meter, setting in zip(meters, settings, strict=True):
-        for measurement in meter.measure(study, setting):
+    for metric, setting in zip(chosen, settings, strict=True):
+        for measurement in metric.measure(study, setting):
             found.append(measurement)
             done(measurement)
     return Analysis(study, tuple(found), warnings, largest, _accuracy(study))

@@ -135,7 +135,7 @@ def test_interruption_without_a_cache_promises_nothing(long: Path) -> None:
     assert not (long / "cache").exists()
 
 
-def _wait_for(happened: Callable[[], bool], patience: float = 60) -> None:
+def _wait_for(happened: Callable[[], bool], patience: float = 240) -> None:
     deadline = time.monotonic() + patience
     while not happened():
         assert time.monotonic() < deadline, "waited in vain"

@@ -12,9 +12,10 @@ import pytest
 from frivkit.data import open_data
 from frivkit.errors import DataError, UsageError
 from frivkit_datasets.plainpickle import load_plain
+from tests.draws import generator
 
 EACH = 20  # images in a file
-RANDOM = np.random.default_rng(0)
+RANDOM = generator(0)
 NAMES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 PIXELS = {name: RANDOM.integers(0, 256, (EACH, 3072), dtype=np.uint8) for name in NAMES}
 LABELS = {name: RANDOM.integers(0, 10, EACH).tolist() for name in NAMES}

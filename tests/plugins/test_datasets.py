@@ -130,7 +130,7 @@ def test_any_partition_reads_the_same_bytes(write, tmp_path):
     data = open_data(write(tmp_path), None)
     whole = read_all(data)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(st.sets(st.integers(1, data.examples - 1)), st.randoms(use_true_random=False))
     def check(cuts, random):
         parts = list(pairwise([0, *sorted(cuts), data.examples]))

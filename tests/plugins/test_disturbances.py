@@ -8,11 +8,13 @@ import pytest
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Request, analyze
+from frivkit.runtime.execution import Execution
 from frivkit.units.masks import random_order
 from frivkit.units.perturbations import Noise, WeightKnockout, WeightNoise, example_digests
+from tests.draws import generator
 from tests.plugins.test_prunability import write_net
 
-GENERATOR = np.random.default_rng(2)
+GENERATOR = generator(2)
 X = GENERATOR.normal(size=(60, 6)).astype(np.float32)
 HIDDEN = GENERATOR.normal(size=(6, 10)).astype(np.float32)
 OUTPUT = GENERATOR.normal(size=(10, 4)).astype(np.float32)
@@ -41,8 +43,9 @@ def measured(
     model = write_net(folder / "net.onnx", hidden, output, BIAS[: output.shape[1]])
     data = folder / "x.npz"
     np.savez(data, x=x.astype(np.float32))
+    execution = Execution(memory=memory)
     request = Request(
-        model, data=f"npz:{data}", protocol=protocol, units=units, memory=memory, seed=0
+        model, data=f"npz:{data}", protocol=protocol, units=units, execution=execution
     )
     found = analyze(request, [metric], options).measurements
     assert [m.scope for m in found] == ["network", "layer"]

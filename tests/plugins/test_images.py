@@ -10,8 +10,9 @@ from PIL import Image
 from frivkit.data import open_data
 from frivkit.data.preprocess import resize_axis
 from frivkit.errors import DataError, UsageError
+from tests.draws import generator
 
-RANDOM = np.random.default_rng(0)
+RANDOM = generator(0)
 
 
 def save(path, height=6, width=5, **options):

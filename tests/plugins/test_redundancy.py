@@ -19,10 +19,11 @@ from frivkit.units.moments import Moments
 from frivkit_redundancy.jackknife import interval
 from frivkit_redundancy.spectrum import Spectrum
 from frivkit_redundancy.wide import wide_spectrum
+from tests.draws import generator
 from tests.handmade import written
 from tests.nets import conv, exported, head
 
-SEED = np.random.default_rng(5)
+SEED = generator(5)
 
 
 def net(path: Path, hidden: NDArray, bias: NDArray | None = None) -> Path:

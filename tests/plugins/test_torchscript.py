@@ -271,7 +271,7 @@ class TestRefusals:
         monkeypatch.setenv("FRIVKIT_CONVERT_SECONDS", "4")
         began = time.monotonic()
         assert "did not end in 4 seconds" in refusal(path, input_shape="1x2")
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 120
         monkeypatch.setenv("FRIVKIT_CONVERT_SECONDS", "soon")
         with pytest.raises(UsageError, match="FRIVKIT_CONVERT_SECONDS is 'soon'"):
             opened(path, input_shape="1x2")
@@ -401,9 +401,10 @@ class TestProgram:
         until = time.monotonic() + 60
         while not children(scratch) and time.monotonic() < until:
             time.sleep(0.05)
-        time.sleep(1)
+        assert children(scratch)
         process.kill()
         ended(process)
+        until = time.monotonic() + 60
         while children(scratch) and time.monotonic() < until:
             time.sleep(0.05)
         assert children(scratch) == []

@@ -113,11 +113,11 @@ def test_validation_data_choose_the_first_best_epoch(digits, tmp_path):
     batch = digits[0].read(0, 300)
     np.savez(tmp_path / "off.npz", x=batch.inputs["x"], y=(batch.labels + 1) % 10)
     off = open_data(f"npz:{tmp_path / 'off.npz'}", None)
-    runs = [fitted(digits, None, epochs=count)[0] for count in range(1, 9)]
+    runs = [fitted(digits, None, epochs=count)[0] for count in range(1, 6)]
     reached = [accuracy(network, off) for network in runs]
     best = int(np.argmax(reached))
     assert reached[best] > reached[-1]
-    network, record = fitted(digits, off, epochs=8)
+    network, record = fitted(digits, off, epochs=5)
     assert record.validation_accuracy == reached[best]
     for name, weight in runs[best].state_dict().items():
         assert torch.equal(weight, network.state_dict()[name])

@@ -78,8 +78,8 @@ def measured(
     onnx.save(model, folder / "n.onnx")
     labels = {} if y is None else {"y": np.asarray(y)}
     np.savez(folder / "d.npz", x=np.asarray(x, np.float32), **labels)
-    asked = Request(folder / "n.onnx", data=f"npz:{folder / 'd.npz'}", **(request or {}))
-    found = analyze(asked, metrics, **more).measurements
+    requested = Request(folder / "n.onnx", data=f"npz:{folder / 'd.npz'}", **(request or {}))
+    found = analyze(requested, metrics, **more).measurements
     json.dumps([m.detail for m in found], allow_nan=False)
     return {name: [m for m in found if m.metric == name] for name in metrics}
 

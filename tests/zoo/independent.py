@@ -1,4 +1,4 @@
-"""Units put to zero without frivkit: by an edit of the file, run by ONNX Runtime as it is."""
+"""Set units to zero without frivkit, by edits of the file that ONNX Runtime runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -129,7 +129,7 @@ class Editable:
     def _unread(self, site: Site, unit: int, feeds: Feeds) -> dict[str, NDArray[Any]] | None:
         """Put zeros into the weights that read a unit.
 
-        None where something without weights of its own reads the unit, or where what its readers
+        None where something without weights of its own reads the unit, or where what its consumers
         see is not zero when the unit is (behind a norm, or in a sum).
         """
         meeting = [
@@ -141,14 +141,17 @@ class Editable:
         ]
         if site.name in meeting:
             return None
-        readers = [node for node in self._model.graph if node_label(node) in site.consumers]
-        layouts = {node_label(node): _lying(node, self._site_map, site) for node in readers}
-        if site.ends or not readers or None in layouts.values():
+        consumers = [node for node in self._model.graph if node_label(node) in site.consumers]
+        layouts = {
+            node_label(node): _units_on_summed_axis(node, self._site_map, site)
+            for node in consumers
+        }
+        if site.not_followed or not consumers or None in layouts.values():
             return None
-        seen = list(dict.fromkeys(node.inputs[0].name or "" for node in readers))
+        seen = list(dict.fromkeys(node.inputs[0].name or "" for node in consumers))
         tensors = dict(zip(seen, self.zeroed(site, unit, feeds, *seen), strict=True))
         weights = {}
-        for node in readers:
+        for node in consumers:
             axis, units = layouts[node_label(node)] or (0, np.zeros(0))
             positions = np.flatnonzero(units == unit)
             if np.take(tensors[node.inputs[0].name or ""], positions, axis=axis).any():
@@ -157,7 +160,9 @@ class Editable:
         return weights
 
 
-def _lying(node: ir.Node, site_map: SiteMap, site: Site) -> tuple[int, NDArray[np.intp]] | None:
+def _units_on_summed_axis(
+    node: ir.Node, site_map: SiteMap, site: Site
+) -> tuple[int, NDArray[np.intp]] | None:
     """Return the axis that a node sums over by a constant weight, and the site's units on it."""
     weight = node.inputs[1] if node.op_type in WEIGHTED else None
     if constant_tensor(weight) is None or node.inputs[0] is None:

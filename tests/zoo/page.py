@@ -35,7 +35,7 @@ give the same sites and couplings.
 
 
 def outline(model: Model) -> tuple[Sequence[object], Sequence[object], int]:
-    """Return what is found apart from names: sites, junctions, and how many nodes are left out."""
+    """Return sites, merge points and the number of skipped nodes, without names."""
     found = find_sites(model)
     order = [site.name for site in found.sites]
     merge_points = [

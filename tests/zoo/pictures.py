@@ -1,8 +1,11 @@
-"""What is found in each network of the zoo, checked by hand against the code of each.
+"""The sites, couplings and skips of each network of the zoo, checked by hand against its code.
 
-Names are those that torch's tracing exporter gives.  A picture has a line for each site (layer: writing operator > tapped operator, units, places, ->
-nodes that read it), one for each reason why its units end (!), one for each junction (=, with
-the offset of each part that does not begin at 0), and one for each node that is left out (-).
+Names are those of torch's tracing exporter.
+
+A picture has a line for each site (layer: producing operator > operator at the hook point, units,
+spatial size, -> consumers), one for each reason why its units cannot be followed (!), one for each
+merge point (=, with the offset of each part that does not begin at 0), and one for each skipped
+node (-).
 """
 
 # ruff: noqa: E501  # names are as long as torch makes them

@@ -111,7 +111,7 @@ def test_the_page_of_operators_is_that_of_the_rules():
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_a_thinner_network_is_one_whose_readers_read_zeros(name, zoo_file):
+def test_a_thinner_network_is_one_whose_consumers_read_zeros(name, zoo_file):
     feeds = feeds_of(name)
     for exporter in EXPORTERS[1:]:
         path = zoo_file(name, exporter)
@@ -119,10 +119,10 @@ def test_a_thinner_network_is_one_whose_readers_read_zeros(name, zoo_file):
         found = find_sites(model)
         groups = find_groups(model, found)
         keep = surgery.drawn(groups, seed=len(name))
-        thin = narrow(model, found, keep)
-        onnx.checker.check_model(ir.to_proto(thin), full_check=True)
-        (wanted,) = surgery.run(surgery.masked_readers(model, found, keep), feeds)
-        close(surgery.run(thin, feeds)[0], wanted)
+        compressed = narrow(model, found, keep)
+        onnx.checker.check_model(ir.to_proto(compressed), full_check=True)
+        (wanted,) = surgery.run(surgery.masked_consumers(model, found, keep), feeds)
+        close(surgery.run(compressed, feeds)[0], wanted)
         left = sum(int(flags.sum()) for flags in keep.values())
         assert left < sum(site.width for site in found.sites) or not groups.free.any()
 

@@ -22,7 +22,7 @@ def bfloat16_to_float32(model: ir.Model) -> str | None:
     if not any(_computes(graph) for graph in model.graphs()):
         return None
     for graph in model.graphs():
-        _widen(graph)
+        _convert(graph)
     return (
         "it computes in bfloat16, which is read as float32: numbers are not rounded on their way "
         "as they are where the file runs"
@@ -40,7 +40,7 @@ def _computes(graph: ir.Graph) -> bool:
     return NARROW.value in to
 
 
-def _widen(graph: ir.Graph) -> None:
+def _convert(graph: ir.Graph) -> None:
     values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
     values += [value for value in graph.initializers.values() if value not in values]
     for value in values:

@@ -88,6 +88,26 @@ def find_groups(model: Model, site_map: SiteMap) -> Groups:
     Args:
         model: The model, with known shapes.
         site_map: Its sites.
+
+    Example:
+        The outputs of two layers are added, so unit *i* of one and unit *i* of the other are one
+        group:
+
+        >>> from pathlib import Path
+        >>> import onnx_ir as ir
+        >>> from onnx import parser
+        >>> from frivkit.graph.shapes import infer_shapes
+        >>> from frivkit.graph.sites.site_map import find_sites
+        >>> text = '<ir_version: 8, opset_import: ["": 17]> net (float[N, 1] x) => (float[N, 1] y)'
+        >>> text += "<float[1, 2] u = {1, 2}, float[1, 2] v = {3, 4}, float[2, 1] w = {5, 6}>"
+        >>> text += "{ a = MatMul(x, u) r = Relu(a) b = MatMul(x, v) s = Tanh(b)"
+        >>> text += "  t = Add(r, s) y = MatMul(t, w) }"
+        >>> network = ir.from_proto(parser.parse_model(text))
+        >>> infer_shapes(network)
+        >>> model = Model(network, Path("net.onnx"), "onnx", "", (), None)
+        >>> groups = find_groups(model, find_sites(model))
+        >>> {site: ids.tolist() for site, ids in groups.of.items()}, groups.layer_groups
+        ({'r': [0, 1], 's': [0, 1]}, (('r', 's'),))
     """
     return analyze_groups(model, site_map).groups
 

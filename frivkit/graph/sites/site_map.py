@@ -111,6 +111,19 @@ def find_sites(model: Model, output: str | None = None, concats: Sequence[str] =
     Raises:
         ModelError: the model has no such output, a pattern matches no Concat of units, or the parts
             of one cannot be one layer.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from onnx import parser
+        >>> from frivkit.graph.shapes import infer_shapes
+        >>> text = '<ir_version: 8, opset_import: ["": 17]> net (float[N, 1] x) => (float[N, 1] y)'
+        >>> text += "<float[1, 2] v = {1, 2}, float[2, 1] w = {3, 4}>"
+        >>> text += "{ a = MatMul(x, v) h = Relu(a) y = MatMul(h, w) }"
+        >>> network = ir.from_proto(parser.parse_model(text))
+        >>> infer_shapes(network)
+        >>> model = Model(network, Path("net.onnx"), "onnx", "", (), None)
+        >>> [(site.name, site.op, site.width) for site in find_sites(model).sites]
+        [('h', 'MatMul', 2)]
     """
     graph, operators = model.graph, operators_of(model)
     target = model.output(output)

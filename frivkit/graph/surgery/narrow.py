@@ -49,6 +49,21 @@ def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]
     Raises:
         ModelError: a site is not known, a unit is locked or removed without the rest of its group,
             or no unit of a site stays.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from onnx import parser
+        >>> from frivkit.graph.shapes import infer_shapes
+        >>> from frivkit.graph.sites.site_map import find_sites
+        >>> text = '<ir_version: 8, opset_import: ["": 17]> net (float[N, 1] x) => (float[N, 1] y)'
+        >>> text += "<float[1, 2] v = {1, 2}, float[2, 1] w = {3, 4}>"
+        >>> text += "{ a = MatMul(x, v) h = Relu(a) y = MatMul(h, w) }"
+        >>> network = ir.from_proto(parser.parse_model(text))
+        >>> infer_shapes(network)
+        >>> model = Model(network, Path("net.onnx"), "onnx", "", (), None)
+        >>> graph = narrow(model, find_sites(model), {"h": np.array([False, True])}).graph
+        >>> {name: value.const_value.numpy().tolist() for name, value in graph.initializers.items()}
+        {'v': [[2.0]], 'w': [[4.0]]}
     """
     pruning_graph = analyze_groups(model, site_map)
     staying = _staying_groups(site_map, pruning_graph.groups, keep)

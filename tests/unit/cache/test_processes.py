@@ -30,7 +30,8 @@ BUILD = """
                 for step in range(10):
                     writer.append("x", np.full((100, 1000), step, np.float32))
                     print("wrote", step, flush=True)
-                    time.sleep(float(sys.argv[2]))
+                    if step == int(sys.argv[2]):
+                        sys.stdin.readline()
             print("built", flush=True)
             entry = cache.get(key)
     with entry:
@@ -39,9 +40,10 @@ BUILD = """
 SHARED = Key("m", "d", "", "", "shared")
 
 
-def started(root: Path, pause: float) -> subprocess.Popen[str]:
+def started(root: Path, hold: int = -1) -> subprocess.Popen[str]:
+    """Start a process that wants the entry; if it builds it, it waits for a word at one step."""
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(BUILD), str(root), str(pause)],
+        [sys.executable, "-c", textwrap.dedent(BUILD), str(root), str(hold)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -49,17 +51,33 @@ def started(root: Path, pause: float) -> subprocess.Popen[str]:
     return process
 
 
+def tell(process: subprocess.Popen[str]) -> None:
+    """Let a process go on."""
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
 def test_of_two_processes_that_want_one_key_one_builds_and_both_read(tmp_path: Path) -> None:
-    processes = [started(tmp_path, 0.05) for _ in range(2)]
+    builder, other = started(tmp_path, 0), started(tmp_path)
+    tell(builder)
+    assert builder.stdout.readline().startswith("wrote")
+    tell(other)
+    assert other.stderr.readline().startswith("waiting for another process")
+    tell(builder)
+    results = [process.communicate(timeout=120) for process in (builder, other)]
+    assert (builder.returncode, other.returncode) == (0, 0)
+    assert ["built" in out for out, _ in results] == [True, False]
+    assert [float(out.split()[-1]) for out, _ in results] == [4_500_000.0] * 2
+
+
+def test_of_two_processes_at_once_one_builds_and_both_read(tmp_path: Path) -> None:
+    processes = [started(tmp_path) for _ in range(2)]
     for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    results = [process.communicate(timeout=60) for process in processes]
+        tell(process)
+    results = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert sum("built" in out for out, _ in results) == 1
     assert [float(out.split()[-1]) for out, _ in results] == [4_500_000.0] * 2
-    (waited,) = [err for out, err in results if "built" not in out]
-    assert waited.startswith("waiting for another process")
     assert os.listdir(tmp_path) == [f"{SHARED.digest}.h5"]  # noqa: PTH208  # names are compared
 
 
@@ -67,9 +85,8 @@ def test_of_two_processes_that_want_one_key_one_builds_and_both_read(tmp_path: P
 def test_a_killed_writer_leaves_no_entry_no_lock_and_no_litter(
     tmp_path: Path, step: int, told: Told
 ) -> None:
-    process = started(tmp_path, 0.05)
-    process.stdin.write("go\n")
-    process.stdin.flush()
+    process = started(tmp_path, step)
+    tell(process)
     for _ in range(step + 1):
         assert process.stdout.readline().startswith("wrote")
     process.send_signal(signal.SIGKILL)
@@ -89,17 +106,15 @@ def test_a_killed_writer_leaves_no_entry_no_lock_and_no_litter(
 
 
 def test_a_killed_builder_lets_the_one_that_waits_go_on(tmp_path: Path) -> None:
-    first = started(tmp_path, 30)
-    first.stdin.write("go\n")
-    first.stdin.flush()
+    first = started(tmp_path, 0)
+    tell(first)
     assert first.stdout.readline().startswith("wrote")
-    second = started(tmp_path, 0)
-    second.stdin.write("go\n")
-    second.stdin.flush()
+    second = started(tmp_path)
+    tell(second)
     assert second.stderr.readline().startswith("waiting")
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    out, _ = second.communicate(timeout=60)
+    out, _ = second.communicate(timeout=120)
     assert second.returncode == 0
     assert "built" in out
 

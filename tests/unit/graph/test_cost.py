@@ -22,7 +22,7 @@ def costs(model: Model) -> dict[str, Cost]:
     return {site.layer: found.weights[site.name] for site in found.sites}
 
 
-# Name: parameters and multiply-accumulates of each site's writers, then of the whole network.
+# Name: parameters and multiply-accumulates of each site's producers, then of the whole network.
 COUNTED = {
     "mlp": ({"0": (6 * 5 + 5, 30), "2": (5 * 4 + 4, 20)}, (35 + 24 + 15, 30 + 20 + 12)),
     "cnn": (
@@ -70,7 +70,7 @@ def test_cost_of(name, read):
         assert model.parameters == parameters
 
 
-def test_both_writers_of_a_site_count(read):
+def test_both_producers_of_a_site_count(read):
     projected = costs(read("residual"))["3.b"]
     assert projected == Cost(6 * 6 * 9 + 6 + 4 * 6 + 6, 6 * 16 * 54 + 6 * 16 * 4)
 
@@ -93,7 +93,7 @@ def graph_of(text: str, **weights: object) -> ir.Graph:
     return model.graph
 
 
-def test_a_tensor_lives_from_its_writer_to_its_last_reader():
+def test_a_tensor_lives_from_its_producer_to_its_last_consumer():
     # x (5) lives until the sum: x + a, x + a + r, x + r + s, s + y, of 4 bytes each.
     graph = graph_of(
         """g (float[N, 5] x) => (float[N, 30] y) {

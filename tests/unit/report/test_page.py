@@ -495,7 +495,7 @@ KEYS = st.sampled_from(["levels", "unchanged", "chosen_repeat", "tolerance", "cr
 SHARES = st.floats(-0.1, 1.1) | st.none() | st.booleans()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     detail=st.fixed_dictionaries(
         {},

@@ -1,4 +1,4 @@
-"""Masks, taps and suffixes against onnxruntime itself and onnx's own reference evaluator."""
+"""Masks, outputs and suffixes, compared with ONNX Runtime and ONNX's reference evaluator."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -246,7 +246,7 @@ def test_one_mask_may_act_on_several_sites(tmp_path):
     assert distance(made.run(made.path(a, b), mask), wanted) < 1e-5
 
 
-def test_tapped_leaves_out_what_lies_behind(tmp_path):
+def test_graphs_with_outputs_lack_what_is_behind_them(tmp_path):
     made = case("two inputs", tmp_path)
     image, row = made.found.sites
     assert with_outputs(made.model, [image.name]).inputs == ("x0",)

@@ -45,11 +45,11 @@ def names(folder):
 
 
 def test_what_is_written_is_what_was_made(model, tmp_path):
-    thin = thinner(model)
-    path = writing.save(thin, tmp_path / "out.onnx", model)
+    compressed = thinner(model)
+    path = writing.save(compressed, tmp_path / "out.onnx", model)
     onnx.checker.check_model(str(path), full_check=True)
     feeds = examples(model, 3)
-    assert np.array_equal(run(ir.load(path), feeds)[0], run(thin, feeds)[0])
+    assert np.array_equal(run(ir.load(path), feeds)[0], run(compressed, feeds)[0])
     assert names(tmp_path) == ["in.onnx", "out.onnx"]
 
 
@@ -60,11 +60,11 @@ def test_an_older_file_is_replaced(model, tmp_path):
 
 
 def test_weights_that_were_beside_stay_beside(apart, tmp_path):
-    thin = thinner(apart)
-    path = writing.save(thin, tmp_path / "out.onnx", apart)
+    compressed = thinner(apart)
+    path = writing.save(compressed, tmp_path / "out.onnx", apart)
     assert names(tmp_path) == ["apart", "out.onnx", "out.onnx.data"]
     feeds = examples(apart, 3)
-    assert np.array_equal(run(load(path, {}).ir, feeds)[0], run(thin, feeds)[0])
+    assert np.array_equal(run(load(path, {}).ir, feeds)[0], run(compressed, feeds)[0])
     assert len(path.read_bytes()) < len((tmp_path / "apart/in.onnx").read_bytes()) * 2
 
 
@@ -115,10 +115,10 @@ def test_nothing_is_left_of_what_fails(error, step, model, tmp_path, monkeypatch
         monkeypatch.setattr(ir, "save", fail)
     else:
         monkeypatch.setattr(onnx.checker, "check_model", fail_later)
-    thin = thinner(model)
+    compressed = thinner(model)
     wanted = ModelError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(wanted) as caught:
-        writing.save(thin, tmp_path / "out.onnx", model)
+        writing.save(compressed, tmp_path / "out.onnx", model)
     if wanted is ModelError:
         assert str(caught.value) == (
             f"{tmp_path / 'out.onnx'} cannot be written: No space left on device"
@@ -128,14 +128,14 @@ def test_nothing_is_left_of_what_fails(error, step, model, tmp_path, monkeypatch
 
 
 def test_what_the_checker_refuses_is_not_written(model, tmp_path):
-    thin = thinner(model)
-    next(node for node in thin.graph if node.op_type == "Conv").op_type = "Convolve"
+    compressed = thinner(model)
+    next(node for node in compressed.graph if node.op_type == "Conv").op_type = "Convolve"
     with pytest.raises(ModelError, match=r"made of in.onnx is not valid: .*Convolve"):
-        writing.save(thin, tmp_path / "out.onnx", model)
-    thin = thinner(model)
-    next(iter(thin.graph)).outputs[0].shape = ir.Shape([None, 17, 8, 8])  # found by inference
+        writing.save(compressed, tmp_path / "out.onnx", model)
+    compressed = thinner(model)
+    next(iter(compressed.graph)).outputs[0].shape = ir.Shape([None, 17, 8, 8])  # found by inference
     with pytest.raises(ModelError, match=r"made of in.onnx is not valid"):
-        writing.save(thin, tmp_path / "out.onnx", model)
+        writing.save(compressed, tmp_path / "out.onnx", model)
     assert names(tmp_path) == ["in.onnx"]
 
 

@@ -18,7 +18,7 @@ from tests.surgery import (
     check,
     close,
     drawn,
-    masked_readers,
+    masked_consumers,
     narrowed,
     run,
     shapes,
@@ -58,8 +58,8 @@ def test_a_weight_that_another_node_reads_whole_is_copied(tmp_path):
         }""",
         w=(6, 5), v=(5, 5),
     )  # fmt: skip
-    thin = agrees(proto, tmp_path, r=[2])
-    assert shapes(thin) == {"w": [6, 5], "w#2": [6, 4], "v": [4, 5]}
+    compressed = agrees(proto, tmp_path, r=[2])
+    assert shapes(compressed) == {"w": [6, 5], "w#2": [6, 4], "v": [4, 5]}
 
 
 def test_computed_weights_are_computed_from_less(tmp_path):
@@ -76,15 +76,15 @@ def test_computed_weights_are_computed_from_less(tmp_path):
         w=np.arange(-15, 15).reshape(5, 6).astype(np.int8), v=(5, 3),
         step=np.linspace(0.01, 0.1, 5).astype(np.float32), nil=np.zeros(5, np.int8),
     )  # fmt: skip
-    thin = agrees(proto, tmp_path, r=[0, 3])
-    assert shapes(thin)["w#2"] == [3, 6]
-    assert shapes(thin)["w"] == [5, 6]
+    compressed = agrees(proto, tmp_path, r=[0, 3])
+    assert shapes(compressed)["w#2"] == [3, 6]
+    assert shapes(compressed)["w"] == [5, 6]
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_weights_in_constant_nodes(axis, tmp_path):
-    thin = agrees(network("constants"), tmp_path, r=[1, 4])
-    sizes = [node.outputs[0].shape for node in thin.graph if node.op_type == "Constant"]
+    compressed = agrees(network("constants"), tmp_path, r=[1, 4])
+    sizes = [node.outputs[0].shape for node in compressed.graph if node.op_type == "Constant"]
     assert sorted(tuple(size) for size in sizes) == [(3, 3), (6, 3)]
     assert sizes[axis] is not None
 
@@ -139,9 +139,12 @@ def test_a_depthwise_convolution_that_makes_two_of_each(tmp_path):
         }""",
         w=(4, 3, 3, 3), d=(8, 1, 1, 1), e=(8,), v=(32, 2),
     )  # fmt: skip
-    thin = agrees(proto, tmp_path, r=[1], s=[2, 3])
-    assert shapes(thin) == {"w": [3, 3, 3, 3], "d": [6, 1, 1, 1], "e": [6], "v": [24, 2]}
-    assert next(node for node in thin.graph if node.name == "b/Conv").attributes["group"].value == 3
+    compressed = agrees(proto, tmp_path, r=[1], s=[2, 3])
+    assert shapes(compressed) == {"w": [3, 3, 3, 3], "d": [6, 1, 1, 1], "e": [6], "v": [24, 2]}
+    assert (
+        next(node for node in compressed.graph if node.name == "b/Conv").attributes["group"].value
+        == 3
+    )
 
 
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
@@ -157,8 +160,8 @@ def test_whole_groups_of_a_grouped_convolution_leave(op, tmp_path):
         }}""",
         w=(6, 3, 3, 3), d=(6, 2, 1, 1), e=(6,), v=(24, 2),
     )  # fmt: skip
-    thin = agrees(proto, tmp_path, r=[2, 3], s=[2, 3])
-    assert shapes(thin)["d"] == [4, 2, 1, 1]
+    compressed = agrees(proto, tmp_path, r=[2, 3], s=[2, 3])
+    assert shapes(compressed)["d"] == [4, 2, 1, 1]
     with pytest.raises(ModelError, match=r"unit 2 of layer .* others of its group"):
         narrowed(proto, tmp_path, r=[2], s=[2])
 
@@ -229,14 +232,14 @@ def test_a_reshape_where_sizes_are_open(tmp_path):
     model = opened(proto, tmp_path / "m.onnx", input_shape="1x3x6x4")
     found = find_sites(model)
     keep = {"r": np.arange(5) > 1}
-    thin = narrow(model, found, keep)
-    check(thin)
+    compressed = narrow(model, found, keep)
+    check(compressed)
     feeds = {"x": np.random.default_rng(0).standard_normal((2, 3, 6, 4)).astype(np.float32)}
-    close(run(thin, feeds), run(masked_readers(model, found, keep), feeds))
+    close(run(compressed, feeds), run(masked_consumers(model, found, keep), feeds))
     half = as_model(narrow(model, found, {"r": np.arange(5) > 0}), model)
     twice = narrow(half, find_sites(half), {"r": np.arange(4) > 0})  # lengths are kept down again
     check(twice)
-    close(run(twice, feeds), run(thin, feeds), 0)
+    close(run(twice, feeds), run(compressed, feeds), 0)
 
 
 def test_numbers_computed_from_a_shape_stay_what_they_were(tmp_path):
@@ -309,7 +312,7 @@ def test_constants_beside_units(tmp_path):
         }""",
         w=(6, 5), row=(2, 1, 5), column=(2, 4, 2), v=(7, 2), to=np.array([1, 3, 7]),
     )  # fmt: skip
-    thin = agrees(proto, tmp_path, r=[0, 2])
-    assert shapes(thin)["row"] == [2, 1, 3]
-    assert shapes(thin)["v"] == [5, 2]
-    assert thin.graph.initializers["to"].const_value.numpy().tolist() == [1, 3, 5]
+    compressed = agrees(proto, tmp_path, r=[0, 2])
+    assert shapes(compressed)["row"] == [2, 1, 3]
+    assert shapes(compressed)["v"] == [5, 2]
+    assert compressed.graph.initializers["to"].const_value.numpy().tolist() == [1, 3, 5]

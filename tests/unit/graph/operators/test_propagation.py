@@ -42,8 +42,8 @@ def effect_of(node: str, layout: Layout, more: dict[str, Any]) -> Effect:
     proto = written(f"g ({inputs}) => (float[] y) {{ {node} }}", **how, **weights)
     model = ir.from_proto(proto)
     infer_shapes(model)
-    (reader,) = (node for node in model.graph if any(v.name == "x" for v in node.inputs))
-    return effect(reader, more.get("index", 0), layout)
+    (consumer,) = (node for node in model.graph if any(v.name == "x" for v in node.inputs))
+    return effect(consumer, more.get("index", 0), layout)
 
 
 def ints(*numbers: int) -> np.ndarray:
@@ -55,7 +55,7 @@ ROWS_MOVED, FLAT_MOVED = Kept(ROWS, moves_positions=True), Kept(FLAT, moves_posi
 BOUND = np.float32(1)
 
 
-def lying(units, *axes):
+def laid_out(units, *axes):
     return Kept(Layout(axes or (1,), np.array(units)), moves_positions=True)
 
 
@@ -120,26 +120,28 @@ KEPT = [
     case("y = MatMul (x, w)", MAPS, MAPS_MOVED, w=(4, 7)),
     case("y = MatMul (w, x)", ROWS, ROWS_MOVED, w=(3, 5), index=1),
     case("y = MatMul (x, t)", MAPS, Kept(Layout.of(2, 8), moves_positions=True), t=(2, 1, 1, 4, 3)),
-    case("y = Pad (x, p)", MAPS, lying([-1, *range(8), -1]), p=ints(0, 1, 0, 0, 0, 1, 0, 0)),
-    case("y = Pad (x, p)", MAPS, lying([*range(1, 8), -1]), p=ints(0, -1, 0, 0, 0, 1, 0, 0)),
-    case("y = Slice (x, a, b, c)", MAPS, lying([*range(1, 8)]), a=ints(1), b=ints(8), c=ints(1)),
+    case("y = Pad (x, p)", MAPS, laid_out([-1, *range(8), -1]), p=ints(0, 1, 0, 0, 0, 1, 0, 0)),
+    case("y = Pad (x, p)", MAPS, laid_out([*range(1, 8), -1]), p=ints(0, -1, 0, 0, 0, 1, 0, 0)),
+    case("y = Slice (x, a, b, c)", MAPS, laid_out([*range(1, 8)]), a=ints(1), b=ints(8), c=ints(1)),
     case(
         "y = Slice (x, a, b, c, d)",
         MAPS,
-        lying([*reversed(range(8))]),
+        laid_out([*reversed(range(8))]),
         a=ints(-1),
         b=ints(-9),
         c=ints(1),
         d=ints(-1),
     ),
-    case("y = Gather <axis = 1> (x, i)", MAPS, lying([3, 7, 3]), i=ints(3, -1, 3)),
+    case("y = Gather <axis = 1> (x, i)", MAPS, laid_out([3, 7, 3]), i=ints(3, -1, 3)),
     case("y = Gather <axis = 1> (x, i)", ROWS, at(1), i=np.array(2)),
     case("y = Transpose <perm = [1, 0, 2, 3]> (x)", MAPS, at(0)),
-    case("y = Reshape (x, t)", MAPS, lying(EIGHT.reshape(2, 4), 1, 2), t=ints(0, 2, 4, 4, 4)),
+    case("y = Reshape (x, t)", MAPS, laid_out(EIGHT.reshape(2, 4), 1, 2), t=ints(0, 2, 4, 4, 4)),
     case("y = Reshape (x, t)", FLAT, at(1), t=ints(0, 8, 16)),
-    case("y = Reshape (x, t)", ROWS, lying(np.arange(40).reshape(8, 5) % 8, 1, 2), t=ints(0, 8, 5)),
-    case("y = Reshape (x, t)", MAPS, lying(np.repeat(EIGHT, 4), 0), t=ints(-1, 4)),
-    case("y = Flatten <axis = 0> (x)", MAPS, lying(np.repeat(EIGHT, 16), 1)),
+    case(
+        "y = Reshape (x, t)", ROWS, laid_out(np.arange(40).reshape(8, 5) % 8, 1, 2), t=ints(0, 8, 5)
+    ),
+    case("y = Reshape (x, t)", MAPS, laid_out(np.repeat(EIGHT, 4), 0), t=ints(-1, 4)),
+    case("y = Flatten <axis = 0> (x)", MAPS, laid_out(np.repeat(EIGHT, 16), 1)),
 ]
 
 

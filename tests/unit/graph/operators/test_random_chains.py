@@ -34,7 +34,7 @@ class Chain:
     def __init__(self, shape: tuple[int, ...], axis: int) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
-        self.followed: list[tuple[int, int]] = []  # node, and its input that carries the units
+        self.reached: list[tuple[int, int]] = []  # node, and its input that carries the units
         self.start = Layout.of(axis, shape[axis])
         numbers = np.arange(shape[axis]).reshape(
             [-1 if a == axis else 1 for a in range(len(shape))]
@@ -57,7 +57,7 @@ class Chain:
         made = f"t{len(self.nodes) + 1}"
         outputs = [made, f"{made} rest"] if op == "Split" else [made]
         self.nodes.append(helper.make_node(op, names, outputs, **attributes))
-        self.followed.append((len(self.nodes) - 1, carries))
+        self.reached.append((len(self.nodes) - 1, carries))
         self.array = self.run()[-1]
 
     def add_beside(self, axis: int, *, first: bool) -> None:
@@ -87,7 +87,7 @@ class Chain:
         model = ir.from_proto(self.proto())
         infer_shapes(model)
         layout, arrays = self.start, self.run()
-        for step, (at, index) in enumerate(self.followed):
+        for step, (at, index) in enumerate(self.reached):
             what = effect(model.graph[at], index, layout)
             if isinstance(what, Untraceable | Consumed):
                 return step
@@ -98,7 +98,7 @@ class Chain:
             assert units_lie(arrays[at], layout), (model.graph[at], layout)
             if batch_first(model.graph[at].outputs[0], None):
                 assert len(arrays[at]) == len(self.numbers)
-        return len(self.followed)
+        return len(self.reached)
 
 
 def units_lie(array: np.ndarray, layout: Layout) -> bool:
@@ -253,7 +253,7 @@ def chains(draw: Any) -> Chain:
     return chain
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(chains())
 def test_numbered_units_go_where_the_rules_say(chain):
     chain.check()

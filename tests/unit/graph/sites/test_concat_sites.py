@@ -19,7 +19,7 @@ from frivkit_unit_selectors.selectors import MAP
 from tests.handmade import written
 from tests.nets import NETS, examples, network, opened
 from tests.picture import OUT, picture, written_out
-from tests.surgery import close, drawn, masked_readers, run
+from tests.surgery import close, drawn, masked_consumers, run
 from tests.zoo.independent import multiplied, ran
 
 BESIDE = """g (float[N, 6] x) => (float[N, 3] y) {{
@@ -47,7 +47,7 @@ HANDMADE = {
         y = Gemm (j, wy)""",
         wc=(6, 2), wy=(11, 3),
     ),
-    # What is joined is tapped behind its norm and nonlinearity, and so are layers without one.
+    # The hook point is behind norm and nonlinearity of a concat site, also for layers without one.
     "norm behind": lambda: beside(
         """j = Concat <axis = 1> (a, rb)
         n = BatchNormalization (j, scale, shift, mean, var)
@@ -84,7 +84,7 @@ HANDMADE = {
         y = Gemm (j, wy)""",
         wy=(13, 3),
     ),
-    # A depthwise convolution in a branch ties its reader's units to the middle of the layer.
+    # A depthwise convolution in a branch couples its own units with the middle of the layer.
     "depthwise": lambda: written(
         """g (float[N, 3, 4, 4] x) => (float[N, 3] y) {
           a = Conv (x, wa)
@@ -122,7 +122,7 @@ HANDMADE = {
         }""",
         wz=(4, 2), wy=(9, 3), **WEIGHTS,
     ),
-    # Another layer is summed with what is joined before either is tapped.
+    # Another layer is summed with what is joined before the hook points of both.
     "sum": lambda: beside(
         """c = Gemm (x, wc)
         j = Concat <axis = 1> (ra, rb)
@@ -257,16 +257,16 @@ def test_masks_on_joined_layers_do_what_they_say(name, pattern, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "pattern"), PICTURES)
-def test_numbers_of_units_are_true_from_their_writers_on(name, pattern, tmp_path):
-    """Cut out by the joined layer's numbers, weights leave what zeros in readers leave."""
+def test_numbers_of_units_are_true_from_their_producers_on(name, pattern, tmp_path):
+    """Cut out by the joined layer's numbers, weights leave what zeros in consumers leave."""
     model = read(name, tmp_path)
     found = find_sites(model, None, (pattern,))
     groups = find_groups(model, found)
     feeds = examples(model, 4)
     for seed in range(3):
         keep = drawn(groups, seed)
-        thin = narrow(model, found, keep)
-        close(run(thin, feeds), run(masked_readers(model, found, keep), feeds))
+        compressed = narrow(model, found, keep)
+        close(run(compressed, feeds), run(masked_consumers(model, found, keep), feeds))
     assert groups.free.any()
 
 

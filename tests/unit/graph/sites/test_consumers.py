@@ -23,8 +23,8 @@ def consumers(proto, tmp_path):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_every_reader_that_a_survey_names_is_a_consumer(name, tmp_path):
-    """But for those that keep their weights otherwise, or read two computed tensors."""
+def test_every_consumer_that_a_site_map_names_is_found(name, tmp_path):
+    """Except for operators with other weights, and products of two computed tensors."""
     model, found, read = consumers(network(name), tmp_path)
     operators = {node.name: node.op_type for node in model.graph}
     for site in found.sites:
@@ -89,7 +89,7 @@ def sliding(op, attributes):
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
 @pytest.mark.parametrize("padding", ["SAME_UPPER", "SAME_LOWER", "VALID"])
 @pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
-def test_padding_that_a_file_leaves_to_the_reader_is_worked_out(op, padding, strides, tmp_path):
+def test_padding_that_a_file_leaves_open_is_worked_out(op, padding, strides, tmp_path):
     dilations = (2, 1) if padding == "VALID" else (1, 1)  # all that ONNX Runtime takes
     rest = f"strides = {list(strides)}, dilations = {list(dilations)}"
     model, _, read = consumers(sliding(op, f'{rest}, auto_pad = "{padding}"'), tmp_path)
@@ -226,12 +226,12 @@ def test_a_narrowed_twin_is_refitted_without_loss(tmp_path):
         w=np.repeat(random(4, 3), [2, 1, 1], axis=1).astype(np.float32), v=(4, 2),
     )  # fmt: skip
     model, found, _ = consumers(proto, tmp_path)
-    thin = as_model(narrow(model, found, {"r": np.array([False, True, True, True])}), model)
-    (reader,) = find_consumers(thin, find_sites(thin))
+    compressed = as_model(narrow(model, found, {"r": np.array([False, True, True, True])}), model)
+    (consumer,) = find_consumers(compressed, find_sites(compressed))
     v = model.graph.initializers["v"].const_value.numpy()
     weight = np.stack([v[0] + v[1], v[2], v[3]])
     feeds = examples(model, 5)
-    found = run(set_weights(thin.ir, {reader.node: (weight, None)}), feeds)[0]
+    found = run(set_weights(compressed.ir, {consumer.node: (weight, None)}), feeds)[0]
     np.testing.assert_allclose(found, run(model.ir, feeds)[0], rtol=1e-5, atol=1e-6)
 
 

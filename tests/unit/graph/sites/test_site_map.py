@@ -1,8 +1,9 @@
-"""What is found in networks whose sites, couplings and ends were worked out by hand.
+"""The sites, couplings and skips of networks, compared with those worked out by hand.
 
-A picture has a line for each site (layer: writing operator > tapped operator, units, places, ->
-nodes that read it), one for each reason why its units end (!), one for each junction (=, with
-the offset of each part that does not begin at 0), and one for each node that is left out (-).
+A picture has a line for each site (layer: producing operator > operator at the hook point, units,
+spatial size, -> consumers), one for each reason why its units cannot be followed (!), one for each
+merge point (=, with the offset of each part that does not begin at 0), and one for each skipped
+node (-).
 """
 
 import pytest
@@ -32,7 +33,7 @@ PICTURES = {
         b: Conv>Relu 5, 2x2 -> y/Gemm
         - y/Gemm: OUT""",
     # The stem and the first block share a stage; the projection begins another, which the last
-    # block shares.  Both writers of the projected sum are one site.
+    # block shares.  Both producers of the projected sum are one site.
     "residual": """
         0: Conv>Relu 4, 4x4 -> /2/a/Conv
         2.a: Conv>Relu 4, 4x4 -> /2/b/Conv
@@ -44,7 +45,7 @@ PICTURES = {
         = sum 2.b 0
         = sum 4.b 3.b
         - /5/5.2/Gemm: OUT""",
-    # No nonlinearity stands between a sum and its fan-out, so the sums themselves are tapped; the
+    # No nonlinearity stands between a sum and its fan-out, so the sums are hook points; the
     # last sum goes through a norm and a ReLU alone.
     "preact": """
         stem: Conv>Conv 4, 4x4 -> /a/Conv

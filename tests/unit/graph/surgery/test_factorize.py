@@ -44,7 +44,7 @@ def whole(matrix: np.ndarray, bias: np.ndarray | None = None):
     return left * values, right, bias
 
 
-def fed(graph: ir.Graph) -> list[str]:
+def inputs(graph: ir.Graph) -> list[str]:
     """Name the inputs that have no initializer: what must be given to run."""
     return [value.name for value in graph.inputs if not value.is_initializer()]
 
@@ -84,7 +84,7 @@ def test_what_is_written_passes_the_checker_and_keeps_names(name, tmp_path):
     proto = onnx.load(tmp_path / "split.onnx")
     onnx.checker.check_model(proto, full_check=True)
     again = ir.from_proto(proto)
-    assert fed(again.graph) == fed(model.ir.graph)
+    assert inputs(again.graph) == inputs(model.ir.graph)
     assert [v.name for v in again.graph.outputs] == [v.name for v in model.ir.graph.outputs]
     old = names(model.ir)
     assert [label for label in names(again) if label in old] == old
@@ -140,16 +140,16 @@ def outer(node: ir.Node, model: ir.Model, linear_consumer: LinearConsumer) -> ir
     return copy
 
 
-@pytest.mark.parametrize("turned", [0, 1])
-def test_factors_of_a_gemm_end_up_in_its_halves(turned, tmp_path):
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_factors_of_a_gemm_end_up_in_its_factors(transposed, tmp_path):
     proto = onnx.ModelProto.FromString(network("halves").SerializeToString())
     wide = {t.name: numpy_helper.to_array(t).astype(np.float32) for t in proto.graph.initializer}
     del proto.graph.initializer[:]
     last = proto.graph.node[-1]
     last.attribute.extend([helper.make_attribute("alpha", 0.5), helper.make_attribute("beta", 2.0)])
-    last.attribute.append(helper.make_attribute("transB", turned))
+    last.attribute.append(helper.make_attribute("transB", transposed))
     last.input.append("b")
-    wide = {"wa": wide["wa"], "wb": wide["wb"].T if turned else wide["wb"], "b": np.arange(3.0)}
+    wide = {"wa": wide["wa"], "wb": wide["wb"].T if transposed else wide["wb"], "b": np.arange(3.0)}
     tensors = [numpy_helper.from_array(a.astype(np.float32), name) for name, a in wide.items()]
     proto.graph.initializer.extend(tensors)
     for info in (*proto.graph.input, *proto.graph.output):
@@ -182,8 +182,13 @@ def test_halves_that_do_not_fit_are_refused(tmp_path):
     first, second, _ = whole(matrix)
     with pytest.raises(ModelError, match="no weighted node is called 'nobody'"):
         factorize(model.ir, {"nobody": (first, second, None)})
-    turned = whole(matrix.T)[:2]  # as many numbers, of which no weight can be made
-    for one, two in [(first[1:], second), (first[:, 1:], second), (first, second[:, 1:]), turned]:
+    transposed = whole(matrix.T)[:2]  # as many numbers, of which no weight can be made
+    for one, two in [
+        (first[1:], second),
+        (first[:, 1:], second),
+        (first, second[:, 1:]),
+        transposed,
+    ]:
         with pytest.raises(ModelError, match="cannot be split into"):
             factorize(model.ir, {label: (one, two, None)})
     with pytest.raises(ModelError, match=f"give {matrix.shape[1]} numbers"):

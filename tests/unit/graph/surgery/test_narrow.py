@@ -1,7 +1,7 @@
 """Networks without some of their units.
 
 The law: a narrowed network computes what the network computes when every weighted node reads 0
-from the units that left.  Where only functions that keep 0 stand between a layer and its readers
+from the units that left.  Where only functions that keep 0 stand between a layer and its consumers
 that is the network with these units masked at the layer itself, as an ablation masks them.
 """
 
@@ -25,14 +25,14 @@ from tests.surgery import (
     check,
     close,
     drawn,
-    masked_readers,
+    masked_consumers,
     masked_sites,
     run,
     weights,
 )
 
 RUNNABLE = [name for name in NETS if name != "foreign"]  # ONNX Runtime has no such operator
-UNBROKEN = [  # nothing between a layer and its readers makes anything of 0
+UNBROKEN = [  # nothing between a layer and its consumers makes anything of 0
     "mlp",
     "cnn",
     "pool first",
@@ -54,18 +54,20 @@ SEEDS = range(3)
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_a_narrowed_network_is_one_whose_readers_read_zeros(name, tmp_path):
+def test_a_narrowed_network_is_one_whose_consumers_read_zeros(name, tmp_path):
     model = opened(network(name), tmp_path / "m.onnx")
     found = find_sites(model)
     groups = find_groups(model, found)
     for seed in SEEDS:
         keep = drawn(groups, seed)
-        thin = narrow(model, found, keep)
-        check(thin)
+        compressed = narrow(model, found, keep)
+        check(compressed)
         for count in batches(model):
             feeds = examples(model, count, seed)
             tolerance = 3e-3 if name == "halves" else 1e-5
-            close(run(thin, feeds), run(masked_readers(model, found, keep), feeds), tolerance)
+            close(
+                run(compressed, feeds), run(masked_consumers(model, found, keep), feeds), tolerance
+            )
 
 
 @pytest.mark.parametrize("name", UNBROKEN)
@@ -104,25 +106,25 @@ def test_who_keeps_all_gets_the_same_graph(name, tmp_path):
     before = ir.to_proto(model.ir).SerializeToString(deterministic=True)
     keep = {site.name: np.ones(site.width, bool) for site in found.sites}
     for flags in (keep, {}):
-        thin = narrow(model, found, flags)
-        assert ir.to_proto(thin).SerializeToString(deterministic=True) == before
-        assert thin.graph is not model.graph
+        compressed = narrow(model, found, flags)
+        assert ir.to_proto(compressed).SerializeToString(deterministic=True) == before
+        assert compressed.graph is not model.graph
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_a_survey_of_what_came_out_finds_what_stayed(name, tmp_path):
+def test_sites_of_a_narrowed_network_are_those_that_stayed(name, tmp_path):
     model = opened(network(name), tmp_path / "m.onnx")
     before = ir.to_proto(model.ir).SerializeToString(deterministic=True)
     found = find_sites(model)
     keep = drawn(find_groups(model, found), 2)
-    thin = as_model(narrow(model, found, keep), model)
-    again = find_sites(thin)
+    compressed = as_model(narrow(model, found, keep), model)
+    again = find_sites(compressed)
     assert {site.name: site.width for site in again.sites} == {
         name: int(flags.sum()) for name, flags in keep.items()
     }
     assert [site.consumers for site in again.sites] == [site.consumers for site in found.sites]
     # Read anew from a file, whose shapes are inferred from the weights, it is the same network.
-    fresh = find_sites(opened(ir.to_proto(thin.ir), tmp_path / "thin.onnx"))
+    fresh = find_sites(opened(ir.to_proto(compressed.ir), tmp_path / "thin.onnx"))
     assert [(site.name, site.shape) for site in fresh.sites] == [
         (site.name, site.shape) for site in again.sites
     ]
@@ -179,9 +181,9 @@ def test_weights_and_work_fall_as_can_be_counted(tmp_path):
     def work(a, b):
         return 64 * a * 3 * 9 + 16 * b * a * 9 + 3 * 16 * b
 
-    thin = as_model(narrow(model, found, keep), model)
+    compressed = as_model(narrow(model, found, keep), model)
     assert (model.parameters, macs(model.graph)) == (parameters(4, 5), work(4, 5))
-    assert (thin.parameters, macs(thin.graph)) == (parameters(3, 2), work(3, 2))
+    assert (compressed.parameters, macs(compressed.graph)) == (parameters(3, 2), work(3, 2))
 
 
 def test_what_surrounds_the_units_stays(tmp_path):
@@ -191,26 +193,28 @@ def test_what_surrounds_the_units_stays(tmp_path):
     model = opened(proto, tmp_path / "m.onnx")
     found = find_sites(model)
     site = found.sites[0].name
-    thin = ir.to_proto(narrow(model, found, {site: np.arange(4) > 0}))
+    compressed = ir.to_proto(narrow(model, found, {site: np.arange(4) > 0}))
     before = ir.to_proto(model.ir)
     for part in ("ir_version", "producer_name", "model_version", "doc_string"):
-        assert getattr(thin, part) == getattr(before, part)
+        assert getattr(compressed, part) == getattr(before, part)
     for part in ("metadata_props", "opset_import", "functions"):
-        assert list(getattr(thin, part)) == list(getattr(before, part))
+        assert list(getattr(compressed, part)) == list(getattr(before, part))
     for part in ("input", "output"):
-        assert list(getattr(thin.graph, part)) == list(getattr(before.graph, part))
-    assert [node.name for node in thin.graph.node] == [node.name for node in before.graph.node]
-    names = [{tensor.name for tensor in each.graph.initializer} for each in (thin, before)]
+        assert list(getattr(compressed.graph, part)) == list(getattr(before.graph, part))
+    assert [node.name for node in compressed.graph.node] == [
+        node.name for node in before.graph.node
+    ]
+    names = [{tensor.name for tensor in each.graph.initializer} for each in (compressed, before)]
     assert names[0] == names[1]
 
 
 def test_weights_that_do_not_change_are_shared(tmp_path):
     model = opened(network("mlp"), tmp_path / "m.onnx")
     found = find_sites(model)
-    thin = narrow(model, found, {found.sites[0].name: np.arange(5) > 1})
+    compressed = narrow(model, found, {found.sites[0].name: np.arange(5) > 1})
     same = {
         name
-        for name, value in thin.graph.initializers.items()
+        for name, value in compressed.graph.initializers.items()
         if value.const_value is model.graph.initializers[name].const_value
     }
     assert same == {"2.bias", "4.weight", "4.bias"}
@@ -218,8 +222,8 @@ def test_weights_that_do_not_change_are_shared(tmp_path):
 
 def test_initializers_that_are_inputs_stay_inputs(tmp_path):
     model = opened(network("listed"), tmp_path / "m.onnx")
-    thin = narrow(model, find_sites(model), {"r": np.arange(5) > 1})
-    assert [(value.name, list(value.shape)) for value in thin.graph.inputs[1:]] == [
+    compressed = narrow(model, find_sites(model), {"r": np.arange(5) > 1})
+    assert [(value.name, list(value.shape)) for value in compressed.graph.inputs[1:]] == [
         ("wa", [6, 3]),
         ("ba", [3]),
         ("wb", [3, 3]),
@@ -227,8 +231,10 @@ def test_initializers_that_are_inputs_stay_inputs(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("first", "last", "held"), [(2, 6, False), (-4, 99, True), (0, -2, True)])
-def test_a_slice_of_units_moves_with_what_leaves_before_it(first, last, held, tmp_path):
+@pytest.mark.parametrize(
+    ("first", "last", "locked"), [(2, 6, False), (-4, 99, True), (0, -2, True)]
+)
+def test_a_slice_of_units_moves_with_what_leaves_before_it(first, last, locked, tmp_path):
     """Its bounds are counted anew from the front; those from the end would mean other units."""
     proto = written(
         """g (float[N, 4] x) => (float[N, 2] y) {
@@ -243,13 +249,13 @@ def test_a_slice_of_units_moves_with_what_leaves_before_it(first, last, held, tm
     model = opened(proto, tmp_path / "m.onnx")
     found = find_sites(model)
     keep = {"r": ~np.isin(np.arange(8), [1, 4, 7])}
-    if held:
+    if locked:
         with pytest.raises(ModelError, match="counts from their end"):
             narrow(model, found, keep)
         return
-    thin, feeds = narrow(model, found, keep), examples(model, 3)
-    check(thin)
-    close(run(thin, feeds), run(masked_readers(model, found, keep), feeds))
+    compressed, feeds = narrow(model, found, keep), examples(model, 3)
+    check(compressed)
+    close(run(compressed, feeds), run(masked_consumers(model, found, keep), feeds))
 
 
 def test_weights_that_are_stored_in_bfloat16_stay_so(tmp_path):
@@ -263,9 +269,9 @@ def test_weights_that_are_stored_in_bfloat16_stay_so(tmp_path):
         cast = helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT16)
         proto.graph.node.insert(0, cast)
     model = opened(proto, tmp_path / "m.onnx")
-    thin = narrow(model, find_sites(model), {"r": np.arange(5) != 2})
-    check(thin)
-    rest = {name: value.const_value for name, value in thin.graph.initializers.items()}
+    compressed = narrow(model, find_sites(model), {"r": np.arange(5) != 2})
+    check(compressed)
+    rest = {name: value.const_value for name, value in compressed.graph.initializers.items()}
     assert {tensor.dtype for tensor in rest.values()} == {ir.DataType.BFLOAT16}
     assert (rest["wa stored"].numpy() == np.delete(numbers["wa stored"], 2, 1)).all()
     assert (rest["wb stored"].numpy() == np.delete(numbers["wb stored"], 2, 0)).all()
@@ -308,10 +314,10 @@ def test_real_networks_without_half_of_each_layer(name, request, tmp_path):
             site: flags if site in layer_group else np.ones_like(flags)
             for site, flags in keep.items()
         }
-        thin = narrow(model, found, keep)
-        check(thin)
+        compressed = narrow(model, found, keep)
+        check(compressed)
         feeds = examples(model, 2)
-        close(run(thin, feeds), run(masked_readers(model, found, keep), feeds))
+        close(run(compressed, feeds), run(masked_consumers(model, found, keep), feeds))
 
 
 SIZES = {"orientation": {"input_shape": "1x3x224x224"}}
