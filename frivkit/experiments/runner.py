@@ -44,17 +44,17 @@ class Swept:
 def run(
     plan: SweepPlan, folder: Path, *, engine: WorkerPool | None = None, show: bool = False
 ) -> Swept:
-    """Do what ``folder`` does not have yet of a plan, and draw up its figures.
+    """Run the jobs of a plan that ``folder`` has no results of, and write the rows of its figures.
 
-    The rows of each job are on disk as soon as it is done, its arrays before them.  Where a job
-    fails, every result that this process had received before is written, then the error is raised;
-    no further job is begun, and those that run in other processes are ended.  An interrupted run
-    goes on where it stopped; plans may share a folder, and networks.
+    The rows of each job are on disk as soon as it is done, its arrays before them.  If a job fails,
+    every result that this process received before is written, then the error is raised; no further
+    job is started, and jobs in other processes are ended.  The same call resumes an interrupted
+    run; plans may share a folder, and networks.
 
     Args:
-        plan: What to run.
-        folder: Where the files go; made if it is not there.
-        engine: Who does the work; None for this process, with one thread.
+        plan: The plan.
+        folder: The folder of the results; created if it does not exist.
+        engine: The workers; None for this process, with one thread.
         show: Whether a table of progress is shown on stderr.
 
     Raises:
