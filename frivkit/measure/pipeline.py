@@ -18,7 +18,8 @@ from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
 from frivkit.hooks.options import distribute, parse_options
 from frivkit.hooks.registry import Registry, installed
 from frivkit.measure.metric import Measurement, Metric
-from frivkit.measure.study import Scope, Study
+from frivkit.measure.scope import Scope
+from frivkit.measure.study import Study
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file
 from frivkit.runtime.opening import Opening, prepare_model
