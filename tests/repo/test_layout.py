@@ -17,7 +17,11 @@ FOLDERS = sorted(
     path.parent.relative_to(ROOT / "frivkit").as_posix()
     for path in (ROOT / "frivkit").glob("*/**/__init__.py")
 )
-OWN_TESTS = {"cli": "tests/cli", "testing/laws": "tests/laws"}
+OWN_TESTS = {
+    "cli": "tests/cli",
+    "testing/conformance": "tests/laws",
+    "testing/laws": "tests/laws",
+}
 """Folders of ``frivkit/`` whose tests are not in ``tests/unit``."""
 PLUGINS = {path.parent.name for path in (ROOT / "plugins").glob("*/plugin.py")}
 
