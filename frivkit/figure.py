@@ -1,7 +1,8 @@
 """Figures: what draws the curves that a sweep wrote, and how these are read.
 
 A sweep writes ``results.jsonl``, one JSON object a line.  A row that has a ``"panel"`` holds one
-trial of a curve; rows without are something else and are passed over.
+trial of a curve; rows without are something else and are passed over.  Its ``run.json`` may say how
+much less was done than in the paper.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 from frivkit.errors import DataError
 from frivkit.gain import UNITS, Curve
 
-RESULTS = "results.jsonl"
+RESULTS, JOURNAL = "results.jsonl", "run.json"
 FORMATS = ("png", "svg", "pdf")
 
 Drawing = Callable[[str], bytes]
@@ -69,6 +70,8 @@ def read_curves(folder: Path) -> list[Curve]:
     2. The curves of a panel of a figure share their widths; where one has no trials it has none.
     3. A trial whose value is null or NaN is left out; its width stays.
     4. A last line that breaks off, as an interrupted sweep leaves it, is passed over.
+    5. What the journal ``run.json`` says of reductions of the last run of a figure becomes the note
+       of its curves; where there is no journal, there are none.
 
     Args:
         folder: What a sweep wrote.
@@ -105,6 +108,7 @@ def read_curves(folder: Path) -> list[Curve]:
         trial = str(_field(row, "trial", where))
         trials.setdefault(key, {})[width, trial] = _number(row, "value", where)
         fixed[key] = row.get("fixed") is True
+    notes = _notes(folder / JOURNAL)
     widths: dict[tuple[str, str], set[float]] = {}
     for (figure, panel, _), found in trials.items():
         widths.setdefault((figure, panel), set()).update(width for width, _ in found)
@@ -115,8 +119,24 @@ def read_curves(folder: Path) -> list[Curve]:
             tuple(v for (width, _), v in found.items() if width == each and v is not None)
             for each in at
         )
-        curves.append(Curve(panel, series, at, values, figure, fixed[figure, panel, series]))
+        other = fixed[figure, panel, series], notes.get(figure, "")
+        curves.append(Curve(panel, series, at, values, figure, *other))
     return curves
+
+
+def _notes(path: Path) -> dict[str, str]:
+    """Give what was reduced, by figure."""
+    if not path.is_file():
+        return {}
+    try:
+        runs = json.loads(path.read_bytes())["runs"]
+        return {
+            figure: str(run.get("scale", {}).get("reductions", ""))
+            for run in runs
+            for figure in run["figures"]
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{path} is no journal of a sweep; remove it, or mend it") from None
 
 
 def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:

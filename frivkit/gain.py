@@ -39,6 +39,7 @@ class Curve:
             the panels of ``UNITS`` a value is the share of the network's own units, in [0, 1].
         figure: The figure that it was measured for, such as ``"4a"``; empty for none.
         fixed: Whether the units measured stay as many while the network around them gets wider.
+        note: What a reader of the figure must know, such as what is less than in the paper.
 
     Raises:
         DataError: widths do not rise or are not as many as the lists of values, or a value is out
@@ -55,6 +56,7 @@ class Curve:
     values: tuple[tuple[float, ...], ...]
     figure: str = ""
     fixed: bool = False
+    note: str = ""
 
     def __post_init__(self) -> None:
         where = f"the curve {self.series!r} of {self.panel!r}"

@@ -52,8 +52,10 @@ def _draw(
 ) -> Drawing:
     """Draw the panels that there are curves for; the panels of a group share a legend."""
     filled: list[list[Fill]] = []
+    notes: dict[str, None] = {}
     for group in groups:
         chosen = [(panel, found) for panel in group if (found := panel.choose(curves))]
+        notes |= dict.fromkeys(curve.note for _, found in chosen for curve in found if curve.note)
         order = list(dict.fromkeys(curve.series for _, found in chosen for curve in found))
         if chosen:
             filled.append(
@@ -62,7 +64,7 @@ def _draw(
                     for panel, found in chosen
                 ]
             )
-    return sheet(filled, beside=beside)
+    return sheet(filled, beside=beside, notes=list(notes))
 
 
 def _figure(*groups: Sequence[Panel], beside: bool = False) -> Figure:
@@ -137,7 +139,7 @@ FIGURE_E10 = _trends("e10")
 FIGURE_E11 = _trends("e11")
 FIGURE_E12 = _figure(
     [
-        Panel(f"({letter}) {name}", (f"{name} by epochs",), ("e12",), panels.epochs)
+        Panel(f"({letter}) {name}", (f"{name} by epochs",), ("e12", "cifar epochs"), panels.epochs)
         for letter, name in (("a", "accuracy"), ("b", PRUNABLE), ("c", REDUNDANT))
     ]
 )

@@ -4,6 +4,7 @@ matplotlib is an extra, so it is imported where something is drawn and nowhere e
 """
 
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ Fill = Callable[["Axes"], None]
 
 _WIDTH, _HEIGHT, _LETTER, _LINE = 2.5, 2.4, 0.07, 0.19
 """Of a panel, and of a letter and a line of a legend, in inches."""
+_SMALL_LETTER, _SMALL_LINE, _SMALL = 0.065, 0.13, 7
+"""Of a letter and a line of the notes, in inches, and their size in points."""
 _STAMPS: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
@@ -29,13 +32,14 @@ _STAMPS: dict[str, dict[str, Any]] = {
 """What matplotlib would write into a file of when and by what it was made."""
 
 
-def sheet(groups: Sequence[Sequence[Fill]], *, beside: bool) -> Drawing:
+def sheet(groups: Sequence[Sequence[Fill]], *, beside: bool, notes: Sequence[str] = ()) -> Drawing:
     """Lay out groups of panels; the panels of a group share a legend, outside of all panels.
 
     Args:
         groups: At least one, of at least one panel each.
         beside: Whether groups stand side by side with their legends below, and not one below the
             other with their legends to the right.
+        notes: What stands below all of them, a paragraph each.
 
     Returns:
         A drawing, which gives the same bytes each time.
@@ -55,6 +59,7 @@ def sheet(groups: Sequence[Sequence[Fill]], *, beside: bool) -> Drawing:
         stream = io.BytesIO()
         with mpl.rc_context(SETTINGS):
             figure = _laid_out(groups, beside)
+            _noted(figure, notes)
             figure.savefig(stream, format=kind, metadata=_STAMPS[kind])
         return stream.getvalue()
 
@@ -93,6 +98,26 @@ def _laid_out(groups: Sequence[Sequence[Fill]], beside: bool) -> "Figure":
         height = len(groups) * max(_HEIGHT, legend_height)
         figure.set_size_inches(columns * _WIDTH + legend_width, height)
     return figure
+
+
+def _noted(figure: "Figure", notes: Sequence[str]) -> None:
+    """Make a figure higher, and write notes into the room below."""
+    width, height = map(float, figure.get_size_inches())
+    lines = [
+        line for note in notes for line in textwrap.wrap(note, int((width - 0.3) / _SMALL_LETTER))
+    ]
+    engine = figure.get_layout_engine()
+    if not lines or engine is None:
+        return
+    room = 0.1 + _SMALL_LINE * len(lines)
+    share = room / (height + room)
+    figure.set_size_inches(width, height + room)
+    engine.set(rect=(0, share, 1, 1 - share))
+    text = figure.text(
+        0.1 / width, 0.05 / (height + room), "\n".join(lines), va="bottom", size=_SMALL
+    )
+    text.set_parse_math(False)
+    text.set_in_layout(False)
 
 
 def _filled(shown: "Sequence[Axes]", group: Sequence[Fill]) -> "tuple[list[Artist], list[str]]":

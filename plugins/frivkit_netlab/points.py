@@ -56,7 +56,8 @@ def figure_rows(
             fixed = {"fixed": True} if curve.fixed else {}
             if panel == "parameters":
                 for width in _widths(recipe, curve, net):
-                    at = {"series": curve.series, "width": width, "trial": 0}
+                    series = recipe.scale.series.get(curve.series, curve.series)
+                    at = {"series": series, "width": width, "trial": 0}
                     made.append({**common, **at, "value": parameters(net, recipe.protocol, width)})
                 continue
             for best, found in _chosen(recipe, works.get(net.name, ()), measured):
@@ -64,7 +65,7 @@ def figure_rows(
                     continue
                 choice = {"choice": dict(best.choice)} if best.choice else {}
                 for series, width, trial, value in _points(curve, panel, best, found):
-                    point = {"series": series, "width": width, "trial": trial, "value": value}
+                    point = {"series": recipe.scale.series.get(series, series), "width": width, "trial": trial, "value": value}
                     made.append({**common, **point, **fixed, **choice})
     return made
 

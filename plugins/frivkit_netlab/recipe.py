@@ -140,6 +140,8 @@ class Scale:
         options: Options that go before the networks'.
         metrics: Options of metrics that go before the recipe's, by metric.
         networks: Which networks; empty for all.
+        changes: Further entries of single networks, by name, that go before their own.
+        series: Other words for the series of curves, where ``changes`` make the usual ones untrue.
     """
 
     widths: tuple[float, ...]
@@ -150,6 +152,8 @@ class Scale:
     options: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, dict[str, str]] = field(default_factory=dict)
     networks: tuple[str, ...] = ()
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    series: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (self.widths and self.seeds):
@@ -203,7 +207,10 @@ def read_table(table: dict[str, Any], asked: Asked) -> Recipe:
     if asked.scale not in scales:
         raise unknown_name("scale", asked.scale, scales)
     scale = filled(Scale, scales[asked.scale], f"scale {asked.scale}")
-    entries = [_merged(common, each) for each in _of(left, "networks", list)]
+    entries = [
+        _merged(_merged(common, each), scale.changes.get(each.get("name"), {}))
+        for each in _of(left, "networks", list)
+    ]
     networks = {net.name: net for each in entries for net in [filled(Network, each, "a network")]}
     curves = tuple(filled(CurveOf, each, "a curve") for each in _of(left, "curves", list))
     title, choose = left.pop("title", ""), left.pop("choose", "")
@@ -221,7 +228,7 @@ def read_table(table: dict[str, Any], asked: Asked) -> Recipe:
     if len(networks) < len(entries):
         raise UsageError("two networks have one name; give each its own")
     _check_names([curve.network or curve.series for curve in curves], networks)
-    _check_names(scale.networks, networks)
+    _check_names([*scale.networks, *scale.changes], networks)
     _check_choice(networks.values(), choose)
     return Recipe(title, networks, curves, scale, protocol, asked, choose, metrics)
 

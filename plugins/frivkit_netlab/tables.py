@@ -19,7 +19,8 @@ def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
 
     Args:
         cls: A dataclass of ``str``, ``bool``, ``int``, tuples of ``str``, ``int`` or ``float``,
-            ``dict[str, str]``, and dicts from ``str`` to these or to ``tuple[str, ...]``.
+            ``dict[str, str]``, and dicts from ``str`` to these, to ``tuple[str, ...]`` or to
+            ``dict[str, Any]``, whose tables are taken as they stand.
         table: Its values by name.
         what: What it is, for messages.
 
@@ -49,6 +50,8 @@ def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
 def _value(wanted: Any, value: Any, what: str) -> Any:
     if wanted == dict[str, str]:
         return {key: text(each, f"{what}.{key}") for key, each in _table(value, what).items()}
+    if wanted == dict[str, dict[str, Any]]:
+        return {key: _table(each, f"{what}.{key}") for key, each in _table(value, what).items()}
     if wanted == dict[str, dict[str, str]]:
         inner = _table(value, what).items()
         return {key: _value(dict[str, str], each, f"{what}.{key}") for key, each in inner}
