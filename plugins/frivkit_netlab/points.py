@@ -65,7 +65,12 @@ def figure_rows(
                     continue
                 choice = {"choice": dict(best.choice)} if best.choice else {}
                 for series, width, trial, value in _points(curve, panel, best, found):
-                    point = {"series": recipe.scale.series.get(series, series), "width": width, "trial": trial, "value": value}
+                    point = {
+                        "series": recipe.scale.series.get(series, series),
+                        "width": width,
+                        "trial": trial,
+                        "value": value,
+                    }
                     made.append({**common, **point, **fixed, **choice})
     return made
 

@@ -409,6 +409,37 @@ keys = { n = 50 }
         assert work.options == {"epochs": "1"}
 
 
+class TestChanges:
+    """Of single networks, which a scale makes."""
+
+    def scaled(self, more):
+        text = TRIAL + f"\n{more}\n"
+        return recipe_of(text)
+
+    def test_go_before_what_the_network_says_of_itself(self):
+        plain = recipe_of(TRIAL)
+        more = "[scales.smoke.changes.deep]\nwidths = [0.5]\noptions = { lr = 0.2 }"
+        recipe = self.scaled(more)
+        deep, before = recipe.networks["deep"], plain.networks["deep"]
+        assert deep.options == {**before.options, "lr": "0.2"}
+        assert {work.width for work in _works(recipe, deep)} == {0.5}
+        assert recipe.networks["flat"] == plain.networks["flat"]
+
+    def test_of_another_scale_do_nothing(self):
+        more = (
+            "[scales.large]\nwidths = [1]\nseeds = [0]\n[scales.large.changes.deep]\nwidths = [1]"
+        )
+        assert self.scaled(more).networks == recipe_of(TRIAL).networks
+
+    def test_may_give_series_other_words(self):
+        recipe = self.scaled('[scales.smoke.series]\ndeep = "deeper"')
+        works = {name: list(_works(recipe, net)) for name, net in trained(recipe).items()}
+        row = {"work": works["deep"][0].name, "measurement": "test accuracy", "value": 0.5}
+        rows = figure_rows(recipe, works, [row])
+        assert "deeper" in {each["series"] for each in rows}
+        assert "deep" not in {each["series"] for each in rows}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -426,6 +457,8 @@ keys = { n = 50 }
         ("seeds = [3]", "seeds = [3]\nsed = 1", "did you mean seeds"),
         ("seeds = [3]", 'seeds = ["3"]', "write a value of type int"),
         ("seeds = [3]", 'seeds = [3]\nnetworks = ["dep"]', "did you mean deep"),
+        ("seeds = [3]", "seeds = [3]\nchanges = { dep = {} }", "did you mean deep"),
+        ("seeds = [3]", "seeds = [3]\nchanges = { deep = { lr = 1 } }", "no key of a network"),
         ("back = [2, 0]", "back = [-2]", "back counts epochs from the last"),
         ("lr = [0.001, 0.5]", "lr = []", "has no value"),
         ("lr = [0.001, 0.5]", "lr = 0.1", "write a list"),
