@@ -3,7 +3,7 @@
 Source: Casper et al., "Frivolous Units", AAAI 2021, figures 1 to 4 and E1 to E12.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -52,10 +52,11 @@ def _draw(
 ) -> Drawing:
     """Draw the panels that there are curves for; the panels of a group share a legend."""
     filled: list[list[Fill]] = []
-    notes: dict[str, None] = {}
+    notes: dict[str, dict[str, None]] = {}
     for group in groups:
         chosen = [(panel, found) for panel in group if (found := panel.choose(curves))]
-        notes |= dict.fromkeys(curve.note for _, found in chosen for curve in found if curve.note)
+        for curve in (curve for _, found in chosen for curve in found if curve.note):
+            notes.setdefault(curve.note, {})[curve.figure] = None
         order = list(dict.fromkeys(curve.series for _, found in chosen for curve in found))
         if chosen:
             filled.append(
@@ -64,7 +65,14 @@ def _draw(
                     for panel, found in chosen
                 ]
             )
-    return sheet(filled, beside=beside, notes=list(notes))
+    return sheet(filled, beside=beside, notes=_told(notes))
+
+
+def _told(notes: Mapping[str, Iterable[str]]) -> list[str]:
+    """Give notes, each with the figures that it is about if there are several notes."""
+    if len(notes) < 2:
+        return list(notes)
+    return [f"{', '.join(figures)}: {note}" for note, figures in notes.items()]
 
 
 def _figure(*groups: Sequence[Panel], beside: bool = False) -> Figure:

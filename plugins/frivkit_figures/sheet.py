@@ -106,13 +106,12 @@ def _noted(figure: "Figure", notes: Sequence[str]) -> None:
     lines = [
         line for note in notes for line in textwrap.wrap(note, int((width - 0.3) / _SMALL_LETTER))
     ]
-    engine = figure.get_layout_engine()
-    if not lines or engine is None:
+    if not lines:
         return
     room = 0.1 + _SMALL_LINE * len(lines)
     share = room / (height + room)
     figure.set_size_inches(width, height + room)
-    engine.set(rect=(0, share, 1, 1 - share))
+    figure.set_layout_engine("constrained", rect=(0, share, 1, 1 - share))
     text = figure.text(
         0.1 / width, 0.05 / (height + room), "\n".join(lines), va="bottom", size=_SMALL
     )

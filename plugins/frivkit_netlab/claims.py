@@ -12,6 +12,7 @@ from statistics import fmean
 from frivkit.gain import Curve, gain
 
 AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "undecided at this scale"
+NOTHING = "not measured yet"
 INITS = ("Glorot", "He", "LeCun")
 SAME = 0.05
 """How far apart shares may be that are called the same; chosen before anything was trained."""
@@ -32,12 +33,14 @@ class Number:
         value: The number.
         interval: 95 % interval; None where there are too few trials.
         claimed: Where the claim says that it lies.
+        count: How much it is the mean of, in words.
     """
 
     what: str
     value: float
     interval: Interval | None
     claimed: Interval
+    count: str = ""
 
     @property
     def verdict(self) -> str:
@@ -54,9 +57,10 @@ class Number:
         if math.isnan(self.value):
             return f"{self.what}: none yet"
         if self.interval is None:
-            return f"{self.what}: {self.value:.2f}, no interval yet"
+            return f"{self.what}: {self.value:.2f} (no interval yet)"
         low, high = self.interval
-        return f"{self.what}: {self.value:.2f} ({low:.2f} to {high:.2f})"
+        more = f"; {self.count}" if self.count else ""
+        return f"{self.what}: {self.value:.2f} ({low:.2f} to {high:.2f}{more})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ class Claim:
             >>> Claim("", "", (fine, Number("b", 2.5, (1.9, 2.9), (2, 9)))).verdict
             'undecided at this scale'
         """
+        if all(math.isnan(number.value) for number in self.numbers):
+            return NOTHING
         found = {number.verdict for number in self.numbers}
         if DISAGREES in found:
             return DISAGREES
@@ -101,6 +107,20 @@ def place(interval: Interval | None) -> str:
     return "exceeds 2" if low > 2 else "falls short of 2" if high < 2 else "contains 2"
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _shared(one: Curve, other: Curve) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Give the trials of both at the widths at which both have some."""
+    theirs = dict(zip(other.widths, other.values, strict=True))
+    return [
+        (mine, theirs[width])
+        for width, mine in zip(one.widths, one.values, strict=True)
+        if mine and theirs.get(width)
+    ]
+
+
 def difference(one: Curve, other: Curve) -> tuple[float, Interval | None]:
     """Give the mean over widths of how much larger the values of one curve are, with its interval.
 
@@ -112,12 +132,7 @@ def difference(one: Curve, other: Curve) -> tuple[float, Interval | None]:
         >>> difference(high, low)
         (0.25, None)
     """
-    theirs = dict(zip(other.widths, other.values, strict=True))
-    pairs = [
-        (mine, theirs[width])
-        for width, mine in zip(one.widths, one.values, strict=True)
-        if mine and theirs.get(width)
-    ]
+    pairs = _shared(one, other)
     if not pairs:
         return math.nan, None
     value = fmean(fmean(mine) - fmean(its) for mine, its in pairs)
@@ -176,7 +191,8 @@ def _gains(
     for (figure, panel, series), curve in curves.items():
         if (figure, panel) == where and series.endswith(keep):
             found = gain(curve, protocol)
-            numbers.append(Number(series, found.value, found.interval, wanted))
+            count = _counted(sum(not math.isnan(each) for each in found.factors), "doubling")
+            numbers.append(Number(series, found.value, found.interval, wanted, count))
     return tuple(numbers)
 
 
@@ -208,7 +224,8 @@ def _less(
     mine, its = curves.get((one[0], panel, one[1])), curves.get((other[0], panel, other[1]))
     if mine is None or its is None:
         return ()
-    return (Number(f"{one[1]} less {other[1]}", *difference(mine, its), wanted),)
+    count = _counted(len(_shared(mine, its)), "width")
+    return (Number(f"{one[1]} less {other[1]}", *difference(mine, its), wanted, count),)
 
 
 BELOW, ABOVE = (-math.inf, 0.0), (0.0, math.inf)

@@ -6,6 +6,7 @@ its end may go on while this is done.
 """
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -157,9 +158,8 @@ def _table(members: Sequence[Curve], theirs: Mapping[str, Any], protocol: str) -
         if units:
             found = gain(curve, protocol)
             low, high = found.interval or (0.0, 0.0)
-            cells.append(
-                f"{found.value:.2f}" + (f" ({low:.2f} to {high:.2f})" if found.interval else "")
-            )
+            value = "–" if math.isnan(found.value) else f"{found.value:.2f}"
+            cells.append(value + (f" ({low:.2f} to {high:.2f})" if found.interval else ""))
             cells.append(place(found.interval))
         if theirs:
             their = theirs.get(curve.series.replace("ResNet20", "ResNet56"), {})
