@@ -33,19 +33,19 @@ class Number:
         value: The number.
         interval: 95 % interval; None where there are too few trials.
         claimed: Where the claim says that it lies.
-        count: How much it is the mean of, in words.
+        count: How many of what it is the mean of; with less than two nothing is decided.
     """
 
     what: str
     value: float
     interval: Interval | None
     claimed: Interval
-    count: str = ""
+    count: tuple[int, str] = (2, "")
 
     @property
     def verdict(self) -> str:
         """Whether the interval lies where it should."""
-        if self.interval is None or math.isnan(self.value):
+        if self.interval is None or math.isnan(self.value) or self.count[0] < 2:
             return UNDECIDED
         (low, high), (least, most) = self.interval, self.claimed
         if least < low and high < most:
@@ -59,7 +59,8 @@ class Number:
         if self.interval is None:
             return f"{self.what}: {self.value:.2f} (no interval yet)"
         low, high = self.interval
-        more = f"; {self.count}" if self.count else ""
+        number, what = self.count
+        more = f"; {number} {what}{'' if number == 1 else 's'}" if what else ""
         return f"{self.what}: {self.value:.2f} ({low:.2f} to {high:.2f}{more})"
 
 
@@ -105,10 +106,6 @@ def place(interval: Interval | None) -> str:
         return "no interval"
     low, high = interval
     return "exceeds 2" if low > 2 else "falls short of 2" if high < 2 else "contains 2"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _shared(one: Curve, other: Curve) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
@@ -191,7 +188,7 @@ def _gains(
     for (figure, panel, series), curve in curves.items():
         if (figure, panel) == where and series.endswith(keep):
             found = gain(curve, protocol)
-            count = _counted(sum(not math.isnan(each) for each in found.factors), "doubling")
+            count = sum(not math.isnan(each) for each in found.factors), "doubling"
             numbers.append(Number(series, found.value, found.interval, wanted, count))
     return tuple(numbers)
 
@@ -224,7 +221,7 @@ def _less(
     mine, its = curves.get((one[0], panel, one[1])), curves.get((other[0], panel, other[1]))
     if mine is None or its is None:
         return ()
-    count = _counted(len(_shared(mine, its)), "width")
+    count = len(_shared(mine, its)), "width"
     return (Number(f"{one[1]} less {other[1]}", *difference(mine, its), wanted, count),)
 
 

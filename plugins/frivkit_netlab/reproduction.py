@@ -36,22 +36,22 @@ ACCURACIES = ("train accuracy", "test accuracy")
 
 
 def plans(journal: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
-    """Give the plans of a sweep, by recipe: those that its journal has runs of."""
-    begun = {figure for run in journal["runs"] for figure in run["figures"]}
+    """Give the plans of all recipes, as they were for the data of a sweep."""
     specs = [DataSpec.parse(work["train"]) for run in journal["runs"] for work in run["works"]]
     data = tuple(str(spec.without(*spec.options)) for spec in specs[:1])
     for recipe in RECIPES:
         for plan in read_recipe(recipe, Asked("laptop", journal["settings"]["protocol"], data)):
-            if begun.issuperset(plan.figures):
-                yield recipe, plan
+            yield recipe, plan
 
 
 def draw_up(data: Path) -> None:
     """Draw up the figures of kept results, those of unfinished runs too."""
     results = Results(data / RESULTS)
     journal = json.loads((data / "run.json").read_bytes())
+    begun = {figure for run in journal["runs"] for figure in run["figures"]}
     for _, plan in plans(journal):
-        results.put_figures(plan.figures, plan.points(results.measured))
+        if begun.issuperset(plan.figures):  # what was reduced stands in its run
+            results.put_figures(plan.figures, plan.points(results.measured))
 
 
 def written(data: Path, journal: Mapping[str, Any]) -> str:
@@ -88,7 +88,15 @@ def _whole(found: Sequence[Curve]) -> Iterator[Curve]:
 def _progress(data: Path, journal: Mapping[str, Any]) -> Iterator[str]:
     """Say what there is of each recipe, and how long networks took."""
     results = Results(data / RESULTS)
-    yield "| recipe | networks | of | seeds at each width |"
+    names = {work.name for _, plan in plans(journal) for work in plan.missing([])[0]}
+    have = len(names & {row["work"] for row in results.measured})
+    if have < len(names):
+        yield (
+            f"The sweep has not come to its end: {have} of {len(names)} networks are there, and "
+            "what is said below is said of them."
+        )
+        yield ""
+    yield "| recipe | networks | of | networks at each width |"
     yield "|---|---|---|---|"
     for recipe, plan in plans(journal):
         left, there = plan.missing(results.measured)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,10 @@ def test_growth_is_judged_by_the_gain(values, verdict):
         gain(curve(values)).value,
         gain(curve(values)).interval,
     )
-    assert number.count == "2 doublings"
+    assert str(number).endswith("; 2 doublings)")
+    single = curve(values)
+    single = replace(single, widths=WIDTHS[:2], values=single.values[:2])
+    assert {claim.verdict for claim in judged(single).values()} == {UNDECIDED}
 
 
 def test_difference_has_student_s_interval():
