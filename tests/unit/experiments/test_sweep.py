@@ -376,7 +376,7 @@ def test_sweep_that_is_ended_goes_on_where_it_stopped(engine, sent, code, dice, 
     assert process.returncode == code
     if sent == signal.SIGINT:
         goes_on, interrupted = err.splitlines()
-        assert goes_on.endswith("the same command goes on")
+        assert goes_on.endswith("the same command resumes the sweep")
         assert interrupted.startswith("frivkit: interrupted")
     (cut_short,) = json.loads((out / "run.json").read_text())["runs"]
     assert cut_short["finished"] is False
