@@ -1,8 +1,8 @@
 """The errors a user can meet.
 
-Each message is one line and says what was asked, what was found and what to do.  The command line
-turns a :class:`FrivkitError` into that line and the exit code of its class; anything else that
-escapes is a bug.
+Each message is one line: what was requested, what was found and what to do.  The command line turns
+a :class:`FrivkitError` into that line and the exit code of its class; anything else that escapes is
+a bug.
 """
 
 from collections.abc import Iterable

@@ -68,7 +68,7 @@ BUDGETS: dict["Kind", str] = {
     type=click.Choice(["global", "uniform"]),
     default="global",
     show_default=True,
-    help="Remove the cheapest unit of all layers next, or from all layers alike.",
+    help="Remove the cheapest unit of all layers next (global), or from all layers alike.",
 )
 @click.option(
     "--round-to",
@@ -114,8 +114,9 @@ def command(
 ) -> None:
     """Remove units from MODEL until it fits a budget, and verify the result.
 
-    Exactly one budget is given.  The consumers of removed units are refitted to the kept ones on
-    --data, which need no labels.  The label agreement with MODEL is measured on other examples.
+    Give exactly one budget: --macs, --params, --units-kept, --tolerance or --agreement.  The
+    consumers of removed units are refitted to the kept ones on --data, which need no labels.  The
+    label agreement with MODEL is measured on other examples.
     """
     from frivkit.compression.compress import compress
     from frivkit.compression.method import Method

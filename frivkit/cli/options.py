@@ -49,7 +49,8 @@ _OPTIONS = (
         "--regression",
         type=click.FloatRange(0, min_open=True),
         metavar="SHARE",
-        help="The output holds numbers, which count as changed by more than SHARE of their spread.",
+        help="The output holds numbers; one that changes by more than SHARE of its standard "
+        "deviation counts as changed.",
     ),
     click.option("--no-progress", is_flag=True, help="Show no progress."),
     click.option("-q", "--quiet", is_flag=True, help="Write nothing but errors to stderr."),

@@ -101,6 +101,6 @@ def command(
         f"accuracy {trained.accuracy:.1%} on {trained.test.examples:,} examples of "
         f"{trained.test.spec}"
     )
-    if trained.kept:
-        first, last = trained.kept[0].name, trained.kept[-1].name
+    if trained.epoch_files:
+        first, last = trained.epoch_files[0].name, trained.epoch_files[-1].name
         click.echo(f"single epochs: {first} to {last}" if first != last else f"last epoch: {first}")

@@ -16,7 +16,8 @@ from frivkit.data import Dataset
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import PruningGraph, analyze_groups
 from frivkit.graph.sites.site_map import SiteMap
-from frivkit.measure.study import Scope, Study
+from frivkit.measure.scope import Scope
+from frivkit.measure.study import Study
 from frivkit.runtime.execution import Execution
 
 

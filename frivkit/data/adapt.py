@@ -10,8 +10,8 @@ from frivkit.data.source import Array, TensorSpec
 from frivkit.data.spec import DataSpec
 from frivkit.errors import DataError, unknown_name
 
-Shape = tuple[int, ...]
-Wanted = tuple[int | None, ...]
+ExampleShape = tuple[int, ...]
+OpenShape = tuple[int | None, ...]
 
 EXAMPLE_BYTES = 2**30
 """Largest example that is read; 1 GiB.  A larger one indicates a damaged or hostile file."""
@@ -93,7 +93,7 @@ def adapt_column(
     return InputAdapter(column, preparation, rounded, TensorSpec(wanted.name, wanted.dtype, shape))
 
 
-def full(tensor: TensorSpec) -> Shape:
+def full(tensor: TensorSpec) -> ExampleShape:
     """Return the shape of a tensor whose sizes are all known."""
     return tuple(size for size in tensor.shape if size is not None)
 
@@ -103,14 +103,14 @@ def size_in_bytes(tensor: TensorSpec) -> int:
     return np.dtype(tensor.dtype).itemsize * prod(full(tensor))
 
 
-def matches(shape: Shape, wanted: Wanted) -> bool:
+def matches(shape: ExampleShape, wanted: OpenShape) -> bool:
     """Whether ``shape`` has the ``wanted`` sizes; None matches any size."""
     return len(shape) == len(wanted) and all(
         want is None or size == want for size, want in zip(shape, wanted, strict=True)
     )
 
 
-def adapted(shape: Shape, wanted: Wanted) -> Shape | None:
+def adapted(shape: ExampleShape, wanted: OpenShape) -> ExampleShape | None:
     """Return the shape in which an example fits an input, or None if there is none.
 
     The first match is taken; none changes the order of the numbers:
@@ -125,7 +125,7 @@ def adapted(shape: Shape, wanted: Wanted) -> Shape | None:
         >>> adapted((8, 8), (1, 8, 8)), adapted((1, 8, 8), (64,)), adapted((8, 8, 3), (3, 8, 8))
         ((1, 8, 8), (64,), None)
     """
-    candidates: list[Shape] = [shape, (1, *shape), (*shape, 1)]
+    candidates: list[ExampleShape] = [shape, (1, *shape), (*shape, 1)]
     if shape[:1] == (1,):
         candidates.append(shape[1:])
     if shape[-1:] == (1,):
@@ -136,7 +136,7 @@ def adapted(shape: Shape, wanted: Wanted) -> Shape | None:
     return next((each for each in candidates if matches(each, wanted)), None)
 
 
-def advice(shape: Shape, wanted: Wanted) -> str:
+def advice(shape: ExampleShape, wanted: OpenShape) -> str:
     """Return the key that makes examples of that shape fit, else general advice."""
     if len(shape) == len(wanted) == 3:
         if matches((shape[2], *shape[:2]), wanted):

@@ -1,4 +1,4 @@
-"""Bare paths: the data source that reads a file or folder which was given without one."""
+"""Bare paths: the data source for a file or folder that is given without one."""
 
 import os
 import re

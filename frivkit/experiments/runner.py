@@ -1,4 +1,4 @@
-"""Run a plan: do the work that is missing, write it down, and draw up the figures."""
+"""Running a plan: its remaining jobs, their results on disk, and the rows of its figures."""
 
 import json
 from contextlib import closing
@@ -24,14 +24,14 @@ RESULTS, JOURNAL, ARRAYS, UNFINISHED = "results.jsonl", "run.json", "arrays", "u
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a run did.
+    """The outcome of a run.
 
     Attributes:
-        trained: Networks that were trained.
-        found: Networks of the plan that had been trained before.
-        points: Rows of its figures.
-        seconds: How long it took.
-        failed: Why networks could not be trained or measured, one line each.
+        trained: The number of networks that were trained.
+        found: The number of networks of the plan that had been trained before.
+        points: The number of rows of its figures.
+        seconds: Its duration in seconds.
+        failed: Reasons of networks that could not be trained or measured, one line each.
     """
 
     trained: int
@@ -44,17 +44,17 @@ class Swept:
 def run(
     plan: SweepPlan, folder: Path, *, engine: WorkerPool | None = None, show: bool = False
 ) -> Swept:
-    """Do what ``folder`` does not have yet of a plan, and draw up its figures.
+    """Run the jobs of a plan that ``folder`` has no results of, and write the rows of its figures.
 
-    The rows of each job are on disk as soon as it is done, its arrays before them.  Where a job
-    fails, every result that this process had received before is written, then the error is raised;
-    no further job is begun, and those that run in other processes are ended.  An interrupted run
-    goes on where it stopped; plans may share a folder, and networks.
+    The rows of each job are on disk as soon as it is done, its arrays before them.  If a job fails,
+    every result that this process received before is written, then the error is raised; no further
+    job is started, and jobs in other processes are ended.  The same call resumes an interrupted
+    run; plans may share a folder, and networks.
 
     Args:
-        plan: What to run.
-        folder: Where the files go; made if it is not there.
-        engine: Who does the work; None for this process, with one thread.
+        plan: The plan.
+        folder: The folder of the results; created if it does not exist.
+        engine: The workers; None for this process, with one thread.
         show: Whether a table of progress is shown on stderr.
 
     Raises:
@@ -83,21 +83,21 @@ def _run(plan: SweepPlan, folder: Path, engine: WorkerPool, show: bool) -> Swept
     clock = Clock.start()
     journal = Journal(folder, plan)
     results = Results(folder / RESULTS)
-    todo, found = plan.remaining_jobs(results.measured)
+    jobs, trained_before = plan.remaining_jobs(results.measured)
     journal.write(None)
-    table = ProgressTable(plan.title, todo, hidden=not (show and todo))
+    table = ProgressTable(plan.title, jobs, hidden=not (show and jobs))
     failed = []
     try:
-        with closing(engine.run(todo, folder / UNFINISHED, table)) as finished:
-            for job, made, seconds in finished:
-                if made.arrays:
-                    table_cell = folder / ARRAYS / f"{job.name}.h5"
+        with closing(engine.run(jobs, folder / UNFINISHED, table)) as finished:
+            for job, result, seconds in finished:
+                if result.arrays:
+                    path = folder / ARRAYS / f"{job.name}.h5"
                     origin = journal.origin(clock) | {"seconds": round(seconds, 3)}
-                    write_arrays(table_cell, made.arrays, settings=job.settings, provenance=origin)
-                results.append(job.name, made.rows)
+                    write_arrays(path, result.arrays, settings=job.settings, provenance=origin)
+                results.append(job.name, result.rows)
                 journal.add(job.settings, job.networks, seconds)
                 journal.write(clock)
-                failed += [str(row["reason"]) for row in made.rows if "reason" in row]
+                failed += [str(row["reason"]) for row in result.rows if "reason" in row]
                 table.done(job)
         points = plan.points(results.measured)
         results.put_figures(plan.figures, points)
@@ -105,8 +105,8 @@ def _run(plan: SweepPlan, folder: Path, engine: WorkerPool, show: bool) -> Swept
     finally:
         table.close()
         journal.write(clock)
-    trained = sum(job.networks for job in todo)
-    return Swept(trained, found, len(points), clock.seconds, tuple(failed))
+    trained = sum(job.networks for job in jobs)
+    return Swept(trained, trained_before, len(points), clock.seconds, tuple(failed))
 
 
 def _unwritable(folder: Path, error: OSError) -> FrivkitError:
@@ -117,17 +117,17 @@ def _unwritable(folder: Path, error: OSError) -> FrivkitError:
 
 
 class Journal:
-    """``run.json``: what all networks have in common, and each run with its origin and times."""
+    """``run.json``: the settings that all networks share, and each run with its provenance."""
 
     def __init__(self, folder: Path, plan: SweepPlan) -> None:
-        """Open the journal of a folder.
+        """Read the journal of a folder, if there is one.
 
         Raises:
             UsageError: the folder has results of other settings.
-            DataError: it has results and no journal, or the journal is none.
+            DataError: it has results and no journal, or the journal is not valid.
         """
         self._path, self._plan = folder / JOURNAL, plan
-        self._works: list[dict[str, Any]] = []
+        self._jobs: list[dict[str, Any]] = []
         self._runs: list[Any] = []
         self._settings: dict[str, Any] = dict(plan.settings)
         self.finished = False
@@ -137,21 +137,20 @@ class Journal:
             raise DataError(f"{folder} has results but no {JOURNAL}; give another folder")
 
     def _agreed(self, content: bytes) -> dict[str, Any]:
-        """Read what is there, and give the settings of both."""
+        """Return the settings of the file and of the plan together."""
         try:
             before = json.loads(content)
-            self._runs, there = list(before["runs"]), dict(before["settings"])
+            self._runs, settings = list(before["runs"]), dict(before["settings"])
         except (ValueError, KeyError, TypeError):
             raise DataError(f"{self._path} is no journal of a sweep; give another folder") from None
         for name, value in self._plan.settings.items():
-            if there.get(name, value) != value:
-                request, found = _difference(name, value, there[name])
+            if settings.get(name, value) != value:
+                requested, present = _difference(name, value, settings[name])
                 raise UsageError(
-                    f"{self._path.parent} has results with {found}, and now {request} is "
-                    "asked for; "
-                    "give another folder"
+                    f"{self._path.parent} has results with {present}, and now {requested} is "
+                    "asked for; give another folder"
                 )
-        return there | dict(self._plan.settings)
+        return settings | dict(self._plan.settings)
 
     def origin(self, clock: Clock) -> dict[str, object]:
         """Return the provenance of results, without a seed: each network has its own."""
@@ -159,11 +158,11 @@ class Journal:
         return {key: value for key, value in origin.items() if key != "seed"}
 
     def add(self, settings: Row, networks: int, seconds: float) -> None:
-        """Note a piece of work that is done."""
-        self._works.append({**settings, "networks": networks, "seconds": round(seconds, 3)})
+        """Record a job that is done."""
+        self._jobs.append({**settings, "networks": networks, "seconds": round(seconds, 3)})
 
     def write(self, clock: Clock | None) -> None:
-        """Write the file, with this run if it has begun."""
+        """Write the file, with this run if a clock is given."""
         runs = self._runs
         if clock is not None:
             run = {
@@ -172,17 +171,17 @@ class Journal:
                 "finished": self.finished,
                 **self._plan.described,
                 "provenance": self.origin(clock),
-                "works": self._works,
+                "works": self._jobs,
             }
             runs = [*runs, run]
         content = {"schema": SCHEMA, "settings": self._settings, "runs": runs}
         replace_file(self._path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
 
 
-def _difference(name: str, request: Any, found: Any) -> tuple[str, str]:
-    """Return in what two settings differ; of tables, their first entry that does."""
-    if isinstance(request, dict) and isinstance(found, dict):
-        for key in request:
-            if request[key] != found.get(key):
-                return f"{key} = {request[key]!r}", f"{key} = {found.get(key)!r}"
-    return f"{name} = {request!r}", f"{name} = {found!r}"
+def _difference(name: str, requested: Any, present: Any) -> tuple[str, str]:
+    """Return two different settings as text; of two tables, their first different entry."""
+    if isinstance(requested, dict) and isinstance(present, dict):
+        for key in requested:
+            if requested[key] != present.get(key):
+                return f"{key} = {requested[key]!r}", f"{key} = {present.get(key)!r}"
+    return f"{name} = {requested!r}", f"{name} = {present!r}"

@@ -1,4 +1,4 @@
-"""Train a network and write it as ONNX, with all that is needed to analyse it."""
+"""Training of a network, and its ONNX file with the metadata that an analysis needs."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from frivkit.hooks.registry import installed
 from frivkit.progress import Progress, Silent
 from frivkit.torch_io.export import exported, outputs
 
-if TYPE_CHECKING:  # torch takes a second to import, and whoever only looks at types needs none
+if TYPE_CHECKING:  # torch takes a second to import, and types alone do not need it
     import torch
     from torch import nn
 
@@ -30,25 +30,24 @@ ArchitectureOptions = TypeVar("ArchitectureOptions")
 
 
 class TrainingError(FrivkitError):
-    """A network cannot be trained as asked."""
+    """A network cannot be trained as requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture(Generic[ArchitectureOptions]):
-    """An untrained network that comes in several widths; what an ``architectures`` offer names.
+    """An untrained network of any width; the target of an offer of ``architectures``.
 
     Attributes:
         build: Called with the shape of one example, the number of classes (at least 2), the factor
-            on the sizes of the layers (above 0; 1 is the usual size) and the options.  Gives a
+            on the sizes of the layers (above 0; 1 is the usual size) and the options.  Returns a
             network that maps (n, *shape) float32 to logits (n, classes), its weights drawn from
             torch's global generator, which was seeded just before.
         options: Dataclass of the settings that ``--option key=value`` sets, read by
             :func:`frivkit.hooks.options.parse_options`.
-        layers: Patterns, as ``--layer`` takes them, of the layers that a study of it is about; the
-            file written has them in its metadata.  Empty for all.
-        joined: Patterns, as ``--join`` takes them, of the layers that a Concat joins; the file
-            written has them in its metadata, too, and is analysed so unless the user says
-            otherwise.
+        layers: Patterns, as in ``--layer``, of the layers to study, written to the metadata of the
+            file.  Empty for all.
+        joined: Patterns, as in ``--join``, of the Concats to measure as one layer, written to the
+            metadata of the file; an analysis uses them unless the user gives others.
     """
 
     build: "Callable[[tuple[int, ...], int, float, ArchitectureOptions], nn.Module]"
@@ -59,35 +58,35 @@ class Architecture(Generic[ArchitectureOptions]):
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
-    """What a trainer did.
+    """The record of a training.
 
     Attributes:
         epochs: Passes over the training data.
         losses: Mean training loss of each epoch.
-        validation_accuracy: Share of validation labels met by the weights that were kept, in
-            [0, 1]; None without validation data.
+        validation_accuracy: Share of validation labels predicted with the final weights, in [0, 1];
+            None without validation data.
         recipe: The settings, JSON types only.
-        kept: State dicts of the network after some of the last epochs, by number of epochs done;
-            each is written to a file of its own.
+        last_epochs: State dicts of the network after some of the last epochs, by number of epochs
+            done; each is written to a file of its own.
     """
 
     epochs: int
     losses: tuple[float, ...] = ()
     validation_accuracy: float | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    kept: "Mapping[int, Mapping[str, torch.Tensor]]" = field(default_factory=dict)
+    last_epochs: "Mapping[int, Mapping[str, torch.Tensor]]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Trainer(Generic[ArchitectureOptions]):
-    """A recipe that trains a network in place; what a ``trainers`` offer names.
+    """A method that trains a network in place; the target of an offer of ``trainers``.
 
     Attributes:
         fit: Called with the network, at least 2 labelled examples to train on, labelled examples
-            by which weights may be chosen (or None), the seed, the options, and where to report
-            epochs.  The seed decides all that is random, with torch's global generator, which was
-            seeded, too.  Leaves the network in evaluation mode.  Raises :class:`TrainingError` when
-            training fails.
+            by which weights may be chosen (or None), the seed, the options, and a progress that
+            receives epochs.  The seed decides all random numbers, and torch's global generator is
+            seeded with it.  Leaves the network in evaluation mode.  Raises :class:`TrainingError`
+            when training fails.
         options: As for an :class:`Architecture`.
     """
 
@@ -104,14 +103,14 @@ class Trained:
 
     Attributes:
         path: The ONNX file.
-        parameters: Trainable parameters of the network; more than the file holds where a batch
-            norm was merged into the convolution before it.
-        accuracy: Share of test labels that the network meets, in [0, 1].
-        test: The data behind ``accuracy``.
-        record: What the trainer did.
-        seconds: From looking up the names to the finished file.
-        warnings: What the user should know about the data, one line each.
-        kept: The files of single epochs, such as ``net-epoch9.onnx`` beside ``net.onnx``.
+        parameters: The number of trainable parameters of the network; more than those of the file
+            if a batch norm was merged into the convolution before it.
+        accuracy: Share of test labels that the network predicts, in [0, 1].
+        test: The test data.
+        record: The record of the training.
+        seconds: Seconds from the call to the finished file.
+        warnings: Warnings about the data, one line each.
+        epoch_files: The files of single epochs, such as ``net-epoch9.onnx`` beside ``net.onnx``.
     """
 
     path: Path
@@ -121,14 +120,14 @@ class Trained:
     record: TrainingRecord
     seconds: float
     warnings: tuple[str, ...] = ()
-    kept: tuple[Path, ...] = ()
+    epoch_files: tuple[Path, ...] = ()
 
 
 def scaled(units: int, width: float) -> int:
     """Return ``units`` times ``width``, rounded half up.
 
     Raises:
-        UsageError: none would be left, or more than 2**31.
+        UsageError: the result is 0, or 2**31 or more.
 
     Example:
         >>> scaled(128, 0.25)
@@ -148,7 +147,7 @@ def accuracy(network: "nn.Module", data: Dataset) -> float:
     Raises:
         TrainingError: a logit is not finite.
     """
-    met = 0
+    correct = 0
     for batch in data.batches(1024):
         (inputs,) = batch.inputs.values()
         logits = outputs(network, inputs)
@@ -156,8 +155,8 @@ def accuracy(network: "nn.Module", data: Dataset) -> float:
             raise TrainingError(
                 f"a logit on {data.spec} is not finite; lower the learning rate or initial weights"
             )
-        met += int((logits.argmax(axis=1) == batch.labels).sum())
-    return met / data.examples
+        correct += int((logits.argmax(axis=1) == batch.labels).sum())
+    return correct / data.examples
 
 
 def train(
@@ -177,8 +176,8 @@ def train(
 ) -> Trained:
     """Train a network and write it as an ONNX file that names its own test data.
 
-    The same arguments give the same bytes on one machine.  Until the file is whole and known to
-    compute what the network computes, ``target`` is left alone.
+    The same arguments give the same bytes on the same machine.  ``target`` is written only after
+    the file is complete and computes the same as the network.
 
     Args:
         architecture: Name of an offer of ``architectures``.
@@ -188,12 +187,12 @@ def train(
         validation_data: Spec of data by which the trainer may choose the weights to keep.
         width: Factor on the sizes of the network's layers, above 0.
         seed: Decides the initial weights and the order of the examples; in [0, 2**63).
-        threads: How many torch may use, at least 1.  Small networks gain nothing from more, and
-            on a busy machine lose much.
+        threads: Threads that torch may use, at least 1.  Small networks are not faster with more,
+            and much slower on a busy machine.
         options: Options of the architecture and of the trainer, as text.
         trainer: Name of an offer of ``trainers``.
-        trainer_options: Options of the trainer alone, as text; they go before ``options``.
-        progress: Where epochs are reported.
+        trainer_options: Options of the trainer alone, as text; they override ``options``.
+        progress: Receives epochs.
 
     Raises:
         UsageError: a name, a spec, an option, the width or the target's suffix is wrong.
@@ -220,7 +219,7 @@ def train(
     with _torch(seed, threads):
         try:
             network = design.build(shape, classes, width, design_options)
-        except (RuntimeError, MemoryError) as error:  # torch's words for too little memory
+        except (RuntimeError, MemoryError) as error:  # raised by torch for too little memory
             raise ModelError(
                 f"{architecture} of width {width:g} cannot be built for examples of shape {shape}: "
                 f"{str(error).partition(chr(10))[0]}; try another width"
@@ -249,37 +248,37 @@ def train(
     if design.joined:
         metadata["frivkit.joined"] = ",".join(design.joined)
     with _torch(seed, threads):  # for the threads
-        kept, reached = _written(network, test, target, record.kept, metadata)
+        epoch_files, reached = _written(network, test, target, record.last_epochs, metadata)
     warnings = tuple(dict.fromkeys(line for part in parts for line in part.warnings))
     seconds = perf_counter() - started
-    return Trained(target, parameters, reached, test, record, seconds, warnings, kept)
+    return Trained(target, parameters, reached, test, record, seconds, warnings, epoch_files)
 
 
 def _written(
     network: "nn.Module",
     test: Dataset,
     target: Path,
-    kept: "Mapping[int, Mapping[str, torch.Tensor]]",
+    last_epochs: "Mapping[int, Mapping[str, torch.Tensor]]",
     metadata: Mapping[str, str],
 ) -> tuple[tuple[Path, ...], float]:
-    """Write the single epochs, then the network itself; give their paths and its accuracy."""
+    """Write the files of single epochs, then the network; return their paths and its accuracy."""
     (inputs,) = test.read(0, min(64, test.examples)).inputs.values()
 
     reached = accuracy(network, test)
     final = exported(network, inputs, {**metadata, "frivkit.accuracy": str(reached)})
     paths = []
-    for epoch, weights in sorted(kept.items()):
+    for epoch, weights in sorted(last_epochs.items()):
         network.load_state_dict(weights)
-        told = {"frivkit.accuracy": str(accuracy(network, test)), "frivkit.epoch": str(epoch)}
+        own = {"frivkit.accuracy": str(accuracy(network, test)), "frivkit.epoch": str(epoch)}
         paths.append(target.with_name(f"{target.stem}-epoch{epoch}.onnx"))
-        write_file(paths[-1], exported(network, inputs, {**metadata, **told}), ModelError)
+        write_file(paths[-1], exported(network, inputs, {**metadata, **own}), ModelError)
     write_file(target, final, ModelError)  # last, so that where it is, the others are
     return tuple(paths), reached
 
 
 @contextmanager
 def _torch(seed: int, threads: int) -> Iterator[None]:
-    """Seed torch and bound its threads, and leave both as they were."""
+    """Seed torch and bound its threads, and restore both afterwards."""
     import torch
 
     before = torch.get_num_threads()
@@ -293,14 +292,14 @@ def _torch(seed: int, threads: int) -> Iterator[None]:
 
 
 def divided(data: str, test_data: str | None = None) -> tuple[Dataset, Dataset]:
-    """Open the data to train on and the data to test on.
+    """Return the training data and the test data.
 
-    1. With ``test_data``, both are as they are named.
-    2. Without, they are the splits ``train`` and ``test`` of ``data``, which names no other split.
-       Labels that were drawn at random are those to train on; the test labels stay true.
+    1. With ``test_data``, the data of both specs.
+    2. Without, the splits ``train`` and ``test`` of ``data``, which has no other split.  Random
+       labels are for training alone; the test labels are the true ones.
 
-    No part of the training data is held out to test on: the model names its test data, and no spec
-    names such a part.
+    No part of the training data is held out for testing: the model file names its test data by a
+    spec, and no spec can name such a part.
 
     Raises:
         UsageError: a spec is wrong, the source has no such splits, or both would be the same.
@@ -333,7 +332,7 @@ def divided(data: str, test_data: str | None = None) -> tuple[Dataset, Dataset]:
 
 
 def labelled(spec: str | DataSpec) -> Dataset:
-    """Open data that a classifier can learn from: one float32 input, and labels.
+    """Return data for training a classifier: one float32 input, and labels.
 
     Raises:
         UsageError: the spec is wrong.
@@ -348,9 +347,9 @@ def _checked(data: Dataset) -> Dataset:
     if not data.has_labels:
         raise DataError(f"data {data.spec} has no labels to learn; give data with labels")
     if len(data.inputs) != 1 or data.inputs[0].dtype != "float32":
-        found = ", ".join(f"{column.name} ({column.dtype})" for column in data.inputs)
+        columns = ", ".join(f"{column.name} ({column.dtype})" for column in data.inputs)
         raise DataError(
-            f"data {data.spec} has {found}; training takes one float32 input, so give such data"
+            f"data {data.spec} has {columns}; training takes one float32 input, so give such data"
         )
     return data
 
@@ -359,8 +358,8 @@ def _shape(parts: Sequence[Dataset]) -> tuple[int, ...]:
     """Return the shape of an example, the same in all parts."""
     shapes = {part.inputs[0].shape: part.spec for part in parts}
     if len(shapes) > 1:
-        found = " and ".join(f"{spec} has {shape}" for shape, spec in shapes.items())
-        raise DataError(f"all data must have the same shape, but {found}")
+        text = " and ".join(f"{spec} has {shape}" for shape, spec in shapes.items())
+        raise DataError(f"all data must have the same shape, but {text}")
     return tuple(size or 0 for size in parts[0].inputs[0].shape)
 
 

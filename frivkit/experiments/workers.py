@@ -1,4 +1,4 @@
-"""Where work is done: in this process, or in several."""
+"""Workers: run jobs in this process, or in several."""
 
 import multiprocessing
 import os
@@ -18,16 +18,16 @@ from frivkit.experiments.jobs import Job, JobResult
 from frivkit.progress import Progress, Silent
 
 MOST = 256
-"""Processes that may be asked for."""
+"""Most processes of a pool."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPool:
-    """How work is shared out.
+    """Processes that run jobs.
 
     Attributes:
-        workers: Processes; with 1, all is done in this one.
-        threads: Of each.
+        workers: The number of processes; with 1, jobs run in this one.
+        threads: Threads of each.
     """
 
     workers: int = 1
@@ -38,8 +38,8 @@ class WorkerPool:
         """Read ``local`` or ``local:WORKERS``.
 
         Raises:
-            DeviceError: no such engine is there.
-            UsageError: the number of workers is none.
+            DeviceError: there is no such engine.
+            UsageError: the number of workers is not valid.
 
         Example:
             >>> WorkerPool.parse("local:4", 1)
@@ -57,19 +57,18 @@ class WorkerPool:
     def run(
         self, jobs: Sequence[Job], scratch: Path, progress: Progress
     ) -> Generator[tuple[Job, JobResult, float], None, None]:
-        """Run jobs, and yield each result as soon as it is there.
+        """Run jobs, and yield each result as soon as it is received.
 
-        Every result that reached this process before a failure did is yielded before the failure
-        is raised.  Jobs that are running then are ended; what they had written of themselves stays
-        in ``scratch``.
+        Every result that this process received before a failure is yielded before the failure is
+        raised.  Jobs that are running then are ended; their checkpoints stay in ``scratch``.
 
         Args:
-            jobs: In the order in which they are begun.
-            scratch: Where each gets a folder of its own.
-            progress: Where this process reports epochs.
+            jobs: The jobs, in the order in which they are started.
+            scratch: The folder in which each job has a folder of its own.
+            progress: Receives epochs of jobs in this process.
 
-        Returns:
-            Each job, its result and the seconds it took.
+        Yields:
+            Each job, its result and its duration in seconds.
 
         Raises:
             FrivkitError: a job failed, or its process ended.
@@ -87,16 +86,16 @@ class WorkerPool:
         context = multiprocessing.get_context("spawn")
         others = set(multiprocessing.active_children())
         pool = ProcessPoolExecutor(self.workers, context, _begin)
-        left = list(reversed(jobs))
+        pending = list(reversed(jobs))
         running: dict[Future[tuple[JobResult, float]], Job] = {}
         try:
-            while left or running:
-                while left and len(running) < self.workers:
-                    job = left.pop()
+            while pending or running:
+                while pending and len(running) < self.workers:
+                    job = pending.pop()
                     running[pool.submit(_timed, job, scratch, self.threads, Silent())] = job
                 wait(running, return_when=FIRST_COMPLETED)
                 failures = []
-                # Anew after each result: others may have come in while it was written down.
+                # Again after each result: others may have arrived while it was written.
                 while done := [future for future in running if future.done()]:
                     for future in done:
                         job, failure = running.pop(future), future.exception()
@@ -122,13 +121,13 @@ class WorkerPool:
 def _timed(job: Job, scratch: Path, threads: int, progress: Progress) -> tuple[JobResult, float]:
     started = perf_counter()
     folder = scratch / job.name
-    found = job.run(folder, threads, progress)
+    result = job.run(folder, threads, progress)
     shutil.rmtree(folder, ignore_errors=True)
-    return found, perf_counter() - started
+    return result, perf_counter() - started
 
 
 def _begin() -> None:
-    """Leave interruptions to the process that started this one, and end with it."""
+    """Ignore interrupts in this process, and end it with the process that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

@@ -153,8 +153,8 @@ class Registry:
         wrong = fault(hook, target)
         if wrong is not None:
             raise PluginError(
-                f"{_kind(hook)} {name!r} cannot be used: {offer.target} is not as hook {hook} "
-                f"wants it, {wrong}; update or remove {plugin.distribution} {plugin.version}"
+                f"{_kind(hook)} {name!r} cannot be used: {offer.target} does not fit the hook "
+                f"{hook}: {wrong}; update or remove {plugin.distribution} {plugin.version}"
             )
         return target
 

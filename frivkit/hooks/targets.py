@@ -85,14 +85,14 @@ def _fault(shape: TargetShape, target: Any, what: str) -> str | None:
         if not isinstance(target, Mapping):
             return f"{what} is a {type(target).__name__}, not a mapping from names"
         faults = (_fault(shape.entries, entry, repr(name)) for name, entry in target.items())
-        return next((found for found in faults if found), None)
+        return next(filter(None, faults), None)
     if shape.attributes and isinstance(target, type):
         return f"{what} is a class; offer an instance of it"
     missing = [name for name in shape.attributes if not hasattr(target, name)]
     if missing:
         return f"{what} has no {', '.join(missing)}"
     faults = (_call_fault(target, name, calls, what) for name, calls in shape.calls.items())
-    return next((found for found in faults if found), None)
+    return next(filter(None, faults), None)
 
 
 def _call_fault(target: Any, name: str, arguments: int, what: str) -> str | None:

@@ -18,7 +18,8 @@ from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
 from frivkit.hooks.options import distribute, parse_options
 from frivkit.hooks.registry import Registry, installed
 from frivkit.measure.metric import Measurement, Metric
-from frivkit.measure.study import Scope, Study
+from frivkit.measure.scope import Scope
+from frivkit.measure.study import Study
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file
 from frivkit.runtime.opening import Opening, prepare_model
@@ -222,12 +223,12 @@ def analyze(
         DataError: the data cannot be read or does not fit.
     """
     registry = installed()
-    meters: list[Metric[Any]] = [registry.load("metrics", name) for name in dict.fromkeys(metrics)]
+    chosen: list[Metric[Any]] = [registry.load("metrics", name) for name in dict.fromkeys(metrics)]
     if request.units is not None:
         registry.load("unit_selectors", request.units)
-    given = distribute(options or {}, *(meter.options for meter in meters))
+    given = distribute(options or {}, *(metric.options for metric in chosen))
     settings = [
-        parse_options(meter.options, part) for meter, part in zip(meters, given, strict=True)
+        parse_options(metric.options, part) for metric, part in zip(chosen, given, strict=True)
     ]
     study, warnings = open_study(request, cache=cache)
     labels = study.labels()
@@ -239,8 +240,8 @@ def analyze(
             "for most labels have nowhere to go; if the output holds numbers, give --regression",
         )
     found = []
-    for meter, setting in zip(meters, settings, strict=True):
-        for measurement in meter.measure(study, setting):
+    for metric, setting in zip(chosen, settings, strict=True):
+        for measurement in metric.measure(study, setting):
             found.append(measurement)
             done(measurement)
     return Analysis(study, tuple(found), warnings, largest, _accuracy(study))

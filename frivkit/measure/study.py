@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,11 @@ from numpy.typing import NDArray
 
 from frivkit.cache import Cache, Entry, Key
 from frivkit.data import Dataset
-from frivkit.errors import ModelError, UsageError
+from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
 from frivkit.hooks.registry import installed
+from frivkit.measure.scope import Scope
 from frivkit.runtime.batch_loops import run_baseline, run_perturbed
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import UNDEFINED, LabelReader
@@ -28,28 +28,8 @@ from frivkit.units.selector import UnitSelector
 
 GROUPS = 10
 """Runs of consecutive examples whose moments are kept apart, for intervals."""
-PROTOCOLS = ("paper", "reference")
 WORTH_KEEPING = 100
 """Multiply-accumulates a byte above which reading an entry back beats computing it again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What of a model is studied, and by whose definitions.
-
-    Attributes:
-        output: The output whose labels are compared; None takes the first.
-        sites: The sites under study, in the order of the graph; None takes all.
-        units: The unit selector that a user asked for; None lets each metric take its own.
-        protocol: ``"paper"`` or ``"reference"``.
-        whole: Whether sites that are not all stand for the whole network.
-    """
-
-    output: str | None = None
-    sites: tuple[Site, ...] | None = None
-    units: str | None = None
-    protocol: str = "paper"
-    whole: bool = False
 
 
 class Study:
@@ -74,7 +54,6 @@ class Study:
         reused: How many results of each kind came out of the cache.
 
     Raises:
-        UsageError: there is no such protocol.
         ModelError: there is no such output.
     """
 
@@ -89,10 +68,6 @@ class Study:
         cache: Cache | None = None,
     ) -> None:
         scope = scope or Scope()
-        if scope.protocol not in PROTOCOLS:
-            raise UsageError(
-                f"no protocol is named {scope.protocol!r}; known: {', '.join(PROTOCOLS)}"
-            )
         self.model, self.data = model, data
         self.execution = execution or Execution()
         self._output = model.output(scope.output)

@@ -111,7 +111,7 @@ def _error(error: float | None) -> str:
     return "–" if error is None else number(error)
 
 
-def _provenance(shown: Mapping[str, Any]) -> tables.Facts:
+def _provenance(shown: Mapping[str, Any]) -> tables.FactList:
     """Return the origin of the compressed model, and its digest."""
     calibration, compressed = shown["calibration"], shown["thin"]
     facts = tables.provenance_facts(

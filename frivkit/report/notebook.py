@@ -89,8 +89,8 @@ def agreement_sentence(document: Mapping[str, Any]) -> str:
 
     Example:
         >>> labels = {"labels": 0.98, "interval": [0.97, 0.99], "examples": 500}
-        >>> agreement_sentence({"agreement": labels})
-        'label agreement 98.0% (97.0% to 99.0%) on 500 examples'
+        >>> agreement_sentence({"agreement": labels}).replace("\N{NO-BREAK SPACE}", " ")
+        'label agreement 98.0 % (97.0 % to 99.0 %) on 500 examples'
     """
     agreement = document["agreement"]
     interval = span(agreement["interval"], percent)
@@ -101,5 +101,5 @@ def agreement_sentence(document: Mapping[str, Any]) -> str:
 
 
 def _costs(shown: Mapping[str, Any]) -> tables.Table:
-    columns = ("", "original", "compressed", "compressed / original")
+    columns = ("", "original", "compressed", "ratio")
     return tables.Table(columns, savings(shown), "savings")

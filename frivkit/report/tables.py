@@ -9,7 +9,7 @@ from frivkit.report.figures import NAME, Section
 from frivkit.report.format import number, percent, short, sizes
 from frivkit.report.unit_table import UnitTable
 
-Facts = list[tuple[str, str]]
+FactList = list[tuple[str, str]]
 """Names and values, in the order in which they are shown."""
 
 
@@ -87,7 +87,7 @@ def skipped_table(skipped: Sequence[Mapping[str, Any]]) -> Table:
     return Table(("node", "operator", "why"), rows, "skipped")
 
 
-def model_facts(document: Mapping[str, Any]) -> Facts:
+def model_facts(document: Mapping[str, Any]) -> FactList:
     """Return the facts on the model."""
     model, sites = document["model"], document["sites"]
     facts = [("format", model["format"]), ("parameters", grouped(model["parameters"]))]
@@ -106,7 +106,7 @@ def model_facts(document: Mapping[str, Any]) -> Facts:
     ]
 
 
-def data_facts(data: Mapping[str, Any]) -> Facts:
+def data_facts(data: Mapping[str, Any]) -> FactList:
     """Return the facts on the examples."""
     accuracy = data["accuracy"]
     return [
@@ -117,7 +117,7 @@ def data_facts(data: Mapping[str, Any]) -> Facts:
     ]
 
 
-def provenance_facts(document: Mapping[str, Any]) -> Facts:
+def provenance_facts(document: Mapping[str, Any]) -> FactList:
     """Return the facts on the origin of the results."""
     origin, model = document["provenance"], document["model"]
     reused = ", ".join(f"{count} {what}" for what, count in origin.get("reused", {}).items())

@@ -121,8 +121,8 @@ def _(
     del batch, selector
     if change.digest not in target.edited:
         target.edited[change.digest] = {
-            fed: change.edited(site, name, weight)
+            added: change.edited(site, name, weight)
             for site in change.sites
-            for fed, (name, weight) in zip(target.added[site], target.weights[site], strict=True)
+            for added, (name, weight) in zip(target.added[site], target.weights[site], strict=True)
         }
     return target.edited[change.digest]

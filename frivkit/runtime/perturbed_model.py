@@ -102,8 +102,8 @@ class PerturbedModel:
         self, batch: PreparedBatch, change: Perturbation, selector: UnitSelector | None = None
     ) -> NDArray[Any]:
         """Return the output for one batch under one perturbation, shape (n, ...)."""
-        fed = {**batch.entry, **feeds(change, self._target, batch, selector)}
-        return run_padded(self._session, self._model, fed, [self._output])[0]
+        inputs = {**batch.entry, **feeds(change, self._target, batch, selector)}
+        return run_padded(self._session, self._model, inputs, [self._output])[0]
 
     def forget(self) -> None:
         """Let go of edited weights."""

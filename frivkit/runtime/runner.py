@@ -62,7 +62,7 @@ class Runner:
 
     def __init__(self, engine: Engine, progress: Progress) -> None:
         self._engine, self._progress = engine, progress
-        self._reading = Lock()  # sources are read by one thread at a time
+        self._read_lock = Lock()  # sources are read by one thread at a time
         self._shown = 0
 
     def map(
@@ -88,7 +88,7 @@ class Runner:
         """
 
         def task_on(start: int, stop: int) -> Result:
-            with self._reading:
+            with self._read_lock:
                 batch = data.read(start, stop)
             return task(batch)
 

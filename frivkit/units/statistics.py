@@ -12,7 +12,7 @@ arXiv:1912.04783, section 4, and the code published with it
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from frivkit.units.moments import Float64Array
 
 CHANGED = 0.2
 """Share of labels that may change in the paper."""
@@ -75,8 +75,8 @@ def curve_level(level: float, units: int, protocol: str) -> float:
 
 
 def crossings(
-    levels: Array, curves: Array, threshold: float, rounding: float = FLOAT64_ROUNDING
-) -> tuple[Array, NDArray[np.int64]]:
+    levels: Float64Array, curves: Float64Array, threshold: float, rounding: float = FLOAT64_ROUNDING
+) -> tuple[Float64Array, NDArray[np.int64]]:
     """Return the level at which each curve first falls below a threshold.
 
     With levels x and a curve y, let r be the first index with y[r] ≥ t > y[r + 1] for the threshold
@@ -119,13 +119,13 @@ def crossings(
     r = falls.argmax(axis=0)  # 0 if there is none
     column = np.arange(curves.shape[1])
     high, low = curves[r, column], curves[r + 1, column]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # where none falls
         share = (high - threshold) / (high - low)
     x = levels[r] + np.clip(share, 0.0, 1.0) * (levels[r + 1] - levels[r])
     return np.where(none, levels[-1], x), np.where(none, -1, r)
 
 
-def explained_shares(eigenvalues: Array, total: float) -> Array:
+def explained_shares(eigenvalues: Float64Array, total: float) -> Float64Array:
     """Return the share of the variance that the first 1, 2, ... components explain.
 
     Args:
@@ -141,12 +141,12 @@ def explained_shares(eigenvalues: Array, total: float) -> Array:
     """
     if total <= 0:
         return np.ones(len(eigenvalues))
-    explained: Array = np.minimum(np.cumsum(eigenvalues) / total, 1.0)
+    explained: Float64Array = np.minimum(np.cumsum(eigenvalues) / total, 1.0)
     return explained
 
 
 def rank_at(
-    eigenvalues: Array, tolerance: float, total: float, rounding: float = FLOAT64_ROUNDING
+    eigenvalues: Float64Array, tolerance: float, total: float, rounding: float = FLOAT64_ROUNDING
 ) -> int | None:
     """Return the rank at a tolerance: the fewest components that leave at most that unexplained.
 
@@ -183,7 +183,7 @@ def rank_at(
     return int(enough.argmax()) + 1 if enough.any() else None
 
 
-def reference_dropped(eigenvalues: Array, tolerance: float, total: float) -> int:
+def reference_dropped(eigenvalues: Float64Array, tolerance: float, total: float) -> int:
     """Return how many components the published code counts as redundant.
 
     With eigenvalues v, smallest first, and their sum V,

@@ -49,7 +49,7 @@ QUARTERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Options(CurveOptions):
-    """How frivolity is measured.
+    """Options of frivolity.
 
     Attributes:
         unexplained: Share of a layer's variance that folding may leave unexplained, in (0, 1).
@@ -65,7 +65,7 @@ class Options(CurveOptions):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Fold:
+class _Folding:
     """The fold of one layer.
 
     Attributes:
@@ -89,18 +89,18 @@ class _Layer:
     moments: Moments
     elimination: Elimination
 
-    def fold(self, unexplained: float) -> _Fold:
+    def fold(self, unexplained: float) -> _Folding:
         """Return the fold that leaves at most a share of the variance unexplained."""
         mean, covariance = self.moments.mean, self.moments.covariance
         keep = largest_removable(mean, covariance, self.elimination, unexplained)
         if not keep.any():  # a layer that never changes is a bias, which one unit may carry
             keep[self.elimination.order[-1]] = True
-        return _Fold(keep, reconstruct(mean, covariance, keep))
+        return _Folding(keep, reconstruct(mean, covariance, keep))
 
-    def identity(self) -> _Fold:
+    def identity(self) -> _Folding:
         """Return the fold that keeps every unit."""
         keep = np.ones(self.moments.units, np.bool_)
-        return _Fold(keep, reconstruct(self.moments.mean, self.moments.covariance, keep))
+        return _Folding(keep, reconstruct(self.moments.mean, self.moments.covariance, keep))
 
 
 def measure(study: Study, options: Options) -> Iterator[Measurement]:
@@ -199,7 +199,7 @@ class _Scope:
             detail=detail,
         )
 
-    def _fold(self) -> tuple[float, dict[str, _Fold], float]:
+    def _fold(self) -> tuple[float, dict[str, _Folding], float]:
         """Fold as much as the tolerance on labels allows.
 
         Returns:
@@ -219,7 +219,9 @@ class _Scope:
     def _order(self, site: Site, repeat: int) -> NDArray[np.int64]:
         return random_order(self._study.seed, site.layer, repeat, site.width)
 
-    def _run(self, folds: Mapping[str, _Fold], points: Sequence[CurvePoint]) -> NDArray[np.int32]:
+    def _run(
+        self, folds: Mapping[str, _Folding], points: Sequence[CurvePoint]
+    ) -> NDArray[np.int32]:
         maps = {name: fold.map for name, fold in folds.items()}
         replacements = [
             LinearReplacement(
@@ -240,7 +242,7 @@ class _Scope:
         return remaining
 
     def _sets(
-        self, folds: Mapping[str, _Fold], prunability: Measurement, of_kept: Measurement
+        self, folds: Mapping[str, _Folding], prunability: Measurement, of_kept: Measurement
     ) -> dict[str, Any]:
         """Return counts of units, and the overlap with what the best order prunes unfolded."""
         counts = dict.fromkeys(("redundant", "dropped", "left"), 0)
@@ -268,7 +270,7 @@ class _Scope:
     def _table(
         self,
         site: Site,
-        fold: _Fold,
+        fold: _Folding,
         prunable: NDArray[np.bool_],
         remaining: NDArray[np.bool_],
     ) -> dict[str, list[Any]]:

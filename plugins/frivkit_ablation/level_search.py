@@ -28,7 +28,7 @@ BOUNDS = {
 
 @dataclass(frozen=True, slots=True)
 class CurveOptions:
-    """How a curve is measured.
+    """Options of metrics with a curve.
 
     Attributes:
         tolerance: Share of labels that may change, in (0, 1).

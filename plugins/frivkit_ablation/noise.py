@@ -36,7 +36,7 @@ Make = Callable[[Mapping[str, str], CurvePoint], Perturbation]
 
 @dataclass(frozen=True, slots=True)
 class NoiseOptions(CurveOptions):
-    """How noise is measured.
+    """Options of noise.
 
     Attributes:
         most: The largest level, above 0, in standard deviations.

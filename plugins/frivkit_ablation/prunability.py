@@ -38,7 +38,7 @@ FINEST = 1 / 1024
 
 @dataclass(frozen=True, slots=True)
 class Options(CurveOptions):
-    """How prunability is measured.
+    """Options of prunability.
 
     Attributes:
         bisect: Halve the bracket from 0 to 1 down to one unit instead of measuring a grid (paper

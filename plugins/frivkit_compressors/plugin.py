@@ -15,7 +15,7 @@ def bases() -> list[Offer]:
         Offer(
             "pca",
             "frivkit_compressors.pca:Pca",
-            "principal directions of a node's outputs: the node becomes two smaller layers",
+            "principal directions of outputs: a node becomes two smaller ones",
         ),
     ]
 
@@ -44,7 +44,7 @@ def rankings() -> list[Offer]:
         Offer(
             "prunable",
             "frivkit_compressors.rankings:prunable",
-            "the random order that keeps labels unchanged longest, as the paper draws it",
+            "the random order that keeps labels unchanged longest (the paper's)",
         ),
     ]
 

@@ -225,12 +225,12 @@ class ImageSource:
                 "replace or remove it"
             ) from error
         if self._short:
-            sides = np.array(image.shape[1:])
-            for axis, side in enumerate(np.floor(sides * self._short / sides.min() + 0.5), 1):
-                image = crop_axis(resize_axis(image, axis, int(side)), axis, self._short)
+            sizes = np.array(image.shape[1:])
+            for axis, size in enumerate(np.floor(sizes * self._short / sizes.min() + 0.5), 1):
+                image = crop_axis(resize_axis(image, axis, int(size)), axis, self._short)
         elif self._size is not None and len(self._size) <= 2:  # the dataset raises for other counts
-            for axis, side in enumerate((self._size[0], self._size[-1]), 1):
-                image = resize_axis(image, axis, side)
+            for axis, size in enumerate((self._size[0], self._size[-1]), 1):
+                image = resize_axis(image, axis, size)
         return image
 
     def _pixels(self, opened: Image.Image) -> Array:

@@ -65,11 +65,11 @@ def read_header(
     """
     try:
         version = npy_format.read_magic(stream)
-        readers = {
+        parsers = {
             (1, 0): npy_format.read_array_header_1_0,
             (2, 0): npy_format.read_array_header_2_0,
         }
-        shape, fortran, dtype = readers[version](stream)
+        shape, fortran, dtype = parsers[version](stream)
     except Exception as error:  # a header is a Python literal, which can be wrong in many ways
         raise DataError(
             f"data {spec}: {name!r} is damaged, or no NumPy array; write it again with NumPy"

@@ -27,7 +27,7 @@ from frivkit_redundancy.spectrum import not_finite
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How predictability is measured.
+    """Options of predictability.
 
     Attributes:
         ridge: Share of the largest eigenvalue of the correlations that is added to all of them, so

@@ -34,7 +34,7 @@ LONGEST = 512
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How redundancy is measured.
+    """Options of redundancy.
 
     Attributes:
         tolerance: Share of variance that may stay unexplained, in (0, 1).

@@ -150,7 +150,7 @@ class NetworkJob:
         if not self.back:
             yield 0, trained.path
             return
-        paths = dict(enumerate(reversed(trained.kept)))  # 0 is the last epoch
+        paths = dict(enumerate(reversed(trained.epoch_files)))  # 0 is the last epoch
         for back in self.back:
             if back in paths:
                 yield back, paths[back]

@@ -126,8 +126,8 @@ class _Run:
             if not self._reference:
                 self._watch(done)
             if self.options.keep_last:
-                done.kept[done.epochs] = copied(self._network)
-                done.kept.pop(done.epochs - self.options.keep_last, None)
+                done.last_weights[done.epochs] = copied(self._network)
+                done.last_weights.pop(done.epochs - self.options.keep_last, None)
         if self.snapshot:
             self.snapshot.save(done)
 
@@ -195,7 +195,7 @@ def _record(
     if validation is not None and validation_accuracy is None and done.epochs:
         validation_accuracy = accuracy(network, validation)
     return TrainingRecord(
-        done.epochs, tuple(done.losses), validation_accuracy, recipe, dict(done.kept)
+        done.epochs, tuple(done.losses), validation_accuracy, recipe, dict(done.last_weights)
     )
 
 

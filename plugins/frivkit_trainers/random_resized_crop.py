@@ -74,10 +74,10 @@ def rectangles(
     areas = height * width * random.uniform(*AREA, (TRIES, count))
     ratios = np.exp(random.uniform(log(RATIO[0]), log(RATIO[1]), (TRIES, count)))
     positions = random.random((2, count))
-    sides = np.stack([np.sqrt(areas / ratios), np.sqrt(areas * ratios)], axis=-1)
-    sides = np.maximum(np.rint(sides).astype(np.int64), 1)
-    fits = (sides <= shape).all(axis=-1)
-    chosen = sides[fits.argmax(axis=0), np.arange(count)]
+    sizes = np.stack([np.sqrt(areas / ratios), np.sqrt(areas * ratios)], axis=-1)
+    sizes = np.maximum(np.rint(sizes).astype(np.int64), 1)
+    fits = (sizes <= shape).all(axis=-1)
+    chosen = sizes[fits.argmax(axis=0), np.arange(count)]
     ratio = np.clip(width / height, *RATIO)
     largest = np.minimum(shape, np.rint((width / ratio, height * ratio)).astype(np.int64))
     chosen = np.where(fits.any(axis=0)[:, None], chosen, np.maximum(largest, 1))

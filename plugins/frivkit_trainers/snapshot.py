@@ -32,14 +32,14 @@ class TrainingState:
         losses: Mean training loss of each epoch.
         stopped: Whether training stopped early.
         choice: The best epoch so far.
-        kept: Weights after each of the last epochs, by number of epochs done.
+        last_weights: Weights after each of the last epochs, by number of epochs done.
     """
 
     epochs: int = 0
     losses: list[float] = field(default_factory=list)
     stopped: bool = False
     choice: BestEpoch = field(default_factory=BestEpoch)
-    kept: dict[int, Weights] = field(default_factory=dict)
+    last_weights: dict[int, Weights] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,13 @@ class Snapshot:
             "batches": self.batches.state,
             "random": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state() if self.device == "cuda" else None,
-            "progressed": _plain(progressed) | {"choice": _plain(progressed.choice)},
+            "progressed": {
+                "epochs": progressed.epochs,
+                "losses": progressed.losses,
+                "stopped": progressed.stopped,
+                "choice": _plain(progressed.choice),
+                "kept": progressed.last_weights,
+            },
         }
         content = io.BytesIO()
         torch.save(state, content)
@@ -123,10 +129,16 @@ class Snapshot:
         if state["cuda"] is not None:
             torch.cuda.set_rng_state(state["cuda"])
         saved = state["progressed"]
-        return TrainingState(**{**saved, "choice": BestEpoch(**saved["choice"])})
+        return TrainingState(
+            saved["epochs"],
+            saved["losses"],
+            saved["stopped"],
+            BestEpoch(**saved["choice"]),
+            saved["kept"],
+        )
 
 
-def _plain(state: TrainingState | BestEpoch) -> dict[str, Any]:
+def _plain(state: BestEpoch) -> dict[str, Any]:
     """Return the attributes by name; unlike ``asdict``, without copying weights."""
     return {each.name: getattr(state, each.name) for each in fields(state)}
 

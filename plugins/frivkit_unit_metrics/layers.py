@@ -19,7 +19,7 @@ NO_PAIR = {"note": "fewer than two units vary, so there is no pair of them"}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How sums are computed.
+    """Options of metrics of second moments.
 
     Attributes:
         exact: Sum in float64 throughout.

@@ -31,7 +31,7 @@ UNDEFINED = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How selectivity is summarised.
+    """Options of selectivity.
 
     Attributes:
         low: Selectivity below which a unit counts as unselective, in (0, 1].

@@ -237,7 +237,7 @@ def test_finished_file_is_left_and_the_command_says_so(folder, capsys):
     assert run() == 0
     before = (folder / "acts.h5").stat()
     assert run() == 0
-    assert "acts.h5 was there already" in capsys.readouterr().err
+    assert "acts.h5 existed already" in capsys.readouterr().err
     after = (folder / "acts.h5").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     assert run("--force") == 0
@@ -383,9 +383,9 @@ def test_tables_of_the_file_never_change_after_it_was_laid_out(rows, folder, mon
     """So that no kill can meet them half-written."""
     seen, fill = [], writing._Job._fill
 
-    def watched(self, file, done, progress):
+    def watched(self, file, done):
         seen.append(outside_of_numbers(file, folder / "acts.h5.part"))
-        fill(self, file, done, progress)
+        fill(self, file, done)
         seen.append(outside_of_numbers(file, folder / "acts.h5.part"))
 
     monkeypatch.setattr(writing._Job, "_fill", watched)
@@ -415,7 +415,7 @@ def test_interrupt_exits_130_and_the_next_run_goes_on(folder, monkeypatch, capsy
     started = stop_at(4, KeyboardInterrupt(), monkeypatch)
     assert run() == 130
     assert names(folder) == ["acts.h5.part", "net.onnx"]
-    assert "run the same command again to go on" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err
     assert run() == 0
     assert "acts.h5.part holds 21 of 40 examples" in capsys.readouterr().err
     assert started == [0, 7, 14, 21, 21, 28, 35]

@@ -24,8 +24,8 @@ def run(*arguments):
 
 def test_page_and_json_tell_the_same(model, tmp_path):
     page, result = tmp_path / "page.html", tmp_path / "result.json"
-    asked = ("--data", "gaussian?n=20", "--report", page, "--json", result, *QUICK)
-    found = run(model, *asked)
+    requested = ("--data", "gaussian?n=20", "--report", page, "--json", result, *QUICK)
+    found = run(model, *requested)
     assert found.exit_code == 0, found.output
     document = json.loads(result.read_text())
     text = page.read_text(encoding="utf-8")

@@ -110,8 +110,8 @@ def test_document_says_what_the_file_does(frivkit: Run) -> None:
     found = document(frivkit(*HALF, *DATA, "--json", "-"))
     with np.load("x.npz") as stored:
         x, y = stored["x"], stored["y"]
-    proof = held_out(len(x))
-    x, y = x[proof], y[proof]
+    verification = held_out(len(x))
+    x, y = x[verification], y[verification]
     a, b = logits("net.onnx", x), logits("thin.onnx", x)
     same = int((a.argmax(1) == b.argmax(1)).sum())
     assert (found["agreement"]["same"], found["agreement"]["examples"]) == (same, 50)
@@ -173,7 +173,7 @@ def test_text_shows_layers_reasons_and_the_proof(frivkit: Run) -> None:
     ran = frivkit(*HALF, *DATA)
     assert ran.code == 0
     lines = ran.out.splitlines()
-    assert re.fullmatch(r"layer +units +left +predicted error", lines[0])
+    assert re.fullmatch(r"layer +units +kept +predicted error", lines[0])
     assert re.fullmatch(r"conv1 +8 +[1-8] +\S+", lines[1])
     text = " ".join(" ".join(lines).split())
     assert "not compressed logits/Gemm: its units are the model's outputs" in text
@@ -276,7 +276,7 @@ def test_few_examples_are_warned_about(frivkit: Run) -> None:
         (["--macs", "half"], ["--macs"]),
         (["--tolerance", "1"], ["tolerance is 1"]),
         (["--macs", "0.5", "--refit", "lasso"], ["refit is named 'lasso'", "ridge"]),
-        (["--macs", "0.5", "--basis", "ica"], ["refactorer is named 'ica'", "pca"]),
+        (["--macs", "0.5", "--basis", "ica"], ["basis is named 'ica'", "pca"]),
         (["--macs", "0.5", "--ranking", "size"], ["ranking is named 'size'", "backward"]),
         (["--units-kept", "0.5", "--basis", "pca"], ["basis pca", "--macs"]),
         (["--macs", "0.5", "--examples", "0"], ["--examples"]),
@@ -385,7 +385,7 @@ def test_budget_that_cannot_be_met_names_the_smallest_that_can(files: Path, friv
         (["net.onnx", "--data", "npz:missing.npz"], ["missing.npz"]),
         (["net.onnx", *DATA, "--verify-data", "npz:missing.npz"], ["missing.npz"]),
         (["net.onnx", *DATA, "--output-name", "z"], ["'z'", "logits"]),
-        (["none.onnx", *DATA], ["no unit of none.onnx can leave"]),
+        (["none.onnx", *DATA], ["no unit of none.onnx can be removed"]),
     ],
     ids=" ".join,
 )

@@ -76,12 +76,12 @@ def test_activations_of_a_joined_layer_are_its_tensor(named, frivkit):
 
 def test_compress_takes_no_notice(named, frivkit):
     budget = ("--units-kept", "0.5", "--dry-run", "--json", "-")
-    thin = [
+    documents = [
         json.loads(frivkit("compress", f"{name}.onnx", "-o", "thin.onnx", *DATA, *budget).out)
         for name in ("net", "named")
     ]
-    assert thin[0]["layers"] == thin[1]["layers"]
-    assert [layer["layer"] for layer in thin[1]["layers"]] == list(APART)
+    assert documents[0]["layers"] == documents[1]["layers"]
+    assert [layer["layer"] for layer in documents[1]["layers"]] == list(APART)
     del named
 
 

@@ -120,8 +120,8 @@ def test_end_of_a_file_inside_is_no_interruption(
 
 
 def test_closed_pipe_ends_quietly_and_the_json_is_written(files: Path) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)  # as `| head` leaves it
+    pipe, writing = os.pipe()
+    os.close(pipe)  # as `| head` leaves it
     with os.fdopen(writing, "wb") as closed:
         process = start("analyze", "net.onnx", *DATA, "--json", "result.json", stdout=closed)
     ran = ended(process)

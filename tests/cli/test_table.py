@@ -19,8 +19,8 @@ def test_table_holds_what_the_document_says_of_each_unit(
     frivkit: Run, files: Path, units: str
 ) -> None:
     metrics = ("--metric", "dead-units", "--metric", "redundancy", "--metric", "selectivity")
-    asked = ("--units", units, "--table", "t.csv", "--json", "-")
-    ran = frivkit("analyze", "net.onnx", *DATA, *metrics, *asked)
+    requested = ("--units", units, "--table", "t.csv", "--json", "-")
+    ran = frivkit("analyze", "net.onnx", *DATA, *metrics, *requested)
     assert (ran.code, ran.err) == (0, "")
     with (files / "t.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -43,8 +43,8 @@ def test_table_holds_what_the_document_says_of_each_unit(
 
 
 def test_terminal_says_nothing_of_single_units(frivkit: Run, files: Path) -> None:
-    asked = ("analyze", "net.onnx", *DATA, "--metric", "dead-units")
-    assert frivkit(*asked, "--table", "t.csv").out == frivkit(*asked).out
+    requested = ("analyze", "net.onnx", *DATA, "--metric", "dead-units")
+    assert frivkit(*requested, "--table", "t.csv").out == frivkit(*requested).out
     assert (files / "t.csv").exists()
 
 
@@ -52,8 +52,8 @@ def test_terminal_says_nothing_of_single_units(frivkit: Run, files: Path) -> Non
 def test_metrics_that_tell_nothing_of_units_are_refused_before_any_work(
     frivkit: Run, files: Path, metrics: tuple[str, ...]
 ) -> None:
-    asked = [part for name in metrics for part in ("--metric", name)]
-    ran = frivkit("analyze", "no-such.onnx", *asked, "--table", "t.csv")
+    requested = [part for name in metrics for part in ("--metric", name)]
+    ran = frivkit("analyze", "no-such.onnx", *requested, "--table", "t.csv")
     assert ran.code == 2
     assert f"{', '.join(metrics) or 'prunability'} give" in ran.error()
     able = [n for n in installed().offers("metrics") if installed().load("metrics", n).per_unit]
@@ -64,8 +64,8 @@ def test_metrics_that_tell_nothing_of_units_are_refused_before_any_work(
 
 def test_metric_that_is_unknown_is_refused_as_ever(frivkit: Run, files: Path) -> None:
     del files
-    asked = ("analyze", "net.onnx", "--metric", "nothing")
-    assert frivkit(*asked, "--table", "t.csv").error() == frivkit(*asked).error()
+    requested = ("analyze", "net.onnx", "--metric", "nothing")
+    assert frivkit(*requested, "--table", "t.csv").error() == frivkit(*requested).error()
 
 
 @pytest.mark.parametrize("place", ["net.onnx", "page.html", "nowhere/t.csv", ""])
@@ -73,8 +73,8 @@ def test_place_that_cannot_be_is_refused_before_any_work(
     frivkit: Run, files: Path, place: str
 ) -> None:
     before = (files / "net.onnx").read_bytes()
-    asked = ("--metric", "dead-units", "--report", "page.html", "--table", place)
-    ran = frivkit("analyze", "net.onnx", *DATA, *asked)
+    requested = ("--metric", "dead-units", "--report", "page.html", "--table", place)
+    ran = frivkit("analyze", "net.onnx", *DATA, *requested)
     assert ran.code in (1, 2)
     assert ran.error()
     assert (files / "net.onnx").read_bytes() == before
@@ -83,14 +83,14 @@ def test_place_that_cannot_be_is_refused_before_any_work(
 
 def test_failed_analysis_leaves_an_older_table_as_it_was(frivkit: Run, files: Path) -> None:
     (files / "t.csv").write_text("older")
-    asked = ("--data", "npz:nowhere.npz", "--metric", "dead-units", "--table", "t.csv")
-    assert frivkit("analyze", "net.onnx", *asked).code == 1
+    requested = ("--data", "npz:nowhere.npz", "--metric", "dead-units", "--table", "t.csv")
+    assert frivkit("analyze", "net.onnx", *requested).code == 1
     assert (files / "t.csv").read_text() == "older"
 
 
 def test_page_tells_of_the_same_units(frivkit: Run, files: Path) -> None:
-    asked = ("--metric", "dead-units", "--report", "page.html", "--json", "d.json")
-    assert frivkit("analyze", "net.onnx", *DATA, *asked).code == 0
+    requested = ("--metric", "dead-units", "--report", "page.html", "--json", "d.json")
+    assert frivkit("analyze", "net.onnx", *DATA, *requested).code == 0
     (detail,) = (
         m["detail"]
         for m in json.loads((files / "d.json").read_text())["measurements"]

@@ -108,7 +108,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(folder):
 def test_training_leaves_torch_s_settings_alone(folder, monkeypatch):
     used = []
 
-    def unchanged(network, feed, step):
+    def unchanged(network, batches, step):
         used.append(torch.get_num_threads())
         return 1.0
 
@@ -259,7 +259,7 @@ def test_interrupted_run_keeps_the_file_that_was_there(folder, monkeypatch, caps
     (folder / "net.onnx").write_bytes(b"old")
     epochs = []
 
-    def interrupted(network, feed, step):
+    def interrupted(network, batches, step):
         epochs.append(1)
         if len(epochs) == 3:
             raise KeyboardInterrupt

@@ -216,9 +216,9 @@ def test_interruption_while_saving_leaves_the_state_before(folder, monkeypatch):
 
 def test_last_epochs_are_files_that_say_which_they_are(folder):
     found = trained(folder / "net.onnx", 4, choose="last")
-    assert [path.name for path in found.kept] == [f"net-epoch{n}.onnx" for n in (2, 3, 4)]
+    assert [path.name for path in found.epoch_files] == [f"net-epoch{n}.onnx" for n in (2, 3, 4)]
     weights = []
-    for epoch, path in zip((2, 3, 4), found.kept, strict=True):
+    for epoch, path in zip((2, 3, 4), found.epoch_files, strict=True):
         model = onnx.load(path)
         told = {entry.key: entry.value for entry in model.metadata_props}
         assert told["frivkit.epoch"] == str(epoch)

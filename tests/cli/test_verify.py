@@ -23,7 +23,7 @@ SCHEMA = json.loads(
 
 
 @pytest.fixture(autouse=True)
-def thin(files: Path) -> Path:
+def compressed(files: Path) -> Path:
     """Return thin.onnx, net.onnx without the last 4 of its 16 units."""
     model = onnx.load(files / "net.onnx")
     for tensor, cut in zip(model.graph.initializer, (np.s_[:12], np.s_[:, :12]), strict=True):

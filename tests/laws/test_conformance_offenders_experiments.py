@@ -1,7 +1,6 @@
 """Rules of training, sweeps, figures, engines and commands fail on targets that break them."""
 
 import dataclasses
-import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
@@ -323,12 +322,11 @@ def test_cli_command():
 
 
 def test_request_of_the_planner_is_the_smoke_scale(tmp_path):
-    asked = []
+    requests = []
 
     def plan(table, request):
-        asked.append(request)
+        requests.append(request)
         return plans()(table, request)
 
     CHECKS["planners"](plan, {"a": 1}, tmp_path)
-    assert set(asked) == {SweepRequest("smoke")}
-    assert json.dumps({"a": 1})
+    assert set(requests) == {SweepRequest("smoke")}

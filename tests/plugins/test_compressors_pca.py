@@ -59,9 +59,9 @@ def foretold(made: np.ndarray, rank: int, places: int = 1) -> tuple[float, float
 def test_loss_is_that_of_the_main_directions_of_what_a_node_makes(share, tmp_path, layers):
     biases = tuple(np.linspace(-1, 1, columns) for _, columns in SIZES)
     model = write_layers(tmp_path / "m.onnx", *layers, biases=biases)
-    proof = write_data(tmp_path / "p.npz", 8, 50)
+    verification = write_data(tmp_path / "p.npz", 8, 50)
     request = Request(model, data=write_data(tmp_path / "x.npz", 8, 403))
-    made = compress(request, None, Budget("macs", share), verify_data=proof, method=PCA)
+    made = compress(request, None, Budget("macs", share), verify_data=verification, method=PCA)
     x, outputs = np.load(tmp_path / "x.npz")["x"].astype(np.float64), {}
     for i, (weight, bias) in enumerate(zip(layers, biases, strict=True)):
         outputs[f"l{i}.weight"] = x @ weight + bias
@@ -91,7 +91,7 @@ def test_loss_of_a_convolution_is_that_of_its_patches(tmp_path):
     request = Request(tmp_path / "m.onnx", data=f"npz:{tmp_path / 'x.npz'}")
     made = compress(request, None, Budget("tolerance", 0.3), verify_data=request.data, method=PCA)
     (split,) = made.plan.factors
-    baseline, thin = (
+    baseline, compressed = (
         run(each, {"x": x})[0].astype(np.float64).transpose(0, 2, 3, 1).reshape(-1, 9)
         for each in (made.calibration.model.ir, apply_plan(made.calibration, made.plan))
     )
@@ -100,7 +100,7 @@ def test_loss_of_a_convolution_is_that_of_its_patches(tmp_path):
     assert made.plan.error == pytest.approx(of_all, rel=1e-3)
     assert of_all <= 0.3 < foretold(baseline, split.rank - 1, places=16)[1]
     held = np.arange(60).repeat(16) % 5 == 4  # what is made does lose what was foretold
-    loss = ((thin - baseline)[held] ** 2).sum() / held.sum() / baseline.var(axis=0).sum()
+    loss = ((compressed - baseline)[held] ** 2).sum() / held.sum() / baseline.var(axis=0).sum()
     assert loss == pytest.approx(of_all, rel=0.05)  # its bias knows all examples
 
 
@@ -145,8 +145,8 @@ def test_biases_that_splitting_adds_count_in_a_budget_of_parameters(tmp_path, la
     before = sum(m * n for m, n in SIZES)
     for share in (0.9, 0.6, 0.35):
         compress(request, tmp_path / "t.onnx", Budget("params", share), method=PCA)
-        thin = onnx.load(tmp_path / "t.onnx").graph.initializer
-        assert sum(int(np.prod(t.dims)) for t in thin) <= share * before
+        compressed = onnx.load(tmp_path / "t.onnx").graph.initializer
+        assert sum(int(np.prod(t.dims)) for t in compressed) <= share * before
 
 
 def test_ranks_are_rounded_to_multiples(request_):
@@ -198,9 +198,9 @@ def test_reports_name_what_is_split_and_why_others_are_not(writes, tmp_path, req
     assert document["budget"]["left"]["macs"] <= 0.85
     assert document["budget"]["left"]["units"] == 1
     text, page = compression_text(document), compression_page(document)
-    table = text.partition("split in two")[2].partition("\n\n")[0]
+    table = text.partition("factorized node")[2].partition("\n\n")[0]
     assert all(node in table for node in split)
-    assert "Split in two" in page
+    assert "Factorized nodes" in page
     reasons = {skip["node"]: skip["reason"] for skip in document["skipped"] if "node" in skip}
     whole = {each.consumer.node for each in made.calibration.linear_consumers} - set(split)
     assert whole

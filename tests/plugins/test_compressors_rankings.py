@@ -27,8 +27,8 @@ def rows(units: int, seed: int, count: int = 300) -> np.ndarray:
     return centred - centred.mean(axis=0)
 
 
-def term(x: np.ndarray, groups: list[int], readers: np.ndarray | None = None, weight: float = 1.0):
-    return Term(x.T @ x / len(x), readers, np.array(groups), weight)
+def term(x: np.ndarray, groups: list[int], weights: np.ndarray | None = None, weight: float = 1.0):
+    return Term(x.T @ x / len(x), weights, np.array(groups), weight)
 
 
 def layer_group(
@@ -53,11 +53,11 @@ def left_over(x: np.ndarray, made: np.ndarray, stays: np.ndarray, ridge: float) 
 def test_errors_along_an_order_are_those_of_least_squares(seed, ridge):
     """Two readers, groups of several units, groups that one does not read, units that stay."""
     generator = np.random.default_rng(seed)
-    readers = generator.normal(size=(7, 4))
+    weights = generator.normal(size=(7, 4))
     groups = [[0, 1, 2, 2, NO_GROUP, 3, 1], [3, 0, NO_GROUP, 5, 3]]
     data, weights = [rows(7, seed), rows(5, seed + 9)], [0.5, 2.0]
-    makes = [data[0] @ readers, data[1]]
-    terms = [term(data[0], groups[0], readers, 0.5), term(data[1], groups[1], None, 2.0)]
+    makes = [data[0] @ weights, data[1]]
+    terms = [term(data[0], groups[0], weights, 0.5), term(data[1], groups[1], None, 2.0)]
     order = generator.permutation([0, 1, 2, 3, 5])
     expected = []
     for count in range(1, len(order) + 1):
@@ -89,18 +89,18 @@ def test_nothing_that_varies_costs_nothing():
 @pytest.mark.parametrize("seed", range(3))
 def test_errors_along_the_order_of_an_elimination_are_its_own(seed):
     x, y = rows(9, seed), rows(9, seed + 5)
-    readers = np.random.default_rng(seed).normal(size=(9, 3))
-    alone = eliminate(x.T @ x / len(x), readers, 1e-4)
-    single = [term(x, list(range(9)), readers)]
+    weights = np.random.default_rng(seed).normal(size=(9, 3))
+    alone = eliminate(x.T @ x / len(x), weights, 1e-4)
+    single = [term(x, list(range(9)), weights)]
     np.testing.assert_allclose(errors_along(single, alone.order, 1e-4), alone.errors, rtol=1e-6)
-    two = [term(x, list(range(9)), readers, 0.3), term(y, list(range(9))[::-1])]
+    two = [term(x, list(range(9)), weights, 0.3), term(y, list(range(9))[::-1])]
     done = eliminate_together(two, 1e-4)
     np.testing.assert_allclose(errors_along(two, done.order, 1e-4), done.errors, rtol=1e-6)
 
 
 def test_backward_takes_the_cheapest_step_each_time():
-    x, readers = rows(6, 2), np.random.default_rng(1).normal(size=(6, 3))
-    given = layer_group(term(x, list(range(6)), readers), units=6)
+    x, weights = rows(6, 2), np.random.default_rng(1).normal(size=(6, 3))
+    given = layer_group(term(x, list(range(6)), weights), units=6)
     order, gone = rankings.backward(given, None).tolist(), []
     for unit in order:
         rest = [other for other in range(6) if other not in gone]

@@ -116,7 +116,7 @@ def test_blocks_make_good_for_what_their_stream_lost(tmp_path):
     model = write_residual(tmp_path / "m.onnx")
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 800))
     besides = {
-        linear_consumer.consumer.node: linear_consumer.beside
+        linear_consumer.consumer.node: linear_consumer.residual_input
         for linear_consumer in found.linear_consumers
     }
     assert {"s1", "s2"} <= set(besides.values())
@@ -129,9 +129,8 @@ def test_blocks_make_good_for_what_their_stream_lost(tmp_path):
         after = run(apply_plan(calibration, replace(plan, fits=fits)), {"x": x})[0]
         return float(np.linalg.norm(after - before))
 
-    alone = replace(
-        found, linear_consumers=tuple(replace(r, beside=None) for r in found.linear_consumers)
-    )
+    without_sums = tuple(replace(each, residual_input=None) for each in found.linear_consumers)
+    alone = replace(found, linear_consumers=without_sums)
     assert apart(found) < apart(alone)
 
 
@@ -225,13 +224,13 @@ def test_curves_go_through_refits_on_examples_kept_apart(tmp_path):
         stays[before.order[:count]] = False
         lost = 0.0
         for linear_consumer in found.linear_consumers:
-            columns = stays[linear_consumer.marks]
+            columns = stays[linear_consumer.group_ids]
             if not columns.all():
                 _, error, _ = choose_ridge(
                     linear_consumer, found.patch_moments[linear_consumer.source], columns
                 )
-                lost += (error * linear_consumer.gain**2).sum() / found.variances[
-                    linear_consumer.meets
+                lost += (error * linear_consumer.output_scale**2).sum() / found.variances[
+                    linear_consumer.error_tensor
                 ]
         assert after.errors[count - 1] == pytest.approx(lost, rel=0.3)
 

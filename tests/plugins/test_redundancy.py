@@ -51,7 +51,9 @@ def analysed(
     data = model.with_suffix(".npz")
     np.savez(data, x=np.asarray(x, dtype=np.float32))
     given = {key: str(value) for key, value in options.items()}
-    full = Request(model, data=f"npz:{data}", execution=Execution(threads=1), **(request or {}))
+    rest = dict(request or {})
+    execution = Execution(threads=1, memory=rest.pop("memory", 2 << 30))
+    full = Request(model, data=f"npz:{data}", execution=execution, **rest)
     return analyze(full, ["redundancy"], given, cache=cache)
 
 

@@ -218,3 +218,9 @@ def test_recipe_with_a_mistake_is_refused_in_one_line(old, new, message, tmp_pat
         read_recipe(str(path), SMOKE)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_jobs_have_the_names_under_which_results_were_written_before():
+    (smoke,) = read_recipe("e7", SweepRequest("smoke"))
+    jobs, _ = smoke.remaining_jobs([])
+    assert {job.name for job in jobs} == {"3058964207cb", "9ff787bb742c"}

@@ -21,6 +21,7 @@ from frivkit.graph.model import digest
 from frivkit.measure.pipeline import Request, analyze, inspect_model, open_study
 from frivkit.runtime.session import Device, Session
 from frivkit.torch_io.export import exported
+from frivkit.torch_io.load import load as load_module
 from frivkit.verification import verify
 from frivkit_torchscript.provider import load
 from tests.program import ended, start
@@ -345,8 +346,10 @@ class TestModules:
         assert why in str(caught.value)
 
     def test_what_is_no_module(self):
-        with pytest.raises(ModelError, match="a str cannot be opened as a model"):
-            frivkit.load("net.pt", digits(1))
+        with pytest.raises(ModelError, match="of type int cannot be opened as a model"):
+            frivkit.load(3, digits(1))
+        with pytest.raises(ModelError, match="of type str cannot be opened as a model"):
+            load_module("net.pt", digits(1))
 
     def test_a_network_that_onnx_computes_otherwise(self):
         class Liar(nn.Module):

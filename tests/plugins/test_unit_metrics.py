@@ -78,8 +78,8 @@ def measured(
     onnx.save(model, folder / "n.onnx")
     labels = {} if y is None else {"y": np.asarray(y)}
     np.savez(folder / "d.npz", x=np.asarray(x, np.float32), **labels)
-    asked = Request(folder / "n.onnx", data=f"npz:{folder / 'd.npz'}", **(request or {}))
-    found = analyze(asked, metrics, **more).measurements
+    requested = Request(folder / "n.onnx", data=f"npz:{folder / 'd.npz'}", **(request or {}))
+    found = analyze(requested, metrics, **more).measurements
     json.dumps([m.detail for m in found], allow_nan=False)
     return {name: [m for m in found if m.metric == name] for name in metrics}
 
@@ -411,7 +411,7 @@ def test_low_that_means_nothing_is_refused(tmp_path: Path, low: str) -> None:
 @pytest.mark.parametrize("metric", BY_MOMENTS)
 def test_layers_too_wide_for_memory_are_refused(tmp_path: Path, metric: str) -> None:
     x = np.random.default_rng(0).uniform(size=(4, 64))
-    said = refusal(tmp_path, metric, x, request={"memory": 2**16})
+    said = refusal(tmp_path, metric, x, request={"execution": Execution(memory=2**16)})
     assert said.startswith("ModelError: layer a has 64 units")
 
 
@@ -439,7 +439,8 @@ def test_unit_unlike_all_others_still_has_a_nearest_one() -> None:
 def test_selectivity_too_large_for_memory_is_refused_before_any_pass(tmp_path: Path) -> None:
     x = np.random.default_rng(0).uniform(size=(40, 64))
     passes = Passes()
-    more = {"y": np.arange(40), "request": {"memory": 2**17}, "progress": passes}
+    execution = Execution(memory=2**17, progress=passes)
+    more = {"y": np.arange(40), "request": {"execution": execution}}
     said = refusal(tmp_path, "selectivity", x, **more)
     assert said.startswith("ModelError: layer a has 64 units, whose sums over 40 classes take ")
     assert "--memory" in said

@@ -155,9 +155,9 @@ def test_page_shows_what_a_check_says():
     assert f"```\n{caught.value}\n```" in TUTORIAL
 
 
-@pytest.mark.parametrize("metric", ["redundancy", "correlation", "dead-units", "predictability"])
-def test_metrics_of_moments_take_the_selector_of_the_page(metric, tmp_path, monkeypatch):
-    """Moments over whole axes are summed in the graph; pairs of channels are no axis."""
+@pytest.fixture
+def analyze_in_pairs(tmp_path, monkeypatch):
+    """Return a function that measures a convolutional network with the selector ``pairs``."""
     from frivkit.hooks.registry import Plugin, installed
     from frivkit.hooks.specs import Offer
     from frivkit.measure.pipeline import Request, analyze
@@ -166,14 +166,31 @@ def test_metrics_of_moments_take_the_selector_of_the_page(metric, tmp_path, monk
 
     example("unit_selectors")
     offers = {"unit_selectors": (Offer("pairs", "example_of_unit_selectors:PAIRS", "two"),)}
-    plugins = [*installed().plugins, Plugin("pairs", "pairs", "1.0", offers)]
+    plugins = [*installed().plugins, Plugin("mine", "frivkit-mine", "1.0", offers)]
     monkeypatch.setattr(installed(), "plugins", plugins)
     model, data = small_cnn().write(tmp_path)
     request = Request(model, f"npz:{data}", units="pairs", execution=Execution(threads=1))
-    analysis = analyze(request, (metric,))
+    return lambda metric: analyze(request, (metric,))
+
+
+@pytest.mark.parametrize("metric", ["redundancy", "correlation", "dead-units", "predictability"])
+def test_metrics_of_moments_take_the_selector_of_the_page(metric, analyze_in_pairs):
+    analysis = analyze_in_pairs(metric)
     layers = {m.layer: m for m in analysis.measurements if m.scope == "layer"}
     assert set(layers) == {"first", "second", "third"}
     assert all(m.units == "pairs" for m in layers.values())
+
+
+def test_selector_without_axes_is_refused_by_name(analyze_in_pairs, monkeypatch):
+    from frivkit.errors import PluginError
+
+    monkeypatch.delattr(type(example("unit_selectors")["PAIRS"]), "axes")
+    with pytest.raises(PluginError) as caught:
+        analyze_in_pairs("redundancy")
+    assert str(caught.value) == (
+        "unit selector 'pairs' cannot be used: example_of_unit_selectors:PAIRS does not fit the "
+        "hook unit_selectors: it has no axes; update or remove frivkit-mine 1.0"
+    )
 
 
 class TestExample:

@@ -19,8 +19,8 @@ FOLDERS = sorted(
 )
 OWN_TESTS = {
     "cli": "tests/cli",
-    "testing/conformance": "tests/laws",
     "testing/laws": "tests/laws",
+    "testing/conformance": "tests/laws",
 }
 """Folders of ``frivkit/`` whose tests are not in ``tests/unit``."""
 PLUGINS = {path.parent.name for path in (ROOT / "plugins").glob("*/plugin.py")}

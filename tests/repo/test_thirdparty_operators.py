@@ -31,18 +31,16 @@ TOKENS, WIDTH = 8, 6
 """Units in front of the running sum, and inputs of each token."""
 
 
-installed()  # the environment as it is, before the plugin can be found
-
-
 @pytest.fixture(scope="module")
 def plugin() -> Iterator[Plugin]:
     """Add the plugin to the registry, as if it were installed."""
+    registry = installed()  # the environment as it is, before the plugin can be found
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(PLUGIN)
         (distribution,) = distributions(path=[str(PLUGIN)])
         (added,) = Registry(distribution.entry_points).plugins
         assert added.error is None
-        patch.setattr(installed(), "plugins", [*installed().plugins, added])
+        patch.setattr(registry, "plugins", [*registry.plugins, added])
         yield added
 
 
@@ -158,9 +156,9 @@ def test_units_are_removed_and_outputs_are_those_of_zeroed_units(done, file, dat
     tokens, centres = keep["a"], keep["d"]
     assert 0 < tokens.sum() < TOKENS
     assert 0 < centres.sum() < CENTRES
-    thin = {tensor.name: list(tensor.dims) for tensor in onnx.load(done.path).graph.initializer}
-    assert thin["wa"] == [WIDTH, tokens.sum()]
-    assert thin["centres"] == [centres.sum(), WIDTH]
+    shapes = {tensor.name: list(tensor.dims) for tensor in onnx.load(done.path).graph.initializer}
+    assert shapes["wa"] == [WIDTH, tokens.sum()]
+    assert shapes["centres"] == [centres.sum(), WIDTH]
     onnx.save(zeroed(file, {"wb": tokens, "wc": centres}), tmp_path / "zeroed.onnx")
     expected = outputs(tmp_path / "zeroed.onnx", data)
     np.testing.assert_allclose(outputs(done.path, data), expected, atol=1e-5)

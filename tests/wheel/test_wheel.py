@@ -115,8 +115,8 @@ def test_demo_leaves_what_it_says(demo):
         "analysis.html",
         "compression.json",
     }
-    thin, whole = (onnx.load(demo / f"digits-{name}.onnx") for name in ("thin", "cnn"))
-    assert thin.ByteSize() < whole.ByteSize()
+    narrowed, whole = (onnx.load(demo / f"digits-{name}.onnx") for name in ("thin", "cnn"))
+    assert narrowed.ByteSize() < whole.ByteSize()
 
 
 def test_third_party_plugin_is_measured(frivkit, tmp_path):

@@ -16,11 +16,11 @@ from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.surgery.constant_edits import NewConstants, drop_unused
 from frivkit.graph.surgery.set_weights import set_bias
 
-NodeFactors = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]
+FactorWeights = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]
 """Matrices of shape (columns, rank) and (rank, outputs), and a bias (None keeps the old one)."""
 
 
-def factorize(model: ir.Model, factors: Mapping[str, NodeFactors]) -> ir.Model:
+def factorize(model: ir.Model, factors: Mapping[str, FactorWeights]) -> ir.Model:
     """Return a model in which some nodes are replaced by two, the second with the node's name.
 
     Columns are input channels and, for each of them, the positions of the kernel; outputs of a

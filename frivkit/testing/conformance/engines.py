@@ -46,11 +46,11 @@ def check_engine(factory: EngineFactory, text: str = "") -> int:
         return item + offset
 
     try:
-        found = list(engine.map(slower_first, range(12)))
+        results = list(engine.map(slower_first, range(12)))
     except Exception as error:  # an engine may raise anything
         reason = f"a task inside a function is a {type(error).__name__}: {error}"
         raise rules.broken("closures", reason) from error
-    rules.require(found == [item + 7 for item in range(12)], "order", f"12 items gave {found}")
+    rules.require(results == [item + 7 for item in range(12)], "order", f"12 items gave {results}")
 
     def failing(item: int) -> int:
         if item == 3:
@@ -65,35 +65,35 @@ def check_engine(factory: EngineFactory, text: str = "") -> int:
             taken.append(item)
             yield item
 
-    results = iter(engine.map(lambda item: item, items()))
-    first = next(results)
+    stream = iter(engine.map(lambda item: item, items()))
+    first = next(stream)
     ahead = len(taken)
     rules.require(
         first == 0 and ahead <= AHEAD, "lazy", f"{ahead} of {ITEMS} items were taken for one result"
     )
-    rest = list(results)
+    rest = list(stream)
     rules.require(len(rest) == ITEMS - 1, "order", f"{ITEMS} items gave {1 + len(rest)} results")
     _check_empty(rules, engine)
     return ahead
 
 
 def _check_errors(rules: Rules, results: Iterator[int]) -> None:
-    found: list[int] = []
+    before: list[int] = []
     try:
-        found.extend(results)
+        before.extend(results)
     except _ProbeError:
-        rules.require(found == [0, 1, 2], "errors", f"results before the error are {found}")
+        rules.require(before == [0, 1, 2], "errors", f"results before the error are {before}")
     except Exception as error:  # an engine may raise anything
         reason = f"the error of a task comes out as {type(error).__name__}"
         raise rules.broken("errors", reason) from error
     else:
-        raise rules.broken("errors", f"the error of a task is lost, and results are {found}")
+        raise rules.broken("errors", f"the error of a task is lost, and results are {before}")
 
 
 def _check_empty(rules: Rules, engine: Engine) -> None:
     nothing: list[str] = []
     try:
-        found = list(engine.map(len, nothing))
+        results = list(engine.map(len, nothing))
     except Exception as error:  # an engine may raise anything
         raise rules.broken("empty", f"no items are a {type(error).__name__}") from error
-    rules.require(found == [], "empty", f"no items gave {found}")
+    rules.require(results == [], "empty", f"no items gave {results}")

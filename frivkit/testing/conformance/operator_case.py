@@ -17,7 +17,7 @@ from frivkit.graph.sites.groups import PruningGraph, analyze_groups
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.testing.conformance.operator_example import Evaluator, RunnableNode
-from frivkit.testing.conformance.operator_model import Sandwich, sandwich
+from frivkit.testing.conformance.operator_model import SurroundedNode, surround
 from frivkit.testing.conformance.rules import Rules
 
 AFFINE = 1e-4
@@ -111,14 +111,14 @@ class OperatorCase:
             f"shape {changed.shape}",
         )
         others = tuple(axis for axis in range(changed.ndim) if axis not in layout.axes)
-        found, expected = changed.any(axis=others), layout.units == unit
+        changes, expected = changed.any(axis=others), layout.units == unit
         if self._rescaled:
-            found = found & expected
+            changes = changes & expected
         self.require(
-            (found == expected).all(),
+            (changes == expected).all(),
             "propagate",
-            f"unit {unit} changes positions {np.argwhere(found).tolist()} of axes {layout.axes} of "
-            f"{output}, where the layout has it at {np.argwhere(expected).tolist()}",
+            f"unit {unit} changes positions {np.argwhere(changes).tolist()} of axes {layout.axes} "
+            f"of {output}, where the layout has it at {np.argwhere(expected).tolist()}",
         )
 
     def _check_linearity(self, effect: Kept, *, elementwise: bool) -> None:
@@ -170,7 +170,7 @@ class OperatorCase:
         axes = _producer_axes(self.runnable.example.computed, self.tensor, self.axis)
         if not axes or (isinstance(self.effect, Coupled) and self.effect.kind in FINAL):
             return 0
-        whole = sandwich(self.runnable, axes, self.operator, operator_name(self.runnable.node))
+        whole = surround(self.runnable, axes, self.operator, operator_name(self.runnable.node))
         site_map = find_sites(whole.model)
         graph = analyze_groups(whole.model, site_map)
         free = np.flatnonzero(graph.groups.free)
@@ -188,7 +188,7 @@ class OperatorCase:
             removed += 1
         return removed
 
-    def _zeroed(self, whole: Sandwich, graph: PruningGraph, group: int) -> onnx.ModelProto:
+    def _zeroed(self, whole: SurroundedNode, graph: PruningGraph, group: int) -> onnx.ModelProto:
         """Return the original with 0 where consumers read a group of units."""
         ids = graph.assignment.group_ids
         behind = {weight: ids.get(tensor, {}).get(1) for weight, tensor in whole.read.items()}
@@ -199,19 +199,23 @@ class OperatorCase:
         return whole.zeroed(rows, {t: at == group for t, at in before.items() if at is not None})
 
     def _compare(
-        self, whole: Sandwich, narrowed: onnx.ModelProto, zeroed: onnx.ModelProto, group: int
+        self,
+        whole: SurroundedNode,
+        narrowed: onnx.ModelProto,
+        zeroed: onnx.ModelProto,
+        group: int,
     ) -> None:
         example = self.runnable.example
         names = [spec.name for spec in whole.model.inputs]
         feeds = dict(zip(names, example.drawn(3).values(), strict=True))
         try:
-            found, expected = (
+            outputs, expected = (
                 Evaluator(proto, example).run(feeds, ["scores"])[0] for proto in (narrowed, zeroed)
             )
         except ModelError as error:
             reason = f"without group {group} the model cannot be run: {error}"
             raise self.rules.broken("narrow", reason) from error
-        apart = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+        apart = float(np.abs(outputs - expected).max() / max(1.0, np.abs(expected).max()))
         self.require(
             apart <= CLOSE,
             "narrow",
@@ -230,10 +234,10 @@ def _producer_axes(
     computed: Mapping[str, tuple[int, ...]], tensor: str, axis: int
 ) -> dict[str, int]:
     """Return the axis of each input on which a layer can make units, aligned at the back."""
-    found = {}
+    axes = {}
     rank = len(computed[tensor])
     for name, shape in computed.items():
         mine = axis - (rank - len(shape))
         if mine == len(shape) or (mine == 1 and len(shape) in (2, 3, 4)):
-            found[name] = mine
-    return found if tensor in found else {}
+            axes[name] = mine
+    return axes if tensor in axes else {}

@@ -11,10 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.errors import ModelError
-from frivkit.runtime.session import Device, Session
-
-Feeds = Mapping[str, NDArray[Any]]
-Shape = tuple[int, ...]
+from frivkit.runtime.session import Device, Feeds, Session
 
 BATCHES = (24, 25)
 """Numbers of examples that a node is run on; two of them show which axes hold the batch."""
@@ -40,7 +37,7 @@ class OperatorExample:
     """
 
     node: str
-    computed: Mapping[str, Shape]
+    computed: Mapping[str, tuple[int, ...]]
     constants: Feeds = field(default_factory=dict)
     opset: int = 17
     domains: Mapping[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A node between layers that make units and layers that read them, to remove units through it."""
+"""A node between layers that make units and layers that read them, so that units can be removed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from frivkit.graph.model import Model, signature
 from frivkit.graph.operators.operator import Operator
 from frivkit.testing.conformance.operator_example import RunnableNode
 
-Flags = NDArray[np.bool_]
+UnitMask = NDArray[np.bool_]
 
 UNITS = 3
 """Units of the layers behind the node."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sandwich:
+class SurroundedNode:
     """A node between the layers that make its inputs and the layers that read its outputs.
 
     Attributes:
@@ -38,7 +38,7 @@ class Sandwich:
     read: Mapping[str, str]
 
     def zeroed(
-        self, rows: Mapping[str, Flags], inputs: Mapping[str, Flags] | None = None
+        self, rows: Mapping[str, UnitMask], inputs: Mapping[str, UnitMask] | None = None
     ) -> onnx.ModelProto:
         """Return the model with 0 where consumers read units.
 
@@ -54,20 +54,20 @@ class Sandwich:
                 changed = onnx.numpy_helper.from_array(array.astype(np.float32), tensor.name)
                 tensor.CopyFrom(changed)
         for name, flags in (inputs or {}).items():
-            (made,) = (node for node in proto.graph.node if name in node.output)
-            made.output[0] = f"{name}-unmasked"
+            (producer,) = (node for node in proto.graph.node if name in node.output)
+            producer.output[0] = f"{name}-unmasked"
             rank = next(len(spec.shape) for spec in self.model.inputs if spec.name == f"{name}-in")
             shape = [len(flags) if axis == self.axes[name] else 1 for axis in range(rank + 1)]
             mask = (~flags).astype(np.float32).reshape(shape)
             proto.graph.initializer.append(onnx.numpy_helper.from_array(mask, f"{name}-mask"))
             node = onnx.helper.make_node("Mul", [f"{name}-unmasked", f"{name}-mask"], [name])
-            proto.graph.node.insert(list(proto.graph.node).index(made) + 1, node)
+            proto.graph.node.insert(list(proto.graph.node).index(producer) + 1, node)
         return proto
 
 
-def sandwich(
+def surround(
     node: RunnableNode, axes: Mapping[str, int], operator: Operator, name: str
-) -> Sandwich:
+) -> SurroundedNode:
     """Put a node between layers.
 
     Args:
@@ -126,4 +126,4 @@ def sandwich(
     model = Model(
         graph, Path("<example>"), "onnx", "0" * 64, specs, batch, operators={name: operator}
     )
-    return Sandwich(model, proto, axes, read)
+    return SurroundedNode(model, proto, axes, read)

@@ -79,10 +79,10 @@ def check_operator(name: str, operator: Operator, *examples: OperatorExample) ->
         rules.shape({name: operator})
         try:
             runnable = RunnableNode(example)
-            found = operator_name(runnable.node)
+            node_name = operator_name(runnable.node)
         except ModelError as error:
             raise rules.broken("run", error) from error
-        rules.require(found == name, "name", f"its node is one of {found}")
+        rules.require(node_name == name, "name", f"its node is one of {node_name}")
         _check_weights(rules, operator, runnable.node)
         checked += [case.check() for case in _cases(rules, operator, runnable)]
     if not checked:

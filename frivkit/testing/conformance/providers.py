@@ -54,9 +54,9 @@ def check_model_provider(
     """
     rules = Rules("model_providers", file.name)
     rules.shape(provider)
-    given = dict(options or {})
+    requested = dict(options or {})
     before = _contents(file.parent)
-    model = provider(file, given)
+    model = provider(file, requested)
     rules.require(isinstance(model, Model), "model", f"it returns a {type(model).__name__}")
     rules.require(model.format, "model", "it has no format")
     _check_signature(rules, model)
@@ -77,11 +77,11 @@ def check_model_provider(
         if not external_files(model.ir):
             copy = Path(folder) / file.name
             shutil.copy(file, copy)
-            again = provider(copy, given)
+            again = provider(copy, requested)
             copy.unlink()
             rules.require(again.sha256 == model.sha256, "digest", "that of a copy is another one")
             _check_outputs(rules, "detached", again, inputs, outputs)
-        _check_errors(rules, provider, Path(folder) / f"other{''.join(file.suffixes)}", given)
+        _check_errors(rules, provider, Path(folder) / f"other{''.join(file.suffixes)}", requested)
     return model
 
 
@@ -117,10 +117,10 @@ def _check_outputs(
         len(names) == len(outputs), rule, f"it has {len(names)} outputs, the file {len(outputs)}"
     )
     try:
-        found = Session(model.ir, Device(threads=1)).run(inputs, names)
+        arrays = Session(model.ir, Device(threads=1)).run(inputs, names)
     except Exception as error:  # weights in a file that is gone fail in many ways
         raise rules.broken(rule, f"it cannot be run: {type(error).__name__}: {error}") from error
-    for name, mine, expected in zip(names, found, outputs, strict=True):
+    for name, mine, expected in zip(names, arrays, outputs, strict=True):
         rules.require(
             mine.shape == expected.shape,
             rule,

@@ -111,12 +111,12 @@ def _read(rules: Rules, source: DataSource, start: int, stop: int) -> Mapping[st
 def _same(
     rules: Rules,
     expected: Mapping[str, NDArray[Any]],
-    found: Mapping[str, NDArray[Any]],
+    actual: Mapping[str, NDArray[Any]],
     when: str,
 ) -> None:
     for name, array in expected.items():
         rules.require(
-            array.tobytes() == found[name].tobytes(),
+            array.tobytes() == actual[name].tobytes(),
             "batches",
             f"column {name!r} has other bytes {when}",
         )
@@ -196,9 +196,9 @@ def _check_dataset(
     except FrivkitError as error:
         raise rules.broken("dataset", f"{named(type(error), 'error')}: {error}") from error
     for tensor in data.inputs:
-        found = batch.inputs[tensor.name].shape[1:]
+        actual = batch.inputs[tensor.name].shape[1:]
         rules.require(
-            found == tensor.shape,
+            actual == tensor.shape,
             "dataset",
-            f"input {tensor.name!r} is prepared in shape {found}, not {tensor.shape}",
+            f"input {tensor.name!r} is prepared in shape {actual}, not {tensor.shape}",
         )

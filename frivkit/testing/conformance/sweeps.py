@@ -42,7 +42,7 @@ def check_planner(
       in another plan and in another process.
     - ``jobs``: a job gives rows with ``measurement`` and ``value`` that JSON can hold.
     - ``resumable``: after each job the plan has one job less to do and counts its networks as
-      found; at the end none remains.
+      done; at the end none remains.
     - ``points``: they follow from rows alone, whatever their order and whoever made them, and have
       the fields of a figure's row.
 
@@ -116,15 +116,15 @@ def _rows(rules: Rules, job: Job, folder: Path) -> list[Row]:
 def _check_remaining(
     rules: Rules, plan: SweepPlan, rows: Sequence[Row], done: Sequence[str], names: Sequence[str]
 ) -> None:
-    remaining, found = plan.remaining_jobs(rows)
-    left = [job.name for job in remaining]
+    remaining, counted = plan.remaining_jobs(rows)
+    to_do = [job.name for job in remaining]
     expected = [name for name in names if name not in done]
     rules.require(
-        left == expected,
+        to_do == expected,
         "resumable",
-        f"after {len(done)} of {len(names)} jobs it has {len(left)} to do: {', '.join(left)}",
+        f"after {len(done)} of {len(names)} jobs it has {len(to_do)} to do: {', '.join(to_do)}",
     )
-    rules.require(found >= 1, "resumable", f"after {len(done)} jobs it counts {found} networks")
+    rules.require(counted >= 1, "resumable", f"after {len(done)} jobs it counts {counted} networks")
 
 
 def _check_points(rules: Rules, plan: SweepPlan, again: SweepPlan, rows: Sequence[Row]) -> None:
@@ -217,8 +217,8 @@ def check_figure(
     """
     rules = Rules("figures", named(figure.draw, "figure") if hasattr(figure, "draw") else "figure")
     rules.shape(figure)
-    given = _curves(figure) if curves is None else list(curves)
-    chosen = figure.choose(given)
+    every = _curves(figure) if curves is None else list(curves)
+    chosen = figure.choose(every)
     rules.require(chosen, "choose", "it takes none of the curves")
     if figure.labels:
         others = [WidthCurve("prunable", "A", (1.0,), ((0.5,),), figure="no-such-figure")]
@@ -231,7 +231,7 @@ def check_figure(
             rules.one_line(error, f"format {kind}")
             continue
         _check_bytes(rules, kind, first)
-        again = figure.draw(figure.choose(given), "paper")(kind)
+        again = figure.draw(figure.choose(every), "paper")(kind)
         rules.require(first == again, "repeatable", f"drawn again, the {kind} has other bytes")
         drawn.append(kind)
     rules.require(drawn, "bytes", f"it draws none of {', '.join(formats)}")
@@ -240,14 +240,14 @@ def check_figure(
 
 def _curves(figure: Figure) -> list[WidthCurve]:
     """Return two curves for each label and panel of a figure."""
-    made = []
+    curves = []
     for label in figure.labels or ("1",):
         for panel in figure.panels or SHARES:
             for series, start in (("wide", 0.2), ("deep", 0.3)):
                 scale = 1.0 if panel in SHARES else 1000.0
                 values = tuple((scale * start * w, scale * (start * w + 0.01)) for w in WIDTHS)
-                made.append(WidthCurve(panel, series, WIDTHS, values, figure=label))
-    return made
+                curves.append(WidthCurve(panel, series, WIDTHS, values, figure=label))
+    return curves
 
 
 def _check_bytes(rules: Rules, kind: str, content: bytes) -> None:

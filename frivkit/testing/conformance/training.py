@@ -58,12 +58,12 @@ def check_architecture(
     rules = Rules("architectures", named(architecture.build, "architecture"))
     rules.shape(architecture)
     rules.require(is_dataclass(architecture.options), "options", "they are not a dataclass")
-    given = parse_options(architecture.options, {}) if options is None else options
+    settings = parse_options(architecture.options, {}) if options is None else options
 
     def build(width: float, seed: int) -> "nn.Module":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = architecture.build(shape, classes, width, given)
+            network = architecture.build(shape, classes, width, settings)
         rules.require(
             isinstance(network, torch.nn.Module), "outputs", f"it builds a {type(network).__name__}"
         )
@@ -168,7 +168,7 @@ def check_trainer(
     rules = Rules("trainers", named(trainer.fit, "trainer"))
     rules.shape(trainer)
     rules.require(is_dataclass(trainer.options), "options", "they are not a dataclass")
-    given = parse_options(trainer.options, {}) if options is None else options
+    settings = parse_options(trainer.options, {}) if options is None else options
     spec = DataSpec("clusters")
     train, validation = (Dataset(spec, _Clusters(seed)) for seed in (0, 1))
     start = _network()
@@ -177,7 +177,7 @@ def check_trainer(
         runs = []
         for _ in range(2):
             network = copy.deepcopy(start)
-            record = _fit(trainer, network, train, chosen, given)
+            record = _fit(trainer, network, train, chosen, settings)
             runs.append(_weights(network))
         rules.require(
             runs[0] == runs[1], "seed", f"one seed gives other weights ({name} validation data)"
@@ -236,7 +236,7 @@ def _check_record(
         rules.require(reached is None, "record", reason)
     rules.json(dict(record.recipe), "the recipe")
     shapes = {name: tuple(value.shape) for name, value in start.state_dict().items()}
-    for epoch, state in record.kept.items():
+    for epoch, state in record.last_epochs.items():
         rules.require(1 <= epoch <= epochs, "record", f"kept weights of epoch {epoch} of {epochs}")
         same = {name: tuple(value.shape) for name, value in state.items()} == shapes
         rules.require(same, "record", f"the kept weights of epoch {epoch} do not fit the network")

@@ -8,7 +8,7 @@ from typing import Any
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.hooks.options import parse_options
 from frivkit.measure.metric import Metric
-from frivkit.measure.study import PROTOCOLS
+from frivkit.measure.scope import PROTOCOLS
 from frivkit.testing.laws import metric_rules as rules
 from frivkit.testing.laws.metric_case import CaseMeasurements, LawError, MetricCase
 from frivkit.testing.networks import LabelledNetwork, small_cnn, small_mlp, tiny

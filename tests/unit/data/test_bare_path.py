@@ -6,13 +6,18 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
+from frivkit.cli.sweep import _spec
 from frivkit.data import DataSpec, open_data
 from frivkit.data.bare_path import read_spec
 from frivkit.errors import DataError, UsageError
+from frivkit.experiments.train import divided
 from frivkit.hooks.registry import installed
+from tests.handmade import written
+from tests.program import ended, start
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
 CHANNELS_FIRST = np.moveaxis(PIXELS, -1, 0)
@@ -176,3 +181,48 @@ def test_a_folder_that_cannot_be_listed_is_refused(monkeypatch):
 
     monkeypatch.setattr("frivkit.data.bare_path.os.scandir", denied)
     assert "cannot be listed (Permission denied)" in refused("d")
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_command_line_prints_the_spec_of_a_path_on_stderr(quiet):
+    rng = np.random.default_rng(1)
+    text = """g (float[N, 3, 5, 6] x) => (float[N, 3] y) {
+      f = Flatten (x)
+      h = MatMul (f, wa)
+      r = Relu (h)
+      y = MatMul (r, wb)
+    }"""
+    onnx.save(written(text, wa=(90, 4), wb=(4, 3)), "m.onnx")
+    Path("pictures").mkdir()
+    for number in range(8):
+        pixels = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(f"pictures/{number}.png")
+    more = ["-q"] if quiet else []
+    done = ended(
+        start(
+            *("analyze", "m.onnx", "--data", "pictures/?n=6", "--metric", "redundancy"),
+            *("--no-cache", "--json", "-", *more),
+        )
+    )
+    assert done.code == 0
+    assert done.document["data"]["spec"] == "images:pictures/?n=6"
+    notes = ["pictures/ is read as images:pictures/", "?scale=1/255"]
+    assert [note in done.err for note in notes] == [not quiet] * 2
+
+
+def test_training_data_are_taken_by_their_path(tmp_path):
+    image("a/x/1.png", "a/x/2.png", "a/y/1.png", "b/x/1.png", "b/y/2.png")
+    train, test = divided("a/?scale=1/255", "b")
+    assert (train.spec, test.spec) == ("images:a/?scale=1/255", "images:b")
+    assert train.warnings == ("a/ is read as images:a/",)
+    with pytest.raises(UsageError, match="--test-data"):
+        divided("a")
+
+
+def test_a_sweep_takes_a_path_and_says_the_spec(capsys):
+    image("a/x/1.png")
+    assert _spec("a/", quiet=False) == "images:a/"
+    assert capsys.readouterr().err == "frivkit: a/ is read as images:a/\n"
+    assert _spec("a/?n=1", quiet=True) == "images:a/?n=1"
+    assert _spec("digits?n=1&a=2", quiet=False) == "digits?n=1&a=2"
+    assert capsys.readouterr().err == ""

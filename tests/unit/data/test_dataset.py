@@ -1,4 +1,4 @@
-"""Fitting, labels, batches and opening, on records in memory."""
+"""Fitting, labels, batches and opening, on arrays in memory."""
 
 import math
 import pickle
@@ -19,8 +19,8 @@ from frivkit.hooks.registry import Registry
 from frivkit.hooks.specs import GROUP, Offer, hookimpl
 
 
-class Held:
-    """Records in memory that note which rows are read."""
+class MemorySource:
+    """Arrays in memory that note which rows are read."""
 
     def __init__(self, **arrays):
         self.arrays = arrays
@@ -38,7 +38,7 @@ class Held:
 
 
 def dataset(options: str, inputs=None, **arrays) -> Dataset:
-    return Dataset(DataSpec.parse(f"held?{options}"), Held(**arrays), inputs)
+    return Dataset(DataSpec.parse(f"held?{options}"), MemorySource(**arrays), inputs)
 
 
 def preprocess(options: str, x) -> np.ndarray:
@@ -271,9 +271,9 @@ def test_batches_cover_all_examples_in_order():
 
 def test_a_read_touches_only_its_rows_and_few_at_a_time(monkeypatch):
     monkeypatch.setattr("frivkit.data.dataset.READ_BYTES", 4000)
-    records = Held(x=np.zeros((1000, 10, 10), np.float32))
-    Dataset(DataSpec("held"), records).read(300, 325)
-    assert records.reads == [(300, 310), (310, 320), (320, 325)]
+    source = MemorySource(x=np.zeros((1000, 10, 10), np.float32))
+    Dataset(DataSpec("held"), source).read(300, 325)
+    assert source.reads == [(300, 310), (310, 320), (320, 325)]
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (2, 1), (0, 11)])
@@ -308,13 +308,13 @@ def test_no_examples_are_an_error():
 
 
 def test_absurdly_large_examples_are_refused_before_any_is_read():
-    records = Held(x=np.zeros((2, 2, 2)))
-    records.columns = {"x": TensorSpec("x", "uint8", (EXAMPLE_BYTES + 1,))}
+    source = MemorySource(x=np.zeros((2, 2, 2)))
+    source.columns = {"x": TensorSpec("x", "uint8", (EXAMPLE_BYTES + 1,))}
     with pytest.raises(DataError, match=f"{EXAMPLE_BYTES + 1} bytes each"):
-        Dataset(DataSpec("held"), records)
+        Dataset(DataSpec("held"), source)
     with pytest.raises(DataError, match="bytes each"):
         dataset("size=100000", x=np.zeros((2, 2, 2)))
-    assert records.reads == []
+    assert source.reads == []
 
 
 def test_digest_follows_everything_that_changes_what_is_read():
@@ -329,7 +329,7 @@ def test_digest_follows_everything_that_changes_what_is_read():
     others.add(dataset("", wants(1, 4, 4, dtype="float64"), x=x).digest)
     others.add(dataset("note=%FF", inputs, x=x).digest)
     assert len(others - same) == len(options) + 5
-    other = Held(x=x)
+    other = MemorySource(x=x)
     other.digest = "1" * 64
     assert Dataset(DataSpec("held"), other, inputs).digest not in same
 
@@ -367,7 +367,7 @@ def test_source_gets_the_spec_and_the_inputs(registry):
 
     def source(spec, inputs):
         seen.append((spec, inputs))
-        return Held(x=np.zeros((20, 4)))
+        return MemorySource(x=np.zeros((20, 4)))
 
     inputs = wants(2, 2)
     data = open_data("held:a:b?n=9", inputs, registry(one=source), examples=12)
@@ -388,7 +388,7 @@ def test_source_gets_the_spec_and_the_inputs(registry):
     ],
 )
 def test_the_smaller_number_of_examples_wins(registry, spec, examples, read):
-    plugins = registry(one=lambda _spec, _inputs: Held(x=np.zeros((20, 4))))
+    plugins = registry(one=lambda _spec, _inputs: MemorySource(x=np.zeros((20, 4))))
     assert open_data(spec, None, plugins, examples=examples).examples == read
 
 
@@ -399,8 +399,8 @@ def test_fewer_than_one_example_cannot_be_asked_for(registry):
 
 def test_a_source_that_two_plugins_offer_is_written_with_its_plugin(registry):
     plugins = registry(
-        one=lambda spec, _inputs: Held(x=np.full((1, 1), len(spec.path))),
-        two=lambda _spec, _inputs: Held(x=np.full((1, 1), -1)),
+        one=lambda spec, _inputs: MemorySource(x=np.full((1, 1), len(spec.path))),
+        two=lambda _spec, _inputs: MemorySource(x=np.full((1, 1), -1)),
     )
     data = open_data("one:held:C:file?n=1", None, plugins)
     assert data.read(0, 1).inputs["x"].tolist() == [[len("C:file")]]
@@ -411,7 +411,7 @@ def test_a_source_that_two_plugins_offer_is_written_with_its_plugin(registry):
 
 
 def test_a_plugin_may_be_named_as_its_source(registry):
-    plugins = registry(held=lambda spec, _inputs: Held(x=np.full((1, 1), len(spec.path))))
+    plugins = registry(held=lambda spec, _inputs: MemorySource(x=np.full((1, 1), len(spec.path))))
     assert open_data("held:path", None, plugins).read(0, 1).inputs["x"].tolist() == [[4]]
 
 
@@ -438,14 +438,14 @@ def test_a_source_that_cannot_be_loaded_is_a_plugin_error(registry):
 
 
 def test_a_source_that_gives_wrong_rows_is_caught():
-    records = Held(x=np.zeros((5, 3)))
-    data = Dataset(DataSpec("held"), records)
-    records.arrays = {"x": np.zeros((1, 3))}
+    source = MemorySource(x=np.zeros((5, 3)))
+    data = Dataset(DataSpec("held"), source)
+    source.arrays = {"x": np.zeros((1, 3))}
     with pytest.raises(DataError, match=r"should come in shape \(5, 3\) but is \(1, 3\)"):
         data.read(0, 5)
-    records.arrays = {}
+    source.arrays = {}
     with pytest.raises(DataError, match="but is nothing"):
         data.read(0, 5)
-    records.arrays = None
+    source.arrays = None
     with pytest.raises(DataError, match="AttributeError"):
         data.read(0, 5)

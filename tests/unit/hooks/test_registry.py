@@ -13,6 +13,11 @@ from frivkit.hooks.specs import GROUP, Offer
 
 THIRDPARTY = Path(__file__).parents[3] / "tests" / "data/thirdparty"
 HEAD = "from frivkit.hooks.specs import Offer, hookimpl\n"
+METRIC = """
+from types import SimpleNamespace
+METRIC = SimpleNamespace(measure=lambda study, options: (), options=None, per_unit=False)
+"""
+"""A module with a target of the shape of a metric."""
 
 
 def offering(*names: str, target: str = "json:loads") -> str:
@@ -189,9 +194,9 @@ def test_interrupt_while_loading_is_not_swallowed(site):
 
 
 def test_what_a_plugin_prints_stays_out_of_stdout(site, capsys):
-    loud = "print('at import')\n" + offering("rank", target="a_loud_package.target:thing")
-    site.put("a-loud", loud, target="print('at use')\nthing = 1\n")
-    assert site.registry().load("metrics", "rank") == 1
+    loud = "print('at import')\n" + offering("rank", target="a_loud_package.target:METRIC")
+    site.put("a-loud", loud, target=f"print('at use')\n{METRIC}")
+    assert site.registry().load("metrics", "rank")
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "at import\nat use\n"
@@ -235,18 +240,18 @@ def test_broken_plugin_leaves_its_name_to_the_next(site):
 class TestTwoPluginsOfferOneName:
     @pytest.fixture
     def registry(self, site):
-        site.put("one", offering("rank", "depth", target="json:loads"))
-        site.put("two", offering("rank", target="json:dumps"))
+        mine = offering("rank", "depth", target="one_package.target:METRIC")
+        site.put("one", mine, target=METRIC)
+        site.put("two", offering("rank", target="two_package.target:METRIC"), target=METRIC)
         return site.registry()
 
     def test_full_names_are_listed(self, registry):
         assert list(registry.offers("metrics")) == ["depth", "one:rank", "two:rank"]
 
     def test_full_name_gives_that_plugins_target(self, registry):
-        import json
-
-        assert registry.load("metrics", "one:rank") is json.loads
-        assert registry.load("metrics", "two:rank") is json.dumps
+        for name in ("one", "two"):
+            metric = registry.load("metrics", f"{name}:rank")
+            assert metric is sys.modules[f"{name}_package.target"].METRIC
 
     def test_bare_name_is_refused_with_both_full_ones(self, registry):
         with pytest.raises(UsageError) as caught:
@@ -254,9 +259,8 @@ class TestTwoPluginsOfferOneName:
         assert str(caught.value) == ("2 plugins offer a metric 'rank'; write one:rank or two:rank")
 
     def test_full_name_is_understood_where_it_is_not_needed(self, registry):
-        import json
-
-        assert registry.load("metrics", "one:depth") is json.loads
+        metric = registry.load("metrics", "one:depth")
+        assert metric is sys.modules["one_package.target"].METRIC
 
     @pytest.mark.parametrize("name", ["two:depth", "three:rank", ":rank", "one:", ""])
     def test_name_of_another_plugin_is_unknown(self, registry, name):
@@ -294,6 +298,47 @@ def test_target_that_cannot_be_loaded_names_the_distribution(site, target, reaso
     assert str(caught.value).startswith(f"metric 'rank' cannot be loaded from {target}: {reason}")
     assert str(caught.value).endswith("; reinstall or remove a-metric 1.5")
     assert "\n" not in str(caught.value)
+
+
+SHAPES = {
+    "no object": ("metrics", "THING = 1", "it has no measure, options, per_unit"),
+    "class": ("unit_selectors", "class THING: pass", "it is a class; offer an instance of it"),
+    "attribute": (
+        "unit_selectors",
+        "class Pairs:\n    name = 'pairs'\n    count = mask = rows = print\nTHING = Pairs()",
+        "it has no axes",
+    ),
+    "method": (
+        "unit_selectors",
+        "class Pairs:\n    name = 'pairs'\n    count = mask = rows = len\n"
+        "    def axes(self): pass\nTHING = Pairs()",
+        "its mask does not take 2 arguments",
+    ),
+    "function": ("rankings", "def THING(layer_group): pass", "it does not take 2 arguments"),
+    "no function": ("bases", "THING = 'select'", "it cannot be called"),
+    "no mapping": ("operator_rules", "THING = []", "it is a list, not a mapping from names"),
+    "entry": ("operator_rules", "THING = {'CumSum': print}", "'CumSum' has no propagate, narrow"),
+}
+
+
+@pytest.mark.parametrize(("hook", "source", "reason"), SHAPES.values(), ids=SHAPES)
+def test_target_of_another_shape_names_what_is_missing(site, hook, source, reason):
+    offers = offering("mine", target="a_mine_package.target:THING").replace("metrics", hook)
+    site.put("a-mine", offers, target=source)
+    with pytest.raises(PluginError) as caught:
+        site.registry().load(hook, "mine")
+    text = str(caught.value)
+    assert f"a_mine_package.target:THING does not fit the hook {hook}: {reason}" in text
+    assert text.endswith("; update or remove a-mine 1.5")
+    assert "\n" not in text
+
+
+def test_shape_of_a_unit_selector_is_that_of_its_protocol():
+    from frivkit.hooks.targets import SHAPES
+    from frivkit.units.selector import UnitSelector
+
+    members = {name for name in vars(UnitSelector) if not name.startswith("_")}
+    assert set(SHAPES["unit_selectors"].attributes) == members
 
 
 class TestInstalled:

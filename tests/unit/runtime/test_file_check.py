@@ -105,11 +105,11 @@ def test_only_quantised_files_that_can_be_run_are_tried(tmp_path, monkeypatch):
 
 
 def test_graphs_are_run_by_exact_kernels_where_the_runtime_has_them(tmp_path, monkeypatch):
-    asked = []
+    requested = []
 
     class Options(session.ort.SessionOptions):
         def add_session_config_entry(self, key, value):
-            asked.append((key, value))
+            requested.append((key, value))
             super().add_session_config_entry(key, value)
 
     monkeypatch.setattr(session.ort, "SessionOptions", Options)
@@ -117,21 +117,21 @@ def test_graphs_are_run_by_exact_kernels_where_the_runtime_has_them(tmp_path, mo
     feeds = {"x": np.ones((2, 8), np.float32)}
     model = load_model(Request(path)).ir
     exact = Session(model, DEVICE).run(feeds, ["y"])
-    assert asked == [("session.x64quantprecision", "1")]
+    assert requested == [("session.x64quantprecision", "1")]
     Session(path, DEVICE)
-    assert len(asked) == 1
+    assert len(requested) == 1
 
     opened = Session._open
 
     def refusing(model, options, provider):
-        if asked[-1][1] == "1":
+        if requested[-1][1] == "1":
             raise RuntimeError("no kernel")
         return opened(model, options, provider)
 
     monkeypatch.setattr(Session, "_open", staticmethod(refusing))
     np.testing.assert_allclose(Session(model, DEVICE).run(feeds, ["y"])[0], exact[0], rtol=0.5)
-    assert asked[-1] == ("session.x64quantprecision", "0")
+    assert requested[-1] == ("session.x64quantprecision", "0")
     monkeypatch.setattr(Session, "_open", staticmethod(lambda *_: refusing(None, None, None)))
-    asked[:] = []
+    requested[:] = []
     with pytest.raises(ModelError, match="cannot load the model"):
         Session(model, DEVICE)

@@ -36,9 +36,9 @@ def covariance(rows: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("outputs", [None, 3])
 def test_each_step_takes_the_unit_whose_loss_costs_least(outputs):
     rows = mixed(8, 4)
-    readers = None if outputs is None else GENERATOR.normal(size=(8, outputs))
-    read = rows if readers is None else rows @ readers
-    found = eliminate(covariance(rows), readers, ridge=1e-12)
+    consumers = None if outputs is None else GENERATOR.normal(size=(8, outputs))
+    read = rows if consumers is None else rows @ consumers
+    found = eliminate(covariance(rows), consumers, ridge=1e-12)
     assert sorted(found.order.tolist()) == list(range(8))
     left = np.ones(8, bool)
     for unit, error in zip(found.order, found.errors, strict=True):

@@ -62,16 +62,16 @@ class Case:
         """Take each site's tensor out, edit it in numpy, and run what reads it, site by site."""
         given: dict[str, np.ndarray] = {}
         for site in sites:
-            (value,) = run(fed(self.proto, given), [site.name], {**self.inputs, **given})
+            (value,) = run(with_inputs(self.proto, given), [site.name], {**self.inputs, **given})
             given[site.name] = edit(site, value)
-        return run(fed(self.proto, given), [self.output], {**self.inputs, **given})[0]
+        return run(with_inputs(self.proto, given), [self.output], {**self.inputs, **given})[0]
 
     def for_budget(self, found: np.ndarray, wanted: np.ndarray) -> bool:
         a, b = found.astype(np.float64), wanted.astype(np.float64)
         return np.abs(a - b).max() <= ROUNDING.get(self.name, 2e-5) * max(1.0, np.abs(b).max())
 
 
-def fed(proto: onnx.ModelProto, given: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+def with_inputs(proto: onnx.ModelProto, given: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     """Return a copy in which tensors are inputs rather than computed."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)

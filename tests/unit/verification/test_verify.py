@@ -220,9 +220,9 @@ class TestVerify:
         a, b = nets.network(name), perturbed(nets.network(name))
         found = compared(a, b, "gaussian?n=70&seed=2").comparison
         inputs = open_data("gaussian?n=70&seed=2", load_model(Request(tmp_path / "a.onnx")).inputs)
-        fed = dict(inputs.read(0, 70).inputs)
+        inputs = dict(inputs.read(0, 70).inputs)
         one, other = (
-            ReferenceEvaluator(proto).run([a.graph.output[0].name], fed)[0].astype(np.float64)
+            ReferenceEvaluator(proto).run([a.graph.output[0].name], inputs)[0].astype(np.float64)
             for proto in (a, b)
         )
         rough = 3e-3 if name == "halves" else 1e-5
@@ -266,10 +266,10 @@ class TestVerify:
     def test_nan_of_the_original_is_an_error(self, compared, tmp_path):
         rows = np.eye(3)[np.arange(90) % 3]
         rows[61, 1] = np.nan
-        thin, data = table(np.eye(3)[np.zeros(90, int)]), numbered(tmp_path, 90)
+        compressed, data = table(np.eye(3)[np.zeros(90, int)]), numbered(tmp_path, 90)
         for memory in (1, 2 << 30):
             with pytest.raises(ModelError, match=r"a\.onnx gives NaN for example 61 of npz:"):
-                compared(table(rows), thin, data, execution=Execution(memory=memory))
+                compared(table(rows), compressed, data, execution=Execution(memory=memory))
 
     def test_threshold_is_that_of_each_model(self, compared):
         """A thin model may leave the sigmoid out: its logit says the same."""

@@ -295,7 +295,7 @@ def test_a_link_to_weights_elsewhere_is_refused(tmp_path):
     assert "symbolic link" in refusal(saved(proto, folder))
 
 
-@pytest.mark.parametrize("asked", ["1x3x5x7", "16x3x5x7", "1X3X5X7"])
+@pytest.mark.parametrize("requested", ["1x3x5x7", "16x3x5x7", "1X3X5X7"])
 def test_input_shape_settles_what_the_file_leaves_open(requested, tmp_path):
     model = load(saved(written(FREE, w=(4, 3, 3, 3)), tmp_path), {"input_shape": requested})
     assert model.inputs[0].shape == (3, 5, 7)
@@ -305,7 +305,7 @@ def test_input_shape_settles_what_the_file_leaves_open(requested, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "requested",
     ["", "a", "x6", "6x", "1x-6", "1x0", "1x06", " 1x6", "1x6\n", "1_0x6", "1×6", "1x６", "9" * 40],
 )
 def test_an_input_shape_that_is_none(requested, tmp_path):
@@ -314,7 +314,7 @@ def test_an_input_shape_that_is_none(requested, tmp_path):
     assert "all axes of the input, the batch in front" in text
 
 
-@pytest.mark.parametrize("asked", ["3x32x32", "1x1x32x32", "1x3x32x32x1", "32"])
+@pytest.mark.parametrize("requested", ["3x32x32", "1x1x32x32", "1x3x32x32x1", "32"])
 def test_an_input_shape_that_does_not_fit(requested, tmp_path):
     text = refusal(saved(written(FREE, w=(4, 3, 3, 3)), tmp_path), input_shape=requested)
     assert text == (
