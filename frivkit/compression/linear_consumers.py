@@ -38,6 +38,27 @@ class ConsumerInput:
     inner: int
 
     @property
+    def name(self) -> str:
+        """A text that differs for inputs that differ.
+
+        It seeds the draw of positions, so it is spelled out: a text made of the names of classes
+        and fields would give other draws, and so other weights, when these are renamed.
+
+        Example:
+            >>> ConsumerInput("x", 1, None, (8, 5, 5), 1).name
+            "Source(tensor='x', axis=1, geometry=None, shape=(8, 5, 5), inner=1)"
+        """
+        patches = self.geometry
+        geometry = patches and (
+            f"Geometry(kernel={patches.kernel!r}, strides={patches.strides!r}, "
+            f"dilations={patches.dilations!r}, pads={patches.pads!r}, group={patches.group!r})"
+        )
+        return (
+            f"Source(tensor={self.tensor!r}, axis={self.axis!r}, geometry={geometry}, "
+            f"shape={self.shape!r}, inner={self.inner!r})"
+        )
+
+    @property
     def kernel_size(self) -> int:
         """The number of positions in a patch."""
         return 1 if self.geometry is None else prod(self.geometry.kernel)

@@ -191,7 +191,7 @@ def row_chunks(
     count = sample_size(source, data.examples)
     patches = patches_per_example(source) if count is None else count
     examples = max(1, ROWS_BYTES // (4 * patches * source.columns))
-    name = zlib.crc32(repr(source).encode())
+    name = zlib.crc32(source.name.encode())
     for start in range(0, len(tensor), examples):
         generator = np.random.default_rng([seed, first + start, name])
         part = tensor[start : start + examples]
