@@ -15,7 +15,7 @@ AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "undecided at this scale"
 NOTHING = "not measured yet"
 INITS = ("Glorot", "He", "LeCun")
 SAME = 0.05
-"""How far apart shares may be that are called the same; chosen before anything was trained."""
+"""How far apart shares may be that are called the same; chosen before anything was compared."""
 MODEST = 0.5
 """How far a regulariser may move a gain and still have a modest effect; chosen likewise."""
 
