@@ -1,7 +1,7 @@
 """Figures: types of drawings, and the curves that they draw, read from the file of a sweep.
 
 A sweep writes ``results.jsonl``, one JSON object a line.  A row with a ``"panel"`` holds one trial
-of a curve; other rows are ignored.
+of a curve; other rows are ignored.  Its ``run.json`` lists the reductions against the paper.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 from frivkit.errors import DataError
 from frivkit.experiments.gain import UNITS, WidthCurve
 
-RESULTS = "results.jsonl"
+RESULTS, JOURNAL = "results.jsonl", "run.json"
 FORMATS = ("png", "svg", "pdf")
 
 Drawing = Callable[[str], bytes]
@@ -69,6 +69,8 @@ def read_curves(folder: Path) -> list[WidthCurve]:
     2. The curves of a panel of a figure share their widths; one may have no trials at some of them.
     3. A trial whose value is null or NaN is left out; its width is kept.
     4. An incomplete last line, as an interrupted sweep leaves it, is ignored.
+    5. The reductions that the journal ``run.json`` has for the last run of a figure become the note
+       of its curves; without a journal, notes are empty.
 
     Args:
         folder: The folder of a sweep.
@@ -105,6 +107,7 @@ def read_curves(folder: Path) -> list[WidthCurve]:
         trial = str(_field(row, "trial", where))
         trials.setdefault(key, {})[width, trial] = _number(row, "value", where)
         fixed[key] = row.get("fixed") is True
+    notes = _notes(folder / JOURNAL)
     widths: dict[tuple[str, str], set[float]] = {}
     for (figure, panel, _), values_of in trials.items():
         widths.setdefault((figure, panel), set()).update(width for width, _ in values_of)
@@ -115,8 +118,24 @@ def read_curves(folder: Path) -> list[WidthCurve]:
             tuple(v for (width, _), v in values_of.items() if width == one and v is not None)
             for one in at
         )
-        curves.append(WidthCurve(panel, series, at, values, figure, fixed[figure, panel, series]))
+        is_fixed, note = fixed[figure, panel, series], notes.get(figure, "")
+        curves.append(WidthCurve(panel, series, at, values, figure, is_fixed, note))
     return curves
+
+
+def _notes(path: Path) -> dict[str, str]:
+    """Return the reductions against the paper, by figure."""
+    if not path.is_file():
+        return {}
+    try:
+        runs = json.loads(path.read_bytes())["runs"]
+        return {
+            figure: str(run.get("scale", {}).get("reductions", ""))
+            for run in runs
+            for figure in run["figures"]
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{path} is no journal of a sweep; remove it, or mend it") from None
 
 
 def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:

@@ -38,6 +38,7 @@ class WidthCurve:
             ``UNITS`` a value is the share of the network's own units, in [0, 1].
         figure: The figure that it was measured for, such as ``"4a"``; empty for none.
         fixed: Whether the number of measured units is the same at all widths.
+        note: A remark for the reader of the figure, such as the reductions against the paper.
 
     Raises:
         DataError: widths do not rise or are not as many as the lists of values, or a value is out
@@ -54,6 +55,7 @@ class WidthCurve:
     values: tuple[tuple[float, ...], ...]
     figure: str = ""
     fixed: bool = False
+    note: str = ""
 
     def __post_init__(self) -> None:
         where = f"the curve {self.series!r} of {self.panel!r}"
@@ -79,7 +81,7 @@ class WidthCurve:
 
     @property
     def deviations(self) -> tuple[float, ...]:
-        """The standard deviation of the trials at each width, divided by their number."""
+        """The population standard deviation of the trials at each width; NaN if there are none."""
         return tuple(float(np.std(v)) if v else math.nan for v in self.values)
 
     @property

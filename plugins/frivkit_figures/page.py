@@ -4,6 +4,7 @@ matplotlib is an optional dependency, so it is imported only when a figure is dr
 """
 
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ Fill = Callable[["Axes"], None]
 
 _WIDTH, _HEIGHT, _LETTER, _LINE = 2.5, 2.4, 0.07, 0.19
 """Width and height of a panel, width of a letter and height of a line of a legend, in inches."""
+_NOTE_LETTER, _NOTE_LINE, _NOTE_SIZE = 0.065, 0.13, 7
+"""Width of a letter and height of a line of the notes, in inches, and their size in points."""
 _STAMPS: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
@@ -29,13 +32,14 @@ _STAMPS: dict[str, dict[str, Any]] = {
 """Metadata of time and program that matplotlib would write, by format."""
 
 
-def page(groups: Sequence[Sequence[Fill]], *, beside: bool) -> Drawing:
+def page(groups: Sequence[Sequence[Fill]], *, beside: bool, notes: Sequence[str] = ()) -> Drawing:
     """Return the drawing of groups of panels; the panels of a group share a legend beside them.
 
     Args:
         groups: At least one, of at least one panel each.
         beside: True puts groups side by side with legends below, False one below the other with
             legends to the right.
+        notes: Text below all panels, one paragraph each.
 
     Returns:
         A drawing, which returns the same bytes at each call.
@@ -55,6 +59,7 @@ def page(groups: Sequence[Sequence[Fill]], *, beside: bool) -> Drawing:
         stream = io.BytesIO()
         with mpl.rc_context(SETTINGS):
             figure = _draw_page(groups, beside)
+            _add_notes(figure, notes)
             figure.savefig(stream, format=kind, metadata=_STAMPS[kind])
         return stream.getvalue()
 
@@ -93,6 +98,24 @@ def _draw_page(groups: Sequence[Sequence[Fill]], beside: bool) -> "Figure":
         height = len(groups) * max(_HEIGHT, legend_height)
         figure.set_size_inches(columns * _WIDTH + legend_width, height)
     return figure
+
+
+def _add_notes(figure: "Figure", notes: Sequence[str]) -> None:
+    """Add room at the bottom of a figure, and write the notes there."""
+    width, height = map(float, figure.get_size_inches())
+    letters = int((width - 0.3) / _NOTE_LETTER)
+    lines = [line for note in notes for line in textwrap.wrap(note, letters)]
+    if not lines:
+        return
+    room = 0.1 + _NOTE_LINE * len(lines)
+    share = room / (height + room)
+    figure.set_size_inches(width, height + room)
+    figure.set_layout_engine("constrained", rect=(0, share, 1, 1 - share))
+    text = figure.text(
+        0.1 / width, 0.05 / (height + room), "\n".join(lines), va="bottom", size=_NOTE_SIZE
+    )
+    text.set_parse_math(False)
+    text.set_in_layout(False)
 
 
 def _draw_group(shown: "Sequence[Axes]", group: Sequence[Fill]) -> "tuple[list[Artist], list[str]]":

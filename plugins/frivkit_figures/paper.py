@@ -3,7 +3,7 @@
 Source: Casper et al., "Frivolous Units", AAAI 2021, figures 1 to 4 and E1 to E12.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -52,8 +52,11 @@ def _draw(
 ) -> Drawing:
     """Return the drawing of the panels that have curves; the panels of a group share a legend."""
     filled: list[list[Fill]] = []
+    figures_of: dict[str, dict[str, None]] = {}
     for group in groups:
         chosen = [(panel, shown) for panel in group if (shown := panel.choose(curves))]
+        for curve in (curve for _, shown in chosen for curve in shown if curve.note):
+            figures_of.setdefault(curve.note, {})[curve.figure] = None
         order = list(dict.fromkeys(curve.series for _, shown in chosen for curve in shown))
         if chosen:
             filled.append(
@@ -62,7 +65,14 @@ def _draw(
                     for panel, shown in chosen
                 ]
             )
-    return page(filled, beside=beside)
+    return page(filled, beside=beside, notes=_notes(figures_of))
+
+
+def _notes(figures_of: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the text of each note, after its figures if there are several notes."""
+    if len(figures_of) < 2:
+        return list(figures_of)
+    return [f"{', '.join(figures)}: {note}" for note, figures in figures_of.items()]
 
 
 def _figure(*groups: Sequence[Panel], beside: bool = False) -> Figure:
@@ -137,7 +147,7 @@ FIGURE_E10 = _trends("e10")
 FIGURE_E11 = _trends("e11")
 FIGURE_E12 = _figure(
     [
-        Panel(f"({letter}) {name}", (f"{name} by epochs",), ("e12",), panels.epochs)
+        Panel(f"({letter}) {name}", (f"{name} by epochs",), ("e12", "cifar epochs"), panels.epochs)
         for letter, name in (("a", "accuracy"), ("b", PRUNABLE), ("c", REDUNDANT))
     ]
 )

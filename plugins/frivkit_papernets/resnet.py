@@ -1,4 +1,4 @@
-"""Residual networks: ResNet56 for CIFAR-10 and ResNet18 for ImageNet."""
+"""Residual networks: ResNet56 and ResNet20 for CIFAR-10, ResNet18 for ImageNet."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from frivkit_papernets.layers import Norm, NormedConv, halving_pool, image
 
 @dataclass(frozen=True, slots=True)
 class ResNetOptions:
-    """Settings of :func:`resnet56` and :func:`resnet18`.
+    """Settings of :func:`resnet56`, :func:`resnet20` and :func:`resnet18`.
 
     Attributes:
         protocol: ``paper`` for the network of the paper's text, ``reference`` for that of the code
@@ -93,14 +93,41 @@ def resnet56(
         >>> sum(p.numel() for p in net.parameters())  # Casper et al. 2021, figure E1
         54518
     """
-    channels, _, _ = image("resnet56", shape, 1)
+    image("resnet56", shape, 1)
+    return _small(shape, classes, width, options, 9)
+
+
+def resnet20(
+    shape: tuple[int, ...], classes: int, width: float, options: ResNetOptions
+) -> nn.Module:
+    """Build a :func:`resnet56` with 3 blocks in each stage, about three times as fast.
+
+    Source:
+        He et al. 2016, arXiv:1512.03385, section 4.2, except for the projections.
+
+    Raises:
+        DataError: ``shape`` is not the shape of an image.
+
+    Example:
+        >>> net = resnet20((3, 32, 32), 10, 1, ResNetOptions("reference"))
+        >>> sum(layer.kernel_size == (3, 3) for layer in net.modules() if hasattr(layer, "norm"))
+        19
+    """
+    image("resnet20", shape, 1)
+    return _small(shape, classes, width, options, 3)
+
+
+def _small(
+    shape: tuple[int, ...], classes: int, width: float, options: ResNetOptions, blocks: int
+) -> nn.Module:
+    """Build a network for small images with ``blocks`` blocks in each stage."""
     paper = options.protocol == "paper"
     norm, first = _norm(options), scaled(16, width)
     maps = [first, *(scaled(units, width) for units in (16, 32, 64))]
     parts: OrderedDict[str, nn.Module] = OrderedDict(
-        conv1=NormedConv(channels, first, (3, 3), norm)
+        conv1=NormedConv(shape[0], first, (3, 3), norm)
     )
-    parts |= _stages(maps, 9, 3, (1, 1, 1) if paper else (1, 2, 2), norm)
+    parts |= _stages(maps, blocks, 3, (1, 1, 1) if paper else (1, 2, 2), norm)
     return _with_output(parts, maps[-1], classes, options)
 
 
@@ -189,4 +216,5 @@ def _layers(stages: int, blocks: int) -> tuple[str, ...]:
 
 
 RESNET56 = Architecture(resnet56, ResNetOptions, layers=_layers(3, 9))
+RESNET20 = Architecture(resnet20, ResNetOptions, layers=_layers(3, 3))
 RESNET18 = Architecture(resnet18, ResNetOptions, layers=_layers(4, 2))

@@ -13,12 +13,10 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from frivkit.errors import DataError
 from frivkit.experiments.gain import WidthCurve as Shares
 from frivkit.experiments.gain import gain
-from frivkit.files import replace_file
+from frivkit.experiments.results_page import store_results, updated_page
 
-BEGIN, END = "<!-- made from data: begin -->", "<!-- made from data: end -->"
 WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 HEADINGS = {
     "reference": "Trained and measured as the published code does",
@@ -195,21 +193,6 @@ def printed(figure: str, panel: str) -> tuple[float, float]:
     return low, high
 
 
-def store(folder: Path, data: Path) -> None:
-    """Copy the figures and the journal of a sweep.
-
-    Rows of single networks are left out, and so are the folders of paths in the commands.
-    """
-    data.mkdir(parents=True, exist_ok=True)
-    lines = (folder / "results.jsonl").read_bytes().splitlines(keepends=True)
-    replace_file(data / "results.jsonl", b"".join(li for li in lines if b'"figure"' in li))
-    journal = json.loads((folder / "run.json").read_bytes())
-    for run in journal["runs"]:
-        command = run["provenance"].get("command") or []
-        command[:] = [Path(word).name if Path(word).is_absolute() else word for word in command]
-    replace_file(data / "run.json", json.dumps(journal, indent=1).encode() + b"\n")
-
-
 def updated(page: str, data: Path) -> str:
     """Return a page with the text between its two comments replaced by the tables.
 
@@ -220,27 +203,9 @@ def updated(page: str, data: Path) -> str:
     Raises:
         DataError: the page lacks these comments, or the data cannot be read.
     """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise DataError(f"the page has no {BEGIN} with {END} behind it; put both where tables go")
-    parts = []
-    for name in HEADINGS:
-        folder = data / name
-        if not folder.is_dir():
-            continue
-        try:
-            lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
-            rows = [json.loads(line) for line in lines]
-            journal = json.loads((folder / "run.json").read_bytes())
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{folder} has no results of a sweep ({error}); run it again"
-            ) from error
-        parts.append(tables(curves(rows, journal["runs"]), journal))
-    if not parts:
-        raise DataError(f"{data} has no results of sweeps; name the folder of one")
-    return "\n\n".join([f"{head}{BEGIN}", *parts, f"{END}{tail}"])
+    return updated_page(
+        page, data, HEADINGS, lambda rows, run: tables(curves(rows, run["runs"]), run)
+    )
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -249,7 +214,8 @@ def main(arguments: Sequence[str]) -> None:
     data = page.parent / "data"
     for folder in folders:
         journal = json.loads((folder / "run.json").read_bytes())
-        store(folder, data / journal["settings"]["stacks"]["measures"])
+        target = data / journal["settings"]["stacks"]["measures"]
+        store_results(folder, target, lambda line: b'"figure"' in line)  # no single networks
     page.write_text(updated(page.read_text(encoding="utf-8"), data), encoding="utf-8")
 
 

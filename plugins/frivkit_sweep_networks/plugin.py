@@ -34,6 +34,7 @@ def recipes() -> list[Offer]:
         "e10": "ResNet18 on ImageNet by batch size",
         "e11": "AlexNets and ResNet56s on CIFAR-10 by batch size",
         "e12": "ResNet18 on ImageNet in its last epochs",
+        "cifar-epochs": "AlexNets on CIFAR-10 in their last epochs",
         "alexnet-random-inits": "AlexNets on random labels by initial weights",
         "alexnet-optimisers": "AlexNets on CIFAR-10 by optimiser",
         "alexnet-activations": "AlexNets on CIFAR-10 by activation",

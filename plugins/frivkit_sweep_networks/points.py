@@ -55,7 +55,8 @@ def figure_rows(
             fixed = {"fixed": True} if curve.fixed else {}
             if panel == "parameters":
                 for width in _widths(recipe, curve, net):
-                    at = {"series": curve.series, "width": width, "trial": 0}
+                    series = recipe.scale.series.get(curve.series, curve.series)
+                    at = {"series": series, "width": width, "trial": 0}
                     count = parameters(net, recipe.protocol, width)
                     points.append({**common, **at, "value": count})
                 continue
@@ -64,7 +65,12 @@ def figure_rows(
                     continue
                 choice = {"choice": dict(best.choice)} if best.choice else {}
                 for series, width, trial, value in _points(curve, panel, best, best_rows):
-                    point = {"series": series, "width": width, "trial": trial, "value": value}
+                    point = {
+                        "series": recipe.scale.series.get(series, series),
+                        "width": width,
+                        "trial": trial,
+                        "value": value,
+                    }
                     points.append({**common, **point, **fixed, **choice})
     return points
 

@@ -140,6 +140,8 @@ class Scale:
         options: Options that override the networks'.
         metrics: Options of metrics that override the recipe's, by metric.
         networks: Names of the networks; empty for all.
+        changes: Entries of single networks that override their own, by network.
+        series: Names that replace those of curves, if ``changes`` make the usual names wrong.
     """
 
     widths: tuple[float, ...]
@@ -150,6 +152,8 @@ class Scale:
     options: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, dict[str, str]] = field(default_factory=dict)
     networks: tuple[str, ...] = ()
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    series: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (self.widths and self.seeds):
@@ -203,7 +207,10 @@ def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
     if request.scale not in scales:
         raise unknown_name("scale", request.scale, scales)
     scale = filled(Scale, scales[request.scale], f"scale {request.scale}")
-    entries = [_merged(common, each) for each in _of(unread, "networks", list)]
+    entries = [
+        _merged(_merged(common, each), scale.changes.get(each.get("name"), {}))
+        for each in _of(unread, "networks", list)
+    ]
     networks = {net.name: net for each in entries for net in [filled(Network, each, "a network")]}
     curves = tuple(filled(CurveSpec, each, "a curve") for each in _of(unread, "curves", list))
     title, choose = unread.pop("title", ""), unread.pop("choose", "")
@@ -221,7 +228,7 @@ def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
     if len(networks) < len(entries):
         raise UsageError("two networks have one name; give each its own")
     _check_names([curve.network or curve.series for curve in curves], networks)
-    _check_names(scale.networks, networks)
+    _check_names([*scale.networks, *scale.changes], networks)
     _check_choice(networks.values(), choose)
     return Recipe(title, networks, curves, scale, protocol, request, choose, metrics)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from frivkit.errors import UsageError, unknown_name
 
@@ -19,7 +19,8 @@ def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
 
     Args:
         cls: A dataclass of ``str``, ``bool``, ``int``, tuples of ``str``, ``int`` or ``float``,
-            ``dict[str, str]``, and dicts from ``str`` to these or to ``tuple[str, ...]``.
+            ``dict[str, str]``, and dicts from ``str`` to these, to ``tuple[str, ...]`` or to
+            ``dict[str, Any]``, whose values are not checked.
         table: Its values by name.
         what: The name of the table, for messages.
 
@@ -49,19 +50,21 @@ def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
 def _value(wanted: Any, value: Any, what: str) -> Any:
     if wanted == dict[str, str]:
         return {key: text(each, f"{what}.{key}") for key, each in _table(value, what).items()}
-    if wanted == dict[str, dict[str, str]]:
-        inner = _table(value, what).items()
-        return {key: _value(dict[str, str], each, f"{what}.{key}") for key, each in inner}
     if wanted == dict[str, tuple[str, ...]]:
         return {
             key: tuple(text(each, f"{what}.{key}") for each in _list(values, f"{what}.{key}"))
             for key, values in _table(value, what).items()
         }
+    if get_origin(wanted) is dict:
+        inner = get_args(wanted)[1]
+        return {
+            key: _value(inner, each, f"{what}.{key}") for key, each in _table(value, what).items()
+        }
     if wanted in SEQUENCES:
         return tuple(_value(SEQUENCES[wanted], each, what) for each in _list(value, what))
     if wanted is float and type(value) is int:
         return float(value)
-    if type(value) is not wanted:
+    if wanted is not Any and type(value) is not wanted:
         raise UsageError(f"{what} is {value!r}; write a value of type {wanted.__name__}")
     return value
 

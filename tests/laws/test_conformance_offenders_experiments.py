@@ -129,7 +129,7 @@ TRAINERS = [
     ("record", trains(shift, losses=()), "a finite loss for each of 1 epochs"),
     ("record", trains(shift, validation_accuracy=0.5), "without validation data"),
     ("record", trains(shift, validation_accuracy=None), "the validation accuracy is None"),
-    ("record", trains(shift, kept={3: {}}), "kept weights of epoch 3 of 1"),
+    ("record", trains(shift, last_epochs={3: {}}), "kept weights of epoch 3 of 1"),
     ("json", trains(shift, recipe={"rate": float("nan")}), "the recipe"),
 ]
 

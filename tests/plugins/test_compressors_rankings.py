@@ -53,11 +53,11 @@ def left_over(x: np.ndarray, made: np.ndarray, stays: np.ndarray, ridge: float) 
 def test_errors_along_an_order_are_those_of_least_squares(seed, ridge):
     """Two readers, groups of several units, groups that one does not read, units that stay."""
     generator = np.random.default_rng(seed)
-    weights = generator.normal(size=(7, 4))
+    consumer = generator.normal(size=(7, 4))
     groups = [[0, 1, 2, 2, NO_GROUP, 3, 1], [3, 0, NO_GROUP, 5, 3]]
     data, weights = [rows(7, seed), rows(5, seed + 9)], [0.5, 2.0]
-    makes = [data[0] @ weights, data[1]]
-    terms = [term(data[0], groups[0], weights, 0.5), term(data[1], groups[1], None, 2.0)]
+    makes = [data[0] @ consumer, data[1]]
+    terms = [term(data[0], groups[0], consumer, 0.5), term(data[1], groups[1], None, 2.0)]
     order = generator.permutation([0, 1, 2, 3, 5])
     expected = []
     for count in range(1, len(order) + 1):

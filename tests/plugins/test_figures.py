@@ -4,6 +4,7 @@ import builtins
 import io
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -148,6 +149,17 @@ def test_long_and_many_names_have_room(name, series):
         for i, each in enumerate(series)
     ]
     check_places(name, curves)
+
+
+@pytest.mark.parametrize("name", ["1", "2", "4a", "e3", "e12"])
+def test_reductions_against_the_paper_are_written_below(name, results):
+    notes = ["fewer images, " * 40, "a $x_{$ and an _"]
+    curves = [replace(curve, note=notes[i % 2]) for i, curve in enumerate(results)]
+    check_places(name, curves)
+    shown = [words for words, _ in boxes(name, curves)[0]]
+    lines = next(words for words in shown if notes[1] in words)
+    assert "fewer images, fewer images," in lines
+    assert not any("fewer images" in words for words, _ in boxes(name, results)[0])
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf", "png"])

@@ -109,6 +109,8 @@ def maps_at(net, layer, size):
     [
         ("resnet56", 32, "paper", [32, 32, 32, 32]),
         ("resnet56", 32, "reference", [32, 32, 16, 8]),
+        ("resnet20", 32, "paper", [32, 32, 32, 32]),
+        ("resnet20", 32, "reference", [32, 32, 16, 8]),
         ("resnet18", 224, "paper", [112, 28, 14, 7, 4]),
         ("resnet18", 224, "reference", [112, 56, 28, 14, 7]),
     ],
@@ -117,6 +119,17 @@ def test_strides_are_those_of_the_protocol(name, size, protocol, heights):
     net = build(name, (3, size, size), 10, 1 / 16, protocol=protocol)
     layers = ["conv1", *(f"stage{stage}" for stage in range(1, len(heights)))]
     assert [maps_at(net, layer, size) for layer in layers] == heights
+
+
+def test_resnet20_is_resnet56_of_three_blocks_a_stage():
+    with torch.device("meta"):
+        small, large = (build(name, (3, 32, 32), 10, 1) for name in ("resnet20", "resnet56"))
+    shapes = {name: p.shape for name, p in large.named_parameters()}
+    assert {name: p.shape for name, p in small.named_parameters()} == {
+        name: shape
+        for name, shape in shapes.items()
+        if not any(f".block{number}." in name for number in range(4, 10))
+    }
 
 
 def test_inception_has_the_maps_its_modules_are_named_after():
@@ -196,6 +209,7 @@ def test_auxiliary_classifier_fits_its_place(shape):
         ("alexnet-cifar", (1, 1, 1)),
         ("alexnet-cifar", (2, 9, 6)),
         ("resnet56", (1, 1, 3)),
+        ("resnet20", (1, 1, 3)),
         ("resnet18", (1, 1, 5)),
         ("inception-v3", (3, 75, 76)),
     ],
@@ -211,6 +225,7 @@ def test_smallest_and_odd_images_give_logits(name, shape):
     [
         ("alexnet-cifar", (64,), "paper", 1),
         ("resnet56", (8, 8), "paper", 1),
+        ("resnet20", (8, 8), "paper", 1),
         ("resnet18", (1, 0, 8), "paper", 1),
         ("inception-v3", (3, 74, 80), "paper", 75),
         ("inception-v3-layer", (3, 200, 106), "reference", 107),
@@ -253,6 +268,12 @@ TAPS = {
         "stage1.block9.conv2": ("/stage1/block9/relu/Relu_output_0", (1, 8, 8)),
         "stage2.block9.conv2": ("/stage2/block9/relu/Relu_output_0", (2, 4, 4)),
         "stage3.block9.conv2": ("/stage3/block9/relu/Relu_output_0", (4, 2, 2)),
+    },
+    ("resnet20", 8): {
+        "conv1": ("/conv1/relu/Relu_output_0", (1, 8, 8)),
+        "stage1.block3.conv2": ("/stage1/block3/relu/Relu_output_0", (1, 8, 8)),
+        "stage2.block3.conv2": ("/stage2/block3/relu/Relu_output_0", (2, 4, 4)),
+        "stage3.block3.conv2": ("/stage3/block3/relu/Relu_output_0", (4, 2, 2)),
     },
     ("resnet18", 32): {
         "conv1": ("/conv1/relu/Relu_output_0", (4, 16, 16)),

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from frivkit.errors import DataError
-from frivkit_sweep_mlp.reproduction import BEGIN, END, allowed, curves, main, tables, updated
+from frivkit.experiments.results_page import BEGIN, END
+from frivkit_sweep_mlp.reproduction import allowed, curves, main, tables, updated
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/reproduction/README.md"

@@ -410,6 +410,36 @@ keys = { n = 50 }
         assert job.options == {"epochs": "1"}
 
 
+class TestChanges:
+    """Of single networks, at a scale."""
+
+    def scaled(self, more):
+        return recipe_of(f"{TRIAL}\n{more}\n")
+
+    def test_override_the_entries_of_the_network(self):
+        plain = recipe_of(TRIAL)
+        more = "[scales.smoke.changes.deep]\nwidths = [0.5]\noptions = { lr = 0.2 }"
+        recipe = self.scaled(more)
+        deep, before = recipe.networks["deep"], plain.networks["deep"]
+        assert deep.options == {**before.options, "lr": "0.2"}
+        assert {job.width for job in _jobs(recipe, deep)} == {0.5}
+        assert recipe.networks["flat"] == plain.networks["flat"]
+
+    def test_of_another_scale_do_nothing(self):
+        more = (
+            "[scales.large]\nwidths = [1]\nseeds = [0]\n[scales.large.changes.deep]\nwidths = [1]"
+        )
+        assert self.scaled(more).networks == recipe_of(TRIAL).networks
+
+    def test_may_rename_series(self):
+        recipe = self.scaled('[scales.smoke.series]\ndeep = "deeper"')
+        jobs = {name: list(_jobs(recipe, net)) for name, net in trained(recipe).items()}
+        row = {"work": jobs["deep"][0].name, "measurement": "test accuracy", "value": 0.5}
+        rows = figure_rows(recipe, jobs, [row])
+        assert "deeper" in {each["series"] for each in rows}
+        assert "deep" not in {each["series"] for each in rows}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -427,6 +457,8 @@ keys = { n = 50 }
         ("seeds = [3]", "seeds = [3]\nsed = 1", "did you mean seeds"),
         ("seeds = [3]", 'seeds = ["3"]', "write a value of type int"),
         ("seeds = [3]", 'seeds = [3]\nnetworks = ["dep"]', "did you mean deep"),
+        ("seeds = [3]", "seeds = [3]\nchanges = { dep = {} }", "did you mean deep"),
+        ("seeds = [3]", "seeds = [3]\nchanges = { deep = { lr = 1 } }", "no key of a network"),
         ("back = [2, 0]", "back = [-2]", "back counts epochs from the last"),
         ("lr = [0.001, 0.5]", "lr = []", "has no value"),
         ("lr = [0.001, 0.5]", "lr = 0.1", "write a list"),

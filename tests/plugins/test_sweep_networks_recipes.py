@@ -38,6 +38,7 @@ COUNTED = {  # networks at full scale, after the published table of experiments 
     "e6": 3 * 5 * 3,
     "e10": 5 + 1 + 3 + 3,
     "e12": 5,
+    "cifar-epochs": 5 * 3,
     "alexnet-random-inits": 6 * 5 * 3,
     "alexnet-optimisers": 7 * 5 * 3,
     "alexnet-activations": 6 * 5 * 3,
@@ -58,7 +59,10 @@ SHOWN = {  # the rows that the drawings of the paper's figures read, in docs/fig
         name: {name: ["test accuracy", "train accuracy", "prunable", "redundant"]}
         for name in ("e6", "e10", "e11")
     },
-    "e12": {"e12": [f"{each} by epochs" for each in ("accuracy", "prunable", "redundant")]},
+    **{
+        name: {label: [f"{each} by epochs" for each in ("accuracy", "prunable", "redundant")]}
+        for name, label in (("e12", "e12"), ("cifar-epochs", "cifar epochs"))
+    },
 }
 PARAMETERS = {  # the numbers that the published notebook plot_numparams has
     "e1a": {(418, 834, 1666, 3330, 6658), (320098, 640194, 1280386, 2560770, 5121538)},
@@ -112,6 +116,30 @@ def test_what_is_less_than_in_the_paper_is_said(name):
         full = jobs(name)
         if "networks" in plan.described and full:
             assert plan.described["scale"]["reductions"]
+
+
+CIFAR = ("fig2", "fig4a", "fig4b", "fig4c", "e6", "e11", "cifar-epochs")
+
+
+def test_recipes_of_cifar10_share_networks_at_laptop_as_they_do_in_full():
+    def names(name, scale):
+        return [job.name for job in jobs(name, scale)]
+
+    distinct = {name for each in CIFAR for name in names(each, "laptop")}
+    # Four widths each: 4 kinds of network with three seeds, 14 with two.
+    assert len(distinct) == 4 * (4 * 3 + 14 * 2)
+    assert {*names("fig2", "laptop")} <= {*names("fig4c", "laptop")}
+    for one, other in (("fig4a", "fig4b"), ("fig4b", "fig4c"), ("fig4a", "e11")):
+        assert {*names(one, "laptop")} & {*names(other, "laptop")}
+
+
+@pytest.mark.parametrize("name", CIFAR)
+def test_networks_of_cifar10_have_four_widths_a_factor_2_apart_at_laptop(name):
+    widths: dict[str, set[float]] = {}
+    for job in jobs(name, "laptop"):
+        widths.setdefault(job.label, set()).add(job.width)
+    for each in widths.values():
+        assert sorted(each) == [min(each) * 2**step for step in range(4)]
 
 
 def test_every_figure_of_curves_has_a_recipe():

@@ -56,6 +56,26 @@ def test_trial_that_comes_twice_counts_as_it_was_last(tmp_path):
     assert sorted(curve.values[0]) == [0.25, 0.5]
 
 
+def journal(*runs):
+    return json.dumps({"runs": [{"figures": list(labels), **more} for labels, more in runs]})
+
+
+def test_reductions_of_the_last_run_of_a_figure_become_its_note(tmp_path):
+    less, least = ({"scale": {"reductions": words}} for words in ("less", "least"))
+    runs = (("4d", "4a"), least), (("4d",), less), (("E1a",), {})
+    (tmp_path / "run.json").write_text(journal(*runs))
+    curves = read(tmp_path, ROW, {**ROW, "figure": "4a"}, {**ROW, "figure": "E1a"})
+    assert [curve.note for curve in curves] == ["less", "least", ""]
+    assert curves[0].complement().note == "less"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"runs": [1]}', '{"runs": [{"figures": 1}]}'])
+def test_journal_that_is_not_valid_is_refused(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(DataError, match=r"run\.json is no journal of a sweep"):
+        read(tmp_path, ROW)
+
+
 @pytest.mark.parametrize("value", [None, float("nan")])
 def test_trial_without_a_value_is_left_out_and_its_width_stays(tmp_path, value):
     (curve,) = read(tmp_path, ROW, {**ROW, "width": 2, "value": value})

@@ -1,0 +1,210 @@
+"""Compare sweeps of CIFAR-10 with the paper's figures and claims.
+
+``python -m frivkit_sweep_networks.reproduction DIR... README`` stores the results of sweeps beside
+a page and writes its tables; without DIR, it writes them from the stored results.  A sweep that is
+still running is not disturbed.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from statistics import fmean, median, pstdev
+from typing import Any
+
+from frivkit.data.spec import DataSpec
+from frivkit.experiments.figure import JOURNAL, RESULTS, read_curves
+from frivkit.experiments.gain import UNITS, WidthCurve, gain
+from frivkit.experiments.jobs import SweepPlan, SweepRequest
+from frivkit.experiments.recipe import read_recipe
+from frivkit.experiments.results import Results
+from frivkit.experiments.results_page import store_results, updated_page
+from frivkit_sweep_networks.claims import Claim, Curves, claims, compared_with_2
+from frivkit_sweep_networks.points import fraction
+
+RECIPES = ("fig4a", "fig4b", "fig4c", "fig2", "e6", "e11", "cifar-epochs")
+"""In the order of the page."""
+HEADINGS = {
+    "reference": "Trained and measured as the published code does",
+    "paper": "Trained and measured as the text says",
+}
+SHOWN = ("4a", "4b", "4c", "E6", "E11", "conv2", "resnet56 layers")
+ACCURACIES = ("train accuracy", "test accuracy")
+
+
+def plans(journal: Mapping[str, Any]) -> Iterator[tuple[str, SweepPlan]]:
+    """Yield the plans of all recipes, with the data of a sweep."""
+    specs = [DataSpec.parse(job["train"]) for run in journal["runs"] for job in run["works"]]
+    data = tuple(str(spec.without(*spec.options)) for spec in specs[:1])
+    request = SweepRequest("laptop", journal["settings"]["protocol"], data)
+    for recipe in RECIPES:
+        for plan in read_recipe(recipe, request):
+            yield recipe, plan
+
+
+def add_figures(data: Path) -> None:
+    """Add the rows of figures to stored results, also those of unfinished runs."""
+    results = Results(data / RESULTS)
+    journal = json.loads((data / JOURNAL).read_bytes())
+    begun = {figure for run in journal["runs"] for figure in run["figures"]}
+    for _, plan in plans(journal):
+        if begun.issuperset(plan.figures):  # their run has the reductions
+            results.put_figures(plan.figures, plan.points(results.measured))
+
+
+def report(data: Path, journal: Mapping[str, Any]) -> str:
+    """Return Markdown text on the sweep of one protocol."""
+    protocol = journal["settings"]["protocol"]
+    curves: Curves = {
+        (curve.figure, curve.panel, curve.series): curve
+        for curve in _with_complements(read_curves(data))
+    }
+    lines = [
+        f"## {HEADINGS[protocol]}",
+        "",
+        *_progress(data, journal),
+        "",
+        "### Claims",
+        "",
+        *_claims(claims(curves, protocol)),
+    ]
+    for figure in SHOWN:
+        if any(its_figure == figure for its_figure, _, _ in curves):
+            heading = f"Figure {figure}" if figure[0] in "4E" else f"By {figure}, not in the paper"
+            lines += ["", f"### {heading.replace('By conv2', 'The second convolution alone')}"]
+            lines += _figure(figure, curves, protocol)
+    return "\n".join(lines)
+
+
+def _with_complements(curves: Iterable[WidthCurve]) -> Iterator[WidthCurve]:
+    """Yield curves, those of units with their complements."""
+    for curve in curves:
+        yield curve
+        if curve.panel in UNITS:
+            yield curve.complement()
+
+
+def _progress(data: Path, journal: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the number of finished networks of each recipe, and the times of networks."""
+    measured = Results(data / RESULTS).measured
+    names = {job.name for _, plan in plans(journal) for job in plan.remaining_jobs([])[0]}
+    count = len(names & {row["work"] for row in measured})
+    if count < len(names):
+        yield (
+            f"The sweep is not finished: it has {count} of {len(names)} networks, and the results "
+            "below are of these."
+        )
+        yield ""
+    yield "| recipe | networks | of | networks at each width |"
+    yield "|---|---|---|---|"
+    for recipe, plan in plans(journal):
+        remaining, done = plan.remaining_jobs(measured)
+        jobs = plan.remaining_jobs([])[0]
+        unfinished = {job.name for job in remaining}
+        widths: dict[float, list[bool]] = {}
+        for job in jobs:
+            widths.setdefault(job.width, []).append(job.name not in unfinished)  # type: ignore[attr-defined]  # networks have widths
+        shares = ", ".join(
+            f"{fraction(width)}: {sum(each)} of {len(each)}" for width, each in widths.items()
+        )
+        yield f"| `{recipe}` | {done} | {len(jobs)} | {shares} |"
+    yield ""
+    yield from _times(journal)
+
+
+def _times(journal: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the median time of a network by architecture and width."""
+    seconds: dict[tuple[str, float], list[float]] = {}
+    for run in journal["runs"]:
+        for job in run["works"]:
+            seconds.setdefault((job["architecture"], job["width"]), []).append(job["seconds"])
+    total = sum(map(sum, seconds.values()))
+    count = sum(map(len, seconds.values()))
+    yield f"{count} networks were trained and measured in {total / 60:.0f} minutes."
+    yield ""
+    yield "| architecture | width | networks | median time of one, min |"
+    yield "|---|---|---|---|"
+    for (architecture, width), each in sorted(seconds.items()):
+        minutes = f"{median(each) / 60:.1f}"
+        yield f"| `{architecture}` | {fraction(width)} | {len(each)} | {minutes} |"
+
+
+def _claims(stated: Sequence[Claim]) -> Iterator[str]:
+    yield "| the paper's claim | its figure | here, with 95 % interval | verdict |"
+    yield "|---|---|---|---|"
+    for claim in stated:
+        estimates = "; ".join(map(str, claim.estimates))
+        yield f"| {claim.text} | {claim.figure} | {estimates} | **{claim.verdict}** |"
+
+
+def _figure(figure: str, curves: Curves, protocol: str) -> Iterator[str]:
+    file = files("frivkit_sweep_networks") / "targets.json"
+    paper = json.loads(file.read_text(encoding="utf-8"))["figures"].get(figure, {})
+    for panel in (*UNITS, *ACCURACIES):
+        members = [c for (f, p, _), c in curves.items() if (f, p) == (figure, panel)]
+        if members:
+            yield ""
+            yield f"#### {panel.capitalize()}" + (" units" if panel in UNITS else "")
+            yield ""
+            yield from _table(members, paper.get(panel, {}).get("series", {}), protocol)
+
+
+def _table(members: Sequence[WidthCurve], paper: Mapping[str, Any], protocol: str) -> Iterator[str]:
+    """Yield the table of a panel: values by width and, for units, the gains."""
+    units = members[0].panel in UNITS
+    heads = ["series", *map(fraction, members[0].widths)]
+    heads += ["g", "g and 2"] if units else []
+    heads += ["paper's g", "paper, widths 1/4 to 4"] if paper else []
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
+    for curve in members:
+        cells = [
+            f"{fmean(trials):.2f} ± {pstdev(trials):.2f}" if trials else "–"
+            for trials in curve.values
+        ]
+        if units:
+            result = gain(curve, protocol)
+            low, high = result.interval or (0.0, 0.0)
+            value = "–" if math.isnan(result.value) else f"{result.value:.2f}"
+            cells.append(value + (f" ({low:.2f} to {high:.2f})" if result.interval else ""))
+            cells.append(compared_with_2(result.interval))
+        if paper:
+            printed = paper.get(curve.series.replace("ResNet20", "ResNet56"), {})
+            cells.append(f"{printed['gain']:.2f}" if printed else "–")
+            cells.append(
+                " ".join("–" if s is None else f"{s:.2f}" for s in printed.get("shares", ()))
+            )
+        yield f"| {' | '.join([curve.series, *cells])} |"
+
+
+def updated(page: str, data: Path) -> str:
+    """Return a page with the text between its two comments replaced by the tables.
+
+    Args:
+        page: Its text.
+        data: A folder with a folder of stored results for each protocol.
+
+    Raises:
+        DataError: the page lacks these comments, or the data cannot be read.
+    """
+    return updated_page(
+        page, data, HEADINGS, lambda _, run: report(data / run["settings"]["protocol"], run)
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Store the results of sweeps beside a page, and write its tables."""
+    *folders, page = map(Path, arguments)
+    data = page.parent / "data"
+    for folder in folders:
+        journal = json.loads((folder / JOURNAL).read_bytes())
+        target = data / journal["settings"]["protocol"]
+        store_results(folder, target, lambda _: True)  # all rows, so that a sweep can resume there
+        add_figures(target)
+    page.write_text(updated(page.read_text(encoding="utf-8"), data), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
