@@ -15,7 +15,7 @@ AGREES, DISAGREES, UNDECIDED = "agrees", "disagrees", "undecided at this scale"
 NOTHING = "not measured yet"
 INITS = ("Glorot", "He", "LeCun")
 SAME = 0.05
-"""Largest difference of shares that count as the same; chosen before any network was trained."""
+"""Largest difference of shares that count as the same; chosen before any result was compared with it."""
 MODEST = 0.5
 """Largest change of a gain by a regulariser that counts as modest; chosen likewise."""
 BELOW, ABOVE = (-math.inf, 0.0), (0.0, math.inf)
