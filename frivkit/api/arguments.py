@@ -1,12 +1,12 @@
 """The arguments that functions of the Python API share, and the requests made of them."""
 
 import os
-from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Union
 
 from frivkit.api.models import ModelLike, opened
+from frivkit.api.values import above_zero, whole
 from frivkit.cache import Cache, parse_size
 from frivkit.data import Data
 from frivkit.errors import UsageError
@@ -77,10 +77,11 @@ def request_of(
     """
     check_names(command, given)
     input_shape, trust = given.get("input_shape"), given.get("trust", False)
+    examples = given.get("examples")
     return Request(
         model=opened(model, given.get("example"), data=data, input_shape=input_shape, trust=trust),
         data=data,
-        examples=given.get("examples"),
+        examples=None if examples is None else whole("examples", examples, 1),
         output=given.get("output_name"),
         input_shape=input_shape,
         trust=trust,
@@ -100,8 +101,17 @@ def check_names(command: str, given: Arguments) -> None:
 
 
 def progress_of(progress: bool | Progress) -> Progress:
-    """Return what reports progress: a bar on stderr for True, nothing for False."""
+    """Return what reports progress: a bar on stderr for True, nothing for False.
+
+    Raises:
+        UsageError: it is neither a bool nor an object with the methods of ``Progress``.
+    """
     if not isinstance(progress, bool):
+        if not all(hasattr(progress, name) for name in ("start", "advance", "finish")):
+            raise UsageError(
+                f"progress is {progress!r}; give True, False, or an object with the methods "
+                "start, advance and finish"
+            )
         return progress
     if not progress:
         return Silent()
@@ -111,32 +121,53 @@ def progress_of(progress: bool | Progress) -> Progress:
 
 
 def cache_of(cache: PathLike | bool) -> Cache:
-    """Return the cache of a folder, the usual one for True, or one that keeps nothing for False."""
+    """Return the cache of a folder, the usual one for True, or one that keeps nothing for False.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not isinstance(cache, bool | str | os.PathLike):
+        raise UsageError(f"cache is {cache!r}; give a folder, True or False")
     if cache is False:
         return Cache(None)
     return Cache.open_default(None if cache is True else Path(cache))
 
 
-def patterns(given: str | Iterable[str]) -> tuple[str, ...]:
-    """Return one pattern or several as a tuple."""
-    return (given,) if isinstance(given, str) else tuple(given)
+def file_path(name: str, path: PathLike) -> Path:
+    """Return the path of a file.
+
+    Raises:
+        UsageError: it is no path.
+    """
+    if not isinstance(path, str | os.PathLike) or not Path(path).name:
+        raise UsageError(f"{name} is {path!r}; give the path of a file")
+    return Path(path)
 
 
 def _execution(given: Arguments) -> Execution:
     memory = given.get("memory", 2 << 30)
-    size = parse_size(memory) if isinstance(memory, str) else memory
+    size = parse_size(memory) if isinstance(memory, str) else int(above_zero("memory", memory))
     if size <= 0:
         raise UsageError(f"memory is {memory}; give a size above 0, such as '500MB'")
     threads = given.get("threads")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads is {threads}; give 1 or more, or None")
-    engine = given.get("engine", "local")
+    regression = given.get("regression")
     return Execution(
         device=given.get("device", "cpu"),
         memory=size,
-        threads=threads,
-        seed=given.get("seed", 0),
+        threads=None if threads is None else whole("threads", threads, 1),
+        seed=whole("seed", given.get("seed", 0), 0),
         progress=progress_of(given.get("progress", False)),
-        labels=LabelOptions(given.get("label_axis", 1), given.get("regression")),
-        engine=open_engine(engine) if isinstance(engine, str) else engine,
+        labels=LabelOptions(
+            whole("label_axis", given.get("label_axis", 1), None),
+            None if regression is None else above_zero("regression", regression),
+        ),
+        engine=_engine_of(given.get("engine", "local")),
     )
+
+
+def _engine_of(engine: str | Engine) -> Engine:
+    if hasattr(engine, "map") and not isinstance(engine, str):
+        return engine
+    if not isinstance(engine, str):
+        raise UsageError(f"engine is {engine!r}; give the name of an engine, or an engine")
+    return open_engine(engine)

@@ -1,5 +1,6 @@
 """The functions of the Python API, each named as its command and with the command's options."""
 
+import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -10,7 +11,7 @@ from frivkit.api.arguments import (
     Arguments,
     PathLike,
     cache_of,
-    patterns,
+    file_path,
     progress_of,
     request_of,
 )
@@ -23,6 +24,7 @@ from frivkit.api.results import (
     TrainingResult,
     VerificationResult,
 )
+from frivkit.api.values import above_zero, options, text, texts, whole
 from frivkit.data import Data
 from frivkit.errors import UsageError
 from frivkit.graph.model import Model
@@ -62,7 +64,10 @@ def load(
         >>> load(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), torch.zeros(1, 4))
         <frivkit model <Sequential>: 67 parameters, inputs input float32 (n, 4)>
     """
-    return opened(model, example, input_shape=input_shape, trust=trust)
+    made = opened(model, example, input_shape=input_shape, trust=trust)
+    if isinstance(model, str | os.PathLike):  # found again from another working folder
+        made = replace(made, path=made.path.absolute())
+    return made
 
 
 def inspect(
@@ -86,7 +91,7 @@ def inspect(
     from frivkit.measure.pipeline import inspect_model
 
     clock = Clock.start()
-    request = request_of("inspect", model, data, arguments, joined=patterns(join))
+    request = request_of("inspect", model, data, arguments, joined=texts("join", join))
     opened_model, site_map = inspect_model(request)
     labels = request.execution.labels
     document = inspection_document(opened_model, site_map, clock, request.output, labels)
@@ -145,12 +150,14 @@ def analyze(
         data,
         arguments,
         units=units,
-        layers=patterns(layer),
-        joined=patterns(join),
+        layers=texts("layer", layer),
+        joined=texts("join", join),
         protocol=protocol,
     )
-    options = {key: _text(value) for key, value in (option or {}).items()}
-    analysis = pipeline.analyze(request, patterns(metric), options, cache=cache_of(cache))
+    metrics = texts("metric", metric)
+    if not metrics:
+        raise UsageError("metric is empty; give one metric or several")
+    analysis = pipeline.analyze(request, metrics, options(option), cache=cache_of(cache))
     return AnalysisResult(analysis_document(analysis, clock))
 
 
@@ -207,12 +214,16 @@ def compress(
         "tolerance": "tolerance",
         "agreement": "agreement",
     }
-    shares = (macs, params, units_kept, tolerance, agreement)
-    budget = compression.one_budget(dict(zip(names, shares, strict=True)), names)
-    budget = replace(budget, multiple=round_to)
+    given = dict(zip(names, (macs, params, units_kept, tolerance, agreement), strict=True))
+    shares = {
+        kind: None if share is None else above_zero(names[kind], share, most=1)
+        for kind, share in given.items()
+    }
+    budget = compression.one_budget(shares, names)
+    budget = replace(budget, multiple=whole("round_to", round_to, 1))
     chosen = {"basis": basis, "ranking": ranking, "refit": refit, "allocation": allocation}
-    method = Method(**{key: name for key, name in chosen.items() if name is not None})  # type: ignore[arg-type]  # checked by Method
-    target = None if output is None else Path(output)
+    method = Method(**{key: text(key, name) for key, name in chosen.items() if name is not None})  # type: ignore[arg-type]  # checked by Method
+    target = None if output is None else file_path("output", output)
     if target is not None and target.suffix != ".onnx":
         raise UsageError(f"an ONNX file cannot be named {target.name}; name it {target.stem}.onnx")
     request = request_of("compress", model, data, arguments)
@@ -283,7 +294,8 @@ def activations(
         arguments: See :class:`frivkit.api.arguments.Arguments`.
 
     Raises:
-        UsageError: ``units`` is given without ``rows``.
+        UsageError: ``units`` is given without ``rows``, or an argument has a value that means
+            nothing.
         ModelError: the model cannot be read or run.
         DataError: the data cannot be read or do not fit.
     """
@@ -294,12 +306,16 @@ def activations(
         model,
         data,
         arguments,
-        layers=patterns(layer),
-        joined=patterns(join),
+        layers=texts("layer", layer),
+        joined=texts("join", join),
         units=units,
     )
+    if rows is not None:
+        rows = whole("rows", rows, 1)
+    if compress not in (None, "lzf"):
+        raise UsageError(f"compress is {compress!r}; give 'lzf' or None")
     if output is not None:
-        path = Path(output)
+        path = file_path("output", output)
         written = write_activations(request, path, rows=rows, compress=compress, force=force)
         return ActivationsResult(path, written.layers, {})
     with tempfile.TemporaryDirectory(prefix="frivkit-") as folder:
@@ -346,25 +362,24 @@ def train(
     """
     from frivkit.experiments import train as training
 
-    path = Path(output)
+    path = file_path("output", output)
+    specs = {"data": data, "test_data": test_data, "validation_data": validation_data}
+    for name, spec in specs.items():
+        if not (isinstance(spec, str | Path) or (spec is None and name != "data")):
+            raise UsageError(f"{name} is a {type(spec).__name__}; give a data spec or a path")
     trained = training.train(
-        architecture,
+        text("architecture", architecture),
         data,
         path,
         test_data=test_data,
         validation_data=validation_data,
-        width=width,
-        seed=seed,
-        threads=threads,
-        options={key: _text(value) for key, value in (option or {}).items()},
-        trainer=trainer,
+        width=above_zero("width", width),
+        seed=whole("seed", seed, 0),
+        threads=whole("threads", threads, 1),
+        options=options(option),
+        trainer=text("trainer", trainer),
         progress=progress_of(progress),
     )
     return TrainingResult(
         path, trained.accuracy, trained.record.losses, trained.parameters, trained.warnings
     )
-
-
-def _text(value: object) -> str:
-    """Return an option's value as the command line would give it."""
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)

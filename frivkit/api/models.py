@@ -2,12 +2,12 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from frivkit.data import Data, Dataset, open_data
+from frivkit.data import Array, Data
+from frivkit.data.first_inputs import first_inputs
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.graph.onnx_io.load import detach, read
@@ -24,6 +24,8 @@ ModelLike: TypeAlias = Union[
     str, "os.PathLike[str]", Model, "ModelProto", "nn.Module", "ExportedProgram"
 ]
 """A model file, a model that is open, an ONNX model in memory, or a torch network."""
+
+FLOATS = ("float16", "float32", "float64")
 
 FEW = 2
 """Examples of the data that show what a torch module takes."""
@@ -56,43 +58,46 @@ def opened(
         spec = data if isinstance(data, str) else None
         return load_model(Request(Path(model), spec, input_shape=input_shape, trust=trust))
     package = type(model).__module__.partition(".")[0]
-    if package == "onnx" and hasattr(model, "SerializeToString"):
+    if package == "onnx" and type(model).__name__ == "ModelProto":
         return _from_proto(model, input_shape)
     from frivkit.torch_io.load import load
 
     if example is None and data is not None and hasattr(model, "forward"):
-        example = first_examples(data)
+        first = _example_of(model, data)
+        try:
+            return load(model, first)
+        except ModelError as error:
+            parts = first.values() if isinstance(first, dict) else first
+            if all(part.dtype.kind == "f" for part in parts):
+                raise
+            advice = "if it takes floats, give floats as data or as example="
+            raise ModelError(f"{error}; {advice}") from error
     return load(model, example)
 
 
-def first_examples(data: Data) -> Any:
-    """Return the first examples of data without their labels, as an example for a torch module."""
-    if isinstance(data, str | Path):
-        data = open_data(data, None)
-    if isinstance(data, Dataset):
-        inputs = data.read(0, min(FEW, data.examples)).inputs
-        return tuple(inputs.values())
-    if isinstance(data, Mapping):
-        return {name: part[:FEW] for name, part in data.items() if name != "y"}
-    if hasattr(data, "shape"):
-        return cast("Any", data)[:FEW]
-    if isinstance(data, tuple | list):
-        parts = list(data)
-        if len(parts) > 1 and _are_labels(parts[-1]):
-            parts = parts[:-1]
-        if len(parts) == 1 and isinstance(parts[0], tuple | list | Mapping):
-            return first_examples(parts[0])
-        return tuple(part[:FEW] for part in parts)
-    batch: Any = next(iter(data))  # a loader of torch
-    return first_examples(batch)
+def _example_of(module: Any, data: Data) -> Any:
+    """Return the first examples of data, with floats in the number type of a module's weights."""
+    from frivkit.torch_io.module_network import required_inputs
 
+    found = first_inputs(data, FEW, required_inputs(module))
+    kind = next(
+        (str(each.dtype)[6:] for each in module.parameters() if each.dtype.is_floating_point), ""
+    )
 
-def _are_labels(part: Any) -> bool:
-    kind = str(getattr(part, "dtype", ""))
-    return len(getattr(part, "shape", ())) == 1 and "int" in kind
+    def cast(part: Array) -> Array:
+        return part.astype(kind) if part.dtype.kind == "f" and kind in FLOATS else part
+
+    if isinstance(found, dict):
+        return {name: cast(part) for name, part in found.items()}
+    return tuple(map(cast, found))
 
 
 def _from_proto(proto: "ModelProto", input_shape: str | None) -> Model:
+    if any(each.data_location == each.EXTERNAL for each in proto.graph.initializer):
+        raise ModelError(
+            "the weights of the ModelProto are in another file: give the path of the model file, "
+            "or read it by onnx.load with its external data"
+        )
     try:
         content = proto.SerializeToString()
     except Exception as error:  # protobuf ends at 2 GB

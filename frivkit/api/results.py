@@ -275,12 +275,16 @@ class ActivationsResult(Mapping[str, NDArray[Any]]):
         self, path: Path | None, names: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]
     ) -> None:
         self.path = path
+        self._file = None if path is None else path.absolute()
         self._names, self._arrays = dict(names), dict(arrays)
+
+    __eq__ = object.__eq__  # arrays have no one truth value
+    __hash__ = object.__hash__
 
     def __getitem__(self, layer: str) -> NDArray[Any]:
         if layer in self._arrays:
             return self._arrays[layer]
-        return tables.stored_array(self.path, self._names[layer])
+        return tables.stored_array(self._file, self._names[layer])
 
     def __iter__(self) -> Any:
         return iter(self._names)
@@ -299,7 +303,7 @@ class ActivationsResult(Mapping[str, NDArray[Any]]):
         return self._arrays["labels"] if self.path is None else self._stored("labels")
 
     def _stored(self, name: str) -> NDArray[Any]:
-        return tables.stored_array(self.path, name)
+        return tables.stored_array(self._file, name)
 
     def __repr__(self) -> str:
         where = "in memory" if self.path is None else f"in {self.path}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from frivkit.compression.calibration import Calibration
 from frivkit.compression.layer_groups import LayerGroup
 from frivkit.compression.plan import Plan, Resource, ridge_fits
 from frivkit.compression.ridge import Fit
+from frivkit.errors import unknown_name
 from frivkit.measure.study import Study
 
 Allocation = Literal["global", "uniform"]
@@ -32,6 +33,11 @@ class Method:
     ranking: str = "backward"
     refit: str = "sequential"
     allocation: Allocation = "global"
+
+    def __post_init__(self) -> None:
+        """Raise UsageError if there is no such allocation."""
+        if self.allocation not in get_args(Allocation):
+            raise unknown_name("allocation", self.allocation, get_args(Allocation))
 
 
 class Basis(Protocol):

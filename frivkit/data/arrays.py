@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from functools import cached_property
@@ -27,7 +28,7 @@ ArrayLike: TypeAlias = Union[Array, "Tensor"]
 
 Data: TypeAlias = Union[
     str,
-    Path,
+    "os.PathLike[str]",
     Dataset,
     ArrayLike,
     Sequence[Any],
@@ -150,12 +151,14 @@ def as_dataset(
     """
     if examples is not None and examples < 1:
         raise UsageError(f"{examples} examples are requested; request 1 or more")
+    if isinstance(data, os.PathLike):
+        data = Path(data)
     if isinstance(data, str | Path):
         return open_data(data, inputs, registry, examples)
     if isinstance(data, Dataset):
         return _first(data.adapted_to(inputs), examples)
     names = [tensor.name for tensor in inputs or ()] or ["x"]
-    torch_data = _torch_examples(data)
+    torch_data = torch_examples(data)
     if torch_data is None:
         columns = {name: [array] for name, array in _columns(data, names).items()}
         dropped: list[str] = []
@@ -188,13 +191,13 @@ def _columns(data: object, names: Sequence[str]) -> dict[str, Array]:
                 )
         if len(names) == 1 and {"x", names[0]} <= set(data) and names[0] != "x":
             raise DataError(f"there are data for 'x' and {names[0]!r}, but one input; give one")
-        by_name = {str(name): _array(part, str(name)) for name, part in data.items()}
+        by_name = {str(name): as_array(part, str(name)) for name, part in data.items()}
         if len(names) == 1 and names[0] in by_name:
             by_name["x"] = by_name.pop(names[0])
         return by_name
     parts = list(data) if isinstance(data, tuple | list) else [data]
     if len(parts) == 2 and isinstance(parts[0], tuple | list | Mapping):  # (inputs, labels)
-        return _columns(parts[0], names) | {"y": _array(parts[1], "y")}
+        return _columns(parts[0], names) | {"y": as_array(parts[1], "y")}
     if len(parts) not in (len(columns), len(columns) + 1):
         raise DataError(
             f"there are {len(parts)} arrays for {len(columns)} input{'s' * (len(columns) > 1)}; "
@@ -202,7 +205,7 @@ def _columns(data: object, names: Sequence[str]) -> dict[str, Array]:
         )
     if len(parts) > len(columns) and "y" in columns:
         raise DataError("there is an array for labels, but an input is named y; leave labels out")
-    return {name: _array(part, name) for name, part in zip([*columns, "y"], parts, strict=False)}
+    return {name: as_array(part, name) for name, part in zip([*columns, "y"], parts, strict=False)}
 
 
 def _input_columns(names: Sequence[str]) -> list[str]:
@@ -210,7 +213,7 @@ def _input_columns(names: Sequence[str]) -> list[str]:
     return ["x"] if len(names) == 1 else list(names)
 
 
-def _array(part: object, name: str) -> Array:
+def as_array(part: object, name: str) -> Array:
     """Return an array or tensor, or anything that converts itself to an array, as an array.
 
     Raises:
@@ -240,7 +243,7 @@ def _from_torch(data: object) -> bool:
     return any(each.__module__.partition(".")[0] == "torch" for each in type(data).__mro__)
 
 
-def _torch_examples(data: Any) -> Iterator[tuple[Any, bool]] | None:
+def torch_examples(data: Any) -> Iterator[tuple[Any, bool]] | None:
     """Return the batches of a torch loader or the examples of a torch dataset; None for others.
 
     Each comes with whether it is a batch.
@@ -309,7 +312,7 @@ def _labelled_columns(each: object, names: Sequence[str]) -> dict[str, Array]:
     if isinstance(each, tuple | list) and len(each) == len(names) + 1:
         inputs = _columns(tuple(each[:-1]), names)
         try:
-            return inputs | {"y": _array(each[-1], "y")}
+            return inputs | {"y": as_array(each[-1], "y")}
         except DataError:
             return inputs | {"y": np.empty(0, object)}
     return _columns(each, names)

@@ -55,6 +55,7 @@ def read_spec(data: str | Path | DataSpec, registry: Registry) -> DataSpec:
     if isinstance(data, Path):
         text = str(data)
     else:
+        _check_question_mark(data, registry)
         text, options = split_options(data)
         if _names_source(text, registry):
             return DataSpec.parse(data)
@@ -68,6 +69,13 @@ def read_spec(data: str | Path | DataSpec, registry: Registry) -> DataSpec:
         )
     name = _folder_source(text, path) if path.is_dir() else _file_source(text, path)
     return DataSpec(name, text, options, bare_path=text)
+
+
+def _check_question_mark(data: str, registry: Registry) -> None:
+    """Raise if a text is an existing path with a ``?`` in its name, where keys would begin."""
+    path = None if _names_source(data.partition("?")[0], registry) else _expanded(data)
+    if "?" in data and path is not None and path.exists():
+        raise DataError(f"data {data}: keys follow the last ?; write {data}? to name the path")
 
 
 def _names_source(text: str, registry: Registry) -> bool:

@@ -17,7 +17,7 @@ from frivkit.data import Array
 from frivkit.errors import FrivkitError, ModelError
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 from frivkit.runtime.session import Device, Session
-from frivkit.torch_io.export import TOLERANCE
+from frivkit.torch_io.export import TOLERANCE, TRACING
 from frivkit.torch_io.network import Network, output_names, reason_of
 
 SIZES = (2, 3)
@@ -179,11 +179,12 @@ def _or_reason(do: Callable[[], Result], what: str) -> Result:
 def _quiet() -> Iterator[None]:
     """Suppress messages and warnings of torch; the comparison shows what matters."""
     log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
+    with TRACING:  # the settings are those of all threads
+        level = log.level
+        log.setLevel(logging.CRITICAL)
+        try:
+            with warnings.catch_warnings(), redirect_stdout(StringIO()):
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            log.setLevel(level)

@@ -1,9 +1,11 @@
 """Write a torch network as an ONNX file whose outputs were compared with torch's."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +25,9 @@ OPSET = 17
 
 TOLERANCE = 1e-5
 """Largest difference of outputs in torch and ONNX Runtime, relative to the largest (1 at least)."""
+
+TRACING = RLock()
+"""Held while torch traces a network, which it can do in one thread at a time."""
 
 
 def outputs(network: "nn.Module", inputs: Array) -> Array:
@@ -122,7 +127,7 @@ def trace(
     """
     import torch
 
-    with warnings.catch_warnings():
+    with TRACING, _no_graph_printed(), warnings.catch_warnings():
         # The exporter is deprecated, but its successor does not name nodes by their modules.
         for message in (
             "You are using the legacy TorchScript-based ONNX",
@@ -148,3 +153,16 @@ def trace(
                 f"torch {torch.__version__} no longer has the exporter that frivkit needs: "
                 "install an earlier torch, or write the network as ONNX yourself"
             ) from error
+
+
+@contextmanager
+def _no_graph_printed() -> Iterator[None]:
+    """Keep torch from printing the graph of a network that it cannot export to stdout."""
+    from torch import _C
+
+    log = getattr(_C, "_jit_onnx_log", None)
+    setattr(_C, "_jit_onnx_log", lambda *_: None)  # noqa: B010  # not in the types of torch
+    try:
+        yield
+    finally:
+        setattr(_C, "_jit_onnx_log", log)  # noqa: B010

@@ -107,6 +107,20 @@ def input_names(module: nn.Module) -> list[str] | None:
     return [parameter.name for parameter in parameters if parameter.kind in by_position]
 
 
+def required_inputs(module: nn.Module) -> int | None:
+    """Return the number of inputs of a module; None if some may be left out."""
+    names = input_names(module)
+    if names is None:
+        return None
+    if isinstance(module, torch.jit.ScriptModule):
+        forward: Any = module.forward
+        optional = any(each.has_default_value() for each in forward.schema.arguments[1:])
+    else:
+        parameters = inspect.signature(module.forward).parameters
+        optional = any(parameters[name].default is not inspect.Parameter.empty for name in names)
+    return None if optional else len(names)
+
+
 def _check_evaluation_mode(module: "ScriptModule") -> None:
     """Raise if a module was traced in training mode, which .eval() does not undo."""
     graph: Any = module.inlined_graph

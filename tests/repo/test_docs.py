@@ -63,11 +63,23 @@ def test_no_section_is_of_a_hook_that_is_gone():
 
 
 @pytest.mark.parametrize(
-    "name", ["pyproject.toml", "frivkit_echo/plugin.py", "frivkit_echo/entropy.py"]
+    "name",
+    [
+        "pyproject.toml",
+        "frivkit_echo/__init__.py",
+        "frivkit_echo/plugin.py",
+        "frivkit_echo/entropy.py",
+    ],
 )
 def test_tutorial_builds_the_plugin_that_is_tested(name):
     (shown,) = re.findall(rf"^`{name}`:\n\n```\w+\n(.*?)```", TUTORIAL, re.MULTILINE | re.DOTALL)
     assert shown == (ECHO / name).read_text()
+
+
+def test_tutorial_shows_every_file_of_the_plugin():
+    (count,) = re.findall(r"^It takes (\w+) files\.$", TUTORIAL, re.MULTILINE)
+    package = [path for path in (ECHO / "frivkit_echo").iterdir() if path.suffix == ".py"]
+    assert count == {4: "four"}[len(package) + 1]
 
 
 EXAMPLES = {

@@ -231,6 +231,7 @@ def test_results_are_cached_where_that_is_asked_for(file, tmp_path):
         (lambda f: frivkit.analyze(f, data=X, memory="0"), UsageError, "memory is 0"),
         (lambda f: frivkit.analyze(f, data=X, threads=0), UsageError, "threads is 0"),
         (lambda f: frivkit.analyze(f, data=X, engine="cluster"), UsageError, "no engine is named"),
+        (lambda f: frivkit.load(onnx.GraphProto()), ModelError, "of type GraphProto cannot be"),
     ],
 )
 def test_errors_say_what_to_do_in_one_line(call, error, words, file):

@@ -226,3 +226,13 @@ def test_a_sweep_takes_a_path_and_says_the_spec(capsys):
     assert _spec("a/?n=1", quiet=True) == "images:a/?n=1"
     assert _spec("digits?n=1&a=2", quiet=False) == "digits?n=1&a=2"
     assert capsys.readouterr().err == ""
+
+
+def test_a_question_mark_in_a_name_is_explained():
+    image("what?/a.png")
+    np.save("ok?.npy", PIXELS[np.newaxis])
+    assert refused("what?").endswith("write what?? to name the path")
+    assert refused("ok?.npy").endswith("write ok?.npy? to name the path")
+    assert read_spec("what??", installed()).path == "what?"
+    touch("digits?n=5")
+    assert read_spec("digits?n=5", installed()).name == "digits"
