@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from frivkit.compression.plan import Resource
 from frivkit.compression.ranking import Ranking
 from frivkit.graph.cost import node_cost
-from frivkit.graph.layout import NO_GROUP, attribute, shape_of
+from frivkit.graph.layout import NO_GROUP, Layout, attribute, shape_of
 from frivkit.graph.model import Model, is_constant
+from frivkit.graph.operators.operator import Weights, operator_name
+from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
 
@@ -200,18 +202,20 @@ def _node_costs(
     nodes: list[_NodeCost] = []
     positions: dict[int, dict[int, tuple[float, float]]] = {}
     group_ids = pruning_graph.assignment.group_ids
+    operators = operators_of(model)
     for node in model.graph:
-        if node.op_type not in LINEAR_CONSUMERS:
+        operator = operators.get(operator_name(node))
+        if operator is None or operator.weights is None:
             continue
-        cost = node_cost(node)
+        cost = node_cost(node, operators=operators)
         amount = cost.macs if resource == "macs" else cost.parameters
         weight = node.inputs[1]
         if not amount or weight is None or not is_constant(weight):
             continue
-        axis = 1 if "Conv" in node.op_type or node.op_type == "Gemm" else -1
+        axis = _unit_axis(node, operator.weights)
         inputs = _group_ids_at(group_ids, node.inputs[0], axis)
         outputs = _group_ids_at(group_ids, node.outputs[0], axis)
-        if "Conv" in node.op_type and attribute(node, "group", 1) > 1:
+        if "Conv" in operator_name(node) and attribute(node, "group", 1) > 1:
             inputs = np.empty(0, np.intp)  # each group of channels is removed as a whole
         index = len(nodes)
         sizes = [max(1, len(ids)) for ids in (inputs, outputs)]
@@ -224,6 +228,15 @@ def _node_costs(
                     (old[0] + count, old[1]) if end == 0 else (old[0], old[1] + count)
                 )
     return nodes, positions
+
+
+def _unit_axis(node: ir.Node, weights: Weights) -> int:
+    """Return the axis of units in a node's input and output."""
+    name = operator_name(node)
+    if name == "MatMul":
+        return -1
+    produced = weights.produced(node) if name not in LINEAR_CONSUMERS else None
+    return produced.axes[0] if isinstance(produced, Layout) else 1
 
 
 def _group_ids_at(

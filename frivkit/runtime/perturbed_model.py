@@ -22,6 +22,7 @@ from frivkit.graph.instrument.perturb import (
     with_weight_inputs,
 )
 from frivkit.graph.model import Model, constant_tensor
+from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.site_map import Site
 from frivkit.graph.sites.site_weights import weights_of
 from frivkit.runtime.feeds import PreparedBatch, Target, feeds
@@ -120,8 +121,12 @@ class PerturbedModel:
 
     def prefix_macs(self) -> int:
         """Return the multiply-accumulates that computing the entry of one example takes."""
-        whole = sum(node_macs(node) or 0 for node in self._model.graph)
-        return whole - sum(node_macs(node) or 0 for node in self._graph.ir.graph)
+        operators = operators_of(self._model)
+        whole, behind = (
+            sum(node_macs(node, operators) or 0 for node in graph)
+            for graph in (self._model.graph, self._graph.ir.graph)
+        )
+        return whole - behind
 
 
 class BaselineModel:

@@ -14,6 +14,7 @@ from frivkit.compression.plan import Factors, Plan, Resource, amount, keep_all
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.graph.cost import node_cost
 from frivkit.graph.names import node_label
+from frivkit.graph.operators.table import operators_of
 from frivkit.units.moments import Float64Array
 
 
@@ -165,6 +166,7 @@ class Pca:
 
 def _directions(calibration: Calibration) -> Iterator[_Directions]:
     nodes = {node_label(node): node for node in calibration.model.graph}
+    operators = operators_of(calibration.model)
     for linear_consumer in calibration.linear_consumers:
         patch_moments = calibration.patch_moments[linear_consumer.source]
         highest = _highest(linear_consumer)
@@ -185,7 +187,7 @@ def _directions(calibration: Calibration) -> Iterator[_Directions]:
             basis,
             errors * scale,
             None if patch_moments.validation is None or total <= 0 else errors / total,
-            node_cost(nodes[linear_consumer.consumer.node]).macs,
+            node_cost(nodes[linear_consumer.consumer.node], operators=operators).macs,
             whole.mean,
         )
 

@@ -34,6 +34,7 @@ from frivkit.data import Batch
 from frivkit.data.subset import Subset
 from frivkit.graph.cost import macs
 from frivkit.graph.names import node_label
+from frivkit.graph.operators.table import operators_of
 from frivkit.runtime.memory import batch_size
 from frivkit.units.moments import Float64Array
 from frivkit_compressors.relu import ROUNDS, into_relu
@@ -82,7 +83,8 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
 
 def _with_affordable_examples(calibration: Calibration, passes: int) -> Calibration:
     """Return the calibration with fewer examples, evenly chosen, if passes would take too long."""
-    run, cost = calibration.run, macs(calibration.model.graph) or 0
+    run, model = calibration.run, calibration.model
+    cost = macs(model.graph, operators_of(model)) or 0
     affordable = int(MAX_MACS / max(1, cost * passes))  # two networks, half of each on average
     count = min(run.data.examples, max(MIN_EXAMPLES, affordable))
     if count == run.data.examples:

@@ -131,6 +131,7 @@ TRIALS: Mapping[str, Mapping[str, Trial]] = {
         "cnn": architecture((1, 8, 8), 0.5, 1.0),
         "alexnet-cifar": architecture(CIFAR, *SMALL),
         "resnet56": architecture((3, 8, 8), *SMALL),
+        "resnet20": architecture((3, 8, 8), *SMALL),
         "resnet18": architecture(CIFAR, *SMALL),
         "inception-v3": architecture((3, 75, 75), *SMALL, init="glorot-uniform"),
         "inception-v3-layer": architecture((3, 75, 75), 1 / 16, init="glorot-uniform"),

@@ -1,4 +1,4 @@
-"""Meters of units against values worked out by hand, numpy, scipy and laws.
+"""Metrics of units against values worked out by hand, numpy, scipy and laws.
 
 The networks' kernels are identities, so that the activations of the one layer are the data.
 """
@@ -25,7 +25,7 @@ from frivkit_unit_metrics.dead import zero
 from frivkit_unit_metrics.layers import varying
 from tests.handmade import written
 
-METERS = ("correlation", "similarity", "selectivity", "dead-units")
+METRICS = ("correlation", "similarity", "selectivity", "dead-units")
 BY_MOMENTS = ("correlation", "similarity", "dead-units")
 PER_UNIT = {
     "correlation": ("value", "largest"),
@@ -69,7 +69,7 @@ def measured(
     model: onnx.ModelProto,
     x: NDArray[Any],
     y: Sequence[int] | NDArray[Any] | None = None,
-    metrics: Sequence[str] = METERS,
+    metrics: Sequence[str] = METRICS,
     *,
     request: dict[str, Any] | None = None,
     **more: Any,
@@ -272,7 +272,7 @@ def test_order_of_examples_does_not_matter(tmp_path: Path) -> None:
     order = np.random.default_rng(4).permutation(150)
     before = measured(tmp_path, dense(6), SAMPLE, SAMPLE_CLASSES)
     after = measured(tmp_path, dense(6), SAMPLE[order], SAMPLE_CLASSES[order])
-    for name in METERS:
+    for name in METRICS:
         assert after[name][1].value == pytest.approx(before[name][1].value, rel=1e-5)
 
 
@@ -281,7 +281,7 @@ def test_size_of_batches_does_not_matter(tmp_path: Path) -> None:
     model = dense(6)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 7  # no divisor of a half
     after = measured(tmp_path, model, SAMPLE, SAMPLE_CLASSES)
-    for name in METERS:
+    for name in METRICS:
         assert after[name][1].value == pytest.approx(before[name][1].value, rel=1e-5)
     halves = [m["selectivity"][1].detail["generalisation"] for m in (before, after)]
     assert halves[0] == pytest.approx(halves[1], rel=1e-5)
@@ -291,7 +291,7 @@ def test_permuting_units_permutes_what_is_said_of_each(tmp_path: Path) -> None:
     order = np.random.default_rng(5).permutation(6)
     before = measured(tmp_path, dense(6), SAMPLE, SAMPLE_CLASSES)
     after = measured(tmp_path, dense(6), SAMPLE[:, order], SAMPLE_CLASSES)
-    for name in METERS:
+    for name in METRICS:
         assert after[name][1].value == pytest.approx(before[name][1].value, rel=1e-5)
         for key in PER_UNIT[name]:
             was, now = (
@@ -361,7 +361,7 @@ def test_network_value_is_left_out_when_some_layers_are_not_under_study(tmp_path
     x = np.random.default_rng(6).uniform(0.1, 1, (50, 3))
     request = {"layers": ("a",)}
     found = measured(tmp_path, two_layers(), x, [0, 1] * 25, request=request)
-    for name in METERS:
+    for name in METRICS:
         assert [m.layer for m in found[name]] == ["a"]
 
 
@@ -372,13 +372,13 @@ def refusal(folder: Path, metric: str, x: NDArray[Any], **more: Any) -> str:
     return f"{caught.type.__name__}: {caught.value}"
 
 
-@pytest.mark.parametrize("metric", METERS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_one_example_is_refused(tmp_path: Path, metric: str) -> None:
     said = refusal(tmp_path, metric, np.ones((1, 3)), y=[0])
     assert said.startswith(f"DataError: {metric} compares ")
 
 
-@pytest.mark.parametrize("metric", METERS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_infinite_activations_are_refused(tmp_path: Path, metric: str) -> None:
     x = np.ones((40, 2), np.float32)
     x[30] = 3e38
@@ -519,7 +519,7 @@ def test_correlation_survives_a_mean_far_above_the_spread() -> None:
 def test_locations_are_units_on_demand(tmp_path: Path) -> None:
     x = np.random.default_rng(8).uniform(0.1, 1, (30, 2, 3, 3))
     found = measured(tmp_path, convolutional(2), x, [0, 1] * 15, request={"units": "location"})
-    for name in METERS:
+    for name in METRICS:
         assert found[name][1].units == "location"
         assert found[name][1].detail["units"] == 18
         assert found[name][1].detail["rows"] == 30
@@ -528,7 +528,7 @@ def test_locations_are_units_on_demand(tmp_path: Path) -> None:
     assert found["correlation"][1].value == pytest.approx(by_numpy, abs=1e-5)
 
 
-@pytest.mark.parametrize("metric", METERS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_a_wrong_metric_option_is_refused(tmp_path: Path, metric: str) -> None:
     said = refusal(tmp_path, metric, BY_HAND, y=[0, 1, 0, 1], options={"nothing": "1"})
     assert said.startswith("UsageError: ")

@@ -10,9 +10,11 @@ import pytest
 from onnx import numpy_helper
 
 import frivkit
+from frivkit.compression.allocation import allocate_globally
 from frivkit.compression.compress import Budget, Compression, compress
 from frivkit.compression.method import Method
 from frivkit.compression.plan import amount, apply_plan
+from frivkit.compression.ranking import Ranking
 from frivkit.hooks.registry import Plugin, Registry, installed
 from frivkit.measure.pipeline import Request, analyze, inspect_model
 from frivkit.provenance import Clock
@@ -178,3 +180,16 @@ def test_verification_traces_units_of_the_compressed_model(done):
     widths = {site.layer: site.width for site in done.verification.compressed.site_map.sites}
     assert set(widths) == {"a", "d"}
     assert sum(widths.values()) == (TOKENS + CENTRES) // 2
+
+
+def test_multiply_accumulates_of_the_plugin_count_in_the_order_of_removal(done):
+    """A centre saves 9, of which the plugin's operator 6; a unit of ``a`` saves 27."""
+    graph, sites = done.calibration.pruning_graph, done.calibration.site_map.sites
+    tokens, centres = (
+        Ranking((site.name,), graph.groups.of[site.name][:3], error * np.arange(1.0, 4.0))
+        for layer, error in (("a", 4.0), ("d", 1.0))
+        for site in sites
+        if site.layer == layer
+    )
+    removals = allocate_globally(done.calibration.model, graph, (tokens, centres), "macs")
+    assert removals.order.tolist() == [*centres.order, *tokens.order]  # 1 / 9 before 4 / 27
