@@ -18,6 +18,8 @@ from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
 
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RemovalOrder:
@@ -209,13 +211,13 @@ def _node_costs(
             continue
         cost = node_cost(node, operators=operators)
         amount = cost.macs if resource == "macs" else cost.parameters
-        weight = node.inputs[1]
-        if not amount or weight is None or not is_constant(weight):
+        weights = node.inputs[1:2]  # none if a plugin's operator has its weights as attributes
+        if not amount or not all(value is not None and is_constant(value) for value in weights):
             continue
         axis = _unit_axis(node, operator.weights)
         inputs = _group_ids_at(group_ids, node.inputs[0], axis)
         outputs = _group_ids_at(group_ids, node.outputs[0], axis)
-        if "Conv" in operator_name(node) and attribute(node, "group", 1) > 1:
+        if operator_name(node) in CONVOLUTIONS and attribute(node, "group", 1) > 1:
             inputs = np.empty(0, np.intp)  # each group of channels is removed as a whole
         index = len(nodes)
         sizes = [max(1, len(ids)) for ids in (inputs, outputs)]

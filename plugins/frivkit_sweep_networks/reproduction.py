@@ -30,7 +30,12 @@ HEADINGS = {
     "reference": "Trained and measured as the published code does",
     "paper": "Trained and measured as the text says",
 }
-SHOWN = ("4a", "4b", "4c", "E6", "E11", "conv2", "resnet56 layers")
+SHOWN = {
+    **{figure: f"Figure {figure}" for figure in ("4a", "4b", "4c", "E6", "E11")},
+    "conv2": "The second convolution alone, not in the paper",
+    "resnet56 layers": "By layers of ResNet20, not in the paper",
+}
+"""The figures with tables, and their headings."""
 ACCURACIES = ("train accuracy", "test accuracy")
 
 
@@ -70,10 +75,9 @@ def report(data: Path, journal: Mapping[str, Any]) -> str:
         "",
         *_claims(claims(curves, protocol)),
     ]
-    for figure in SHOWN:
+    for figure, heading in SHOWN.items():
         if any(its_figure == figure for its_figure, _, _ in curves):
-            heading = f"Figure {figure}" if figure[0] in "4E" else f"By {figure}, not in the paper"
-            lines += ["", f"### {heading.replace('By conv2', 'The second convolution alone')}"]
+            lines += ["", f"### {heading}"]
             lines += _figure(figure, curves, protocol)
     return "\n".join(lines)
 
@@ -160,10 +164,7 @@ def _table(members: Sequence[WidthCurve], paper: Mapping[str, Any], protocol: st
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
     for curve in members:
-        cells = [
-            f"{fmean(trials):.2f} ± {pstdev(trials):.2f}" if trials else "–"
-            for trials in curve.values
-        ]
+        cells = [_share(trials) for trials in curve.values]
         if units:
             result = gain(curve, protocol)
             low, high = result.interval or (0.0, 0.0)
@@ -177,6 +178,14 @@ def _table(members: Sequence[WidthCurve], paper: Mapping[str, Any], protocol: st
                 " ".join("–" if s is None else f"{s:.2f}" for s in printed.get("shares", ()))
             )
         yield f"| {' | '.join([curve.series, *cells])} |"
+
+
+def _share(trials: Sequence[float]) -> str:
+    """Return the mean over seeds, with a deviation only if there are several."""
+    if not trials:
+        return "–"
+    deviation = f" ± {pstdev(trials):.2f}" if len(trials) > 1 else ""
+    return f"{fmean(trials):.2f}{deviation}"
 
 
 def updated(page: str, data: Path) -> str:

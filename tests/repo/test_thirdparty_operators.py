@@ -1,6 +1,7 @@
 """Operators that a third party adds are analysed, and units are removed through them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -15,8 +16,13 @@ from frivkit.compression.compress import Budget, Compression, compress
 from frivkit.compression.method import Method
 from frivkit.compression.plan import amount, apply_plan
 from frivkit.compression.ranking import Ranking
+from frivkit.errors import ModelError
+from frivkit.graph.sites.groups import analyze_groups
+from frivkit.graph.sites.site_map import find_sites
+from frivkit.graph.sites.site_weights import weights_of
 from frivkit.hooks.registry import Plugin, Registry, installed
 from frivkit.measure.pipeline import Request, analyze, inspect_model
+from frivkit.plugin import Consumed, Layout, Operator, Weights
 from frivkit.provenance import Clock
 from frivkit.report.compression import compression_document
 from frivkit.runtime.execution import Execution
@@ -193,3 +199,30 @@ def test_multiply_accumulates_of_the_plugin_count_in_the_order_of_removal(done):
     )
     removals = allocate_globally(done.calibration.model, graph, (tokens, centres), "macs")
     assert removals.order.tolist() == [*centres.order, *tokens.order]  # 1 / 9 before 4 / 27
+
+
+def test_weights_in_attributes_are_no_obstacle():
+    """A linear regressor has its weights as attributes, and no second input."""
+    numbers = ", ".join(map(str, np.linspace(-1, 1, 18)))
+    text = f"""g (float[N, 6] x) => (float[N, 2] y) <float[N, 3] a, float[N, 3] r> {{
+      a = ai.onnx.ml.LinearRegressor <coefficients = [{numbers}], targets = 3> (x)
+      r = Relu (a)
+      y = MatMul (r, w)
+    }}"""
+    produced = Layout.of(axis=1, width=3)
+    regressor = Operator(
+        lambda node, index, layout: Consumed(),
+        mixes=True,
+        weights=Weights(lambda node: produced, lambda node: 18),
+    )
+    loaded = frivkit.load(written(text, domains=("ai.onnx.ml",), w=(3, 2)))
+    model = replace(loaded, operators={"ai.onnx.ml.LinearRegressor": regressor})
+    site_map = find_sites(model)
+    (site,) = site_map.sites
+    assert site_map.weights[site.name].macs == 18
+    graph = analyze_groups(model, site_map)
+    ranking = Ranking((site.name,), graph.groups.of[site.name], np.arange(1.0, 4.0))
+    order = allocate_globally(model, graph, [ranking], "macs").order
+    assert order.tolist() == ranking.order[:2].tolist()  # one unit stays
+    with pytest.raises(ModelError, match="are attributes, so they cannot be edited"):
+        weights_of(model, site)

@@ -16,8 +16,8 @@ def weights_of(model: Model, site: Site) -> tuple[ir.Value, ...]:
         site: One of its sites.
 
     Raises:
-        ModelError: a weight is computed in the graph, from quantized numbers for example, or other
-            layers produce all units of a concat site.
+        ModelError: a weight is computed in the graph, from quantized numbers for example, or an
+            attribute, or other layers produce all units of a concat site.
     """
     if not site.producers:
         raise ModelError(
@@ -28,11 +28,11 @@ def weights_of(model: Model, site: Site) -> tuple[ir.Value, ...]:
     for node in model.graph:
         if node_label(node) not in site.producers:
             continue
-        weight = node.inputs[1]
+        weight = node.inputs[1] if len(node.inputs) > 1 else None
         if weight is None or constant_tensor(weight) is None:
             raise ModelError(
-                f"the weights of layer {site.layer} are computed in the graph, so they cannot be "
-                "edited: leave the layer out with --layer"
+                f"the weights of layer {site.layer} are computed in the graph or are attributes, "
+                "so they cannot be edited: leave the layer out with --layer"
             )
         weights[weight.name or ""] = weight
     return tuple(weights.values())
