@@ -16,17 +16,20 @@ if TYPE_CHECKING:
     from frivkit.compression.calibration import Calibration
     from frivkit.compression.layer_groups import LayerGroup
     from frivkit.compression.linear_consumers import LinearConsumer
-    from frivkit.compression.method import Allocation, Basis, BasisFactory, Fitter, Ranker, Refit
+    from frivkit.compression.low_rank import Factors
+    from frivkit.compression.method import Basis, Fitter, Refit
+    from frivkit.compression.moves import BranchMove, Moves, RankMoves, branch_moves, rank_moves
     from frivkit.compression.patch_moments import PatchMoments
     from frivkit.compression.plan import (
-        Factors,
+        Factorization,
         Plan,
-        Resource,
         affected_consumers,
+        factorized_fit,
         keep_all,
         keep_weights,
         ridge_fits,
     )
+    from frivkit.compression.ranking import Ranker, Ranking, rank_units
     from frivkit.compression.ridge import Fit
     from frivkit.data import (
         Array,
@@ -121,13 +124,11 @@ if TYPE_CHECKING:
     from frivkit.units.selector import UnitSelector
 
 __all__ = [
-    "NO_UNIT",
-    "Allocation",
     "Architecture",
     "Array",
     "Basis",
-    "BasisFactory",
     "Batch",
+    "BranchMove",
     "BudgetError",
     "Calibration",
     "CompensateShape",
@@ -145,6 +146,7 @@ __all__ = [
     "EngineFactory",
     "Execution",
     "ExperimentPlanner",
+    "Factorization",
     "Factors",
     "Figure",
     "Fit",
@@ -166,6 +168,8 @@ __all__ = [
     "Model",
     "ModelError",
     "Moments",
+    "Moves",
+    "NO_UNIT",
     "NarrowingRule",
     "NoOptions",
     "NodeContext",
@@ -180,10 +184,11 @@ __all__ = [
     "Progress",
     "PropagationRule",
     "Provider",
+    "RankMoves",
     "Ranker",
+    "Ranking",
     "Refit",
     "Request",
-    "Resource",
     "Row",
     "Site",
     "SiteMap",
@@ -210,9 +215,11 @@ __all__ = [
     "accuracy",
     "affected_consumers",
     "attribute",
+    "branch_moves",
     "broadcast",
     "constant_tensor",
     "detach",
+    "factorized_fit",
     "gain",
     "hookimpl",
     "input_columns",
@@ -223,7 +230,9 @@ __all__ = [
     "merged",
     "others_constant",
     "random_order",
+    "rank_moves",
     "rank_of",
+    "rank_units",
     "read",
     "require_same_groups",
     "ridge_fits",
@@ -238,11 +247,14 @@ _MODULES = {
     "frivkit.compression.calibration": "Calibration",
     "frivkit.compression.layer_groups": "LayerGroup",
     "frivkit.compression.linear_consumers": "LinearConsumer",
-    "frivkit.compression.method": "Allocation Basis BasisFactory Fitter Ranker Refit",
+    "frivkit.compression.low_rank": "Factors",
+    "frivkit.compression.method": "Basis Fitter Refit",
+    "frivkit.compression.moves": "BranchMove Moves RankMoves branch_moves rank_moves",
     "frivkit.compression.patch_moments": "PatchMoments",
     "frivkit.compression.plan": (
-        "Factors Plan Resource affected_consumers keep_all keep_weights ridge_fits"
+        "Factorization Plan affected_consumers factorized_fit keep_all keep_weights ridge_fits"
     ),
+    "frivkit.compression.ranking": "Ranker Ranking rank_units",
     "frivkit.compression.ridge": "Fit",
     "frivkit.data": (
         "Array Batch DataSource DataSpec Dataset SourceFactory TensorSpec input_columns"

@@ -1,8 +1,9 @@
 """``frivkit compress``: write a smaller model, and verify it against the original."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,19 +11,24 @@ import click
 
 from frivkit.cli.options import CommonOptions, model_options
 from frivkit.cli.output import check_places, write_json, write_text
+from frivkit.cli.values import Multiple, Ratio, Shares
 from frivkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from frivkit.compression.compress import Budget, Kind
+    from frivkit.compression.compress import Budget, Compression, Kind
+    from frivkit.measure.pipeline import Request
+    from frivkit.provenance import Clock
 
-SHARE = click.FloatRange(0, 1, min_open=True)
 BUDGETS: dict["Kind", str] = {
-    "tolerance": "--tolerance",
-    "agreement": "--agreement",
+    "latency": "--latency",
     "macs": "--macs",
     "params": "--params",
     "units": "--units-kept",
+    "agreement": "--agreement",
+    "tolerance": "--tolerance",
 }
+PLACE = "{budget}"
+"""What stands for the budget in the names of files, if several budgets are given."""
 
 
 @click.command("compress")
@@ -39,17 +45,29 @@ BUDGETS: dict["Kind", str] = {
     "--verify-data", metavar="SPEC", help="Data to verify on [one in four examples of --data]."
 )
 @click.option(
-    "--tolerance", type=SHARE, help="Share of variance that the consumers of a layer may lose."
+    "--latency", type=Shares(), help="Share of the latency to keep, measured on this machine."
 )
-@click.option("--agreement", type=SHARE, help="Label agreement to keep, such as 0.98.")
-@click.option("--macs", type=SHARE, help="Share of multiply-accumulates to keep, such as 0.5.")
-@click.option("--params", type=SHARE, help="Share of parameters to keep.")
-@click.option("--units-kept", type=SHARE, help="Share of units to keep.")
+@click.option(
+    "--macs", type=Shares(), help="Share of multiply-accumulates to keep, such as 0.5."
+)
+@click.option("--params", type=Shares(), help="Share of parameters to keep.")
+@click.option("--units-kept", type=Shares(), help="Share of units to keep.")
+@click.option("--agreement", type=Shares(), help="Label agreement to keep, such as 0.98.")
+@click.option(
+    "--tolerance", type=Shares(), help="Share of variance that the consumers of a layer may lose."
+)
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Apply a plan, a JSON file that --save-plan wrote, instead of a budget.",
+)
 @click.option(
     "--basis",
-    default="select",
+    default="auto",
     show_default=True,
-    help="Basis of a layer: select (keep some units) or pca (factorize its consumers).",
+    help="What makes the network smaller: select (remove units), separable or pca (factorize "
+    "nodes), auto (all of these, and whole residual branches).",
 )
 @click.option(
     "--ranking",
@@ -68,14 +86,48 @@ BUDGETS: dict["Kind", str] = {
     type=click.Choice(["global", "uniform"]),
     default="global",
     show_default=True,
-    help="Remove the cheapest unit of all layers next (global), or from all layers alike.",
+    help="Take the cheapest step of all layers next (global), or from all layers alike.",
 )
 @click.option(
     "--round-to",
+    type=Multiple(),
+    default="auto",
+    show_default=True,
+    help="Widths that layers may keep: auto (at which the kernels are fast), none (any), or "
+    "multiples of a number.",
+)
+@click.option("--target", help="The machine whose kernels count [this one]: avx2, avx512, ...")
+@click.option(
+    "--keep-layer", "keep_layers", multiple=True, metavar="GLOB", help="Leave layers whole."
+)
+@click.option(
+    "--least",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Round the width of each layer up to a multiple, such as 8.",
+    help="Units that each layer keeps at least.",
+)
+@click.option(
+    "--ratio",
+    "ratios",
+    type=Ratio(),
+    multiple=True,
+    help="Share of units that layers keep, whatever the budget.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Examples of one run, for --latency.",
+)
+@click.option(
+    "--require-faster", is_flag=True, help="Fail (exit code 4) unless the file is faster."
+)
+@click.option(
+    "--save-plan",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the plan as JSON, to be edited and given to --plan.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Show which units would be removed, and write no model."
@@ -96,101 +148,181 @@ def command(
     output: Path | None,
     data: str | None,
     verify_data: str | None,
-    tolerance: float | None,
-    agreement: float | None,
-    macs: float | None,
-    params: float | None,
-    units_kept: float | None,
+    plan_file: Path | None,
     basis: str,
     ranking: str,
     refit: str,
     allocation: Literal["global", "uniform"],
-    round_to: int,
+    round_to: int | Literal["auto"],
+    target: str | None,
+    keep_layers: tuple[str, ...],
+    least: int,
+    ratios: tuple[tuple[str, float], ...],
+    batch: int,
+    require_faster: bool,
+    save_plan: Path | None,
     dry_run: bool,
     examples: int | None,
     seed: int,
     json_to: str | None,
     report: Path | None,
+    **shares: tuple[float, ...] | None,
 ) -> None:
-    """Remove units from MODEL until it fits a budget, and verify the result.
+    """Make MODEL smaller until it fits a budget, and verify the result.
 
-    Give exactly one budget: --macs, --params, --units-kept, --tolerance or --agreement.  The
-    consumers of removed units are refitted to the kept ones on --data, which need no labels.  The
-    label agreement with MODEL is measured on other examples.
+    Give exactly one budget: --latency, --macs, --params, --units-kept, --agreement or --tolerance,
+    or several shares of one, such as --macs 0.75,0.5 with -o thin-{budget}.onnx.  Weights are
+    refitted on --data, which need no labels.  The label agreement with MODEL is measured on other
+    examples.
     """
-    from frivkit.compression.compress import compress
+    from frivkit.compression.compress import Compressor
+    from frivkit.compression.constraints import Constraints
+    from frivkit.compression.latency_search import Timing
     from frivkit.compression.method import Method
     from frivkit.provenance import Clock
-    from frivkit.report.compression import compression_document, compression_text
 
     clock = Clock.start()
-    budget = replace(_budget(tolerance, agreement, macs, params, units_kept), multiple=round_to)
-    target = _target(output, dry_run=dry_run)
-    check_places(target, json_to, report, model=model)
+    budgets = _budgets(shares, plan_file)
+    outputs = [
+        _Outputs.of(budget, len(budgets), output, json_to, report, save_plan, dry_run=dry_run)
+        for budget in budgets
+    ]
+    check_places(*(place for each in outputs for place in each.places), model=model)
+    constraints = Constraints(round_to, target, keep_layers, least, dict(ratios))
     progress = common.progress()
     request = common.request(model, progress, data=data, examples=examples, seed=seed)
-    try:
-        with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
-            compression = compress(
-                request,
-                target,
-                budget,
-                verify_data=verify_data,
-                method=Method(basis, ranking, refit, allocation),
-            )
-    finally:
-        progress.finish()
-    document = compression_document(compression, request, budget, clock)
+    compressor = None
+    for budget, places in zip(budgets, outputs, strict=True):
+        try:
+            with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
+                compressor = compressor or Compressor(
+                    request,
+                    verify_data=verify_data,
+                    method=Method(basis, ranking, refit, allocation),
+                    constraints=constraints,
+                    searches=budget.kind == "agreement",
+                )
+                plan = None if plan_file is None else compressor.read_plan(plan_file)
+                timing = Timing(batch, common.threads)
+                compression = compressor.compress(budget, places.model, plan=plan, timing=timing)
+        finally:
+            progress.finish()
+        _show(common, compression, request, clock, places)
+        if require_faster:
+            require_faster_than_original(compression.verification)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outputs:
+    """Where the results for one budget go."""
+
+    model: Path | None
+    json: str | None
+    report: Path | None
+    plan: Path | None
+
+    @classmethod
+    def of(
+        cls,
+        budget: "Budget",
+        count: int,
+        output: Path | None,
+        json_to: str | None,
+        report: Path | None,
+        plan: Path | None,
+        *,
+        dry_run: bool,
+    ) -> "_Outputs":
+        """Return the files of one of several budgets, whose share stands in their names.
+
+        Raises:
+            UsageError: a name is missing, is not that of an ONNX file, or does not say where the
+                budget goes if there are several.
+        """
+
+        def named(place: str | Path | None) -> str | None:
+            if place is None or (str(place) == "-" and count == 1):
+                return None if place is None else "-"
+            if count > 1 and PLACE not in str(place):
+                raise UsageError(
+                    f"{count} budgets cannot all be written to {place}; put {PLACE} into its name"
+                )
+            return str(place).replace(PLACE, f"{budget.share:g}")
+
+        target = None if dry_run else _target(output)
+        files = [named(place) for place in (target, report, plan)]
+        model, page, plan_to = (None if file is None else Path(file) for file in files)
+        return cls(model, named(json_to), page, plan_to)
+
+    @property
+    def places(self) -> tuple[Path | str | None, ...]:
+        """All files."""
+        return self.model, self.json, self.report, self.plan
+
+
+def _show(
+    common: CommonOptions,
+    compression: "Compression",
+    request: "Request",
+    clock: "Clock",
+    places: _Outputs,
+) -> None:
+    """Write the results of one budget to their files, and show them."""
+    from frivkit.compression.plan_file import plan_document
+    from frivkit.report.compression import compression_document, compression_text
+
+    document = compression_document(compression, request, clock)
     for warning in document["warnings"]:
         common.info(f"warning: {warning}")
     try:
-        if json_to and json_to != "-":
-            write_json(document, json_to)
-        if report is not None:
+        if places.plan is not None:
+            plan = plan_document(compression.calibration, compression.plan)
+            write_json(plan, str(places.plan))
+        if places.json and places.json != "-":
+            write_json(document, places.json)
+        if places.report is not None:
             from frivkit.report.compression_html import compression_page
 
-            write_text(report, compression_page(document))
+            write_text(places.report, compression_page(document))
     finally:  # the result is shown even if a file cannot be written
-        if json_to == "-":
-            write_json(document, json_to)
+        if places.json == "-":
+            write_json(document, places.json)
         else:
             click.echo(compression_text(document))
 
 
-def _budget(
-    tolerance: float | None,
-    agreement: float | None,
-    macs: float | None,
-    params: float | None,
-    units: float | None,
-) -> "Budget":
-    """Return the requested budget.
+def _budgets(
+    shares: Mapping[str, tuple[float, ...] | None], plan_file: Path | None
+) -> "list[Budget]":
+    """Return the requested budgets, all of one kind.
 
     Raises:
-        UsageError: there is none, or more than one, or its share is out of range.
+        UsageError: there is none, there are several kinds, or a share is out of range.
     """
-    from frivkit.compression.compress import one_budget
+    from frivkit.compression.compress import Budget
 
-    return one_budget(
-        {
-            "tolerance": tolerance,
-            "agreement": agreement,
-            "macs": macs,
-            "params": params,
-            "units": units,
-        },
-        BUDGETS,
-    )
+    given = [kind for kind, name in BUDGETS.items() if shares[_key(name)] is not None]
+    names = [BUDGETS[kind] for kind in given] + (["--plan"] if plan_file is not None else [])
+    if len(names) != 1:
+        problem = f"{' and '.join(names)} are given" if names else "no budget is given"
+        known = ", ".join([*BUDGETS.values(), "--plan"])
+        raise UsageError(f"{problem}; give exactly one of {known}")
+    if plan_file is not None:
+        return [Budget("plan", 1.0)]
+    return [Budget(given[0], share) for share in shares[_key(names[0])] or ()]
 
 
-def _target(output: Path | None, *, dry_run: bool) -> Path | None:
-    """Return the file to write, None under ``--dry-run``.
+def _key(option: str) -> str:
+    """Return the name of an option's argument."""
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _target(output: Path | None) -> Path:
+    """Return the file to write.
 
     Raises:
         UsageError: there is no name, or it is not that of an ONNX file.
     """
-    if dry_run:
-        return None
     if output is None:
         raise UsageError("no file to write is given; give -o SMALLER.onnx, or --dry-run")
     if output.suffix != ".onnx":

@@ -8,7 +8,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.method import Basis, Refit
+from frivkit.compression.allocation import Allocator
+from frivkit.compression.method import Refit
 from frivkit.compression.plan import Plan, apply_plan
 from frivkit.data import Batch, Dataset
 from frivkit.errors import BudgetError, ModelError
@@ -44,16 +45,15 @@ class AgreementSearch:
         same = (labels == self._labels) & (self._labels != UNDEFINED)
         return Agreement(int(same.sum()), len(same), same.shape[1]).interval[0]
 
-    def smallest(self, basis: Basis, refit: Refit, required: float, multiple: int) -> Plan:
+    def smallest(self, allocator: Allocator, refit: Refit, required: float) -> Plan:
         """Return the plan of fewest multiply-accumulates that agrees as often as required.
 
         The share of multiply-accumulates is bisected; plans are tried with the quick refit.
 
         Args:
-            basis: Makes the plans.
+            allocator: Makes the plans.
             refit: Refits them.
             required: The least lower end of the interval of the label agreement, in (0, 1).
-            multiple: The number that widths are rounded up to a multiple of.
 
         Returns:
             The plan, without fits.
@@ -66,7 +66,7 @@ class AgreementSearch:
         for _ in range(STEPS):
             share = (low + high) / 2
             try:
-                plan = basis.for_budget("macs", share, multiple)
+                plan = allocator.for_budget("macs", share)
             except BudgetError:  # even the smallest model is larger
                 low = share
                 continue

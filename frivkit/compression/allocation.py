@@ -1,250 +1,540 @@
-"""The order of removal over all layers: first the least predicted error for what it saves."""
+"""One allocator over all moves: the next step adds the least predicted error for what it saves.
+
+The allocator starts with the whole network and goes on until nothing can be made smaller.  Each
+budget is a place on that path.
+"""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.compression.plan import Resource
+from frivkit.compression.calibration import Calibration
+from frivkit.compression.constraints import Constraints, Widths
+from frivkit.compression.ledger import Ledger, Removal
+from frivkit.compression.moves import BranchMove, Moves, RankMoves
+from frivkit.compression.plan import Factorization, Plan, Resource, amount, outline
 from frivkit.compression.ranking import Ranking
-from frivkit.graph.cost import node_cost
-from frivkit.graph.layout import NO_GROUP, Layout, attribute, shape_of
-from frivkit.graph.model import Model, is_constant
-from frivkit.graph.operators.operator import Weights, operator_name
-from frivkit.graph.operators.table import operators_of
-from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
-from frivkit.graph.sites.groups import PruningGraph
+from frivkit.errors import BudgetError, ModelError, UsageError
+from frivkit.units.moments import Float64Array
 
-CONVOLUTIONS = ("Conv", "ConvTranspose")
+Allocation = Literal["global", "uniform"]
+"""Whether the next step is the cheapest of all moves, or all moves lose alike."""
+AHEAD = 64
+"""Steps of one move that are looked ahead, so that a step of no gain hides none behind it."""
+CORRECTIONS = 6
+"""How often a plan is corrected to what its graph costs, which the ledger may count otherwise."""
+FREE = 1e-12
+"""Saving below which a step saves nothing."""
+
+
+State = tuple[int, ...]
+"""For each move, which of its steps was reached."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RemovalOrder:
-    """The order in which groups are removed from the whole model.
+class Path:
+    """The way from the whole network to the smallest one, in the order of the allocation.
 
     Attributes:
-        order: The groups, shape (removable groups,), without the last of each site.
-        errors: The predicted error after each removal, summed over layer groups, shape as
-            ``order``.
+        states: The states, the whole network first.
+        costs: What each state costs by the ledger, shape (states,).
+        errors: The predicted error of each state, summed over moves, shape (states,).
     """
 
+    states: Sequence[State]
+    costs: Float64Array
+    errors: Float64Array
+
+    def first_within(self, cost: float) -> int:
+        """Return the number of the first state that costs no more than this, else of the last."""
+        (within,) = np.nonzero(self.costs <= cost)
+        return int(within[0]) if within.size else len(self.states) - 1
+
+
+class Allocator:
+    """Plans for one model, under any budget, from the moves of a basis."""
+
+    def __init__(
+        self,
+        calibration: Calibration,
+        moves: Moves,
+        allocation: Allocation = "global",
+        constraints: Constraints | None = None,
+    ) -> None:
+        """Prepare the moves.
+
+        Args:
+            calibration: The model.
+            moves: What can be done to it.
+            allocation: How a budget is distributed among moves.
+            constraints: What plans must keep to beside the budget.
+
+        Raises:
+            ModelError: there is no move.
+            UsageError: a pattern of the constraints matches no layer.
+        """
+        constraints = constraints or Constraints()
+        constraints.check_layers([site.layer for site in calibration.site_map.sites])
+        if not (moves.units or moves.ranks or moves.branches):
+            raise ModelError(_nothing_to_do(calibration, moves))
+        self.calibration, self.moves, self._allocation = calibration, moves, allocation
+        self.widths = Widths(calibration, constraints)
+        self._steps = tuple(_steps(calibration, moves, constraints, self.widths))
+        self._walkers: dict[Resource, _Walker] = {}
+        self._paths: dict[Resource, Path] = {}
+
+    def path(self, resource: Resource) -> Path:
+        """Return the path that saves a resource; it is found once.
+
+        Raises:
+            UsageError: no move saves this resource.
+        """
+        if resource not in self._paths:
+            walker = self._walker(resource)
+            self._paths[resource] = walker.path(uniform=self._allocation == "uniform")
+        return self._paths[resource]
+
+    def for_budget(self, resource: Resource, share: float) -> Plan:
+        """Return the plan of least predicted error that costs at most a share of the original.
+
+        Raises:
+            BudgetError: even the smallest network costs more.
+            UsageError: no move saves this resource.
+        """
+        calibration, path, walker = self.calibration, self.path(resource), self._walker(resource)
+        whole = amount(calibration.model.ir, calibration, resource, None)
+        allowed = share * whole
+        # The ledger leaves out what no weighted node holds, such as batch norms; the graph does not.
+        rest = whole - walker.original
+        best: Plan | None = None
+        for _ in range(CORRECTIONS):
+            state = walker.refined(path.states[path.first_within(allowed - rest)], allowed - rest)
+            plan = self.plan_of(state)
+            cost = self.cost(plan, resource)
+            if cost <= allowed and (best is None or plan.error < best.error):
+                best = plan
+            corrected = cost - walker.cost_of(state)
+            if corrected == rest or (cost > allowed and corrected < rest):
+                break
+            rest = corrected
+        return best or self._smallest_within(resource, allowed, whole)
+
+    def _smallest_within(self, resource: Resource, allowed: float, whole: float) -> Plan:
+        """Return the first plan of the path whose graph costs no more than is allowed."""
+        path = self.path(resource)
+        low, high = 0, len(path.states) - 1
+        least = self.cost(self.plan_of(path.states[high]), resource)
+        if least > allowed:
+            raise BudgetError(
+                f"{allowed / whole:.4g} of the {resource} of {self.calibration.model.path.name} "
+                f"cannot be met: the smallest model has {least / whole:.4g}; ask for more",
+                least / whole,
+            )
+        while low < high:
+            middle = (low + high) // 2
+            if self.cost(self.plan_of(path.states[middle]), resource) <= allowed:
+                high = middle
+            else:
+                low = middle + 1
+        return self.plan_of(path.states[low])
+
+    def for_tolerance(self, tolerance: float) -> Plan:
+        """Return the plan in which each move goes as far as a tolerance allows.
+
+        Args:
+            tolerance: The share of its variance that each consumer may lose, in (0, 1), by units
+                that it no longer reads and by its own factorization together.
+        """
+        lost: dict[str, float] = {}
+        state = []
+        for step in self._steps:
+            before = sum(lost.get(site, 0.0) for site in step.sites)
+            (within,) = np.nonzero(step.errors + before <= tolerance)
+            at = int(within[np.argmin(step.sizes[within])]) if within.size else 0
+            if isinstance(step, _UnitSteps):
+                lost |= dict.fromkeys(step.sites, float(step.errors[at]))
+            state.append(at)
+        return self.plan_of(tuple(state))
+
+    def plan_of(self, state: State) -> Plan:
+        """Return the plan of a state of a path."""
+        groups = self.calibration.pruning_graph.groups
+        kept = np.ones(groups.count, np.bool_)
+        factorized: dict[str, Factorization] = {}
+        dropped: list[BranchMove] = []
+        error = 0.0
+        for step, at in zip(self._steps, state, strict=True):
+            error += float(step.errors[at])
+            if isinstance(step, _UnitSteps):
+                kept[step.order[: step.counts[at]]] = False
+            elif isinstance(step, _RankSteps):
+                chosen = step.options[at]
+                if chosen is not None:
+                    factorized[step.node] = chosen
+            elif at:
+                dropped.append(step.branch)
+        inside = {node for branch in dropped for node in branch.inside}
+        return Plan(
+            groups.flags(kept),
+            error,
+            factorized={node: how for node, how in factorized.items() if node not in inside},
+            dropped=tuple(dropped),
+            whole={} if self.moves.units else self._reasons(factorized),
+        )
+
+    def cost(self, plan: Plan, resource: Resource) -> float:
+        """Return what the network of a plan costs, counted in its graph."""
+        return amount(outline(self.calibration, plan), self.calibration, resource, plan)
+
+    def _walker(self, resource: Resource) -> "_Walker":
+        if resource not in self._walkers:
+            if resource == "units" and not self.moves.units:
+                raise UsageError(
+                    "this basis removes no unit, so a share of units means nothing; give --macs "
+                    "or --params"
+                )
+            model, graph = self.calibration.model, self.calibration.pruning_graph
+            self._walkers[resource] = _Walker(self._steps, Ledger(model, graph, resource), resource)
+        return self._walkers[resource]
+
+    def _reasons(self, factorized: Mapping[str, Factorization]) -> dict[str, str]:
+        """Return why nodes are not factorized."""
+        highest: dict[str, int] = {}
+        for each in self.moves.ranks:
+            node = each.linear_consumer.consumer.node
+            highest[node] = max(highest.get(node, 0), int(each.ranks.max(initial=0)))
+        ranks = {
+            node: f"a rank below {rank + 1} would lose more than it is worth here"
+            for node, rank in highest.items()
+            if node not in factorized
+        }
+        return dict(self.moves.whole or {}) | ranks
+
+
+def _nothing_to_do(calibration: Calibration, moves: Moves) -> str:
+    """Return why nothing of a model can be made smaller."""
+    name, locked = calibration.model.path.name, calibration.pruning_graph.groups.locked
+    reasons = (moves.whole or {}).values() or locked.values()
+    told = "; ".join(dict.fromkeys(reasons)) or "it has no units"
+    done = "factorized" if moves.whole else "removed"
+    what = "node" if moves.whole else "unit"
+    return f"no {what} of {name} can be {done}: {told[:300]}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _UnitSteps:
+    """The widths that one layer group may have.
+
+    Attributes:
+        sites: Its sites.
+        order: Its groups, the first to be removed first, without those that must stay.
+        counts: How many of them are removed at each step, rising, shape (steps,).
+        errors: The predicted error at each step, shape (steps,).
+    """
+
+    sites: tuple[str, ...]
     order: NDArray[np.intp]
-    errors: NDArray[np.float64]
-
-
-@dataclass(slots=True)
-class _NodeCost:
-    """A weighted node: its cost is proportional to its input and its output positions.
-
-    Attributes:
-        cost: What the node costs in the original.
-        inputs: Positions that it reads in the original.
-        outputs: Positions that it writes in the original.
-        inputs_left: Positions that it still reads.
-        outputs_left: Positions that it still writes.
-    """
-
-    cost: float
-    inputs: float
-    outputs: float
-    inputs_left: float
-    outputs_left: float
+    counts: NDArray[np.intp]
+    errors: Float64Array
 
     @property
-    def current(self) -> float:
-        return self.after(0.0, 0.0)
-
-    def after(self, inputs: float, outputs: float) -> float:
-        """Return the cost once that many more positions are removed."""
-        read = (self.inputs_left - inputs) / self.inputs
-        return self.cost * read * ((self.outputs_left - outputs) / self.outputs)
+    def sizes(self) -> NDArray[np.float64]:
+        """What is left at each step, comparable among its steps."""
+        return -self.counts.astype(np.float64)
 
 
-def allocate_globally(
-    model: Model,
-    pruning_graph: PruningGraph,
-    rankings: Sequence[Ranking],
-    resource: Resource,
-) -> RemovalOrder:
-    """Order groups over all layers: the next one adds the least error for what it saves.
+@dataclass(frozen=True, slots=True, eq=False)
+class _RankSteps:
+    """The ways in which one node may be factorized.
 
-    Within a layer group the order of its ranking is kept, and each site keeps at least one unit.
-
-    Args:
-        model: The model.
-        pruning_graph: Its groups, and where they lie.
-        rankings: The order and the error curve of each layer group.
-        resource: What is to be saved.
+    Attributes:
+        node: Its label.
+        options: The factorizations; the first entry, None, leaves it whole.
+        errors: The predicted error of each, shape (steps,).
+        per_rank: For each what its two parts cost for each rank, by the resource, shape (steps, 2).
+        sites: The sites whose units it reads.
     """
-    savings = _Savings(model, pruning_graph, resource)
-    next_step = [0] * len(rankings)
 
-    def price(number: int) -> float:
-        ranking, k = rankings[number], next_step[number]
-        return _added_error(ranking, k) / max(savings.of(int(ranking.order[k])), 1e-12)
+    node: str
+    options: tuple[Factorization | None, ...]
+    errors: Float64Array
+    per_rank: Mapping[Resource, Float64Array]
+    sites: tuple[str, ...]
 
-    heap = [(price(i), i) for i, ranking in enumerate(rankings) if len(ranking.order)]
-    heapq.heapify(heap)
-    order, errors, error = [], [], 0.0
-    while heap:
-        _, number = heapq.heappop(heap)
-        current = price(number)  # the saving may have shrunk since it was pushed
-        if heap and current > heap[0][0]:
-            heapq.heappush(heap, (current, number))
-            continue
-        ranking, k = rankings[number], next_step[number]
-        group = int(ranking.order[k])
-        if savings.is_removable(group):
-            savings.remove(group)
-            error += _added_error(ranking, k)
+    @property
+    def ranks(self) -> NDArray[np.intp]:
+        """The rank of each step, 0 for the whole node."""
+        return np.array([0 if each is None else each.rank for each in self.options], np.intp)
+
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """What is left at each step, comparable among its steps."""
+        whole = np.inf  # every rank that is offered saves something
+        costs = self.ranks * self.per_rank["macs"].sum(axis=1)
+        return np.where(self.ranks > 0, costs, whole)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _BranchSteps:
+    """A residual block with its branch, and without it."""
+
+    branch: BranchMove
+    sites: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> Float64Array:
+        return np.array([0.0, self.branch.error])
+
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        return np.array([1.0, 0.0])
+
+
+_AnySteps = _UnitSteps | _RankSteps | _BranchSteps
+
+
+def _steps(
+    calibration: Calibration, moves: Moves, constraints: Constraints, widths: Widths
+) -> Iterator[_AnySteps]:
+    """Yield the steps of each move that the constraints leave."""
+    layers = {site.name: site.layer for site in calibration.site_map.sites}
+    for ranking in moves.units:
+        yield _unit_steps(calibration, ranking, constraints, widths)
+    produced = {
+        node: site.layer for site in calibration.site_map.sites for node in site.producers
+    }
+    by_node: dict[str, list[RankMoves]] = {}
+    for each in moves.ranks:
+        node = each.linear_consumer.consumer.node
+        if not constraints.keeps_whole(produced.get(node, node)):
+            by_node.setdefault(node, []).append(each)
+    for node, several in by_node.items():
+        yield _rank_steps(node, several, widths)
+    for branch in moves.branches:
+        inside = {produced[node] for node in branch.inside if node in produced}
+        if not any(map(constraints.keeps_whole, inside)) and not any(
+            constraints.share_of(layer) is not None for layer in inside
+        ):
+            yield _BranchSteps(branch)
+
+
+def _unit_steps(
+    calibration: Calibration, ranking: Ranking, constraints: Constraints, widths: Widths
+) -> _UnitSteps:
+    """Return the steps of one layer group."""
+    groups = calibration.pruning_graph.groups
+    layers = [site.layer for site in calibration.site_map.sites if site.name in ranking.sites]
+    order, errors = _removable(calibration, ranking, constraints.least)
+    members = len(np.unique(np.concatenate([groups.of[site] for site in ranking.sites])))
+    counts = np.unique(members - widths.counts(ranking.sites))
+    counts = counts[(counts >= 0) & (counts <= len(order))]
+    shares = [s for s in map(constraints.share_of, layers) if s is not None]
+    if any(map(constraints.keeps_whole, layers)):
+        counts = counts[:1]
+    elif shares:
+        wanted = members - max(1, round(max(shares) * members))
+        counts = counts[counts <= wanted][-1:]
+    return _UnitSteps(ranking.sites, order, counts, np.concatenate([[0.0], errors])[counts])
+
+
+def _removable(
+    calibration: Calibration, ranking: Ranking, least: int
+) -> tuple[NDArray[np.intp], Float64Array]:
+    """Return the groups of a ranking that can all be removed, in order, and the errors.
+
+    Every site, and every part into which units are split, keeps at least one unit.
+    """
+    groups = calibration.pruning_graph.groups
+    mine = set(ranking.order.tolist())
+    rows = [*(groups.of[site] for site in ranking.sites), *groups.rows]
+    rows = [row for row in rows if mine.intersection(row.tolist())]
+    allowed = [max(1, min(least, len(row))) for row in rows]
+    sizes = [len(row) for row in rows]
+    where: dict[int, list[int]] = {}
+    for number, row in enumerate(rows):
+        for group in row.tolist():
+            where.setdefault(group, []).append(number)
+    order, errors, error, before = [], [], 0.0, 0.0
+    for group, after in zip(ranking.order.tolist(), ranking.errors.tolist(), strict=True):
+        lost = dict.fromkeys(where[group], 0)
+        for number in where[group]:
+            lost[number] += 1
+        if all(sizes[number] - count >= allowed[number] for number, count in lost.items()):
+            for number, count in lost.items():
+                sizes[number] -= count
+            error += max(after - before, 0.0)
             order.append(group)
             errors.append(error)
-        next_step[number] += 1
-        if next_step[number] < len(ranking.order):
-            heapq.heappush(heap, (price(number), number))
-    return RemovalOrder(np.array(order, np.intp), np.array(errors))
+        before = after
+    return np.array(order, np.intp), np.array(errors)
 
 
-def allocate_uniformly(pruning_graph: PruningGraph, rankings: Sequence[Ranking]) -> RemovalOrder:
-    """Order groups so that at any time each layer group has lost about the same share of its own.
+def _rank_steps(node: str, several: Sequence[RankMoves], widths: Widths) -> _RankSteps:
+    """Return the factorizations of one node, of all kinds."""
+    options: list[Factorization | None] = [None]
+    errors, macs, params = [0.0], [(0.0, 0.0)], [(0.0, 0.0)]
+    for moves in several:
+        convolves = moves.linear_consumer.source.geometry is not None
+        multiple = widths.rank_multiple(convolves=convolves)
+        for rank, error, own in zip(
+            moves.ranks.tolist(), moves.errors.tolist(), moves.own_errors, strict=True
+        ):
+            if rank % multiple == 0 or (multiple > 1 and rank == 1 and widths.target is None):
+                options.append(Factorization(moves.kind, rank, own))
+                errors.append(error)
+                macs.append(moves.macs)
+                params.append(moves.params)
+    per_rank: dict[Resource, Float64Array] = {
+        "macs": np.array(macs),
+        "params": np.array(params),
+        "units": np.zeros((len(options), 2)),
+    }
+    sites = several[0].linear_consumer.consumer.sites
+    return _RankSteps(node, tuple(options), np.array(errors), per_rank, sites)
 
-    Args:
-        pruning_graph: The groups, and where they lie.
-        rankings: The order and the error curve of each layer group.
-    """
-    remaining = _RemainingGroups(pruning_graph)
-    steps = sorted(
-        ((k + 1) / len(ranking.order), i, k)
-        for i, ranking in enumerate(rankings)
-        for k in range(len(ranking.order))
-    )
-    order, errors, error = [], [], 0.0
-    for _, number, k in steps:
-        group = int(rankings[number].order[k])
-        if remaining.is_removable(group):
-            remaining.remove(group)
-            error += _added_error(rankings[number], k)
-            order.append(group)
+
+class _Walker:
+    """Goes from state to state, and keeps the ledger."""
+
+    def __init__(self, steps: Sequence[_AnySteps], ledger: Ledger, resource: Resource) -> None:
+        self._steps, self._ledger, self._resource = steps, ledger, resource
+        self.original = ledger.total
+        self._removals: list[Removal | None] = [
+            ledger.removal(each.order) if isinstance(each, _UnitSteps) else None for each in steps
+        ]
+        self._at = [0] * len(steps)
+        self._start()
+
+    def _start(self) -> None:
+        """Go to the first steps, which remove something already if a layer's share is given."""
+        for step, removal in zip(self._steps, self._removals, strict=True):
+            if isinstance(step, _UnitSteps) and removal is not None:
+                self._ledger.remove(removal, 0, int(step.counts[0]))
+
+    def cost_of(self, state: State) -> float:
+        """Return what a state costs."""
+        self._go_to(state)
+        return self._ledger.total
+
+    def path(self, *, uniform: bool) -> Path:
+        """Return the path from the first state on."""
+        self._go_to((0,) * len(self._steps))
+        best = self._next_alike if uniform else self._next_cheapest
+        states, costs = [tuple(self._at)], [self._ledger.total]
+        error = sum(float(step.errors[0]) for step in self._steps)
+        errors = [error]
+        heap = [(price, i) for i in range(len(self._steps)) if (price := best(i)[0]) < np.inf]
+        heapq.heapify(heap)
+        while heap:
+            _, i = heapq.heappop(heap)
+            price, then = best(i)  # what it saves may have changed since it was pushed
+            if heap and price > heap[0][0]:
+                if price < np.inf:
+                    heapq.heappush(heap, (price, i))
+                continue
+            if price == np.inf:
+                continue
+            error += float(self._steps[i].errors[then] - self._steps[i].errors[self._at[i]])
+            self._go(i, then)
+            states.append(tuple(self._at))
+            costs.append(self._ledger.total)
             errors.append(error)
-    return RemovalOrder(np.array(order, np.intp), np.array(errors))
+            price = best(i)[0]
+            if price < np.inf:
+                heapq.heappush(heap, (price, i))
+        return Path(states, np.array(costs), np.array(errors))
 
+    def refined(self, state: State, allowed: float) -> State:
+        """Return a state of less error that costs no more than is allowed.
 
-def _added_error(ranking: Ranking, k: int) -> float:
-    """Return by how much the error grows when group number ``k`` of the order is removed."""
-    before = ranking.errors[k - 1] if k else 0.0
-    return float(max(ranking.errors[k] - before, 0.0))
+        The last step of a path often saves more than was needed; what is left over goes to the
+        moves where it lowers the error most.
+        """
+        self._go_to(state)
+        slack = allowed - self._ledger.total
+        while slack > 0:
+            gains = [self._best_gain(i, slack) for i in range(len(self._steps))]
+            i = max(range(len(gains)), key=lambda number: gains[number][0], default=None)
+            if i is None or gains[i][0] <= 0:
+                break
+            self._go(i, gains[i][1])
+            slack = allowed - self._ledger.total
+        return tuple(self._at)
 
+    def _best_gain(self, i: int, slack: float) -> tuple[float, int]:
+        """Return by how much the error can fall within the slack, and the step to go to."""
+        then = np.arange(len(self._steps[i].errors))
+        gains = self._steps[i].errors[self._at[i]] - self._steps[i].errors
+        gains = np.where(-self._saved(i, then) <= slack, gains, -np.inf)
+        best = int(gains.argmax())
+        return float(gains[best]), best
 
-class _RemainingGroups:
-    """How many groups remain of each site, and of each part into which units are split."""
+    def _next_cheapest(self, i: int) -> tuple[float, int]:
+        """Return the added error for what is saved, and the step, of the cheapest next step."""
+        step, now = self._steps[i], self._at[i]
+        count = len(step.errors)
+        then = (
+            np.arange(count)
+            if isinstance(step, _RankSteps)
+            else np.arange(now + 1, min(count, now + 1 + AHEAD))
+        )
+        if not then.size:
+            return np.inf, now
+        saved = self._saved(i, then)
+        added = step.errors[then] - step.errors[now]
+        prices = np.where(saved > FREE, added / np.maximum(saved, FREE), np.inf)
+        best = int(prices.argmin())
+        return float(prices[best]), int(then[best])
 
-    def __init__(self, pruning_graph: PruningGraph) -> None:
-        groups = pruning_graph.groups
-        rows = [*(np.unique(of) for of in groups.of.values()), *groups.rows]
-        self._remaining = [len(row) for row in rows]
-        self._rows: dict[int, list[int]] = {}
-        for number, row in enumerate(rows):
-            for group in row.tolist():
-                self._rows.setdefault(group, []).append(number)
+    def _next_alike(self, i: int) -> tuple[float, int]:
+        """Return the share of a move that is gone after its next step, and the step."""
+        step, now = self._steps[i], self._at[i]
+        sizes = step.sizes
+        (smaller,) = np.nonzero(sizes < sizes[now])
+        if not smaller.size:
+            return np.inf, now
+        then = int(smaller[sizes[smaller].argmax()])
+        if self._saved(i, np.array([then]))[0] <= FREE:
+            return np.inf, now
+        lowest, highest = sizes.min(), sizes[np.isfinite(sizes)].max()
+        share = (highest - sizes[then]) / max(highest - lowest, FREE)
+        return float(share), then
 
-    def is_removable(self, group: int) -> bool:
-        """Whether each site and part would keep a group."""
-        return all(self._remaining[row] > 1 for row in self._rows[group])
+    def _saved(self, i: int, then: NDArray[np.intp]) -> Float64Array:
+        """Return what is saved by going to other steps of a move."""
+        step, ledger, now = self._steps[i], self._ledger, self._at[i]
+        removal = self._removals[i]
+        if isinstance(step, _UnitSteps) and removal is not None:
+            return ledger.saved_by_removal(removal, int(step.counts[now]), step.counts[then])
+        if isinstance(step, _RankSteps):
+            node = ledger.index.get(step.node)
+            if node is None:
+                return np.zeros(len(then))
+            costs = ledger.cost_at_ranks(node, step.ranks, step.per_rank[self._resource])
+            return costs[now] - costs[then]
+        if isinstance(step, _BranchSteps):
+            inside = [ledger.index[node] for node in step.branch.inside if node in ledger.index]
+            return np.where(then == now, 0.0, (1 - 2 * now) * ledger.cost_of(inside))
+        return np.zeros(len(then))
 
-    def remove(self, group: int) -> None:
-        """Remove a group."""
-        for row in self._rows[group]:
-            self._remaining[row] -= 1
+    def _go(self, i: int, then: int) -> None:
+        step, ledger, now = self._steps[i], self._ledger, self._at[i]
+        removal = self._removals[i]
+        if isinstance(step, _UnitSteps) and removal is not None:
+            ledger.remove(removal, int(step.counts[now]), int(step.counts[then]))
+        elif isinstance(step, _RankSteps) and step.node in ledger.index:
+            per_rank = step.per_rank[self._resource][then]
+            ledger.set_rank(ledger.index[step.node], int(step.ranks[then]), per_rank)
+        elif isinstance(step, _BranchSteps):
+            inside = [ledger.index[node] for node in step.branch.inside if node in ledger.index]
+            ledger.set_dropped(inside, dropped=bool(then))
+        self._at[i] = then
 
-
-class _Savings:
-    """How much of a resource the removal of a group saves, as groups are removed."""
-
-    def __init__(self, model: Model, pruning_graph: PruningGraph, resource: Resource) -> None:
-        self._count_units = resource == "units"
-        self._nodes, self._positions = _node_costs(model, pruning_graph, resource)
-        of = pruning_graph.groups.of
-        self._units = np.bincount(np.concatenate(list(of.values())), minlength=1)
-        self._remaining = _RemainingGroups(pruning_graph)
-
-    def is_removable(self, group: int) -> bool:
-        """Whether each site would keep a unit."""
-        return self._remaining.is_removable(group)
-
-    def of(self, group: int) -> float:
-        """Return what the removal of a group would save now."""
-        if self._count_units:
-            return float(self._units[group])
-        saved = 0.0
-        for i, (inputs, outputs) in self._positions.get(group, {}).items():
-            node = self._nodes[i]
-            saved += node.current - node.after(inputs, outputs)
-        return saved
-
-    def remove(self, group: int) -> None:
-        """Remove a group."""
-        for i, (inputs, outputs) in self._positions.get(group, {}).items():
-            self._nodes[i].inputs_left -= inputs
-            self._nodes[i].outputs_left -= outputs
-        self._remaining.remove(group)
-
-
-def _node_costs(
-    model: Model, pruning_graph: PruningGraph, resource: Resource
-) -> tuple[list[_NodeCost], Mapping[int, dict[int, tuple[float, float]]]]:
-    """Return the weighted nodes, and the positions of each group in their inputs and outputs.
-
-    Returns:
-        The nodes; and for each group, by the number of the node, how many of the node's input and
-        output positions belong to it.
-    """
-    nodes: list[_NodeCost] = []
-    positions: dict[int, dict[int, tuple[float, float]]] = {}
-    group_ids = pruning_graph.assignment.group_ids
-    operators = operators_of(model)
-    for node in model.graph:
-        operator = operators.get(operator_name(node))
-        if operator is None or operator.weights is None:
-            continue
-        cost = node_cost(node, operators=operators)
-        amount = cost.macs if resource == "macs" else cost.parameters
-        weights = node.inputs[1:2]  # none if a plugin's operator has its weights as attributes
-        if not amount or not all(value is not None and is_constant(value) for value in weights):
-            continue
-        axis = _unit_axis(node, operator.weights)
-        inputs = _group_ids_at(group_ids, node.inputs[0], axis)
-        outputs = _group_ids_at(group_ids, node.outputs[0], axis)
-        if operator_name(node) in CONVOLUTIONS and attribute(node, "group", 1) > 1:
-            inputs = np.empty(0, np.intp)  # each group of channels is removed as a whole
-        index = len(nodes)
-        sizes = [max(1, len(ids)) for ids in (inputs, outputs)]
-        nodes.append(_NodeCost(float(amount), *sizes, *sizes))
-        for end, ids in enumerate((inputs, outputs)):
-            members, counts = np.unique(ids[ids != NO_GROUP], return_counts=True)
-            for group, count in zip(members.tolist(), counts.tolist(), strict=True):
-                old = positions.setdefault(group, {}).get(index, (0.0, 0.0))
-                positions[group][index] = (
-                    (old[0] + count, old[1]) if end == 0 else (old[0], old[1] + count)
-                )
-    return nodes, positions
-
-
-def _unit_axis(node: ir.Node, weights: Weights) -> int:
-    """Return the axis of units in a node's input and output."""
-    name = operator_name(node)
-    if name == "MatMul":
-        return -1
-    produced = weights.produced(node) if name not in LINEAR_CONSUMERS else None
-    return produced.axes[0] if isinstance(produced, Layout) else 1
-
-
-def _group_ids_at(
-    group_ids: Mapping[str, Mapping[int, NDArray[np.intp]]], value: ir.Value | None, axis: int
-) -> NDArray[np.intp]:
-    rank = len(shape_of(value) or ())
-    name = "" if value is None else value.name or ""
-    ids = group_ids.get(name, {}).get(axis % rank if rank else axis)
-    return np.empty(0, np.intp) if ids is None else ids
+    def _go_to(self, state: State) -> None:
+        for i, then in enumerate(state):
+            if then != self._at[i]:
+                self._go(i, then)

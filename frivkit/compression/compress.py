@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import onnx_ir as ir
 
 from frivkit.compression.agreement_search import AgreementSearch
+from frivkit.compression.allocation import Allocator
 from frivkit.compression.calibration import Calibration, Run, calibrate
-from frivkit.compression.method import Basis, BasisFactory, Method, Ranker, Refit
+from frivkit.compression.constraints import Constraints
+from frivkit.compression.latency_search import TimedPlan, Timing, plan_for_latency
+from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.plan import Plan, apply_plan
+from frivkit.compression.plan_file import read_plan
+from frivkit.compression.ranking import Ranker
 from frivkit.compression.unit_kinds import UnitKinds, classify_units
 from frivkit.data import Data, Dataset, as_dataset
 from frivkit.data.subset import split
@@ -19,11 +25,12 @@ from frivkit.graph.model import Model, parameters
 from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
+from frivkit.latency.target import Target
 from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.verification import Verification, verify
 
-Kind = Literal["macs", "params", "units", "tolerance", "agreement"]
+Kind = Literal["macs", "params", "units", "latency", "tolerance", "agreement", "plan"]
 MIN_EXAMPLES = 8
 """Examples below which there are too few to split."""
 STALE = ("frivkit.trainable_parameters", "frivkit.accuracy")
@@ -35,26 +42,19 @@ class Budget:
     """The size of the compressed model, or the quality that it must keep.
 
     Attributes:
-        kind: ``"macs"``, ``"params"`` or ``"units"``: a share of the original's that may be left;
-            ``"tolerance"``: a share of variance that each consumer may lose;
+        kind: ``"macs"``, ``"params"``, ``"units"`` or ``"latency"``: a share of the original's that
+            may be left; ``"tolerance"``: a share of variance that each consumer may lose;
             ``"agreement"``: the least label agreement, at the lower end of its interval.
         share: The number, in (0, 1]; below 1 for a tolerance and an agreement.
-        multiple: The number that layer widths are rounded up to a multiple of, such as 8; 1 for a
-            tolerance.
     """
 
     kind: Kind
     share: float
-    multiple: int = 1
 
     def __post_init__(self) -> None:
-        """Raise UsageError if a number is out of range."""
+        """Raise UsageError if the number is out of range."""
         if not 0 < self.share <= 1 or (self.kind in ("tolerance", "agreement") and self.share == 1):
             raise UsageError(f"{self.kind} is {self.share:g}; it must lie between 0 and 1")
-        if self.multiple < 1:
-            raise UsageError(f"widths cannot be multiples of {self.multiple}; give 1 or more")
-        if self.multiple > 1 and self.kind == "tolerance":
-            raise UsageError("a tolerance knows no multiples of widths; give another budget")
 
 
 def one_budget(shares: Mapping[Kind, float | None], names: Mapping[Kind, str]) -> Budget:
@@ -69,7 +69,7 @@ def one_budget(shares: Mapping[Kind, float | None], names: Mapping[Kind, str]) -
 
     Example:
         >>> one_budget({"macs": 0.5, "params": None}, {"macs": "--macs", "params": "--params"})
-        Budget(kind='macs', share=0.5, multiple=1)
+        Budget(kind='macs', share=0.5)
     """
     given = [kind for kind, share in shares.items() if share is not None]
     if len(given) != 1:
@@ -86,7 +86,10 @@ class Compression:
     Attributes:
         calibration: The original model, and its statistics on the calibration examples.
         method: The method.
+        budget: The budget.
+        target: The machine whose kernels set the widths; None if widths are free or given.
         plan: The units that are kept, and the new weights.
+        timing: How a budget in time was met; None for others.
         path: The file that was written, None if none was.
         verification: The comparison with the original on other examples; None if no file was
             written.
@@ -95,7 +98,10 @@ class Compression:
 
     calibration: Calibration
     method: Method
+    budget: Budget
+    target: Target | None
     plan: Plan
+    timing: TimedPlan | None
     path: Path | None
     verification: Verification | None
     warnings: tuple[str, ...]
@@ -114,6 +120,179 @@ class Compression:
         return classify_units(self.calibration, self.plan.keep)
 
 
+class Compressor:
+    """A model that was opened, calibrated and ranked: ready for any budget.
+
+    Attributes:
+        calibration: The model and its statistics.
+        allocator: Makes its plans.
+        held_out: The examples to verify on.
+        warnings: What a user should know of the data.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        verify_data: Data | None = None,
+        method: Method | None = None,
+        constraints: Constraints | None = None,
+        searches: bool = False,
+    ) -> None:
+        """Open the model and calibrate it.
+
+        Args:
+            request: The model, the data to calibrate on and how to run; labels of the data are not
+                used.
+            verify_data: Data to verify on; None sets aside one in four examples of the others.
+            method: Basis, ranking, refit and allocation; None takes the defaults.
+            constraints: What plans must keep to beside a budget.
+            searches: Whether examples are set aside to search for an agreement.
+
+        Raises:
+            UsageError: the method names something that no plugin offers.
+            ModelError: the model cannot be read or run, or nothing of it can be made smaller.
+            DataError: the data cannot be read, do not fit, or are too few.
+        """
+        self.method = method or Method()
+        basis: Basis = installed().load("bases", self.method.basis)
+        ranker: Ranker = installed().load("rankings", self.method.ranking)
+        self._refit: Refit = installed().load("refits", self.method.refit)
+        constraints = constraints or Constraints()
+
+        model = load_model(request)
+        if model.changes:
+            raise ModelError(
+                f"{model.path.name} is read otherwise than it is written ({model.changes[0]}), so "
+                "no smaller file can be made of it: compress the float32 model that it came from"
+            )
+        examples, self.warnings = named_data(request, model)
+        opening = Opening(request.execution, examples, request.output)
+        model = prepare_model(model, opening, keep_file=True)
+        data, self._search_data, self.held_out = _split_data(
+            examples, model, verify_data, searches=searches
+        )
+        self.request = replace(request, model=model)  # reading it again may take long
+
+        run = Run(data, model.output(request.output), request.execution)
+        self.calibration = calibrate(model, find_sites(model, request.output), run)
+        widest = max((site.width for site in self.calibration.site_map.sites), default=0)
+        if data.examples < widest:
+            self.warnings += (
+                f"{data.examples} examples calibrate layers of up to {widest} units: fits lean on "
+                "ridges, and more examples would do better",
+            )
+        moves = basis(self.calibration, ranker)
+        self.allocator = Allocator(self.calibration, moves, self.method.allocation, constraints)
+
+    @cached_property
+    def _search(self) -> AgreementSearch:
+        data = self._search_data or self.calibration.run.data
+        return AgreementSearch(self.calibration, data)
+
+    def plan(self, budget: Budget, timing: Timing | None = None) -> tuple[Plan, TimedPlan | None]:
+        """Return the plan under a budget, before a refit, and how a budget in time was met.
+
+        Raises:
+            BudgetError: even the smallest network exceeds the budget.
+            UsageError: the method has no such budget.
+        """
+        if budget.kind == "tolerance":
+            return self.allocator.for_tolerance(budget.share), None
+        if budget.kind == "agreement":
+            return self._search.smallest(self.allocator, self._refit, budget.share), None
+        if budget.kind == "latency":
+            timed = plan_for_latency(self.allocator, budget.share, timing or Timing())
+            return timed.plan, timed
+        if budget.kind == "plan":
+            raise UsageError("a plan is given; it needs no budget")
+        return self.allocator.for_budget(budget.kind, budget.share), None
+
+    def read_plan(self, path: Path) -> Plan:
+        """Return the plan of a JSON file.
+
+        Raises:
+            UsageError: it cannot be read or does not fit the model.
+        """
+        return read_plan(path, self.calibration, self.allocator.moves)
+
+    def refitted(self, plan: Plan, budget: Budget) -> tuple[Plan, ir.Model]:
+        """Return a plan with its fits, and the compressed model."""
+        calibration = self.calibration
+        refitted = replace(plan, fits=self._refit.fit(calibration, plan))
+        compressed = apply_plan(calibration, refitted)
+        if budget.kind == "agreement" and self._search.agreement(compressed) < budget.share:
+            quick = self._refit.quick(calibration, plan)  # as the search tried it
+            refitted = replace(plan, fits=quick)
+            compressed = apply_plan(calibration, refitted)
+        return refitted, compressed
+
+    def compress(
+        self,
+        budget: Budget,
+        output: Path | None,
+        *,
+        plan: Plan | None = None,
+        timing: Timing | None = None,
+    ) -> Compression:
+        """Plan under a budget, refit, write the compressed model and verify it.
+
+        Args:
+            budget: The size or the quality of the compressed model.
+            output: The file to write; None makes a plan and writes nothing.
+            plan: A plan to take instead of one under the budget.
+            timing: The batch and the threads of a budget in time and of the verification.
+
+        Raises:
+            UsageError: the method has no such budget.
+            ModelError: the budget cannot be met, the result would not be smaller, or the file
+                cannot be written.
+        """
+        timed = None
+        if plan is None:
+            plan, timed = self.plan(budget, timing)
+        if output is None:
+            return self._result(budget, plan, timed)
+
+        calibration, name = self.calibration, self.calibration.model.path.name
+        under = "this plan" if budget.kind == "plan" else f"{budget.kind} {budget.share:g}"
+        if plan.changes_nothing:
+            raise ModelError(
+                f"no unit of {name} can be removed under {under}, so nothing would be smaller; "
+                "allow more"
+            )
+        plan, compressed = self.refitted(plan, budget)
+        if parameters(compressed.graph) >= parameters(calibration.model.graph):
+            raise ModelError(
+                f"{name} would get no smaller under {under}: the biases that are added outweigh "
+                "what is saved; ask for a smaller one"
+            )
+        for stale in STALE:
+            compressed.metadata_props.pop(stale, None)
+        compressed.metadata_props.update(_metadata(calibration, budget, self.method, plan))
+        save(compressed, output, calibration.model)
+        verification = verify(self.request, output, data=self.held_out)
+        return self._result(budget, plan, timed, output, verification)
+
+    def _result(
+        self,
+        budget: Budget,
+        plan: Plan,
+        timed: TimedPlan | None,
+        path: Path | None = None,
+        verification: Verification | None = None,
+    ) -> Compression:
+        warnings = self.warnings
+        if timed is not None and timed.warning:
+            warnings += (timed.warning,)
+        if verification is not None:
+            warnings += verification.warnings
+        target = self.allocator.widths.target
+        return Compression(
+            self.calibration, self.method, budget, target, plan, timed, path, verification, warnings
+        )
+
+
 def compress(
     request: Request,
     output: Path | None,
@@ -121,8 +300,10 @@ def compress(
     *,
     verify_data: Data | None = None,
     method: Method | None = None,
+    constraints: Constraints | None = None,
+    timing: Timing | None = None,
 ) -> Compression:
-    """Compress a model, write it, and verify it against the original.
+    """Compress a model under one budget, write it, and verify it against the original.
 
     Args:
         request: The model, the data to calibrate on and how to run; labels of the data are not
@@ -131,6 +312,8 @@ def compress(
         budget: The size or the quality of the compressed model.
         verify_data: Data to verify on; None sets aside one in four examples of the others.
         method: Basis, ranking, refit and allocation; None takes the defaults.
+        constraints: What the plan must keep to beside the budget.
+        timing: The batch and the threads of a budget in time.
 
     Raises:
         UsageError: the method names something that no plugin offers.
@@ -138,59 +321,18 @@ def compress(
             would not be smaller, or the file cannot be written.
         DataError: the data cannot be read, do not fit, or are too few.
     """
-    method = method or Method()
-    basis_factory: BasisFactory = installed().load("bases", method.basis)
-    refit: Refit = installed().load("refits", method.refit)
-    ranker: Ranker = installed().load("rankings", method.ranking)
-
-    model = load_model(request)
-    if model.changes:
-        raise ModelError(
-            f"{model.path.name} is read otherwise than it is written ({model.changes[0]}), so no "
-            "smaller file can be made of it: compress the float32 model that it came from"
-        )
-    examples, warnings = named_data(request, model)
-    opening = Opening(request.execution, examples, request.output)
-    model = prepare_model(model, opening, keep_file=True)
-    data, search_data, held_out = _split_data(examples, model, budget, verify_data)
-
-    run = Run(data, model.output(request.output), request.execution)
-    calibration = calibrate(model, find_sites(model, request.output), run)
-    widest = max((site.width for site in calibration.site_map.sites), default=0)
-    if data.examples < widest:
-        warnings += (
-            f"{data.examples} examples calibrate layers of up to {widest} units: fits lean on "
-            "ridges, and more examples would do better",
-        )
-
-    basis = basis_factory(calibration, ranker, method.allocation)
-    plan, compressed = _plan(calibration, basis, refit, budget, search_data)
-    if output is None:
-        return Compression(calibration, method, plan, None, None, warnings)
-
-    if plan.changes_nothing:
-        raise ModelError(
-            f"no unit of {model.path.name} can be removed under {budget.kind} {budget.share:g}, so "
-            "nothing would be smaller; allow more"
-        )
-    if parameters(compressed.graph) >= parameters(model.graph):
-        raise ModelError(
-            f"{model.path.name} would get no smaller under {budget.kind} {budget.share:g}: the "
-            "biases that are added outweigh what is saved; ask for a smaller one"
-        )
-    for stale in STALE:
-        compressed.metadata_props.pop(stale, None)
-    compressed.metadata_props.update(_metadata(calibration, budget, method, plan))
-    save(compressed, output, model)
-
-    opened = replace(request, model=model)  # reading it again may take long
-    verification = verify(opened, output, data=held_out)
-    warnings = (*warnings, *verification.warnings)
-    return Compression(calibration, method, plan, output, verification, warnings)
+    compressor = Compressor(
+        request,
+        verify_data=verify_data,
+        method=method,
+        constraints=constraints,
+        searches=budget.kind == "agreement",
+    )
+    return compressor.compress(budget, output, timing=timing)
 
 
 def _split_data(
-    examples: Dataset, model: Model, budget: Budget, verify_data: Data | None
+    examples: Dataset, model: Model, verify_data: Data | None, *, searches: bool
 ) -> tuple[Dataset, Dataset | None, Dataset]:
     """Return the examples to calibrate on, to search for an agreement on, and to verify on."""
     data = examples
@@ -203,7 +345,7 @@ def _split_data(
                 f"some and verify on others: give {MIN_EXAMPLES} or more, or --verify-data"
             )
         data, held_out = split(examples)
-    if budget.kind != "agreement":
+    if not searches:
         return data, None, held_out
     if data.examples < MIN_EXAMPLES:
         raise DataError(
@@ -211,30 +353,6 @@ def _split_data(
             f"agreement on others: give {MIN_EXAMPLES} or more"
         )
     return *split(data), held_out
-
-
-def _plan(
-    calibration: Calibration,
-    basis: Basis,
-    refit: Refit,
-    budget: Budget,
-    search_data: Dataset | None,
-) -> tuple[Plan, ir.Model]:
-    """Return the plan under a budget, refitted, and the compressed model."""
-    search: AgreementSearch | None = None
-    if budget.kind == "tolerance":
-        plan = basis.for_tolerance(budget.share)
-    elif budget.kind == "agreement":
-        search = AgreementSearch(calibration, search_data or calibration.run.data)
-        plan = search.smallest(basis, refit, budget.share, budget.multiple)
-    else:
-        plan = basis.for_budget(budget.kind, budget.share, budget.multiple)
-    refitted = replace(plan, fits=refit.fit(calibration, plan))
-    compressed = apply_plan(calibration, refitted)
-    if search is not None and search.agreement(compressed) < budget.share:
-        refitted = replace(plan, fits=refit.quick(calibration, plan))  # as the search tried it
-        compressed = apply_plan(calibration, refitted)
-    return refitted, compressed
 
 
 def _metadata(
@@ -253,4 +371,8 @@ def _metadata(
         "frivkit.method": f"{method.basis} {method.ranking} {method.refit} {method.allocation}",
         "frivkit.units": f"{kept} of {units}",
     }
-    return metadata | ({"frivkit.factors": str(len(plan.factors))} if plan.factors else {})
+    if plan.factorized:
+        metadata["frivkit.factors"] = str(len(plan.factorized))
+    if plan.dropped:
+        metadata["frivkit.dropped_branches"] = str(len(plan.dropped))
+    return metadata

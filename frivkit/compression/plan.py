@@ -1,7 +1,7 @@
 """Plans: which units are kept, which nodes are refitted or factorized, and the model they make."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.linear_consumers import LinearConsumer
-from frivkit.compression.ridge import Fit, fit_ridge, without_refit
+from frivkit.compression.low_rank import FactorKind, Factors, Kernel, factor, full_rank
+from frivkit.compression.moves import BranchMove, kernel_of
+from frivkit.compression.ridge import Fit, fit_ridge, mean_and_second_moment, without_refit
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
 from frivkit.graph.operators.table import operators_of
+from frivkit.graph.surgery.branches import drop_branches
 from frivkit.graph.surgery.factorize import factorize
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.graph.surgery.set_weights import set_weights
@@ -26,53 +29,47 @@ Keep = Mapping[str, NDArray[np.bool_]]
 """Whether each unit is kept, shape (units,), by the name of its site."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Factors:
-    """A low-rank factorization of a node, which becomes two nodes.
+@dataclass(frozen=True, slots=True)
+class Factorization:
+    """How a node becomes two.
 
     Attributes:
-        linear_consumer: The node.
-        first: The matrix of the first node, shape (columns, rank).
-        second: The matrix of the second node, shape (rank, outputs).
-        bias: The bias of the second node, shape (outputs,); None if it does not change.
+        kind: Whether the factors are directions of its outputs or separable.
+        rank: The number of outputs of the first node.
         error: The squared error of its outputs on validation examples, as a share of their
             variance; None if no examples were set aside.
     """
 
-    linear_consumer: LinearConsumer
-    first: Float64Array
-    second: Float64Array
-    bias: Float64Array | None
-    error: float | None
-
-    @property
-    def rank(self) -> int:
-        """The number of outputs of the first node."""
-        return int(self.first.shape[1])
+    kind: FactorKind
+    rank: int
+    error: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """The units that are kept, and the new weights of their consumers.
+    """What is done to a network: units that are kept, nodes that become two, dropped branches.
 
     Attributes:
         keep: Whether each unit is kept, by the name of its site.
-        error: The predicted error, summed over layer groups or nodes.
-        fits: The new weights of refitted nodes; empty before a refit.
-        factors: The nodes that are factorized.
+        error: The predicted error, summed over moves.
+        factorized: How nodes are factorized, by their labels.
+        dropped: The residual blocks whose branch is dropped.
+        fits: The new weights of nodes; empty before a refit.
         whole: Why other nodes are not factorized, by their labels.
     """
 
     keep: Keep
     error: float
+    factorized: Mapping[str, Factorization] = field(default_factory=dict)
+    dropped: tuple[BranchMove, ...] = ()
     fits: tuple[Fit, ...] = ()
-    factors: tuple[Factors, ...] = ()
     whole: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def changes_nothing(self) -> bool:
         """Whether the compressed model would be the original."""
-        return not self.factors and all(flags.all() for flags in self.keep.values())
+        kept = all(flags.all() for flags in self.keep.values())
+        return kept and not self.factorized and not self.dropped
 
 
 def keep_all(calibration: Calibration) -> dict[str, NDArray[np.bool_]]:
@@ -81,18 +78,19 @@ def keep_all(calibration: Calibration) -> dict[str, NDArray[np.bool_]]:
 
 
 def affected_consumers(
-    calibration: Calibration, keep: Keep
+    calibration: Calibration, plan: Plan
 ) -> Iterator[tuple[LinearConsumer, NDArray[np.bool_]]]:
-    """Yield every consumer that loses columns.
+    """Yield every consumer that loses columns or is factorized, but none of a dropped branch.
 
     Yields:
         The consumer without its removed outputs, and which of its columns are kept, shape
         (columns,).
     """
-    kept = group_flags(calibration, keep)
+    kept = group_flags(calibration, plan.keep)
+    gone = {node for branch in plan.dropped for node in branch.inside}
     for linear_consumer in calibration.linear_consumers:
-        columns = kept[linear_consumer.group_ids]
-        if not columns.all():
+        columns, node = kept[linear_consumer.group_ids], linear_consumer.consumer.node
+        if node not in gone and (node in plan.factorized or not columns.all()):
             yield linear_consumer.narrowed(kept), columns
 
 
@@ -106,19 +104,62 @@ def group_flags(calibration: Calibration, keep: Keep) -> NDArray[np.bool_]:
 
 
 def ridge_fits(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
-    """Refit every consumer of removed units by ridge regression, from the moments alone."""
+    """Refit every affected consumer by ridge regression, from the moments alone."""
+    fits = whole_fits(calibration, plan)
+    return tuple(factorized_fit(calibration, plan, fit) for fit in fits)
+
+
+def whole_fits(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
+    """Refit every affected consumer by ridge regression, and factorize none."""
     return tuple(
         fit_ridge(linear_consumer, calibration.patch_moments[linear_consumer.source], columns)
-        for linear_consumer, columns in affected_consumers(calibration, plan.keep)
+        for linear_consumer, columns in affected_consumers(calibration, plan)
     )
 
 
 def keep_weights(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
-    """Return the original weights of every consumer of removed units, for the kept units."""
+    """Return the original weights of every affected consumer, for the kept units."""
     return tuple(
-        without_refit(linear_consumer, columns)
-        for linear_consumer, columns in affected_consumers(calibration, plan.keep)
+        factorized_fit(calibration, plan, without_refit(linear_consumer, columns))
+        for linear_consumer, columns in affected_consumers(calibration, plan)
     )
+
+
+def factorized_fit(calibration: Calibration, plan: Plan, fit: Fit) -> Fit:
+    """Return a fit with the factors of its weights, if the plan factorizes its node.
+
+    The factors minimise the error of the node's outputs on the calibration examples.
+    """
+    factorization = plan.factorized.get(fit.linear_consumer.consumer.node)
+    if factorization is None:
+        return fit
+    whole = calibration.patch_moments[fit.linear_consumer.source].whole
+    mean, second = mean_and_second_moment(fit.linear_consumer, whole)
+    at = fit.columns
+    return with_factors(fit, factorization, mean[at], second[np.ix_(at, at)])
+
+
+def with_factors(
+    fit: Fit, factorization: Factorization, mean: Float64Array, second: Float64Array
+) -> Fit:
+    """Return a fit with factors of its weights, its bias adapted to what they change.
+
+    Args:
+        fit: The fit.
+        factorization: The kind and the rank.
+        mean: The mean of the kept columns, shape (kept columns,).
+        second: Their second moment about it, shape (kept columns, kept columns).
+    """
+    kernel = kernel_of(fit.linear_consumer)
+    rank = min(factorization.rank, full_rank(factorization.kind, fit.matrix, kernel))
+    factors = factor(factorization.kind, fit.matrix, second, kernel, rank)
+    bias = fit.bias
+    if fit.linear_consumer.has_bias_freedom:
+        bias = fit.linear_consumer.bias if bias is None else bias
+        bias = bias + mean @ (fit.matrix - factors.matrix)
+    errors = (fit.error, factorization.error)
+    error = None if None in errors else sum(each or 0.0 for each in errors)
+    return replace(fit, matrix=factors.matrix, bias=bias, factors=factors, error=error)
 
 
 def apply_plan(calibration: Calibration, plan: Plan) -> ir.Model:
@@ -130,20 +171,67 @@ def apply_plan(calibration: Calibration, plan: Plan) -> ir.Model:
             each.bias,
         )
         for each in plan.fits
+        if each.factors is None
+    }
+    factors = {
+        each.linear_consumer.consumer.node: (each.factors, each.bias)
+        for each in plan.fits
+        if each.factors is not None
     }
     model = set_weights(model, weights)
-    factors: dict[str, tuple[Float64Array, Float64Array, Float64Array | None]] = {
-        each.linear_consumer.consumer.node: (each.first, each.second, each.bias)
-        for each in plan.factors
-    }
-    return factorize(model, factors) if factors else model
+    if factors:
+        model = factorize(model, factors)
+    return drop_branches(model, _means(calibration, plan)) if plan.dropped else model
+
+
+def outline(calibration: Calibration, plan: Plan) -> ir.Model:
+    """Return the graph of the compressed model before a refit: its weights have the right shapes.
+
+    Weights of factorized nodes are zeros.
+    """
+    model = narrow(calibration.model, calibration.site_map, plan.keep)
+    kept = group_flags(calibration, plan.keep)
+    factors = {}
+    for linear_consumer in calibration.linear_consumers:
+        how = plan.factorized.get(linear_consumer.consumer.node)
+        if how is not None:
+            columns = kept[linear_consumer.group_ids]
+            matrix = linear_consumer.narrowed(kept).matrix[columns]
+            zeros = _zeros(how, matrix, kernel_of(linear_consumer))
+            factors[linear_consumer.consumer.node] = (zeros, None)
+    if factors:
+        model = factorize(model, factors)
+    return drop_branches(model, _means(calibration, plan)) if plan.dropped else model
+
+
+def _zeros(factorization: Factorization, matrix: Float64Array, kernel: Kernel) -> Factors:
+    """Return factors of the shapes that those of a matrix would have."""
+    kind, (columns, outputs) = factorization.kind, matrix.shape
+    rank = min(factorization.rank, full_rank(kind, matrix, kernel))
+    if kind == "pca":
+        return Factors(kind, np.zeros((columns, rank)), np.zeros((rank, outputs)))
+    height, width = kernel
+    channels = columns // (height * width)
+    first, second = np.zeros((rank, channels, height)), np.zeros((outputs, rank, width))
+    return Factors(kind, first, second)
+
+
+def _means(calibration: Calibration, plan: Plan) -> dict[str, Float64Array]:
+    """Return the means that take the place of dropped branches, by the label of their Add."""
+    kept = group_flags(calibration, plan.keep)
+    means = {}
+    for branch in plan.dropped:
+        by_axis = calibration.pruning_graph.assignment.group_ids.get(branch.tensor, {})
+        ids = next((ids for ids in by_axis.values() if len(ids) == len(branch.mean)), None)
+        means[branch.node] = branch.mean if ids is None else branch.mean[kept[ids]]
+    return means
 
 
 def amount(
     graph: ir.Model,
     calibration: Calibration,
     resource: Resource,
-    keep: Keep | None,
+    plan: Plan | None,
 ) -> float:
     """Return how much of a resource a model takes.
 
@@ -151,16 +239,16 @@ def amount(
         graph: The model, original or compressed.
         calibration: The original and its groups.
         resource: The resource.
-        keep: The units that the model keeps; None for the original.
+        plan: The plan that the model was not yet refitted by; None if its biases are all there.
 
     Raises:
         ModelError: multiply-accumulates are requested and a size that they depend on is not known.
     """
     if resource == "units":
         sites = calibration.site_map.sites
-        return float(sum(s.width if keep is None else keep[s.name].sum() for s in sites))
+        return float(sum(s.width if plan is None else plan.keep[s.name].sum() for s in sites))
     if resource == "params":
-        return float(parameters(graph.graph) + _biases(calibration, keep))
+        return float(parameters(graph.graph) + _biases(calibration, plan))
     operations = macs(graph.graph, operators_of(calibration.model))
     if operations is None:
         raise ModelError(
@@ -170,12 +258,12 @@ def amount(
     return float(operations)
 
 
-def _biases(calibration: Calibration, keep: Keep | None) -> int:
+def _biases(calibration: Calibration, plan: Plan | None) -> int:
     """Return the number of biases that refits add to nodes without one."""
-    if keep is None:
+    if plan is None:
         return 0
     return sum(
         linear_consumer.matrix.shape[1]
-        for linear_consumer, _ in affected_consumers(calibration, keep)
+        for linear_consumer, _ in affected_consumers(calibration, plan)
         if linear_consumer.consumer.bias is None and linear_consumer.has_bias_freedom
     )

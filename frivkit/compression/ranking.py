@@ -6,7 +6,7 @@ patches takes that into account; it is too expensive for each unit that is remov
 made at a few points of each error curve, and the curve is scaled to pass through them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from frivkit.compression.layer_groups import LayerGroup
 from frivkit.compression.ridge import choose_ridge
 from frivkit.errors import PluginError
 from frivkit.graph.layout import NO_GROUP
+from frivkit.measure.study import Study
 from frivkit.units.elimination import errors_along
 from frivkit.units.moments import Float64Array
 
@@ -26,6 +27,13 @@ STRENGTHS = (1e-3, 1e-2, 1e-1)
 """Ridges tried there; the final refit tries more."""
 SMALLEST = 1e-12
 """The smallest error whose logarithm is taken."""
+
+
+Ranker = Callable[[LayerGroup, Study], NDArray[np.int64]]
+"""Returns indices into ``layer_group.groups``, the first group to be removed first, each once.
+
+The study is of the calibration examples, for rankings that need more than moments.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +78,23 @@ def build_ranking(layer_group: LayerGroup, order: NDArray[np.int64]) -> Ranking:
         [np.zeros(len(unread)), errors_along(layer_group.terms, read, layer_group.ridge)]
     )
     return Ranking(layer_group.sites, layer_group.groups[np.concatenate([unread, read])], errors)
+
+
+def rank_units(calibration: Calibration, ranker: Ranker) -> tuple[Ranking, ...]:
+    """Return the ranking of each layer group of which a unit can be removed.
+
+    Args:
+        calibration: The model and its statistics.
+        ranker: Returns the order of removal of each layer group.
+    """
+    study = calibration.study
+    return calibrate_error_curves(
+        calibration,
+        [
+            build_ranking(layer_group, ranker(layer_group, study))
+            for layer_group in calibration.layer_groups
+        ],
+    )
 
 
 def calibrate_error_curves(

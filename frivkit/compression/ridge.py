@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.linear_consumers import LinearConsumer
+from frivkit.compression.low_rank import Factors
 from frivkit.compression.patch_moments import PatchMoments
 from frivkit.units.moments import Float64Array, Moments
 
@@ -31,6 +32,7 @@ class Fit:
         ridge: The strength that was chosen, as a share of the mean variance of a column.
         error: The validation error: the squared error of its outputs on examples that were not
             fitted to, as a share of their variance; None if no examples were set aside.
+        factors: The factors whose product ``matrix`` is, if the node becomes two; else None.
     """
 
     linear_consumer: LinearConsumer
@@ -39,6 +41,7 @@ class Fit:
     bias: Float64Array | None
     ridge: float
     error: float | None
+    factors: Factors | None = None
 
 
 def fit_ridge(
@@ -58,13 +61,15 @@ def fit_ridge(
         Ridge regression, Hoerl and Kennard, Technometrics 12(1), 1970; least squares on
         activations as in Casper et al., "Frivolous Units", AAAI 2021, appendix C.
     """
+    if columns.all():
+        return Fit(linear_consumer, columns, linear_consumer.matrix, None, 0.0, 0.0)
     if patch_moments.per_channel:
         return _fit_per_channel(linear_consumer, patch_moments, columns)
     best, error = DEFAULT, None
     if patch_moments.validation is not None:
         best, errors, variances = choose_ridge(linear_consumer, patch_moments, columns)
         error = float(errors.sum() / variances.sum()) if variances.sum() > 0 else 0.0
-    mean, covariance = _mean_and_second_moment(linear_consumer, patch_moments.whole)
+    mean, covariance = mean_and_second_moment(linear_consumer, patch_moments.whole)
     cross = covariance[columns] @ linear_consumer.matrix
     matrix = solve(covariance, columns, best, cross, linear_consumer.matrix)
     bias = None
@@ -91,7 +96,7 @@ def choose_ridge(
         The strength, and for each output the squared error and the variance on the validation
         examples, both of shape (outputs,).
     """
-    mean, covariance = _mean_and_second_moment(linear_consumer, patch_moments.fitted)
+    mean, covariance = mean_and_second_moment(linear_consumer, patch_moments.fitted)
     second = _validation_moment(linear_consumer, patch_moments, mean)
     cross = covariance[columns] @ linear_consumer.matrix
     errors = []
@@ -109,7 +114,7 @@ def without_refit(linear_consumer: LinearConsumer, columns: NDArray[np.bool_]) -
     return Fit(linear_consumer, columns, linear_consumer.matrix[columns], None, 0.0, None)
 
 
-def _mean_and_second_moment(
+def mean_and_second_moment(
     linear_consumer: LinearConsumer, moments: Moments
 ) -> tuple[Float64Array, Float64Array]:
     """Return mean and covariance; without a free bias zero and the second moment about zero."""

@@ -59,7 +59,7 @@ def metrics() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def bases() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer bases for compressed models; target: ``frivkit.compression.method.BasisFactory``."""
+    """Offer bases, which offer moves; target: ``frivkit.compression.method.Basis``."""
 
 
 @hookspec

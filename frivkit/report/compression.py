@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from frivkit.compression.compress import Budget, Compression
-from frivkit.compression.plan import amount, apply_plan
+from frivkit.compression.compress import Compression
+from frivkit.compression.low_rank import Positions, WeightShape, cost
+from frivkit.compression.moves import kernel_of
+from frivkit.compression.plan import affected_consumers, amount, apply_plan, outline
 from frivkit.graph.cost import macs
-from frivkit.graph.model import parameters
 from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
@@ -25,10 +26,10 @@ RESOURCES = {"macs": "MACs", "params": "parameters", "units": "units"}
 
 
 def compression_document(
-    compression: Compression, request: Request, budget: Budget, clock: Clock
+    compression: Compression, request: Request, clock: Clock
 ) -> dict[str, Any]:
     """Return the document ``frivkit.compression/1``, see ``docs/json.md``."""
-    data = compression.calibration.run.data
+    data, budget = compression.calibration.run.data, compression.budget
     shared = (
         {
             "original": model_facts(_original(compression, request)),
@@ -56,6 +57,9 @@ def compression_document(
             for fit in compression.plan.fits
         ],
         "factors": _factors(compression),
+        "dropped_branches": [
+            {"node": branch.node, "error": branch.error} for branch in compression.plan.dropped
+        ],
         "calibration": {
             "data": data.description,
             "sha256": data.digest,
@@ -78,15 +82,20 @@ def _original(compression: Compression, request: Request) -> ModelFacts:
 
 def _left(compression: Compression) -> dict[str, float | None]:
     """Return the shares of the original's resources that are left, None if they are not known."""
-    calibration, keep = compression.calibration, compression.plan.keep
-    before, after = calibration.model.ir, apply_plan(calibration, compression.plan)
+    calibration, plan = compression.calibration, compression.plan
+    before = calibration.model.ir
+    after = apply_plan(calibration, plan) if plan.fits else outline(calibration, plan)
+    unfitted = None if plan.fits else plan
     operators = operators_of(calibration.model)
     pairs = {
         "macs": (macs(before.graph, operators), macs(after.graph, operators)),
-        "params": (parameters(before.graph), parameters(after.graph)),
+        "params": (
+            amount(before, calibration, "params", None),
+            amount(after, calibration, "params", unfitted),
+        ),
         "units": (
             amount(before, calibration, "units", None),
-            amount(after, calibration, "units", keep),
+            amount(after, calibration, "units", plan),
         ),
     }
     return {
@@ -112,17 +121,31 @@ def _kinds(compression: Compression) -> dict[str, int]:
 
 
 def _factors(compression: Compression) -> list[dict[str, Any]]:
-    """Return every node that is factorized, with its shape and its rank."""
-    return [
-        {
-            "node": each.linear_consumer.consumer.node,
-            "columns": each.first.shape[0],
-            "outputs": each.second.shape[1],
-            "rank": each.rank,
-            "error": each.error,
-        }
-        for each in compression.plan.factors
-    ]
+    """Return every node that is factorized, with its shape, its rank and its share of weights."""
+    plan = compression.plan
+    errors = {fit.linear_consumer.consumer.node: fit.error for fit in plan.fits}
+    factors = []
+    for linear_consumer, columns in affected_consumers(compression.calibration, plan):
+        node = linear_consumer.consumer.node
+        how = plan.factorized.get(node)
+        if how is None:
+            continue
+        kernel, outputs = kernel_of(linear_consumer), linear_consumer.matrix.shape[1]
+        channels = int(columns.sum()) // linear_consumer.source.kernel_size
+        shape = WeightShape(channels, outputs, kernel)
+        weights = cost(how.kind, shape, how.rank, Positions(1, 1)).parameters
+        factors.append(
+            {
+                "node": node,
+                "kind": how.kind,
+                "columns": int(columns.sum()),
+                "outputs": outputs,
+                "rank": how.rank,
+                "weights_left": weights / (int(columns.sum()) * outputs),
+                "error": errors.get(node, how.error),
+            }
+        )
+    return factors
 
 
 def _layers(compression: Compression) -> list[dict[str, Any]]:
@@ -216,33 +239,23 @@ def describe_kinds(kinds: Mapping[str, int]) -> str:
     )
 
 
-def cost_left(factors: Mapping[str, Any]) -> float:
-    """Return the cost of a factorized node, as a share of the original cost.
-
-    Example:
-        >>> cost_left({"columns": 40, "outputs": 10, "rank": 4})
-        0.5
-    """
-    columns, outputs = factors["columns"], factors["outputs"]
-    return float(factors["rank"] * (columns + outputs) / (columns * outputs))
-
-
 def _split(factors: list[dict[str, Any]]) -> list[str]:
     """Return the table of the factorized nodes, no lines if there are none."""
     rows = [
         [
             each["node"],
+            each["kind"],
             f"{each['columns']} x {each['outputs']}",
             str(each["rank"]),
-            percent(cost_left(each)),
+            percent(each["weights_left"]),
             "" if each["error"] is None else number(each["error"]),
         ]
         for each in factors
     ]
     if not rows:
         return []
-    head = ["factorized node", "weight", "rank", "of its cost", "predicted error"]
-    return ["", *columns([head, *rows], right={1, 2, 3, 4}, names={0})]
+    head = ["factorized node", "kind", "weight", "rank", "of its weights", "predicted error"]
+    return ["", *columns([head, *rows], right={2, 3, 4, 5}, names={0})]
 
 
 def calibration_sentence(document: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from frivkit.report import tables
 from frivkit.report.analysis_html import environment
 from frivkit.report.chart import Bar, bar_plot, column_plot
-from frivkit.report.compression import RESOURCES, calibration_sentence, cost_left, describe_kinds
+from frivkit.report.compression import RESOURCES, calibration_sentence, describe_kinds
 from frivkit.report.figures import MOST_BARS, NAME, Chart, ReportFigure
 from frivkit.report.format import file_name, number, percent, readable, short
 from frivkit.report.scale import SHARE
@@ -92,7 +92,7 @@ def _split(factors: list[Mapping[str, Any]]) -> tables.Table:
             short(each["node"], NAME),
             f"{each['columns']} × {each['outputs']}",
             str(each["rank"]),
-            percent(cost_left(each)),
+            percent(each["weights_left"]),
             _error(each["error"]),
         )
         for each in factors

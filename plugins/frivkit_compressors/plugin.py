@@ -1,21 +1,31 @@
-"""What this plugin offers: two bases, six rankings and five refits."""
+"""What this plugin offers: four bases, six rankings and five refits."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
 def bases() -> list[Offer]:
-    """Offer the bases in which a layer can be expressed."""
+    """Offer the bases: what makes a network smaller."""
     return [
         Offer(
+            "auto",
+            "frivkit_compressors.bases:auto",
+            "all of these, and whole residual branches: whatever costs least at each step",
+        ),
+        Offer(
             "select",
-            "frivkit_compressors.select:Select",
+            "frivkit_compressors.bases:select",
             "some of the units themselves, so that layers narrow",
         ),
         Offer(
             "pca",
-            "frivkit_compressors.pca:Pca",
+            "frivkit_compressors.bases:pca",
             "principal directions of outputs: a node becomes two smaller ones",
+        ),
+        Offer(
+            "separable",
+            "frivkit_compressors.bases:separable",
+            "a convolution of k x k becomes one of k x 1 and one of 1 x k",
         ),
     ]
 

@@ -6,7 +6,14 @@ import numpy as np
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.method import Refit
-from frivkit.compression.plan import Plan, affected_consumers, keep_weights, ridge_fits
+from frivkit.compression.plan import (
+    Plan,
+    affected_consumers,
+    factorized_fit,
+    keep_weights,
+    ridge_fits,
+    whole_fits,
+)
 from frivkit.compression.ridge import Fit, fit_ridge
 from frivkit.compression.unit_kinds import classify_units
 from frivkit_compressors.relu import refit_before_relu
@@ -26,16 +33,18 @@ def fold_redundant(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     prunable = classify_units(calibration, plan.keep).prunable
     prunable = np.append(prunable, False)  # the last stands for NO_GROUP
     fits = []
-    for linear_consumer, columns in affected_consumers(calibration, plan.keep):
+    for linear_consumer, columns in affected_consumers(calibration, plan):
         dropped = prunable[linear_consumer.group_ids]
         matrix = np.where(dropped[:, np.newaxis], 0.0, linear_consumer.matrix)
         target = replace(linear_consumer, matrix=matrix)
-        fits.append(fit_ridge(target, calibration.patch_moments[linear_consumer.source], columns))
+        fit = fit_ridge(target, calibration.patch_moments[linear_consumer.source], columns)
+        fits.append(factorized_fit(calibration, plan, fit))
     return tuple(fits)
 
 
 def _relu(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
-    return refit_before_relu(calibration, ridge_fits(calibration, plan))
+    fits = refit_before_relu(calibration, whole_fits(calibration, plan))
+    return tuple(factorized_fit(calibration, plan, fit) for fit in fits)
 
 
 NONE = Refit(keep_weights, keep_weights)

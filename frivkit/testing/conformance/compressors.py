@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frivkit.compression.method import BasisFactory, Ranker, Refit
+from frivkit.compression.method import Basis, Refit
+from frivkit.compression.ranking import Ranker
 from frivkit.measure.metric import Metric
 from frivkit.testing.conformance.rules import Rules, named
 from frivkit.testing.laws import (
@@ -43,11 +44,11 @@ def check_metric(
     return tuple(law.name for law in laws)
 
 
-def check_basis(basis_factory: BasisFactory, folder: Path) -> tuple[str, ...]:
+def check_basis(basis: Basis, folder: Path) -> tuple[str, ...]:
     """Check a basis by the laws of compression, with the default ranking and refit.
 
     Args:
-        basis_factory: The target; it need not be registered.
+        basis: The target; it need not be registered.
         folder: A folder for files.
 
     Returns:
@@ -56,8 +57,8 @@ def check_basis(basis_factory: BasisFactory, folder: Path) -> tuple[str, ...]:
     Raises:
         LawError: a law is broken.
     """
-    Rules("bases", named(basis_factory, "basis")).shape(basis_factory)
-    return _check(COMPRESSION_LAWS, folder, basis_factory=basis_factory)
+    Rules("bases", named(basis, "basis")).shape(basis)
+    return _check(COMPRESSION_LAWS, folder, basis=basis)
 
 
 def check_ranking(ranking: Ranker, folder: Path, *, folds: bool = False) -> tuple[str, ...]:

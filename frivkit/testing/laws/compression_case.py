@@ -7,9 +7,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from frivkit.compression.allocation import Allocator
 from frivkit.compression.calibration import Calibration, Run, calibrate
-from frivkit.compression.method import Basis, BasisFactory, Ranker, Refit
+from frivkit.compression.constraints import Constraints
+from frivkit.compression.method import Basis, Refit
 from frivkit.compression.plan import Plan, apply_plan
+from frivkit.compression.ranking import Ranker
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.runtime.execution import Execution
@@ -20,10 +23,10 @@ from frivkit.testing.networks import LabelledNetwork
 
 
 @dataclass(frozen=True, slots=True)
-class Compressor:
+class CompressionParts:
     """A basis, a ranking and a refit, registered or not."""
 
-    basis_factory: BasisFactory
+    basis: Basis
     ranker: Ranker
     refit: Refit
 
@@ -34,13 +37,13 @@ class CompressionCase:
 
     Attributes:
         law: The law's name.
-        compressor: The basis, the ranking and the refit.
+        parts: The basis, the ranking and the refit.
         network: The network and its data.
         folder: A folder for files.
     """
 
     law: str
-    compressor: Compressor
+    parts: CompressionParts
     network: LabelledNetwork
     folder: Path
 
@@ -55,13 +58,14 @@ class CompressionCase:
         run = Run(examples, model.output(None), execution)
         return calibrate(model, find_sites(model), run)
 
-    def basis(self, calibration: Calibration) -> Basis:
-        """Return the basis, opened for the model."""
-        return self.compressor.basis_factory(calibration, self.compressor.ranker, "global")
+    def allocator(self, calibration: Calibration) -> Allocator:
+        """Return the allocator over the moves of the basis, which may use every width."""
+        moves = self.parts.basis(calibration, self.parts.ranker)
+        return Allocator(calibration, moves, constraints=Constraints(round_to=1))
 
     def refit_plan(self, calibration: Calibration, plan: Plan) -> Plan:
         """Return a plan with the fits of the refit."""
-        return replace(plan, fits=self.compressor.refit.fit(calibration, plan))
+        return replace(plan, fits=self.parts.refit.fit(calibration, plan))
 
     def outputs(self, graph: ir.Model) -> NDArray[np.float32]:
         """Return the outputs of a graph for all examples, shape (n, classes)."""

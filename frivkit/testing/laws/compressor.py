@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from frivkit.compression.method import BasisFactory, Ranker, Refit
+from frivkit.compression.method import Basis, Refit
+from frivkit.compression.ranking import Ranker
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.hooks.registry import installed
 from frivkit.testing.laws import compressor_rules as rules
-from frivkit.testing.laws.compression_case import CompressionCase, Compressor
+from frivkit.testing.laws.compression_case import CompressionCase, CompressionParts
 from frivkit.testing.laws.metric_case import LawError
 from frivkit.testing.networks import LabelledNetwork, TinyNetwork, small_cnn, small_mlp, tiny
 
@@ -38,7 +39,7 @@ class CompressionLaw:
         self,
         folder: Path,
         *,
-        basis_factory: BasisFactory | None = None,
+        basis: Basis | None = None,
         ranking: Ranker | None = None,
         refit: Refit | None = None,
     ) -> tuple[str, ...]:
@@ -46,7 +47,7 @@ class CompressionLaw:
 
         Args:
             folder: A folder for files, such as pytest's ``tmp_path``.
-            basis_factory: A basis; None takes ``select``.
+            basis: A basis; None takes ``select``.
             ranking: A ranking; None takes ``backward``.
             refit: A refit; None takes ``ridge``.
 
@@ -67,8 +68,8 @@ class CompressionLaw:
             ('mlp', 'cnn', 'residual', 'depthwise')
         """
         load = installed().load
-        compressor = Compressor(
-            basis_factory or load("bases", "select"),
+        parts = CompressionParts(
+            basis or load("bases", "select"),
             ranking or load("rankings", "backward"),
             refit or load("refits", "ridge"),
         )
@@ -76,7 +77,7 @@ class CompressionLaw:
         declined: Exception | None = None
         for make in self.networks:
             network = make()
-            case = CompressionCase(self.name, compressor, network, folder)
+            case = CompressionCase(self.name, parts, network, folder)
             try:
                 self.rule(case)
             except (BudgetError, ModelError, UsageError) as error:

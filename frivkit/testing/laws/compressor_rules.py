@@ -9,7 +9,7 @@ from hashlib import sha256
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.compression.method import Basis
+from frivkit.compression.allocation import Allocator
 from frivkit.compression.plan import Plan, Resource, amount, apply_plan, group_flags, keep_weights
 from frivkit.errors import BudgetError, UsageError
 from frivkit.graph.onnx_io.save import save
@@ -28,36 +28,36 @@ TOLERANCE = 1e-3
 """The tolerance under which only superfluous units are removed."""
 
 
-def _plan(basis: Basis, share: float) -> Plan:
-    """Return a plan under the first budget that the basis knows."""
+def _plan(allocator: Allocator, share: float) -> Plan:
+    """Return a plan under the first budget that the moves serve."""
     unknown: UsageError | None = None
     for resource in RESOURCES:
         try:
-            return basis.for_budget(resource, share, 1)
+            return allocator.for_budget(resource, share)
         except UsageError as error:
             unknown = error
-    raise UsageError(f"the basis knows no budget: {unknown}")
+    raise UsageError(f"the moves serve no budget: {unknown}")
 
 
 def full_width(case: CompressionCase) -> None:
     """Require equal outputs under a budget of everything."""
     calibration = case.calibrate()
-    plan = case.refit_plan(calibration, _plan(case.basis(calibration), 1.0))
+    plan = case.refit_plan(calibration, _plan(case.allocator(calibration), 1.0))
     distance = case.distance(calibration, plan)
     if distance > CLOSE:
         raise case.broken(f"expected outputs as before, found them {distance:.2g} apart")
 
 
 def budgets(case: CompressionCase) -> None:
-    """Require that the file meets every budget that the basis knows."""
+    """Require that the file meets every budget that the moves serve."""
     calibration = case.calibrate()
-    basis = case.basis(calibration)
+    allocator = case.allocator(calibration)
     declined: Exception | None = None
     met = 0
     for resource in RESOURCES:
         for share in SHARES:
             try:
-                plan = basis.for_budget(resource, share, 1)
+                plan = allocator.for_budget(resource, share)
             except (BudgetError, UsageError) as error:
                 declined = error
                 continue
@@ -73,7 +73,7 @@ def _require_budget(case: CompressionCase, plan: Plan, resource: Resource, share
     save(apply_plan(calibration, plan), path, calibration.model)
     written = load_model(Request(path))
     before = amount(calibration.model.ir, calibration, resource, None)
-    after = amount(written.ir, calibration, resource, plan.keep if resource == "units" else None)
+    after = amount(written.ir, calibration, resource, plan if resource == "units" else None)
     if after > share * before:
         raise case.broken(
             f"expected at most {share:g} of {before:g} {resource}, found {after:g} in the file"
@@ -85,7 +85,7 @@ def repeatable(case: CompressionCase) -> None:
     models = []
     for _ in range(2):
         calibration = case.calibrate(seed=3)
-        plan = _plan(case.basis(calibration), SHARES[0])
+        plan = _plan(case.allocator(calibration), SHARES[0])
         models.append(apply_plan(calibration, case.refit_plan(calibration, plan)))
     first, second = (_weights(each) for each in models)
     if first != second:
@@ -107,7 +107,7 @@ def unchanged(case: CompressionCase) -> None:
     calibration = case.calibrate()
     path = calibration.model.path
     before = sha256(path.read_bytes()).hexdigest(), case.outputs(calibration.model.ir)
-    plan = _plan(case.basis(calibration), SHARES[0])
+    plan = _plan(case.allocator(calibration), SHARES[0])
     apply_plan(calibration, case.refit_plan(calibration, plan))
     if sha256(path.read_bytes()).hexdigest() != before[0]:
         raise case.broken(f"expected {path.name} as before, found it changed")
@@ -118,7 +118,7 @@ def unchanged(case: CompressionCase) -> None:
 def sliced_is_masked(case: CompressionCase) -> None:
     """Require the outputs of the original with 0 in the weights that read removed units."""
     calibration = case.calibrate()
-    plan = case.basis(calibration).for_budget("units", SHARES[1], 1)
+    plan = case.allocator(calibration).for_budget("units", SHARES[1])
     sliced = apply_plan(calibration, replace(plan, fits=keep_weights(calibration, plan)))
     stays = group_flags(calibration, plan.keep)
     zeroed = {}
@@ -136,7 +136,7 @@ def sliced_is_masked(case: CompressionCase) -> None:
 def dead(case: CompressionCase) -> None:
     """Switch units off and require that they are removed and nothing else changes."""
     calibration = case.calibrate()
-    plan = case.refit_plan(calibration, case.basis(calibration).for_tolerance(TOLERANCE))
+    plan = case.refit_plan(calibration, case.allocator(calibration).for_tolerance(TOLERANCE))
     for site in calibration.site_map.sites:
         if plan.keep[site.name][1]:
             raise case.broken(
@@ -148,7 +148,7 @@ def dead(case: CompressionCase) -> None:
 def copies(case: CompressionCase) -> None:
     """Copy every unit and require that half of them are removed."""
     calibration = case.calibrate()
-    plan = case.refit_plan(calibration, case.basis(calibration).for_tolerance(TOLERANCE))
+    plan = case.refit_plan(calibration, case.allocator(calibration).for_tolerance(TOLERANCE))
     for site in calibration.site_map.sites:
         staying = int(plan.keep[site.name].sum())
         if staying > site.width // 2:
@@ -185,7 +185,7 @@ def permutation(case: CompressionCase) -> None:
     plans = []
     for each in (case, other):
         calibration = each.calibrate()
-        keep = each.basis(calibration).for_budget("units", SHARES[1], 1).keep
+        keep = each.allocator(calibration).for_budget("units", SHARES[1]).keep
         plans.append({site.layer: keep[site.name] for site in calibration.site_map.sites})
     before, after = plans
     for name, order in orders.items():

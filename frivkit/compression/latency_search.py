@@ -1,0 +1,206 @@
+"""The plan whose network takes a share of the original's time on this machine.
+
+Predicted latency says where on the allocator's path the budget is met.  The network of that plan is
+then measured beside the original, and the aim is corrected until the measured share is near the
+one that was asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from frivkit.compression.allocation import Allocator, Path
+from frivkit.compression.plan import Plan, outline
+from frivkit.errors import BudgetError, ModelError
+from frivkit.latency.prediction import LatencyModel, fit_latency
+from frivkit.latency.timing import Latency, interleaved
+from frivkit.runtime.session import Device, Session
+
+NEAR = 0.03
+"""Distance of the measured share from the budget, relative to it, that is near enough."""
+TRIES = 5
+"""Plans that are measured at most."""
+VARIANTS = 16
+"""Random networks along the path from which latency is learned."""
+WIDE = 0.1
+"""Width of the quartiles of a measured share above which it is unreliable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What is deployed.
+
+    Attributes:
+        batch: Examples of one run.
+        threads: Threads of one run; None takes those of the calibration.
+    """
+
+    batch: int = 1
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TimedPlan:
+    """A plan under a budget in time, and how it was met.
+
+    Attributes:
+        plan: The plan, without fits.
+        timing: What was timed.
+        asked: The share of the original's latency that was asked for.
+        predicted: The share that the latency model predicted.
+        measured: The first quartile, the median and the third quartile of the measured share.
+        original: The latency of the original.
+        compressed: The latency of the plan's network.
+        tries: Plans that were measured.
+    """
+
+    plan: Plan
+    timing: Timing
+    asked: float
+    predicted: float
+    measured: tuple[float, float, float]
+    original: Latency
+    compressed: Latency
+    tries: int
+
+    @property
+    def warning(self) -> str | None:
+        """Why the budget is not met to 3 %, or not surely; None if it is."""
+        low, share, high = self.measured
+        if high - low > WIDE:
+            return (
+                f"the measured share of the latency is uncertain ({low:.2f} to {high:.2f}): the "
+                "machine is busy; run it again when it is idle"
+            )
+        if abs(share / self.asked - 1) > NEAR:
+            return (
+                f"the latency is {share:.3f} of the original's where {self.asked:.3g} was asked "
+                f"for: the widths of this model leave no plan nearer to it in {self.tries} tries"
+            )
+        return None
+
+
+def plan_for_latency(allocator: Allocator, share: float, timing: Timing) -> TimedPlan:
+    """Return the plan of least error whose network takes a share of the original's time.
+
+    Args:
+        allocator: Makes the plans.
+        share: The share of the original's median latency, in (0, 1].
+        timing: The batch and the threads that are deployed.
+
+    Raises:
+        BudgetError: even the smallest network takes longer.
+        ModelError: the model takes batches of another size.
+    """
+    calibration = allocator.calibration
+    model = calibration.model
+    if model.batch not in (None, timing.batch):
+        raise ModelError(
+            f"{model.path.name} takes batches of {model.batch} only; give --batch {model.batch}"
+        )
+    path = allocator.path("macs")
+    stopwatch = _Stopwatch(allocator, timing)
+    latency_model = _latency_model(allocator, path, stopwatch)
+    whole = latency_model.predict(model.ir)
+
+    def predicted(number: int) -> float:
+        plan = allocator.plan_of(path.states[number])
+        return latency_model.predict(outline(calibration, plan)) / whole
+
+    aim, tried = share, dict[int, TimedPlan]()
+    for count in range(1, TRIES + 1):
+        number = _first_within(predicted, len(path.states), aim)
+        if number in tried:
+            break
+        plan = allocator.plan_of(path.states[number])
+        original, compressed = stopwatch.compare(outline(calibration, plan))
+        measured = compressed.against(original)
+        tried[number] = TimedPlan(
+            plan, timing, share, predicted(number), measured, original, compressed, count
+        )
+        if abs(measured[1] / share - 1) <= NEAR:
+            break
+        aim *= float(np.clip(share / measured[1], 0.5, 2.0))
+    best = _best(list(tried.values()), share)
+    if best.measured[1] > share * (1 + NEAR) and len(path.states) - 1 in tried:
+        least = tried[len(path.states) - 1].measured[1]
+        raise BudgetError(
+            f"{share:.4g} of the latency of {model.path.name} cannot be met: the smallest model "
+            f"takes {least:.4g}; ask for more",
+            least,
+        )
+    return best
+
+
+def _best(tried: Sequence[TimedPlan], share: float) -> TimedPlan:
+    """Return the plan nearest to the share; within it, or near enough, comes first."""
+
+    def distance(timed: TimedPlan) -> tuple[bool, float]:
+        relative = timed.measured[1] / share - 1
+        return relative > NEAR, abs(relative)
+
+    return min(tried, key=distance)
+
+
+def _first_within(predicted: Any, count: int, aim: float) -> int:
+    """Return the first state predicted to take no more than the aim, else the last."""
+    low, high = 0, count - 1
+    while low < high:  # latency falls along the path, but for small steps
+        middle = (low + high) // 2
+        if predicted(middle) <= aim:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+class _Stopwatch:
+    """Times networks beside the original, at the batch and the threads that are deployed."""
+
+    def __init__(self, allocator: Allocator, timing: Timing) -> None:
+        calibration = allocator.calibration
+        execution, data = calibration.run.execution, calibration.run.data
+        threads = execution.threads if timing.threads is None else timing.threads
+        self.device = Device(execution.device, threads)
+        self.progress, self.batch = execution.progress, timing.batch
+        read = data.read(0, min(timing.batch, data.examples)).inputs
+        names = {v.name for v in calibration.model.graph.inputs if not v.is_initializer()}
+        self.feeds: dict[str, NDArray[Any]] = {
+            name: np.resize(array, (timing.batch, *array.shape[1:]))
+            for name, array in read.items()
+            if name in names
+        }
+        self._outputs = [value.name or "" for value in calibration.model.graph.outputs]
+        self._original = Session(calibration.model.ir, self.device)
+
+    def compare(self, compressed: ir.Model) -> tuple[Latency, Latency]:
+        """Return the latency of the original and of a compressed network, in pairs."""
+        sessions = (self._original, Session(compressed, self.device))
+        runs = [partial(session.run, self.feeds, self._outputs) for session in sessions]
+        original, other = interleaved(runs, self.progress, "latency")
+        return original, other
+
+
+def _latency_model(allocator: Allocator, path: Path, stopwatch: _Stopwatch) -> LatencyModel:
+    """Return the latency model, learned from networks drawn along the path and beside it."""
+    calibration = allocator.calibration
+    generator = np.random.default_rng(calibration.run.execution.seed)
+    states = np.array(path.states)
+    variants = []
+    for _ in range(VARIANTS):
+        # Each move at its place in a state of its own: widths vary independently of each other.
+        rows = generator.integers(0, len(states), states.shape[1])
+        state = tuple(states[rows, np.arange(states.shape[1])].tolist())
+        variants.append(outline(calibration, allocator.plan_of(state)))
+    return fit_latency(
+        calibration.model.ir,
+        variants,
+        stopwatch.feeds,
+        device=stopwatch.device,
+        progress=stopwatch.progress,
+    )

@@ -1,0 +1,118 @@
+"""Plans as JSON, ``frivkit.plan/1``: to be read, edited, reviewed and applied again."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from frivkit.compression.calibration import Calibration
+from frivkit.compression.low_rank import FactorKind
+from frivkit.compression.moves import Moves
+from frivkit.compression.plan import Factorization, Plan
+from frivkit.errors import UsageError
+
+SCHEMA = "frivkit.plan/1"
+
+
+def plan_document(calibration: Calibration, plan: Plan) -> dict[str, Any]:
+    """Return a plan as a document; see ``docs/json.md``.
+
+    A layer is listed with the units that are removed from it, numbered from 0.
+    """
+    return {
+        "schema": SCHEMA,
+        "model": {"name": calibration.model.path.name, "sha256": calibration.model.sha256},
+        "predicted_error": plan.error,
+        "layers": [
+            {
+                "layer": site.layer,
+                "units": site.width,
+                "removed": np.flatnonzero(~plan.keep[site.name]).tolist(),
+            }
+            for site in calibration.site_map.sites
+        ],
+        "factorized": [
+            {"node": node, "kind": how.kind, "rank": how.rank}
+            for node, how in plan.factorized.items()
+        ],
+        "dropped_branches": [branch.node for branch in plan.dropped],
+    }
+
+
+def read_plan(path: Path, calibration: Calibration, moves: Moves) -> Plan:
+    """Return the plan of a file, checked against a model.
+
+    Units that can only be removed together must be listed together.
+
+    Args:
+        path: The JSON file.
+        calibration: The model.
+        moves: The moves of its basis, for the branches that can be dropped.
+
+    Raises:
+        UsageError: the file cannot be read, is no plan, or does not fit the model.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(f"the plan {path} cannot be read: {error}") from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise UsageError(f"{path} is no plan: its schema is not {SCHEMA}; see --save-plan")
+    try:
+        return _plan(document, calibration, moves)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{path} is no plan that fits this model: {type(error).__name__} {error}; write one "
+            "by --save-plan and edit it"
+        ) from error
+
+
+def _plan(document: Mapping[str, Any], calibration: Calibration, moves: Moves) -> Plan:
+    model, groups = calibration.model, calibration.pruning_graph.groups
+    made_for = document["model"]["sha256"]
+    if made_for != model.sha256:
+        raise UsageError(
+            f"the plan was made for another model (SHA-256 {made_for[:12]}..., not "
+            f"{model.sha256[:12]}...); make one for this model by --save-plan"
+        )
+    sites = {site.layer: site for site in calibration.site_map.sites}
+    kept = np.ones(groups.count, np.bool_)
+    for entry in document["layers"]:
+        site = sites.get(entry["layer"])
+        if site is None:
+            raise UsageError(f"the plan names a layer {entry['layer']!r}; there is none")
+        removed = np.array(entry["removed"], np.intp).reshape(-1)
+        if removed.size and not (0 <= removed.min() and removed.max() < site.width):
+            raise UsageError(f"the plan removes unit {removed.max()} of {site.layer}; it has "
+                             f"{site.width}, numbered from 0")
+        for group in groups.of[site.name][removed].tolist():
+            if group in groups.locked:
+                raise UsageError(
+                    f"the plan removes a unit of {site.layer} that cannot be removed: "
+                    f"{groups.locked[group]}"
+                )
+            kept[group] = False
+    keep = groups.flags(kept)
+    for site in sites.values():
+        if not keep[site.name].any():
+            raise UsageError(f"the plan removes all units of {site.layer}; leave at least one")
+    consumers = {each.consumer.node for each in calibration.linear_consumers}
+    factorized = {}
+    for entry in document["factorized"]:
+        node, kind, rank = entry["node"], entry["kind"], int(entry["rank"])
+        if node not in consumers or kind not in get_args(FactorKind) or rank < 1:
+            raise UsageError(
+                f"the plan factorizes {node!r} ({kind}, rank {rank}), which cannot be; give a node "
+                f"that reads units, {' or '.join(get_args(FactorKind))}, and a rank of 1 or more"
+            )
+        factorized[node] = Factorization(kind, rank)
+    branches = {branch.node: branch for branch in moves.branches}
+    unknown = next((n for n in document["dropped_branches"] if n not in branches), None)
+    if unknown is not None:
+        raise UsageError(
+            f"the plan drops a branch at {unknown!r}; known: {', '.join(branches) or 'none'}"
+        )
+    dropped = tuple(branches[node] for node in document["dropped_branches"])
+    return Plan(keep, float(document.get("predicted_error", 0.0)), factorized, dropped)
