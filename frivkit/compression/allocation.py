@@ -379,11 +379,10 @@ def _rank_steps(node: str, several: Sequence[RankMoves], widths: Widths) -> _Ran
     errors, macs, params = [0.0], [(0.0, 0.0)], [(0.0, 0.0)]
     for moves in several:
         convolves = moves.linear_consumer.source.geometry is not None
-        multiple = widths.rank_multiple(convolves=convolves)
         for rank, error, own in zip(
             moves.ranks.tolist(), moves.errors.tolist(), moves.own_errors, strict=True
         ):
-            if rank % multiple == 0 or (multiple > 1 and rank == 1 and widths.target is None):
+            if widths.allows_rank(rank, convolves=convolves):
                 options.append(Factorization(moves.kind, rank, own))
                 errors.append(error)
                 macs.append(moves.macs)

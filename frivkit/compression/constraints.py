@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
 from frivkit.errors import UsageError
-from frivkit.latency.fast_widths import fast_counts
+from frivkit.latency.fast_widths import fast_counts, is_fast_between
 from frivkit.latency.target import Target, target_named, this_machine
 
 
@@ -97,12 +97,13 @@ class Widths:
         multiples = np.arange(self._multiple, total, self._multiple, dtype=np.intp)
         return np.append(multiples, total)
 
-    def rank_multiple(self, *, convolves: bool) -> int:
-        """Return the number of which ranks are multiples.
+    def allows_rank(self, rank: int, *, convolves: bool) -> bool:
+        """Whether a node may be factorized at a rank.
 
         Args:
+            rank: The rank.
             convolves: Whether the node is a convolution; dense layers have no fast widths.
         """
-        if self.target is None:
-            return self._multiple
-        return self.target.block if convolves else 1
+        if self.target is not None:
+            return not convolves or is_fast_between(rank, self.target)
+        return rank % self._multiple == 0 or rank == 1

@@ -174,7 +174,7 @@ def apply_plan(calibration: Calibration, plan: Plan) -> ir.Model:
         if each.factors is None
     }
     factors = {
-        each.linear_consumer.consumer.node: (each.factors, each.bias)
+        each.linear_consumer.consumer.node: (each.factors.first, each.factors.second, each.bias)
         for each in plan.fits
         if each.factors is not None
     }
@@ -198,7 +198,7 @@ def outline(calibration: Calibration, plan: Plan) -> ir.Model:
             columns = kept[linear_consumer.group_ids]
             matrix = linear_consumer.narrowed(kept).matrix[columns]
             zeros = _zeros(how, matrix, kernel_of(linear_consumer))
-            factors[linear_consumer.consumer.node] = (zeros, None)
+            factors[linear_consumer.consumer.node] = (zeros.first, zeros.second, None)
     if factors:
         model = factorize(model, factors)
     return drop_branches(model, _means(calibration, plan)) if plan.dropped else model

@@ -48,7 +48,7 @@ SHAPES: Mapping[str, TargetShape] = {
         ("name", "count", "mask", "rows", "axes"), {"count": 1, "mask": 2, "rows": 2, "axes": 1}
     ),
     "metrics": TargetShape(("measure", "options", "per_unit"), {"measure": 2}),
-    "bases": TargetShape(calls={ITSELF: 3}),
+    "bases": TargetShape(calls={ITSELF: 2}),
     "rankings": TargetShape(calls={ITSELF: 2}),
     "refits": TargetShape(("fit", "quick"), {"fit": 2, "quick": 2}),
     "architectures": TargetShape(("build", "options", "layers", "joined"), {"build": 4}),
