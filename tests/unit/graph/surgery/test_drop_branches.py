@@ -185,15 +185,15 @@ def test_a_branch_leaves_a_narrowed_network(tmp_path):
     model, branches = branches_of("mobile", tmp_path / "m.onnx")
     there = find_sites(model)
     keep = drawn(analyze_groups(model, there).groups, 2, 0.7)
-    thin = narrow(model, there, keep)
-    sizes = {v.name: v.shape for node in thin.graph for v in node.outputs}
+    compressed = narrow(model, there, keep)
+    sizes = {v.name: v.shape for node in compressed.graph for v in node.outputs}
     means = {
         branch: np.random.default_rng(0).normal(size=sizes[branch.output][1]) for branch in branches
     }
-    made = drop_branches(thin, means)
+    made = drop_branches(compressed, means)
     check(made)
     feeds = examples(model, 3)
-    close(run(made, feeds), run(with_constants(thin, means), feeds))
+    close(run(made, feeds), run(with_constants(compressed, means), feeds))
 
 
 def test_means_that_do_not_fit_are_refused(tmp_path):
