@@ -160,8 +160,8 @@ def test_a_curve_is_judged_by_data_that_are_not_fitted_to():
     fitted, validation = few.T @ few / 20, many.T @ many / 4000
     for kind in KINDS:
         seen, unseen = (
-            curve(kind, matrix, fitted, judge, kernel=(3, 3), ranks=[3])[0]
-            for judge in (fitted, validation)
+            curve(kind, matrix, fitted, moments, kernel=(3, 3), ranks=[3])[0]
+            for moments in (fitted, validation)
         )
         pair = factor(kind, matrix, fitted, (3, 3), 3)
         assert unseen == pytest.approx(squared_error(matrix - pair.matrix, validation), rel=0.05)
