@@ -53,11 +53,11 @@ def _one_thread_each() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _few_short_turns() -> Iterator[None]:
     """Measure latency in few and short turns; how that is done has tests of its own."""
-    from frivkit.verification import latency
+    from frivkit.latency import timing
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "TURN", 0.0)
-        patch.setattr(latency, "MOST", 5)
+        patch.setattr(timing, "TURN", 0.0)
+        patch.setattr(timing, "MOST", 5)
         yield
 
 

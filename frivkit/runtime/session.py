@@ -37,12 +37,26 @@ class Device:
 class Session:
     """One graph, ready to run: one in memory, or a file as it is.
 
+    Args:
+        model: The graph or the file.
+        device: Where it runs.
+        optimized_to: A file to which the graph is written as ONNX Runtime has optimised it.
+        profile_to: The beginning of the name of a file to which the time of every node in every run
+            is written; :meth:`end_profiling` returns the file.
+
     Raises:
         DeviceError: the device asked for is not there; ONNX Runtime would silently take the CPU.
         ModelError: ONNX Runtime cannot load the graph.
     """
 
-    def __init__(self, model: ir.Model | Path, device: Device) -> None:
+    def __init__(
+        self,
+        model: ir.Model | Path,
+        device: Device,
+        *,
+        optimized_to: Path | None = None,
+        profile_to: Path | None = None,
+    ) -> None:
         if device.name not in PROVIDERS:
             raise DeviceError(f"no device is named {device.name!r}; known: {', '.join(PROVIDERS)}")
         provider = PROVIDERS[device.name]
@@ -50,6 +64,10 @@ class Session:
         options.log_severity_level = 4  # what goes wrong is raised; nothing is printed
         if device.threads is not None:
             options.intra_op_num_threads = device.threads
+        if optimized_to is not None:
+            options.optimized_model_filepath = str(optimized_to)
+        if profile_to is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(profile_to)
         if provider not in ort.get_available_providers():
             raise DeviceError(
                 f"device {device.name!r} was asked for; this onnxruntime has no {provider}"
@@ -112,3 +130,7 @@ class Session:
             return list(self._session.run(list(outputs), dict(feeds)))
         except Exception as error:
             raise ModelError(f"ONNX Runtime cannot run the model: {one_line(error)}") from error
+
+    def end_profiling(self) -> Path:
+        """Return the file of the profile, which is complete from now on."""
+        return Path(self._session.end_profiling())

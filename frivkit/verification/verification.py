@@ -14,13 +14,13 @@ from frivkit.data import Dataset
 from frivkit.graph.model import Model, external_files
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
+from frivkit.latency.timing import Latency, interleaved
 from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.session import Device, Session
 from frivkit.verification.compare import Comparison, ModelRun, compare, error_context
-from frivkit.verification.latency import Latency, interleaved
 from frivkit.verification.match import common_inputs, common_output
 
 BATCHES = (1, 64)

@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from frivkit.data import open_data
 from frivkit.errors import DataError, ModelError
+from frivkit.latency.timing import Latency, interleaved
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.progress import Silent
 from frivkit.runtime.execution import Execution
@@ -20,7 +21,6 @@ from frivkit.runtime.session import Session
 from frivkit.verification import Verification, verify
 from frivkit.verification.agreement import Agreement, lower_end
 from frivkit.verification.difference import PIECE, Difference
-from frivkit.verification.latency import Latency, interleaved
 from tests import handmade, nets
 from tests.handmade import written
 
@@ -176,8 +176,8 @@ class TestLatency:
             clock[0] += 5.0 if late.pop() else 0.004
 
         late = [False] * 100
-        monkeypatch.setattr("frivkit.verification.latency.perf_counter", lambda: clock[0])
-        monkeypatch.setattr("frivkit.verification.latency.TURN", 0.02)
+        monkeypatch.setattr("frivkit.latency.timing.perf_counter", lambda: clock[0])
+        monkeypatch.setattr("frivkit.latency.timing.TURN", 0.02)
         late[-3] = True  # after the warm-up
         (found,) = interleaved([run], Silent(), "x")
         assert found.turns == pytest.approx([4.0] * 5)
@@ -190,19 +190,19 @@ class TestLatency:
         def run() -> None:
             clock[0] += 0.9 if next(held) else 0.004
 
-        monkeypatch.setattr("frivkit.verification.latency.perf_counter", lambda: clock[0])
-        monkeypatch.setattr("frivkit.verification.latency.TURN", 0.02)
+        monkeypatch.setattr("frivkit.latency.timing.perf_counter", lambda: clock[0])
+        monkeypatch.setattr("frivkit.latency.timing.TURN", 0.02)
         (found,) = interleaved([run], Silent(), "x")
         assert found.turns == pytest.approx([4.0] * 5)
 
     def test_long_runs_have_few_turns(self, monkeypatch):
-        monkeypatch.setattr("frivkit.verification.latency.MOST", 25)
+        monkeypatch.setattr("frivkit.latency.timing.MOST", 25)
         clock = [0.0]
 
         def run() -> None:
             clock[0] += 3.0
 
-        monkeypatch.setattr("frivkit.verification.latency.perf_counter", lambda: clock[0])
+        monkeypatch.setattr("frivkit.latency.timing.perf_counter", lambda: clock[0])
         one, other = interleaved([run, run], Silent(), "x")
         assert one.turns == pytest.approx([3000.0] * 5)
         assert other.against(one) == pytest.approx((1, 1, 1))

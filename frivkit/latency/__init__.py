@@ -1,0 +1,1 @@
+"""How long a model takes: timing, the widths at which kernels are fast, and predicted latency."""
