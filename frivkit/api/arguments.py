@@ -1,12 +1,13 @@
 """The arguments that functions of the Python API share, and the requests made of them."""
 
 import os
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Union
 
 from frivkit.api.models import ModelLike, opened
-from frivkit.api.values import above_zero, whole
+from frivkit.api.values import above_zero, text, texts, whole
 from frivkit.cache import Cache, parse_size
 from frivkit.data import Data
 from frivkit.errors import UsageError
@@ -17,6 +18,8 @@ from frivkit.runtime.labels import LabelOptions
 from frivkit.runtime.runner import Engine
 
 if TYPE_CHECKING:
+    from frivkit.compression.constraints import Constraints
+    from frivkit.compression.method import Method
     from frivkit.torch_io.load import Example
 
 PathLike: TypeAlias = Union[str, "os.PathLike[str]"]
@@ -142,6 +145,47 @@ def file_path(name: str, path: PathLike) -> Path:
     if not isinstance(path, str | os.PathLike) or not Path(path).name:
         raise UsageError(f"{name} is {path!r}; give the path of a file")
     return Path(path)
+
+
+def method_of(
+    basis: str | None, ranking: str | None, refit: str | None, allocation: str | None
+) -> "Method":
+    """Return the method of a compression; None takes a default.
+
+    Raises:
+        UsageError: a name is no text, or there is no such allocation.
+    """
+    from frivkit.compression.method import Method
+
+    chosen = {"basis": basis, "ranking": ranking, "refit": refit, "allocation": allocation}
+    return Method(**{key: text(key, name) for key, name in chosen.items() if name is not None})  # type: ignore[arg-type]  # checked by Method
+
+
+def constraints_of(
+    round_to: int | str,
+    target: str | None,
+    keep_layer: str | Iterable[str],
+    least: int,
+    ratio: Mapping[str, float] | None,
+) -> "Constraints":
+    """Return what a plan must keep to beside its budget.
+
+    Raises:
+        UsageError: a value means nothing.
+    """
+    from frivkit.compression.constraints import Constraints
+
+    widths = {"auto": "auto", "none": 1}.get(round_to) if isinstance(round_to, str) else round_to
+    if widths is None:
+        raise UsageError(f"round_to is {round_to!r}; give 'auto', 'none' or a whole number")
+    ratios = {str(k): above_zero("ratio", v, most=1) for k, v in dict(ratio or {}).items()}
+    return Constraints(
+        "auto" if isinstance(widths, str) else whole("round_to", widths, 1),
+        None if target is None else text("target", target),
+        texts("keep_layer", keep_layer),
+        whole("least", least, 1),
+        ratios,
+    )
 
 
 def _execution(given: Arguments) -> Execution:

@@ -47,9 +47,7 @@ PLACE = "{budget}"
 @click.option(
     "--latency", type=Shares(), help="Share of the latency to keep, measured on this machine."
 )
-@click.option(
-    "--macs", type=Shares(), help="Share of multiply-accumulates to keep, such as 0.5."
-)
+@click.option("--macs", type=Shares(), help="Share of multiply-accumulates to keep, such as 0.5.")
 @click.option("--params", type=Shares(), help="Share of parameters to keep.")
 @click.option("--units-kept", type=Shares(), help="Share of units to keep.")
 @click.option("--agreement", type=Shares(), help="Label agreement to keep, such as 0.98.")
@@ -268,7 +266,7 @@ def _show(
     places: _Outputs,
 ) -> None:
     """Write the results of one budget to their files, and show them."""
-    from frivkit.compression.plan_file import plan_document
+    from frivkit.compression.plan_file import plan_document, write_plan
     from frivkit.report.compression import compression_document, compression_text
 
     document = compression_document(compression, request, clock)
@@ -276,8 +274,7 @@ def _show(
         common.info(f"warning: {warning}")
     try:
         if places.plan is not None:
-            plan = plan_document(compression.calibration, compression.plan)
-            write_json(plan, str(places.plan))
+            write_plan(plan_document(compression.calibration, compression.plan), places.plan)
         if places.json and places.json != "-":
             write_json(document, places.json)
         if places.report is not None:

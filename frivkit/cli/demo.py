@@ -71,7 +71,7 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
         compression = compress(request, smaller, budget, verify_data=trained.test.spec)
     finally:
         progress.finish()
-    document = compression_document(compression, request, budget, clock)
+    document = compression_document(compression, request, clock)
     click.echo(compression_text(document))
     write_json(document, str(folder / "compression.json"))
     click.echo(

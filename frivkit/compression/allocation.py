@@ -176,8 +176,8 @@ class Allocator:
                 if chosen is not None:
                     factorized[step.node] = chosen
             elif at:
-                dropped.append(step.branch)
-        inside = {node for branch in dropped for node in branch.inside}
+                dropped.append(step.move)
+        inside = {node for move in dropped for node in move.branch.nodes}
         return Plan(
             groups.flags(kept),
             error,
@@ -282,12 +282,12 @@ class _RankSteps:
 class _BranchSteps:
     """A residual block with its branch, and without it."""
 
-    branch: BranchMove
+    move: BranchMove
     sites: tuple[str, ...] = ()
 
     @property
     def errors(self) -> Float64Array:
-        return np.array([0.0, self.branch.error])
+        return np.array([0.0, self.move.error])
 
     @property
     def sizes(self) -> NDArray[np.float64]:
@@ -304,9 +304,7 @@ def _steps(
     layers = {site.name: site.layer for site in calibration.site_map.sites}
     for ranking in moves.units:
         yield _unit_steps(calibration, ranking, constraints, widths)
-    produced = {
-        node: site.layer for site in calibration.site_map.sites for node in site.producers
-    }
+    produced = {node: site.layer for site in calibration.site_map.sites for node in site.producers}
     by_node: dict[str, list[RankMoves]] = {}
     for each in moves.ranks:
         node = each.linear_consumer.consumer.node
@@ -314,12 +312,12 @@ def _steps(
             by_node.setdefault(node, []).append(each)
     for node, several in by_node.items():
         yield _rank_steps(node, several, widths)
-    for branch in moves.branches:
-        inside = {produced[node] for node in branch.inside if node in produced}
+    for move in moves.branches:
+        inside = {produced[node] for node in move.branch.nodes if node in produced}
         if not any(map(constraints.keeps_whole, inside)) and not any(
             constraints.share_of(layer) is not None for layer in inside
         ):
-            yield _BranchSteps(branch)
+            yield _BranchSteps(move)
 
 
 def _unit_steps(
@@ -514,9 +512,10 @@ class _Walker:
             if node is None:
                 return np.zeros(len(then))
             costs = ledger.cost_at_ranks(node, step.ranks, step.per_rank[self._resource])
-            return costs[now] - costs[then]
+            saved: Float64Array = costs[now] - costs[then]
+            return saved
         if isinstance(step, _BranchSteps):
-            inside = [ledger.index[node] for node in step.branch.inside if node in ledger.index]
+            inside = [ledger.index[node] for node in step.move.branch.nodes if node in ledger.index]
             return np.where(then == now, 0.0, (1 - 2 * now) * ledger.cost_of(inside))
         return np.zeros(len(then))
 
@@ -529,7 +528,7 @@ class _Walker:
             per_rank = step.per_rank[self._resource][then]
             ledger.set_rank(ledger.index[step.node], int(step.ranks[then]), per_rank)
         elif isinstance(step, _BranchSteps):
-            inside = [ledger.index[node] for node in step.branch.inside if node in ledger.index]
+            inside = [ledger.index[node] for node in step.move.branch.nodes if node in ledger.index]
             ledger.set_dropped(inside, dropped=bool(then))
         self._at[i] = then
 

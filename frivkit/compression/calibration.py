@@ -1,6 +1,6 @@
 """Calibration: the statistics of a model in one pass over the data; they serve every budget."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from frivkit.compression.layer_groups import LayerGroup, find_layer_groups
@@ -11,9 +11,14 @@ from frivkit.compression.linear_consumers import (
     find_linear_consumers,
     lock_unrefittable,
 )
-from frivkit.compression.patch_moments import PatchMoments, accumulate_patch_moments
+from frivkit.compression.patch_moments import (
+    PatchMoments,
+    UnitSpread,
+    accumulate_patch_moments,
+)
 from frivkit.data import Dataset
 from frivkit.graph.model import Model
+from frivkit.graph.sites.branches import ResidualBranch, find_branches
 from frivkit.graph.sites.groups import PruningGraph, analyze_groups
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.measure.scope import Scope
@@ -46,7 +51,8 @@ class Calibration:
         pruning_graph: Its groups: which can be removed, and which only together.
         linear_consumers: The nodes whose weights can be refitted.
         patch_moments: The moments of their inputs.
-        variances: The variance of their error tensors, by name.
+        branches: The branches of residual blocks.
+        spreads: Where the units of error tensors and of branches lie, by the tensor's name.
         layer_groups: The layers whose units are removed together.
         run: The examples, and how the model is run on them.
     """
@@ -56,9 +62,15 @@ class Calibration:
     pruning_graph: PruningGraph
     linear_consumers: tuple[LinearConsumer, ...]
     patch_moments: Mapping[ConsumerInput, PatchMoments]
-    variances: Mapping[str, float]
+    branches: tuple[ResidualBranch, ...]
+    spreads: Mapping[str, UnitSpread]
     layer_groups: tuple[LayerGroup, ...]
     run: Run
+
+    def variance(self, tensor: str) -> float:
+        """Return the variance of a tensor, summed over its units; 0 if it is not known."""
+        spread = self.spreads.get(tensor)
+        return 0.0 if spread is None else spread.variance
 
     @property
     def study(self) -> Study:
@@ -78,15 +90,13 @@ def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
     pruning_graph = analyze_groups(model, site_map)
     linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
     pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
-    patch_moments, variances = accumulate_patch_moments(
+    branches = find_branches(model, site_map)
+    patch_moments, spreads = accumulate_patch_moments(
         model,
         distinct_sources(linear_consumers),
         run.data,
         run.execution,
-        error_tensors={
-            linear_consumer.error_tensor: -1 if linear_consumer.consumer.op == "MatMul" else 1
-            for linear_consumer in linear_consumers
-        },
+        tensor_axes=_tensor_axes(linear_consumers, branches),
     )
     layers = {site.name: site.layer for site in site_map.sites}
     layer_groups = find_layer_groups(
@@ -95,7 +105,7 @@ def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
         pruning_graph,
         linear_consumers=linear_consumers,
         patch_moments=patch_moments,
-        variances=variances,
+        variances={name: spread.variance for name, spread in spreads.items()},
     )
     return Calibration(
         model,
@@ -103,7 +113,22 @@ def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
         pruning_graph,
         linear_consumers,
         patch_moments,
-        variances,
+        branches,
+        spreads,
         layer_groups,
         run,
     )
+
+
+def _tensor_axes(
+    linear_consumers: Sequence[LinearConsumer], branches: Sequence[ResidualBranch]
+) -> dict[str, int]:
+    """Return the axis of units of every error tensor and of every branch, by its name."""
+    axes = {
+        linear_consumer.error_tensor: -1 if linear_consumer.consumer.op == "MatMul" else 1
+        for linear_consumer in linear_consumers
+    }
+    for branch in branches:
+        axes[branch.output] = branch.axis
+        axes[branch.total] = branch.axis
+    return axes

@@ -25,7 +25,7 @@ from frivkit.graph.model import Model, parameters
 from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
-from frivkit.latency.target import Target
+from frivkit.latency.target import TargetMachine
 from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.verification import Verification, verify
@@ -57,12 +57,15 @@ class Budget:
             raise UsageError(f"{self.kind} is {self.share:g}; it must lie between 0 and 1")
 
 
-def one_budget(shares: Mapping[Kind, float | None], names: Mapping[Kind, str]) -> Budget:
+def one_budget(
+    shares: Mapping[Kind, float | None], names: Mapping[Kind, str], *, plan: str | None = None
+) -> Budget:
     """Return the one budget that is given.
 
     Args:
         shares: The share of each kind, None for those that are not given.
         names: The name of each kind in messages.
+        plan: The name of a plan that is given beside them, None if none is.
 
     Raises:
         UsageError: there is none, or more than one, or its share is out of range.
@@ -72,8 +75,8 @@ def one_budget(shares: Mapping[Kind, float | None], names: Mapping[Kind, str]) -
         Budget(kind='macs', share=0.5)
     """
     given = [kind for kind, share in shares.items() if share is not None]
-    if len(given) != 1:
-        several = " and ".join(names[kind] for kind in given)
+    if len(given) != 1 or plan is not None:
+        several = " and ".join([*(names[kind] for kind in given), *filter(None, [plan])])
         problem = f"{several} are given" if given else "no budget is given"
         raise UsageError(f"{problem}; give exactly one of {', '.join(names.values())}")
     return Budget(given[0], shares[given[0]] or 0.0)
@@ -99,7 +102,7 @@ class Compression:
     calibration: Calibration
     method: Method
     budget: Budget
-    target: Target | None
+    target: TargetMachine | None
     plan: Plan
     timing: TimedPlan | None
     path: Path | None

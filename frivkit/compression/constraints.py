@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from frivkit.compression.calibration import Calibration
 from frivkit.errors import UsageError
 from frivkit.latency.fast_widths import fast_counts, is_fast_between
-from frivkit.latency.target import Target, target_named, this_machine
+from frivkit.latency.target import TargetMachine, target_named, this_machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Widths:
     def __init__(self, calibration: Calibration, constraints: Constraints) -> None:
         self._groups = calibration.pruning_graph.groups
         self._multiple = 1 if constraints.round_to == "auto" else constraints.round_to
-        self.target: Target | None = None
+        self.target: TargetMachine | None = None
         self._fast: dict[tuple[str, ...], NDArray[np.intp]] = {}
         if constraints.round_to == "auto":
             named = constraints.target

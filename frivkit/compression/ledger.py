@@ -99,9 +99,7 @@ class Ledger:
         units = np.concatenate([[0.0], self._units[order]]).cumsum()
         return Removal(np.array(list(touched), np.intp), inputs, outputs, units)
 
-    def saved_by_removal(
-        self, removal: Removal, now: int, then: NDArray[np.intp]
-    ) -> Float64Array:
+    def saved_by_removal(self, removal: Removal, now: int, then: NDArray[np.intp]) -> Float64Array:
         """Return what is saved, below 0 for what is added, by going to other steps of an order.
 
         Args:
@@ -113,7 +111,8 @@ class Ledger:
             Shape (n,).
         """
         if self._counts_units:
-            return removal.units[then] - removal.units[now]
+            units: Float64Array = removal.units[then] - removal.units[now]
+            return units
         at = removal.nodes
         inputs = self._left[at, 0, None] - (removal.inputs[:, then] - removal.inputs[:, [now]])
         outputs = self._left[at, 1, None] - (removal.outputs[:, then] - removal.outputs[:, [now]])
@@ -148,13 +147,14 @@ class Ledger:
         shares = self._left[node] / self._sizes[node]
         factorized = ranks * (per_rank @ shares)
         whole = self._whole[node] * shares.prod()
-        return np.where(ranks > 0, factorized, whole)
+        costs: Float64Array = np.where(ranks > 0, factorized, whole)
+        return costs
 
     def set_rank(self, node: int, rank: int, per_rank: NDArray[np.float64]) -> None:
         """Factorize a node at a rank, or take it whole again at rank 0."""
         self._rank[node], self._per_rank[node] = rank, per_rank
 
-    def cost_of(self, nodes: Sequence[int]) -> float:
+    def cost_of(self, nodes: Sequence[int] | NDArray[np.intp]) -> float:
         """Return what nodes cost now, or would if they were not dropped."""
         at = np.array(nodes, np.intp)
         if self._counts_units or not at.size:

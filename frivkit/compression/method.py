@@ -12,6 +12,7 @@ from frivkit.compression.ranking import Ranker
 from frivkit.compression.ridge import Fit
 from frivkit.errors import unknown_name
 
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """The method of a compression.

@@ -1,6 +1,6 @@
 """Moves: what can be done to a network, step by step, with the predicted error after each step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from frivkit.compression.ranking import Ranking
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.operator import Operators
 from frivkit.graph.operators.table import operators_of
+from frivkit.graph.sites.branches import ResidualBranch
 from frivkit.units.moments import Float64Array
 
 CURVE_SHARES = (0.08, 0.16, 0.25, 0.37, 0.52, 0.72, 0.95)
@@ -65,16 +66,12 @@ class BranchMove:
     """The branch of a residual block is replaced by its mean.
 
     Attributes:
-        node: The label of the Add where the branch ends.
-        tensor: The name of the branch's last tensor.
-        inside: The labels of the nodes that only the branch needs.
+        branch: The branch.
         mean: The mean of each of its units, shape (units,).
         error: The variance of the branch as a share of the variance of the sum.
     """
 
-    node: str
-    tensor: str
-    inside: frozenset[str]
+    branch: ResidualBranch
     mean: Float64Array
     error: float
 
@@ -144,7 +141,7 @@ def _rank_moves(
         return "the moments of its patches do not fit into --memory"
     ranks = np.arange(highest, 0, -1, dtype=np.intp)
     squared, own = _curve(linear_consumer, patch_moments, kind, kernel, ranks)
-    variance = calibration.variances.get(linear_consumer.error_tensor, 0.0)
+    variance = calibration.variance(linear_consumer.error_tensor)
     # The scale differs by output; on average it multiplies squared errors by its mean square.
     scale = float((linear_consumer.output_scale**2).mean()) / variance if variance > 0 else 0.0
     return RankMoves(
@@ -213,8 +210,9 @@ def _per_rank(
 
 def branch_moves(calibration: Calibration) -> Moves:
     """Return the residual blocks whose branch can be dropped."""
-    return Moves(branches=tuple(_branches(calibration)))
-
-
-def _branches(calibration: Calibration) -> Sequence[BranchMove]:
-    return []
+    moves = []
+    for branch in calibration.branches:
+        spread, total = calibration.spreads.get(branch.output), calibration.variance(branch.total)
+        if spread is not None and total > 0:
+            moves.append(BranchMove(branch, spread.mean, spread.variance / total))
+    return Moves(branches=tuple(moves))

@@ -35,6 +35,19 @@ WORKING = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class UnitSpread:
+    """Where the units of a tensor lie, over examples and positions.
+
+    Attributes:
+        mean: The mean of each unit, shape (units,).
+        variance: The sum over units of their variance.
+    """
+
+    mean: Float64Array
+    variance: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PatchMoments:
     """The moments of one input.
 
@@ -204,9 +217,9 @@ def accumulate_patch_moments(
     data: Dataset,
     execution: Execution,
     *,
-    error_tensors: Mapping[str, int] | None = None,
-) -> tuple[dict[ConsumerInput, PatchMoments], dict[str, float]]:
-    """Compute the moments of the inputs of consumers, and the variance of error tensors.
+    tensor_axes: Mapping[str, int] | None = None,
+) -> tuple[dict[ConsumerInput, PatchMoments], dict[str, UnitSpread]]:
+    """Compute the moments of the inputs of consumers, and where the units of tensors lie.
 
     Inputs whose moments do not fit into memory together take several passes over the data.
 
@@ -215,23 +228,22 @@ def accumulate_patch_moments(
         sources: The inputs of consumers.
         data: The examples.
         execution: How to run the model.
-        error_tensors: The axis of the units of each error tensor, by the tensor's name.
+        tensor_axes: The axis of the units of further tensors, by their names.
 
     Returns:
-        The moments of each input, and for each error tensor the sum over its units of their
-        variance over examples and positions.
+        The moments of each input, and for each further tensor where its units lie.
 
     Raises:
         ModelError: activations are not finite.
     """
     moments: dict[ConsumerInput, PatchMoments] = {}
-    variances: dict[str, float] = {}
+    spreads: dict[str, UnitSpread] = {}
     for members in _passes(sources, execution.memory):
-        tensor_axes = {} if variances or error_tensors is None else error_tensors
+        wanted = {} if spreads or tensor_axes is None else tensor_axes
         inputs = [source for source, _ in members]
-        reader = PatchReader(model, inputs, execution.placement, tuple(tensor_axes))
+        reader = PatchReader(model, inputs, execution.placement, tuple(wanted))
         sums = {source: _InputSums(source, data.examples, per_channel=c) for source, c in members}
-        running = {name: _RunningVariance(axis) for name, axis in tensor_axes.items()}
+        running = {name: _RunningVariance(axis) for name, axis in wanted.items()}
         size = batch_size(model.graph, execution.memory, model.batch)
         for first, tensors in execution.runner.map(data, size, reader.of_batch, "patches"):
             for source, total in sums.items():
@@ -241,8 +253,8 @@ def accumulate_patch_moments(
             for name, variance in running.items():
                 variance.add(tensors[name])
         moments |= {source: total.patch_moments() for source, total in sums.items()}
-        variances |= {name: each.value for name, each in running.items()}
-    return moments, variances
+        spreads |= {name: each.spread for name, each in running.items()}
+    return moments, spreads
 
 
 def _passes(
@@ -352,7 +364,7 @@ class _RowSums:
 
 
 class _RunningVariance:
-    """Accumulates the variance of a tensor's units, summed over units."""
+    """Accumulates where the units of a tensor lie."""
 
     def __init__(self, axis: int) -> None:
         self._axis = axis
@@ -369,6 +381,7 @@ class _RunningVariance:
         self._squares = self._squares + (shifted**2).sum(axis=0)
 
     @property
-    def value(self) -> float:
+    def spread(self) -> UnitSpread:
         mean = self._total / self._count
-        return float(np.sum(np.maximum(self._squares / self._count - mean**2, 0.0)))
+        variance = float(np.sum(np.maximum(self._squares / self._count - mean**2, 0.0)))
+        return UnitSpread(self._shift + mean, variance)

@@ -17,7 +17,8 @@ from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
 from frivkit.graph.operators.table import operators_of
-from frivkit.graph.surgery.branches import drop_branches
+from frivkit.graph.sites.branches import ResidualBranch
+from frivkit.graph.surgery.drop_branches import drop_branches
 from frivkit.graph.surgery.factorize import factorize
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.graph.surgery.set_weights import set_weights
@@ -87,7 +88,7 @@ def affected_consumers(
         (columns,).
     """
     kept = group_flags(calibration, plan.keep)
-    gone = {node for branch in plan.dropped for node in branch.inside}
+    gone = {node for move in plan.dropped for node in move.branch.nodes}
     for linear_consumer in calibration.linear_consumers:
         columns, node = kept[linear_consumer.group_ids], linear_consumer.consumer.node
         if node not in gone and (node in plan.factorized or not columns.all()):
@@ -216,14 +217,14 @@ def _zeros(factorization: Factorization, matrix: Float64Array, kernel: Kernel) -
     return Factors(kind, first, second)
 
 
-def _means(calibration: Calibration, plan: Plan) -> dict[str, Float64Array]:
-    """Return the means that take the place of dropped branches, by the label of their Add."""
+def _means(calibration: Calibration, plan: Plan) -> dict[ResidualBranch, Float64Array]:
+    """Return the means that take the place of dropped branches."""
     kept = group_flags(calibration, plan.keep)
     means = {}
-    for branch in plan.dropped:
-        by_axis = calibration.pruning_graph.assignment.group_ids.get(branch.tensor, {})
-        ids = next((ids for ids in by_axis.values() if len(ids) == len(branch.mean)), None)
-        means[branch.node] = branch.mean if ids is None else branch.mean[kept[ids]]
+    for move in plan.dropped:
+        by_axis = calibration.pruning_graph.assignment.group_ids.get(move.branch.output, {})
+        ids = by_axis.get(move.branch.axis)
+        means[move.branch] = move.mean if ids is None else move.mean[kept[ids]]
     return means
 
 

@@ -12,6 +12,7 @@ from frivkit.compression.low_rank import FactorKind
 from frivkit.compression.moves import Moves
 from frivkit.compression.plan import Factorization, Plan
 from frivkit.errors import UsageError
+from frivkit.files import write_file
 
 SCHEMA = "frivkit.plan/1"
 
@@ -37,8 +38,17 @@ def plan_document(calibration: Calibration, plan: Plan) -> dict[str, Any]:
             {"node": node, "kind": how.kind, "rank": how.rank}
             for node, how in plan.factorized.items()
         ],
-        "dropped_branches": [branch.node for branch in plan.dropped],
+        "dropped_branches": [move.branch.add for move in plan.dropped],
     }
+
+
+def write_plan(document: Mapping[str, Any], path: Path) -> None:
+    """Write the document of a plan, whole or not at all.
+
+    Raises:
+        FrivkitError: the file cannot be written; a former one stays as it was.
+    """
+    write_file(path, (json.dumps(document, indent=1) + "\n").encode())
 
 
 def read_plan(path: Path, calibration: Calibration, moves: Moves) -> Plan:
@@ -85,8 +95,10 @@ def _plan(document: Mapping[str, Any], calibration: Calibration, moves: Moves) -
             raise UsageError(f"the plan names a layer {entry['layer']!r}; there is none")
         removed = np.array(entry["removed"], np.intp).reshape(-1)
         if removed.size and not (0 <= removed.min() and removed.max() < site.width):
-            raise UsageError(f"the plan removes unit {removed.max()} of {site.layer}; it has "
-                             f"{site.width}, numbered from 0")
+            raise UsageError(
+                f"the plan removes unit {removed.max()} of {site.layer}; it has "
+                f"{site.width}, numbered from 0"
+            )
         for group in groups.of[site.name][removed].tolist():
             if group in groups.locked:
                 raise UsageError(
@@ -108,7 +120,7 @@ def _plan(document: Mapping[str, Any], calibration: Calibration, moves: Moves) -
                 f"that reads units, {' or '.join(get_args(FactorKind))}, and a rank of 1 or more"
             )
         factorized[node] = Factorization(kind, rank)
-    branches = {branch.node: branch for branch in moves.branches}
+    branches = {move.branch.add: move for move in moves.branches}
     unknown = next((n for n in document["dropped_branches"] if n not in branches), None)
     if unknown is not None:
         raise UsageError(

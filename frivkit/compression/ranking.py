@@ -137,7 +137,7 @@ def _measured_error(calibration: Calibration, ranking: Ranking, count: int) -> f
     for linear_consumer in calibration.linear_consumers:
         columns = kept[linear_consumer.group_ids]
         patch_moments = calibration.patch_moments[linear_consumer.source]
-        variance = calibration.variances.get(linear_consumer.error_tensor, 0.0)
+        variance = calibration.variance(linear_consumer.error_tensor)
         if columns.all() or variance <= 0:
             continue
         if patch_moments.per_channel or patch_moments.validation is None:

@@ -91,7 +91,7 @@ def _zeroing_cost(
         Shape (groups, groups), as a share of the variance of the consumer's error tensor.
     """
     patch_moments = calibration.patch_moments[linear_consumer.source]
-    variance = calibration.variances.get(linear_consumer.error_tensor, 0.0)
+    variance = calibration.variance(linear_consumer.error_tensor)
     count = len(removed)
     if variance <= 0:
         return np.zeros((count, count))

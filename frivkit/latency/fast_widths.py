@@ -193,3 +193,18 @@ def _takes_whole_blocks(node: ir.Node, block: int) -> bool:
         given = []
     widths = [(shape_of(value) or (None, None))[1] for value in given]
     return bool(widths) and all(width is not None and width % block == 0 for width in widths)
+
+
+def is_fast_between(width: int, target: TargetMachine) -> bool:
+    """Whether a tensor of so many channels between two convolutions is fast to write and to read.
+
+    Example:
+        >>> from frivkit.latency.target import target_named
+        >>> [width for width in range(1, 33) if is_fast_between(width, target_named("avx512"))]
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 32]
+    """
+    if target.runtime != "onnxruntime":
+        return bool(width % target.block == 0)
+    widths = np.array([width])
+    fast = _is_read(widths, target.block) & _is_written(widths, target)
+    return bool(fast[0])

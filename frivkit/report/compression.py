@@ -58,7 +58,7 @@ def compression_document(
         ],
         "factors": _factors(compression),
         "dropped_branches": [
-            {"node": branch.node, "error": branch.error} for branch in compression.plan.dropped
+            {"node": move.branch.add, "error": move.error} for move in compression.plan.dropped
         ],
         "calibration": {
             "data": data.description,
@@ -125,23 +125,23 @@ def _factors(compression: Compression) -> list[dict[str, Any]]:
     plan = compression.plan
     errors = {fit.linear_consumer.consumer.node: fit.error for fit in plan.fits}
     factors = []
-    for linear_consumer, columns in affected_consumers(compression.calibration, plan):
+    for linear_consumer, kept in affected_consumers(compression.calibration, plan):
         node = linear_consumer.consumer.node
         how = plan.factorized.get(node)
         if how is None:
             continue
         kernel, outputs = kernel_of(linear_consumer), linear_consumer.matrix.shape[1]
-        channels = int(columns.sum()) // linear_consumer.source.kernel_size
+        channels = int(kept.sum()) // linear_consumer.source.kernel_size
         shape = WeightShape(channels, outputs, kernel)
         weights = cost(how.kind, shape, how.rank, Positions(1, 1)).parameters
         factors.append(
             {
                 "node": node,
                 "kind": how.kind,
-                "columns": int(columns.sum()),
+                "columns": int(kept.sum()),
                 "outputs": outputs,
                 "rank": how.rank,
-                "weights_left": weights / (int(columns.sum()) * outputs),
+                "weights_left": weights / (int(kept.sum()) * outputs),
                 "error": errors.get(node, how.error),
             }
         )

@@ -19,6 +19,7 @@ class ResidualBranch:
 
     Attributes:
         add: The label of the Add or Sum.
+        total: The name of the sum.
         output: The name of the tensor that the branch ends in.
         skip: The name of the tensor that it starts from and is added to, of the same shape.
         nodes: The labels of the nodes that nothing but the branch needs, in the order of the graph.
@@ -27,6 +28,7 @@ class ResidualBranch:
     """
 
     add: str
+    total: str
     output: str
     skip: str
     nodes: tuple[str, ...]
@@ -54,8 +56,9 @@ def find_branches(model: Model, site_map: SiteMap) -> tuple[ResidualBranch, ...]
             channels = (shape_of(output) or ())[axis]
             if channels is not None and _starts_from(skip, nodes, operators):
                 labels = tuple(node_label(node) for node in nodes if not _is_constant_node(node))
-                names = (output.name or "", skip.name or "")
-                branches.append(ResidualBranch(node_label(add), *names, labels, axis, channels))
+                total, end, start = (v.name or "" for v in (add.outputs[0], output, skip))
+                branch = ResidualBranch(node_label(add), total, end, start, labels, axis, channels)
+                branches.append(branch)
     return tuple(branches)
 
 
