@@ -55,6 +55,40 @@ class PatchMoments:
         """The moments of all examples."""
         return self.fitted if self.validation is None else self.fitted + self.validation
 
+    @property
+    def parts(self) -> tuple[Moments, ...]:
+        """The moments of the examples that are fitted to, and of those set aside if there are any.
+
+        Their shift is the same.
+        """
+        return (self.fitted,) if self.validation is None else (self.fitted, self.validation)
+
+
+def mean_covariance(parts: Sequence[Moments], columns: NDArray[np.intp]) -> Float64Array:
+    """Return the covariance of units, as the mean over the columns that each of them has.
+
+    No matrix of all columns is made, so that wide inputs take little memory.
+
+    Args:
+        parts: Moments about the same shift, which count together.
+        columns: The columns of each unit, shape (units, columns of a unit).
+
+    Returns:
+        Shape (units, units).
+    """
+    count = sum(part.count for part in parts)
+    offset = sum(part.total for part in parts) / count
+    total = np.zeros((len(columns), len(columns)))
+    for of_units in columns.T:
+        for part in parts:
+            total += part.gram[np.ix_(of_units, of_units)]
+    means = offset[columns]
+    covariance: Float64Array = total / (count * columns.shape[1])
+    covariance -= means @ means.T / columns.shape[1]
+    covariance = (covariance + covariance.T) / 2
+    np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
+    return covariance
+
 
 class PatchReader:
     """Runs a model up to the tensors that are read."""
