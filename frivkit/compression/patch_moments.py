@@ -56,6 +56,13 @@ class PatchMoments:
         return self.fitted if self.validation is None else self.fitted + self.validation
 
     @property
+    def whole_mean(self) -> Float64Array:
+        """The mean of all examples, shape (columns,)."""
+        count = sum(part.count for part in self.parts)
+        mean: Float64Array = self.fitted.shift + sum(part.total for part in self.parts) / count
+        return mean
+
+    @property
     def parts(self) -> tuple[Moments, ...]:
         """The moments of the examples that are fitted to, and of those set aside if there are any.
 
