@@ -15,7 +15,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.memory import batch_size, plan_passes
+from frivkit.runtime.memory import batch_size, live_bytes, plan_passes
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.units.moments import Float64Array, Moments
@@ -30,6 +30,8 @@ FLOAT64_BELOW = 4
 """Rows for each column below which products are summed in float64."""
 ROWS_BYTES = 64 << 20
 """Bytes of rows that are processed at a time."""
+READ_SHARE = 4
+"""The tensors that are read of one batch may take one part in this many of the memory."""
 WORKING = 6
 """Matrices as large as a Gram that a fit needs at once, the two summed ones included."""
 
@@ -237,6 +239,23 @@ def row_chunks(
         generator = np.random.default_rng([seed, first + start, name])
         part = tensor[start : start + examples]
         yield first + start, len(part), patch_rows(source, part, count, generator)
+
+
+def reading_batch(model: Model, tensors: Sequence[str], execution: Execution) -> int:
+    """Return how many examples are run at once where tensors are read.
+
+    Args:
+        model: The model.
+        tensors: The names of the tensors; all of them are held until the batch is done with.
+        execution: How to run the model.
+    """
+    size = batch_size(model.graph, execution.memory, model.batch)
+    inputs = {value.name for value in model.graph.inputs}
+    read = [name for name in dict.fromkeys(tensors) if name not in inputs]
+    if model.batch is not None or not read:
+        return size
+    each = live_bytes(with_outputs(model, read).ir.graph)
+    return max(1, min(size, execution.memory // READ_SHARE // max(1, each)))
 
 
 def accumulate_patch_moments(
