@@ -124,6 +124,7 @@ if TYPE_CHECKING:
     from frivkit.units.selector import UnitSelector
 
 __all__ = [
+    "NO_UNIT",
     "Architecture",
     "Array",
     "Basis",
@@ -169,7 +170,6 @@ __all__ = [
     "ModelError",
     "Moments",
     "Moves",
-    "NO_UNIT",
     "NarrowingRule",
     "NoOptions",
     "NodeContext",

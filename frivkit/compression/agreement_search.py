@@ -7,8 +7,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.compression.calibration import Calibration
 from frivkit.compression.allocation import Allocator
+from frivkit.compression.calibration import Calibration
 from frivkit.compression.method import Refit
 from frivkit.compression.plan import Plan, apply_plan
 from frivkit.data import Batch, Dataset

@@ -11,7 +11,7 @@ from frivkit.compression.linear_consumers import (
     LinearConsumer,
     columns_by_unit,
 )
-from frivkit.compression.patch_moments import PatchMoments
+from frivkit.compression.patch_moments import PatchMoments, mean_covariance
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
@@ -130,25 +130,30 @@ def _units(
 ) -> tuple[NDArray[np.intp], Float64Array, Float64Array]:
     """Return the group of each unit, the covariance of units, and the weights on them.
 
-    The covariance is the mean over the columns of a unit.  The weights are a square root of the
-    matrix of their inner products, which gives the same errors with one column for each unit.
+    The covariance is the mean over the columns of a unit.  The weights are those of all columns of
+    a unit side by side; where these are more than units, a square root of the matrix of their inner
+    products, which gives the same errors with one column for each unit.
 
     Returns:
-        Arrays of shapes (units,), (units, units) and (units, units).
+        Arrays of shapes (units,), (units, units) and (units, at most units).
     """
     group_ids, columns = columns_by_unit(linear_consumer)
-    whole = patch_moments.whole.covariance
-    weights = linear_consumer.matrix * linear_consumer.output_scale
-    count = columns.shape[1]
-    covariance = np.zeros((len(group_ids), len(group_ids)))
-    products = np.zeros_like(covariance)
-    for position in columns.T:
-        size = linear_consumer.source.unit_columns if patch_moments.per_channel else 1
-        rows = position // size
-        covariance += whole[np.ix_(rows, rows)] / count
-        products += weights[position] @ weights[position].T
-    values, vectors = np.linalg.eigh(products)
-    return group_ids, covariance, vectors * np.sqrt(np.maximum(values, 0.0))
+    size = linear_consumer.source.unit_columns if patch_moments.per_channel else 1
+    covariance = mean_covariance(patch_moments.parts, columns // size)
+    weights = (linear_consumer.matrix * linear_consumer.output_scale)[columns]
+    beside = weights.reshape(len(group_ids), -1)
+    if beside.shape[1] > len(group_ids):
+        beside = _root(beside @ beside.T)
+    return group_ids, covariance, beside
+
+
+def _root(products: Float64Array) -> Float64Array:
+    """Return a square root of a matrix of inner products, shape as the matrix."""
+    try:
+        return np.linalg.cholesky(products)
+    except np.linalg.LinAlgError:  # some rows depend on others
+        values, vectors = np.linalg.eigh(products)
+        return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
 def _written(model: Model, pruning_graph: PruningGraph) -> Float64Array:

@@ -1,7 +1,7 @@
 """Low-rank factors of a weighted node: two nodes in place of one, of two kinds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
@@ -52,6 +52,28 @@ class Factors:
         if self.kind == "separable":
             return separable_matrix(self.first, self.second)
         return self.first @ self.second
+
+    def first_matrix(self, kernel: Kernel) -> Float64Array:
+        """Return what the first node makes of a patch, shape (columns, channels in between).
+
+        For a separable pair these are channels of each column of the kernel.
+        """
+        if self.kind == "pca":
+            return self.first
+        rank, channels, height = self.first.shape
+        width = _plane(kernel)[1]
+        spread = np.einsum("rch,vw->chvrw", self.first, np.eye(width))
+        return spread.reshape(channels * height * width, rank * width)
+
+    @property
+    def second_matrix(self) -> Float64Array:
+        """The weights of the second node, shape (channels in between, outputs)."""
+        return self.second if self.kind == "pca" else self.second.reshape(len(self.second), -1).T
+
+    def with_second(self, matrix: Float64Array) -> "Factors":
+        """Return factors with another second node, given as :attr:`second_matrix`."""
+        second = matrix if self.kind == "pca" else matrix.T.reshape(self.second.shape)
+        return replace(self, second=second)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.memory import batch_size, plan_passes
+from frivkit.runtime.memory import batch_size, live_bytes, plan_passes
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.units.moments import Float64Array, Moments
@@ -30,6 +30,8 @@ FLOAT64_BELOW = 4
 """Rows for each column below which products are summed in float64."""
 ROWS_BYTES = 64 << 20
 """Bytes of rows that are processed at a time."""
+READ_SHARE = 4
+"""The tensors that are read of one batch may take one part in this many of the memory."""
 WORKING = 6
 """Matrices as large as a Gram that a fit needs at once, the two summed ones included."""
 
@@ -67,6 +69,47 @@ class PatchMoments:
     def whole(self) -> Moments:
         """The moments of all examples."""
         return self.fitted if self.validation is None else self.fitted + self.validation
+
+    @property
+    def whole_mean(self) -> Float64Array:
+        """The mean of all examples, shape (columns,)."""
+        count = sum(part.count for part in self.parts)
+        mean: Float64Array = self.fitted.shift + sum(part.total for part in self.parts) / count
+        return mean
+
+    @property
+    def parts(self) -> tuple[Moments, ...]:
+        """The moments of the examples that are fitted to, and of those set aside if there are any.
+
+        Their shift is the same.
+        """
+        return (self.fitted,) if self.validation is None else (self.fitted, self.validation)
+
+
+def mean_covariance(parts: Sequence[Moments], columns: NDArray[np.intp]) -> Float64Array:
+    """Return the covariance of units, as the mean over the columns that each of them has.
+
+    No matrix of all columns is made, so that wide inputs take little memory.
+
+    Args:
+        parts: Moments about the same shift, which count together.
+        columns: The columns of each unit, shape (units, columns of a unit).
+
+    Returns:
+        Shape (units, units).
+    """
+    count = sum(part.count for part in parts)
+    offset = sum(part.total for part in parts) / count
+    total = np.zeros((len(columns), len(columns)))
+    for of_units in columns.T:
+        for part in parts:
+            total += part.gram[np.ix_(of_units, of_units)]
+    means = offset[columns]
+    covariance: Float64Array = total / (count * columns.shape[1])
+    covariance -= means @ means.T / columns.shape[1]
+    covariance = (covariance + covariance.T) / 2
+    np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
+    return covariance
 
 
 class PatchReader:
@@ -209,6 +252,23 @@ def row_chunks(
         generator = np.random.default_rng([seed, first + start, name])
         part = tensor[start : start + examples]
         yield first + start, len(part), patch_rows(source, part, count, generator)
+
+
+def reading_batch(model: Model, tensors: Sequence[str], execution: Execution) -> int:
+    """Return how many examples are run at once where tensors are read.
+
+    Args:
+        model: The model.
+        tensors: The names of the tensors; all of them are held until the batch is done with.
+        execution: How to run the model.
+    """
+    size = batch_size(model.graph, execution.memory, model.batch)
+    inputs = {value.name for value in model.graph.inputs}
+    read = [name for name in dict.fromkeys(tensors) if name not in inputs]
+    if model.batch is not None or not read:
+        return size
+    each = live_bytes(with_outputs(model, read).ir.graph)
+    return max(1, min(size, execution.memory // READ_SHARE // max(1, each)))
 
 
 def accumulate_patch_moments(

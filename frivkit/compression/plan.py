@@ -165,7 +165,12 @@ def with_factors(
 
 def apply_plan(calibration: Calibration, plan: Plan) -> ir.Model:
     """Return the compressed model."""
-    model = narrow(calibration.model, calibration.site_map, plan.keep)
+    narrowed = narrow(calibration.model, calibration.site_map, plan.keep)
+    return with_fits(calibration, plan, narrowed)
+
+
+def with_fits(calibration: Calibration, plan: Plan, narrowed: ir.Model) -> ir.Model:
+    """Return the narrowed model with new weights, factorized nodes, and no dropped branches."""
     weights = {
         each.linear_consumer.consumer.node: (
             each.linear_consumer.weight(each.matrix, each.columns),
@@ -179,7 +184,7 @@ def apply_plan(calibration: Calibration, plan: Plan) -> ir.Model:
         for each in plan.fits
         if each.factors is not None
     }
-    model = set_weights(model, weights)
+    model = set_weights(narrowed, weights)
     if factors:
         model = factorize(model, factors)
     return drop_branches(model, _means(calibration, plan)) if plan.dropped else model

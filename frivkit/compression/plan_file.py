@@ -94,7 +94,7 @@ def _plan(document: Mapping[str, Any], calibration: Calibration, moves: Moves) -
         if site is None:
             raise UsageError(f"the plan names a layer {entry['layer']!r}; there is none")
         removed = np.array(entry["removed"], np.intp).reshape(-1)
-        if removed.size and not (0 <= removed.min() and removed.max() < site.width):
+        if removed.size and not (removed.min() >= 0 and removed.max() < site.width):
             raise UsageError(
                 f"the plan removes unit {removed.max()} of {site.layer}; it has "
                 f"{site.width}, numbered from 0"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.layer_groups import LayerGroup
-from frivkit.compression.ridge import choose_ridge
+from frivkit.compression.ridge import validation_errors
 from frivkit.errors import PluginError
 from frivkit.graph.layout import NO_GROUP
 from frivkit.measure.study import Study
@@ -110,39 +110,61 @@ def calibrate_error_curves(
 
 
 def _calibrated(calibration: Calibration, ranking: Ranking) -> Ranking:
-    measured: dict[float, float] = {}
+    by_predicted: dict[float, int] = {}
     for point in POINTS:
         count = int(np.searchsorted(ranking.errors, point, side="right"))
         count = min(max(count, 1), len(ranking.order) - 1)
         predicted = float(ranking.errors[count - 1]) if count > 0 else 0.0
-        if predicted <= SMALLEST or predicted in measured:
-            continue
-        error = _measured_error(calibration, ranking, count)
-        if error is not None:
-            measured[predicted] = error
+        if predicted > SMALLEST:
+            by_predicted.setdefault(predicted, count)
+    errors = _measured_errors(calibration, ranking, list(by_predicted.values()))
+    measured = {
+        predicted: error
+        for predicted, error in zip(by_predicted, errors, strict=True)
+        if error is not None
+    }
     if not measured:
         return ranking
     points, lost = (np.array(each) for each in zip(*sorted(measured.items()), strict=True))
     ratio = np.log(np.maximum(lost, SMALLEST) / points)
     at = np.log(np.maximum(ranking.errors, SMALLEST))
-    errors: Float64Array = ranking.errors * np.exp(np.interp(at, np.log(points), ratio))
-    return replace(ranking, errors=np.maximum.accumulate(errors))
+    curve: Float64Array = ranking.errors * np.exp(np.interp(at, np.log(points), ratio))
+    return replace(ranking, errors=np.maximum.accumulate(curve))
 
 
-def _measured_error(calibration: Calibration, ranking: Ranking, count: int) -> float | None:
-    """Return the consumers' validation error without the first groups, None if it is unknown."""
-    kept = np.ones(calibration.pruning_graph.groups.count + 1, np.bool_)
-    kept[ranking.order[:count]] = False
-    total, known = 0.0, False
+def _measured_errors(
+    calibration: Calibration, ranking: Ranking, counts: Sequence[int]
+) -> list[float | None]:
+    """Return the consumers' validation error without the first groups, None if it is unknown.
+
+    Args:
+        calibration: The model and its statistics.
+        ranking: The order in which groups are removed.
+        counts: Numbers of groups that are removed.
+    """
+    removal = np.full(calibration.pruning_graph.groups.count + 1, len(ranking.order))
+    removal[ranking.order] = np.arange(len(ranking.order))
+    totals = np.zeros(len(counts))
+    known, unknown = np.zeros((2, len(counts)), np.bool_)
     for linear_consumer in calibration.linear_consumers:
-        columns = kept[linear_consumer.group_ids]
+        removed_at = removal[linear_consumer.group_ids]
         patch_moments = calibration.patch_moments[linear_consumer.source]
         variance = calibration.variance(linear_consumer.error_tensor)
-        if columns.all() or variance <= 0:
+        kept = [int((removed_at >= count).sum()) for count in counts]
+        affected = np.array(kept) < len(removed_at)
+        if not affected.any() or variance <= 0:
             continue
         if patch_moments.per_channel or patch_moments.validation is None:
-            return None
-        _, error, _ = choose_ridge(linear_consumer, patch_moments, columns, STRENGTHS)
-        total += float((error * linear_consumer.output_scale**2).sum()) / variance
-        known = True
-    return total if known else None
+            unknown |= affected
+            continue
+        known |= affected
+        numbers = [number for number in kept if number < len(removed_at)]
+        order = np.argsort(-removed_at, kind="stable")
+        errors, _ = validation_errors(linear_consumer, patch_moments, order, numbers, STRENGTHS)
+        best = errors.sum(axis=2).argmin(axis=1)
+        chosen = errors[np.arange(len(numbers)), best]
+        totals[affected] += (chosen * linear_consumer.output_scale**2).sum(axis=1) / variance
+    return [
+        float(total) if is_known and not is_unknown else None
+        for total, is_known, is_unknown in zip(totals, known, unknown, strict=True)
+    ]

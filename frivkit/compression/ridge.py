@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.low_rank import Factors
 from frivkit.compression.patch_moments import PatchMoments
+from frivkit.compression.second_moments import second_moment
 from frivkit.units.moments import Float64Array, Moments
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)
@@ -62,18 +63,21 @@ def fit_ridge(
         activations as in Casper et al., "Frivolous Units", AAAI 2021, appendix C.
     """
     if columns.all():
-        return Fit(linear_consumer, columns, linear_consumer.matrix, None, 0.0, 0.0)
+        bias = linear_consumer.bias if linear_consumer.has_bias_freedom else None
+        return Fit(linear_consumer, columns, linear_consumer.matrix, bias, 0.0, 0.0)
     if patch_moments.per_channel:
         return _fit_per_channel(linear_consumer, patch_moments, columns)
     best, error = DEFAULT, None
     if patch_moments.validation is not None:
         best, errors, variances = choose_ridge(linear_consumer, patch_moments, columns)
         error = float(errors.sum() / variances.sum()) if variances.sum() > 0 else 0.0
-    mean, covariance = mean_and_second_moment(linear_consumer, patch_moments.whole)
-    cross = covariance[columns] @ linear_consumer.matrix
-    matrix = solve(covariance, columns, best, cross, linear_consumer.matrix)
-    bias = None
+    order, weights, kept = _kept_first(linear_consumer, columns)
+    about = None if linear_consumer.has_bias_freedom else np.zeros(len(order))
+    second = second_moment(patch_moments.parts, order, about)
+    (change,) = second.changes(weights, [kept], ridge_of(best, second.mean_variance, len(order)))
+    matrix, bias = weights[:kept] + change, None
     if linear_consumer.has_bias_freedom:
+        mean = patch_moments.whole_mean
         bias = linear_consumer.bias + mean @ linear_consumer.matrix - mean[columns] @ matrix
     return Fit(linear_consumer, columns, matrix, bias, best, error)
 
@@ -96,17 +100,68 @@ def choose_ridge(
         The strength, and for each output the squared error and the variance on the validation
         examples, both of shape (outputs,).
     """
-    mean, covariance = mean_and_second_moment(linear_consumer, patch_moments.fitted)
-    second = _validation_moment(linear_consumer, patch_moments, mean)
-    cross = covariance[columns] @ linear_consumer.matrix
-    errors = []
-    for strength in strengths:
-        change = linear_consumer.matrix.copy()
-        change[columns] -= solve(covariance, columns, strength, cross, linear_consumer.matrix)
-        errors.append(np.einsum("ij,ij->j", change, second @ change))
-    best = int(np.argmin([error.sum() for error in errors]))
-    variances = np.einsum("ij,ij->j", linear_consumer.matrix, second @ linear_consumer.matrix)
+    order, weights, kept = _kept_first(linear_consumer, columns)
+    (errors,), variances = validation_errors(
+        linear_consumer, patch_moments, order, [kept], strengths
+    )
+    best = int(np.argmin(errors.sum(axis=1)))
     return strengths[best], errors[best], variances
+
+
+def validation_errors(
+    linear_consumer: LinearConsumer,
+    patch_moments: PatchMoments,
+    order: NDArray[np.intp],
+    kept: Sequence[int],
+    strengths: Sequence[float],
+) -> tuple[Float64Array, Float64Array]:
+    """Return the validation errors of fits to nested sets of columns.
+
+    Args:
+        linear_consumer: The node.
+        patch_moments: The moments of whole patches, with validation examples.
+        order: All columns, those that are kept longest first, shape (columns,).
+        kept: Numbers of columns that are kept, the first in the order.
+        strengths: The ridges to try, as shares of the mean variance of a column.
+
+    Returns:
+        The mean squared error of each output on the validation examples, shape (numbers,
+        strengths, outputs); and the mean square of each original output there, about the mean of
+        the examples that are fitted to if the bias is free, shape (outputs,).
+    """
+    validation = patch_moments.validation
+    if validation is None:
+        raise ValueError("no examples were set aside")
+    free = linear_consumer.has_bias_freedom
+    zero = np.zeros(len(order))
+    weights = linear_consumer.matrix[order]
+    seen = second_moment([patch_moments.fitted], order, None if free else zero)
+    unseen = second_moment([validation], order, patch_moments.fitted.mean if free else zero)
+    by_strength = [
+        seen.changes(weights, kept, ridge_of(each, seen.mean_variance, len(order)))
+        for each in strengths
+    ]
+    errors = [unseen.errors(weights, changes) for changes in zip(*by_strength, strict=True)]
+    return np.stack(errors), unseen.errors(weights, [weights[:0]])[0]
+
+
+def ridge_of(strength: float, mean_variance: float, columns: int) -> float:
+    """Return what a ridge adds to each variance.
+
+    Args:
+        strength: Of the ridge, as a share of the mean variance of a column.
+        mean_variance: The mean variance of a column.
+        columns: The number of columns.
+    """
+    return max(strength, ROUNDING * columns**0.5) * mean_variance or 1.0  # 1 if nothing varies
+
+
+def _kept_first(
+    linear_consumer: LinearConsumer, columns: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], Float64Array, int]:
+    """Return the columns with the kept ones first, their weights, and how many are kept."""
+    order = np.concatenate([np.flatnonzero(columns), np.flatnonzero(~columns)])
+    return order, linear_consumer.matrix[order], int(columns.sum())
 
 
 def without_refit(linear_consumer: LinearConsumer, columns: NDArray[np.bool_]) -> Fit:
@@ -121,18 +176,6 @@ def mean_and_second_moment(
     if linear_consumer.has_bias_freedom:
         return moments.mean, moments.covariance
     return np.zeros(moments.units), moments.covariance + np.outer(moments.mean, moments.mean)
-
-
-def _validation_moment(
-    linear_consumer: LinearConsumer, patch_moments: PatchMoments, mean: Float64Array
-) -> Float64Array:
-    """Return the second moment of the validation examples about the mean of the fitted ones."""
-    validation = patch_moments.validation
-    if validation is None:
-        raise ValueError("no examples were set aside")
-    shift = validation.mean - (mean if linear_consumer.has_bias_freedom else 0.0)
-    second: Float64Array = validation.covariance + np.outer(shift, shift)
-    return second
 
 
 def solve(
@@ -156,8 +199,7 @@ def solve(
     """
     from scipy.linalg import cho_factor, cho_solve
 
-    mean = float(covariance.diagonal().mean())
-    ridge = max(strength, ROUNDING * np.sqrt(len(covariance))) * mean or 1.0  # 1 if nothing varies
+    ridge = ridge_of(strength, float(covariance.diagonal().mean()), len(covariance))
     inner = covariance[np.ix_(columns, columns)]
     inner[np.diag_indices_from(inner)] += ridge
     right = cross + ridge * original[columns]

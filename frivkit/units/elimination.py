@@ -6,7 +6,8 @@ each removal.
 
 Source: backward selection in least squares with rank-one downdates of the inverse, as in Reeves,
 "An efficient implementation of the backward greedy algorithm for sparse signal reconstruction",
-IEEE Signal Processing Letters 6, 1999.
+IEEE Signal Processing Letters 6, 1999; downdates are deferred and applied in panels, as blocked
+factorizations do (Golub and Van Loan, "Matrix Computations", 4th edition, section 3.2.11).
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
 from frivkit.graph.layout import NO_GROUP
 from frivkit.units.masks import keep_mask
@@ -23,6 +25,8 @@ RIDGE = 1e-6
 """Share of the mean variance that is added to each variance: the rounding of float32 sums."""
 SHRINK = 0.75
 """Share of remaining units below which the matrices are cut to them."""
+PANEL = 32
+"""Removals after which the matrices are brought up to date, in products of whole matrices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +90,25 @@ def eliminate_together(terms: Sequence[Term], ridge: float = RIDGE) -> Eliminati
     Returns:
         The order of all groups that occur in the terms.
     """
-    states = [_TermState(term, ridge) for term in terms]
     count = 1 + max((int(term.groups.max(initial=NO_GROUP)) for term in terms), default=NO_GROUP)
     remaining = np.zeros(count, np.bool_)
     for term in terms:
         remaining[term.groups[term.groups != NO_GROUP]] = True
     order, errors, error = [], [], 0.0
-    costs = np.zeros(count)
-    for _ in range(int(remaining.sum())):
-        costs[:] = np.where(remaining, 0.0, np.inf)
-        for state in states:
-            state.add_costs(costs)
-        group = int(costs.argmin())
-        error += float(costs[group])
-        remaining[group] = False
-        order.append(group)
-        errors.append(error)
-        for state in states:
-            state.remove(group)
+    states = [_TermState(term, ridge) for term in terms]
+    # The products of one step are too small to share: threads would spend their time waiting.
+    with threadpool_limits(1):
+        for _ in range(int(remaining.sum())):
+            costs = np.where(remaining, 0.0, np.inf)
+            for state in states:
+                state.add_costs(costs)
+            group = int(costs.argmin())
+            error += float(costs[group])
+            remaining[group] = False
+            order.append(group)
+            errors.append(error)
+            for state in states:
+                state.remove(group)
     return Elimination(np.array(order, np.int64), np.array(errors))
 
 
@@ -160,46 +165,95 @@ def _cross_covariance(term: Term) -> Float64Array:
 
 
 class _TermState:
-    """One term during elimination: the inverse covariance of its remaining units, and the fit."""
+    """One term during elimination.
+
+    Two symmetric matrices of the remaining units are held: the inverse of their covariance, and the
+    inner products of their rows of weights, which are fitted to the outputs of all units.  The
+    removal of a unit subtracts a matrix of rank one from the first and one of rank two from the
+    second.  What is subtracted waits in panels, and is applied to columns when they are needed.
+    """
 
     def __init__(self, term: Term, ridge: float) -> None:
-        units = len(term.covariance)
-        self._inverse = np.asfortranarray(np.linalg.inv(_regular(term, ridge)))
-        self._fitted = np.asfortranarray(self._inverse @ _cross_covariance(term))
+        regular = _regular(term, ridge)
+        units = len(regular)
+        self._inverse = np.asfortranarray(_inverse(regular))
+        fitted = self._inverse @ _cross_covariance(term)
+        self._products = np.asfortranarray(fitted @ fitted.T)
         self._groups, self._weight = term.groups.copy(), term.weight
         self._remaining = np.ones(units, np.bool_)
+        self._diagonals = np.stack([self._inverse.diagonal(), self._products.diagonal()])
+        self._waiting = 0
+        self._columns, self._shares, self._halves = np.zeros((3, PANEL, units))
 
     def add_costs(self, costs: Float64Array) -> None:
         """Add the cost of removing each group; a group of several units costs their sum."""
         free = self._groups != NO_GROUP
-        squares = np.einsum("ij,ij->i", self._fitted, self._fitted)
-        unit_costs = self._weight * squares / self._inverse.diagonal()
-        np.add.at(costs, self._groups[free], unit_costs[free])
+        variances, squares = self._diagonals[:, free]
+        unit_costs = self._weight * np.maximum(squares, 0.0) / variances
+        costs += np.bincount(self._groups[free], unit_costs, len(costs))
 
     def remove(self, group: int) -> None:
         """Remove the units of a group."""
-        from scipy.linalg.blas import dger
+        for unit in np.flatnonzero(self._groups == group):
+            self._remove_unit(int(unit))
+            if self._waiting == PANEL:
+                self._update()
 
-        removed = np.flatnonzero(self._groups == group)
-        for unit in removed:
-            column = self._inverse[:, unit].copy()
-            share = column / column[unit]
-            row = self._fitted[unit].copy()
-            self._inverse = dger(-1.0, share, column, a=self._inverse, overwrite_a=1)
-            self._fitted = dger(-1.0, share, row, a=self._fitted, overwrite_a=1)
-            self._inverse[unit], self._inverse[:, unit] = 0.0, 0.0
-            self._inverse[unit, unit], self._fitted[unit] = 1.0, 0.0
-            self._groups[unit] = NO_GROUP
-            self._remaining[unit] = False
-        if removed.size and self._remaining.sum() <= SHRINK * self._remaining.size:
-            self._shrink()
+    def _remove_unit(self, unit: int) -> None:
+        """Note what the removal of a unit subtracts, and bring the diagonals up to date."""
+        waiting = self._waiting
+        columns, shares, halves = (
+            each[:waiting] for each in (self._columns, self._shares, self._halves)
+        )
+        column = self._inverse[:, unit] - columns[:, unit] @ shares
+        product = self._products[:, unit] - halves[:, unit] @ shares - shares[:, unit] @ halves
+        self._remaining[unit] = False
+        self._groups[unit] = NO_GROUP
+        share = np.where(self._remaining, column / column[unit], 0.0)
+        half = np.where(self._remaining, product - product[unit] / 2 * share, 0.0)
+        self._columns[waiting], self._shares[waiting], self._halves[waiting] = column, share, half
+        self._diagonals[0] -= column * share
+        self._diagonals[1] -= 2 * share * half
+        self._waiting += 1
 
-    def _shrink(self) -> None:
-        """Cut the matrices to the remaining units."""
-        at = self._remaining
-        self._inverse = np.asfortranarray(self._inverse[np.ix_(at, at)])
-        self._fitted = np.asfortranarray(self._fitted[at])
-        self._groups, self._remaining = self._groups[at], at[at]
+    def _update(self) -> None:
+        """Subtract what waits, and cut the matrices to the remaining units if many are gone."""
+        from scipy.linalg.blas import dgemm
+
+        both, swapped = (
+            np.concatenate(pair).T
+            for pair in ((self._shares, self._halves), (self._halves, self._shares))
+        )
+        columns, shares = self._columns.T, self._shares.T
+        self._inverse = dgemm(
+            -1.0, columns, shares, beta=1.0, c=self._inverse, trans_b=1, overwrite_c=1
+        )
+        self._products = dgemm(
+            -1.0, both, swapped, beta=1.0, c=self._products, trans_b=1, overwrite_c=1
+        )
+        self._waiting = 0
+        if self._remaining.sum() <= SHRINK * self._remaining.size:
+            at = self._remaining
+            self._inverse = np.asfortranarray(self._inverse[np.ix_(at, at)])
+            self._products = np.asfortranarray(self._products[np.ix_(at, at)])
+            self._diagonals = self._diagonals[:, at]
+            self._groups, self._remaining = self._groups[at], at[at]
+            self._columns, self._shares, self._halves = np.zeros((3, PANEL, int(at.sum())))
+        self._diagonals[0, self._remaining] = self._inverse.diagonal()[self._remaining]
+        self._diagonals[1, self._remaining] = self._products.diagonal()[self._remaining]
+
+
+def _inverse(matrix: Float64Array) -> Float64Array:
+    """Return the inverse of a positive definite matrix; of any other by elimination."""
+    from scipy.linalg.lapack import dpotrf, dpotri
+
+    root, failed = dpotrf(matrix, lower=1)
+    if failed:
+        return np.linalg.inv(matrix)
+    lower, _ = dpotri(root, lower=1, overwrite_c=1)
+    lower = np.tril(lower)
+    inverse: Float64Array = lower + np.tril(lower, -1).T
+    return inverse
 
 
 @dataclass(frozen=True, slots=True, eq=False)

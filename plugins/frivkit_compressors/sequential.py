@@ -11,7 +11,7 @@ Source:
     pulls towards the plain refit, which stays as it is if there is nothing to compensate.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,36 +20,55 @@ from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.linear_consumers import ConsumerInput
+from frivkit.compression.moves import kernel_of
 from frivkit.compression.patch_moments import (
     FLOAT64_BELOW,
     VALIDATION_SHARE,
     PatchReader,
     patch_rows,
     patches_per_example,
+    reading_batch,
     sample_size,
 )
-from frivkit.compression.plan import Plan, apply_plan, group_flags, ridge_fits
-from frivkit.compression.ridge import STRENGTHS, Fit, solve
-from frivkit.data import Batch
+from frivkit.compression.plan import (
+    Factorization,
+    Plan,
+    factorized_fit,
+    group_flags,
+    whole_fits,
+    with_factors,
+    with_fits,
+)
+from frivkit.compression.ridge import STRENGTHS, Fit, ridge_of
 from frivkit.data.subset import Subset
 from frivkit.graph.cost import macs
+from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.table import operators_of
-from frivkit.runtime.memory import batch_size
+from frivkit.graph.surgery.narrow import narrow
 from frivkit.units.moments import Float64Array
 from frivkit_compressors.relu import ROUNDS, into_relu
+from frivkit_compressors.stages import StagedRun
 
 STRONGER = (*STRENGTHS, 1e2, 1e3)
 """Ridges that are tried: the strongest leave the plain refit as it is."""
 MIN_SCALE = 1e-3
 """Scale of an output below which it compensates nothing."""
-MEMORY_SHARE = 4
+ROWS_SHARE = 4
 """The rows of one node may take one part in this many of the memory."""
+TARGETS_SHARE = 8
+"""The targets of several nodes may take one part in this many of the memory."""
+CUT_SHARE = 8
+"""The tensors that a stage starts from may take one part in this many of the memory."""
+PASSES = 4
+"""Passes of the whole network that gathering targets and running all stages usually cost."""
 MAX_MACS = 1e13
 """Multiply-accumulates that all passes together may take, some minutes on two cores; deep networks
 of large images are refitted on fewer examples."""
 MIN_EXAMPLES = 64
 """Examples that are used whatever they cost, if there are that many."""
+CHUNK = 4096
+"""Rows that are centred and multiplied at a time."""
 
 Rows = NDArray[np.float32]
 
@@ -57,35 +76,53 @@ Rows = NDArray[np.float32]
 def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     """Refit the consumers of removed units, in the order of the graph.
 
-    Takes a pass of both networks over the data for each tensor that is read, up to that tensor.
-    Nodes whose whole patches do not fit into memory keep the plain refit.
+    The original network runs once to gather the targets of all nodes, or several times if these
+    take too much memory together.  The compressed network runs in stages: each reads the input of
+    some nodes, refits these, and the next one runs on from there.  Nodes whose whole patches do not
+    fit into memory keep the plain refit.
     """
     model = calibration.model
-    position = {node_label(node): i for i, node in enumerate(model.graph)}
-    fits = sorted(
-        ridge_fits(calibration, plan), key=lambda fit: position[fit.linear_consumer.consumer.node]
-    )
     nodes = {node_label(node): node for node in model.graph}
-    sources = [
-        source
-        for source in dict.fromkeys(fit.linear_consumer.source for fit in fits)
-        if not calibration.patch_moments[source].per_channel
-    ]
-    calibration = _with_affordable_examples(calibration, len(sources))
-    for source in sources:
-        mine = [i for i, fit in enumerate(fits) if fit.linear_consumer.source == source]
-        sample = _read_sample(calibration, replace(plan, fits=tuple(fits)), source, mine)
-        for i in mine:
-            relu = into_relu(nodes[fits[i].linear_consumer.consumer.node], fits[i])
-            fits[i] = _refitted(fits[i], sample, relu=relu)
-    return tuple(fits)
+    position = {label: i for i, label in enumerate(nodes)}
+    fits = sorted(whole_fits(calibration, plan), key=lambda fit: position[_label(fit)])
+    calibration = _with_affordable_examples(calibration)
+    run, memory = calibration.run, calibration.run.execution.memory
+    stages = _stages(calibration, plan, fits)
+    size = reading_batch(model, _read_by(stages), run.execution)
+    reads = [stage.reads for stage in stages]
+    staged = StagedRun(run.data, size, reads, run.execution, memory // CUT_SHARE)
+    narrowed = narrow(model, calibration.site_map, plan.keep)
+    pending = {_label(fits[i]) for stage in stages for i in stage.members}
+    for group in _grouped(stages, fits, run.data.examples, memory // TARGETS_SHARE):
+        targets = _gather_targets(calibration, group, fits, size)
+        for stage in group:
+            so_far = replace(plan, fits=tuple(fits))
+            compressed = replace(model, ir=with_fits(calibration, so_far, narrowed))
+            rows = _read_rows(calibration, staged, stage, compressed, pending, fits, targets)
+            for i in stage.members:
+                relu = into_relu(nodes[_label(fits[i])], fits[i])
+                problem = _Regression(
+                    rows, targets.pop(i), stage.validation, free_bias=fits[i].bias is not None
+                )
+                fits[i] = _refitted(fits[i], problem, relu=relu)
+                how = plan.factorized.get(_label(fits[i]))
+                if how is not None:
+                    fits[i] = _factorized(fits[i], how, problem, relu=relu)
+                pending.remove(_label(fits[i]))
+    return tuple(
+        factorized_fit(calibration, plan, fit) if fit.factors is None else fit for fit in fits
+    )
 
 
-def _with_affordable_examples(calibration: Calibration, passes: int) -> Calibration:
+def _label(fit: Fit) -> str:
+    return fit.linear_consumer.consumer.node
+
+
+def _with_affordable_examples(calibration: Calibration) -> Calibration:
     """Return the calibration with fewer examples, evenly chosen, if passes would take too long."""
     run, model = calibration.run, calibration.model
     cost = macs(model.graph, operators_of(model)) or 0
-    affordable = int(MAX_MACS / max(1, cost * passes))  # two networks, half of each on average
+    affordable = int(MAX_MACS / max(1, cost * PASSES))
     count = min(run.data.examples, max(MIN_EXAMPLES, affordable))
     if count == run.data.examples:
         return calibration
@@ -93,62 +130,173 @@ def _with_affordable_examples(calibration: Calibration, passes: int) -> Calibrat
     return replace(calibration, run=replace(run, data=Subset(run.data, chosen, f"{count} of them")))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """Rows of one tensor in both networks, at the same positions of the same examples.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stage:
+    """Nodes that read the same rows, and are refitted together.
 
     Attributes:
-        original: The rows in the original network, shape (rows, columns).
-        compressed: The rows in the compressed one, shape (rows, kept columns).
+        number: Its place in the sequence.
+        source: Their input in the original network.
+        narrowed: Their input in the compressed one.
+        members: The indices of their fits.
+        streams: The residual streams that they are added to, and which of their units are kept, by
+            the stream's name.
+        count: How many patches of each example are read, None for all.
         validation: Whether a row's example is set aside, shape (rows,).
-        stream_errors: Original minus compressed values of each residual stream, shape (rows, kept
-            units), by the stream's name.
     """
 
-    original: Rows
-    compressed: Rows
+    number: int
+    source: ConsumerInput
+    narrowed: ConsumerInput
+    members: tuple[int, ...]
+    streams: Mapping[str, tuple[ConsumerInput, NDArray[np.bool_]]]
+    count: int | None
     validation: NDArray[np.bool_]
-    stream_errors: Mapping[str, Rows]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The names of the tensors that are read."""
+        return (self.source.tensor, *self.streams)
+
+    def rows(
+        self, source: ConsumerInput, tensor: NDArray[Any], seed: int, first: int
+    ) -> NDArray[np.float32]:
+        """Return rows of a batch, at the same positions in both networks and in all streams."""
+        return patch_rows(source, tensor, self.count, np.random.default_rng([seed, first]))
 
 
-def _read_sample(
-    calibration: Calibration, plan: Plan, source: ConsumerInput, mine: Sequence[int]
-) -> _Sample:
-    """Run both networks and read rows of one tensor and of the residual streams."""
-    model, run = calibration.model, calibration.run
-    fits = [plan.fits[i] for i in mine]
-    compressed = replace(model, ir=apply_plan(calibration, plan))
-    narrowed = _narrowed(source, int(fits[0].columns.sum()) // source.kernel_size)
-    streams = _streams(calibration, plan, fits)
+def _stages(calibration: Calibration, plan: Plan, fits: Sequence[Fit]) -> list[_Stage]:
+    """Return the stages in the order of the graph, those whose whole patches fit into memory."""
+    by_source: dict[ConsumerInput, list[int]] = {}
+    for i, fit in enumerate(fits):
+        by_source.setdefault(fit.linear_consumer.source, []).append(i)
+    examples = calibration.run.data.examples
+    set_aside = np.zeros(examples, np.bool_)
+    if examples >= 2 * VALIDATION_SHARE:
+        set_aside = np.arange(examples) % VALIDATION_SHARE == VALIDATION_SHARE - 1
+    stages: list[_Stage] = []
+    for source, members in by_source.items():
+        if calibration.patch_moments[source].per_channel:
+            continue
+        mine = [fits[i] for i in members]
+        narrowed = _narrowed(source, int(mine[0].columns.sum()) // source.kernel_size)
+        outputs = sum(fit.matrix.shape[1] for fit in mine)
+        count = _affordable_patches(calibration, source, narrowed, outputs)
+        validation = set_aside.repeat(patches_per_example(source) if count is None else count)
+        streams = _streams(calibration, plan, mine)
+        stages.append(
+            _Stage(len(stages), source, narrowed, tuple(members), streams, count, validation)
+        )
+    return stages
+
+
+def _read_by(stages: Sequence[_Stage]) -> list[str]:
+    """Return the names of all tensors that stages read."""
+    return [name for stage in stages for name in stage.reads]
+
+
+def _grouped(
+    stages: Sequence[_Stage], fits: Sequence[Fit], examples: int, room: int
+) -> Iterator[Sequence[_Stage]]:
+    """Yield consecutive stages whose targets fit into memory together, at least one at a time."""
+    group: list[_Stage] = []
+    free = room
+    for stage in stages:
+        outputs = sum(fits[i].matrix.shape[1] for i in stage.members)
+        needed = 4 * len(stage.validation) * outputs
+        if group and needed > free:
+            yield group
+            group, free = [], room
+        group.append(stage)
+        free -= needed
+    if group:
+        yield group
+
+
+def _gather_targets(
+    calibration: Calibration, stages: Sequence[_Stage], fits: Sequence[Fit], size: int
+) -> dict[int, Rows]:
+    """Return the outputs of nodes in the original network, to which they are refitted.
+
+    If outputs are added to a residual stream, the stream is added, in units of the output.
+
+    Returns:
+        Arrays of shape (rows, outputs), by the index of the fit.
+    """
+    run = calibration.run
     execution = run.execution
-    outputs = sum(fit.matrix.shape[1] for fit in fits)
-    count = _affordable_patches(calibration, source, narrowed, outputs)
-    both = [
-        (PatchReader(each, [where], execution.placement, tuple(streams)), where)
-        for each, where in ((model, source), (compressed, narrowed))
-    ]
+    sources = list(dict.fromkeys(stage.source for stage in stages))
+    reader = PatchReader(calibration.model, sources, execution.placement, _read_by(stages))
+    targets = {
+        i: np.empty((len(stage.validation), fits[i].matrix.shape[1]), np.float32)
+        for stage in stages
+        for i in stage.members
+    }
+    what = "targets of the refit"
+    for first, tensors in execution.runner.map(run.data, size, reader.of_batch, what):
+        for stage in stages:
+            rows = stage.rows(stage.source, tensors[stage.source.tensor], execution.seed, first)
+            at = _rows_of_batch(run.data.examples, stage, first, len(rows))
+            for i in stage.members:
+                linear_consumer = fits[i].linear_consumer
+                outputs = rows @ linear_consumer.matrix.astype(np.float32)
+                if fits[i].bias is not None:
+                    outputs += linear_consumer.bias.astype(np.float32)
+                stream = stage.streams.get(linear_consumer.residual_input or "")
+                if stream is not None and fits[i].bias is not None:
+                    source, kept = stream
+                    tensor = tensors[source.tensor]
+                    added = stage.rows(source, tensor, execution.seed, first)[:, kept]
+                    outputs += added / _divisor(linear_consumer.output_scale)
+                targets[i][at] = outputs
+    return targets
 
-    def rows_of_both(batch: Batch) -> list[Rows]:
-        tensors = [reader.tensors(batch.inputs) for reader, _ in both]
 
-        def rows(where: ConsumerInput, tensor: NDArray[Any]) -> Rows:
-            # The same positions of both networks and of all streams.
-            generator = np.random.default_rng([execution.seed, batch.first])
-            return patch_rows(where, tensor, count, generator)
+def _read_rows(
+    calibration: Calibration,
+    staged: StagedRun,
+    stage: _Stage,
+    compressed: Model,
+    pending: Collection[str],
+    fits: Sequence[Fit],
+    targets: Mapping[int, Rows],
+) -> Rows:
+    """Run a stage of the compressed network and return the rows that its nodes read.
 
-        part = [rows(w, t[w.tensor]) for (_, w), t in zip(both, tensors, strict=True)]
-        for name, (stream, kept) in streams.items():
-            before, after = (rows(stream, t[name]) for t in tensors)
-            part.append(before[:, kept] - after)
-        return part
+    What residual streams hold there is subtracted from the targets.
 
-    size = batch_size(model.graph, execution.memory, model.batch)
-    parts = [*execution.runner.map(run.data, size, rows_of_both, "refit in sequence")]
-    whole = [np.concatenate(each) for each in zip(*parts, strict=True)]
-    example = np.arange(run.data.examples).repeat(len(whole[0]) // run.data.examples)
-    sets_aside = run.data.examples >= 2 * VALIDATION_SHARE
-    validation = sets_aside & (example % VALIDATION_SHARE == VALIDATION_SHARE - 1)
-    return _Sample(whole[0], whole[1], validation, dict(zip(streams, whole[2:], strict=True)))
+    Returns:
+        Shape (rows, kept columns).
+    """
+    run = calibration.run
+    seed, examples = run.execution.seed, run.data.examples
+    found = np.empty((len(stage.validation), stage.narrowed.columns), np.float32)
+    for first, tensors in staged.tensors(stage.number, compressed, pending, "refit in sequence"):
+        rows = stage.rows(stage.narrowed, tensors[stage.source.tensor], seed, first)
+        at = _rows_of_batch(examples, stage, first, len(rows))
+        found[at] = rows
+        for i in stage.members:
+            linear_consumer = fits[i].linear_consumer
+            stream = stage.streams.get(linear_consumer.residual_input or "")
+            if stream is not None and fits[i].bias is not None:
+                source, kept = stream
+                left = stage.rows(
+                    _narrowed(source, int(kept.sum())), tensors[source.tensor], seed, first
+                )
+                targets[i][at] -= left / _divisor(linear_consumer.output_scale)
+    return found
+
+
+def _rows_of_batch(examples: int, stage: _Stage, first: int, rows: int) -> slice:
+    """Return where the rows of a batch lie among all rows."""
+    start = first * (len(stage.validation) // examples)
+    return slice(start, start + rows)
+
+
+def _divisor(output_scale: Float64Array) -> Rows:
+    """Return what the error of a stream is divided by, infinite where nothing is compensated."""
+    small = np.abs(output_scale) < MIN_SCALE
+    return np.where(small, np.inf, output_scale).astype(np.float32)
 
 
 def _narrowed(source: ConsumerInput, channels: int) -> ConsumerInput:
@@ -194,62 +342,194 @@ def _affordable_patches(
     run = calibration.run
     wanted = sample_size(narrowed, run.data.examples)
     each = 4 * (source.columns + narrowed.columns + 2 * outputs) * run.data.examples
-    affordable = max(1, run.execution.memory // MEMORY_SHARE // each)
+    affordable = max(1, run.execution.memory // ROWS_SHARE // each)
     most = patches_per_example(source) if wanted is None else wanted
     return wanted if most <= affordable else affordable
 
 
-def _refitted(fit: Fit, sample: _Sample, *, relu: bool) -> Fit:
-    """Return the fit of a node to its original outputs, from its inputs in the compressed model."""
-    linear_consumer, has_bias_freedom = fit.linear_consumer, fit.bias is not None
-    bias = linear_consumer.bias if has_bias_freedom else np.zeros_like(linear_consumer.bias)
-    targets = sample.original @ linear_consumer.matrix.astype(np.float32) + bias.astype(np.float32)
-    stream_error = sample.stream_errors.get(linear_consumer.residual_input or "")
-    if stream_error is not None:
-        scale = linear_consumer.output_scale
-        targets += stream_error / np.where(np.abs(scale) < MIN_SCALE, np.inf, scale)
-    ridge = fit.ridge
-    if sample.validation.any():
-        fitted, unseen = ~sample.validation, sample.validation
-        normal = _NormalEquations(sample.compressed[fitted], has_bias_freedom=has_bias_freedom)
-        errors = [
-            float(((sample.compressed[unseen] @ m + b - targets[unseen]) ** 2).sum())
-            for m, b in normal.solutions(targets[fitted], STRONGER, fit.matrix)
-        ]
-        ridge = STRONGER[int(np.argmin(errors))]
-    normal = _NormalEquations(sample.compressed, has_bias_freedom=has_bias_freedom)
-    (matrix, offset), *_ = normal.solutions(targets, (ridge,), fit.matrix)
-    for _ in range(ROUNDS if relu and has_bias_freedom else 0):
-        outputs = sample.compressed @ matrix.astype(np.float32) + offset.astype(np.float32)
-        moved = np.where(targets < 0, np.minimum(outputs, 0), targets)
-        (matrix, offset), *_ = normal.solutions(moved, (ridge,), fit.matrix)
-    return replace(fit, matrix=matrix, bias=offset if has_bias_freedom else None, ridge=ridge)
+def _refitted(fit: Fit, problem: "_Regression", *, relu: bool) -> Fit:
+    """Return the fit of a node to its targets, from its inputs in the compressed network."""
+    has_bias = fit.bias is not None
+    matrix, offset, ridge = problem.best(fit.matrix, fit.ridge, relu=relu and has_bias)
+    return replace(fit, matrix=matrix, bias=offset if has_bias else None, ridge=ridge)
 
 
-class _NormalEquations:
-    """The covariance of rows, and ridge regression by it.
+def _factorized(
+    fit: Fit, factorization: Factorization, problem: "_Regression", *, relu: bool
+) -> Fit:
+    """Return a fit with factors, of which the second is fitted to the targets once more."""
+    fit = with_factors(fit, factorization, problem.mean, problem.covariance)
+    if fit.factors is None:
+        return fit
+    kernel, has_bias = kernel_of(fit.linear_consumer), fit.bias is not None
+    projected = problem.projected(fit.factors.first_matrix(kernel))
+    second, offset, _ = projected.best(fit.factors.second_matrix, fit.ridge, relu=relu and has_bias)
+    factors = fit.factors.with_second(second)
+    bias = offset if has_bias else None
+    return replace(fit, matrix=factors.matrix, bias=bias, factors=factors)
+
+
+class _Regression:
+    """Ridge regression of targets on rows, which pulls towards an original matrix.
 
     Args:
-        rows: Shape (n, columns).
-        has_bias_freedom: Whether rows are taken about their mean.
+        rows: Shape (rows, columns).
+        targets: Shape (rows, outputs).
+        validation: Whether a row is set aside to choose the ridge, shape (rows,).
+        free_bias: Whether rows and targets are taken about their means.
+
+    Attributes:
+        has_validation: Whether rows are set aside.
+        covariance: Of all rows; their second moment if the bias is not free, shape (columns,
+            columns).
     """
 
-    def __init__(self, rows: Rows, *, has_bias_freedom: bool) -> None:
-        self._mean = rows.mean(axis=0, dtype=np.float64) * has_bias_freedom
+    def __init__(
+        self, rows: Rows, targets: Rows, validation: NDArray[np.bool_], *, free_bias: bool
+    ) -> None:
+        self._rows, self._targets, self._free_bias = rows, targets, free_bias
+        self._validation = validation
+        self._shift = rows.mean(axis=0, dtype=np.float64) * free_bias
+        fitted_rows, every_row = np.flatnonzero(~validation), np.arange(len(rows))
         # With few rows, float32 rounding would hide which directions have no variance.
-        kind = np.float64 if len(rows) < FLOAT64_BELOW * rows.shape[1] else np.float32
-        self._centred = (rows - self._mean.astype(np.float32)).astype(kind)
-        self._covariance = (self._centred.T @ self._centred).astype(np.float64) / len(rows)
-        self._has_bias_freedom = has_bias_freedom
+        exact = len(fitted_rows) < FLOAT64_BELOW * rows.shape[1]
+        self._type = np.float64 if exact else np.float32
+        self.has_validation = bool(validation.any())
+        gram, total = self._gram(fitted_rows)
+        if self.has_validation:
+            self._unseen = rows[validation], targets[validation]
+            offset = total / len(fitted_rows) * free_bias
+            fitted = gram / len(fitted_rows) - np.outer(offset, offset)
+            self._fitted = _Normal(fitted, self._shift + offset, *self._cross(targets, fitted_rows))
+            unseen, _ = self._gram(np.flatnonzero(validation))
+            gram += unseen
+        self.covariance = gram / len(rows)  # the shift is the mean of all rows
+        self._whole = _Normal(self.covariance, self._shift, *self._cross(targets, every_row))
 
-    def solutions(
-        self, targets: Rows, strengths: tuple[float, ...], original: Float64Array
-    ) -> Iterator[tuple[Float64Array, Float64Array]]:
-        """Yield matrix and bias for each strength of a ridge that pulls towards ``original``."""
-        mean = targets.mean(axis=0, dtype=np.float64) * self._has_bias_freedom
-        centred = (targets - mean.astype(np.float32)).astype(self._centred.dtype)
-        cross = (self._centred.T @ centred).astype(np.float64) / len(targets)
-        all_columns = np.ones(len(cross), np.bool_)
-        for strength in strengths:
-            matrix = solve(self._covariance, all_columns, strength, cross, original)
-            yield matrix, mean - self._mean @ matrix
+    @property
+    def mean(self) -> Float64Array:
+        """The mean of all rows; 0 if the bias is not free, shape (columns,)."""
+        return self._shift
+
+    def projected(self, matrix: Float64Array) -> "_Regression":
+        """Return the regression of the same targets on linear functions of the rows.
+
+        Args:
+            matrix: Shape (columns, functions).
+        """
+        rows = self._rows @ matrix.astype(np.float32)
+        return _Regression(rows, self._targets, self._validation, free_bias=self._free_bias)
+
+    def best(
+        self, original: Float64Array, ridge: float, *, relu: bool
+    ) -> tuple[Float64Array, Float64Array, float]:
+        """Return matrix, bias and ridge of the fit of least error on the rows set aside.
+
+        Args:
+            original: The matrix towards which the ridge pulls.
+            ridge: The ridge if no rows are set aside.
+            relu: Whether a ReLU follows, so that any negative output will do for a negative target.
+        """
+        if self.has_validation:
+            errors = [self.validation_error(original, strength) for strength in STRONGER]
+            ridge = STRONGER[int(np.argmin(errors))]
+        matrix, offset = self.solution(original, ridge)
+        for _ in range(ROUNDS if relu else 0):
+            matrix, offset = self.solution_before_relu(original, ridge, matrix, offset)
+        return matrix, offset, ridge
+
+    def validation_error(self, original: Float64Array, strength: float) -> float:
+        """Return the squared error, on the rows set aside, of a fit to the others."""
+        matrix, offset = self._fitted.solution(original, strength)
+        rows, targets = self._unseen
+        left = rows @ matrix.astype(np.float32)
+        left += offset.astype(np.float32)
+        left -= targets
+        return float(np.vdot(left, left))
+
+    def solution(
+        self, original: Float64Array, strength: float
+    ) -> tuple[Float64Array, Float64Array]:
+        """Return matrix and bias of a fit to all rows."""
+        return self._whole.solution(original, strength)
+
+    def solution_before_relu(
+        self, original: Float64Array, strength: float, matrix: Float64Array, offset: Float64Array
+    ) -> tuple[Float64Array, Float64Array]:
+        """Return matrix and bias of a fit to all rows and moved targets.
+
+        A negative target becomes the output of the last solution, or 0 if that is positive.
+        """
+        moved = self._rows @ matrix.astype(np.float32)
+        moved += offset.astype(np.float32)
+        np.minimum(moved, 0, out=moved)
+        np.copyto(moved, self._targets, where=self._targets >= 0)
+        every_row = np.arange(len(moved))
+        self._whole.mean_target, self._whole.cross = self._cross(moved, every_row)
+        return self._whole.solution(original, strength)
+
+    def _gram(self, chosen: NDArray[np.intp]) -> tuple[Float64Array, Float64Array]:
+        """Return the sums of products and of shifted rows, over chosen rows."""
+        columns = self._rows.shape[1]
+        gram, total = np.zeros((columns, columns)), np.zeros(columns)
+        for _, part in self._shifted(chosen):
+            gram += part.T @ part
+            total += part.sum(axis=0, dtype=np.float64)
+        return gram, total
+
+    def _cross(self, targets: Rows, chosen: NDArray[np.intp]) -> tuple[Float64Array, Float64Array]:
+        """Return the mean of targets, and their covariance with rows, over chosen rows."""
+        mean = np.zeros(targets.shape[1])
+        if self._free_bias:
+            mean = targets[chosen].mean(axis=0, dtype=np.float64)
+        cross = np.zeros((self._rows.shape[1], targets.shape[1]))
+        for at, part in self._shifted(chosen):
+            centred = targets[at] - mean.astype(np.float32)
+            cross += part.T @ centred.astype(self._type, copy=False)
+        return mean, cross / len(chosen)
+
+    def _shifted(
+        self, chosen: NDArray[np.intp]
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.floating]]]:
+        """Yield some of the chosen rows at a time: where they lie, and what they are."""
+        shift = self._shift.astype(np.float32)
+        for start in range(0, len(chosen), CHUNK):
+            at = chosen[start : start + CHUNK]
+            yield at, (self._rows[at] - shift).astype(self._type, copy=False)
+
+
+class _Normal:
+    """Normal equations of ridge regression.
+
+    Args:
+        covariance: Of the rows, shape (columns, columns).
+        mean: Of the rows, shape (columns,); 0 if the bias is not free.
+        mean_target: Of the targets, shape (outputs,); 0 if the bias is not free.
+        cross: Covariance of rows and targets, shape (columns, outputs).
+    """
+
+    def __init__(
+        self,
+        covariance: Float64Array,
+        mean: Float64Array,
+        mean_target: Float64Array,
+        cross: Float64Array,
+    ) -> None:
+        self._covariance, self._mean = covariance, mean
+        self.mean_target, self.cross = mean_target, cross
+        self._factor: tuple[float, Any] | None = None
+
+    def solution(
+        self, original: Float64Array, strength: float
+    ) -> tuple[Float64Array, Float64Array]:
+        """Return matrix and bias for a ridge that pulls towards ``original``."""
+        from scipy.linalg import cho_factor, cho_solve
+
+        columns = len(self._covariance)
+        ridge = ridge_of(strength, float(self._covariance.diagonal().mean()), columns)
+        if self._factor is None or self._factor[0] != ridge:
+            inner = self._covariance.copy()
+            inner[np.diag_indices(columns)] += ridge
+            self._factor = ridge, cho_factor(inner, overwrite_a=True, check_finite=False)
+        matrix = cho_solve(self._factor[1], self.cross + ridge * original)
+        return matrix, self.mean_target - self._mean @ matrix

@@ -4,7 +4,7 @@ Masks, linear maps and weights are the same for every example, and the names of 
 with ``RUN``; noise is drawn for each example.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -117,10 +117,32 @@ def with_outputs(model: Model, tensors: Sequence[str]) -> Instrumented:
     """
     inputs = [value for value in model.graph.inputs if not value.is_initializer()]
     values = _by_name(model.graph)
-    needed = _ancestors([values[name] for name in tensors])
+    needed = ancestors([values[name] for name in tensors])
     needed_inputs = [value for value in inputs if id(value) in needed]
     graph = ir.convenience.extract(model.graph, needed_inputs, [values[name] for name in tensors])
     names = tuple(value.name or "" for value in needed_inputs)
+    return Instrumented(_wrap(model, graph), names, {}, tuple(tensors))
+
+
+def between(model: Model, given: Collection[str], tensors: Sequence[str]) -> Instrumented:
+    """Return the part of a model that computes some tensors from others that are known.
+
+    Its inputs are those of the given tensors and of the model's inputs that are needed.
+
+    Args:
+        model: The model.
+        given: The names of tensors that are known.
+        tensors: The names of the tensors that are wanted, none of them given.
+    """
+    values = _by_name(model.graph)
+    found = ancestors([values[name] for name in tensors], lambda value: value.name not in given)
+    inputs = [
+        value
+        for value in found.values()
+        if value.name in given or (value.is_graph_input() and not value.is_initializer())
+    ]
+    graph = ir.convenience.extract(model.graph, inputs, [values[name] for name in tensors])
+    names = tuple(value.name or "" for value in inputs)
     return Instrumented(_wrap(model, graph), names, {}, tuple(tensors))
 
 
@@ -184,7 +206,7 @@ def _entering(model: Model, changed: Sequence[ir.Value], output: str) -> list[ir
         inside = inside or not batch_first(value, model.batch)
         return inside and id(value) not in changed_ids
 
-    needed = _ancestors([_by_name(model.graph)[output]], is_inside)
+    needed = ancestors([_by_name(model.graph)[output]], is_inside)
     last = [v for v in needed.values() if not is_inside(v) or v.producer() is None]
     return [value for value in last if not is_constant(value)]
 
@@ -259,7 +281,7 @@ def _shape_values(graph: ir.Graph) -> set[int]:
     return shape_values
 
 
-def _ancestors(
+def ancestors(
     targets: Iterable[ir.Value], is_inside: Callable[[ir.Value], bool] = lambda value: True
 ) -> dict[int, ir.Value]:
     """Return the values from which targets are computed, by ``id(value)``.
