@@ -183,6 +183,27 @@ def _multiple(width: IntArray, block: int) -> BoolArray:
     return np.equal(width % block, 0)
 
 
+def stays_blocked(node: ir.Node, block: int) -> bool:
+    """Whether ONNX Runtime runs a convolution of a graph in its blocked layout, by the rules.
+
+    Args:
+        node: A convolution with known shapes.
+        block: The channels in a block; 1 if there is no blocked layout.
+    """
+    data = node.inputs[0]
+    if block == 1 or node.op_type != "Conv" or rank_of(data) != 4:
+        return False
+    outputs, inputs = (shape_of(node.inputs[1]) or (None, None))[:2]
+    if data is None or data.dtype != ir.DataType.FLOAT or outputs is None or inputs is None:
+        return False
+    groups = attribute(node, "group", 1)
+    if groups == 1:
+        return inputs < block or inputs % 4 == 0
+    if inputs == 1 and outputs == groups:
+        return outputs % 4 == 0
+    return inputs % block == 0 and (outputs // groups) % block == 0
+
+
 def _takes_whole_blocks(node: ir.Node, block: int) -> bool:
     """Whether a pooling or a concatenation is in the blocked layout, which it leaves for parts."""
     if node.op_type in POOLINGS:

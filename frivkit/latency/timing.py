@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,10 @@ TURN = 0.02
 """Seconds that a turn should last: shorter runs are repeated and their median is taken."""
 WARM_UP = 2
 """Runs of each model before the first turn."""
+WIDE_SPREAD = 0.2
+"""Distance of the quartiles of a ratio, as a share of its median, above which it is unreliable."""
+Verdict = Literal["faster", "slower", "no difference measured", "unreliable"]
+"""What was measured of a ratio of two latencies, see :func:`verdict`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,30 @@ class Latency:
         ratios = np.divide(self.turns, other.turns)
         low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).tolist()
         return low, middle, high
+
+
+def verdict(ratio: tuple[float, float, float]) -> Verdict:
+    """Return what a ratio of latencies says of the first of two models.
+
+    1. It is faster if three quarters of the pairs say so (the third quartile is below 1), and
+       slower if three quarters say the contrary.
+    2. Else no difference is measured, if the quartiles are near each other.
+    3. Else the measurement is unreliable: other load on the machine hides what there is.
+
+    Args:
+        ratio: The first quartile, the median and the third quartile, as :meth:`Latency.against`
+            returns them.
+
+    Example:
+        >>> verdict((0.5, 0.6, 0.9)), verdict((0.98, 1.0, 1.01)), verdict((0.7, 0.9, 1.2))
+        ('faster', 'no difference measured', 'unreliable')
+    """
+    low, middle, high = ratio
+    if high < 1:
+        return "faster"
+    if low > 1:
+        return "slower"
+    return "unreliable" if high - low > WIDE_SPREAD * middle else "no difference measured"
 
 
 def interleaved(
