@@ -208,8 +208,8 @@ def compress(
         ranking: An offer of ``rankings``.
         refit: An offer of ``refits``.
         allocation: ``"global"`` or ``"uniform"``.
-        round_to: Widths that layers may keep: ``"auto"``, at which the kernels are fast; ``"none"``,
-            any; or multiples of a number.
+        round_to: Widths that layers may keep: ``"auto"``, at which the kernels are fast;
+            ``"none"``, any; or multiples of a number.
         target: The machine whose kernels count, such as ``"avx2"``; None for this one.
         keep_layer: Patterns of layers that are left whole.
         least: Units that each layer keeps at least.

@@ -181,10 +181,9 @@ def command(
 
     clock = Clock.start()
     budgets = _budgets(shares, plan_file)
-    outputs = [
-        _Outputs.of(budget, len(budgets), output, json_to, report, save_plan, dry_run=dry_run)
-        for budget in budgets
-    ]
+    model_to = None if dry_run else _target(output)
+    given = _Outputs(model_to, json_to, report, save_plan)
+    outputs = [given.for_budget(budget, len(budgets)) for budget in budgets]
     check_places(*(place for each in outputs for place in each.places), model=model)
     constraints = Constraints(round_to, target, keep_layers, least, dict(ratios))
     progress = common.progress()
@@ -206,8 +205,8 @@ def command(
         finally:
             progress.finish()
         _show(common, compression, request, clock, places)
-        if require_faster:
-            require_faster_than_original(compression.verification)
+        if require_faster and compression.verification is not None:
+            check_faster(compression.verification)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,38 +218,25 @@ class _Outputs:
     report: Path | None
     plan: Path | None
 
-    @classmethod
-    def of(
-        cls,
-        budget: "Budget",
-        count: int,
-        output: Path | None,
-        json_to: str | None,
-        report: Path | None,
-        plan: Path | None,
-        *,
-        dry_run: bool,
-    ) -> "_Outputs":
+    def for_budget(self, budget: "Budget", count: int) -> "_Outputs":
         """Return the files of one of several budgets, whose share stands in their names.
 
         Raises:
-            UsageError: a name is missing, is not that of an ONNX file, or does not say where the
-                budget goes if there are several.
+            UsageError: a name does not say where the budget goes, and there are several.
         """
-
-        def named(place: str | Path | None) -> str | None:
-            if place is None or (str(place) == "-" and count == 1):
-                return None if place is None else "-"
-            if count > 1 and PLACE not in str(place):
+        if count == 1:
+            return self
+        for place in filter(None, self.places):
+            if PLACE not in str(place):
                 raise UsageError(
                     f"{count} budgets cannot all be written to {place}; put {PLACE} into its name"
                 )
-            return str(place).replace(PLACE, f"{budget.share:g}")
 
-        target = None if dry_run else _target(output)
-        files = [named(place) for place in (target, report, plan)]
-        model, page, plan_to = (None if file is None else Path(file) for file in files)
-        return cls(model, named(json_to), page, plan_to)
+        def named(place: Path | None) -> Path | None:
+            return place and Path(str(place).replace(PLACE, f"{budget.share:g}"))
+
+        json_to = self.json and self.json.replace(PLACE, f"{budget.share:g}")
+        return _Outputs(named(self.model), json_to, named(self.report), named(self.plan))
 
     @property
     def places(self) -> tuple[Path | str | None, ...]:

@@ -108,7 +108,7 @@ class Allocator:
         calibration, path, walker = self.calibration, self.path(resource), self._walker(resource)
         whole = amount(calibration.model.ir, calibration, resource, None)
         allowed = share * whole
-        # The ledger leaves out what no weighted node holds, such as batch norms; the graph does not.
+        # The graph also counts what no weighted node holds, such as batch norms.
         rest = whole - walker.original
         best: Plan | None = None
         for _ in range(CORRECTIONS):

@@ -214,9 +214,7 @@ def _sums(graph: ir.Model, times: Mapping[str, FloatArray]) -> dict[int | None, 
     return sums
 
 
-def _profile(
-    graph: ir.Model, times: Mapping[int | None, FloatArray], total: float
-) -> _Profile:
+def _profile(graph: ir.Model, times: Mapping[int | None, FloatArray], total: float) -> _Profile:
     nodes = list(graph.graph)
     work_of = works(graph.graph, this_machine().block)
     medians = {position: float(np.median(each)) for position, each in times.items()}
