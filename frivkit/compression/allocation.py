@@ -27,6 +27,9 @@ AHEAD = 64
 """Steps of one move that are looked ahead, so that a step of no gain hides none behind it."""
 CORRECTIONS = 6
 """How often a plan is corrected to what its graph costs, which the ledger may count otherwise."""
+FINE_BELOW = 0.25
+"""Share of a budget up to which fast widths are finer.  Blocks of 16 channels are too coarse for a
+network that keeps so little, and it is far faster than the original at any width."""
 FREE = 1e-12
 """Saving below which a step saves nothing."""
 
@@ -64,6 +67,8 @@ class Allocator:
         moves: Moves,
         allocation: Allocation = "global",
         constraints: Constraints | None = None,
+        *,
+        fine: bool = False,
     ) -> None:
         """Prepare the moves.
 
@@ -72,6 +77,7 @@ class Allocator:
             moves: What can be done to it.
             allocation: How a budget is distributed among moves.
             constraints: What plans must keep to beside the budget.
+            fine: Whether fast widths are fine ones, see :class:`Widths`.
 
         Raises:
             ModelError: there is no move.
@@ -82,10 +88,22 @@ class Allocator:
         if not (moves.units or moves.ranks or moves.branches):
             raise ModelError(_nothing_to_do(calibration, moves))
         self.calibration, self.moves, self._allocation = calibration, moves, allocation
-        self.widths = Widths(calibration, constraints)
+        self.constraints, self._fine = constraints, fine
+        self.widths = Widths(calibration, constraints, fine=fine)
         self._steps = tuple(_steps(calibration, moves, constraints, self.widths))
+        self._finer: Allocator | None = None
         self._walkers: dict[Resource, _Walker] = {}
         self._paths: dict[Resource, Path] = {}
+
+    def at_share(self, share: float) -> "Allocator":
+        """Return the allocator for a share of the original: with finer widths if it is small."""
+        if self._fine or share > FINE_BELOW or self.widths.target is None:
+            return self
+        if self._finer is None:
+            self._finer = Allocator(
+                self.calibration, self.moves, self._allocation, self.constraints, fine=True
+            )
+        return self._finer
 
     def path(self, resource: Resource) -> Path:
         """Return the path that saves a resource; it is found once.
@@ -105,6 +123,8 @@ class Allocator:
             BudgetError: even the smallest network costs more.
             UsageError: no move saves this resource.
         """
+        if (allocator := self.at_share(share)) is not self:
+            return allocator.for_budget(resource, share)
         calibration, path, walker = self.calibration, self.path(resource), self._walker(resource)
         whole = amount(calibration.model.ir, calibration, resource, None)
         allowed = share * whole

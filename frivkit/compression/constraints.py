@@ -1,7 +1,7 @@
 """What a user demands of a plan beside the budget: widths, layers left whole, shares of layers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -12,6 +12,9 @@ from frivkit.compression.calibration import Calibration
 from frivkit.errors import UsageError
 from frivkit.latency.fast_widths import fast_counts, is_fast_between
 from frivkit.latency.target import TargetMachine, target_named, this_machine
+
+FINE = 4
+"""Channels of which convolutions read a multiple without leaving the blocked layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +71,29 @@ class Constraints:
 class Widths:
     """The widths that plans may use: numbers of pruning groups of a layer group, and ranks.
 
-    Args:
-        calibration: The model and its groups.
-        constraints: What is demanded.
-
     Attributes:
         target: The machine whose kernels count; None if widths are free or given.
     """
 
-    def __init__(self, calibration: Calibration, constraints: Constraints) -> None:
+    def __init__(
+        self, calibration: Calibration, constraints: Constraints, *, fine: bool = False
+    ) -> None:
+        """Find the widths.
+
+        Args:
+            calibration: The model and its groups.
+            constraints: What is demanded.
+            fine: Whether fast widths are those at which convolutions stay fast, multiples of
+                ``FINE``, though poolings and concatenations may not.
+        """
         self._groups = calibration.pruning_graph.groups
         self._multiple = 1 if constraints.round_to == "auto" else constraints.round_to
         self.target: TargetMachine | None = None
         self._fast: dict[tuple[str, ...], NDArray[np.intp]] = {}
         if constraints.round_to == "auto":
             named = constraints.target
-            self.target = this_machine() if named is None else target_named(named)
+            target = this_machine() if named is None else target_named(named)
+            self.target = replace(target, block=min(target.block, FINE)) if fine else target
             model, graph = calibration.model, calibration.pruning_graph
             counts = fast_counts(model, graph, self.target)
             self._fast = dict(zip(graph.groups.layer_groups, counts, strict=True))

@@ -97,6 +97,7 @@ def plan_for_latency(allocator: Allocator, share: float, timing: Timing) -> Time
         BudgetError: even the smallest network takes longer.
         ModelError: the model takes batches of another size.
     """
+    allocator = allocator.at_share(share)
     calibration = allocator.calibration
     model = calibration.model
     if model.batch not in (None, timing.batch):
