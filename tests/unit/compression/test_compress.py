@@ -10,7 +10,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from frivkit.compression.calibration import Run, calibrate
 from frivkit.compression.compress import Budget, compress
 from frivkit.compression.linear_consumers import (
     distinct_sources,
@@ -28,10 +27,9 @@ from frivkit.graph.sites.groups import analyze_groups
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request
 from frivkit.runtime.execution import Execution
-from frivkit_compressors.rankings import backward
-from frivkit_compressors.select import Select
 from tests.draws import generator
 from tests.nets import NETS, examples, network, opened
+from tests.planning import ANY_WIDTH, SELECT, allocator, calibrated
 from tests.surgery import as_model, close, run
 from tests.unit.units.test_perturbations import SITELESS
 from tests.unit.units.test_perturbations import run as run_plain
@@ -137,25 +135,21 @@ def test_full_width_is_the_model_and_a_narrow_one_runs(name, tmp_path):
     inputs = examples(model, 12)
     file = {f"{key}" if len(inputs) > 1 else "x": array for key, array in inputs.items()}
     np.savez(tmp_path / "x.npz", **file)
-    data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
-    there, pruning_graph = find_sites(model), analyze_groups(model, find_sites(model))
-    linear_consumers = find_linear_consumers(model, there, pruning_graph)
-    free = lock_unrefittable(model, there, pruning_graph, linear_consumers).groups.free.any()
-    run_on = Run(data, model.output(None), Execution(memory=1 << 28, threads=1))
-    found = calibrate(model, there, run_on)
+    found = calibrated(model, f"npz:{tmp_path / 'x.npz'}")
+    free = found.pruning_graph.groups.free.any()
     with nullcontext() if free else pytest.raises(ModelError, match="can be removed"):
-        basis = Select(found, backward)
+        plans = allocator(found)
     if not free:
         return
     whole = keep_all(found)
     assert ridge_fits(found, Plan(whole, 0.0)) == ()
     batch = {key: array[: model.batch or 3] for key, array in inputs.items()}
     close(run(apply_plan(found, Plan(whole, 0.0)), batch), run(model.ir, batch), 1e-6)
-    for ranking in basis.rankings:
+    for ranking in plans.moves.units:
         assert (np.diff(ranking.errors) >= -1e-9).all()
     for share in (0.9, 0.5, 0.2):
         try:
-            narrow = basis.for_budget("units", share, 1)
+            narrow = plans.for_budget("units", share)
         except ModelError:  # fewer than can be left
             continue
         compressed = apply_plan(found, replace(narrow, fits=ridge_fits(found, narrow)))
@@ -286,17 +280,17 @@ def test_errors_of_tokens_are_judged_by_the_variance_of_units(tmp_path):
     )
     last = [r for r in linear_consumers if r.consumer.op == "MatMul"]
     meets = {linear_consumer.error_tensor: -1 for linear_consumer in last}
-    _, variances = accumulate_patch_moments(
+    _, spreads = accumulate_patch_moments(
         model,
         distinct_sources(last),
         data,
         Execution(memory=1 << 28, threads=1),
-        error_tensors=meets,
+        tensor_axes=meets,
     )
     for name in meets:
         tensor = run_plain(network("tokens"), [name], {model.inputs[0].name: x})[0]
         units = tensor.reshape(-1, tensor.shape[-1])
-        assert variances[name] == pytest.approx(units.var(axis=0).sum(), rel=1e-4)
+        assert spreads[name].variance == pytest.approx(units.var(axis=0).sum(), rel=1e-4)
     assert meets
 
 
