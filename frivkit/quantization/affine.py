@@ -20,6 +20,19 @@ HOMOGENEOUS = frozenset(["Relu", "LeakyRelu"])
 """Activations f for which f(s x) = s f(x) if s > 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """y = scale * x + shift in each channel of a tensor.
+
+    Attributes:
+        scale: Shape (channels,).
+        shift: Shape (channels,).
+    """
+
+    scale: Array
+    shift: Array
+
+
 @dataclass(slots=True)
 class Readers:
     """The weighted nodes that read a tensor with an affine map on it.
@@ -103,21 +116,22 @@ def _collect(
 def _takes(node: ir.Node, wanted: int, readers: Readers, *, shifted: bool) -> bool:
     """Whether a weighted node has constant weights for the columns, and may have another bias."""
     weights, *biases = (constant_tensor(value) for value in node.inputs[1:])
-    if weights is None or None in biases or isinstance(node.graph, ir.Function):
+    if weights is None or None in biases:
         return False
+    sizes = weights.shape.numpy()
     if node.op_type == "Conv":
         group = int(number(node, "group", 1))
         if padded(node) and shifted:
             readers.borders = True
-            return group == 1 and weights.shape[1] == wanted
-        return bool(weights.shape[1] * group == wanted)
+            return group == 1 and sizes[1] == wanted
+        return bool(sizes[1] * group == wanted)
     if node.op_type == "Gemm":
-        wide = weights.shape[1 if number(node, "transB", 0) else 0]
+        wide = sizes[1 if number(node, "transB", 0) else 0]
         scaled = bool(biases) and number(node, "beta", 1.0) != 1
         return wide == wanted and not scaled and not number(node, "transA", 0)
     shape = None if node.inputs[0] is None else node.inputs[0].shape
     rows = shape is not None and len(shape) == 2  # channels are on the second axis, the last one
-    return rows and len(weights.shape) == 2 and weights.shape[0] == wanted
+    return rows and len(sizes) == 2 and sizes[0] == wanted
 
 
 def _columns_behind(
@@ -154,25 +168,23 @@ def _flattened(before: ir.Value | None, after: ir.Value, channels: int) -> int |
 def fold_into(
     constants: NewConstants,
     node: ir.Node,
-    scale: Array,
-    shift: Array,
+    affine: Affine,
     columns: int = 1,
     added: ConstantChannels | None = None,
 ) -> None:
-    """Give a reader of y = scale * x + shift the weights that read x instead.
+    """Give a reader of y the weights that read x instead.
 
     Args:
         constants: The constants of the graph.
         node: One of the nodes of :class:`Readers`.
-        scale: Shape (channels,).
-        shift: Shape (channels,).
+        affine: The map from x to y.
         columns: The columns of the node for each channel.
         added: Channels that x has behind those of y.  A node that pads reads the shift from them;
             others ignore them.
     """
     added = added or ConstantChannels()
     matrix, dtype = weights_of(node)
-    scale, shift = np.repeat(scale, columns), np.repeat(shift, columns)
+    scale, shift = np.repeat(affine.scale, columns), np.repeat(affine.shift, columns)
     if node.op_type == "Conv":
         channels = _channels_of_groups(matrix, len(scale))
         spread = (..., *[None] * (matrix.ndim - 2))
@@ -206,7 +218,7 @@ def _channels_of_groups(matrix: Array, channels: int) -> Array:
     """Return the input channel of each weight of a convolution, shape (outputs, inputs)."""
     inner = matrix.shape[1]
     outputs = len(matrix) // (channels // inner)  # of each group
-    return np.arange(len(matrix))[:, None] // outputs * inner + np.arange(inner)
+    return np.asarray(np.arange(len(matrix))[:, None] // outputs * inner + np.arange(inner))
 
 
 def largest_weights(node: ir.Node, channels: int, columns: int) -> Array:
@@ -256,7 +268,8 @@ def along(vector: Array, axis: int, axes: int) -> Array:
         >>> along(np.ones(3), 1, 4).shape
         (1, 3, 1, 1)
     """
-    return vector.reshape([-1 if each == axis else 1 for each in range(axes)])
+    shape = [-1 if each == axis else 1 for each in range(axes)]
+    return np.asarray(vector.reshape(shape))
 
 
 def padded(node: ir.Node) -> bool:

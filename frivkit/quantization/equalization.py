@@ -22,6 +22,7 @@ from frivkit.graph.model import constant_tensor
 from frivkit.graph.surgery.constant_edits import NewConstants
 from frivkit.quantization.affine import (
     HOMOGENEOUS,
+    Affine,
     along,
     find_readers,
     fold_into,
@@ -70,7 +71,7 @@ def equalize(model: ir.Model, largest: Mapping[str, Array]) -> int:
             np.max([largest_weights(n, channels, columns) for n, columns in readers.nodes], axis=0),
         )
         for reader, columns in readers.nodes:
-            fold_into(constants, reader, scale, np.zeros(channels), columns)
+            fold_into(constants, reader, Affine(scale, np.zeros(channels)), columns)
         smaller = matrix / along(scale, axis, matrix.ndim)
         constants.replace_operand(node, 1, smaller.astype(dtype), None)
         if bias is not None:

@@ -22,6 +22,7 @@ from frivkit.graph.model import constant_tensor
 from frivkit.graph.shapes import infer_shapes
 from frivkit.graph.surgery.constant_edits import NewConstants
 from frivkit.quantization.affine import (
+    Affine,
     ConstantChannels,
     Readers,
     along,
@@ -54,17 +55,17 @@ def fold_normalizations(model: ir.Model, largest: Mapping[str, Array]) -> int:
         x, affine = node.inputs[0] if node.inputs else None, _affine(node)
         if x is None or affine is None:
             continue
-        scale, shift = affine
-        readers = find_readers(node.outputs[0], len(scale), shifted=bool(shift.any()))
-        if readers is None or (readers.pooled and (scale < 0).any()):
+        channels, shifted = len(affine.scale), bool(affine.shift.any())
+        readers = find_readers(node.outputs[0], channels, shifted=shifted)
+        if readers is None or (readers.pooled and (affine.scale < 0).any()):
             continue
         added: ConstantChannels | None = None
         if readers.borders:
-            added = _add_channels(constants, x, scale, shift, readers, largest)
+            added = _add_channels(constants, x, affine, readers, largest)
             if added is None:
                 continue
         for reader, columns in readers.nodes:
-            fold_into(constants, reader, scale, shift, columns, added)
+            fold_into(constants, reader, affine, columns, added)
         ir.convenience.replace_all_uses_with(node.outputs[0], x)
         model.graph.remove(node, safe=True)
         count += 1
@@ -73,8 +74,8 @@ def fold_normalizations(model: ir.Model, largest: Mapping[str, Array]) -> int:
     return count
 
 
-def _affine(node: ir.Node) -> tuple[Array, Array] | None:
-    """Return scale and shift of a normalisation with constant statistics, None for other nodes."""
+def _affine(node: ir.Node) -> Affine | None:
+    """Return what a normalisation with constant statistics computes, None for other nodes."""
     if node.op_type != "BatchNormalization" or number(node, "training_mode", 0):
         return None
     tensors = [constant_tensor(value) for value in node.inputs[1:5]]
@@ -83,14 +84,13 @@ def _affine(node: ir.Node) -> tuple[Array, Array] | None:
         return None
     gamma, beta, mean, variance = known
     scale = gamma / np.sqrt(variance + number(node, "epsilon", 1e-5))
-    return scale, beta - mean * scale
+    return Affine(scale, beta - mean * scale)
 
 
 def _add_channels(
     constants: NewConstants,
     x: ir.Value,
-    scale: Array,
-    shift: Array,
+    affine: Affine,
     readers: Readers,
     largest: Mapping[str, Array],
 ) -> ConstantChannels | None:
@@ -113,8 +113,8 @@ def _add_channels(
         if reader.op_type == "Conv":
             matrix, _ = weights_of(reader)
             rows = (len(matrix), -1)
-            sums = np.tensordot(matrix, shift, axes=([1], [0])).reshape(rows) / constant
-            others = (matrix * along(scale, 1, matrix.ndim)).reshape(rows)
+            sums = np.tensordot(matrix, affine.shift, axes=([1], [0])).reshape(rows) / constant
+            others = (matrix * along(affine.scale, 1, matrix.ndim)).reshape(rows)
             wide, most = np.abs(sums).max(axis=1), np.abs(others).max(axis=1)
             ratios += (wide[most > 0] / most[most > 0]).tolist()
     added = ConstantChannels(min(MOST_CHANNELS, ceil(max(ratios))), constant)

@@ -26,6 +26,15 @@ from frivkit.verification import Verification, verify
 FULL, REDUCED = 127, 64
 """The largest magnitude of a weight of 8 bits and of 7."""
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+INT8_OPERATORS = frozenset(
+    [
+        *("Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "Where", "Split", "Resize"),
+        *("MaxPool", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax"),
+        *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather"),
+    ]
+)
+"""Operators that ONNX Runtime computes in 8 bits between a DequantizeLinear and a QuantizeLinear
+(``SelectorsAndActions`` in ``core/optimizer/qdq_transformer/selectors_actions/`` of its source)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +103,10 @@ def write_int8(
     original: Model,
     thin: Path,
     output: Path,
+    *,
     data: Dataset,
     held_out: Dataset,
     execution: Execution,
-    *,
     thin_verification: Verification | None = None,
     options: Int8Options | None = None,
 ) -> Int8Result:
@@ -119,6 +128,8 @@ def write_int8(
     Raises:
         ModelError: the file cannot be read, quantized, written or run.
     """
+    if output.resolve() == original.path.resolve():
+        raise ModelError(f"{output} is the model that is compressed; give another name")
     model = prepare_model(read(thin), Opening(execution, data), keep_file=True)
     made = quantize(model, data, execution, options)
     made.ir.metadata_props["frivkit.int8"] = _description(data, made)
@@ -199,20 +210,18 @@ def _check(model: Model) -> None:
 
 
 def _float_nodes(model: ir.Model) -> dict[str, int]:
-    """Count the nodes that neither read nor make 8-bit numbers only, by operator."""
+    """Count the nodes that compute in float, by operator."""
 
     def whole(node: ir.Node) -> bool:
         reads = [value.producer() for value in node.inputs if value is not None]
-        made = [use.node.op_type for value in node.outputs for use in value.uses()]
-        exact = any(each is not None and each.op_type == "DequantizeLinear" for each in reads)
-        return exact and node.op_type != "BatchNormalization" and (
-            not made or set(made) == {"QuantizeLinear"}
+        return node.op_type in INT8_OPERATORS and any(
+            each is not None and each.op_type == "DequantizeLinear" for each in reads
         )
 
     counted = Counter(
         node.op_type
         for node in model.graph
-        if node.op_type not in QUANTIZERS and node.op_type != "Constant" and not whole(node)
+        if node.op_type not in (*QUANTIZERS, "Constant") and not whole(node)
     )
     return dict(counted)
 

@@ -14,7 +14,6 @@ from onnxruntime.quantization import (
     CalibrationMethod,
     QuantFormat,
     QuantType,
-    TensorData,
     TensorsData,
     quant_pre_process,
     quantize_static,
@@ -22,7 +21,7 @@ from onnxruntime.quantization import (
 )
 
 from frivkit.errors import ModelError, one_line
-from frivkit.graph.model import Model, signature
+from frivkit.graph.model import Model
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 from frivkit.graph.shapes import infer_shapes
 
@@ -30,6 +29,8 @@ OLDEST = 13
 """The first opset whose QuantizeLinear takes a scale for each channel."""
 PREPARED = ("onnx.quant.pre_process", "onnx.infer")
 """Metadata that ONNX Runtime's quantizer leaves."""
+FLOAT_OUTPUTS = ("Gemm", "MatMul", "Add")
+"""Operators that may give float numbers as outputs of a model, at no cost in time."""
 
 
 def prepare(model: Model) -> Model:
@@ -53,7 +54,9 @@ def prepare(model: Model) -> Model:
                 all_tensors_to_one_file=True,
                 external_data_location="prepared.data",
             )
-        return replace(model, ir=_loaded(prepared))
+        made = _loaded(prepared)
+    _name_nodes(made.graph)
+    return replace(model, ir=made)
 
 
 def quantized(
@@ -74,7 +77,10 @@ def quantized(
     """
     tensors = TensorsData(
         CalibrationMethod.MinMax,
-        {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()},
+        {
+            name: (np.array(low, np.float32), np.array(high, np.float32))
+            for name, (low, high) in ranges.items()
+        },
     )
     with tempfile.TemporaryDirectory(prefix="frivkit-") as folder:
         given, written = Path(folder) / "model.onnx", Path(folder) / "int8.onnx"
@@ -96,6 +102,16 @@ def quantized(
         return _loaded(written)
 
 
+def _name_nodes(graph: ir.Graph) -> None:
+    """Give a name of its own to each node, by which the quantizer's nodes are found again."""
+    taken: set[str] = set()
+    for node in graph:
+        name = node.name or node.outputs[0].name or node.op_type
+        names = (name, *(f"{name}#{count}" for count in range(2, len(taken) + 3)))
+        node.name = next(each for each in names if each not in taken)
+        taken.add(node.name)
+
+
 def _upgraded(model: Model) -> ir.Model:
     """Return the graph in an opset whose scales may be one for each channel."""
     version = model.ir.opset_imports.get("", 1)
@@ -103,7 +119,7 @@ def _upgraded(model: Model) -> ir.Model:
         return model.ir
     with _context(f"{model.path.name} has opset {version}, int8 needs {OLDEST}: convert it"):
         proto = onnx.version_converter.convert_version(ir.to_proto(model.ir), OLDEST)
-    upgraded = ir.from_proto(proto)
+    upgraded: ir.Model = ir.from_proto(proto)
     upgraded.metadata_props.update(model.ir.metadata_props)
     return upgraded
 
@@ -114,7 +130,7 @@ def _write(model: ir.Model, path: Path) -> None:
 
 def _loaded(path: Path) -> ir.Model:
     """Return a model whose files may be removed."""
-    model = ir.load(path)
+    model: ir.Model = ir.load(path)
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if isinstance(tensor, ir.ExternalTensor):
@@ -130,7 +146,7 @@ def _bytes(model: ir.Model) -> int:
 
 @contextmanager
 def _context(what: str) -> Iterator[None]:
-    """Turn whatever ONNX and ONNX Runtime raise into a ModelError, and silence their log."""
+    """Turn whatever ONNX and ONNX Runtime raise into a ModelError, and silence Python's log."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -170,6 +186,3 @@ def keep_outputs_float(model: ir.Model) -> int:
         output.name, real.name = f"{name}/rounded", name
         count += 1
     return count
-
-
-FLOAT_OUTPUTS = ("Gemm", "MatMul", "Add")

@@ -3,7 +3,7 @@
 Only a histogram of each tensor is held, so that memory does not grow with the examples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
-from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model, is_constant
+from frivkit.quantization.tensor_batches import tensor_batches
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import plan_passes, tensor_bytes
-from frivkit.runtime.perturbed_model import run_padded
-from frivkit.runtime.session import Session
 
 RangeMethod = Literal["minmax", "percentile", "mse"]
 """How a range follows from a histogram."""
@@ -31,8 +29,6 @@ LEVELS = 256
 """Numbers of an 8-bit type."""
 SHRINKS = np.linspace(1.0, 0.2, 81)
 """Shares of the whole range that ``"mse"`` tries for each end."""
-MOST = 64
-"""Examples that are run at a time."""
 
 
 class Histogram:
@@ -64,13 +60,13 @@ class Histogram:
         """Add numbers of any shape.
 
         Raises:
-            ModelError: one of them is not finite.
+            ValueError: one of them is not finite.
         """
         if numbers.size == 0:
             return
         low, high = float(numbers.min()), float(numbers.max())
         if not np.isfinite([low, high]).all():
-            raise ModelError("it is not finite for a calibration example, so it has no range")
+            raise ValueError("it is not finite for a calibration example")
         self.low, self.high = min(self.low, low), max(self.high, high)
         largest = max(-self.low, self.high)
         limit = float(2.0 ** (np.floor(np.log2(largest)) + 1)) if largest > 0 else 0.0
@@ -140,12 +136,10 @@ class Activations:
         histograms: The numbers of each tensor of floating-point numbers that is not constant.
         largest: The largest magnitude in each channel (along the second axis), of tensors with two
             axes or more, shape (channels,).
-        mean: The mean of each channel, likewise.
     """
 
     histograms: Mapping[str, Histogram]
-    largest: Mapping[str, NDArray[np.float32]]
-    mean: Mapping[str, NDArray[np.float64]]
+    largest: Mapping[str, NDArray[Any]]
 
     def ranges(self, method: RangeMethod) -> dict[str, tuple[float, float]]:
         """Return the range of each tensor."""
@@ -153,18 +147,19 @@ class Activations:
 
 
 class _Channels:
-    """The largest magnitude and the mean of each channel of a tensor."""
+    """The largest magnitude in each channel of a tensor, None while it has no channels."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.total: Any = 0.0
-        self.largest: Any = 0.0
+        self.largest: NDArray[Any] | None = None
 
     def add(self, array: NDArray[Any]) -> None:
+        if array.ndim < 2 or array.size == 0:
+            return
         axes = tuple(axis for axis in range(array.ndim) if axis != 1)
-        self.largest = np.maximum(self.largest, np.abs(array).max(axis=axes))
-        self.total = self.total + array.sum(axis=axes, dtype=np.float64)
-        self.count += array.size // array.shape[1]
+        found = np.abs(array).max(axis=axes)
+        if self.largest is not None and len(self.largest) == len(found):
+            found = np.maximum(self.largest, found)
+        self.largest = found
 
 
 def observe(model: Model, data: Dataset, execution: Execution) -> Activations:
@@ -173,53 +168,26 @@ def observe(model: Model, data: Dataset, execution: Execution) -> Activations:
     Args:
         model: The model, its shapes known.
         data: Examples of its inputs.
-        execution: How to run it; a batch of the tensors that are read in a pass takes no more than
-            its memory, if that holds one example.
+        execution: How to run it; as many tensors are read in one pass as fit into its memory for
+            one example.
 
     Raises:
         ModelError: the model cannot be run, or a tensor is not finite.
     """
     values = _floats(model.graph)
-    passes = plan_passes(values, execution.memory // 2, tensor_bytes, tensor_bytes)
     histograms = {value.name or "": Histogram() for value in values}
     channels = {value.name or "": _Channels() for value in values}
-    for chosen in passes:
-        names = [value.name or "" for value in chosen]
-        inputs = {spec.name for spec in model.inputs}
-        computed = [name for name in names if name not in inputs]
-        graph = with_outputs(model, computed or [model.output()])
-        session = Session(graph.ir, execution.placement)
-        size = _batch(model, chosen, execution.memory // 2)
-        for arrays in execution.runner.map(
-            data,
-            size,
-            lambda batch, graph=graph, session=session, computed=computed: {
-                **batch.inputs,
-                **dict(
-                    zip(
-                        computed,
-                        run_padded(
-                            session,
-                            model,
-                            {name: batch.inputs[name] for name in graph.inputs},
-                            computed,
-                            cut=False,
-                        ),
-                        strict=True,
-                    )
-                ),
-            },
-            "ranges of activations",
-        ):
-            for name in names:
-                _add(histograms[name], arrays[name], name)
-                if arrays[name].ndim >= 2 and arrays[name].size:
-                    channels[name].add(arrays[name])
-    seen = {name: each for name, each in channels.items() if each.count}
+    for chosen in plan_passes(values, execution.memory // 2, tensor_bytes, tensor_bytes):
+        for _, arrays in tensor_batches(model, chosen, data, execution, "ranges of activations"):
+            for name in (value.name or "" for value in chosen):
+                try:
+                    histograms[name].add(arrays[name])
+                except ValueError as error:
+                    raise ModelError(f"tensor {name!r} has no range for 8 bits: {error}") from error
+                channels[name].add(arrays[name])
     return Activations(
         histograms,
-        {name: np.asarray(each.largest, np.float32) for name, each in seen.items()},
-        {name: each.total / each.count for name, each in seen.items()},
+        {name: each.largest for name, each in channels.items() if each.largest is not None},
     )
 
 
@@ -232,17 +200,3 @@ def _floats(graph: ir.Graph) -> list[ir.Value]:
         for value in values
         if value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16) and not is_constant(value)
     ]
-
-
-def _batch(model: Model, values: Sequence[ir.Value], memory: int) -> int:
-    if model.batch is not None:
-        return model.batch
-    each = sum(tensor_bytes(value) for value in values)
-    return max(1, min(MOST, memory // max(1, each)))
-
-
-def _add(histogram: Histogram, array: NDArray[Any], name: str) -> None:
-    try:
-        histogram.add(array)
-    except ModelError as error:
-        raise ModelError(f"tensor {name!r} cannot be quantized: {error}") from error

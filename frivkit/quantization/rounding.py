@@ -11,8 +11,8 @@ Source:
     and Bias Correction, ICCV 2019, section 4.2 and appendix D, for the biases.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,20 +20,17 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.data import Dataset
-from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.quantization.affine import number, pads_by_itself, weights_of
+from frivkit.quantization.tensor_batches import tensor_batches
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.memory import plan_passes, tensor_bytes
-from frivkit.runtime.perturbed_model import run_padded
-from frivkit.runtime.session import Session
+from frivkit.runtime.memory import plan_passes
 
 Array = NDArray[Any]
 MOST_COLUMNS = 4608
 """Columns of a matrix beyond which weights stay at the nearest number."""
 ROWS = 8192
 """Rows that the moments of a matrix are taken from, unless it has more columns than a quarter."""
-LARGEST_BATCH = 64
 DAMPING = 0.01
 """What is added to the diagonal of the moments, as a share of its mean."""
 BLOCK = 64
@@ -87,13 +84,20 @@ class _Matrix:
     @property
     def sizes(self) -> tuple[int, int]:
         """The number of groups, and of columns."""
-        return self.weights.shape[0], self.weights.shape[2]
+        groups, _, columns = self.weights.shape
+        return groups, columns
+
+    @property
+    def input(self) -> str:
+        """The name of the tensor that the node reads."""
+        value = self.node.inputs[0]
+        return "" if value is None or value.name is None else value.name
 
     @property
     def bytes(self) -> int:
         """What the moments of its input take."""
         groups, columns = self.sizes
-        return 8 * groups * columns**2
+        return int(8 * groups * columns**2)
 
 
 def refine(
@@ -151,17 +155,13 @@ def _matrices(quantized: ir.Model, graph: ir.Graph) -> list[_Matrix]:
         rows = node.op_type == "Conv" or bool(number(node, "transB", 0))
         weights, _ = weights_of(node)
         groups = int(number(node, "group", 1)) if node.op_type == "Conv" else 1
-        matrix = (weights if rows else weights.T).reshape(groups, -1, prod_behind(weights, rows))
+        flat = weights.reshape(len(weights), -1) if rows else weights.T
+        matrix = flat.reshape(groups, -1, flat.shape[1])
         scales = steps.numpy().astype(np.float64).reshape(-1)
         outputs = matrix.shape[0] * matrix.shape[1]
         if len(scales) in (1, outputs):
             found.append(_Matrix(node, twin, matrix, np.resize(scales, outputs), rows))
     return found
-
-
-def prod_behind(weights: Array, rows_are_outputs: bool) -> int:
-    """Return the number of weights that one output has."""
-    return weights.size // weights.shape[0 if rows_are_outputs else 1]
 
 
 def _dequantized(node: ir.Node, index: int) -> ir.Node | None:
@@ -175,59 +175,46 @@ def _moments(
     model: Model, matrices: list[_Matrix], data: Dataset, execution: Execution
 ) -> list[InputMoments]:
     """Return the moments of the inputs of several nodes, from one pass over the examples."""
-    given = {spec.name for spec in model.inputs}
-    tensors = {matrix.node.inputs[0].name or "": matrix.node.inputs[0] for matrix in matrices}  # type: ignore[union-attr]
-    computed = [name for name in tensors if name not in given]
-    graph = with_outputs(model, computed or [model.output()])
-    session = Session(graph.ir, execution.placement)
+    tensors = list({matrix.input: matrix.node.inputs[0] for matrix in matrices}.values())
+    values = [value for value in tensors if value is not None]
     moments = [InputMoments(*matrix.sizes) for matrix in matrices]
-
-    def arrays_of(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        feeds = {name: inputs[name] for name in graph.inputs}
-        arrays = run_padded(session, model, feeds, computed, cut=False) if computed else []
-        return {**inputs, **dict(zip(computed, arrays, strict=True))}
-
-    example = sum(tensor_bytes(value) for value in tensors.values() if value is not None)
-    fitting = max(1, min(LARGEST_BATCH, execution.memory // 4 // max(1, example)))
-    batches = execution.runner.map(
-        data,
-        model.batch or fitting,
-        lambda batch: (batch.first, arrays_of(batch.inputs)),
-        "moments of inputs",
-    )
-    for first, arrays in batches:
+    for first, arrays in tensor_batches(model, values, data, execution, "moments of inputs"):
         for place, (matrix, each) in enumerate(zip(matrices, moments, strict=True)):
             wanted = max(ROWS, 4 * matrix.sizes[1])
             chooser = np.random.default_rng([execution.seed, place, first])
-            rows = _rows(matrix, arrays[matrix.node.inputs[0].name or ""], wanted, data, chooser)  # type: ignore[union-attr]
+            x = arrays[matrix.input]
+            rows = _rows(matrix, x, max(1, round(wanted * len(x) / data.examples)), chooser)
             each.add(rows, _as_read(matrix, rows))
     return moments
 
 
-def _rows(
-    matrix: _Matrix, x: Array, wanted: int, data: Dataset, chooser: np.random.Generator
-) -> Array:
-    """Return rows at random places of a batch, shape (n, groups, columns)."""
+def _rows(matrix: _Matrix, x: Array, count: int, chooser: np.random.Generator) -> Array:
+    """Return rows at random places of a batch, all of them if there are few; (n, groups, columns).
+
+    Args:
+        matrix: The node that reads them.
+        x: Its input.
+        count: How many rows.
+        chooser: Draws the places.
+    """
     groups, columns = matrix.sizes
-    if matrix.node.op_type != "Conv":
+    weights = constant_tensor(matrix.node.inputs[1])
+    if matrix.node.op_type != "Conv" or weights is None:
         rows = x.reshape(-1, groups, columns)
-        count = max(1, round(wanted * len(x) / data.examples))
         return rows if len(rows) <= count else rows[chooser.integers(len(rows), size=count)]
     axes = x.ndim - 2
-    kernel = matrix.node.inputs[1].shape[2:]  # type: ignore[union-attr,index]
-    sizes = [int(size) for size in kernel]  # type: ignore[arg-type]
     strides, dilations = (_numbers(matrix.node, name, axes) for name in ("strides", "dilations"))
     pads = _numbers(matrix.node, "pads", 2 * axes, 0)
     around = [(0, 0), (0, 0), *zip(pads[:axes], pads[axes:], strict=True)]
-    spans = [(size - 1) * step + 1 for size, step in zip(sizes, dilations, strict=True)]
+    kernel = weights.shape.numpy()[2:]
+    spans = [(size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True)]
     windows = np.lib.stride_tricks.sliding_window_view(
         np.pad(x, around), spans, axis=tuple(range(2, x.ndim))
     )
     steps = [slice(None, None, step) for step in (*strides, *dilations)]
     windows = np.moveaxis(windows[(slice(None), slice(None), *steps)], 1, axes + 1)
     places = windows.shape[: axes + 1]
-    total = int(np.prod(places))
-    count = max(1, round(wanted * len(x) / data.examples))
+    total = prod(places)
     chosen = np.arange(total) if total <= count else chooser.integers(total, size=count)
     return windows[np.unravel_index(chosen, places)].reshape(len(chosen), groups, columns)
 
@@ -240,13 +227,12 @@ def _numbers(node: ir.Node, name: str, length: int, default: int = 1) -> list[in
 def _as_read(matrix: _Matrix, rows: Array) -> Array:
     """Return rows rounded as the quantized node reads them."""
     operand = _dequantized(matrix.quantized, 0)
-    step, zero = (constant_tensor(value) for value in operand.inputs[1:3]) if operand else (None, None)
+    step, zero = (None, None) if operand is None else map(constant_tensor, operand.inputs[1:3])
     if step is None or zero is None or step.size != 1:
         return rows
-    width, middle = float(step.numpy()), int(zero.numpy())
-    ends = np.iinfo(zero.numpy().dtype)
+    width, middle, ends = float(step.numpy()), int(zero.numpy()), np.iinfo(zero.dtype.numpy())
     whole = np.clip(np.rint(rows / width) + middle, ends.min, ends.max) - middle
-    return (whole * width).astype(rows.dtype)
+    return np.asarray(whole * width, rows.dtype)
 
 
 def _store(matrix: _Matrix, moments: InputMoments, limit: int) -> None:
@@ -254,10 +240,7 @@ def _store(matrix: _Matrix, moments: InputMoments, limit: int) -> None:
     groups, outputs, columns = matrix.weights.shape
     steps = matrix.steps.reshape(groups, outputs)
     whole = np.stack(
-        [
-            round_weights(matrix.weights[g], steps[g], moments.gram[g], limit)
-            for g in range(groups)
-        ]
+        [round_weights(matrix.weights[g], steps[g], moments.gram[g], limit) for g in range(groups)]
     )
     stored = _dequantized(matrix.quantized, 1)
     value = None if stored is None else stored.inputs[0]
@@ -332,7 +315,7 @@ def round_weights(weights: Array, steps: Array, gram: Array, limit: int) -> Arra
 
 
 def _inverse_factor(gram: Array) -> Array | None:
-    """Return U with Uᵀ U = inverse of the damped moments, upper triangular; None if there is none."""
+    """Return an upper triangle U, Uᵀ U the inverse of the damped moments; None if there is none."""
     diagonal = np.diag(gram)
     if not diagonal.any():
         return None

@@ -5,13 +5,16 @@ products in 16 bits: 255 * 127 + 255 * 127 does not fit.  With weights of 7 bits
 kernels of ONNX Runtime are asked, not the flags of the processor.
 """
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from frivkit.runtime.session import Device, Session
 
-TERMS = 64
-"""Products in a sum."""
+TERMS, OUTPUTS = 64, 16
+"""Products in a sum, and the number of sums at a place."""
 LARGEST = 255 * 127
 """The largest product of an unsigned and a signed byte."""
 
@@ -22,8 +25,8 @@ def products_saturate(device: Device) -> bool:
     Two models of one node are run, on the largest bytes, with ONNX Runtime's default options.
     """
     x = np.full((1, TERMS, 4, 4), 255, np.uint8)
-    (conv,) = Session(_one_node("QLinearConv", (16, TERMS, 1, 1)), device).run({"x": x}, ["y"])
-    (product,) = Session(_one_node("QLinearMatMul", (TERMS, 16)), device).run(
+    (conv,) = Session(_one_node("QLinearConv", (OUTPUTS, TERMS, 1, 1)), device).run({"x": x}, ["y"])
+    (product,) = Session(_one_node("QLinearMatMul", (TERMS, OUTPUTS)), device).run(
         {"x": x[..., 0, 0].repeat(4, 0)}, ["y"]
     )
     return bool((conv < 255).any() or (product < 255).any())
@@ -31,17 +34,15 @@ def products_saturate(device: Device) -> bool:
 
 def _one_node(op: str, weights: tuple[int, ...]) -> ir.Model:
     """Return a model whose outputs are all 255 unless sums saturate."""
-    sizes = ["N", TERMS, 4, 4] if len(weights) == 4 else ["N", TERMS]
-    out = ["N", 16, 4, 4] if len(weights) == 4 else ["N", 16]
+    places = (4, 4) if op == "QLinearConv" else ()
     byte = ir.TensorType(ir.DataType.UINT8)
     x, y = (
-        ir.Value(name=name, shape=ir.Shape(shape), type=byte)
-        for name, shape in (("x", sizes), ("y", out))
+        ir.Value(name=name, shape=ir.Shape(["N", channels, *places]), type=byte)
+        for name, channels in (("x", TERMS), ("y", OUTPUTS))
     )
-    one, zero = np.ones((), np.float32), np.zeros((), np.uint8)
-    constants = {
-        "one": one,
-        "zero": zero,
+    constants: dict[str, NDArray[Any]] = {
+        "one": np.ones((), np.float32),
+        "zero": np.zeros((), np.uint8),
         "w": np.full(weights, 127, np.int8),
         "w_zero": np.zeros((), np.int8),
         "step": np.array(TERMS * LARGEST / 255, np.float32),
