@@ -13,7 +13,12 @@ from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import number, percent, readable, short
 from frivkit.report.terminal import columns, joined, wrapped
-from frivkit.report.verification import model_facts, verification_document, verification_text
+from frivkit.report.verification import (
+    comparison_text,
+    model_facts,
+    speed_lines,
+    verification_document,
+)
 from frivkit.verification.verification import BATCHES, ModelFacts, is_noise, stored_bytes
 
 NAMED = 4
@@ -198,7 +203,7 @@ def compression_text(document: Mapping[str, Any]) -> str:
         lines += wrapped(describe_kinds(shown["kinds"]), "")
     if document["thin"] is None:
         return joined([*lines, "", "This is a plan (--dry-run): no model was written."])
-    return joined([*lines, "", verification_text(document)])
+    return joined([*speed_lines(document), *lines, "", comparison_text(document)])
 
 
 def describe_kinds(kinds: Mapping[str, int]) -> str:
