@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -272,6 +272,7 @@ def verify(
     compressed: ModelLike,
     *,
     data: Data | None = None,
+    time_batches: Sequence[int] = (1, 64),
     **arguments: Unpack[Arguments],
 ) -> VerificationResult:
     """Compare a compressed model with its original on every example.
@@ -279,6 +280,7 @@ def verify(
     Args:
         original: The original, in any form that :func:`load` takes.
         compressed: The compressed model, likewise.
+        time_batches: Batch sizes at which latency is measured; empty to measure none.
         data: The examples, as in :func:`analyze`.
         arguments: See :class:`frivkit.api.arguments.Arguments`.
 
@@ -297,7 +299,7 @@ def verify(
         input_shape=request.input_shape,
         trust=request.trust,
     )
-    made = verification.verify(request, other)
+    made = verification.verify(request, other, time_batches=time_batches)
     return VerificationResult(verification_document(made, clock, request.execution.seed))
 
 

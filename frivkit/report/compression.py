@@ -15,7 +15,12 @@ from frivkit.provenance import Clock, provenance
 from frivkit.report.format import number, percent, readable, short
 from frivkit.report.quantization import int8_document, int8_text
 from frivkit.report.terminal import columns, joined, wrapped
-from frivkit.report.verification import model_facts, verification_document, verification_text
+from frivkit.report.verification import (
+    comparison_text,
+    model_facts,
+    speed_lines,
+    verification_document,
+)
 from frivkit.verification.verification import BATCHES, ModelFacts, is_noise, stored_bytes
 
 NAMED = 4
@@ -240,9 +245,10 @@ def compression_text(document: Mapping[str, Any]) -> str:
         lines += wrapped(describe_kinds(shown["kinds"]), "")
     if document["thin"] is None:
         return joined([*lines, "", "This is a plan (--dry-run): no model was written."])
+    lines = [*speed_lines(document), *lines, "", comparison_text(document)]
     if document["int8"] is not None:
-        return joined([*lines, "", verification_text(document), "", int8_text(document["int8"])])
-    return joined([*lines, "", verification_text(document)])
+        lines += ["", int8_text(document["int8"])]
+    return joined(lines)
 
 
 def describe_kinds(kinds: Mapping[str, int]) -> str:
