@@ -12,7 +12,8 @@ import click
 from frivkit.cli.options import CommonOptions, model_options
 from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.cli.values import Multiple, Ratio, Shares
-from frivkit.errors import UsageError
+from frivkit.cli.verify import batch_sizes
+from frivkit.errors import RequirementError, UsageError
 
 if TYPE_CHECKING:
     from frivkit.compression.compress import Budget, Compression, Kind
@@ -120,6 +121,17 @@ PLACE = "{budget}"
     help="Examples of one run, for --latency.",
 )
 @click.option(
+    "--time-batch",
+    metavar="N,...",
+    default="1,64",
+    show_default=True,
+    help="Batch sizes at which the file is timed.",
+)
+@click.option("--no-time", is_flag=True, help="Do not time the file.")
+@click.option(
+    "--int8", is_flag=True, help="Write an int8 file beside the other, such as thin-int8.onnx."
+)
+@click.option(
     "--require-faster", is_flag=True, help="Fail (exit code 4) unless the file is faster."
 )
 @click.option(
@@ -157,6 +169,9 @@ def command(
     least: int,
     ratios: tuple[tuple[str, float], ...],
     batch: int,
+    time_batch: str,
+    no_time: bool,
+    int8: bool,
     require_faster: bool,
     save_plan: Path | None,
     dry_run: bool,
@@ -173,7 +188,7 @@ def command(
     refitted on --data, which need no labels.  The label agreement with MODEL is measured on other
     examples.
     """
-    from frivkit.compression.compress import Compressor
+    from frivkit.compression.compress import Compressor, int8_path
     from frivkit.compression.constraints import Constraints
     from frivkit.compression.latency_search import Timing
     from frivkit.compression.method import Method
@@ -184,7 +199,11 @@ def command(
     model_to = None if dry_run else _target(output)
     given = _Outputs(model_to, json_to, report, save_plan)
     outputs = [given.for_budget(budget, len(budgets)) for budget in budgets]
-    check_places(*(place for each in outputs for place in each.places), model=model)
+    places_of_int8 = [int8_path(each.model) for each in outputs if int8 and each.model]
+    check_places(*(p for each in outputs for p in each.places), *places_of_int8, model=model)
+    if no_time and require_faster:
+        raise UsageError("--require-faster needs latency to be measured; leave out --no-time")
+    sizes = () if no_time else batch_sizes(time_batch)
     constraints = Constraints(round_to, target, keep_layers, least, dict(ratios))
     progress = common.progress()
     request = common.request(model, progress, data=data, examples=examples, seed=seed)
@@ -201,12 +220,21 @@ def command(
                 )
                 plan = None if plan_file is None else compressor.read_plan(plan_file)
                 timing = Timing(batch, common.threads)
-                compression = compressor.compress(budget, places.model, plan=plan, timing=timing)
+                compression = compressor.compress(
+                    budget,
+                    places.model,
+                    plan=plan,
+                    timing=timing,
+                    time_batches=sizes,
+                    int8=int8,
+                )
         finally:
             progress.finish()
         _show(common, compression, request, clock, places)
-        if require_faster and compression.verification is not None:
-            check_faster(compression.verification)
+        made = compression.verification
+        slowness = made.slowness() if require_faster and made is not None else None
+        if slowness is not None:
+            raise RequirementError(slowness[0].lower() + slowness[1:].removesuffix("."))
 
 
 @dataclass(frozen=True, slots=True)

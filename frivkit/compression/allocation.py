@@ -321,7 +321,6 @@ def _steps(
     calibration: Calibration, moves: Moves, constraints: Constraints, widths: Widths
 ) -> Iterator[_AnySteps]:
     """Yield the steps of each move that the constraints leave."""
-    layers = {site.name: site.layer for site in calibration.site_map.sites}
     for ranking in moves.units:
         yield _unit_steps(calibration, ranking, constraints, widths)
     produced = {node: site.layer for site in calibration.site_map.sites for node in site.producers}

@@ -1,9 +1,11 @@
 """Predict the latency of a network's narrowings from the profiles of a few of them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from time import get_clock_info, perf_counter, thread_time
+from typing import Self
 
 import numpy as np
 import onnx_ir as ir
@@ -93,6 +95,23 @@ class LatencyModel:
             else:
                 total += float(work.terms @ np.array(fitted))
         return self.milliseconds * (self.scale[0] * total + self.scale[1])
+
+    @property
+    def json(self) -> str:
+        """All of it as JSON, from which :meth:`from_json` makes an equal one."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the model that was written as JSON."""
+        fields = json.loads(text)
+        fields["nodes"] = {label: _tuples(found) for label, found in fields["nodes"].items()}
+        fields |= {name: tuple(fields[name]) for name in ("scale", "rest")}
+        return cls(**fields | {"kinds": _tuples(fields["kinds"])})
+
+
+def _tuples(lists: Mapping[str, list[float]]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(numbers) for name, numbers in lists.items()}
 
 
 def fit_latency(
@@ -236,7 +255,8 @@ def _of_kind(work: Work, kinds: Mapping[str, tuple[float, ...]]) -> float:
 
 def _kind_terms(work: Work) -> FloatArray:
     """Return terms whose coefficients suit all nodes of a kind, whatever their kernels and maps."""
-    return work.terms * np.array([1.0, work.places, work.places, work.places])
+    places = np.array([1.0, work.places, work.places, work.places])
+    return np.multiply(work.terms, places)
 
 
 def _fitted_kinds(samples: Sequence[tuple[Work, float]]) -> dict[str, tuple[float, ...]]:
