@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from frivkit.compression.compress import Budget, compress
+from frivkit.compression.constraints import Constraints
 from frivkit.compression.linear_consumers import (
     distinct_sources,
     find_linear_consumers,
@@ -95,7 +96,7 @@ def test_copies_leave_and_nothing_changes(tmp_path):
     model = write_layers(tmp_path / "m.onnx", *duplicated(), biases=biases)
     data = write_data(tmp_path / "x.npz", 6)
     compressed = tmp_path / "thin.onnx"
-    made = compress(Request(model, data=data), compressed, Budget("tolerance", 1e-3))
+    made = compress(Request(model, data=data), compressed, Budget("tolerance", 1e-3), method=SELECT)
     assert widths(model) == [15, 12, 3]
     assert widths(compressed) == [5, 4, 3]
     assert made.verification.comparison.agreement.share == 1.0
@@ -165,7 +166,7 @@ def test_budgets_are_met_and_not_by_far(kind, share, tmp_path):
     model = write_layers(tmp_path / "m.onnx", *(GENERATOR.normal(size=s) for s in sizes))
     request = Request(model, data=write_data(tmp_path / "x.npz", 8))
     compressed = tmp_path / "thin.onnx"
-    compress(request, compressed, Budget(kind, share))
+    compress(request, compressed, Budget(kind, share), method=SELECT, constraints=ANY_WIDTH)
     before, after = [8, *widths(model)], [8, *widths(compressed)]
 
     def cost(w):
@@ -182,13 +183,15 @@ def test_widths_are_rounded_to_multiples_within_the_budget(tmp_path):
     model = write_layers(tmp_path / "m.onnx", *(GENERATOR.normal(size=s) for s in sizes))
     request = Request(model, data=write_data(tmp_path / "x.npz", 8))
     compressed = tmp_path / "thin.onnx"
-    compress(request, compressed, Budget("macs", 0.5, multiple=8))
+    eights = Constraints(round_to=8)
+    compress(request, compressed, Budget("macs", 0.5), method=SELECT, constraints=eights)
     after = widths(compressed)[:-1]
     assert all(width % 8 == 0 for width in after)
     pairs = list(pairwise([8, *widths(compressed)]))
     assert sum(a * b for a, b in pairs) <= 0.5 * sum(a * b for a, b in sizes)
-    with pytest.raises(UsageError, match="multiples of 0"):
-        Budget("macs", 0.5, multiple=0)
+    found = compress(request, None, Budget("tolerance", 0.3), method=SELECT, constraints=eights)
+    kept = {int(flags.sum()) for flags in found.plan.keep.values()}
+    assert kept < {8, 16, 24, 32, 40}  # a tolerance keeps to them, too
 
 
 def test_biases_that_refits_add_count_in_a_budget_of_parameters(tmp_path):
@@ -226,7 +229,7 @@ def test_few_examples_of_a_wide_layer_are_fitted_and_better_than_cut(examples, t
             tmp_path / "thin.onnx",
             Budget("units", 0.3),
             verify_data=verification,
-            method=Method(refit=how),
+            method=Method("select", refit=how),
         )
         errors[how] = made.verification.comparison.relative_l2
     assert errors["relu"] < errors["none"]
@@ -340,11 +343,6 @@ def test_too_few_examples_to_search_by_are_refused(tmp_path):
         compress(request, None, Budget("agreement", 0.9), verify_data=data)
 
 
-def test_a_tolerance_knows_no_multiples():
-    with pytest.raises(UsageError, match="multiples"):
-        Budget("tolerance", 0.1, multiple=8)
-
-
 def test_permuted_units_give_the_same_plan(tmp_path):
     first, second = GENERATOR.normal(size=(6, 12)), GENERATOR.normal(size=(12, 3))
     order = GENERATOR.permutation(12)
@@ -364,7 +362,7 @@ def test_refitting_beats_slicing(tmp_path):
     errors = {}
     for how in ("relu", "ridge", "none"):
         made = compress(
-            request, tmp_path / f"{how}.onnx", Budget("macs", 0.5), method=Method(refit=how)
+            request, tmp_path / f"{how}.onnx", Budget("macs", 0.5), method=Method("select", refit=how)
         )
         errors[how] = made.verification.comparison.relative_l2
     assert errors["relu"] < errors["ridge"] < 0.5 * errors["none"]
@@ -374,7 +372,9 @@ def test_an_agreement_is_met_by_the_smallest_model_that_is_sure_of_it(tmp_path):
     biases = np.zeros(30), np.zeros(24), np.array([0.3, -0.2, 0.1])
     model = write_layers(tmp_path / "m.onnx", *duplicated(6), biases=biases)
     request = Request(model, data=write_data(tmp_path / "x.npz", 6, 2000))
-    made = compress(request, tmp_path / "thin.onnx", Budget("agreement", 0.95))
+    made = compress(
+        request, tmp_path / "thin.onnx", Budget("agreement", 0.95), method=SELECT
+    )
     assert made.verification.comparison.agreement.share > 0.95
     assert sum(widths(tmp_path / "thin.onnx")[:-1]) <= 18  # of 54, and 9 would do
 
