@@ -41,7 +41,8 @@ class _Profile:
     Attributes:
         labels: The labels of its weighted nodes, by their position.
         works: Their work.
-        times: What each took, as a share of the original at the same time.
+        times: What each took at least, as a share of the original at the same time; other programs
+            can only add to it.
         rest: What all other nodes took, likewise.
         terms: What their time depends on, see ``other_terms``.
         total: What a run takes that is not profiled, likewise.
@@ -195,10 +196,10 @@ def _profiles(
     profiles = []
     for number, (graph, sums) in enumerate(zip(variants, found, strict=True)):
         rows = slice(number * (1 + runs) + 1, (number + 1) * (1 + runs))
-        now = sum(float(np.median(each[rows])) for each in beside.values())
+        now = sum(float(each[rows].min()) for each in beside.values())
         shares = {position: each[1:] / now for position, each in sums.items()}
         profiles.append(_profile(graph, shares, totals[number]))
-    now = sum(float(np.median(each)) for each in beside.values())
+    now = sum(float(each.min()) for each in beside.values())
     profiles.append(_profile(original, {k: each / now for k, each in beside.items()}, 1.0))
     return profiles, median(times)
 
@@ -236,12 +237,12 @@ def _sums(graph: ir.Model, times: Mapping[str, FloatArray]) -> dict[int | None, 
 def _profile(graph: ir.Model, times: Mapping[int | None, FloatArray], total: float) -> _Profile:
     nodes = list(graph.graph)
     work_of = works(graph.graph, this_machine().block)
-    medians = {position: float(np.median(each)) for position, each in times.items()}
+    least = {position: float(each.min()) for position, each in times.items()}
     return _Profile(
         labels={position: node_label(nodes[position]) for position in work_of},
         works=work_of,
-        times={k: time for k, time in medians.items() if k in work_of},
-        rest=sum(time for k, time in medians.items() if k not in work_of),
+        times={k: time for k, time in least.items() if k in work_of},
+        rest=sum(time for k, time in least.items() if k not in work_of),
         terms=other_terms(graph.graph, work_of),
         total=total,
     )
@@ -256,7 +257,8 @@ def _of_kind(work: Work, kinds: Mapping[str, tuple[float, ...]]) -> float:
 def _kind_terms(work: Work) -> FloatArray:
     """Return terms whose coefficients suit all nodes of a kind, whatever their kernels and maps."""
     places = np.array([1.0, work.places, work.places, work.places])
-    return np.multiply(work.terms, places)
+    terms: FloatArray = work.terms * places
+    return terms
 
 
 def _fitted_kinds(samples: Sequence[tuple[Work, float]]) -> dict[str, tuple[float, ...]]:

@@ -388,7 +388,7 @@ class _Regression:
     ) -> None:
         self._rows, self._targets, self._free_bias = rows, targets, free_bias
         self._validation = validation
-        self._shift = rows.mean(axis=0, dtype=np.float64) * free_bias
+        self._shift: Float64Array = rows.mean(axis=0, dtype=np.float64) * free_bias
         fitted_rows, every_row = np.flatnonzero(~validation), np.arange(len(rows))
         # With few rows, float32 rounding would hide which directions have no variance.
         exact = len(fitted_rows) < FLOAT64_BELOW * rows.shape[1]
