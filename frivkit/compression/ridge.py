@@ -94,7 +94,7 @@ def choose_ridge(
         The strength, and for each output the squared error and the variance on the validation
         examples, both of shape (outputs,).
     """
-    order, weights, kept = _kept_first(linear_consumer, columns)
+    order, _, kept = _kept_first(linear_consumer, columns)
     (errors,), variances = validation_errors(
         linear_consumer, patch_moments, order, [kept], strengths
     )

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
 from frivkit.graph.layout import NO_GROUP

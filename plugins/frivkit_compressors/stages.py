@@ -157,9 +157,7 @@ class StagedRun:
             operator = operators.get(operator_name(node))
             if operator is not None and operator.weights is not None and not is_constant(value):
                 return None  # weighted nodes would run again
-        sizes = [
-            tensor_bytes(value) for value in boundary.values() if not value.is_graph_input()
-        ]
+        sizes = [tensor_bytes(value) for value in boundary.values() if not value.is_graph_input()]
         if 0 in sizes or sum(sizes) * self._data.examples > self._room:
             return None
         return _Cut(frozenset(boundary), frozenset(behind))
