@@ -69,10 +69,10 @@ class PackedMoments:
     @property
     def moments(self) -> Moments:
         """The moments, with the whole Gram matrix."""
-        return Moments(self.count, self.shift, self.total, _unpacked(self.packed, len(self.shift)))
+        return Moments(self.count, self.shift, self.total, unpack(self.packed, len(self.shift)))
 
 
-def _packed(symmetric: NDArray[np.floating]) -> NDArray[np.floating]:
+def pack(symmetric: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return one triangle of a symmetric matrix, in rectangular full packed format.
 
     Source:
@@ -81,17 +81,17 @@ def _packed(symmetric: NDArray[np.floating]) -> NDArray[np.floating]:
     """
     from scipy.linalg.lapack import get_lapack_funcs
 
-    pack = get_lapack_funcs("trttf", (symmetric,))
-    packed, _ = pack(symmetric.T)  # its transpose, which it is equal to, is in Fortran's order
+    trttf = get_lapack_funcs("trttf", (symmetric,))
+    packed, _ = trttf(symmetric.T)  # its transpose, which it is equal to, is in Fortran's order
     return packed
 
 
-def _unpacked(packed: NDArray[np.floating], size: int) -> Float64Array:
+def unpack(packed: NDArray[np.floating], size: int) -> Float64Array:
     """Return the symmetric matrix of which one triangle is packed."""
     from scipy.linalg.lapack import get_lapack_funcs
 
-    unpack = get_lapack_funcs("tfttr", (packed,))
-    upper, _ = unpack(size, packed)
+    tfttr = get_lapack_funcs("tfttr", (packed,))
+    upper, _ = tfttr(size, packed)
     symmetric: Float64Array = upper.astype(np.float64, copy=False)
     for start in range(0, size, UNPACKED_ROWS):  # by parts, so that no other matrix is made
         stop = min(start + UNPACKED_ROWS, size)
@@ -363,6 +363,8 @@ def accumulate_patch_moments(
     Raises:
         ModelError: activations are not finite.
     """
+    if not sources:
+        return {}, {}
     tensor_axes = {} if error_tensors is None else error_tensors
     reader = PatchReader(model, sources, execution.placement, tuple(tensor_axes))
     modes = _per_channel(sources, execution.memory)
@@ -487,7 +489,7 @@ class _RowSums:
         self._count += len(rows)
         with np.errstate(over="ignore", invalid="ignore"):  # ``Moments.finite`` reports it
             self._total = self._total + rows.sum(axis=0, dtype=np.float64)
-            packed = _packed(rows.T @ rows)
+            packed = pack(rows.T @ rows)
             if self._packed is None:
                 self._packed = packed.astype(np.float64, copy=False)
             else:
