@@ -141,16 +141,16 @@ def test_sequence_leaves_examples_out_where_all_would_take_too_long(tmp_path, mo
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 400))
     plan = Select(found, backward).for_budget("units", 0.6, 1)
     seen = []
-    gathered = sequential._read_sample
+    gathered = sequential._gather_targets
     monkeypatch.setattr(
         sequential,
-        "_read_sample",
+        "_gather_targets",
         lambda c, *rest: seen.append(c.run.data.examples) or gathered(c, *rest),
     )
     refit_in_sequence(found, plan)
     monkeypatch.setattr(sequential, "MAX_MACS", 1.0)
     refit_in_sequence(found, plan)
-    assert seen == [400, 400, 64, 64]
+    assert seen == [400, 64]
 
 
 def planted(tmp_path):
