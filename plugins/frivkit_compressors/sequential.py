@@ -42,7 +42,6 @@ from frivkit.compression.plan import (
 from frivkit.compression.ridge import STRENGTHS, Fit, ridge_of
 from frivkit.data.subset import Subset
 from frivkit.graph.cost import macs
-from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.table import operators_of
 from frivkit.graph.surgery.narrow import narrow
