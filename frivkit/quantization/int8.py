@@ -52,7 +52,7 @@ class Int8Options:
     """
 
     reduce_range: bool | None = None
-    ranges: RangeMethod = "minmax"
+    ranges: RangeMethod = "mse"
     fold: bool = True
     equalize: bool = True
     refine: bool = True
