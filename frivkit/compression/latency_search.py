@@ -51,7 +51,7 @@ class TimedPlan:
     Attributes:
         plan: The plan, without fits.
         timing: What was timed.
-        asked: The share of the original's latency that was asked for.
+        requested: The share of the original's latency that was asked for.
         predicted: The share that the latency model predicted.
         measured: The first quartile, the median and the third quartile of the measured share.
         original: The latency of the original.
@@ -61,7 +61,7 @@ class TimedPlan:
 
     plan: Plan
     timing: Timing
-    asked: float
+    requested: float
     predicted: float
     measured: tuple[float, float, float]
     original: Latency
@@ -77,9 +77,9 @@ class TimedPlan:
                 f"the measured share of the latency is uncertain ({low:.2f} to {high:.2f}): the "
                 "machine is busy; run it again when it is idle"
             )
-        if abs(share / self.asked - 1) > NEAR:
+        if abs(share / self.requested - 1) > NEAR:
             return (
-                f"the latency is {share:.3f} of the original's where {self.asked:.3g} was asked "
+                f"the latency is {share:.3f} of the original's where {self.requested:.3g} was asked "
                 f"for: the widths of this model leave no plan nearer to it in {self.tries} tries"
             )
         return None

@@ -284,9 +284,8 @@ def _read_rows(
             stream = stage.streams.get(linear_consumer.residual_input or "")
             if stream is not None and fits[i].bias is not None:
                 source, kept = stream
-                left = stage.rows(
-                    _narrowed(source, int(kept.sum())), tensors[source.tensor], seed, first
-                )
+                narrowed = replace(source, shape=(int(kept.sum()),))
+                left = stage.rows(narrowed, tensors[source.tensor], seed, first)
                 targets[i][at] -= left / _divisor(linear_consumer.output_scale)
     return found
 
