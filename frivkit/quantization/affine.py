@@ -1,7 +1,7 @@
 """Affine maps of the channels of a tensor, moved into the weights that read it.
 
-Where each reader of a tensor is a weighted node with constant weights, possibly behind pooling and
-flattening, y = a x + b in each channel need not be computed: W y + c = (W a) x + (W b + c).
+Where each consumer of a tensor is a weighted node with constant weights, possibly behind pooling
+and flattening, y = a x + b in each channel need not be computed: W y + c = (W a) x + (W b + c).
 """
 
 from dataclasses import dataclass, field
@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
+from frivkit.data.source import Array
 from frivkit.graph.model import constant_tensor
 from frivkit.graph.surgery.constant_edits import NewConstants
 
-Array = NDArray[Any]
 HOMOGENEOUS = frozenset(["Relu", "LeakyRelu"])
 """Activations f for which f(s x) = s f(x) if s > 0."""
 
@@ -34,7 +33,7 @@ class Affine:
 
 
 @dataclass(slots=True)
-class Readers:
+class AffineConsumers:
     """The weighted nodes that read a tensor with an affine map on it.
 
     Attributes:
@@ -65,10 +64,10 @@ class ConstantChannels:
     number: float = 1.0
 
 
-def find_readers(
+def find_affine_consumers(
     value: ir.Value, channels: int, *, shifted: bool, homogeneous: bool = False
-) -> Readers | None:
-    """Return the readers of a tensor, None if one of its uses cannot take an affine map.
+) -> AffineConsumers | None:
+    """Return the consumers of a tensor, None if one of its uses cannot take an affine map.
 
     Args:
         value: The tensor, channels on its second axis.
@@ -77,17 +76,17 @@ def find_readers(
         homogeneous: Pass activations of :data:`HOMOGENEOUS`, too, which is right if b is 0 and a
             is positive.
     """
-    readers = Readers()
-    if not _collect(value, channels, 1, readers, shifted=shifted, homogeneous=homogeneous):
+    consumers = AffineConsumers()
+    if not _collect(value, channels, 1, consumers, shifted=shifted, homogeneous=homogeneous):
         return None
-    return readers if readers.nodes else None
+    return consumers if consumers.nodes else None
 
 
 def _collect(
     value: ir.Value,
     channels: int,
     columns: int,
-    readers: Readers,
+    consumers: AffineConsumers,
     *,
     shifted: bool,
     homogeneous: bool,
@@ -99,21 +98,21 @@ def _collect(
         if node.domain not in ("", "ai.onnx") or use.idx != 0:
             return False
         if node.op_type in ("Conv", "Gemm", "MatMul"):
-            if not _takes(node, channels * columns, readers, shifted=shifted):
+            if not _takes(node, channels * columns, consumers, shifted=shifted):
                 return False
-            readers.nodes.append((node, columns))
+            consumers.nodes.append((node, columns))
             continue
         behind = columns if homogeneous and node.op_type in HOMOGENEOUS else None
-        behind = behind or _columns_behind(node, channels, columns, readers, shifted=shifted)
+        behind = behind or _columns_behind(node, channels, columns, consumers, shifted=shifted)
         if behind is None:
             return False
         after, kind = node.outputs[0], {"shifted": shifted, "homogeneous": homogeneous}
-        if not _collect(after, channels, behind, readers, **kind):
+        if not _collect(after, channels, behind, consumers, **kind):
             return False
     return True
 
 
-def _takes(node: ir.Node, wanted: int, readers: Readers, *, shifted: bool) -> bool:
+def _takes(node: ir.Node, wanted: int, consumers: AffineConsumers, *, shifted: bool) -> bool:
     """Whether a weighted node has constant weights for the columns, and may have another bias."""
     weights, *biases = (constant_tensor(value) for value in node.inputs[1:])
     if weights is None or None in biases:
@@ -122,7 +121,7 @@ def _takes(node: ir.Node, wanted: int, readers: Readers, *, shifted: bool) -> bo
     if node.op_type == "Conv":
         group = int(number(node, "group", 1))
         if padded(node) and shifted:
-            readers.borders = True
+            consumers.borders = True
             return group == 1 and sizes[1] == wanted
         return bool(sizes[1] * group == wanted)
     if node.op_type == "Gemm":
@@ -135,7 +134,7 @@ def _takes(node: ir.Node, wanted: int, readers: Readers, *, shifted: bool) -> bo
 
 
 def _columns_behind(
-    node: ir.Node, channels: int, columns: int, readers: Readers, *, shifted: bool
+    node: ir.Node, channels: int, columns: int, consumers: AffineConsumers, *, shifted: bool
 ) -> int | None:
     """Return the columns of a channel behind a node; None if an affine map cannot pass it."""
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
@@ -143,13 +142,13 @@ def _columns_behind(
     if node.op_type in ("Identity", "GlobalAveragePool"):
         return columns
     if node.op_type == "MaxPool":
-        readers.pooled = True
+        consumers.pooled = True
         return columns
     if node.op_type == "AveragePool":
         zeros = padded(node) and number(node, "count_include_pad", 0)
         return None if zeros and shifted else columns
     if node.op_type in ("Flatten", "Reshape") and columns == 1:
-        readers.reshaped = readers.reshaped or node.op_type == "Reshape"
+        consumers.reshaped = consumers.reshaped or node.op_type == "Reshape"
         return _flattened(node.inputs[0], node.outputs[0], channels)
     return None
 
@@ -172,11 +171,11 @@ def fold_into(
     columns: int = 1,
     added: ConstantChannels | None = None,
 ) -> None:
-    """Give a reader of y the weights that read x instead.
+    """Give a consumer of y the weights that read x instead.
 
     Args:
         constants: The constants of the graph.
-        node: One of the nodes of :class:`Readers`.
+        node: One of the nodes of :class:`AffineConsumers`.
         affine: The map from x to y.
         columns: The columns of the node for each channel.
         added: Channels that x has behind those of y.  A node that pads reads the shift from them;

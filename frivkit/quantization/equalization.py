@@ -12,19 +12,18 @@ Source:
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
+from frivkit.data.source import Array
 from frivkit.graph.model import constant_tensor
 from frivkit.graph.surgery.constant_edits import NewConstants
 from frivkit.quantization.affine import (
     HOMOGENEOUS,
     Affine,
     along,
-    find_readers,
+    find_affine_consumers,
     fold_into,
     largest_weights,
     number,
@@ -32,7 +31,6 @@ from frivkit.quantization.affine import (
     weights_of,
 )
 
-Array = NDArray[Any]
 MOST = 64.0
 """The largest factor by which a channel is scaled, up or down."""
 NEGLIGIBLE = 1e-6
@@ -62,16 +60,20 @@ def equalize(model: ir.Model, largest: Mapping[str, Array]) -> int:
         bias = constant_tensor(node.inputs[2]) if len(node.inputs) > 2 else None
         if bias is not None and bias.shape.numpy() != (channels,):
             continue
-        readers = find_readers(node.outputs[0], channels, shifted=False, homogeneous=True)
+        consumers = find_affine_consumers(
+            node.outputs[0], channels, shifted=False, homogeneous=True
+        )
         magnitude = largest.get(_after_activation(node).name or "")
-        if readers is None or magnitude is None or len(magnitude) != channels:
+        if consumers is None or magnitude is None or len(magnitude) != channels:
             continue
         scale = _scale(
             magnitude,
-            np.max([largest_weights(n, channels, columns) for n, columns in readers.nodes], axis=0),
+            np.max(
+                [largest_weights(n, channels, columns) for n, columns in consumers.nodes], axis=0
+            ),
         )
-        for reader, columns in readers.nodes:
-            fold_into(constants, reader, Affine(scale, np.zeros(channels)), columns)
+        for consumer, columns in consumers.nodes:
+            fold_into(constants, consumer, Affine(scale, np.zeros(channels)), columns)
         smaller = matrix / along(scale, axis, matrix.ndim)
         constants.replace_operand(node, 1, smaller.astype(dtype), None)
         if bias is not None:

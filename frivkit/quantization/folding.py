@@ -12,34 +12,32 @@ result is exact.
 
 from collections.abc import Mapping
 from math import ceil
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
+from frivkit.data.source import Array
 from frivkit.graph.model import constant_tensor
 from frivkit.graph.shapes import infer_shapes
 from frivkit.graph.surgery.constant_edits import NewConstants
 from frivkit.quantization.affine import (
     Affine,
+    AffineConsumers,
     ConstantChannels,
-    Readers,
     along,
-    find_readers,
+    find_affine_consumers,
     fold_into,
     number,
     set_bias,
     weights_of,
 )
 
-Array = NDArray[Any]
 MOST_CHANNELS = 8
 """Channels that are added, at most, so that their weights are no larger than the others."""
 
 
 def fold_normalizations(model: ir.Model, largest: Mapping[str, Array]) -> int:
-    """Fold each BatchNormalization into its readers where that is exact.
+    """Fold each BatchNormalization into its consumers where that is exact.
 
     Args:
         model: The model, its shapes known; it is changed.
@@ -56,16 +54,16 @@ def fold_normalizations(model: ir.Model, largest: Mapping[str, Array]) -> int:
         if x is None or affine is None:
             continue
         channels, shifted = len(affine.scale), bool(affine.shift.any())
-        readers = find_readers(node.outputs[0], channels, shifted=shifted)
-        if readers is None or (readers.pooled and (affine.scale < 0).any()):
+        consumers = find_affine_consumers(node.outputs[0], channels, shifted=shifted)
+        if consumers is None or (consumers.pooled and (affine.scale < 0).any()):
             continue
         added: ConstantChannels | None = None
-        if readers.borders:
-            added = _add_channels(constants, x, affine, readers, largest)
+        if consumers.borders:
+            added = _add_channels(constants, x, affine, consumers, largest)
             if added is None:
                 continue
-        for reader, columns in readers.nodes:
-            fold_into(constants, reader, affine, columns, added)
+        for consumer, columns in consumers.nodes:
+            fold_into(constants, consumer, affine, columns, added)
         ir.convenience.replace_all_uses_with(node.outputs[0], x)
         model.graph.remove(node, safe=True)
         count += 1
@@ -91,14 +89,14 @@ def _add_channels(
     constants: NewConstants,
     x: ir.Value,
     affine: Affine,
-    readers: Readers,
+    consumers: AffineConsumers,
     largest: Mapping[str, Array],
 ) -> ConstantChannels | None:
     """Add constant channels to the convolution that computes x, None if that cannot be."""
     relu = x.producer()
     before = relu.inputs[0] if relu is not None and relu.op_type == "Relu" else None
     conv = None if before is None else before.producer()
-    if before is None or conv is None or conv.op_type != "Conv" or readers.reshaped:
+    if before is None or conv is None or conv.op_type != "Conv" or consumers.reshaped:
         return None
     if any(len(value.uses()) != 1 or value.is_graph_output() for value in (x, before)):
         return None
@@ -109,9 +107,9 @@ def _add_channels(
 
     constant = float(np.max(largest.get(x.name or "", np.ones(1)), initial=0.0)) or 1.0
     ratios = [1.0]
-    for reader, _ in readers.nodes:
-        if reader.op_type == "Conv":
-            matrix, _ = weights_of(reader)
+    for consumer, _ in consumers.nodes:
+        if consumer.op_type == "Conv":
+            matrix, _ = weights_of(consumer)
             rows = (len(matrix), -1)
             sums = np.tensordot(matrix, affine.shift, axes=([1], [0])).reshape(rows) / constant
             others = (matrix * along(affine.scale, 1, matrix.ndim)).reshape(rows)

@@ -52,7 +52,7 @@ class Int8Options:
     """
 
     reduce_range: bool | None = None
-    ranges: RangeMethod = "minmax"
+    ranges: RangeMethod = "mse"
     fold: bool = True
     equalize: bool = True
     refine: bool = True
@@ -88,41 +88,41 @@ class Int8Result:
         quantized: The model in it.
         verification: The int8 file against the original: label agreement with its interval, size
             and latency.
-        against_thin: The int8 file against the float file that it was made of.
+        against_float: The int8 file against the float file that it was made of.
         warnings: Where int8 loses, a sentence each, and what a user should know of the data.
     """
 
     path: Path
     quantized: Quantized
     verification: Verification
-    against_thin: Verification
+    against_float: Verification
     warnings: tuple[str, ...]
 
 
 def write_int8(
     original: Model,
-    thin: Path,
+    compressed: Path,
     output: Path,
     *,
     data: Dataset,
     held_out: Dataset,
     execution: Execution,
-    thin_verification: Verification | None = None,
+    float_verification: Verification | None = None,
     options: Int8Options | None = None,
 ) -> Int8Result:
-    """Write the int8 file of a thin model, and compare it with the float original.
+    """Write the int8 file of a compressed model, and compare it with the float original.
 
     What is compared and timed is the int8 file, as ONNX Runtime runs it by default.
 
     Args:
-        original: The model that ``thin`` was made of.
-        thin: A float ONNX file; the original's own for no other compression.
+        original: The model that ``compressed`` was made of.
+        compressed: A float ONNX file made of it; its own file for int8 alone.
         output: The file to write; its folder must exist.
         data: Calibration examples.
         held_out: Examples to compare on, which were not used for anything else.
         execution: How to run all models.
-        thin_verification: The comparison of ``thin`` with the original; if given, the agreement of
-            both files is compared.
+        float_verification: The comparison of ``compressed`` with the original; if given, its
+            agreement is compared with that of the int8 file.
         options: How to quantize.
 
     Raises:
@@ -130,21 +130,21 @@ def write_int8(
     """
     if output.resolve() == original.path.resolve():
         raise ModelError(f"{output} is the model that is compressed; give another name")
-    model = prepare_model(read(thin), Opening(execution, data), keep_file=True)
+    model = prepare_model(read(compressed), Opening(execution, data), keep_file=True)
     made = quantize(model, data, execution, options)
     made.ir.metadata_props["frivkit.int8"] = _description(data, made)
     save(made.ir, output, model)
 
     request = Request(model=original, execution=execution)
     verification = verify(request, output, data=held_out)
-    against_thin = verify(replace(request, model=model), output, data=held_out)
+    against_float = verify(replace(request, model=model), output, data=held_out)
     warnings = (
         *_slower(verification, "the original"),
-        *_slower(against_thin, thin.name),
-        *(_agrees_less(verification, thin_verification) if thin_verification else ()),
+        *_slower(against_float, compressed.name),
+        *(_agrees_less(verification, float_verification) if float_verification else ()),
         *verification.warnings,
     )
-    return Int8Result(output, made, verification, against_thin, warnings)
+    return Int8Result(output, made, verification, against_float, warnings)
 
 
 def quantize(
@@ -249,9 +249,9 @@ def _slower(verification: Verification, name: str) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _agrees_less(int8: Verification, thin: Verification) -> tuple[str, ...]:
+def _agrees_less(int8: Verification, float_file: Verification) -> tuple[str, ...]:
     """Return a warning if the intervals of the two agreements are apart."""
-    after, before = int8.comparison.agreement, thin.comparison.agreement
+    after, before = int8.comparison.agreement, float_file.comparison.agreement
     if after.interval[1] >= before.interval[0]:
         return ()
     return (

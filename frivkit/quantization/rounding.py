@@ -13,20 +13,18 @@ Source:
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from frivkit.data import Dataset
+from frivkit.data.source import Array
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.quantization.affine import number, pads_by_itself, weights_of
 from frivkit.quantization.tensor_batches import tensor_batches
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import plan_passes
 
-Array = NDArray[Any]
 MOST_COLUMNS = 4608
 """Columns of a matrix beyond which weights stay at the nearest number."""
 ROWS = 8192

@@ -27,7 +27,7 @@ def int8_document(result: Int8Result, clock: Clock, seed: int) -> dict[str, Any]
         "refined": made.refined,
         "float_nodes": dict(made.float_nodes),
         "verification": verification_document(result.verification, clock, seed),
-        "against_thin": _against(result.against_thin),
+        "against_float": _against(result.against_float),
         "warnings": list(result.warnings),
     }
 
@@ -36,10 +36,10 @@ def _against(verification: Verification) -> dict[str, Any]:
     """Return how the int8 file compares with the float file that it was made of."""
     agreement, before = verification.comparison.agreement, verification.original
     ratios = {
-        str(size): list(after.against(float_file))
-        if (after := verification.compressed.latency[size]) and float_file
+        str(size): list(after.against(one))
+        if (after := verification.compressed.latency[size]) and one
         else None
-        for size, float_file in before.latency.items()
+        for size, one in before.latency.items()
     }
     return {
         "path": str(before.model.path),
@@ -58,15 +58,17 @@ def int8_text(document: Mapping[str, Any]) -> str:
     Args:
         document: ``frivkit.int8/1``, see ``docs/json.md``.
     """
-    name, table = file_name(document["against_thin"]["path"]), document["verification"]
+    name, table = file_name(document["against_float"]["path"]), document["verification"]
     document = readable(document)
-    thin, agreement = document["against_thin"], document["against_thin"]["agreement"]
+    float_file, agreement = document["against_float"], document["against_float"]["agreement"]
     shares = [
         f"{ratio[1]:.3f} of its time at batch {size} ({ratio[0]:.3f} to {ratio[2]:.3f})"
-        for size, ratio in thin["latency_ratio"].items()
+        for size, ratio in float_file["latency_ratio"].items()
         if ratio is not None
     ]
-    shares.append(f"{document['verification']['thin']['bytes'] / thin['bytes']:.3f} of its bytes")
+    shares.append(
+        f"{document['verification']['thin']['bytes'] / float_file['bytes']:.3f} of its bytes"
+    )
     sentences = [
         f"Against {name}: {', '.join(shares)}; {percent(agreement['labels'])} of the labels are "
         f"the same (95 % interval {span(agreement['interval'], percent)}).",

@@ -10,7 +10,7 @@ from frivkit.graph.surgery.factorize import factorize
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.latency import prediction
 from frivkit.latency.fast_widths import fast_counts
-from frivkit.latency.features import other_terms, works
+from frivkit.latency.features import node_features, other_terms
 from frivkit.latency.prediction import LatencyModel, fit_latency, spread_counts
 from frivkit.latency.stored import latency_key, stored_latency
 from frivkit.latency.target import this_machine
@@ -50,9 +50,9 @@ def variants(model, number, seed):
 
 def seconds(graph):
     """Compute what a graph takes, by a rule that a sum over nodes can follow exactly."""
-    total = 2e-6 * other_terms(graph.graph, works(graph.graph, BLOCK))[1]
-    for position, work in works(graph.graph, BLOCK).items():
-        total += work.terms @ [0.1, 0.02, 0.01, 0.05 / (1 + position)]
+    total = 2e-6 * other_terms(graph.graph, node_features(graph.graph, BLOCK))[1]
+    for position, features in node_features(graph.graph, BLOCK).items():
+        total += features.terms @ [0.1, 0.02, 0.01, 0.05 / (1 + position)]
     return total
 
 
@@ -61,17 +61,17 @@ def computed_profiles(original, graphs, *_):
     whole = seconds(original)
     profiles = []
     for graph in (*graphs, original):
-        work_of = works(graph.graph, BLOCK)
+        weighted = node_features(graph.graph, BLOCK)
         times = {
-            position: work.terms @ [0.1, 0.02, 0.01, 0.05 / (1 + position)] / whole
-            for position, work in work_of.items()
+            position: features.terms @ [0.1, 0.02, 0.01, 0.05 / (1 + position)] / whole
+            for position, features in weighted.items()
         }
         nodes = list(graph.graph)
-        terms = other_terms(graph.graph, work_of)
+        terms = other_terms(graph.graph, weighted)
         profiles.append(
             prediction._Profile(
-                {position: nodes[position].name for position in work_of},
-                work_of,
+                {position: nodes[position].name for position in weighted},
+                weighted,
                 times,
                 2e-6 * terms[1] / whole,
                 terms,
@@ -132,7 +132,7 @@ def test_a_profile_has_the_time_of_every_weighted_node(network):
     for _ in range(3):
         session.run(examples(network, 2))
     sums = prediction._sums(network.ir, session.times())
-    assert set(works(network.graph, BLOCK)) <= set(sums)
+    assert set(node_features(network.graph, BLOCK)) <= set(sums)
     assert all(times.shape == (3,) and (times >= 0).all() for times in sums.values())
 
 

@@ -46,10 +46,10 @@ def test_document_has_the_facts(document):
     assert document["weight_bits"] == 7
     assert document["float_nodes"] == {"Erf": 1}
     assert document["refined"] == 2
-    verification, thin = document["verification"], document["against_thin"]
-    assert verification["agreement"]["labels"] == thin["agreement"]["labels"] >= 0.9
-    assert thin["bytes"] == verification["original"]["bytes"]
-    assert all(len(ratio) == 3 for ratio in thin["latency_ratio"].values())
+    verification, other = document["verification"], document["against_float"]
+    assert verification["agreement"]["labels"] == other["agreement"]["labels"] >= 0.9
+    assert other["bytes"] == verification["original"]["bytes"]
+    assert all(len(ratio) == 3 for ratio in other["latency_ratio"].values())
 
 
 def test_text_begins_with_where_int8_loses(document):
@@ -59,10 +59,10 @@ def test_text_begins_with_where_int8_loses(document):
     assert text.startswith(f"{slow}\n\n")
     assert "\x1b" not in text
     assert "Weights have 7 bits. Still in float: 1 Erf." in " ".join(text.split())
-    ratio = document["against_thin"]["latency_ratio"]["64"]
+    ratio = document["against_float"]["latency_ratio"]["64"]
     assert f"{ratio[1]:.3f} of its time at batch 64" in " ".join(text.split())
     document["warnings"], document["float_nodes"] = [], {}
-    document["against_thin"]["latency_ratio"] = {"1": None}
+    document["against_float"]["latency_ratio"] = {"1": None}
     plain = int8_text(document)
     assert plain.lstrip().startswith("original")
     assert "Still in float" not in plain
