@@ -169,8 +169,10 @@ def test_dry_run_plans_what_a_run_does(frivkit: Run) -> None:
         assert plan[part] == done[part]
     for part in ("layers", "factors"):  # whose errors a refit predicts
         errors = ("predicted_error", "error")
-        bare = [[{k: v for k, v in each.items() if k not in errors} for each in found[part]]
-                for found in (plan, done)]
+        bare = [
+            [{k: v for k, v in each.items() if k not in errors} for each in found[part]]
+            for found in (plan, done)
+        ]
         assert bare[0] == bare[1]
     assert plan["refits"] == []
 

@@ -196,9 +196,7 @@ class TestConstraints:
             made.for_budget("macs", 0.5)
 
     @pytest.mark.parametrize("least", [3, 7, 100])
-    def test_each_layer_keeps_at_least_so_many(
-        self, least: int, calibration: Calibration
-    ) -> None:
+    def test_each_layer_keeps_at_least_so_many(self, least: int, calibration: Calibration) -> None:
         made = allocator(calibration, select, constraints=Constraints(1, least=least))
         smallest = made.plan_of(made.path("units").states[-1])
         kept = {name: int(flags.sum()) for name, flags in smallest.keep.items()}
@@ -292,7 +290,7 @@ def test_no_default_plan_leaves_the_fast_path(
 
 
 def test_moves_without_any_are_refused(calibration: Calibration) -> None:
-    with pytest.raises(ModelError, match="no unit of net.onnx can be removed"):
+    with pytest.raises(ModelError, match=r"no unit of net\.onnx can be removed"):
         Allocator(calibration, Moves(), constraints=ANY_WIDTH)
 
 
