@@ -299,7 +299,7 @@ class Compressor:
             data=calibration.run.data,
             held_out=self.held_out,
             execution=self.request.execution,
-            thin_verification=verification,
+            float_verification=verification,
         )
         return replace(result, int8=quantized)
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.compression.allocation import Allocator, Path
+from frivkit.compression.allocation import Allocator, Path, State
 from frivkit.compression.plan import Plan, outline
 from frivkit.errors import BudgetError, ModelError
 from frivkit.latency.prediction import LatencyModel, fit_latency
@@ -188,16 +188,10 @@ class _Stopwatch:
 
 
 def _latency_model(allocator: Allocator, path: Path, stopwatch: _Stopwatch) -> LatencyModel:
-    """Return the latency model, learned from networks drawn along the path and beside it."""
+    """Return the latency model, learned from networks made of steps that the path takes."""
     calibration = allocator.calibration
-    generator = np.random.default_rng(calibration.run.execution.seed)
-    states = np.array(path.states)
-    variants = []
-    for _ in range(VARIANTS):
-        # Each move at its place in a state of its own: widths vary independently of each other.
-        rows = generator.integers(0, len(states), states.shape[1])
-        state = tuple(states[rows, np.arange(states.shape[1])].tolist())
-        variants.append(outline(calibration, allocator.plan_of(state)))
+    states = _spread_states(path, calibration.run.execution.seed)
+    variants = [outline(calibration, allocator.plan_of(state)) for state in states]
     return fit_latency(
         calibration.model.ir,
         variants,
@@ -205,3 +199,18 @@ def _latency_model(allocator: Allocator, path: Path, stopwatch: _Stopwatch) -> L
         device=stopwatch.device,
         progress=stopwatch.progress,
     )
+
+
+def _spread_states(path: Path, seed: int) -> list[State]:
+    """Return random states in which each move is spread evenly over the steps that it takes.
+
+    Moves vary independently of each other, so that the latency of each node can be told apart.
+    """
+    generator = np.random.default_rng(seed)
+    taken = np.array(path.states)
+    drawn = np.empty((VARIANTS, taken.shape[1]), np.intp)
+    for column, steps in enumerate(taken.T):
+        values = np.unique(steps)
+        shares = (generator.permutation(VARIANTS) + generator.random(VARIANTS)) / VARIANTS
+        drawn[:, column] = values[(shares * len(values)).astype(np.intp)]
+    return [tuple(state) for state in drawn.tolist()]
