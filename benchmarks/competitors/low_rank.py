@@ -121,7 +121,7 @@ def factorize(network: Network, share: float, path: Path, *, kind: Kind) -> None
         raise OutOfReach(float(least / whole))
     for each, rank in zip(factors, ranks, strict=True):
         if rank is not None:
-            _replace(model, each, rank)
+            replace_layer(model, each, rank)
     onnx.save(_without_unused(model), path)
 
 
@@ -246,8 +246,8 @@ def _is_layer(node: NodeProto, weights: Mapping[str, onnx.TensorProto]) -> bool:
     return node.op_type == "MatMul" and dims == 2
 
 
-def _replace(model: onnx.ModelProto, factors: Factors, rank: int) -> None:
-    """Replace a node by two."""
+def replace_layer(model: onnx.ModelProto, factors: Factors, rank: int) -> None:
+    """Replace the node of a layer by two, in place; the old weights stay in the model."""
     layer, node = factors.layer, factors.layer.node
     stem = node.output[0]
     middle, names = f"{stem}/factor", [f"{stem}/first", f"{stem}/second"]

@@ -48,6 +48,10 @@ FACTORIZED: dict[str, Write] = {
 """Competitors that take a budget of multiply-accumulates."""
 
 COMPETITORS = (*FRIVKIT, *PRUNERS, *FACTORIZED)
+"""All competitors, in the order of the tables."""
+
+QUICK_COMPETITORS = ("frivkit", *PRUNERS, *FACTORIZED)
+"""The competitors of a quick run."""
 
 VERIFIED = 32
 """Examples on which ``frivkit compress`` compares its file; the benchmark scores it on others."""

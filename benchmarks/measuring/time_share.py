@@ -21,8 +21,12 @@ between sessions of one file."""
 SECONDS = 1.5
 """The time of all turns of a pair of files at one batch size."""
 
-TURN = 0.003
-"""The least time of a turn in seconds; a short run is repeated within its turn."""
+TURN = 0.0005
+"""The least time of a turn in seconds; a short run is repeated within its turn.
+
+Turns are short so that most of them, on a machine that runs other programs too, lie between two
+interruptions; the median of their ratios then hardly depends on the interrupted ones.
+"""
 
 LEAST_TURNS = 5
 """The least number of turns with one pair of sessions."""

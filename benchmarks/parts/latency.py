@@ -14,6 +14,7 @@ from benchmarks.competitors.ratio_search import OutOfReach
 from benchmarks.competitors.timed_compression import (
     COMPETITORS,
     FRIVKIT,
+    QUICK_COMPETITORS,
     Refused,
     TimedCompetitors,
 )
@@ -43,7 +44,8 @@ def measure(
         seeds: The number of seeds of each network.
         rows: The file of rows, to which this run adds those that it lacks; None for no file.
         cifar10: The folder of CIFAR-10 for two of the networks; None for Fashion-MNIST.
-        small: Use one budget for each network, few examples, and briefly trained networks.
+        small: Use one budget for each network, fewer competitors, few examples, and briefly
+            trained networks.
     """
     check_packages()
     store, networks = RowStore(rows), timed_networks(cifar10)
@@ -57,7 +59,8 @@ def measure(
 
 def _requested(net: NetworkKind, *, small: bool) -> list[tuple[str, float, str]]:
     budgets = [(kind, level) for kind, levels in net.levels.items() for level in levels]
-    budgets = budgets[: 1 if small else None]
+    if small:
+        return [(*budgets[0], competitor) for competitor in QUICK_COMPETITORS]
     return [(*budget, competitor) for budget in budgets for competitor in COMPETITORS]
 
 
