@@ -17,6 +17,7 @@ Json = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+README = Path(__file__).parents[1] / "README.md"
 ROWS = Path(__file__).parents[1] / "build"
 TIMED = ("prunability", "suffix", "moments", "rows", "batches", "entries", "spent")
 COMPRESSING = ("quality", "latency")
@@ -125,6 +126,7 @@ def wait_for_quiet(minutes: float) -> None:
 def store(name: str, outcome: Json) -> None:
     """Replace the stored results of a part, and write the tables again."""
     from benchmarks.report import latency_plot, quality_plot
+    from benchmarks.report.readme_table import in_readme, readme_table
     from benchmarks.report.tables import in_page, markdown
 
     RESULTS.mkdir(exist_ok=True)
@@ -139,6 +141,8 @@ def store(name: str, outcome: Json) -> None:
     pictures = {"quality": quality_plot.picture, "latency": latency_plot.picture}
     if name in pictures:
         (PAGE.parent / f"{name}.svg").write_text(pictures[name](outcome["found"]))
+    if name == "latency":
+        README.write_text(in_readme(README.read_text(), readme_table(outcome["found"])))
     print(f"stored {name} in {latest}, latest.md and {PAGE}", file=sys.stderr, flush=True)
 
 

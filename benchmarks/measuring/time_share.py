@@ -1,7 +1,11 @@
-"""The time of a compressed file as a share of the original's, by plain ONNX Runtime."""
+"""The time of a compressed file as a share of the original's, by plain ONNX Runtime.
+
+Networks run on one thread, and its processor time is measured: on an idle machine it equals the
+elapsed time, and on a shared one it leaves out the waiting for other programs.
+"""
 
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
@@ -21,11 +25,10 @@ between sessions of one file."""
 SECONDS = 1.5
 """The time of all turns of a pair of files at one batch size."""
 
-TURN = 0.0005
+TURN = 0.004
 """The least time of a turn in seconds; a short run is repeated within its turn.
 
-Turns are short so that most of them, on a machine that runs other programs too, lie between two
-interruptions; the median of their ratios then hardly depends on the interrupted ones.
+A run that is not timed precedes each turn, since the other file's weights are in the caches.
 """
 
 LEAST_TURNS = 5
@@ -41,7 +44,7 @@ def time_shares(
 ) -> dict[str, Json]:
     """Return the time of a compressed file as a share of the original's, by batch size.
 
-    Both files take turns, and a share is the ratio of two neighbouring turns.
+    Both files take turns, in alternating order, and a share is the ratio of two neighbouring turns.
 
     Args:
         original: The original ONNX file.
@@ -69,21 +72,24 @@ def _turns(
     runs = [(session, {session.get_inputs()[0].name: x}) for session in sessions]
     for session, inputs in runs * 2:  # the first runs allocate memory
         session.run(None, inputs)
-    slower = max(_seconds(*run, 1) for run in runs)
-    repeats = max(1, round(TURN / slower))
+    repeats = [max(1, round(TURN / _seconds(*run, 1))) for run in runs]
     pairs: list[tuple[float, float]] = []
     end = perf_counter() + seconds
     while perf_counter() < end or len(pairs) < LEAST_TURNS:
-        first, second = (_seconds(*run, repeats) for run in runs)
-        pairs.append((first, second))
+        pair = [0.0, 0.0]
+        for which in (0, 1) if len(pairs) % 2 else (1, 0):
+            pair[which] = _seconds(*runs[which], repeats[which])
+        pairs.append((pair[0], pair[1]))
     return pairs
 
 
 def _seconds(session: ort.InferenceSession, inputs: dict[str, Any], repeats: int) -> float:
-    start = perf_counter()
+    """Return the processor seconds of a run, behind one that is not timed."""
+    session.run(None, inputs)
+    start = thread_time()
     for _ in range(repeats):
         session.run(None, inputs)
-    return (perf_counter() - start) / repeats
+    return (thread_time() - start) / repeats
 
 
 def _summary(pairs: list[tuple[float, float]]) -> Json:

@@ -269,6 +269,25 @@ def test_picture_of_times_draws_what_was_measured():
     assert {text.text for text in drawn.findall(".//{*}text")} >= set(plot.LINES)
 
 
+def test_readme_shows_the_stored_times():
+    of = pytest.importorskip("benchmarks.report.readme_table")
+    made = of.readme_table(_stored("latency"))
+    readme = (ROOT / "README.md").read_text()
+    assert of.in_readme(readme, made) == readme
+
+
+def test_readme_table_tells_agreement_time_and_the_best():
+    of = pytest.importorskip("benchmarks.report.readme_table")
+    (small,) = LATENCY
+    made = of.readme_table([{**small, "net": "ResNet, Fashion-MNIST"}])
+    row = "| ResNet; 50% of the MACs kept | **0.950 (0.62)** | – | 0.700 (1.50) | – | – | – |"
+    assert row in made.splitlines()
+    readme = f"a\n{of.BEGIN}\nold\n{of.END}\nb\n"
+    assert of.in_readme(readme, made) == f"a\n{of.BEGIN}\n{made}\n{of.END}\nb\n"
+    with pytest.raises(ValueError, match="lacks"):
+        of.in_readme("a", made)
+
+
 def _convolutions(rng):
     """Write a strided, padded convolution, a depthwise one and a dense layer."""
     weights = {
