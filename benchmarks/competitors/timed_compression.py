@@ -56,7 +56,7 @@ QUICK_COMPETITORS = ("frivkit", *PRUNERS, *FACTORIZED)
 VERIFIED = 32
 """Examples on which ``frivkit compress`` compares its file; the benchmark scores it on others."""
 
-COARSE, FINE = 8, 8
+COARSE, FINE = 16, 4
 """Coarse steps of the reduction under a budget of time, and fine steps in each."""
 
 TRIAL_SECONDS = 0.4

@@ -197,8 +197,9 @@ def _orientation(folder: Path, seed: int, small: bool) -> tuple[Path, Examples, 
     return model, fit, _loaded(pages)
 
 
-def _read(spec: str, examples: int) -> Examples:
-    batch = open_data(spec, None).read(0, examples)
+def _read(spec: str, most: int) -> Examples:
+    data = open_data(spec, None)
+    batch = data.read(0, min(most, data.examples))
     (x,) = batch.inputs.values()
     return x, np.asarray(batch.labels)
 

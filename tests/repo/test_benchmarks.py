@@ -401,7 +401,7 @@ def test_largest_file_within_a_budget_of_time_is_found(tmp_path, monkeypatch):
     assert 1 - amount**2 <= 0.5 < 1 - (amount - 1 / 64) ** 2
     with pytest.raises(timed.OutOfReach) as reached:
         search.amount(0.01)
-    assert reached.value.least == 1 - (7 / 8) ** 2
+    assert reached.value.least == 1 - (15 / 16) ** 2
 
 
 def test_rows_are_kept_and_a_half_written_line_is_left_out(tmp_path):
