@@ -1,7 +1,7 @@
 """The basis of principal directions against numpy on the activation matrix."""
 
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +10,8 @@ import pytest
 from onnx import numpy_helper
 
 from frivkit.compression.compress import Budget, Compression, compress
-from frivkit.compression.method import Method
 from frivkit.compression.constraints import Constraints
+from frivkit.compression.method import Method
 from frivkit.compression.plan import apply_plan, ridge_fits
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.measure.pipeline import Request
@@ -41,7 +41,9 @@ def request_(tmp_path: Path, layers: list[np.ndarray]) -> Request:
 
 
 def ranks(made: Compression) -> dict[str, int]:
-    weights = {each.consumer.node: each.consumer.weight for each in made.calibration.linear_consumers}
+    weights = {
+        each.consumer.node: each.consumer.weight for each in made.calibration.linear_consumers
+    }
     return {weights[node]: how.rank for node, how in made.plan.factorized.items()}
 
 
@@ -206,9 +208,7 @@ def test_reports_name_what_is_split_and_why_others_are_not(writes, tmp_path, req
     told = [SimpleNamespace(**each) for each in document["factors"]]
     split = [each.node for each in told]
     assert sorted(split) == sorted(made.plan.factorized)
-    shapes = {
-        each.consumer.node: each.matrix.shape for each in made.calibration.linear_consumers
-    }
+    shapes = {each.consumer.node: each.matrix.shape for each in made.calibration.linear_consumers}
     for each in told:
         assert (each.columns, each.outputs) == shapes[each.node]
         how = made.plan.factorized[each.node]

@@ -101,9 +101,7 @@ def done(plugin, file, data, folder) -> Compression:
     """Remove half of the units."""
     request = Request(file, data=f"npz:{data}", execution=EXECUTION)
     method = Method("select", "norm", refit="none")
-    return compress(
-        request, folder / "thin.onnx", BUDGET, method=method, constraints=ANY_WIDTH
-    )
+    return compress(request, folder / "thin.onnx", BUDGET, method=method, constraints=ANY_WIDTH)
 
 
 def zeroed(file: Path, flags: dict[str, np.ndarray]) -> onnx.ModelProto:

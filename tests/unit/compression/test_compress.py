@@ -15,7 +15,6 @@ from frivkit.compression.constraints import Constraints
 from frivkit.compression.linear_consumers import (
     distinct_sources,
     find_linear_consumers,
-    lock_unrefittable,
 )
 from frivkit.compression.method import Method
 from frivkit.compression.patch_moments import accumulate_patch_moments
@@ -362,7 +361,10 @@ def test_refitting_beats_slicing(tmp_path):
     errors = {}
     for how in ("relu", "ridge", "none"):
         made = compress(
-            request, tmp_path / f"{how}.onnx", Budget("macs", 0.5), method=Method("select", refit=how)
+            request,
+            tmp_path / f"{how}.onnx",
+            Budget("macs", 0.5),
+            method=Method("select", refit=how),
         )
         errors[how] = made.verification.comparison.relative_l2
     assert errors["relu"] < errors["ridge"] < 0.5 * errors["none"]
@@ -372,9 +374,7 @@ def test_an_agreement_is_met_by_the_smallest_model_that_is_sure_of_it(tmp_path):
     biases = np.zeros(30), np.zeros(24), np.array([0.3, -0.2, 0.1])
     model = write_layers(tmp_path / "m.onnx", *duplicated(6), biases=biases)
     request = Request(model, data=write_data(tmp_path / "x.npz", 6, 2000))
-    made = compress(
-        request, tmp_path / "thin.onnx", Budget("agreement", 0.95), method=SELECT
-    )
+    made = compress(request, tmp_path / "thin.onnx", Budget("agreement", 0.95), method=SELECT)
     assert made.verification.comparison.agreement.share > 0.95
     assert sum(widths(tmp_path / "thin.onnx")[:-1]) <= 18  # of 54, and 9 would do
 

@@ -72,7 +72,9 @@ def test_what_is_left_is_what_the_graph_of_the_plan_costs(name: str, data: st.Da
 
     kept = group_flags(calibration, keep)
     factorized = {}
-    for each in data.draw(st.lists(st.sampled_from(moves.ranks), max_size=2)) if moves.ranks else ():
+    for each in (
+        data.draw(st.lists(st.sampled_from(moves.ranks), max_size=2)) if moves.ranks else ()
+    ):
         consumer = each.linear_consumer
         narrow = consumer.narrowed(kept).matrix[kept[consumer.group_ids]]
         most = min(full_rank(each.kind, narrow, kernel_of(consumer)), int(each.ranks.max()))
