@@ -4,14 +4,16 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from frivkit.cli.frontier import Asked, FrontierFiles, check_options, run_frontier
 from frivkit.cli.options import CommonOptions, model_options
 from frivkit.cli.output import check_places, write_json, write_text
-from frivkit.cli.values import Multiple, Ratio, Shares
+from frivkit.cli.values import Batches, Multiple, Ratio, Shares
 from frivkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,10 +116,21 @@ PLACE = "{budget}"
 )
 @click.option(
     "--batch",
-    type=click.IntRange(1),
-    default=1,
+    "batches",
+    type=Batches(),
+    default="1",
     show_default=True,
-    help="Examples of one run, for --latency.",
+    help="Examples of one run, for --latency; one or several for --frontier.",
+)
+@click.option(
+    "--frontier",
+    is_flag=True,
+    help="Compare plans of several sizes, --macs or usual ones; writes no model without -o.",
+)
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the picture of a --frontier, an SVG.",
 )
 @click.option(
     "--require-faster", is_flag=True, help="Fail (exit code 4) unless the file is faster."
@@ -156,7 +169,9 @@ def command(
     keep_layers: tuple[str, ...],
     least: int,
     ratios: tuple[tuple[str, float], ...],
-    batch: int,
+    batches: tuple[int, ...],
+    frontier: bool,
+    figure: Path | None,
     require_faster: bool,
     save_plan: Path | None,
     dry_run: bool,
@@ -180,27 +195,37 @@ def command(
     from frivkit.provenance import Clock
 
     clock = Clock.start()
+    if frontier:
+        check_options(shares, plan_file, dry_run=dry_run, require_faster=require_faster)
+    elif figure is not None or len(batches) > 1:
+        what = "--figure" if figure is not None else "--batch with several sizes"
+        raise UsageError(f"{what} is for several plans; give --frontier, too")
+    progress = common.progress()
+    request = common.request(model, progress, data=data, examples=examples, seed=seed)
+    opened = partial(
+        Compressor,
+        request,
+        verify_data=verify_data,
+        method=Method(basis, ranking, refit, allocation),
+        constraints=Constraints(round_to, target, keep_layers, least, dict(ratios)),
+    )
+    if frontier:
+        files = FrontierFiles(output, save_plan, json_to, report, figure)
+        asked = Asked(shares["macs"], shares["agreement"], batches)
+        run_frontier(common, opened, request, clock, asked=asked, files=files)
+        return
     budgets = _budgets(shares, plan_file)
     model_to = None if dry_run else _target(output)
     given = _Outputs(model_to, json_to, report, save_plan)
     outputs = [given.for_budget(budget, len(budgets)) for budget in budgets]
     check_places(*(place for each in outputs for place in each.places), model=model)
-    constraints = Constraints(round_to, target, keep_layers, least, dict(ratios))
-    progress = common.progress()
-    request = common.request(model, progress, data=data, examples=examples, seed=seed)
     compressor = None
     for budget, places in zip(budgets, outputs, strict=True):
         try:
             with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
-                compressor = compressor or Compressor(
-                    request,
-                    verify_data=verify_data,
-                    method=Method(basis, ranking, refit, allocation),
-                    constraints=constraints,
-                    searches=budget.kind == "agreement",
-                )
+                compressor = compressor or opened(searches=budget.kind == "agreement")
                 plan = None if plan_file is None else compressor.read_plan(plan_file)
-                timing = Timing(batch, common.threads)
+                timing = Timing(batches[0], common.threads)
                 compression = compressor.compress(budget, places.model, plan=plan, timing=timing)
         finally:
             progress.finish()
