@@ -142,7 +142,7 @@ def frontier_text(document: Mapping[str, Any]) -> str:
     """
     name, shown = file_name(document["original"]["path"]), readable(document)
     batches = measured_batches(shown)
-    head = ["budget", "MACs", "params", "agree", "95 % interval"]
+    head = ["budget", "MACs", "params", "agree", "interval"]
     head += [f"time, batch {batch}" for batch in batches]
     rows = [
         [
@@ -150,7 +150,7 @@ def frontier_text(document: Mapping[str, Any]) -> str:
             f"{plan['left']['macs']:.3f}",
             f"{plan['left']['params']:.3f}",
             f"{plan['agreement']['labels']:.3f}",
-            "{:.3f} to {:.3f}".format(*plan["agreement"]["interval"]),
+            "{:.3f}-{:.3f}".format(*plan["agreement"]["interval"]),
             *(time_cell(plan["latency"][batch]) for batch in batches),
             "M" * plan["dominated"]["macs"] + "T" * dominated_in_time(plan),
         ]
@@ -159,14 +159,14 @@ def frontier_text(document: Mapping[str, Any]) -> str:
     lines = [
         f"Plans for {name}: shares of the original",
         "",
-        *columns([[*head, "worse"], *rows], right={*range(len(head))}, names=set()),
+        *columns([[*head, "worse"], *rows], right={*range(len(head))}, names={0}),
     ]
     if any(row[-1] for row in rows):
         lines += ["", *wrapped(WORSE, "")]
     if shown["left_out"]:
         lines += ["", *(line for each in shown["left_out"] for line in wrapped(_missing(each), ""))]
     lines += ["", *wrapped(data_sentence(shown), "")]
-    lines += ["", *columns([*choice_table(shown)], right=set(), names=set())]
+    lines += ["", *columns([*choice_table(shown)], right=set(), names={0})]
     if (reach := reach_sentence(shown)) is not None:
         lines += ["", *wrapped(reach, "")]
     return joined(lines)
@@ -208,7 +208,8 @@ def data_sentence(shown: Mapping[str, Any]) -> str:
     calibration, held_out, timing = shown["calibration"], shown["held_out"], shown["timing"]
     text = (
         f"Calibrated on {calibration['examples']:,} examples of {calibration['data']}. "
-        f"Labels were compared on {held_out['examples']:,} examples of {held_out['data']}."
+        f"Labels were compared on {held_out['examples']:,} examples of {held_out['data']}; intervals "
+        "are 95 % intervals."
     )
     if measured_batches(shown):
         text += (

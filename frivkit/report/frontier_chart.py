@@ -15,7 +15,7 @@ AGREEMENTS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995,
 """Agreements that may have a tick."""
 PANEL, HEIGHT = 400, 300
 """The width and the height of the plot of one panel in a file, in pixels."""
-LEFT, TOP, RIGHT, BOTTOM = 64, 46, 30, 58
+LEFT, TOP, RIGHT, BOTTOM = 64, 56, 30, 58
 """The margins around it."""
 CLOSE = (0.08, 0.05)
 """Distances to the right and down, as shares of a plot, within which only one plan is named."""
