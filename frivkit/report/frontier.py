@@ -208,8 +208,8 @@ def data_sentence(shown: Mapping[str, Any]) -> str:
     calibration, held_out, timing = shown["calibration"], shown["held_out"], shown["timing"]
     text = (
         f"Calibrated on {calibration['examples']:,} examples of {calibration['data']}. "
-        f"Labels were compared on {held_out['examples']:,} examples of {held_out['data']}; intervals "
-        "are 95 % intervals."
+        f"Labels were compared on {held_out['examples']:,} examples of {held_out['data']}; "
+        "intervals are 95 % intervals."
     )
     if measured_batches(shown):
         text += (
