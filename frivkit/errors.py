@@ -59,6 +59,12 @@ class DeviceError(FrivkitError):
     exit_code = 3
 
 
+class RequirementError(FrivkitError):
+    """The work was done, and its result is not what was required (exit code 4)."""
+
+    exit_code = 4
+
+
 def one_line(error: BaseException, *, named: bool = False) -> str:
     """Return the message of an error without line breaks.
 

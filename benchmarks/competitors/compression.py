@@ -10,9 +10,11 @@ from benchmarks.competitors import onnxsim_pruning, torch_pruners
 from benchmarks.competitors.ratio_search import OutOfReach, RatioSearch
 from benchmarks.measuring.scoring import amounts, request
 from benchmarks.networks.trained import Kind, Network
+from frivkit.compression.allocation import Allocator
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.plan import apply_plan
+from frivkit.compression.ranking import Ranker
 from frivkit.errors import BudgetError
 from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
@@ -106,7 +108,7 @@ class Competitors:
     def __init__(self, network: Network, folder: Path) -> None:
         self._network, self._folder = network, folder
         self._searches: dict[str, RatioSearch] = {}
-        self._bases: dict[tuple[str, str, str], Basis] = {}
+        self._allocators: dict[tuple[str, str, str], Allocator] = {}
         self.whole = amounts(network, network.model)
 
     def write(self, competitor: str, kind: Kind, level: float) -> Path:
@@ -145,12 +147,13 @@ class Competitors:
         All budgets use one calibration.
         """
         calibration, key = self._calibration, (method.basis, method.ranking, method.allocation)
-        if key not in self._bases:
-            basis_factory = installed().load("bases", method.basis)
-            ranker = installed().load("rankings", method.ranking)
-            self._bases[key] = basis_factory(calibration, ranker, method.allocation)
+        if key not in self._allocators:
+            basis: Basis = installed().load("bases", method.basis)
+            ranker: Ranker = installed().load("rankings", method.ranking)
+            moves = basis(calibration, ranker)
+            self._allocators[key] = Allocator(calibration, moves, method.allocation)
         try:
-            plan = self._bases[key].for_budget(kind, level, 1)
+            plan = self._allocators[key].for_budget(kind, level)
         except BudgetError as error:
             raise OutOfReach(error.least) from None
         refit: Refit = installed().load("refits", method.refit)

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -186,6 +186,7 @@ def compress(
     least: int = 1,
     ratio: Mapping[str, float] | None = None,
     batch: int = 1,
+    int8: bool = False,
     save_plan: PathLike | None = None,
     **arguments: Unpack[Arguments],
 ) -> CompressionResult:
@@ -215,6 +216,7 @@ def compress(
         least: Units that each layer keeps at least.
         ratio: Shares of units that layers keep whatever the budget, by patterns of their names.
         batch: Examples of one run, for ``latency``.
+        int8: Whether to write an int8 file beside the other, such as ``thin-int8.onnx``.
         save_plan: The JSON file to write the plan to.
         arguments: See :class:`frivkit.api.arguments.Arguments`.
 
@@ -259,7 +261,7 @@ def compress(
     )
     given = None if plan is None else compressor.read_plan(file_path("plan", plan))
     timing = Timing(whole("batch", batch, 1), arguments.get("threads"))
-    made = compressor.compress(budget, target_file, plan=given, timing=timing)
+    made = compressor.compress(budget, target_file, plan=given, timing=timing, int8=int8)
     if save_plan is not None:
         write_plan(plan_document(made.calibration, made.plan), file_path("save_plan", save_plan))
     return CompressionResult(compression_document(made, compressor.request, clock), target_file)
@@ -270,6 +272,7 @@ def verify(
     compressed: ModelLike,
     *,
     data: Data | None = None,
+    time_batches: Sequence[int] = (1, 64),
     **arguments: Unpack[Arguments],
 ) -> VerificationResult:
     """Compare a compressed model with its original on every example.
@@ -277,6 +280,7 @@ def verify(
     Args:
         original: The original, in any form that :func:`load` takes.
         compressed: The compressed model, likewise.
+        time_batches: Batch sizes at which latency is measured; empty to measure none.
         data: The examples, as in :func:`analyze`.
         arguments: See :class:`frivkit.api.arguments.Arguments`.
 
@@ -295,7 +299,7 @@ def verify(
         input_shape=request.input_shape,
         trust=request.trust,
     )
-    made = verification.verify(request, other)
+    made = verification.verify(request, other, time_batches=time_batches)
     return VerificationResult(verification_document(made, clock, request.execution.seed))
 
 

@@ -160,7 +160,7 @@ def frontier(
     keep_layer: str | Iterable[str] = (),
     least: int = 1,
     ratio: Mapping[str, float] | None = None,
-    batch: int | Iterable[int] = 1,
+    time_batches: Iterable[int] = (1,),
     **arguments: Unpack[Arguments],
 ) -> FrontierResult:
     """Compare plans of several sizes for a model, from one calibration.
@@ -182,7 +182,7 @@ def frontier(
         keep_layer: Patterns of layers that are left whole.
         least: Units that each layer keeps at least.
         ratio: Shares of units that layers keep whatever the budget, by patterns of their names.
-        batch: Examples of one run, one size or several: at each of them latency is measured.
+        time_batches: Batch sizes at which latency is measured; empty to measure none.
         arguments: See :class:`frivkit.api.arguments.Arguments`.
 
     Raises:
@@ -200,9 +200,9 @@ def frontier(
         raise UsageError(f"output is {place.name}; give a name such as thin-{PLACE}.onnx")
     shares = None if macs is None else _several("macs", macs)
     agreements = _several("agreement", agreement)
-    sizes = list(batch) if isinstance(batch, Iterable) else [batch]
     threads = arguments.get("threads")
-    timings = [Timing(whole("batch", size, 1), threads) for size in dict.fromkeys(sizes)]
+    sizes = dict.fromkeys(whole("time_batches", size, 1) for size in time_batches)
+    timings = [Timing(size, threads) for size in sizes]
 
     def file_of(share: float) -> Path | None:
         return place and place.with_name(place.name.replace(PLACE, f"{share:g}"))

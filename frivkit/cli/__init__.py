@@ -89,7 +89,8 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
-    Exit codes: 0 success, 1 failure, 2 wrong command line, 3 missing device, 130 interrupted.  Only
+    Exit codes: 0 success, 1 failure, 2 wrong command line, 3 missing device, 4 requirement
+    not met, 130 interrupted.  Only
     this function turns errors into messages: one line on stderr, after the traceback with
     ``--debug``.
     """

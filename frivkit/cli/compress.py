@@ -13,8 +13,9 @@ import click
 from frivkit.cli.frontier import Asked, FrontierFiles, check_options, run_frontier
 from frivkit.cli.options import CommonOptions, model_options
 from frivkit.cli.output import check_places, write_json, write_text
-from frivkit.cli.values import Batches, Multiple, Ratio, Shares
-from frivkit.errors import UsageError
+from frivkit.cli.values import Multiple, Ratio, Shares
+from frivkit.cli.verify import batch_sizes
+from frivkit.errors import RequirementError, UsageError
 
 if TYPE_CHECKING:
     from frivkit.compression.compress import Budget, Compression, Kind
@@ -31,6 +32,8 @@ BUDGETS: dict["Kind", str] = {
 }
 PLACE = "{budget}"
 """What stands for the budget in the names of files, if several budgets are given."""
+BATCHES = "1,64"
+"""The batch sizes at which a file is timed unless others are given."""
 
 
 @click.command("compress")
@@ -116,11 +119,10 @@ PLACE = "{budget}"
 )
 @click.option(
     "--batch",
-    "batches",
-    type=Batches(),
-    default="1",
+    type=click.IntRange(1),
+    default=1,
     show_default=True,
-    help="Examples of one run, for --latency; one or several for --frontier.",
+    help="Examples of one run, for --latency.",
 )
 @click.option(
     "--frontier",
@@ -131,6 +133,15 @@ PLACE = "{budget}"
     "--figure",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the picture of a --frontier, an SVG.",
+)
+@click.option(
+    "--time-batch",
+    metavar="N,...",
+    help="Batch sizes at which the file is timed [1,64; with --frontier 1].",
+)
+@click.option("--no-time", is_flag=True, help="Do not time files.")
+@click.option(
+    "--int8", is_flag=True, help="Write an int8 file beside the other, such as thin-int8.onnx."
 )
 @click.option(
     "--require-faster", is_flag=True, help="Fail (exit code 4) unless the file is faster."
@@ -169,9 +180,12 @@ def command(
     keep_layers: tuple[str, ...],
     least: int,
     ratios: tuple[tuple[str, float], ...],
-    batches: tuple[int, ...],
     frontier: bool,
     figure: Path | None,
+    batch: int,
+    time_batch: str | None,
+    no_time: bool,
+    int8: bool,
     require_faster: bool,
     save_plan: Path | None,
     dry_run: bool,
@@ -188,7 +202,7 @@ def command(
     refitted on --data, which need no labels.  The label agreement with MODEL is measured on other
     examples.
     """
-    from frivkit.compression.compress import Compressor
+    from frivkit.compression.compress import Compressor, int8_path
     from frivkit.compression.constraints import Constraints
     from frivkit.compression.latency_search import Timing
     from frivkit.compression.method import Method
@@ -196,10 +210,10 @@ def command(
 
     clock = Clock.start()
     if frontier:
-        check_options(shares, plan_file, dry_run=dry_run, require_faster=require_faster)
-    elif figure is not None or len(batches) > 1:
-        what = "--figure" if figure is not None else "--batch with several sizes"
-        raise UsageError(f"{what} is for several plans; give --frontier, too")
+        flags = {"--dry-run": dry_run, "--require-faster": require_faster, "--int8": int8}
+        check_options(shares, plan_file, flags)
+    elif figure is not None:
+        raise UsageError("--figure is the picture of several plans; give --frontier, too")
     progress = common.progress()
     request = common.request(model, progress, data=data, examples=examples, seed=seed)
     opened = partial(
@@ -211,27 +225,41 @@ def command(
     )
     if frontier:
         files = FrontierFiles(output, save_plan, json_to, report, figure)
-        asked = Asked(shares["macs"], shares["agreement"], batches)
+        sizes = () if no_time else batch_sizes(time_batch or "1")
+        asked = Asked(shares["macs"], shares["agreement"], sizes)
         run_frontier(common, opened, request, clock, asked=asked, files=files)
         return
     budgets = _budgets(shares, plan_file)
     model_to = None if dry_run else _target(output)
     given = _Outputs(model_to, json_to, report, save_plan)
     outputs = [given.for_budget(budget, len(budgets)) for budget in budgets]
-    check_places(*(place for each in outputs for place in each.places), model=model)
+    places_of_int8 = [int8_path(each.model) for each in outputs if int8 and each.model]
+    check_places(*(p for each in outputs for p in each.places), *places_of_int8, model=model)
+    if no_time and require_faster:
+        raise UsageError("--require-faster needs latency to be measured; leave out --no-time")
+    sizes = () if no_time else batch_sizes(time_batch or BATCHES)
     compressor = None
     for budget, places in zip(budgets, outputs, strict=True):
         try:
             with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
                 compressor = compressor or opened(searches=budget.kind == "agreement")
                 plan = None if plan_file is None else compressor.read_plan(plan_file)
-                timing = Timing(batches[0], common.threads)
-                compression = compressor.compress(budget, places.model, plan=plan, timing=timing)
+                timing = Timing(batch, common.threads)
+                compression = compressor.compress(
+                    budget,
+                    places.model,
+                    plan=plan,
+                    timing=timing,
+                    time_batches=sizes,
+                    int8=int8,
+                )
         finally:
             progress.finish()
         _show(common, compression, request, clock, places)
-        if require_faster and compression.verification is not None:
-            check_faster(compression.verification)
+        made = compression.verification
+        slowness = made.slowness() if require_faster and made is not None else None
+        if slowness is not None:
+            raise RequirementError(slowness[0].lower() + slowness[1:].removesuffix("."))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Asked:
     Attributes:
         shares: The shares of the multiply-accumulates; None takes the usual ones.
         agreements: The agreements for which a plan is named; None takes the usual ones.
-        batches: The batch sizes to time.
+        batches: The batch sizes at which plans are timed; empty to time nothing.
     """
 
     shares: tuple[float, ...] | None
@@ -81,11 +81,14 @@ class FrontierFiles:
 def check_options(
     shares: Mapping[str, tuple[float, ...] | None],
     plan_file: Path | None,
-    *,
-    dry_run: bool,
-    require_faster: bool,
+    flags: Mapping[str, bool],
 ) -> None:
     """Raise an error if an option beside ``--frontier`` means nothing there.
+
+    Args:
+        shares: The budgets by the names of their arguments.
+        plan_file: A plan that is given.
+        flags: Whether other options are given that a frontier does not take, by their names.
 
     Raises:
         UsageError: there is such an option.
@@ -93,8 +96,7 @@ def check_options(
     others = [key for key, value in shares.items() if value is not None and key not in TAKEN]
     given = [f"--{key.replace('_', '-')}" for key in others]
     given += ["--plan"] if plan_file is not None else []
-    given += ["--dry-run"] if dry_run else []
-    given += ["--require-faster"] if require_faster else []
+    given += [name for name, flag in flags.items() if flag]
     if given:
         raise UsageError(
             f"{' and '.join(given)} cannot be given with --frontier, which takes shares of --macs "

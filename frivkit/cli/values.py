@@ -69,26 +69,3 @@ class Ratio(click.ParamType[tuple[str, float]]):
         if not (pattern and equals and 0 < share <= 1):
             self.fail(f"{value!r} is no pattern with a share; give such as 'conv*=0.5'", param, ctx)
         return pattern, share
-
-
-class Batches(click.ParamType[tuple[int, ...]]):
-    """Batch sizes, one or several with commas."""
-
-    name = "n"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Return the batch sizes, each once, in the order given."""
-        if isinstance(value, tuple):
-            return value
-        sizes = []
-        for text in str(value).split(","):
-            try:
-                size = int(text)
-            except ValueError:
-                self.fail(f"{text!r} is no whole number; give a batch size such as 16", param, ctx)
-            if size < 1:
-                self.fail(f"{size} is not in the range x>=1.", param, ctx)
-            sizes.append(size)
-        return tuple(dict.fromkeys(sizes))

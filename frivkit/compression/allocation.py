@@ -252,19 +252,21 @@ class _UnitSteps:
     Attributes:
         sites: Its sites.
         order: Its groups, the first to be removed first, without those that must stay.
+        members: The number of its groups.
         counts: How many of them are removed at each step, rising, shape (steps,).
         errors: The predicted error at each step, shape (steps,).
     """
 
     sites: tuple[str, ...]
     order: NDArray[np.intp]
+    members: int
     counts: NDArray[np.intp]
     errors: Float64Array
 
     @property
     def sizes(self) -> NDArray[np.float64]:
         """What is left at each step, comparable among its steps."""
-        return -self.counts.astype(np.float64)
+        return (self.members - self.counts).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -321,7 +323,6 @@ def _steps(
     calibration: Calibration, moves: Moves, constraints: Constraints, widths: Widths
 ) -> Iterator[_AnySteps]:
     """Yield the steps of each move that the constraints leave."""
-    layers = {site.name: site.layer for site in calibration.site_map.sites}
     for ranking in moves.units:
         yield _unit_steps(calibration, ranking, constraints, widths)
     produced = {node: site.layer for site in calibration.site_map.sites for node in site.producers}
@@ -356,7 +357,8 @@ def _unit_steps(
     elif shares:
         wanted = members - max(1, round(max(shares) * members))
         counts = counts[counts <= wanted][-1:]
-    return _UnitSteps(ranking.sites, order, counts, np.concatenate([[0.0], errors])[counts])
+    curve = np.concatenate([[0.0], errors])[counts]
+    return _UnitSteps(ranking.sites, order, members, counts, curve)
 
 
 def _removable(
@@ -517,9 +519,8 @@ class _Walker:
         then = int(smaller[sizes[smaller].argmax()])
         if self._saved(i, np.array([then]))[0] <= FREE:
             return np.inf, now
-        lowest, highest = sizes.min(), sizes[np.isfinite(sizes)].max()
-        share = (highest - sizes[then]) / max(highest - lowest, FREE)
-        return float(share), then
+        largest = sizes[np.isfinite(sizes)].max()
+        return float(1 - sizes[then] / largest), then
 
     def _saved(self, i: int, then: NDArray[np.intp]) -> Float64Array:
         """Return what is saved by going to other steps of a move."""

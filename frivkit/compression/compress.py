@@ -1,6 +1,6 @@
 """The steps of a compression: open, calibrate, plan, refit, write, verify.  Read from the top."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,8 +27,10 @@ from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.target import TargetMachine
 from frivkit.measure.pipeline import Request, load_model, named_data
+from frivkit.quantization import Int8Result, write_int8
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.verification import Verification, verify
+from frivkit.verification.verification import BATCHES
 
 Kind = Literal["macs", "params", "units", "latency", "tolerance", "agreement", "plan"]
 MIN_EXAMPLES = 8
@@ -96,6 +98,7 @@ class Compression:
         path: The file that was written, None if none was.
         verification: The comparison with the original on other examples; None if no file was
             written.
+        int8: The int8 file that was made of it; None if none was.
         warnings: What a user should know of the data and the result, a sentence each.
     """
 
@@ -107,6 +110,7 @@ class Compression:
     timing: TimedPlan | None
     path: Path | None
     verification: Verification | None
+    int8: Int8Result | None
     warnings: tuple[str, ...]
 
     @property
@@ -264,6 +268,8 @@ class Compressor:
         *,
         plan: Plan | None = None,
         timing: Timing | None = None,
+        time_batches: Sequence[int] = BATCHES,
+        int8: bool = False,
     ) -> Compression:
         """Plan under a budget, refit, write the compressed model and verify it.
 
@@ -271,7 +277,9 @@ class Compressor:
             budget: The size or the quality of the compressed model.
             output: The file to write; None makes a plan and writes nothing.
             plan: A plan to take instead of one under the budget.
-            timing: The batch and the threads of a budget in time and of the verification.
+            timing: The batch and the threads of a budget in time.
+            time_batches: Batch sizes at which the file is timed; empty to time nothing.
+            int8: Whether to write an int8 file beside it, see :func:`int8_path`.
 
         Raises:
             UsageError: the method has no such budget.
@@ -285,27 +293,56 @@ class Compressor:
             return self._result(budget, plan, timed)
 
         plan, compressed = self.finished(plan, budget)
-        save(compressed, output, self.calibration.model)
-        verification = verify(self.request, output, data=self.held_out)
-        return self._result(budget, plan, timed, output, verification)
+        calibration = self.calibration
+        save(compressed, output, calibration.model)
+        verification = verify(self.request, output, data=self.held_out, time_batches=time_batches)
+        result = self._result(budget, plan, timed)
+        result = replace(
+            result,
+            path=output,
+            verification=verification,
+            warnings=result.warnings + verification.warnings,
+        )
+        if not int8:
+            return result
+        quantized = write_int8(
+            calibration.model,
+            output,
+            int8_path(output),
+            data=calibration.run.data,
+            held_out=self.held_out,
+            execution=self.request.execution,
+            float_verification=verification,
+        )
+        return replace(result, int8=quantized)
 
-    def _result(
-        self,
-        budget: Budget,
-        plan: Plan,
-        timed: TimedPlan | None,
-        path: Path | None = None,
-        verification: Verification | None = None,
-    ) -> Compression:
+    def _result(self, budget: Budget, plan: Plan, timed: TimedPlan | None) -> Compression:
+        """Return the result without a file."""
         warnings = self.warnings
         if timed is not None and timed.warning:
             warnings += (timed.warning,)
-        if verification is not None:
-            warnings += verification.warnings
-        target = self.allocator.widths.target
         return Compression(
-            self.calibration, self.method, budget, target, plan, timed, path, verification, warnings
+            self.calibration,
+            self.method,
+            budget,
+            self.allocator.widths.target,
+            plan,
+            timed,
+            path=None,
+            verification=None,
+            int8=None,
+            warnings=warnings,
         )
+
+
+def int8_path(path: Path) -> Path:
+    """Return the name of the int8 file that is made of a compressed one.
+
+    Example:
+        >>> str(int8_path(Path("thin.onnx")))
+        'thin-int8.onnx'
+    """
+    return path.with_name(f"{path.stem}-int8{path.suffix}")
 
 
 def compress(

@@ -1,7 +1,7 @@
 """What a user demands of a plan beside the budget: widths, layers left whole, shares of layers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -12,9 +12,6 @@ from frivkit.compression.calibration import Calibration
 from frivkit.errors import UsageError
 from frivkit.latency.fast_widths import fast_counts, is_fast_between
 from frivkit.latency.target import TargetMachine, target_named, this_machine
-
-FINE = 4
-"""Channels of which convolutions read a multiple without leaving the blocked layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +80,19 @@ class Widths:
         Args:
             calibration: The model and its groups.
             constraints: What is demanded.
-            fine: Whether fast widths are those at which convolutions stay fast, multiples of
-                ``FINE``, though poolings and concatenations may not.
+            fine: Whether it is enough that convolutions stay fast, see
+                :func:`~frivkit.latency.fast_widths.fast_counts`.
         """
+        self._fine = fine
         self._groups = calibration.pruning_graph.groups
         self._multiple = 1 if constraints.round_to == "auto" else constraints.round_to
         self.target: TargetMachine | None = None
         self._fast: dict[tuple[str, ...], NDArray[np.intp]] = {}
         if constraints.round_to == "auto":
             named = constraints.target
-            target = this_machine() if named is None else target_named(named)
-            self.target = replace(target, block=min(target.block, FINE)) if fine else target
+            self.target = this_machine() if named is None else target_named(named)
             model, graph = calibration.model, calibration.pruning_graph
-            counts = fast_counts(model, graph, self.target)
+            counts = fast_counts(model, graph, self.target, fine=fine)
             self._fast = dict(zip(graph.groups.layer_groups, counts, strict=True))
 
     def counts(self, sites: tuple[str, ...]) -> NDArray[np.intp]:
@@ -115,5 +112,5 @@ class Widths:
             convolves: Whether the node is a convolution; dense layers have no fast widths.
         """
         if self.target is not None:
-            return not convolves or is_fast_between(rank, self.target)
+            return not convolves or is_fast_between(rank, self.target, fine=self._fine)
         return rank % self._multiple == 0 or rank == 1

@@ -20,7 +20,7 @@ from frivkit.compression.latency_search import Stopwatch, Timing
 from frivkit.compression.method import Method
 from frivkit.compression.plan import Plan, Resource, amount
 from frivkit.data import Dataset
-from frivkit.errors import BudgetError, NotSmallerError, UsageError
+from frivkit.errors import BudgetError, NotSmallerError
 from frivkit.graph.onnx_io.save import save
 from frivkit.latency.target import TargetMachine
 from frivkit.latency.timing import Latency, Verdict, verdict
@@ -86,17 +86,22 @@ class FrontierPoint:
     latency: Mapping[int, LatencyPair]
     path: Path | None = None
 
-    def cost(self, cost: Cost, batch: int) -> float | None:
+    def cost(self, cost: Cost, batch: int | None) -> float | None:
         """Return what is left of the latency or of the multiply-accumulates, None if unknown.
 
         Args:
             cost: Which.
-            batch: The batch size whose latency counts.
+            batch: The batch size whose latency counts; None if none was timed.
         """
         if cost == "macs":
             return self.left["macs"]
-        pair = self.latency.get(batch)
+        pair = None if batch is None else self.latency.get(batch)
         return None if pair is None else pair.ratio[1]
+
+    @property
+    def is_faster_at(self) -> frozenset[int]:
+        """The batch sizes at which the plan's network was measured to be faster."""
+        return frozenset(batch for batch, p in self.latency.items() if p.verdict == "faster")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +151,7 @@ class Frontier:
             cost: What is to be small.
             batch: The batch size whose latency counts; None takes the first.
         """
-        batch = self.batches[0] if batch is None else batch
+        batch = next(iter(self.batches), None) if batch is None else batch
         own = point.cost(cost, batch)
         if own is None:
             return False
@@ -180,14 +185,14 @@ class Frontier:
         Returns:
             None if no plan agrees as often: then the original is to be kept.
         """
-        batch = self.batches[0] if batch is None else batch
+        batch = next(iter(self.batches), None) if batch is None else batch
         costs = []
         for point in self.points:
             found = point.agreement.interval[0] if surely else point.agreement.share
             own = point.cost(cost, batch)
             if own is None or found < agreement:
                 continue
-            if cost == "latency" and point.latency[batch].verdict != "faster":
+            if cost == "latency" and batch not in point.is_faster_at:
                 continue
             costs.append((own, -found, point))
         return min(costs, key=lambda each: each[:2])[2] if costs else None
@@ -207,19 +212,17 @@ def frontier(
         compressor: The model, calibrated.
         shares: The shares of the multiply-accumulates that plans may keep, each in (0, 1]; None
             takes ``SHARES``, and puts others between them where some cannot be met.
-        timings: The batches and the threads that are deployed.
+        timings: The batches and the threads that are deployed; empty to time nothing.
         output: The file to write for a share; None writes none.
         done: Called with each plan as soon as it is measured.
 
     Raises:
-        UsageError: a share is out of range, or no batch is given.
+        UsageError: a share is out of range.
         BudgetError: no share can be met.
         NotSmallerError: no plan makes the model smaller.
         ModelError: the multiply-accumulates are not known, the original gives NaN, or a file
             cannot be written.
     """
-    if not timings:
-        raise UsageError("no batch is given; give one or several")
     plans, left_out = _plans(compressor, SHARES if shares is None else tuple(shares))
     if shares is None:
         plans = _with_more(compressor, plans)

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.compression.allocation import Allocator, Path
+from frivkit.compression.allocation import Allocator, Path, State
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.plan import Plan, outline
 from frivkit.errors import BudgetError, ModelError
@@ -52,7 +52,7 @@ class TimedPlan:
     Attributes:
         plan: The plan, without fits.
         timing: What was timed.
-        asked: The share of the original's latency that was asked for.
+        requested: The share of the original's latency that was asked for.
         predicted: The share that the latency model predicted.
         measured: The first quartile, the median and the third quartile of the measured share.
         original: The latency of the original.
@@ -62,7 +62,7 @@ class TimedPlan:
 
     plan: Plan
     timing: Timing
-    asked: float
+    requested: float
     predicted: float
     measured: tuple[float, float, float]
     original: Latency
@@ -78,9 +78,9 @@ class TimedPlan:
                 f"the measured share of the latency is uncertain ({low:.2f} to {high:.2f}): the "
                 "machine is busy; run it again when it is idle"
             )
-        if abs(share / self.asked - 1) > NEAR:
+        if abs(share / self.requested - 1) > NEAR:
             return (
-                f"the latency is {share:.3f} of the original's where {self.asked:.3g} was asked "
+                f"the latency is {share:.3f} of the original's where {self.requested:.3g} was asked "
                 f"for: the widths of this model leave no plan nearer to it in {self.tries} tries"
             )
         return None
@@ -193,16 +193,10 @@ class Stopwatch:
 
 
 def _latency_model(allocator: Allocator, path: Path, stopwatch: Stopwatch) -> LatencyModel:
-    """Return the latency model, learned from networks drawn along the path and beside it."""
+    """Return the latency model, learned from networks made of steps that the path takes."""
     calibration = allocator.calibration
-    generator = np.random.default_rng(calibration.run.execution.seed)
-    states = np.array(path.states)
-    variants = []
-    for _ in range(VARIANTS):
-        # Each move at its place in a state of its own: widths vary independently of each other.
-        rows = generator.integers(0, len(states), states.shape[1])
-        state = tuple(states[rows, np.arange(states.shape[1])].tolist())
-        variants.append(outline(calibration, allocator.plan_of(state)))
+    states = _spread_states(path, calibration.run.execution.seed)
+    variants = [outline(calibration, allocator.plan_of(state)) for state in states]
     return fit_latency(
         calibration.model.ir,
         variants,
@@ -210,3 +204,18 @@ def _latency_model(allocator: Allocator, path: Path, stopwatch: Stopwatch) -> La
         device=stopwatch.device,
         progress=stopwatch.progress,
     )
+
+
+def _spread_states(path: Path, seed: int) -> list[State]:
+    """Return random states in which each move is spread evenly over the steps that it takes.
+
+    Moves vary independently of each other, so that the latency of each node can be told apart.
+    """
+    generator = np.random.default_rng(seed)
+    taken = np.array(path.states)
+    drawn = np.empty((VARIANTS, taken.shape[1]), np.intp)
+    for column, steps in enumerate(taken.T):
+        values = np.unique(steps)
+        shares = (generator.permutation(VARIANTS) + generator.random(VARIANTS)) / VARIANTS
+        drawn[:, column] = values[(shares * len(values)).astype(np.intp)]
+    return [tuple(state) for state in drawn.tolist()]

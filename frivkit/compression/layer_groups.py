@@ -109,7 +109,7 @@ def find_layer_groups(
                 variance = variances.get(linear_consumer.error_tensor, 0.0)
                 weight = 1 / variance if variance > 0 else 0.0
                 terms.append(Term(covariance, weights, indices, weight))
-                rows = patch_moments[linear_consumer.source].whole.count
+                rows = patch_moments[linear_consumer.source].count
                 ridge = max(ridge, SCARCITY_RIDGE * len(group_ids) / rows)
         layer_groups.append(
             LayerGroup(

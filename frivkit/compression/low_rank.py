@@ -63,7 +63,8 @@ class Factors:
         rank, channels, height = self.first.shape
         width = _plane(kernel)[1]
         spread = np.einsum("rch,vw->chvrw", self.first, np.eye(width))
-        return spread.reshape(channels * height * width, rank * width)
+        matrix: Float64Array = spread.reshape(channels * height * width, rank * width)
+        return matrix
 
     @property
     def second_matrix(self) -> Float64Array:

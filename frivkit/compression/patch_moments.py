@@ -15,7 +15,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.memory import batch_size, live_bytes, plan_passes
+from frivkit.runtime.memory import batch_size, live_bytes
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.units.moments import Float64Array, Moments
@@ -28,6 +28,8 @@ ROWS_PER_COLUMN = 8
 """Rows for each column that are enough, so that no more patches of an example are read."""
 FLOAT64_BELOW = 4
 """Rows for each column below which products are summed in float64."""
+UNPACKED_ROWS = 512
+"""Rows of a matrix that are mirrored at a time."""
 ROWS_BYTES = 64 << 20
 """Bytes of rows that are processed at a time."""
 READ_SHARE = 4
@@ -50,46 +52,121 @@ class UnitSpread:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PackedMoments:
+    """Moments whose Gram matrix takes half the memory or less.
+
+    Attributes:
+        count: The number of rows.
+        shift: The vector subtracted from each row, shape (columns,).
+        total: Sum of the shifted rows, shape (columns,).
+        packed: One triangle of the Gram matrix in LAPACK's rectangular full packed format, shape
+            (columns (columns + 1) / 2,).
+    """
+
+    count: int
+    shift: Float64Array
+    total: Float64Array
+    packed: NDArray[np.floating]
+
+    @property
+    def finite(self) -> bool:
+        """Whether all sums are finite."""
+        return bool(np.isfinite(self.total).all() and np.isfinite(self.packed).all())
+
+    @property
+    def mean(self) -> Float64Array:
+        """The mean of the rows, shape (columns,)."""
+        mean: Float64Array = self.shift + self.total / self.count
+        return mean
+
+    @property
+    def moments(self) -> Moments:
+        """The moments, with the whole Gram matrix."""
+        return Moments(self.count, self.shift, self.total, unpack(self.packed, len(self.shift)))
+
+
+def pack(symmetric: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return one triangle of a symmetric matrix, in rectangular full packed format.
+
+    Source:
+        Gustavson et al., "Rectangular Full Packed Format for Cholesky's Algorithm", ACM TOMS 37(2),
+        2010; LAPACK's ``trttf`` and ``tfttr``.
+    """
+    from scipy.linalg.lapack import get_lapack_funcs
+
+    trttf = get_lapack_funcs("trttf", (symmetric,))
+    packed, _ = trttf(symmetric.T)  # its transpose, which it is equal to, is in Fortran's order
+    return packed
+
+
+def unpack(packed: NDArray[np.floating], size: int) -> Float64Array:
+    """Return the symmetric matrix of which one triangle is packed."""
+    from scipy.linalg.lapack import get_lapack_funcs
+
+    tfttr = get_lapack_funcs("tfttr", (packed,))
+    upper, _ = tfttr(size, packed)
+    symmetric: Float64Array = upper.astype(np.float64, copy=False)
+    for start in range(0, size, UNPACKED_ROWS):  # by parts, so that no other matrix is made
+        stop = min(start + UNPACKED_ROWS, size)
+        symmetric[stop:, start:stop] = symmetric[start:stop, stop:].T
+        square = np.triu(symmetric[start:stop, start:stop])
+        symmetric[start:stop, start:stop] = square + np.triu(square, 1).T
+    return symmetric
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PatchMoments:
     """The moments of one input.
 
     Attributes:
-        fitted: The moments of the examples that are fitted to.
-        validation: The moments of the examples set aside; None if there were too few to set any
-            aside.
+        parts: The moments of the examples that are fitted to, and of those set aside if there were
+            enough to set any aside.  Their shift is the same.
         per_channel: Whether a row is a single position of a patch, with a column for each channel,
             because the moments of whole patches would not fit into memory.
     """
 
-    fitted: Moments
-    validation: Moments | None
+    parts: tuple[PackedMoments, ...]
     per_channel: bool
+
+    @property
+    def fitted(self) -> Moments:
+        """The moments of the examples that are fitted to."""
+        return self.parts[0].moments
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether examples were set aside."""
+        return len(self.parts) > 1
+
+    @property
+    def validation(self) -> Moments | None:
+        """The moments of the examples set aside; None if there were too few to set any aside."""
+        return self.parts[1].moments if self.has_validation else None
 
     @property
     def whole(self) -> Moments:
         """The moments of all examples."""
-        return self.fitted if self.validation is None else self.fitted + self.validation
+        total = self.fitted
+        for part in self.parts[1:]:
+            total.gram[...] += part.moments.gram
+        count = sum(part.count for part in self.parts)
+        return Moments(count, total.shift, sum(part.total for part in self.parts), total.gram)
 
     @property
-    def whole_mean(self) -> Float64Array:
-        """The mean of all examples, shape (columns,)."""
-        count = sum(part.count for part in self.parts)
-        mean: Float64Array = self.fitted.shift + sum(part.total for part in self.parts) / count
+    def count(self) -> int:
+        """The number of rows of all examples."""
+        return sum(part.count for part in self.parts)
+
+    @property
+    def mean(self) -> Float64Array:
+        """The mean of the rows of all examples, shape (columns,)."""
+        total = sum(part.total for part in self.parts)
+        mean: Float64Array = self.parts[0].shift + total / self.count
         return mean
 
-    @property
-    def parts(self) -> tuple[Moments, ...]:
-        """The moments of the examples that are fitted to, and of those set aside if there are any.
 
-        Their shift is the same.
-        """
-        return (self.fitted,) if self.validation is None else (self.fitted, self.validation)
-
-
-def mean_covariance(parts: Sequence[Moments], columns: NDArray[np.intp]) -> Float64Array:
+def mean_covariance(parts: Sequence[PackedMoments], columns: NDArray[np.intp]) -> Float64Array:
     """Return the covariance of units, as the mean over the columns that each of them has.
-
-    No matrix of all columns is made, so that wide inputs take little memory.
 
     Args:
         parts: Moments about the same shift, which count together.
@@ -101,9 +178,10 @@ def mean_covariance(parts: Sequence[Moments], columns: NDArray[np.intp]) -> Floa
     count = sum(part.count for part in parts)
     offset = sum(part.total for part in parts) / count
     total = np.zeros((len(columns), len(columns)))
-    for of_units in columns.T:
-        for part in parts:
-            total += part.gram[np.ix_(of_units, of_units)]
+    for part in parts:
+        gram = part.moments.gram
+        for of_units in columns.T:
+            total += gram[np.ix_(of_units, of_units)]
     means = offset[columns]
     covariance: Float64Array = total / (count * columns.shape[1])
     covariance -= means @ means.T / columns.shape[1]
@@ -281,7 +359,8 @@ def accumulate_patch_moments(
 ) -> tuple[dict[ConsumerInput, PatchMoments], dict[str, UnitSpread]]:
     """Compute the moments of the inputs of consumers, and where the units of tensors lie.
 
-    Inputs whose moments do not fit into memory together take several passes over the data.
+    Where the moments of all inputs would take more than half the memory, the widest inputs have
+    those of single positions instead of whole patches.
 
     Args:
         model: The model.
@@ -296,40 +375,46 @@ def accumulate_patch_moments(
     Raises:
         ModelError: activations are not finite.
     """
-    moments: dict[ConsumerInput, PatchMoments] = {}
-    spreads: dict[str, UnitSpread] = {}
-    for members in _passes(sources, execution.memory):
-        wanted = {} if spreads or tensor_axes is None else tensor_axes
-        inputs = [source for source, _ in members]
-        reader = PatchReader(model, inputs, execution.placement, tuple(wanted))
-        sums = {source: _InputSums(source, data.examples, per_channel=c) for source, c in members}
-        running = {name: _RunningVariance(axis) for name, axis in wanted.items()}
-        size = batch_size(model.graph, execution.memory, model.batch)
-        for first, tensors in execution.runner.map(data, size, reader.of_batch, "patches"):
-            for source, total in sums.items():
-                chunks = row_chunks(source, tensors[source.tensor], data, execution.seed, first)
-                for start, count, rows in chunks:
-                    total.add(rows, start, count)
-            for name, variance in running.items():
-                variance.add(tensors[name])
-        moments |= {source: total.patch_moments() for source, total in sums.items()}
-        spreads |= {name: each.spread for name, each in running.items()}
-    return moments, spreads
+    if not sources:
+        return {}, {}
+    tensor_axes = {} if tensor_axes is None else tensor_axes
+    reader = PatchReader(model, sources, execution.placement, tuple(tensor_axes))
+    modes = _per_channel(sources, execution.memory)
+    sums = {
+        source: _InputSums(source, data.examples, per_channel=per_channel)
+        for source, per_channel in modes.items()
+    }
+    running = {name: _RunningVariance(axis) for name, axis in tensor_axes.items()}
+    read = [*(source.tensor for source in sources), *tensor_axes]
+    size = reading_batch(model, read, execution)
+    for first, tensors in execution.runner.map(data, size, reader.of_batch, "patches"):
+        for source, total in sums.items():
+            chunks = row_chunks(source, tensors[source.tensor], data, execution.seed, first)
+            for start, count, rows in chunks:
+                total.add(rows, start, count)
+        for name, variance in running.items():
+            variance.add(tensors[name])
+    moments = {source: total.patch_moments() for source, total in sums.items()}
+    return moments, {name: each.spread for name, each in running.items()}
 
 
-def _passes(
-    sources: Sequence[ConsumerInput], memory: int
-) -> list[list[tuple[ConsumerInput, bool]]]:
-    """Distribute inputs among passes; each goes by channel if its whole patches do not fit."""
+def _per_channel(sources: Sequence[ConsumerInput], memory: int) -> dict[ConsumerInput, bool]:
+    """Return whether each input goes by channel, since its whole patches do not fit."""
+    modes = {source: 8 * source.columns**2 * WORKING > memory for source in sources}
 
-    def gram(each: tuple[ConsumerInput, bool]) -> int:
-        source, per_channel = each
-        return 8 * (source.columns // source.unit_columns if per_channel else source.columns) ** 2
+    def held(source: ConsumerInput) -> int:
+        columns = source.columns // (source.unit_columns if modes[source] else 1)
+        return 8 * columns**2  # two packed sums in float64
 
-    modes = [(source, 8 * source.columns**2 * WORKING > memory) for source in sources]
-    return plan_passes(
-        modes, memory, held=lambda each: 2 * gram(each), needed=lambda each: WORKING * gram(each)
-    )
+    free = memory // 2 - sum(held(source) for source in sources)
+    for source in sorted(sources, key=lambda each: -each.columns):
+        if free >= 0:
+            break
+        if not modes[source] and source.unit_columns > 1:
+            before = held(source)
+            modes[source] = True
+            free += before - held(source)
+    return modes
 
 
 class _InputSums:
@@ -372,14 +457,13 @@ class _InputSums:
         shift = self._shift
         if shift is None:
             raise ModelError(f"tensor {self._source.tensor!r} was never read: give examples")
-        moments = {key: part.moments(shift) for key, part in self._parts.items()}
-        fitted, validation = moments[False], moments.get(True)
-        if not fitted.finite or (validation is not None and not validation.finite):
+        sums = [part.moments(shift) for _, part in sorted(self._parts.items())]
+        if not all(part.finite for part in sums):
             raise ModelError(
                 f"tensor {self._source.tensor!r} holds activations that are not finite (or "
                 "overflow when squared): give other data"
             )
-        return PatchMoments(fitted, validation, self._per_channel)
+        return PatchMoments(tuple(sums), self._per_channel)
 
 
 class _RowSums:
@@ -393,7 +477,7 @@ class _RowSums:
         self._waiting: list[NDArray[np.float32]] = []
         self._count, self._waiting_rows = 0, 0
         self._total: Any = 0.0
-        self._gram: Any = None
+        self._packed: Any = None
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """Add shifted rows."""
@@ -403,10 +487,11 @@ class _RowSums:
         if enough or 4 * self._waiting_rows * rows.shape[1] >= ROWS_BYTES:
             self._sum()
 
-    def moments(self, shift: Float64Array) -> Moments:
-        """Return the moments of all rows."""
+    def moments(self, shift: Float64Array) -> PackedMoments:
+        """Return the moments of all rows, the Gram in the type that products are summed in."""
         self._sum()
-        return Moments(self._count, shift, self._total, self._gram)
+        packed = self._packed.astype(self._type, copy=False)
+        return PackedMoments(self._count, shift, self._total, packed)
 
     def _sum(self) -> None:
         if not self._waiting:
@@ -416,15 +501,19 @@ class _RowSums:
         self._count += len(rows)
         with np.errstate(over="ignore", invalid="ignore"):  # ``Moments.finite`` reports it
             self._total = self._total + rows.sum(axis=0, dtype=np.float64)
-            gram = rows.T @ rows
-            if self._gram is None:
-                self._gram = gram.astype(np.float64)
+            packed = pack(rows.T @ rows)
+            if self._packed is None:
+                self._packed = packed.astype(np.float64, copy=False)
             else:
-                self._gram += gram
+                self._packed += packed
 
 
 class _RunningVariance:
-    """Accumulates where the units of a tensor lie."""
+    """Accumulates where the units of a tensor lie.
+
+    Sums over the positions of one example are taken in float32 about the mean of the first batch,
+    and added up in float64.
+    """
 
     def __init__(self, axis: int) -> None:
         self._axis = axis
@@ -432,16 +521,20 @@ class _RunningVariance:
         self._shift: Any = None
 
     def add(self, tensor: NDArray[Any]) -> None:
-        rows = np.moveaxis(tensor, self._axis, -1).reshape(-1, tensor.shape[self._axis])
+        """Add a tensor, examples first."""
+        moved = np.moveaxis(tensor, self._axis, 1)
+        rows = moved.reshape(*moved.shape[:2], -1)  # a view where units are on the first axes
         if self._shift is None:
-            self._shift = rows.mean(axis=0, dtype=np.float64)
-        shifted = rows - self._shift
-        self._count += len(rows)
-        self._total = self._total + shifted.sum(axis=0)
-        self._squares = self._squares + (shifted**2).sum(axis=0)
+            self._shift = rows.mean(axis=(0, 2), dtype=np.float64, keepdims=True)
+        shifted = rows - self._shift.astype(np.float32)
+        self._count += len(rows) * rows.shape[2]
+        self._total = self._total + shifted.sum(axis=2).sum(axis=0, dtype=np.float64)
+        squares = np.einsum("eup,eup->eu", shifted, shifted)
+        self._squares = self._squares + squares.sum(axis=0, dtype=np.float64)
 
     @property
     def spread(self) -> UnitSpread:
+        """The mean of each unit, and the variance, summed over units."""
         mean = self._total / self._count
         variance = float(np.sum(np.maximum(self._squares / self._count - mean**2, 0.0)))
-        return UnitSpread(self._shift + mean, variance)
+        return UnitSpread(self._shift.reshape(-1) + mean, variance)

@@ -154,7 +154,7 @@ def _measured_errors(
         affected = np.array(kept) < len(removed_at)
         if not affected.any() or variance <= 0:
             continue
-        if patch_moments.per_channel or patch_moments.validation is None:
+        if patch_moments.per_channel or not patch_moments.has_validation:
             unknown |= affected
             continue
         known |= affected

@@ -68,7 +68,7 @@ def fit_ridge(
     if patch_moments.per_channel:
         return _fit_per_channel(linear_consumer, patch_moments, columns)
     best, error = DEFAULT, None
-    if patch_moments.validation is not None:
+    if patch_moments.has_validation:
         best, errors, variances = choose_ridge(linear_consumer, patch_moments, columns)
         error = float(errors.sum() / variances.sum()) if variances.sum() > 0 else 0.0
     order, weights, kept = _kept_first(linear_consumer, columns)
@@ -77,7 +77,7 @@ def fit_ridge(
     (change,) = second.changes(weights, [kept], ridge_of(best, second.mean_variance, len(order)))
     matrix, bias = weights[:kept] + change, None
     if linear_consumer.has_bias_freedom:
-        mean = patch_moments.whole_mean
+        mean = patch_moments.mean
         bias = linear_consumer.bias + mean @ linear_consumer.matrix - mean[columns] @ matrix
     return Fit(linear_consumer, columns, matrix, bias, best, error)
 
@@ -100,7 +100,7 @@ def choose_ridge(
         The strength, and for each output the squared error and the variance on the validation
         examples, both of shape (outputs,).
     """
-    order, weights, kept = _kept_first(linear_consumer, columns)
+    order, _, kept = _kept_first(linear_consumer, columns)
     (errors,), variances = validation_errors(
         linear_consumer, patch_moments, order, [kept], strengths
     )
@@ -129,14 +129,14 @@ def validation_errors(
         strengths, outputs); and the mean square of each original output there, about the mean of
         the examples that are fitted to if the bias is free, shape (outputs,).
     """
-    validation = patch_moments.validation
-    if validation is None:
+    if not patch_moments.has_validation:
         raise ValueError("no examples were set aside")
+    fitted, validation = patch_moments.parts
     free = linear_consumer.has_bias_freedom
     zero = np.zeros(len(order))
     weights = linear_consumer.matrix[order]
-    seen = second_moment([patch_moments.fitted], order, None if free else zero)
-    unseen = second_moment([validation], order, patch_moments.fitted.mean if free else zero)
+    seen = second_moment([fitted], order, None if free else zero)
+    unseen = second_moment([validation], order, fitted.mean if free else zero)
     by_strength = [
         seen.changes(weights, kept, ridge_of(each, seen.mean_variance, len(order)))
         for each in strengths

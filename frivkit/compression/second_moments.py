@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.units.moments import Float64Array, Moments
+from frivkit.compression.patch_moments import PackedMoments
+from frivkit.units.moments import Float64Array
 
 SCARCE = 2
 """Columns for each row from which on a second moment is held as a root of low rank."""
@@ -61,7 +62,7 @@ class SecondMoment(ABC):
 
 
 def second_moment(
-    parts: Sequence[Moments], order: NDArray[np.intp], about: Float64Array | None
+    parts: Sequence[PackedMoments], order: NDArray[np.intp], about: Float64Array | None
 ) -> SecondMoment:
     """Return a second moment of columns in another order.
 
@@ -70,20 +71,15 @@ def second_moment(
         order: The columns, those that are kept longest first, shape (columns,).
         about: The vector that is subtracted from each row, in the original order, shape (columns,);
             None takes the mean of the rows.
-
-    Example:
-        >>> moments = Moments.of(np.array([[1.0, 0], [-1, 0], [0, 2], [0, -2]]))
-        >>> second_moment([moments], np.array([1, 0]), None).mean_variance
-        1.25
     """
     from scipy.linalg.blas import dger
 
     count = sum(part.count for part in parts)
     offset = sum(part.total for part in parts) / count
     at = np.ix_(order, order)
-    matrix = np.asfortranarray(parts[0].gram[at])
-    for part in parts[1:]:
-        matrix += part.gram[at]
+    matrix = np.zeros((len(order), len(order)), order="F")
+    for part in parts:
+        matrix += part.moments.gram[at]
     matrix /= count
     matrix = dger(-1.0, offset[order], offset[order], a=matrix, overwrite_a=1)
     if about is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ Pair = tuple[Float64Array, Float64Array]
 (outputs, rank, kw)."""
 _Array = NDArray[Any]
 
-RIDGE = 1e-5
-"""A ridge on the second moment, as a share of its mean diagonal: it decides where data do not."""
+RIDGE = 0.1
+"""A ridge on the second moment, as a share of each channel's: it keeps weights near the original
+where there are too few data to tell."""
+SILENT = 1e-6
+"""Share of the mean of all channels below which a channel's second moment counts as this much."""
 JITTER = 1e-6
 """What is added to the diagonal of a matrix before it is factorized, as a share of it."""
 DECREASE = 1e-3
@@ -36,8 +40,9 @@ def separable_factors(
     """Return the two convolutions whose product has the least error on data.
 
     They minimise the squared error of the outputs, tr(DᵀGD) for the difference D of both matrices
-    and the second moment G of the patches.  At full rank they are exact.  Their error is at most
-    that of the singular value decomposition of the weights.
+    and the second moment G of the patches, with a ridge on G that keeps weights near the original
+    where data say little.  At full rank they are exact.  Their error on G itself is at most that of
+    the singular value decomposition of the weights.
 
     Args:
         matrix: The weights of a convolution in one group, shape (columns, outputs).  Columns are
@@ -218,15 +223,17 @@ class _Problem:
 
     Attributes:
         kernel: The height and width of the kernel.
-        moment: The second moment with a ridge, shape (kw, rows, kw, rows), float32.
-        cross: The second moment times the weights, shape (kw, rows, outputs).
-        total: The second moment of the outputs.
-        between: The part of the second moment between columns of the kernel, shape (kw, kw).
+        scale: The root mean square of the channel of each row, which is divided by: shape (rows,).
+        moment: The second moment and a ridge, shape (kw, rows, kw, rows), float32.
+        cross: The same times the weights, shape (kw, rows, outputs).
+        total: The error of no factors at all.
+        between: The part of the moment between columns of the kernel, shape (kw, kw).
         within: The part between rows; the moment is about the Kronecker product of both.
         start: First factors of rank 1 to full, one a row; shape (rows, rows).
     """
 
     kernel: tuple[int, int]
+    scale: Float64Array
     moment: NDArray[np.float32]
     cross: Float64Array
     total: float
@@ -245,27 +252,27 @@ class _Problem:
         """
         width, (columns, outputs) = kernel[1], matrix.shape
         rows = columns // width
-        scaled = second_moment / (second_moment.trace() / columns)  # float32 holds any activations
-        moment = scaled.reshape(rows, width, rows, width)
-        cross = scaled @ matrix + RIDGE * matrix
-        within = np.einsum("ibjb->ij", moment) / width + RIDGE * np.eye(rows)
-        between = np.einsum("ibic->bc", moment) + RIDGE * rows * np.eye(width)
-        between /= within.trace()
-        positive = _Positive(within)
-        weights = np.tensordot(matrix.reshape(rows, width, outputs), _root(between), axes=(1, 0))
-        balanced = positive.root.T @ weights.reshape(rows, -1)
+        scale = _channel_scale(second_moment, prod(kernel))
+        weights = matrix * scale[:, np.newaxis]
+        moment = second_moment / scale
+        moment /= scale[:, np.newaxis]
+        moment[np.diag_indices(columns)] += RIDGE
+        cross = moment @ weights
+        parts = moment.reshape(rows, width, rows, width)
+        within = _Positive(np.einsum("ibjb->ij", parts))
+        between = np.einsum("ibic->bc", parts) / columns
+        mixed = np.tensordot(weights.reshape(rows, width, outputs), _root(between), axes=(1, 0))
+        balanced = within.root.T @ mixed.reshape(rows, -1)
         directions = np.linalg.eigh(balanced @ balanced.T)[1][:, ::-1]
-        blocks = np.ascontiguousarray(moment.transpose(1, 0, 3, 2), np.float32)
-        flat = blocks.reshape(columns, columns)
-        flat[np.diag_indices(columns)] += np.float32(RIDGE)
         return cls(
             kernel,
-            blocks,
+            scale[::width],
+            np.ascontiguousarray(parts.transpose(1, 0, 3, 2), np.float32),
             np.ascontiguousarray(cross.reshape(rows, width, outputs).transpose(1, 0, 2)),
-            float(np.vdot(matrix, cross)),
+            float(np.vdot(weights, cross)),
             between,
-            positive,
-            np.linalg.solve(positive.root.T, directions).T,
+            within,
+            np.linalg.solve(within.root.T, directions).T,
         )
 
     def evaluate(self, first: Float64Array) -> "_Point":
@@ -286,7 +293,7 @@ class _Problem:
 
     def pair(self, point: "_Point") -> Pair:
         """Return the kernels of a solution."""
-        return _folded(point.first, point.second.transpose(1, 0, 2), self.kernel)
+        return _folded(point.first / self.scale, point.second.transpose(1, 0, 2), self.kernel)
 
     def preconditioner(self, point: "_Point") -> Callable[[Float64Array], Float64Array]:
         """Return an approximate inverse of the second derivative: a Kronecker product, too."""
@@ -311,6 +318,14 @@ class _Point:
     second: Float64Array
     error: float
     derivative: Float64Array
+
+
+def _channel_scale(second_moment: Float64Array, positions: int) -> Float64Array:
+    """Return the root mean square of each column's channel, above 0; shape (columns,)."""
+    channels = second_moment.diagonal().reshape(-1, positions).mean(axis=1)
+    silent = SILENT * channels.mean()
+    scale: Float64Array = np.sqrt(np.maximum(channels, silent)).repeat(positions)
+    return scale
 
 
 def _minimise(problem: _Problem, start: Float64Array, decrease: float) -> _Point:

@@ -64,7 +64,7 @@ def bases() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def rankings() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer orders in which units are removed; target: ``frivkit.compression.method.Ranker``."""
+    """Offer orders in which units are removed; target: ``frivkit.compression.ranking.Ranker``."""
 
 
 @hookspec

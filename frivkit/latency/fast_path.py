@@ -1,5 +1,6 @@
 """The nodes of a graph that ONNX Runtime runs in its blocked layout, on this machine."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_ir as ir
@@ -13,6 +14,7 @@ BLOCKED = "com.microsoft.nchwc"
 """The domain of the nodes that take tensors in the blocked layout (NCHWc)."""
 OWN_KERNELS = frozenset(("Conv", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"))
 """Operators that have kernels of their own for the blocked layout."""
+_POSITION = re.compile(r"(?<![A-Za-z0-9])\d+(?![A-Za-z0-9])")
 WEIGHTED = ("Gemm", "MatMul", "ConvTranspose")
 
 
@@ -112,7 +114,7 @@ def position_of(name: str, nodes: Sequence[ir.Node], index: Mapping[int, int]) -
 
 
 def _number(name: str, count: int) -> int | None:
-    """Return the position in the name of an optimised node: ``7``, ``node.7.0_nchwc``."""
-    parts = name.replace("_", ".").replace("/", ".").split(".")
-    number = next((int(part) for part in parts if part.isdecimal()), count)
+    """Return the position in an optimised node's name: ``7``, ``node.7.0_nchwc``, ``fused 7``."""
+    match = _POSITION.search(name)
+    number = count if match is None else int(match[0])
     return number if number < count else None

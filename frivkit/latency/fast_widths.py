@@ -33,6 +33,8 @@ from frivkit.latency.target import TargetMachine
 
 _Rule = Callable[[IntArray], BoolArray]  # from widths to whether each is fast
 POOLINGS = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")
+QUARTER = 4
+"""Channels of which a convolution reads a multiple without leaving the layout."""
 READ_DIRECTLY = 0.75
 """Share of a block up to which reading single channels is faster than reading a block."""
 
@@ -52,7 +54,9 @@ class _Axis:
     narrow: bool
 
 
-def fast_counts(model: Model, pruning_graph: PruningGraph, target: TargetMachine) -> list[IntArray]:
+def fast_counts(
+    model: Model, pruning_graph: PruningGraph, target: TargetMachine, *, fine: bool = False
+) -> list[IntArray]:
     """Return how many pruning groups of each layer group may stay, so that all nodes stay fast.
 
     Every node that reads or writes units of the layer group is at a width at which it stays in the
@@ -64,6 +68,8 @@ def fast_counts(model: Model, pruning_graph: PruningGraph, target: TargetMachine
         model: The model, with known shapes.
         pruning_graph: Its pruning groups.
         target: The machine that is to be fast.
+        fine: Whether it is enough that convolutions stay in the layout: poolings and concatenations
+            may leave it, and part of a block may be written for nothing.
 
     Returns:
         For each entry of ``pruning_graph.groups.layer_groups``, the numbers, sorted, shape
@@ -82,7 +88,8 @@ def fast_counts(model: Model, pruning_graph: PruningGraph, target: TargetMachine
     locked[list(groups.locked)] = True
     candidates = [np.arange(1, len(ids) + 1) for ids in members]
     allowed = [counts >= locked[ids].sum() for counts, ids in zip(candidates, members, strict=True)]
-    for axis in _axes(model, pruning_graph, target) if target.block > 1 else ():
+    axes = _axes(model, pruning_graph, target, fine=fine) if target.block > 1 else ()
+    for axis in axes:
         owners = owner[axis.group_ids]
         for number in np.unique(owners[owners >= 0]).tolist():
             own = axis.group_ids[owners == number]
@@ -114,9 +121,13 @@ def _allowed(axis: _Axis, own: IntArray, total: int, target: TargetMachine) -> B
     return axis.fast(channels + others)
 
 
-def _axes(model: Model, pruning_graph: PruningGraph, target: TargetMachine) -> Iterator[_Axis]:
+def _axes(
+    model: Model, pruning_graph: PruningGraph, target: TargetMachine, *, fine: bool
+) -> Iterator[_Axis]:
     """Yield the axes of channels whose number matters to a node."""
     find = _blocked_axes if target.runtime == "onnxruntime" else _padded_axes
+    if fine and target.runtime == "onnxruntime":
+        find = _convolved_axes
     for node in model.graph:
         for value, axis, fast, narrow in find(node, target):
             group_ids = pruning_graph.assignment.at(value).get(axis)
@@ -144,6 +155,19 @@ def _blocked_axes(node: ir.Node, target: TargetMachine) -> Iterator[_Found]:
     elif _takes_whole_blocks(node, block):
         for value in node.inputs if node.op_type == "Concat" else node.inputs[:1]:
             yield value, 1, lambda width: _multiple(width, block), False
+
+
+def _convolved_axes(node: ir.Node, target: TargetMachine) -> Iterator[_Found]:
+    """Yield what a convolution must read to be run in the blocked layout."""
+    for number, (value, axis, _, narrow) in enumerate(_blocked_axes(node, target)):
+        if node.op_type == "Conv" and number == 0:
+            depthwise = attribute(node, "group", 1) > 1
+            most = 0 if depthwise else target.block
+
+            def is_fast(width: IntArray, most: int = most) -> BoolArray:
+                return _multiple(width, QUARTER) | (width < most)
+
+            yield value, axis, is_fast, narrow
 
 
 def _padded_axes(node: ir.Node, target: TargetMachine) -> Iterator[_Found]:
@@ -216,8 +240,13 @@ def _takes_whole_blocks(node: ir.Node, block: int) -> bool:
     return bool(widths) and all(width is not None and width % block == 0 for width in widths)
 
 
-def is_fast_between(width: int, target: TargetMachine) -> bool:
+def is_fast_between(width: int, target: TargetMachine, *, fine: bool = False) -> bool:
     """Whether a tensor of so many channels between two convolutions is fast to write and to read.
+
+    Args:
+        width: The number of channels.
+        target: The machine.
+        fine: Whether part of a block may be written for nothing.
 
     Example:
         >>> from frivkit.latency.target import target_named
@@ -226,6 +255,8 @@ def is_fast_between(width: int, target: TargetMachine) -> bool:
     """
     if target.runtime != "onnxruntime":
         return bool(width % target.block == 0)
+    if fine:
+        return width < target.block or width % QUARTER == 0
     widths = np.array([width])
     fast = _is_read(widths, target.block) & _is_written(widths, target)
     return bool(fast[0])

@@ -6,18 +6,16 @@ from math import ceil, prod
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from frivkit.graph.layout import attribute, rank_of, shape_of
 from frivkit.graph.model import is_constant
 from frivkit.graph.shapes import example_sizes
 from frivkit.latency.fast_widths import stays_blocked
-
-FloatArray = NDArray[np.float64]
+from frivkit.runtime.optimized import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class NodeFeatures:
     """What a node has to do, as far as its time depends on it.
 
     Attributes:
@@ -35,18 +33,18 @@ class Work:
     terms: FloatArray
 
 
-def works(graph: ir.Graph, block: int) -> dict[int, Work]:
-    """Return the work of each weighted node of a graph, by its position in the graph.
+def node_features(graph: ir.Graph, block: int) -> dict[int, NodeFeatures]:
+    """Return the features of each weighted node of a graph, by its position in the graph.
 
     Args:
         graph: The graph, with known shapes.
         block: The channels in a block of the target.
     """
-    found = ((position, _work(node, block)) for position, node in enumerate(graph))
-    return {position: work for position, work in found if work is not None}
+    found = ((position, _features_of(node, block)) for position, node in enumerate(graph))
+    return {position: features for position, features in found if features is not None}
 
 
-def _work(node: ir.Node, block: int) -> Work | None:
+def _features_of(node: ir.Node, block: int) -> NodeFeatures | None:
     weight = node.inputs[1] if len(node.inputs) > 1 else None
     if weight is None or not is_constant(weight):
         return None
@@ -58,11 +56,11 @@ def _work(node: ir.Node, block: int) -> Work | None:
         reads, writes = sizes[::-1] if transposed else sizes
         rows = prod(_sizes(node.outputs[0])[:-1])
         terms = _terms(writes / block, reads / block)
-        return Work(f"{node.op_type} {rows}", "dense", rows, terms)
+        return NodeFeatures(f"{node.op_type} {rows}", "dense", rows, terms)
     return None
 
 
-def _convolution(node: ir.Node, sizes: list[int], block: int) -> Work:
+def _convolution(node: ir.Node, sizes: list[int], block: int) -> NodeFeatures:
     blocked = stays_blocked(node, block)
     groups = attribute(node, "group", 1)
     # Channels of the weight: all that are written, and those of a group that are read.
@@ -85,7 +83,7 @@ def _convolution(node: ir.Node, sizes: list[int], block: int) -> Work:
     point = "pointwise" if prod(sizes[2:]) == 1 else "spatial"
     kernel_places = prod(maps[node.op_type == "Conv"]) * prod(sizes[2:])
     terms = _terms(written, 0.0 if depthwise else read)
-    return Work(signature, f"{kind} {layout} {point}", kernel_places, terms)
+    return NodeFeatures(signature, f"{kind} {layout} {point}", kernel_places, terms)
 
 
 def _terms(writes: float, reads: float) -> FloatArray:
@@ -97,7 +95,7 @@ def _sizes(value: ir.Value | None) -> list[int]:
     return [size or 1 for size in (example_sizes(value) if value is not None else None) or ()]
 
 
-def other_terms(graph: ir.Graph, weighted: Mapping[int, Work]) -> FloatArray:
+def other_terms(graph: ir.Graph, weighted: Mapping[int, NodeFeatures]) -> FloatArray:
     """Return what the time of all other nodes depends on, as terms of a sum, shape (3,).
 
     They are 1; the entries that other nodes write for one example; and the number of convolutions
@@ -105,12 +103,12 @@ def other_terms(graph: ir.Graph, weighted: Mapping[int, Work]) -> FloatArray:
 
     Args:
         graph: The graph.
-        weighted: The work of its weighted nodes.
+        weighted: The features of its weighted nodes.
     """
     written = sum(
         prod(_sizes(node.outputs[0]))
         for position, node in enumerate(graph)
         if position not in weighted and node.outputs and rank_of(node.outputs[0])
     )
-    direct = sum(" direct " in work.signature for work in weighted.values())
+    direct = sum(" direct " in features.signature for features in weighted.values())
     return np.array([1.0, written, direct])

@@ -1,9 +1,11 @@
 """Predict the latency of a network's narrowings from the profiles of a few of them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from time import get_clock_info, perf_counter, thread_time
+from typing import Self
 
 import numpy as np
 import onnx_ir as ir
@@ -12,10 +14,10 @@ from numpy.typing import NDArray
 from frivkit.graph.layout import IntArray
 from frivkit.graph.names import node_label
 from frivkit.latency.fast_path import numbered, position_of
-from frivkit.latency.features import FloatArray, Work, other_terms, works
+from frivkit.latency.features import NodeFeatures, node_features, other_terms
 from frivkit.latency.target import this_machine
 from frivkit.progress import Progress
-from frivkit.runtime.optimized import ProfiledSession
+from frivkit.runtime.optimized import FloatArray, ProfiledSession
 from frivkit.runtime.session import Device, Feeds, Session
 
 FEWEST, MOST = 4, 15
@@ -38,15 +40,16 @@ class _Profile:
 
     Attributes:
         labels: The labels of its weighted nodes, by their position.
-        works: Their work.
-        times: What each took, as a share of the original at the same time.
+        features: Their features.
+        times: What each took at least, as a share of the original at the same time; other programs
+            can only add to it.
         rest: What all other nodes took, likewise.
         terms: What their time depends on, see ``other_terms``.
         total: What a run takes that is not profiled, likewise.
     """
 
     labels: Mapping[int, str]
-    works: Mapping[int, Work]
+    node_features: Mapping[int, NodeFeatures]
     times: Mapping[int, float]
     rest: float
     terms: FloatArray
@@ -59,11 +62,12 @@ class LatencyModel:
 
     Attributes:
         milliseconds: The measured median of the original.
-        scale: What predictions are multiplied by, so that the original's is that median.
-        nodes: For each weighted node by its label, the signatures of its work and the milliseconds
-            of each term.
-        rest: Milliseconds of all else: a constant, and milliseconds for each entry written.
-        kinds: By the kind of work, the coefficients of nodes that the network did not have.
+        scale: A factor and a constant that make of a sum over nodes the share of the original's
+            latency; the original's own is 1.
+        nodes: For each weighted node by its label, and each signature of its features, what each
+            term takes, as a share of the original.
+        rest: What each of the terms of all other nodes takes, likewise.
+        kinds: By the kind of node, the coefficients of nodes that the network did not have.
         block: The channels in a block of the machine's kernels.
     """
 
@@ -83,16 +87,33 @@ class LatencyModel:
         Args:
             graph: The network with some units removed or nodes factorized, its shapes known.
         """
-        work_of = works(graph.graph, self.block)
-        total = float(other_terms(graph.graph, work_of) @ np.array(self.rest))
+        weighted = node_features(graph.graph, self.block)
+        total = float(other_terms(graph.graph, weighted) @ np.array(self.rest))
         nodes = list(graph.graph)
-        for position, work in work_of.items():
-            fitted = self.nodes.get(node_label(nodes[position]), {}).get(work.signature)
+        for position, features in weighted.items():
+            fitted = self.nodes.get(node_label(nodes[position]), {}).get(features.signature)
             if fitted is None:
-                total += _of_kind(work, self.kinds)
+                total += _of_kind(features, self.kinds)
             else:
-                total += float(work.terms @ np.array(fitted))
+                total += float(features.terms @ np.array(fitted))
         return self.milliseconds * (self.scale[0] * total + self.scale[1])
+
+    @property
+    def json(self) -> str:
+        """All of it as JSON, from which :meth:`from_json` makes an equal one."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the model that was written as JSON."""
+        fields = json.loads(text)
+        fields["nodes"] = {label: _tuples(found) for label, found in fields["nodes"].items()}
+        fields |= {name: tuple(fields[name]) for name in ("scale", "rest")}
+        return cls(**fields | {"kinds": _tuples(fields["kinds"])})
+
+
+def _tuples(lists: Mapping[str, list[float]]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(numbers) for name, numbers in lists.items()}
 
 
 def fit_latency(
@@ -124,14 +145,14 @@ def fit_latency(
     """
     profiles, milliseconds = _profiles(original, variants, feeds, device, progress)
     pairs = [
-        (each.labels[position], work, each.times.get(position, 0.0))
+        (each.labels[position], features, each.times.get(position, 0.0))
         for each in profiles
-        for position, work in each.works.items()
+        for position, features in each.node_features.items()
     ]
-    kinds = _fitted_kinds([(work, time) for _, work, time in pairs])
-    samples: dict[str, dict[str, list[tuple[Work, float]]]] = {}
-    for label, work, time in pairs:
-        samples.setdefault(label, {}).setdefault(work.signature, []).append((work, time))
+    kinds = _fitted_kinds([(features, time) for _, features, time in pairs])
+    samples: dict[str, dict[str, list[tuple[NodeFeatures, float]]]] = {}
+    for label, features, time in pairs:
+        samples.setdefault(label, {}).setdefault(features.signature, []).append((features, time))
     nodes = {
         label: {key: _fitted_node(found, kinds) for key, found in by_signature.items()}
         for label, by_signature in samples.items()
@@ -176,10 +197,10 @@ def _profiles(
     profiles = []
     for number, (graph, sums) in enumerate(zip(variants, found, strict=True)):
         rows = slice(number * (1 + runs) + 1, (number + 1) * (1 + runs))
-        now = sum(float(np.median(each[rows])) for each in beside.values())
+        now = sum(float(each[rows].min()) for each in beside.values())
         shares = {position: each[1:] / now for position, each in sums.items()}
         profiles.append(_profile(graph, shares, totals[number]))
-    now = sum(float(np.median(each)) for each in beside.values())
+    now = sum(float(each.min()) for each in beside.values())
     profiles.append(_profile(original, {k: each / now for k, each in beside.items()}, 1.0))
     return profiles, median(times)
 
@@ -216,52 +237,54 @@ def _sums(graph: ir.Model, times: Mapping[str, FloatArray]) -> dict[int | None, 
 
 def _profile(graph: ir.Model, times: Mapping[int | None, FloatArray], total: float) -> _Profile:
     nodes = list(graph.graph)
-    work_of = works(graph.graph, this_machine().block)
-    medians = {position: float(np.median(each)) for position, each in times.items()}
+    weighted = node_features(graph.graph, this_machine().block)
+    least = {position: float(each.min()) for position, each in times.items()}
     return _Profile(
-        labels={position: node_label(nodes[position]) for position in work_of},
-        works=work_of,
-        times={k: time for k, time in medians.items() if k in work_of},
-        rest=sum(time for k, time in medians.items() if k not in work_of),
-        terms=other_terms(graph.graph, work_of),
+        labels={position: node_label(nodes[position]) for position in weighted},
+        node_features=weighted,
+        times={k: time for k, time in least.items() if k in weighted},
+        rest=sum(time for k, time in least.items() if k not in weighted),
+        terms=other_terms(graph.graph, weighted),
         total=total,
     )
 
 
-def _of_kind(work: Work, kinds: Mapping[str, tuple[float, ...]]) -> float:
+def _of_kind(features: NodeFeatures, kinds: Mapping[str, tuple[float, ...]]) -> float:
     """Return the time of a node by the coefficients of its kind, 0 if none is known."""
-    coefficients = kinds.get(work.kind, kinds.get("", (0.0,) * len(work.terms)))
-    return float(_kind_terms(work) @ np.array(coefficients))
+    coefficients = kinds.get(features.kind, kinds.get("", (0.0,) * len(features.terms)))
+    return float(_kind_terms(features) @ np.array(coefficients))
 
 
-def _kind_terms(work: Work) -> FloatArray:
+def _kind_terms(features: NodeFeatures) -> FloatArray:
     """Return terms whose coefficients suit all nodes of a kind, whatever their kernels and maps."""
-    return work.terms * np.array([1.0, work.places, work.places, work.places])
+    places = np.array([1.0, features.places, features.places, features.places])
+    terms: FloatArray = features.terms * places
+    return terms
 
 
-def _fitted_kinds(samples: Sequence[tuple[Work, float]]) -> dict[str, tuple[float, ...]]:
-    """Return the coefficients of each kind of work, and under "" those of all kinds together."""
+def _fitted_kinds(samples: Sequence[tuple[NodeFeatures, float]]) -> dict[str, tuple[float, ...]]:
+    """Return the coefficients of each kind, and under "" those of all kinds together."""
     by_kind: dict[str, list[tuple[FloatArray, float]]] = {}
-    for work, time in samples:
-        for kind in (work.kind, ""):
-            by_kind.setdefault(kind, []).append((_kind_terms(work), time))
+    for features, time in samples:
+        for kind in (features.kind, ""):
+            by_kind.setdefault(kind, []).append((_kind_terms(features), time))
     return {kind: _fitted(found) for kind, found in by_kind.items()}
 
 
 def _fitted_node(
-    samples: Sequence[tuple[Work, float]], kinds: Mapping[str, tuple[float, ...]]
+    samples: Sequence[tuple[NodeFeatures, float]], kinds: Mapping[str, tuple[float, ...]]
 ) -> tuple[float, ...]:
     """Return the coefficients of a node; where it has few samples, its kind says how it goes on."""
-    ratios = [time / max(_of_kind(work, kinds), 1e-12) for work, time in samples]
+    ratios = [time / max(_of_kind(features, kinds), 1e-12) for features, time in samples]
     level = median(ratios)
-    seen = np.array([work.terms for work, _ in samples])
+    seen = np.array([features.terms for features, _ in samples])
     middle = seen.mean(axis=0)
     prior = []
     for share in PRIOR_SHARES:
         terms = np.array([1.0, middle[1] * share, middle[2] * share, middle[3] * share**2])
         guess = replace(samples[0][0], terms=terms)
         prior.append((terms, level * _of_kind(guess, kinds)))
-    found = [(work.terms, time) for work, time in samples]
+    found = [(features.terms, time) for features, time in samples]
     return _fitted(found, prior)
 
 

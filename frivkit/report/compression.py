@@ -13,8 +13,14 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import number, percent, readable, short
+from frivkit.report.quantization import int8_document, int8_text
 from frivkit.report.terminal import columns, joined, wrapped
-from frivkit.report.verification import model_facts, verification_document, verification_text
+from frivkit.report.verification import (
+    comparison_text,
+    model_facts,
+    speed_lines,
+    verification_document,
+)
 from frivkit.verification.verification import BATCHES, ModelFacts, is_noise, stored_bytes
 
 NAMED = 4
@@ -66,6 +72,10 @@ def compression_document(
             "examples": data.examples,
         },
         **{key: shared[key] for key in ("agreement", "accuracy", "outputs", "latency")},
+        "timing": _timing(compression),
+        "int8": None
+        if compression.int8 is None
+        else int8_document(compression.int8, clock, request.execution.seed),
         "warnings": _warnings(compression, request),
         "provenance": provenance(clock, request.execution.seed, installed().versions()),
     }
@@ -101,6 +111,20 @@ def _left(compression: Compression) -> dict[str, float | None]:
     return {
         resource: new / old if old and new is not None else None
         for resource, (old, new) in pairs.items()
+    }
+
+
+def _timing(compression: Compression) -> dict[str, Any] | None:
+    """Return how a budget in time was met, None for other budgets."""
+    timed = compression.timing
+    if timed is None:
+        return None
+    return {
+        "batch": timed.timing.batch,
+        "threads": timed.timing.threads,
+        "predicted": timed.predicted,
+        "measured": list(timed.measured),
+        "tries": timed.tries,
     }
 
 
@@ -221,7 +245,10 @@ def compression_text(document: Mapping[str, Any]) -> str:
         lines += wrapped(describe_kinds(shown["kinds"]), "")
     if document["thin"] is None:
         return joined([*lines, "", "This is a plan (--dry-run): no model was written."])
-    return joined([*lines, "", verification_text(document)])
+    lines = [*speed_lines(document), *lines, "", comparison_text(document)]
+    if document["int8"] is not None:
+        lines += ["", int8_text(document["int8"])]
+    return joined(lines)
 
 
 def describe_kinds(kinds: Mapping[str, int]) -> str:

@@ -34,7 +34,7 @@ def frontier_document(
     """
     calibration, held_out = frontier.calibration, frontier.held_out
     data, execution = calibration.run.data, request.execution
-    threads = frontier.timings[0].threads
+    threads = next((each.threads for each in frontier.timings), None)
     return {
         "schema": "frivkit.frontier/1",
         "original": model_facts(_original(frontier, request)),

@@ -11,6 +11,7 @@ from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, magnitude, number, percent, readable, short, span
+from frivkit.verification.speed import not_faster
 from frivkit.verification.verification import ModelFacts, Verification, is_noise
 
 WIDTH = 80
@@ -47,7 +48,11 @@ def verification_document(verification: Verification, clock: Clock, seed: int) -
         "latency": {
             "device": verification.device.name,
             "threads": verification.device.threads,
-            "ratio": _ratios(verification),
+            "ratio": {
+                str(size): ratio and list(ratio) for size, ratio in verification.ratios.items()
+            },
+            "verdict": {str(size): found for size, found in verification.verdicts.items()},
+            "left_fast_path": list(verification.left_fast_path),
             "unmeasured": {str(size): reason for size, reason in verification.unmeasured.items()},
         },
         "warnings": list(verification.warnings),
@@ -72,13 +77,6 @@ def model_facts(facts: ModelFacts) -> dict[str, Any]:
         },
         "latency_rounds": {size: each and len(each.turns) for size, each in latency.items()},
     }
-
-
-def _ratios(verification: Verification) -> dict[str, list[float] | None]:
-    """Return the quartiles, the median among them, of the latency ratio by batch size."""
-    after = verification.compressed.latency
-    pairs = ((size, one, after[size]) for size, one in verification.original.latency.items())
-    return {str(size): list(b.against(a)) if a and b else None for size, a, b in pairs}
 
 
 def _layers(verification: Verification) -> list[dict[str, Any]]:
@@ -111,8 +109,31 @@ def _finite(value: float | None) -> float | None:
 def verification_text(document: Mapping[str, Any]) -> str:
     """Return a verification as text: a table of costs, and the label agreement in words.
 
+    Where the compressed model is not faster by measurement, the first line says so.
+
     Args:
         document: ``frivkit.verification/1``, see ``docs/json.md``.
+    """
+    return "\n".join([*speed_lines(document), comparison_text(document)])
+
+
+def speed_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return lines that say that the compressed model is not faster and why, none if it is.
+
+    Args:
+        document: A verification, or a compression with one.
+    """
+    latency = readable(document["latency"] or {})
+    ratios, found = latency.get("ratio", {}), latency.get("verdict", {})
+    text = not_faster(ratios, found, latency.get("left_fast_path", ()))
+    return [] if text is None else [*wrap(text, WIDTH, break_on_hyphens=False), ""]
+
+
+def comparison_text(document: Mapping[str, Any]) -> str:
+    """Return the table of costs, and the label agreement in words.
+
+    Args:
+        document: As for ``speed_lines``.
     """
     names = [short(file_name(document[key]["path"]), NAME) for key in ("original", "thin")]
     document = readable(document)
@@ -177,6 +198,10 @@ def sentences(document: Mapping[str, Any]) -> str:
             f"Outputs differ by {number(outputs['max_abs'])} at most, all together by "
             f"{number(outputs['relative_l2'])} of their size."
         )
+    verdicts = document["latency"]["verdict"].items()
+    measured = [f"{found} at batch {size}" for size, found in verdicts if found is not None]
+    if measured:
+        text.append(f"Latency: {', '.join(measured)}.")
     for size, reason in document["latency"]["unmeasured"].items():
         text.append(f"Latency was not measured at batch {size}: {reason}.")
     return " ".join(text)

@@ -19,8 +19,22 @@ APART = 0.05
 other orders of rounding moved the outputs of quantised networks by at most 0.02."""
 
 
+def is_quantized_file(model: Model) -> bool:
+    """Whether a model is an ONNX file with 8-bit activations.
+
+    ONNX Runtime may compute such a file otherwise than the graph that was read from it.
+    """
+    quantized = any(node.op_type in QUANTIZED for node in model.graph)
+    return quantized and model.format == "onnx" and model.path.is_file()
+
+
 def compare_with_file(
-    model: Model, data: Dataset, device: Device, output: str | None = None
+    model: Model,
+    data: Dataset,
+    device: Device,
+    output: str | None = None,
+    *,
+    exact: bool = True,
 ) -> str | None:
     """Return a warning if a quantised file gives other outputs here than the model read from it.
 
@@ -31,13 +45,13 @@ def compare_with_file(
         data: Examples that fit it.
         device: Where to run.
         output: The output that is compared; None takes the first.
+        exact: Whether the caller goes on with the graph that was read, and not with the file.
 
     Returns:
         What differs, by how much and what to do, in one line; None if nothing does, or if the file
         cannot be run as it is.
     """
-    quantised = any(node.op_type in QUANTIZED for node in model.graph)
-    if not quantised or model.format != "onnx" or not model.path.is_file():
+    if not is_quantized_file(model):
         return None
     inputs = data.read(0, min(model.batch or EXAMPLES, data.examples)).inputs
     if not all(spec.name in inputs for spec in model.inputs):
@@ -59,10 +73,11 @@ def compare_with_file(
     apart = np.abs(own.astype(np.float64) - real).max(initial=0.0)
     if not apart > APART * largest > 0:
         return None
+    used = "which are analysed here" if exact else "and what the file computes is compared here"
     return (
         f"{model.path.name}: on this processor ONNX Runtime computes the file's 8-bit numbers "
         f"otherwise than they are written: outputs of {len(real)} examples are up to "
-        f"{apart / largest:.0%} of the largest away from the exact ones, which are analysed here; "
+        f"{apart / largest:.0%} of the largest away from the exact ones, {used}; "
         "give ONNX Runtime the session option session.x64quantprecision=1 or a processor with "
         "VNNI, or quantise with reduce_range"
     )

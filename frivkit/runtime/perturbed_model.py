@@ -130,17 +130,33 @@ class PerturbedModel:
 
 
 class BaselineModel:
-    """The model as it is."""
+    """The model as it is.
 
-    def __init__(self, model: Model, output: str, device: Device, memory: int) -> None:
+    Args:
+        model: The model.
+        output: The output that is computed.
+        device: Where to run.
+        memory: Bytes that activations may take.
+        as_file: Run the model's file with ONNX Runtime's default options, and not the part of the
+            graph that computes the output.
+    """
+
+    def __init__(
+        self, model: Model, output: str, device: Device, memory: int, *, as_file: bool = False
+    ) -> None:
         self._model, self._output = model, output
-        self._graph: Instrumented = with_outputs(model, [output])
-        self._session = Session(self._graph.ir, device)
+        if as_file:
+            self._inputs = tuple(spec.name for spec in model.inputs)
+            self._session = Session(model.path, device)
+        else:
+            graph: Instrumented = with_outputs(model, [output])
+            self._inputs = graph.inputs
+            self._session = Session(graph.ir, device)
         self.batch = batch_size(model.graph, memory, model.batch)
 
     def run(self, inputs: Feeds) -> NDArray[Any]:
         """Return the output for one batch, shape (n, ...)."""
-        feeds = {name: inputs[name] for name in self._graph.inputs}
+        feeds = {name: inputs[name] for name in self._inputs}
         return run_padded(self._session, self._model, feeds, [self._output])[0]
 
 

@@ -194,10 +194,10 @@ class _TermState:
 
     def remove(self, group: int) -> None:
         """Remove the units of a group."""
-        for unit in np.flatnonzero(self._groups == group):
-            self._remove_unit(int(unit))
+        while (units := np.flatnonzero(self._groups == group)).size:
+            self._remove_unit(int(units[0]))
             if self._waiting == PANEL:
-                self._update()
+                self._update()  # which may number the units anew
 
     def _remove_unit(self, unit: int) -> None:
         """Note what the removal of a unit subtracts, and bring the diagonals up to date."""

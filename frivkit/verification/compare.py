@@ -13,6 +13,7 @@ from frivkit.data import Batch, Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.runtime.execution import Execution
+from frivkit.runtime.file_check import is_quantized_file
 from frivkit.runtime.labels import UNDEFINED, LabelReader, are_labels
 from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.runner import Runner
@@ -48,6 +49,9 @@ class Comparison:
 class ModelRun:
     """One of the models, ready to run.
 
+    A file with 8-bit activations is run itself, as its users run it; of other models, the graph
+    that was read, which computes the same.
+
     Args:
         model: The model, its shapes complete.
         output: The output that is compared.
@@ -63,7 +67,13 @@ class ModelRun:
         self.name, self.output, self.fixed = str(model.path), output, model.batch is not None
         self.label_reader = LabelReader.of_output(model.graph, output, execution.labels)
         with error_context(model):
-            self._baseline = BaselineModel(model, output, execution.placement, execution.memory)
+            self._baseline = BaselineModel(
+                model,
+                output,
+                execution.placement,
+                execution.memory,
+                as_file=is_quantized_file(model),
+            )
         self._model, self.batch = model, self._baseline.batch
 
     def run(self, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """Verify a compressed model: label agreement with the original, size and latency."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from frivkit.data import Dataset
 from frivkit.graph.model import Model, external_files
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
-from frivkit.latency.timing import Latency, interleaved
+from frivkit.latency.timing import Latency, Verdict, interleaved
 from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file
@@ -22,9 +22,10 @@ from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.session import Device, Session
 from frivkit.verification.compare import Comparison, ModelRun, compare, error_context
 from frivkit.verification.match import common_inputs, common_output
+from frivkit.verification.speed import left_fast_path, not_faster, verdicts
 
 BATCHES = (1, 64)
-"""Batch sizes at which latency is measured."""
+"""Batch sizes at which latency is measured, unless others are asked for."""
 WIDE = 0.05
 """Width of an interval of the agreement above which there are too few examples."""
 
@@ -58,6 +59,8 @@ class Verification:
         data: The examples.
         comparison: Their outputs for the examples, compared.
         unmeasured: Why latency was not measured, by batch size.
+        left_fast_path: Nodes that ONNX Runtime ran in its blocked layout in the original and not in
+            the compressed model; looked for on a CPU, where the latter is not faster.
         device: Where both ran.
         warnings: What a user should know of the data and the result, a sentence each.
     """
@@ -69,6 +72,28 @@ class Verification:
     unmeasured: Mapping[int, str]
     device: Device
     warnings: tuple[str, ...]
+    left_fast_path: tuple[str, ...] = ()
+
+    @property
+    def ratios(self) -> dict[int, tuple[float, float, float] | None]:
+        """By batch size, the quartiles of the ratio of latencies, the median among them."""
+        before, after = self.original.latency, self.compressed.latency
+        pairs = ((size, one, after[size]) for size, one in before.items())
+        return {size: b.against(a) if a and b else None for size, a, b in pairs}
+
+    @property
+    def verdicts(self) -> dict[int, Verdict | None]:
+        """By batch size, whether the compressed model is faster, None if it was not measured."""
+        return verdicts(self.original.latency, self.compressed.latency)
+
+    def slowness(self) -> str | None:
+        """Return why the compressed model is not shown to be faster, None if it is.
+
+        It must be faster at each batch size at which latency was measured.
+        """
+        if all(found is None for found in self.verdicts.values()):
+            return "the compressed model is not shown to be faster: latency was not measured"
+        return not_faster(self.ratios, self.verdicts, self.left_fast_path)
 
 
 def verify(
@@ -76,6 +101,7 @@ def verify(
     compressed: Path | Model,
     *,
     data: Dataset | None = None,
+    time_batches: Sequence[int] = BATCHES,
 ) -> Verification:
     """Compare a compressed model with the original on every example.
 
@@ -84,6 +110,7 @@ def verify(
             used.
         compressed: The compressed model, as a file or opened.
         data: Examples of the original's inputs; None opens the data that the request names.
+        time_batches: Batch sizes at which latency is measured; empty to measure none.
 
     Raises:
         ModelError: a model cannot be read or run, the two cannot be compared, or the original
@@ -99,7 +126,7 @@ def verify(
         data, warnings = named_data(request, replace(original, inputs=inputs))
     placement = request.execution.placement
     differs = [
-        compare_with_file(model, data, placement, output)
+        compare_with_file(model, data, placement, output, exact=False)
         for model, output in zip((original, smaller), outputs, strict=True)
     ]
     warnings += tuple(line for line in differs if line is not None)
@@ -111,8 +138,10 @@ def verify(
     )
     comparison = compare(before, after, data, request.execution.runner)
     del before, after  # frees their weights before the files are timed
-    unmeasured = {size: reason for size in BATCHES if (reason := _fixed(models, size))}
-    latencies = _latencies(models, data, request.execution, unmeasured)
+    unmeasured = {size: reason for size in time_batches if (reason := _fixed(models, size))}
+    latencies = _latencies(models, data, request.execution, time_batches, unmeasured)
+    slow = any(found not in (None, "faster") for found in verdicts(*latencies).values())
+    left = left_fast_path(*models) if slow and request.execution.device == "cpu" else ()
     facts = [
         ModelFacts(model, find_sites(model, output), output, stored_bytes(model), latency)
         for model, output, latency in zip(models, outputs, latencies, strict=True)
@@ -125,6 +154,7 @@ def verify(
         unmeasured=unmeasured,
         device=request.execution.placement,
         warnings=(*warnings, *_warnings(facts[1], data, comparison, named=named)),
+        left_fast_path=left,
     )
 
 
@@ -163,6 +193,7 @@ def _latencies(
     models: list[Model],
     data: Dataset,
     execution: Execution,
+    sizes: Sequence[int],
     unmeasured: Mapping[int, str],
 ) -> list[dict[int, Latency | None]]:
     """Return the latency of each file, by batch size, with all of its outputs."""
@@ -172,8 +203,8 @@ def _latencies(
             file = model.path if model.format == "onnx" else model.ir
             sessions.append(Session(file, execution.placement))
     names = [[value.name or "" for value in model.graph.outputs] for model in models]
-    latencies: list[dict[int, Latency | None]] = [dict.fromkeys(BATCHES) for _ in models]
-    for size in BATCHES:
+    latencies: list[dict[int, Latency | None]] = [dict.fromkeys(sizes) for _ in models]
+    for size in sizes:
         if size in unmeasured:
             continue
         batch = _batch(data, size)

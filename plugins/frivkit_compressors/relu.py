@@ -19,10 +19,14 @@ from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.linear_consumers import distinct_sources
-from frivkit.compression.patch_moments import PatchMoments, PatchReader, row_chunks
+from frivkit.compression.patch_moments import (
+    PatchMoments,
+    PatchReader,
+    reading_batch,
+    row_chunks,
+)
 from frivkit.compression.ridge import Fit, solve
 from frivkit.graph.names import node_label
-from frivkit.runtime.memory import batch_size
 
 ROUNDS = 4
 """The number of rounds; more change little."""
@@ -53,7 +57,7 @@ def refit_before_relu(calibration: Calibration, fits: Sequence[Fit]) -> tuple[Fi
     sources = distinct_sources([fits[i].linear_consumer for i in before_relu])
     execution = run.execution
     reader = PatchReader(model, sources, execution.placement)
-    size = batch_size(model.graph, execution.memory, model.batch)
+    size = reading_batch(model, [source.tensor for source in sources], execution)
     for number in range(ROUNDS):
         sums = {
             i: _CrossProducts(refitted[i], patch_moments[refitted[i].linear_consumer.source])
@@ -78,7 +82,7 @@ class _CrossProducts:
     def __init__(self, fit: Fit, patch_moments: PatchMoments) -> None:
         self._fit, self._moments = fit, patch_moments
         linear_consumer = fit.linear_consumer
-        self._shift = patch_moments.fitted.shift[fit.columns].astype(np.float32)
+        self._shift = patch_moments.parts[0].shift[fit.columns].astype(np.float32)
         self._matrices = [m.astype(np.float32) for m in (linear_consumer.matrix, fit.matrix)]
         bias = linear_consumer.bias if fit.bias is None else fit.bias
         self._biases = [linear_consumer.bias.astype(np.float32), bias.astype(np.float32)]

@@ -11,14 +11,14 @@ Source:
     pulls towards the plain refit, which stays as it is if there is nothing to compensate.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.calibration import Calibration
+from frivkit.compression.calibration import Calibration, Run
 from frivkit.compression.linear_consumers import ConsumerInput
 from frivkit.compression.moves import kernel_of
 from frivkit.compression.patch_moments import (
@@ -42,13 +42,12 @@ from frivkit.compression.plan import (
 from frivkit.compression.ridge import STRENGTHS, Fit, ridge_of
 from frivkit.data.subset import Subset
 from frivkit.graph.cost import macs
-from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.table import operators_of
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.units.moments import Float64Array
 from frivkit_compressors.relu import ROUNDS, into_relu
-from frivkit_compressors.stages import StagedRun
+from frivkit_compressors.stages import StagedRun, Tensors
 
 STRONGER = (*STRENGTHS, 1e2, 1e3)
 """Ridges that are tried: the strongest leave the plain refit as it is."""
@@ -98,7 +97,8 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
         for stage in group:
             so_far = replace(plan, fits=tuple(fits))
             compressed = replace(model, ir=with_fits(calibration, so_far, narrowed))
-            rows = _read_rows(calibration, staged, stage, compressed, pending, fits, targets)
+            batches = staged.tensors(stage.number, compressed, pending, "refit in sequence")
+            rows = _read_rows(run, stage, batches, fits, targets)
             for i in stage.members:
                 relu = into_relu(nodes[_label(fits[i])], fits[i])
                 problem = _Regression(
@@ -253,25 +253,29 @@ def _gather_targets(
 
 
 def _read_rows(
-    calibration: Calibration,
-    staged: StagedRun,
+    run: Run,
     stage: _Stage,
-    compressed: Model,
-    pending: Collection[str],
+    batches: Iterable[tuple[int, Tensors]],
     fits: Sequence[Fit],
     targets: Mapping[int, Rows],
 ) -> Rows:
-    """Run a stage of the compressed network and return the rows that its nodes read.
+    """Return the rows that the nodes of a stage read in the compressed network.
 
     What residual streams hold there is subtracted from the targets.
+
+    Args:
+        run: The examples, and how they are run.
+        stage: The stage.
+        batches: The first example of each batch, and its tensors in the compressed network.
+        fits: All fits.
+        targets: The targets of the stage's nodes, by the index of the fit; they are changed.
 
     Returns:
         Shape (rows, kept columns).
     """
-    run = calibration.run
     seed, examples = run.execution.seed, run.data.examples
     found = np.empty((len(stage.validation), stage.narrowed.columns), np.float32)
-    for first, tensors in staged.tensors(stage.number, compressed, pending, "refit in sequence"):
+    for first, tensors in batches:
         rows = stage.rows(stage.narrowed, tensors[stage.source.tensor], seed, first)
         at = _rows_of_batch(examples, stage, first, len(rows))
         found[at] = rows
@@ -280,9 +284,8 @@ def _read_rows(
             stream = stage.streams.get(linear_consumer.residual_input or "")
             if stream is not None and fits[i].bias is not None:
                 source, kept = stream
-                left = stage.rows(
-                    _narrowed(source, int(kept.sum())), tensors[source.tensor], seed, first
-                )
+                narrowed = replace(source, shape=(int(kept.sum()),))
+                left = stage.rows(narrowed, tensors[source.tensor], seed, first)
                 targets[i][at] -= left / _divisor(linear_consumer.output_scale)
     return found
 
@@ -380,6 +383,7 @@ class _Regression:
 
     Attributes:
         has_validation: Whether rows are set aside.
+        mean: The mean of all rows; 0 if the bias is not free, shape (columns,).
         covariance: Of all rows; their second moment if the bias is not free, shape (columns,
             columns).
     """
@@ -389,27 +393,31 @@ class _Regression:
     ) -> None:
         self._rows, self._targets, self._free_bias = rows, targets, free_bias
         self._validation = validation
-        self._shift = rows.mean(axis=0, dtype=np.float64) * free_bias
-        fitted_rows, every_row = np.flatnonzero(~validation), np.arange(len(rows))
         # With few rows, float32 rounding would hide which directions have no variance.
-        exact = len(fitted_rows) < FLOAT64_BELOW * rows.shape[1]
-        self._type = np.float64 if exact else np.float32
-        self.has_validation = bool(validation.any())
-        gram, total = self._gram(fitted_rows)
+        count, fitted_count = len(rows), int((~validation).sum())
+        self._type = np.float64 if fitted_count < FLOAT64_BELOW * rows.shape[1] else np.float32
+        mean = self.mean = rows.mean(axis=0, dtype=np.float64) * free_bias
+        target_mean = targets.mean(axis=0, dtype=np.float64) * free_bias
+        gram = self._gram(rows, mean)
+        cross = self._cross(rows, targets, target_mean)
+        self.has_validation = fitted_count < count
+        self.covariance = gram / count
+        self._whole = _Normal(self.covariance, mean, target_mean, cross / count)
         if self.has_validation:
-            self._unseen = rows[validation], targets[validation]
-            offset = total / len(fitted_rows) * free_bias
-            fitted = gram / len(fitted_rows) - np.outer(offset, offset)
-            self._fitted = _Normal(fitted, self._shift + offset, *self._cross(targets, fitted_rows))
-            unseen, _ = self._gram(np.flatnonzero(validation))
-            gram += unseen
-        self.covariance = gram / len(rows)  # the shift is the mean of all rows
-        self._whole = _Normal(self.covariance, self._shift, *self._cross(targets, every_row))
-
-    @property
-    def mean(self) -> Float64Array:
-        """The mean of all rows; 0 if the bias is not free, shape (columns,)."""
-        return self._shift
+            unseen_rows, unseen_targets = self._unseen = rows[validation], targets[validation]
+            # The sums over the rows that are fitted to are what is left of those over all rows.
+            gram -= self._gram(unseen_rows, mean)
+            cross -= self._cross(unseen_rows, unseen_targets, target_mean)
+            offset, target_offset = (
+                -(part.sum(axis=0, dtype=np.float64) - len(part) * about) / fitted_count * free_bias
+                for part, about in ((unseen_rows, mean), (unseen_targets, target_mean))
+            )
+            fitted_mean = mean + offset
+            gram /= fitted_count
+            gram -= np.outer(offset, offset)
+            cross /= fitted_count
+            cross -= np.outer(fitted_mean, target_offset)
+            self._fitted = _Normal(gram, fitted_mean, target_mean + target_offset, cross)
 
     def projected(self, matrix: Float64Array) -> "_Regression":
         """Return the regression of the same targets on linear functions of the rows.
@@ -464,38 +472,31 @@ class _Regression:
         moved += offset.astype(np.float32)
         np.minimum(moved, 0, out=moved)
         np.copyto(moved, self._targets, where=self._targets >= 0)
-        every_row = np.arange(len(moved))
-        self._whole.mean_target, self._whole.cross = self._cross(moved, every_row)
+        mean = moved.mean(axis=0, dtype=np.float64)
+        self._whole.mean_target = mean
+        self._whole.cross = self._cross(self._rows, moved, mean) / len(moved)
         return self._whole.solution(original, strength)
 
-    def _gram(self, chosen: NDArray[np.intp]) -> tuple[Float64Array, Float64Array]:
-        """Return the sums of products and of shifted rows, over chosen rows."""
-        columns = self._rows.shape[1]
-        gram, total = np.zeros((columns, columns)), np.zeros(columns)
-        for _, part in self._shifted(chosen):
+    def _gram(self, rows: Rows, mean: Float64Array) -> Float64Array:
+        """Return the sum of products of rows about a mean."""
+        gram = np.zeros((rows.shape[1], rows.shape[1]))
+        for start in range(0, len(rows), CHUNK):
+            part = (rows[start : start + CHUNK] - mean.astype(np.float32)).astype(
+                self._type, copy=False
+            )
             gram += part.T @ part
-            total += part.sum(axis=0, dtype=np.float64)
-        return gram, total
+        return gram
 
-    def _cross(self, targets: Rows, chosen: NDArray[np.intp]) -> tuple[Float64Array, Float64Array]:
-        """Return the mean of targets, and their covariance with rows, over chosen rows."""
-        mean = np.zeros(targets.shape[1])
-        if self._free_bias:
-            mean = targets[chosen].mean(axis=0, dtype=np.float64)
-        cross = np.zeros((self._rows.shape[1], targets.shape[1]))
-        for at, part in self._shifted(chosen):
+    def _cross(self, rows: Rows, targets: Rows, mean: Float64Array) -> Float64Array:
+        """Return the sum of products of rows with targets about a mean."""
+        cross = np.zeros((rows.shape[1], targets.shape[1]))
+        for start in range(0, len(rows), CHUNK):
+            at = slice(start, start + CHUNK)
             centred = targets[at] - mean.astype(np.float32)
-            cross += part.T @ centred.astype(self._type, copy=False)
-        return mean, cross / len(chosen)
-
-    def _shifted(
-        self, chosen: NDArray[np.intp]
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.floating]]]:
-        """Yield some of the chosen rows at a time: where they lie, and what they are."""
-        shift = self._shift.astype(np.float32)
-        for start in range(0, len(chosen), CHUNK):
-            at = chosen[start : start + CHUNK]
-            yield at, (self._rows[at] - shift).astype(self._type, copy=False)
+            cross += rows[at].astype(self._type, copy=False).T @ centred.astype(
+                self._type, copy=False
+            )
+        return cross
 
 
 class _Normal:

@@ -23,7 +23,7 @@ def net(files: Path) -> Path:
 
 def test_frontier_is_measured_written_and_shown(frivkit: Run) -> None:
     ran = frivkit(
-        *(*FRONTIER, "--macs", "0.8,0.5", "--agreement", "0.6", "--batch", "1,2", "-v"),
+        *(*FRONTIER, "--macs", "0.8,0.5", "--agreement", "0.6", "--time-batch", "1,2", "-v"),
         *("-o", "thin-{budget}.onnx", "--save-plan", "plan-{budget}.json"),
         *("--json", "found.json", "--report", "page.html", "--figure", "figure.svg"),
     )
@@ -55,8 +55,8 @@ def test_frontier_is_measured_written_and_shown(frivkit: Run) -> None:
         (("-o", "thin.onnx"), "cannot all be written to thin.onnx; put {budget} into its name"),
         (("-o", "thin-{budget}.pt"), "an ONNX file cannot be named thin-{budget}.pt"),
         (("--figure", "figure.png"), "figure.png is no name for a picture; end it in .svg"),
-        (("--batch", "1,0"), "0 is not in the range x>=1"),
-        (("--batch", "many"), "'many' is no whole number"),
+        (("--int8",), "--int8 cannot be given with --frontier"),
+        (("--time-batch", "1,0"), "--time-batch is '1,0'; give whole numbers from 1"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(
@@ -68,16 +68,17 @@ def test_options_that_mean_nothing_are_refused(
     assert ran.out == ""
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (("--batch", "1,16"), "--batch with several sizes is for several plans"),
-        (("--figure", "figure.svg"), "--figure is for several plans"),
-    ],
-)
-def test_options_of_a_frontier_are_refused_without_it(
-    frivkit: Run, more: tuple[str, ...], message: str
-) -> None:
-    ran = frivkit("compress", "net.onnx", "-o", "thin.onnx", "--macs", "0.5", *more)
+def test_picture_needs_several_plans(frivkit: Run) -> None:
+    ran = frivkit("compress", "net.onnx", "--macs", "0.5", "--dry-run", "--figure", "figure.svg")
     assert ran.code == 2
-    assert f"{message}; give --frontier, too" in ran.err
+    assert "--figure is the picture of several plans; give --frontier, too" in ran.err
+
+
+def test_nothing_is_timed_or_written_that_is_not_asked_for(frivkit: Run) -> None:
+    ran = frivkit(*FRONTIER, "--macs", "0.5", "--no-time", "--json", "-")
+    found = json.loads(ran.out)
+    assert complaints(found) == []
+    assert found["timing"]["batches"] == []
+    assert {choice["cost"] for choice in found["choices"]} == {"macs"}
+    assert not list(Path().glob("*thin*"))
+    assert "time" not in frivkit(*FRONTIER, "--macs", "0.5", "--no-time").out

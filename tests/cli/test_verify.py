@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from frivkit.latency.timing import Latency
 from tests.handmade import written
 from tests.program import CLASSES, INPUTS, Outcome, write_mlp
 
@@ -81,11 +82,13 @@ def test_table_and_sentence(frivkit: Run) -> None:
     ran = frivkit(*BOTH, *DATA, "-q")
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
+    lines = lines[next(i for i, line in enumerate(lines) if line.split()[:1] == ["original"]) :]
     assert re.fullmatch(r" +original +compressed +ratio", lines[0])
     assert re.fullmatch(r"parameters +192 +144 +0\.750", lines[2])
     assert any(re.match(r"ms, batch 64 .*\(.* to .*\)$", line) for line in lines)
     text = " ".join(lines)
     assert re.search(r"\d+ of 200 labels are the same, [\d.]+ % \(95 % interval .* to .*\)", text)
+    assert re.search(r"Latency: [a-z ]+ at batch 1, [a-z ]+ at batch 64\.", text)
     assert max(map(len, lines)) <= 80
 
 
@@ -118,6 +121,42 @@ def test_requirement_that_is_met_and_one_that_is_not(files: Path, frivkit: Run) 
     low = frivkit(*BOTH, *DATA, "--require", "0.98", "-q")
     assert low.code == 1
     assert "compress less" in low.error()
+
+
+@pytest.mark.parametrize(("share", "code"), [(0.5, 0), (1.5, 4)], ids=["faster", "slower"])
+def test_a_faster_model_can_be_required(
+    frivkit: Run, monkeypatch: pytest.MonkeyPatch, share: float, code: int
+) -> None:
+    def measured(*_: object) -> tuple[Latency, Latency]:
+        return Latency((1.0, 2.0, 3.0)), Latency((share, 2 * share, 3 * share))
+
+    monkeypatch.setattr("frivkit.verification.verification.interleaved", measured)
+    same = (*BOTH, *DATA, "--time-batch", "1, 16", "--json", "found.json")
+    ran = frivkit(*same, "--require-faster")
+    assert ran.code == code
+    latency = json.loads(Path("found.json").read_text())["latency"]
+    assert latency["ratio"] == {"1": [share] * 3, "16": [share] * 3}
+    assert latency["verdict"] == dict.fromkeys(("1", "16"), "slower" if code else "faster")
+    assert latency["left_fast_path"] == []  # dense layers have no blocked layout
+    first = "The compressed model is not faster: it takes 1.500 times as long at batch 1 (slower),"
+    assert ran.out.startswith(first[:70]) == bool(code)
+    if code:
+        assert (
+            "not faster: it takes 1.500 times as long at batch 1 (slower)"
+            in ran.err.splitlines()[-1]
+        )
+    assert frivkit(*same).code == 0
+
+
+def test_latency_need_not_be_measured(frivkit: Run) -> None:
+    ran = frivkit(*BOTH, *DATA, "--no-time", "--json", "found.json")
+    document = json.loads(Path("found.json").read_text())
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    assert (ran.code, document["latency"]["ratio"]) == (0, {})
+    assert "batch" not in ran.out
+    refused = frivkit(*BOTH, *DATA, "--no-time", "--require-faster")
+    assert (refused.code, refused.out) == (2, "")
+    assert frivkit(*BOTH, *DATA, "--time-batch", "0").code == 2
 
 
 @pytest.mark.parametrize("value", ["1", "1.5", "-0.1", "nan", "all"])

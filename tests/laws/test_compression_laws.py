@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 
 from frivkit.compression.method import Refit
-from frivkit.compression.plan import Plan, keep_weights, ridge_fits
-from frivkit.errors import BudgetError
+from frivkit.compression.moves import Moves
+from frivkit.compression.plan import (
+    Factorization,
+    Plan,
+    factorized_fit,
+    keep_weights,
+    ridge_fits,
+)
+from frivkit.compression.ridge import Fit
 from frivkit.hooks.registry import installed
 from frivkit.testing.laws import (
     COMPRESSION_LAWS,
@@ -21,15 +28,15 @@ from frivkit.testing.laws import (
     CompressionLaw,
     LawError,
 )
+from frivkit_compressors.bases import select
 from frivkit_compressors.rankings import backward
-from frivkit_compressors.select import Select
 
 EVERY = {
-    "basis_factory": list(installed().offers("bases")),
+    "basis": list(installed().offers("bases")),
     "ranking": list(installed().offers("rankings")),
     "refit": list(installed().offers("refits")),
 }
-HOOKS = {"basis_factory": "bases", "ranking": "rankings", "refit": "refits"}
+HOOKS = {"basis": "bases", "ranking": "rankings", "refit": "refits"}
 FOLDING = {"ranking": ["backward"], "refit": ["ridge", "relu", "sequential"]}
 LAWS = {law.name: law for law in (*COMPRESSION_LAWS, *RANKING_LAWS, *FOLDING_LAWS)}
 CALLS = count()
@@ -57,32 +64,28 @@ def test_offer_keeps_the_law(kind: str, name: str, law: CompressionLaw, tmp_path
     assert law.check(tmp_path, **{kind: offered})
 
 
-class Forgetful(Select):
-    """Says that a budget of everything is one of half."""
-
-    def for_budget(self, resource: Any, share: float, multiple: int) -> Plan:
-        return super().for_budget(resource, 0.5, multiple)
-
-
-class Generous(Select):
-    """Leaves more than the budget."""
-
-    def for_budget(self, resource: Any, share: float, multiple: int) -> Plan:
-        return super().for_budget(resource, min(1.0, share + 0.2), multiple)
+def careful(calibration: Any, ranker: Any) -> Moves:
+    """Predict more than any tolerance allows."""
+    rankings = select(calibration, ranker).units
+    return Moves(tuple(replace(each, errors=each.errors + 1.0) for each in rankings))
 
 
-class Stingy(Select):
-    """Refuses every budget."""
-
-    def for_budget(self, resource: Any, share: float, multiple: int) -> Plan:
-        raise BudgetError("no", 1.0)
+def unmoved(calibration: Any, ranker: Any) -> Moves:
+    return Moves()
 
 
-class Careful(Select):
-    """Lets nothing leave under a tolerance."""
+def doubling(calibration: Any, plan: Plan) -> Any:
+    """Change the weights of a node that keeps all it reads."""
+    consumer = calibration.linear_consumers[-1]
+    columns = np.ones(len(consumer.matrix), np.bool_)
+    return (Fit(consumer, columns, 2 * consumer.matrix, None, 0.0, None),)
 
-    def for_tolerance(self, tolerance: float) -> Plan:
-        return super().for_budget("units", 1.0, 1)
+
+def factorizing(calibration: Any, plan: Plan) -> Any:
+    """Factorize every refitted node at a rank that saves nothing."""
+    fits = ridge_fits(calibration, plan)
+    how = {fit.linear_consumer.consumer.node: Factorization("pca", 10**6) for fit in fits}
+    return tuple(factorized_fit(calibration, replace(plan, factorized=how), fit) for fit in fits)
 
 
 def by_place(layer_group: Any, study: Any) -> np.ndarray:
@@ -117,14 +120,14 @@ def keeping_dead_units(layer_group: Any, study: Any) -> np.ndarray:
 @pytest.mark.parametrize(
     ("law", "given", "said"),
     [
-        ("full-width", {"basis_factory": Forgetful}, "outputs as before"),
-        ("budgets", {"basis_factory": Generous}, "expected at most"),
-        ("budgets", {"basis_factory": Stingy}, "could not be checked"),
+        ("full-width", {"refit": Refit(doubling)}, "outputs as before"),
+        ("budgets", {"refit": Refit(factorizing)}, "expected at most"),
+        ("budgets", {"basis": unmoved}, "could not be checked"),
         ("repeatable", {"ranking": by_chance}, "same weights"),
         ("model-unchanged", {"refit": Refit(spoiling)}, "found it changed"),
         ("dead-units", {"ranking": keeping_dead_units}, "which is off, to be removed"),
-        ("dead-units", {"basis_factory": Careful}, "which is off, to be removed"),
-        ("copied-units", {"basis_factory": Careful}, "units of"),
+        ("dead-units", {"basis": careful}, "which is off, to be removed"),
+        ("copied-units", {"basis": careful}, "units of"),
         ("copied-units", {"refit": Refit(tripling)}, "outputs"),
         ("unit-order", {"ranking": by_place}, "in the new order"),
     ],

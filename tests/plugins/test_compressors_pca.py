@@ -1,6 +1,7 @@
-"""The basis of main directions against numpy on the activation matrix."""
+"""The basis of principal directions against numpy on the activation matrix."""
 
 from pathlib import Path
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,8 @@ from onnx import numpy_helper
 
 from frivkit.compression.compress import Budget, Compression, compress
 from frivkit.compression.method import Method
-from frivkit.compression.plan import apply_plan
+from frivkit.compression.constraints import Constraints
+from frivkit.compression.plan import apply_plan, ridge_fits
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock
@@ -18,6 +20,7 @@ from frivkit.report.compression import compression_document, compression_text
 from frivkit.report.compression_html import compression_page
 from tests.contract import complaints
 from tests.handmade import written
+from tests.planning import ANY_WIDTH
 from tests.surgery import run
 from tests.unit.compression.test_compress import write_data, write_layers
 
@@ -38,7 +41,10 @@ def request_(tmp_path: Path, layers: list[np.ndarray]) -> Request:
 
 
 def ranks(made: Compression) -> dict[str, int]:
-    return {each.linear_consumer.consumer.weight: each.rank for each in made.plan.factors}
+    weights = {
+        each.consumer.node: each.consumer.weight for each in made.calibration.linear_consumers
+    }
+    return {weights[node]: how.rank for node, how in made.plan.factorized.items()}
 
 
 def foretold(made: np.ndarray, rank: int, places: int = 1) -> tuple[float, float]:
@@ -66,12 +72,14 @@ def test_loss_is_that_of_the_main_directions_of_what_a_node_makes(share, tmp_pat
     for i, (weight, bias) in enumerate(zip(layers, biases, strict=True)):
         outputs[f"l{i}.weight"] = x @ weight + bias
         x = np.maximum(outputs[f"l{i}.weight"], 0)
-    assert made.plan.factors
+    assert made.plan.factorized
     total = 0.0
-    for each in made.plan.factors:
-        of_own, of_all = foretold(outputs[each.linear_consumer.consumer.weight], each.rank)
-        assert each.error == pytest.approx(of_own, rel=1e-3)
-        total += of_all
+    for linear_consumer in made.calibration.linear_consumers:
+        how = made.plan.factorized.get(linear_consumer.consumer.node)
+        if how is not None:
+            of_own, of_all = foretold(outputs[linear_consumer.consumer.weight], how.rank)
+            assert how.error == pytest.approx(of_own, rel=1e-3)
+            total += of_all
     assert made.plan.error == pytest.approx(total, rel=1e-3)
 
 
@@ -89,19 +97,27 @@ def test_loss_of_a_convolution_is_that_of_its_patches(tmp_path):
     x = np.random.default_rng(2).normal(size=(60, 3, 4, 4)).astype(np.float32)
     np.savez(tmp_path / "x.npz", x=x)
     request = Request(tmp_path / "m.onnx", data=f"npz:{tmp_path / 'x.npz'}")
-    made = compress(request, None, Budget("tolerance", 0.3), verify_data=request.data, method=PCA)
-    (split,) = made.plan.factors
+    made = compress(
+        request,
+        None,
+        Budget("tolerance", 0.3),
+        verify_data=request.data,
+        method=PCA,
+        constraints=ANY_WIDTH,
+    )
+    (split,) = made.plan.factorized.values()
+    plan = replace(made.plan, fits=ridge_fits(made.calibration, made.plan))
     baseline, compressed = (
         run(each, {"x": x})[0].astype(np.float64).transpose(0, 2, 3, 1).reshape(-1, 9)
-        for each in (made.calibration.model.ir, apply_plan(made.calibration, made.plan))
+        for each in (made.calibration.model.ir, apply_plan(made.calibration, plan))
     )
     own, of_all = foretold(baseline, split.rank, places=16)
     assert split.error == pytest.approx(own, rel=1e-3)
     assert made.plan.error == pytest.approx(of_all, rel=1e-3)
     assert of_all <= 0.3 < foretold(baseline, split.rank - 1, places=16)[1]
-    held = np.arange(60).repeat(16) % 5 == 4  # what is made does lose what was foretold
-    loss = ((compressed - baseline)[held] ** 2).sum() / held.sum() / baseline.var(axis=0).sum()
-    assert loss == pytest.approx(of_all, rel=0.05)  # its bias knows all examples
+    lost = ((compressed - baseline) ** 2).sum() / len(baseline)
+    spectrum = np.linalg.eigvalsh(np.cov(baseline.T, bias=True))[::-1]  # factors know all examples
+    assert lost == pytest.approx(spectrum[split.rank :].sum(), rel=1e-3)
 
 
 def test_a_layer_of_rank_three_comes_back_at_three(tmp_path, layers):
@@ -126,10 +142,10 @@ def test_budgets_are_met_by_the_file_and_every_split_saves(kind, share, tmp_path
         costs.append(sum(t.size for t in (matrices if kind == "macs" else tensors)))
     step = max(m + n for m, n in SIZES) / costs[0]  # what one rank costs
     assert share - 0.15 - step < costs[1] / costs[0] <= share
-    assert made.plan.factors
-    for each in made.plan.factors:
-        columns, outputs = each.linear_consumer.matrix.shape
-        assert 0 < each.rank * (columns + outputs) < columns * outputs
+    assert made.plan.factorized
+    for fit in made.plan.fits:
+        columns, outputs = fit.linear_consumer.matrix.shape
+        assert 0 < fit.factors.rank * (columns + outputs) < columns * outputs
     assert all(flags.all() for flags in made.plan.keep.values())
 
 
@@ -150,7 +166,8 @@ def test_biases_that_splitting_adds_count_in_a_budget_of_parameters(tmp_path, la
 
 
 def test_ranks_are_rounded_to_multiples(request_):
-    made = compress(request_, None, Budget("macs", 0.6, multiple=4), method=PCA)
+    fours = Constraints(round_to=4)
+    made = compress(request_, None, Budget("macs", 0.6), method=PCA, constraints=fours)
     assert ranks(made)
     assert all(rank % 4 == 0 or rank == 1 for rank in ranks(made).values())
 
@@ -169,7 +186,7 @@ def test_what_means_nothing_or_cannot_be_is_refused(tmp_path, request_):
 def test_a_network_where_no_rank_saves_anything_is_refused(tmp_path):
     small = write_layers(tmp_path / "s.onnx", np.ones((8, 1)), np.ones((1, 3)))
     request = Request(small, data=write_data(tmp_path / "x.npz", 8))
-    with pytest.raises(ModelError, match="can be split in two: no rank saves anything"):
+    with pytest.raises(ModelError, match="can be factorized: no rank saves anything"):
         compress(request, tmp_path / "t.onnx", Budget("tolerance", 0.5), method=PCA)
     assert not (tmp_path / "t.onnx").exists()
 
@@ -178,7 +195,7 @@ def test_an_agreement_is_searched_for(tmp_path, layers):
     model = write_layers(tmp_path / "m.onnx", *layers)
     request = Request(model, data=write_data(tmp_path / "x.npz", 8, 800))
     made = compress(request, tmp_path / "t.onnx", Budget("agreement", 0.8), method=PCA)
-    assert made.plan.factors
+    assert made.plan.factorized
     assert made.verification.comparison.agreement.share > 0.8
 
 
@@ -186,14 +203,18 @@ def test_an_agreement_is_searched_for(tmp_path, layers):
 def test_reports_name_what_is_split_and_why_others_are_not(writes, tmp_path, request_):
     budget = Budget("macs", 0.85)
     made = compress(request_, tmp_path / "t.onnx" if writes else None, budget, method=PCA)
-    document = compression_document(made, request_, budget, Clock.start())
+    document = compression_document(made, request_, Clock.start())
     assert complaints(document) == []
     told = [SimpleNamespace(**each) for each in document["factors"]]
     split = [each.node for each in told]
-    assert split == [each.linear_consumer.consumer.node for each in made.plan.factors]
-    for each, factors in zip(told, made.plan.factors, strict=True):
-        assert (each.columns, each.outputs) == factors.linear_consumer.matrix.shape
-        assert (each.rank, each.error) == (factors.rank, factors.error)
+    assert sorted(split) == sorted(made.plan.factorized)
+    shapes = {each.consumer.node: each.matrix.shape for each in made.calibration.linear_consumers}
+    for each in told:
+        assert (each.columns, each.outputs) == shapes[each.node]
+        how = made.plan.factorized[each.node]
+        assert (each.kind, each.rank, each.error) == ("pca", how.rank, how.error)
+        weights = each.columns * each.outputs
+        assert each.weights_left == each.rank * (each.columns + each.outputs) / weights
     assert document["kinds"]["leaving"] == 0
     assert document["budget"]["left"]["macs"] <= 0.85
     assert document["budget"]["left"]["units"] == 1

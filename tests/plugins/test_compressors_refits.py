@@ -7,34 +7,23 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from frivkit.compression.calibration import Calibration, Run, calibrate
+from frivkit.compression.calibration import Calibration
 from frivkit.compression.compress import Budget, compress
-from frivkit.compression.method import Method
 from frivkit.compression.plan import Plan, apply_plan, keep_all, ridge_fits
 from frivkit.compression.ranking import POINTS, build_ranking, calibrate_error_curves
 from frivkit.compression.ridge import choose_ridge
 from frivkit.compression.unit_kinds import classify_units
-from frivkit.data import open_data
-from frivkit.graph.sites.site_map import find_sites
-from frivkit.measure.pipeline import Request, load_model
-from frivkit.runtime.execution import Execution
+from frivkit.measure.pipeline import Request
 from frivkit_compressors.rankings import backward
 from frivkit_compressors.refits import fold_redundant
-from frivkit_compressors.select import Select
 from frivkit_compressors.sequential import refit_in_sequence
 from tests.nets import NETS, examples, network, opened
+from tests.planning import ANY_WIDTH, SELECT, allocator, calibrated
 from tests.surgery import run
 from tests.unit.compression.test_compress import write_data, write_layers
 from tests.unit.units.test_perturbations import SITELESS
 
 NAMES = [name for name in NETS if name not in SITELESS]
-
-
-def calibrated(path, spec: str, memory: int = 1 << 28) -> Calibration:
-    model = load_model(Request(path))
-    data = open_data(spec, model.inputs)
-    on = Run(data, model.output(None), Execution(memory=memory, threads=1))
-    return calibrate(model, find_sites(model), on)
 
 
 def layers(*sizes: tuple[int, int], seed: int = 3) -> list[np.ndarray]:
@@ -51,8 +40,13 @@ def test_a_deep_network_is_nearer_when_refitted_in_sequence(share, tmp_path):
     request = Request(model, data=write_data(tmp_path / "x.npz", 10, 1500))
     apart = {}
     for refit in ("ridge", "sequential"):
+        method = replace(SELECT, refit=refit)
         made = compress(
-            request, tmp_path / "t.onnx", Budget("units", share), method=Method(refit=refit)
+            request,
+            tmp_path / "t.onnx",
+            Budget("units", share),
+            method=method,
+            constraints=ANY_WIDTH,
         )
         apart[refit] = made.verification.comparison.relative_l2
     assert apart["sequential"] < apart["ridge"]
@@ -65,12 +59,10 @@ def test_sequence_refits_whatever_can_be_narrowed(name, tmp_path):
     inputs = examples(model, 24)
     file = {f"{key}" if len(inputs) > 1 else "x": array for key, array in inputs.items()}
     np.savez(tmp_path / "x.npz", **file)
-    data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
-    on = Run(data, model.output(None), Execution(memory=1 << 28, threads=1))
-    found = calibrate(model, find_sites(model), on)
+    found = calibrated(model, f"npz:{tmp_path / 'x.npz'}")
     if found.pruning_graph.groups.free.sum() < 2:  # of a single group nothing can leave
         return
-    plan = Select(found, backward).for_budget("units", 0.7, 1)
+    plan = allocator(found).for_budget("units", 0.7)
     fits = refit_in_sequence(found, plan)
     again = refit_in_sequence(found, plan)
     assert len(fits) == len(ridge_fits(found, plan))
@@ -120,7 +112,7 @@ def test_blocks_make_good_for_what_their_stream_lost(tmp_path):
         for linear_consumer in found.linear_consumers
     }
     assert {"s1", "s2"} <= set(besides.values())
-    plan = Select(found, backward).for_budget("units", 0.6, 1)
+    plan = allocator(found).for_budget("units", 0.6)
     x = np.random.default_rng(7).normal(size=(200, 8)).astype(np.float32)
     before = run(found.model.ir, {"x": x})[0]
 
@@ -139,18 +131,18 @@ def test_sequence_leaves_examples_out_where_all_would_take_too_long(tmp_path, mo
 
     model = write_layers(tmp_path / "m.onnx", *layers((8, 20), (20, 20), (20, 4)))
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 400))
-    plan = Select(found, backward).for_budget("units", 0.6, 1)
+    plan = allocator(found).for_budget("units", 0.6)
     seen = []
-    gathered = sequential._read_sample
+    gathered = sequential._gather_targets
     monkeypatch.setattr(
         sequential,
-        "_read_sample",
+        "_gather_targets",
         lambda c, *rest: seen.append(c.run.data.examples) or gathered(c, *rest),
     )
     refit_in_sequence(found, plan)
     monkeypatch.setattr(sequential, "MAX_MACS", 1.0)
     refit_in_sequence(found, plan)
-    assert seen == [400, 400, 64, 64]
+    assert seen == [400, 64]
 
 
 def planted(tmp_path):
@@ -196,12 +188,10 @@ def test_hybrid_folds_what_is_redundant_and_drops_what_is_prunable(tmp_path):
 def test_layers_lose_alike_under_a_uniform_allocation(kind, tmp_path):
     model = write_layers(tmp_path / "m.onnx", *layers((8, 60), (60, 40), (40, 20), (20, 4)))
     found = calibrated(model, write_data(tmp_path / "x.npz", 8, 500))
-    keep = Select(found, backward, "uniform").for_budget(kind, 0.5, 1).keep
+    keep = allocator(found, allocation="uniform").for_budget(kind, 0.5).keep
     shares = [flags.mean() for flags in keep.values()]
     assert max(shares) - min(shares) <= 1 / 20
-    spread = [
-        flags.mean() for flags in Select(found, backward).for_budget(kind, 0.5, 1).keep.values()
-    ]
+    spread = [flags.mean() for flags in allocator(found).for_budget(kind, 0.5).keep.values()]
     assert max(spread) - min(spread) > 1 / 20
 
 
@@ -229,9 +219,9 @@ def test_curves_go_through_refits_on_examples_kept_apart(tmp_path):
                 _, error, _ = choose_ridge(
                     linear_consumer, found.patch_moments[linear_consumer.source], columns
                 )
-                lost += (error * linear_consumer.output_scale**2).sum() / found.variances[
+                lost += (error * linear_consumer.output_scale**2).sum() / found.variance(
                     linear_consumer.error_tensor
-                ]
+                )
         assert after.errors[count - 1] == pytest.approx(lost, rel=0.3)
 
 

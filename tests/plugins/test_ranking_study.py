@@ -12,8 +12,8 @@ from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import LabelOptions
+from frivkit_compressors.bases import select
 from frivkit_compressors.rankings import prunable
-from frivkit_compressors.select import Select
 from tests.unit.compression.test_compress import write_data, write_layers
 
 
@@ -39,7 +39,7 @@ def test_rankings_study_the_calibration_examples_as_the_user_said(calibration):
         studies.append(study)
         return np.arange(len(layer_group.groups))
 
-    Select(with_labels(calibration, LabelOptions(tolerance=0.1)), ranker, "global")
+    select(with_labels(calibration, LabelOptions(tolerance=0.1)), ranker)
     (study,) = studies
     assert study.regression
     assert study.execution.labels == LabelOptions(tolerance=0.1)

@@ -88,7 +88,7 @@ EXAMPLES = {
     "data_sources": "halves",
     "unit_selectors": "PAIRS",
     "metrics": "METRIC",
-    "bases": "FirstUnits",
+    "bases": "last_units",
     "rankings": "apoz",
     "refits": "MEANS",
     "architectures": "SMALL",
@@ -289,16 +289,17 @@ class TestExample:
         run = Run(examples, model.output(None), Execution(memory=1 << 28, threads=1))
         return calibrate(model, find_sites(model), run)
 
-    def test_basis_keeps_the_first_units(self, calibration):
-        from frivkit.errors import UsageError
+    def test_basis_removes_the_last_units(self, calibration):
+        from frivkit.compression.allocation import Allocator
+        from frivkit.compression.constraints import Constraints
 
-        basis = example("bases")["FirstUnits"](calibration, None, "global")
-        for flags in basis.for_budget("units", 0.5, 1).keep.values():
+        moves = example("bases")["last_units"](calibration, None)
+        allocator = Allocator(calibration, moves, constraints=Constraints(round_to=1))
+        for flags in allocator.for_budget("units", 0.5).keep.values():
             assert flags.tolist() == sorted(flags, reverse=True)
             assert flags.sum() == len(flags) // 2
-        assert all(flags.all() for flags in basis.for_tolerance(0.1).keep.values())
-        with pytest.raises(UsageError, match="--units-kept"):
-            basis.for_budget("macs", 0.5, 1)
+        for flags in allocator.for_tolerance(0.25).keep.values():
+            assert flags.sum() == len(flags) // 2
 
     def test_ranking_removes_units_that_are_mostly_zero_first(self, calibration):
         study, there = calibration.study, calibration.site_map

@@ -74,7 +74,9 @@ RETIRED = {
     # compression and verification
     "Facts": "ModelFacts",
     "proof": "verification",
-    "Refactorer": "BasisFactory",
+    "Refactorer": "Basis",
+    "BasisFactory": "Basis",
+    "basis_factory": "basis",
     "refactorer": "basis",
     "refactorers": "bases",
     "Side": "ModelRun",

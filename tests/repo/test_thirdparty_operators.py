@@ -11,9 +11,11 @@ import pytest
 from onnx import numpy_helper
 
 import frivkit
-from frivkit.compression.allocation import allocate_globally
+from frivkit.compression.allocation import Allocator
 from frivkit.compression.compress import Budget, Compression, compress
+from frivkit.compression.ledger import Ledger
 from frivkit.compression.method import Method
+from frivkit.compression.moves import Moves
 from frivkit.compression.plan import amount, apply_plan
 from frivkit.compression.ranking import Ranking
 from frivkit.errors import ModelError
@@ -29,6 +31,7 @@ from frivkit.runtime.execution import Execution
 from frivkit.runtime.session import Device, Session
 from frivkit.testing.conformance import OperatorExample, check_operator_rules
 from tests.handmade import written
+from tests.planning import ANY_WIDTH
 
 PLUGIN = Path(__file__).parents[1] / "data/thirdparty/frivkit-operators"
 CDIST = 'com.microsoft.CDist <metric = "sqeuclidean">'
@@ -97,8 +100,8 @@ def data(folder) -> Path:
 def done(plugin, file, data, folder) -> Compression:
     """Remove half of the units."""
     request = Request(file, data=f"npz:{data}", execution=EXECUTION)
-    method = Method(ranking="norm", refit="none")
-    return compress(request, folder / "thin.onnx", BUDGET, method=method)
+    method = Method("select", "norm", refit="none")
+    return compress(request, folder / "thin.onnx", BUDGET, method=method, constraints=ANY_WIDTH)
 
 
 def zeroed(file: Path, flags: dict[str, np.ndarray]) -> onnx.ModelProto:
@@ -178,7 +181,7 @@ def test_multiply_accumulates_of_the_plugin_count_in_budgets_and_documents(done,
     before = 4 * WIDTH * TOKENS + 3 * TOKENS + CENTRES * (WIDTH + 3)
     assert amount(done.calibration.model.ir, done.calibration, "macs", None) == before
     after = amount(apply_plan(done.calibration, done.plan), done.calibration, "macs", None)
-    document = compression_document(done, request, BUDGET, Clock.start())
+    document = compression_document(done, request, Clock.start())
     assert (document["original"]["macs"], document["thin"]["macs"]) == (before, after)
 
 
@@ -197,8 +200,12 @@ def test_multiply_accumulates_of_the_plugin_count_in_the_order_of_removal(done):
         for site in sites
         if site.layer == layer
     )
-    removals = allocate_globally(done.calibration.model, graph, (tokens, centres), "macs")
-    assert removals.order.tolist() == [*centres.order, *tokens.order]  # 1 / 9 before 4 / 27
+    moves = Moves(units=(tokens, centres))
+    path = Allocator(done.calibration, moves, constraints=ANY_WIDTH).path("macs")
+    assert path.states[0] == (0, 0)
+    assert path.states[-1] == (3, 3)
+    assert all(of_centres == 3 for of_tokens, of_centres in path.states if of_tokens)  # 1/9 < 4/27
+    assert path.costs[0] - path.costs[-1] == 3 * 27 + 3 * 9
 
 
 def test_weights_in_attributes_are_no_obstacle():
@@ -221,8 +228,9 @@ def test_weights_in_attributes_are_no_obstacle():
     (site,) = site_map.sites
     assert site_map.weights[site.name].macs == 18
     graph = analyze_groups(model, site_map)
-    ranking = Ranking((site.name,), graph.groups.of[site.name], np.arange(1.0, 4.0))
-    order = allocate_globally(model, graph, [ranking], "macs").order
-    assert order.tolist() == ranking.order[:2].tolist()  # one unit stays
+    ledger = Ledger(model, graph, "macs")
+    assert ledger.total == 18 + 3 * 2
+    ledger.remove(ledger.removal(graph.groups.of[site.name]), 0, 2)
+    assert ledger.total == 6 + 2
     with pytest.raises(ModelError, match="are attributes, so they cannot be edited"):
         weights_of(model, site)

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from frivkit.compression.calibration import Run, calibrate
 from frivkit.compression.compress import Budget, compress
+from frivkit.compression.constraints import Constraints
 from frivkit.compression.linear_consumers import (
     distinct_sources,
     find_linear_consumers,
@@ -28,10 +28,9 @@ from frivkit.graph.sites.groups import analyze_groups
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request
 from frivkit.runtime.execution import Execution
-from frivkit_compressors.rankings import backward
-from frivkit_compressors.select import Select
 from tests.draws import generator
 from tests.nets import NETS, examples, network, opened
+from tests.planning import ANY_WIDTH, SELECT, allocator, calibrated
 from tests.surgery import as_model, close, run
 from tests.unit.units.test_perturbations import SITELESS
 from tests.unit.units.test_perturbations import run as run_plain
@@ -97,7 +96,7 @@ def test_copies_leave_and_nothing_changes(tmp_path):
     model = write_layers(tmp_path / "m.onnx", *duplicated(), biases=biases)
     data = write_data(tmp_path / "x.npz", 6)
     compressed = tmp_path / "thin.onnx"
-    made = compress(Request(model, data=data), compressed, Budget("tolerance", 1e-3))
+    made = compress(Request(model, data=data), compressed, Budget("tolerance", 1e-3), method=SELECT)
     assert widths(model) == [15, 12, 3]
     assert widths(compressed) == [5, 4, 3]
     assert made.verification.comparison.agreement.share == 1.0
@@ -137,25 +136,21 @@ def test_full_width_is_the_model_and_a_narrow_one_runs(name, tmp_path):
     inputs = examples(model, 12)
     file = {f"{key}" if len(inputs) > 1 else "x": array for key, array in inputs.items()}
     np.savez(tmp_path / "x.npz", **file)
-    data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
-    there, pruning_graph = find_sites(model), analyze_groups(model, find_sites(model))
-    linear_consumers = find_linear_consumers(model, there, pruning_graph)
-    free = lock_unrefittable(model, there, pruning_graph, linear_consumers).groups.free.any()
-    run_on = Run(data, model.output(None), Execution(memory=1 << 28, threads=1))
-    found = calibrate(model, there, run_on)
+    found = calibrated(model, f"npz:{tmp_path / 'x.npz'}")
+    free = found.pruning_graph.groups.free.any()
     with nullcontext() if free else pytest.raises(ModelError, match="can be removed"):
-        basis = Select(found, backward)
+        plans = allocator(found)
     if not free:
         return
     whole = keep_all(found)
     assert ridge_fits(found, Plan(whole, 0.0)) == ()
     batch = {key: array[: model.batch or 3] for key, array in inputs.items()}
     close(run(apply_plan(found, Plan(whole, 0.0)), batch), run(model.ir, batch), 1e-6)
-    for ranking in basis.rankings:
+    for ranking in plans.moves.units:
         assert (np.diff(ranking.errors) >= -1e-9).all()
     for share in (0.9, 0.5, 0.2):
         try:
-            narrow = basis.for_budget("units", share, 1)
+            narrow = plans.for_budget("units", share)
         except ModelError:  # fewer than can be left
             continue
         compressed = apply_plan(found, replace(narrow, fits=ridge_fits(found, narrow)))
@@ -171,7 +166,7 @@ def test_budgets_are_met_and_not_by_far(kind, share, tmp_path):
     model = write_layers(tmp_path / "m.onnx", *(GENERATOR.normal(size=s) for s in sizes))
     request = Request(model, data=write_data(tmp_path / "x.npz", 8))
     compressed = tmp_path / "thin.onnx"
-    compress(request, compressed, Budget(kind, share))
+    compress(request, compressed, Budget(kind, share), method=SELECT, constraints=ANY_WIDTH)
     before, after = [8, *widths(model)], [8, *widths(compressed)]
 
     def cost(w):
@@ -188,13 +183,15 @@ def test_widths_are_rounded_to_multiples_within_the_budget(tmp_path):
     model = write_layers(tmp_path / "m.onnx", *(GENERATOR.normal(size=s) for s in sizes))
     request = Request(model, data=write_data(tmp_path / "x.npz", 8))
     compressed = tmp_path / "thin.onnx"
-    compress(request, compressed, Budget("macs", 0.5, multiple=8))
+    eights = Constraints(round_to=8)
+    compress(request, compressed, Budget("macs", 0.5), method=SELECT, constraints=eights)
     after = widths(compressed)[:-1]
     assert all(width % 8 == 0 for width in after)
     pairs = list(pairwise([8, *widths(compressed)]))
     assert sum(a * b for a, b in pairs) <= 0.5 * sum(a * b for a, b in sizes)
-    with pytest.raises(UsageError, match="multiples of 0"):
-        Budget("macs", 0.5, multiple=0)
+    found = compress(request, None, Budget("tolerance", 0.3), method=SELECT, constraints=eights)
+    kept = {int(flags.sum()) for flags in found.plan.keep.values()}
+    assert kept < {8, 16, 24, 32, 40}  # a tolerance keeps to them, too
 
 
 def test_biases_that_refits_add_count_in_a_budget_of_parameters(tmp_path):
@@ -232,7 +229,7 @@ def test_few_examples_of_a_wide_layer_are_fitted_and_better_than_cut(examples, t
             tmp_path / "thin.onnx",
             Budget("units", 0.3),
             verify_data=verification,
-            method=Method(refit=how),
+            method=Method("select", refit=how),
         )
         errors[how] = made.verification.comparison.relative_l2
     assert errors["relu"] < errors["none"]
@@ -286,17 +283,17 @@ def test_errors_of_tokens_are_judged_by_the_variance_of_units(tmp_path):
     )
     last = [r for r in linear_consumers if r.consumer.op == "MatMul"]
     meets = {linear_consumer.error_tensor: -1 for linear_consumer in last}
-    _, variances = accumulate_patch_moments(
+    _, spreads = accumulate_patch_moments(
         model,
         distinct_sources(last),
         data,
         Execution(memory=1 << 28, threads=1),
-        error_tensors=meets,
+        tensor_axes=meets,
     )
     for name in meets:
         tensor = run_plain(network("tokens"), [name], {model.inputs[0].name: x})[0]
         units = tensor.reshape(-1, tensor.shape[-1])
-        assert variances[name] == pytest.approx(units.var(axis=0).sum(), rel=1e-4)
+        assert spreads[name].variance == pytest.approx(units.var(axis=0).sum(), rel=1e-4)
     assert meets
 
 
@@ -346,11 +343,6 @@ def test_too_few_examples_to_search_by_are_refused(tmp_path):
         compress(request, None, Budget("agreement", 0.9), verify_data=data)
 
 
-def test_a_tolerance_knows_no_multiples():
-    with pytest.raises(UsageError, match="multiples"):
-        Budget("tolerance", 0.1, multiple=8)
-
-
 def test_permuted_units_give_the_same_plan(tmp_path):
     first, second = GENERATOR.normal(size=(6, 12)), GENERATOR.normal(size=(12, 3))
     order = GENERATOR.permutation(12)
@@ -370,7 +362,10 @@ def test_refitting_beats_slicing(tmp_path):
     errors = {}
     for how in ("relu", "ridge", "none"):
         made = compress(
-            request, tmp_path / f"{how}.onnx", Budget("macs", 0.5), method=Method(refit=how)
+            request,
+            tmp_path / f"{how}.onnx",
+            Budget("macs", 0.5),
+            method=Method("select", refit=how),
         )
         errors[how] = made.verification.comparison.relative_l2
     assert errors["relu"] < errors["ridge"] < 0.5 * errors["none"]
@@ -380,7 +375,7 @@ def test_an_agreement_is_met_by_the_smallest_model_that_is_sure_of_it(tmp_path):
     biases = np.zeros(30), np.zeros(24), np.array([0.3, -0.2, 0.1])
     model = write_layers(tmp_path / "m.onnx", *duplicated(6), biases=biases)
     request = Request(model, data=write_data(tmp_path / "x.npz", 6, 2000))
-    made = compress(request, tmp_path / "thin.onnx", Budget("agreement", 0.95))
+    made = compress(request, tmp_path / "thin.onnx", Budget("agreement", 0.95), method=SELECT)
     assert made.verification.comparison.agreement.share > 0.95
     assert sum(widths(tmp_path / "thin.onnx")[:-1]) <= 18  # of 54, and 9 would do
 

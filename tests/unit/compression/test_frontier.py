@@ -125,8 +125,16 @@ class TestPlans:
             frontier(compressor, (0.2, 0.1))
         with pytest.raises(NotSmallerError):
             frontier(compressor, (1.0,))
-        with pytest.raises(UsageError, match="no batch"):
-            frontier(compressor, timings=())
+        with pytest.raises(UsageError, match="between 0 and 1"):
+            frontier(compressor, (1.5,))
+
+    def test_without_timing_there_is_no_latency(self, compressor):
+        found = frontier(compressor, (0.5,), timings=())
+        (point,) = found.points
+        assert point.latency == {}
+        assert not found.dominated(point, "latency")
+        assert found.smallest(0.01, surely=False) is None
+        assert found.smallest(0.01, "macs", surely=False) is point
 
     def test_batch_that_the_file_does_not_take_is_not_timed(self, tmp_path):
         compressor = compressor_of(tmp_path, batch=2)

@@ -76,12 +76,12 @@ def test_moments_are_those_of_numpy_in_one_pass_or_many(memory, tmp_path):
     np.savez(tmp_path / "x.npz", x=x)
     data = open_data(f"npz:{tmp_path / 'x.npz'}", model.inputs)
     meets = {linear_consumer.error_tensor: 1 for linear_consumer in linear_consumers}
-    patch_moments, variances = accumulate_patch_moments(
+    patch_moments, spreads = accumulate_patch_moments(
         model,
         distinct_sources(linear_consumers),
         data,
         Execution(memory=memory, threads=1),
-        error_tensors=meets,
+        tensor_axes=meets,
     )
     held = np.arange(23) % 5 == 4
     for source, found in patch_moments.items():
@@ -100,7 +100,8 @@ def test_moments_are_those_of_numpy_in_one_pass_or_many(memory, tmp_path):
     for name in meets:
         (tensor,) = run(network("cnn"), [name], {model.inputs[0].name: x})
         units = np.moveaxis(tensor, 1, -1).reshape(-1, tensor.shape[1])
-        assert variances[name] == pytest.approx(units.var(axis=0).sum(), rel=1e-4)
+        np.testing.assert_allclose(spreads[name].mean, units.mean(axis=0), atol=1e-5)
+        assert spreads[name].variance == pytest.approx(units.var(axis=0).sum(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -72,7 +72,7 @@ def test_document_is_what_the_schema_says(made, document):
         (("plans", 0, "latency", "2", "verdict"), "fast"),
         (("plans", 0, "dominated", "macs"), 0.5),
         (("choices", 0, "cost"), "units"),
-        (("timing", "batches"), []),
+        (("timing", "batches"), [0]),
         (("held_out", "examples"), 0),
     ],
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",

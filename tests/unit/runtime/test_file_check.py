@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from frivkit.errors import ModelError
 from frivkit.measure.pipeline import Request, load_model, open_study
-from frivkit.runtime import file_check, session
+from frivkit.runtime import file_check, perturbed_model, session
 from frivkit.runtime.file_check import compare_with_file
 from frivkit.runtime.session import Device, Session
 from frivkit.verification import verify
@@ -82,7 +82,36 @@ def test_a_comparison_of_files_tells_of_it_too(saturated, tmp_path):
     path = write_quantised(tmp_path / "q.onnx")
     data = f"npz:{write_rows(tmp_path / 'x.npz', n=40)}"
     found = verify(Request(write_mlp(tmp_path / "m.onnx"), data=data), path)
-    assert len([line for line in found.warnings if line.startswith("q.onnx: on this proc")]) == 1
+    (line,) = (line for line in found.warnings if line.startswith("q.onnx: on this proc"))
+    assert "and what the file computes is compared here" in line
+
+
+def test_a_comparison_is_of_the_file_itself(tmp_path, monkeypatch):
+    path = write_quantised(tmp_path / "q.onnx")
+    data = f"npz:{write_rows(tmp_path / 'x.npz', n=40)}"
+    run = []
+
+    class Otherwise(Session):
+        def __init__(self, model, device):
+            super().__init__(model, device)
+            run.append(model)
+            self.sign = -1 if model == path else 1  # as on a processor that computes otherwise
+
+        def run(self, feeds, outputs):
+            return [self.sign * array for array in super().run(feeds, outputs)]
+
+    monkeypatch.setattr(perturbed_model, "Session", Otherwise)
+    found = verify(Request(path, data=data), write_mlp(tmp_path / "m.onnx"))
+    assert run[0] == path
+    assert isinstance(run[1], ir.Model)  # a float file computes what its graph does
+    x = np.load(tmp_path / "x.npz")["x"]
+    outputs = []
+    for each in (path, tmp_path / "m.onnx"):
+        model = load_model(Request(each))
+        outputs.append(Session(model.ir, DEVICE).run({"x": x}, [model.output()])[0])
+    labels = [(-outputs[0]).argmax(axis=1), outputs[1].argmax(axis=1)]
+    same = int((labels[0] == labels[1]).sum())
+    assert found.comparison.agreement.same == same
 
 
 @pytest.mark.usefixtures("saturated")

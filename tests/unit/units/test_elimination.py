@@ -5,7 +5,15 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from frivkit.units.elimination import eliminate, largest_removable, reconstruct
+from frivkit.graph.layout import NO_GROUP
+from frivkit.units.elimination import (
+    PANEL,
+    Term,
+    eliminate,
+    eliminate_together,
+    largest_removable,
+    reconstruct,
+)
 from tests.draws import generator
 
 GENERATOR = generator(11)
@@ -122,3 +130,55 @@ def test_a_layer_that_never_changes_can_lose_all_units():
     stands = reconstruct(np.ones(4), zero, np.zeros(4, bool))
     assert not stands.matrix.any()
     assert stands.bias.tolist() == [1.0] * 4
+
+
+def removed_one_by_one(terms: list[Term], ridge: float) -> tuple[list[int], list[float]]:
+    """Return order and errors, by a rank-one change of whole matrices for every unit."""
+    inverses, fits, groups = [], [], []
+    for term in terms:
+        size = len(term.covariance)
+        floor = ridge * term.covariance.trace() / size
+        inverses.append(np.linalg.inv(term.covariance + floor * np.eye(size)))
+        fits.append(inverses[-1] @ term.covariance @ term.consumer)
+        groups.append(term.groups.copy())
+    order, errors, left = [], [], set(np.concatenate(groups).tolist()) - {NO_GROUP}
+    while left:
+        costs = {
+            group: sum(
+                term.weight
+                * ((fit[of == group] ** 2).sum(axis=1) / inverse.diagonal()[of == group]).sum()
+                for term, inverse, fit, of in zip(terms, inverses, fits, groups, strict=True)
+            )
+            for group in left
+        }
+        group = min(costs, key=costs.__getitem__)
+        order.append(group)
+        errors.append(costs[group] + (errors[-1] if errors else 0.0))
+        left.remove(group)
+        for inverse, fit, of in zip(inverses, fits, groups, strict=True):
+            for unit in np.flatnonzero(of == group):
+                column = inverse[:, unit] / inverse[unit, unit]
+                fit[...] -= np.outer(column, fit[unit])
+                inverse[...] -= np.outer(column, inverse[unit])
+                inverse[unit, unit] = 1.0
+            of[of == group] = NO_GROUP
+    return order, errors
+
+
+def test_panels_remove_units_in_the_order_of_single_removals():
+    units = 3 * PANEL
+    pairs = np.arange(units) // 2
+    pairs[-5:] = NO_GROUP
+    terms = [
+        Term(
+            covariance(mixed(units, units // 3, rows=4 * units)),
+            GENERATOR.normal(size=(units, outputs)),
+            groups,
+            weight,
+        )
+        for outputs, groups, weight in ((4, pairs, 1.0), (7, pairs[::-1].copy(), 0.3))
+    ]
+    found = eliminate_together(terms, 1e-4)
+    order, errors = removed_one_by_one(terms, 1e-4)
+    assert found.order.tolist() == order
+    np.testing.assert_allclose(found.errors, errors, rtol=1e-8)
