@@ -4,8 +4,8 @@ Importing this package is cheap on purpose: no numpy, torch, onnxruntime, scikit
 loaded until a function needs it.
 
 Each command of the command line is a function here: :func:`frivkit.load`, :func:`frivkit.inspect`,
-:func:`frivkit.analyze`, :func:`frivkit.compress`, :func:`frivkit.verify`,
-:func:`frivkit.activations` and :func:`frivkit.train`.
+:func:`frivkit.analyze`, :func:`frivkit.compress`, :func:`frivkit.frontier`,
+:func:`frivkit.verify`, :func:`frivkit.activations` and :func:`frivkit.train`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
         ActivationsResult,
         AnalysisResult,
         CompressionResult,
+        FrontierResult,
         InspectionResult,
         TrainingResult,
         VerificationResult,
         activations,
         analyze,
         compress,
+        frontier,
         inspect,
         load,
         train,
@@ -32,6 +34,7 @@ __all__ = [
     "ActivationsResult",
     "AnalysisResult",
     "CompressionResult",
+    "FrontierResult",
     "InspectionResult",
     "TrainingResult",
     "VerificationResult",
@@ -39,6 +42,7 @@ __all__ = [
     "activations",
     "analyze",
     "compress",
+    "frontier",
     "inspect",
     "load",
     "train",

@@ -31,6 +31,10 @@ class BudgetError(ModelError):
         self.least = least
 
 
+class NotSmallerError(ModelError):
+    """A compressed model would be no smaller than the original."""
+
+
 class DataError(FrivkitError):
     """A data source cannot be read, or does not fit the model."""
 

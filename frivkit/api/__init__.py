@@ -1,6 +1,7 @@
 """What ``import frivkit`` offers: a function for each command, and the results they return."""
 
 from frivkit.api.commands import activations, analyze, compress, inspect, load, train, verify
+from frivkit.api.frontiers import FrontierResult, frontier
 from frivkit.api.results import (
     ActivationsResult,
     AnalysisResult,
@@ -14,12 +15,14 @@ __all__ = [
     "ActivationsResult",
     "AnalysisResult",
     "CompressionResult",
+    "FrontierResult",
     "InspectionResult",
     "TrainingResult",
     "VerificationResult",
     "activations",
     "analyze",
     "compress",
+    "frontier",
     "inspect",
     "load",
     "train",

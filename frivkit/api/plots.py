@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from frivkit.errors import FrivkitError, UsageError
 from frivkit.report.format import file_name, readable, short
+from frivkit.report.frontier import measured_batches
+from frivkit.report.frontier_chart import DisagreementScale, marks_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,6 +66,59 @@ def widths(document: Mapping[str, Any], *, ax: "Axes | None" = None) -> "Axes":
     ax.bar(places, [each["units_after"] for each in shown], label="compressed")
     _name_layers(ax, [each["layer"] for each in shown])
     ax.set_ylabel("units")
+    ax.legend()
+    return ax
+
+
+def frontier(
+    document: Mapping[str, Any],
+    cost: str,
+    *,
+    batch: int | None = None,
+    ax: "Axes | None" = None,
+    label: str | None = None,
+) -> "Axes":
+    """Draw plans: label agreement with its intervals against what is left of a cost.
+
+    The axis of agreement is logarithmic in the share of labels that differ; its upper end, half a
+    label of those that were compared, stands for full agreement.
+
+    Raises:
+        UsageError: there is no such cost, or the latency was not measured at the batch size.
+    """
+    measured = measured_batches(document)
+    chosen = None
+    if cost == "latency":
+        chosen = str(batch) if batch is not None else next(iter(measured), None)
+        if chosen not in measured:
+            there = ", ".join(measured) or "none"
+            raise UsageError(f"latency was not measured at batch {chosen}; there are: {there}")
+    elif cost != "macs":
+        raise UsageError(f"cost is {cost!r}; give 'latency' or 'macs'")
+    marks = marks_of(readable(document), chosen)
+    held_out = document["held_out"]
+    least = DisagreementScale.over(marks, held_out["examples"] * held_out["positions"]).least
+    differing = [max(1 - mark.agreement, least) for mark in marks]
+    ends = [[max(1 - end, least) for end in mark.interval] for mark in marks]
+    across = [
+        [mark.cost[1] - mark.cost[0] for mark in marks],
+        [mark.cost[2] - mark.cost[1] for mark in marks],
+    ]
+    upright = [
+        [value - high for value, (_, high) in zip(differing, ends, strict=True)],
+        [low - value for value, (low, _) in zip(differing, ends, strict=True)],
+    ]
+    ax = _axes() if ax is None else ax
+    name = label or file_name(document["original"]["path"])
+    costs = [mark.cost[1] for mark in marks]
+    ax.errorbar(costs, differing, yerr=upright, xerr=across, marker="o", capsize=3, label=name)
+    ax.set_yscale("log")
+    if not ax.yaxis_inverted():
+        ax.invert_yaxis()
+    ax.set_ylabel("share of labels that differ")
+    what = "multiply-accumulates" if chosen is None else f"latency at batch {chosen}"
+    ax.set_xlabel(f"share of the {what} that is left")
+    ax.set_xlim(left=0)
     ax.legend()
     return ax
 

@@ -85,6 +85,21 @@ def costs(document: Mapping[str, Any]) -> "pd.DataFrame":
     return table
 
 
+def plans(document: Mapping[str, Any]) -> "pd.DataFrame":
+    """Return a row for each plan of ``frivkit.frontier/1``."""
+    rows = []
+    for plan in document["plans"]:
+        low, high = plan["agreement"]["interval"]
+        row = {"share": plan["share"], **plan["left"], "agreement": plan["agreement"]["labels"]}
+        row |= {"low": low, "high": high}
+        for batch, latency in plan["latency"].items():
+            first, middle, third = (None,) * 3 if latency is None else latency["ratio"]
+            row |= {f"latency {batch}": middle, f"latency {batch} low": first}
+            row[f"latency {batch} high"] = third
+        rows.append(row | {"dominated": plan["dominated"]["macs"]})
+    return _pandas().DataFrame(rows)
+
+
 def stored_array(path: Path | None, name: str) -> NDArray[Any]:
     """Return an array of an activation file.
 

@@ -4,11 +4,13 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from frivkit.cli.frontier import Asked, FrontierFiles, check_options, run_frontier
 from frivkit.cli.options import CommonOptions, model_options
 from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.cli.values import Multiple, Ratio, Shares
@@ -30,6 +32,8 @@ BUDGETS: dict["Kind", str] = {
 }
 PLACE = "{budget}"
 """What stands for the budget in the names of files, if several budgets are given."""
+BATCHES = "1,64"
+"""The batch sizes at which a file is timed unless others are given."""
 
 
 @click.command("compress")
@@ -121,13 +125,21 @@ PLACE = "{budget}"
     help="Examples of one run, for --latency.",
 )
 @click.option(
+    "--frontier",
+    is_flag=True,
+    help="Compare plans of several sizes, --macs or usual ones; writes no model without -o.",
+)
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the picture of a --frontier, an SVG.",
+)
+@click.option(
     "--time-batch",
     metavar="N,...",
-    default="1,64",
-    show_default=True,
-    help="Batch sizes at which the file is timed.",
+    help="Batch sizes at which the file is timed [1,64; with --frontier 1].",
 )
-@click.option("--no-time", is_flag=True, help="Do not time the file.")
+@click.option("--no-time", is_flag=True, help="Do not time files.")
 @click.option(
     "--int8", is_flag=True, help="Write an int8 file beside the other, such as thin-int8.onnx."
 )
@@ -168,8 +180,10 @@ def command(
     keep_layers: tuple[str, ...],
     least: int,
     ratios: tuple[tuple[str, float], ...],
+    frontier: bool,
+    figure: Path | None,
     batch: int,
-    time_batch: str,
+    time_batch: str | None,
     no_time: bool,
     int8: bool,
     require_faster: bool,
@@ -195,6 +209,26 @@ def command(
     from frivkit.provenance import Clock
 
     clock = Clock.start()
+    if frontier:
+        flags = {"--dry-run": dry_run, "--require-faster": require_faster, "--int8": int8}
+        check_options(shares, plan_file, flags)
+    elif figure is not None:
+        raise UsageError("--figure is the picture of several plans; give --frontier, too")
+    progress = common.progress()
+    request = common.request(model, progress, data=data, examples=examples, seed=seed)
+    opened = partial(
+        Compressor,
+        request,
+        verify_data=verify_data,
+        method=Method(basis, ranking, refit, allocation),
+        constraints=Constraints(round_to, target, keep_layers, least, dict(ratios)),
+    )
+    if frontier:
+        files = FrontierFiles(output, save_plan, json_to, report, figure)
+        sizes = () if no_time else batch_sizes(time_batch or "1")
+        asked = Asked(shares["macs"], shares["agreement"], sizes)
+        run_frontier(common, opened, request, clock, asked=asked, files=files)
+        return
     budgets = _budgets(shares, plan_file)
     model_to = None if dry_run else _target(output)
     given = _Outputs(model_to, json_to, report, save_plan)
@@ -203,21 +237,12 @@ def command(
     check_places(*(p for each in outputs for p in each.places), *places_of_int8, model=model)
     if no_time and require_faster:
         raise UsageError("--require-faster needs latency to be measured; leave out --no-time")
-    sizes = () if no_time else batch_sizes(time_batch)
-    constraints = Constraints(round_to, target, keep_layers, least, dict(ratios))
-    progress = common.progress()
-    request = common.request(model, progress, data=data, examples=examples, seed=seed)
+    sizes = () if no_time else batch_sizes(time_batch or BATCHES)
     compressor = None
     for budget, places in zip(budgets, outputs, strict=True):
         try:
             with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
-                compressor = compressor or Compressor(
-                    request,
-                    verify_data=verify_data,
-                    method=Method(basis, ranking, refit, allocation),
-                    constraints=constraints,
-                    searches=budget.kind == "agreement",
-                )
+                compressor = compressor or opened(searches=budget.kind == "agreement")
                 plan = None if plan_file is None else compressor.read_plan(plan_file)
                 timing = Timing(batch, common.threads)
                 compression = compressor.compress(

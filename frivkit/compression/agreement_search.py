@@ -18,32 +18,48 @@ from frivkit.runtime.memory import batch_size
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Session
 from frivkit.verification.agreement import Agreement
+from frivkit.verification.compare import check_defined
 
 STEPS = 8
 """Steps of the bisection."""
 
 
 class AgreementSearch:
-    """Compares compressed models with the original on examples set aside for the search.
+    """Compares compressed models with the original, whose labels are computed once.
 
-    Args:
-        calibration: The original.
-        data: The examples.
+    Attributes:
+        labels: The labels of the original, shape (examples, positions).
     """
 
     def __init__(self, calibration: Calibration, data: Dataset) -> None:
+        """Run the original.
+
+        Args:
+            calibration: The original.
+            data: The examples to compare on.
+
+        Raises:
+            ModelError: the original gives NaN.
+        """
         self._calibration, self._data = calibration, data
         model, run = calibration.model, calibration.run
-        reader = LabelReader.of_output(model.graph, run.output, run.execution.labels)
-        self._outputs = self._run(model.ir)
-        self._label_reader = reader.fitted([self._outputs])
-        self._labels = self._label_reader.labels(self._outputs)
+        self._label_reader = LabelReader.of_output(model.graph, run.output, run.execution.labels)
+        self._outputs: NDArray[Any] | None = None  # only numbers need more than labels
+        outputs = self._run(model.ir)
+        if self._label_reader.regression:
+            self._outputs = outputs
+            self._label_reader = self._label_reader.fitted([outputs])
+            outputs = self._label_reader.labels(outputs)
+        self.labels: NDArray[np.int32] = outputs
+        check_defined(str(model.path), self.labels, 0, data)
 
-    def agreement(self, compressed: ir.Model) -> float:
-        """Return the lower end of the interval of the label agreement, in [0, 1]."""
-        labels = self._label_reader.against(self._run(compressed), self._outputs)
-        same = (labels == self._labels) & (self._labels != UNDEFINED)
-        return Agreement(int(same.sum()), len(same), same.shape[1]).interval[0]
+    def agreement(self, compressed: ir.Model) -> Agreement:
+        """Return the label agreement of a compressed model with the original."""
+        labels = self._run(compressed)
+        if self._outputs is not None:
+            labels = self._label_reader.against(labels, self._outputs)
+        same = (labels == self.labels) & (labels != UNDEFINED)
+        return Agreement(int(same.sum()), len(same), same.shape[1])
 
     def smallest(self, allocator: Allocator, refit: Refit, required: float) -> Plan:
         """Return the plan of fewest multiply-accumulates that agrees as often as required.
@@ -72,7 +88,7 @@ class AgreementSearch:
                 continue
             fits = refit.quick(self._calibration, plan)
             compressed = apply_plan(self._calibration, replace(plan, fits=fits))
-            if self.agreement(compressed) >= required:
+            if self.agreement(compressed).interval[0] >= required:
                 best, high = plan, share
             else:
                 low = share
@@ -84,14 +100,17 @@ class AgreementSearch:
         return best
 
     def _run(self, graph: ir.Model) -> NDArray[Any]:
+        """Return the labels of a model; where outputs are numbers, these."""
         model, run = self._calibration.model, self._calibration.run
         session = Session(graph, run.execution.placement)
         names = [value.name or "" for value in graph.graph.inputs if not value.is_initializer()]
 
-        def outputs_of(batch: Batch) -> NDArray[Any]:
+        def result_of(batch: Batch) -> NDArray[Any]:
             inputs = {name: batch.inputs[name] for name in names}
-            return run_padded(session, model, inputs, [run.output])[0]
+            outputs: NDArray[Any] = run_padded(session, model, inputs, [run.output])[0]
+            reader = self._label_reader
+            return outputs if reader.regression else reader.labels(outputs)
 
         size = batch_size(model.graph, run.execution.memory, model.batch)
-        outputs = run.execution.runner.map(self._data, size, outputs_of, "agreement")
-        return np.concatenate([*outputs])
+        results = run.execution.runner.map(self._data, size, result_of, "agreement")
+        return np.concatenate([*results])

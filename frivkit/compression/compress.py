@@ -20,7 +20,7 @@ from frivkit.compression.ranking import Ranker
 from frivkit.compression.unit_kinds import UnitKinds, classify_units
 from frivkit.data import Data, Dataset, as_dataset
 from frivkit.data.subset import split
-from frivkit.errors import DataError, ModelError, UsageError
+from frivkit.errors import DataError, ModelError, NotSmallerError, UsageError
 from frivkit.graph.model import Model, parameters
 from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
@@ -228,11 +228,38 @@ class Compressor:
         calibration = self.calibration
         refitted = replace(plan, fits=self._refit.fit(calibration, plan))
         compressed = apply_plan(calibration, refitted)
-        if budget.kind == "agreement" and self._search.agreement(compressed) < budget.share:
+        if (
+            budget.kind == "agreement"
+            and self._search.agreement(compressed).interval[0] < budget.share
+        ):
             quick = self._refit.quick(calibration, plan)  # as the search tried it
             refitted = replace(plan, fits=quick)
             compressed = apply_plan(calibration, refitted)
         return refitted, compressed
+
+    def finished(self, plan: Plan, budget: Budget) -> tuple[Plan, ir.Model]:
+        """Return a plan with its fits, and the compressed model as it is written.
+
+        Raises:
+            NotSmallerError: the compressed model would not be smaller.
+        """
+        calibration, name = self.calibration, self.calibration.model.path.name
+        under = "this plan" if budget.kind == "plan" else f"{budget.kind} {budget.share:g}"
+        if plan.changes_nothing:
+            raise NotSmallerError(
+                f"no unit of {name} can be removed under {under}, so nothing would be smaller; "
+                "allow more"
+            )
+        plan, compressed = self.refitted(plan, budget)
+        if parameters(compressed.graph) >= parameters(calibration.model.graph):
+            raise NotSmallerError(
+                f"{name} would get no smaller under {under}: the biases that are added outweigh "
+                "what is saved; ask for a smaller one"
+            )
+        for stale in STALE:
+            compressed.metadata_props.pop(stale, None)
+        compressed.metadata_props.update(_metadata(calibration, budget, self.method, plan))
+        return plan, compressed
 
     def compress(
         self,
@@ -265,22 +292,8 @@ class Compressor:
         if output is None:
             return self._result(budget, plan, timed)
 
-        calibration, name = self.calibration, self.calibration.model.path.name
-        under = "this plan" if budget.kind == "plan" else f"{budget.kind} {budget.share:g}"
-        if plan.changes_nothing:
-            raise ModelError(
-                f"no unit of {name} can be removed under {under}, so nothing would be smaller; "
-                "allow more"
-            )
-        plan, compressed = self.refitted(plan, budget)
-        if parameters(compressed.graph) >= parameters(calibration.model.graph):
-            raise ModelError(
-                f"{name} would get no smaller under {under}: the biases that are added outweigh "
-                "what is saved; ask for a smaller one"
-            )
-        for stale in STALE:
-            compressed.metadata_props.pop(stale, None)
-        compressed.metadata_props.update(_metadata(calibration, budget, self.method, plan))
+        plan, compressed = self.finished(plan, budget)
+        calibration = self.calibration
         save(compressed, output, calibration.model)
         verification = verify(self.request, output, data=self.held_out, time_batches=time_batches)
         result = self._result(budget, plan, timed)

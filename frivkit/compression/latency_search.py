@@ -15,6 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.allocation import Allocator, Path, State
+from frivkit.compression.calibration import Calibration
 from frivkit.compression.plan import Plan, outline
 from frivkit.errors import BudgetError, ModelError
 from frivkit.latency.prediction import LatencyModel, fit_latency
@@ -105,7 +106,7 @@ def plan_for_latency(allocator: Allocator, share: float, timing: Timing) -> Time
             f"{model.path.name} takes batches of {model.batch} only; give --batch {model.batch}"
         )
     path = allocator.path("macs")
-    stopwatch = _Stopwatch(allocator, timing)
+    stopwatch = Stopwatch(calibration, timing)
     latency_model = _latency_model(allocator, path, stopwatch)
     whole = latency_model.predict(model.ir)
 
@@ -167,11 +168,15 @@ def _first_within(predicted: Any, count: int, aim: float) -> int:
     return low
 
 
-class _Stopwatch:
-    """Times networks beside the original, at the batch and the threads that are deployed."""
+class Stopwatch:
+    """Times networks beside the original, at the batch and the threads that are deployed.
 
-    def __init__(self, allocator: Allocator, timing: Timing) -> None:
-        calibration = allocator.calibration
+    Args:
+        calibration: The original and its examples, the first of which are run.
+        timing: What is deployed; the model must take such batches.
+    """
+
+    def __init__(self, calibration: Calibration, timing: Timing) -> None:
         execution, data = calibration.run.execution, calibration.run.data
         threads = execution.threads if timing.threads is None else timing.threads
         self.device = Device(execution.device, threads)
@@ -194,7 +199,7 @@ class _Stopwatch:
         return original, other
 
 
-def _latency_model(allocator: Allocator, path: Path, stopwatch: _Stopwatch) -> LatencyModel:
+def _latency_model(allocator: Allocator, path: Path, stopwatch: Stopwatch) -> LatencyModel:
     """Return the latency model, learned from networks made of steps that the path takes."""
     calibration = allocator.calibration
     states = _spread_states(path, calibration.run.execution.seed)

@@ -7,6 +7,7 @@ from frivkit.report import tables
 from frivkit.report.analysis_html import environment
 from frivkit.report.figures import NAME, Section
 from frivkit.report.format import file_name, percent, readable, short, span
+from frivkit.report.frontier import choice_table, measured_batches, time_cell
 from frivkit.report.verification import savings
 
 
@@ -81,6 +82,38 @@ def compression_fragment(document: Mapping[str, Any]) -> str:
         "a plan: no file was written" if planned else agreement_sentence(shown),
         shown["warnings"],
         [widths] if planned else [_costs(shown), widths],
+    )
+
+
+def frontier_fragment(document: Mapping[str, Any]) -> str:
+    """Return a frontier: the plans, and which of them to take.
+
+    Args:
+        document: ``frivkit.frontier/1``, see ``docs/json.md``.
+    """
+    shown = readable(document)
+    batches = measured_batches(shown)
+    rows = [
+        (
+            f"{plan['share']:g}",
+            *(percent(plan["left"][resource]) for resource in ("macs", "params", "units")),
+            percent(plan["agreement"]["labels"]),
+            span(tuple(plan["agreement"]["interval"]), percent),
+            *(time_cell(plan["latency"][batch]) for batch in batches),
+        )
+        for plan in shown["plans"]
+    ]
+    columns = ("budget", "MACs", "parameters", "units", "agreement", "95 % interval")
+    times = tuple(f"time, batch {batch}" for batch in batches)
+    head, *choices = choice_table(shown)
+    return fragment(
+        file_name(document["original"]["path"]),
+        f"{len(rows)} plans, shares of the original",
+        shown["warnings"],
+        [
+            tables.Table((*columns, *times), rows, "plans"),
+            tables.Table(tuple(head), [tuple(row) for row in choices], "choices"),
+        ],
     )
 
 

@@ -118,7 +118,7 @@ def compare(original: ModelRun, compressed: ModelRun, data: Dataset, runner: Run
             label_reader.labels(a),
             (label_reader if label_reader.regression else compressed.label_reader).against(b, a),
         )
-        _check_defined(original, first, batch.first, data)
+        check_defined(original.name, first, batch.first, data)
         if positions not in (0, first.shape[1]):
             raise ModelError(
                 f"output {original.output!r} of {original.name} has {positions} positions for some "
@@ -157,13 +157,22 @@ def _check(original: ModelRun, a: NDArray[Any], compressed: ModelRun, b: NDArray
     )
 
 
-def _check_defined(
-    original: ModelRun, labels: NDArray[np.int32], start: int, data: Dataset
-) -> None:
+def check_defined(original: str, labels: NDArray[np.int32], start: int, data: Dataset) -> None:
+    """Raise an error if the original leaves a label undefined.
+
+    Args:
+        original: The name of the original.
+        labels: Its labels, shape (examples, positions).
+        start: The number of the first of these examples.
+        data: The examples.
+
+    Raises:
+        ModelError: a label is undefined, since the original gives NaN.
+    """
     undefined = (labels == UNDEFINED).any(axis=1)
     if undefined.any():
         raise ModelError(
-            f"{original.name} gives NaN for example {start + int(undefined.argmax())} of "
+            f"{original} gives NaN for example {start + int(undefined.argmax())} of "
             f"{data.description}: there is no label to agree with; leave out such examples"
         )
 

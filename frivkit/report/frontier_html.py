@@ -1,0 +1,105 @@
+"""A frontier as one page that needs nothing else, in the style of an analysis."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from frivkit.report import tables
+from frivkit.report.analysis_html import environment
+from frivkit.report.figures import Chart, ReportFigure
+from frivkit.report.format import file_name, number, percent, readable, span
+from frivkit.report.frontier import (
+    choice_table,
+    data_sentence,
+    measured_batches,
+    reach_sentence,
+)
+from frivkit.report.frontier_chart import frontier_plot, marks_of
+
+
+def frontier_page(document: Mapping[str, Any]) -> str:
+    """Return a frontier as a page of HTML.
+
+    Args:
+        document: ``frivkit.frontier/1``, see ``docs/json.md``.
+    """
+    shown = readable(document)
+    head, *choices = choice_table(shown)
+    left_out = [(f"{each['share']:g}", each["reason"]) for each in shown["left_out"]]
+    return (
+        environment()
+        .get_template("frontier.html.j2")
+        .render(
+            file=file_name(document["original"]["path"]),
+            count=len(shown["plans"]),
+            lead=data_sentence(shown),
+            warnings=shown["warnings"],
+            figures=[_figure(shown, batch) for batch in [*measured_batches(shown), None]],
+            plans=tables.Table(*_plans(shown), "plans"),
+            choices=tables.Table(tuple(head), [tuple(row) for row in choices], "choices"),
+            reach=reach_sentence(shown) or "",
+            left_out=tables.Table(("budget", "why"), left_out, "skipped"),
+            provenance=_provenance(shown),
+        )
+    )
+
+
+def _figure(shown: Mapping[str, Any], batch: str | None) -> ReportFigure:
+    """Return the chart of agreement against the latency at a batch size, or against MACs."""
+    cost = "multiply-accumulates" if batch is None else f"latency at batch {batch}"
+    marks, held_out = marks_of(shown, batch), shown["held_out"]
+    labels = held_out["examples"] * held_out["positions"]
+    label = f"Label agreement of {len(marks)} plans against what they keep of the {cost}."
+    cells = tuple(
+        (
+            mark.name,
+            percent(mark.cost[1]),
+            "" if batch is None else span((mark.cost[0], mark.cost[2]), percent),
+            percent(mark.agreement),
+            span(mark.interval, percent),
+            "yes" if mark.dominated else "",
+        )
+        for mark in marks
+    )
+    columns = ("budget", f"{cost} left", "quartiles", "agreement", "95 % interval", "dominated")
+    caption = (
+        f"Labels that agree with the original's, against the share of the {cost} that is left; "
+        "bars are 95 % intervals and quartiles. A plan is hollow if another agrees as often or "
+        "more and costs no more. The axis of agreement is logarithmic in the share of labels that "
+        "differ."
+    )
+    chart = Chart(frontier_plot(marks, f"{cost} left", label, labels))
+    return ReportFigure(caption, (chart,), columns, cells, "points")
+
+
+def _plans(shown: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the head and the rows of the table of plans."""
+    batches = measured_batches(shown)
+    times = (f"ms, batch {batch}" for batch in batches)
+    head = ("budget", "MACs", "parameters", "units", "predicted error", *times, "file")
+    rows = [
+        (
+            f"{plan['share']:g}",
+            *(percent(plan["left"][key]) for key in ("macs", "params", "units")),
+            number(plan["predicted_error"]),
+            *(
+                f"{number(plan['latency'][batch]['ms'])} ({plan['latency'][batch]['verdict']})"
+                for batch in batches
+            ),
+            "" if plan["path"] is None else file_name(plan["path"]),
+        )
+        for plan in shown["plans"]
+    ]
+    if not any(row[-1] for row in rows):
+        return head[:-1], [row[:-1] for row in rows]
+    return head, rows
+
+
+def _provenance(shown: Mapping[str, Any]) -> tables.FactList:
+    """Return the origin of the plans."""
+    return tables.provenance_facts(
+        {
+            "provenance": shown["provenance"],
+            "model": shown["original"],
+            "data": {"sha256": shown["calibration"]["sha256"]},
+        }
+    )
