@@ -8,6 +8,7 @@ from frivkit.api import plots, tables
 from frivkit.api.arguments import (
     Arguments,
     PathLike,
+    cache_of,
     constraints_of,
     file_path,
     method_of,
@@ -161,6 +162,7 @@ def frontier(
     least: int = 1,
     ratio: Mapping[str, float] | None = None,
     time_batches: Iterable[int] = (1,),
+    cache: PathLike | bool = False,
     **arguments: Unpack[Arguments],
 ) -> FrontierResult:
     """Compare plans of several sizes for a model, from one calibration.
@@ -183,6 +185,7 @@ def frontier(
         least: Units that each layer keeps at least.
         ratio: Shares of units that layers keep whatever the budget, by patterns of their names.
         time_batches: Batch sizes at which latency is measured; empty to measure none.
+        cache: Where the calibration is kept and reused: a folder, True for the usual one, or False.
         arguments: See :class:`frivkit.api.arguments.Arguments`.
 
     Raises:
@@ -212,6 +215,7 @@ def frontier(
         verify_data=verify_data,
         method=method_of(basis, ranking, refit, allocation),
         constraints=constraints_of(round_to, target, keep_layer, least, ratio),
+        cache=cache_of(cache),
     )
     found = frontiers.frontier(compressor, shares, timings=timings, output=file_of)
     document = frontier_document(found, compressor.request, clock, agreements)

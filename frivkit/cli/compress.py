@@ -222,6 +222,7 @@ def command(
         verify_data=verify_data,
         method=Method(basis, ranking, refit, allocation),
         constraints=Constraints(round_to, target, keep_layers, least, dict(ratios)),
+        cache=common.cache(),
     )
     if frontier:
         files = FrontierFiles(output, save_plan, json_to, report, figure)
@@ -255,6 +256,8 @@ def command(
                 )
         finally:
             progress.finish()
+        if compressor.calibration.reused:
+            common.info_if_verbose("the calibration is reused from the cache")
         _show(common, compression, request, clock, places)
         made = compression.verification
         slowness = made.slowness() if require_faster and made is not None else None

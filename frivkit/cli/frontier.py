@@ -147,6 +147,8 @@ def run_frontier(
             )
     finally:
         request.execution.progress.finish()
+    if found.calibration.reused:
+        common.info_if_verbose("the calibration is reused from the cache")
     document = frontier_document(found, request, clock, asked.agreements or AGREEMENTS)
     for warning in document["warnings"]:
         common.info(f"warning: {warning}")
