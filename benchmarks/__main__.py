@@ -17,10 +17,12 @@ Json = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-ROWS = Path(__file__).parents[1] / "build" / "quality.jsonl"
+README = Path(__file__).parents[1] / "README.md"
+ROWS = Path(__file__).parents[1] / "build"
 TIMED = ("prunability", "suffix", "moments", "rows", "batches", "entries", "spent")
-PARTS = (*TIMED, "quality")
-"""All parts; the last takes hours, and runs only if it is requested."""
+COMPRESSING = ("quality", "latency")
+PARTS = (*TIMED, *COMPRESSING)
+"""All parts; the last two take hours, and run only if they are requested."""
 
 
 def main() -> None:
@@ -30,7 +32,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one tiny round, to see that it runs")
     parser.add_argument("--wait", type=float, default=0, help="minutes to wait for a quiet machine")
     parser.add_argument("-o", type=Path, help="where the JSON goes, instead of benchmarks/results")
-    parser.add_argument("--rows", type=Path, default=ROWS, help="rows of quality to continue")
+    parser.add_argument("--rows", type=Path, default=ROWS, help="folder of rows to continue")
+    parser.add_argument("--cifar10", type=Path, help="folder of CIFAR-10, for latency")
     arguments = parser.parse_args()
     setting.set_environment()
     wait_for_quiet(arguments.wait)
@@ -38,7 +41,8 @@ def main() -> None:
     try:
         rows = None if arguments.quick else arguments.rows
         parts = arguments.only or (PARTS if arguments.quick else TIMED)
-        for name, outcome in run(parts, arguments.rounds, rows, quick=arguments.quick):
+        given = (arguments.rounds, rows, arguments.cifar10)
+        for name, outcome in run(parts, *given, quick=arguments.quick):
             results[name] = outcome
             if not (arguments.quick or arguments.o):  # at once, for the next part may fail
                 store(name, outcome)
@@ -51,14 +55,16 @@ def main() -> None:
 
 
 def run(
-    parts: Iterable[str], rounds: int, rows_at: Path | None, *, quick: bool
+    parts: Iterable[str], rounds: int, rows_at: Path | None, cifar10: Path | None, *, quick: bool
 ) -> Iterator[tuple[str, Json]]:
     """Run parts one after the other.
 
     Args:
         parts: Their names.
-        rounds: The number of rounds of each comparison; for quality, of seeds of each network.
-        rows_at: The file of rows of quality, None for no file.
+        rounds: The number of rounds of each comparison; for quality and latency, of seeds of each
+            network.
+        rows_at: The folder of rows of quality and latency, None for no files.
+        cifar10: The folder of CIFAR-10 for latency, None if there is none.
         quick: Whether to run on few examples.
 
     Yields:
@@ -68,6 +74,7 @@ def run(
     from benchmarks.parts import (
         batches,
         eigenvalues,
+        latency,
         moments,
         prefixes,
         prunability,
@@ -75,6 +82,9 @@ def run(
         suffix,
         time_profile,
     )
+
+    def rows_of(part: str) -> Path | None:
+        return rows_at and rows_at / f"{part}.jsonl"
 
     rounds, small = (1, {"repeats": 1, "levels": 3}) if quick else (rounds, {})
     jobs: dict[str, Callable[[Path], object]] = {
@@ -85,10 +95,11 @@ def run(
         "batches": lambda at: batches.measure(at, rounds, 1 / 8 if quick else 1),
         "entries": lambda at: prefixes.measure(at, rounds, 16 if quick else 2048),
         "spent": lambda at: time_profile.measure(at, **small),
-        "quality": lambda at: quality.measure(at, rounds, rows_at, small=quick),
+        "quality": lambda at: quality.measure(at, rounds, rows_of("quality"), small=quick),
+        "latency": lambda at: latency.measure(at, rounds, rows_of("latency"), cifar10, small=quick),
     }
     for name in parts:
-        threads = 1 if name == "quality" else setting.THREADS
+        threads = 1 if name in COMPRESSING else setting.THREADS
         part_setting = {
             "setting": setting.describe(threads),
             "load": setting.load(),
@@ -114,7 +125,8 @@ def wait_for_quiet(minutes: float) -> None:
 
 def store(name: str, outcome: Json) -> None:
     """Replace the stored results of a part, and write the tables again."""
-    from benchmarks.report.quality_plot import picture
+    from benchmarks.report import latency_plot, quality_plot
+    from benchmarks.report.readme_table import in_readme, readme_table
     from benchmarks.report.tables import in_page, markdown
 
     RESULTS.mkdir(exist_ok=True)
@@ -126,8 +138,11 @@ def store(name: str, outcome: Json) -> None:
     latest.write_text(text)
     latest.with_suffix(".md").write_text(tables)
     PAGE.write_text(page)
-    if name == "quality":
-        (PAGE.parent / "quality.svg").write_text(picture(outcome["found"]))
+    pictures = {"quality": quality_plot.picture, "latency": latency_plot.picture}
+    if name in pictures:
+        (PAGE.parent / f"{name}.svg").write_text(pictures[name](outcome["found"]))
+    if name == "latency":
+        README.write_text(in_readme(README.read_text(), readme_table(outcome["found"])))
     print(f"stored {name} in {latest}, latest.md and {PAGE}", file=sys.stderr, flush=True)
 
 

@@ -16,7 +16,13 @@ BATCH = 50
 
 
 def prune(
-    network: Network, ratio: float, path: Path, *, importance: Importance, together: bool
+    network: Network,
+    ratio: float,
+    path: Path,
+    *,
+    importance: Importance,
+    together: bool,
+    round_to: int | None = None,
 ) -> None:
     """Write the file that Torch-Pruning prunes at a ratio, except the last layer.
 
@@ -27,6 +33,7 @@ def prune(
         importance: The importance of channels; ``"Taylor"`` uses labels and gradients of the
             calibration examples.
         together: Whether channels of all layers are ranked together.
+        round_to: The number that widths are rounded down to a multiple of; None for any width.
     """
     import torch_pruning  # type: ignore[import-untyped]  # has none
 
@@ -46,6 +53,7 @@ def prune(
         pruning_ratio=ratio,
         global_pruning=together,
         ignored_layers=[head],
+        round_to=round_to,
     )
     if importance == "Taylor":
         _add_gradients(net, network)

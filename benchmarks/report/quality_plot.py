@@ -1,13 +1,11 @@
 """The picture of the part ``quality``: label agreement against the share of MACs."""
 
-from collections.abc import Sequence
 from math import log10
 from statistics import mean
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
+from xml.etree.ElementTree import Element, indent, tostring
 
 from benchmarks.report.markdown import Json
-
-Point = tuple[float, float]
+from benchmarks.report.svg import Point, add, add_grid_line, add_line, add_text
 
 LINES = {
     "frivkit": ("#0b3d91", 3.0, ""),
@@ -51,44 +49,44 @@ def picture(results: list[Json]) -> str:
     svg = Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {height}")
     svg.set("font-family", "sans-serif")
     svg.set("font-size", "12")
-    _add(svg, "rect", width=width, height=height, fill="white")
+    add(svg, "rect", width=width, height=height, fill="white")
     for number, net in enumerate(results):
         row, column = divmod(number, COLUMNS)
         position = f"translate({LEFT + column * CELL[0]} {TOP + row * CELL[1]})"
-        _panel(_add(svg, "g", transform=position), net)
+        _panel(add(svg, "g", transform=position), net)
     for number, (name, style) in enumerate(LINES.items()):
         column, row = divmod(number, legend)
         x, y = LEFT + column * CELL[0], CELL[1] * rows + ROW * (row + 1)
-        _line(svg, [(x, y - 4), (x + 34, y - 4)], style, name)
-        _text(svg, name, (x + 42, y), "start")
+        add_line(svg, [(x, y - 4), (x + 34, y - 4)], style, name)
+        add_text(svg, name, (x + 42, y), "start")
     indent(svg)
     return tostring(svg, encoding="unicode") + "\n"
 
 
 def _panel(group: Element, net: Json) -> None:
-    _text(group, net["net"], (0, -12), "start", weight="bold")
+    add_text(group, net["net"], (0, -12), "start", weight="bold")
     levels = sorted({each["level"] for each in net["budgets"] if each["kind"] == "macs"} | {1.0})
     last = float(WIDTH + LABEL_DISTANCE)
     for level in reversed(levels):
         x = _x_of(level, levels[0])
-        _grid(group, (x, 0), (x, HEIGHT))
+        add_grid_line(group, (x, 0), (x, HEIGHT))
         if last - x >= LABEL_DISTANCE:
-            _text(group, f"{level:.0%}", (x, HEIGHT + 16))
+            add_text(group, f"{level:.0%}", (x, HEIGHT + 16))
             last = x
     for agreement in TICKS:
         y = _y_of(agreement)
-        _grid(group, (0, y), (WIDTH, y))
-        _text(group, f"{agreement:g}", (-6, y + 4), "end")
-    _text(group, "share of MACs left", (WIDTH / 2, HEIGHT + 34))
-    rotated = _add(group, "g", transform=f"translate({12 - LEFT} {HEIGHT / 2}) rotate(-90)")
-    _text(rotated, "labels unchanged", (0, 0))
+        add_grid_line(group, (0, y), (WIDTH, y))
+        add_text(group, f"{agreement:g}", (-6, y + 4), "end")
+    add_text(group, "share of MACs left", (WIDTH / 2, HEIGHT + 34))
+    rotated = add(group, "g", transform=f"translate({12 - LEFT} {HEIGHT / 2}) rotate(-90)")
+    add_text(rotated, "labels unchanged", (0, 0))
     for name, style in reversed(LINES.items()):
         points = [(1.0, HIGHEST), *sorted(_points(net, name), reverse=True)]
         if len(points) > 1:
             pixels = [(_x_of(share, levels[0]), _y_of(agreement)) for share, agreement in points]
-            _line(group, pixels, style, name)
+            add_line(group, pixels, style, name)
             for x, y in pixels[1:]:
-                _add(group, "circle", cx=x, cy=y, r=2.6, fill=style[0])
+                add(group, "circle", cx=x, cy=y, r=2.6, fill=style[0])
 
 
 def _points(net: Json, name: str) -> list[Point]:
@@ -111,39 +109,3 @@ def _x_of(share: float, least: float) -> float:
 def _y_of(agreement: float) -> float:
     """Return the y position of an agreement, by the logarithm of the share that does not agree."""
     return round(HEIGHT * (1 - log10(1 - min(agreement, HIGHEST)) / log10(1 - HIGHEST)), 1)
-
-
-def _line(
-    parent: Element, points: Sequence[Point], style: tuple[str, float, str], name: str
-) -> None:
-    colour, width, dashes = style
-    line = _add(parent, "polyline", points=" ".join(f"{x:g},{y:g}" for x, y in points))
-    for key, value in (("fill", "none"), ("stroke", colour), ("stroke-width", f"{width:g}")):
-        line.set(key, value)
-    if dashes:
-        line.set("stroke-dasharray", dashes)
-    SubElement(line, "title").text = name
-
-
-def _grid(parent: Element, begin: Point, end: Point) -> None:
-    _add(parent, "line", x1=begin[0], y1=begin[1], x2=end[0], y2=end[1], stroke="#dddddd")
-
-
-def _text(
-    parent: Element, words: str, position: Point, anchor: str = "middle", weight: str = "normal"
-) -> None:
-    element = _add(parent, "text", x=position[0], y=position[1], fill="#222222")
-    element.set("text-anchor", anchor)
-    element.set("font-weight", weight)
-    element.text = words
-
-
-def _add(parent: Element, tag: str, **attributes: object) -> Element:
-    return SubElement(
-        parent,
-        tag,
-        {
-            key: value if isinstance(value, str) else f"{value:g}"
-            for key, value in attributes.items()
-        },
-    )

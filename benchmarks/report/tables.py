@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from benchmarks.report import moment_tables, quality_tables
+from benchmarks.report import latency_tables, moment_tables, quality_tables
 from benchmarks.report.markdown import Json, size, spread, table
 
 BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
@@ -31,6 +31,7 @@ def markdown(results: Json) -> str:
         "entries": _prefixes,
         "spent": _time_profile,
         "quality": quality_tables.quality,
+        "latency": latency_tables.latency,
     }
     stored = {name: results[name] for name in tables if name in results}
     parts = _settings(stored)
@@ -50,7 +51,8 @@ def in_page(page: str, tables: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the page lacks {BEGIN!r} or {END!r}")
-    return f"{before}{BEGIN}\n\n{quality_tables.with_picture(tables)}\n{END}{after}"
+    pictured = latency_tables.with_picture(quality_tables.with_picture(tables))
+    return f"{before}{BEGIN}\n\n{pictured}\n{END}{after}"
 
 
 def _settings(stored: Json) -> list[str]:

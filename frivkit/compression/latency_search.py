@@ -6,7 +6,7 @@ one that was asked for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from frivkit.runtime.session import Device, Session
 NEAR = 0.03
 """Distance of the measured share from the budget, relative to it, that is near enough."""
 TRIES = 5
-"""Plans that are measured at most."""
+"""Plans that are measured, and the smallest one if all of them are above the budget."""
 VARIANTS = 16
 """Random networks along the path from which latency is learned."""
 WIDE = 0.1
@@ -114,29 +114,36 @@ def plan_for_latency(allocator: Allocator, share: float, timing: Timing) -> Time
         plan = allocator.plan_of(path.states[number])
         return latency_model.predict(outline(calibration, plan)) / whole
 
-    aim, tried = share, dict[int, TimedPlan]()
-    for count in range(1, TRIES + 1):
-        number = _first_within(predicted, len(path.states), aim)
-        if number in tried:
-            break
+    aim, tried, last = share, dict[int, TimedPlan](), len(path.states) - 1
+
+    def measure(number: int) -> tuple[float, float, float]:
         plan = allocator.plan_of(path.states[number])
         original, compressed = stopwatch.compare(outline(calibration, plan))
         measured = compressed.against(original)
         tried[number] = TimedPlan(
-            plan, timing, share, predicted(number), measured, original, compressed, count
+            plan, timing, share, predicted(number), measured, original, compressed, len(tried) + 1
         )
+        return measured
+
+    for _ in range(TRIES):
+        number = _first_within(predicted, len(path.states), aim)
+        if number in tried:
+            break
+        measured = measure(number)
         if abs(measured[1] / share - 1) <= NEAR:
             break
         aim *= float(np.clip(share / measured[1], 0.5, 2.0))
+    if all(each.measured[1] > share * (1 + NEAR) for each in tried.values()) and last not in tried:
+        measure(last)  # whether any network takes so little
     best = _best(list(tried.values()), share)
-    if best.measured[1] > share * (1 + NEAR) and len(path.states) - 1 in tried:
-        least = tried[len(path.states) - 1].measured[1]
+    if best.measured[1] > share * (1 + NEAR):
+        least = tried[last].measured[1]
         raise BudgetError(
             f"{share:.4g} of the latency of {model.path.name} cannot be met: the smallest model "
             f"takes {least:.4g}; ask for more",
             least,
         )
-    return best
+    return replace(best, tries=len(tried))
 
 
 def _best(tried: Sequence[TimedPlan], share: float) -> TimedPlan:

@@ -149,11 +149,13 @@ def _units(
 
 def _root(products: Float64Array) -> Float64Array:
     """Return a square root of a matrix of inner products, shape as the matrix."""
+    root: Float64Array
     try:
-        return np.linalg.cholesky(products)
+        root = np.linalg.cholesky(products).astype(np.float64, copy=False)
     except np.linalg.LinAlgError:  # some rows depend on others
         values, vectors = np.linalg.eigh(products)
-        return vectors * np.sqrt(np.maximum(values, 0.0))
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+    return root
 
 
 def _written(model: Model, pruning_graph: PruningGraph) -> Float64Array:

@@ -32,8 +32,10 @@ UNPACKED_ROWS = 512
 """Rows of a matrix that are mirrored at a time."""
 ROWS_BYTES = 64 << 20
 """Bytes of rows that are processed at a time."""
-READ_SHARE = 4
+READ_SHARE = 8
 """The tensors that are read of one batch may take one part in this many of the memory."""
+WAITING_SHARE = 8
+"""Rows that wait to be summed may take one part in this many of the memory."""
 WORKING = 6
 """Matrices as large as a Gram that a fit needs at once, the two summed ones included."""
 
@@ -95,6 +97,7 @@ def pack(symmetric: NDArray[np.floating]) -> NDArray[np.floating]:
     from scipy.linalg.lapack import get_lapack_funcs
 
     trttf = get_lapack_funcs("trttf", (symmetric,))
+    packed: NDArray[np.floating]
     packed, _ = trttf(symmetric.T)  # its transpose, which it is equal to, is in Fortran's order
     return packed
 
@@ -146,11 +149,10 @@ class PatchMoments:
     @property
     def whole(self) -> Moments:
         """The moments of all examples."""
-        total = self.fitted
+        gram = self.fitted.gram
         for part in self.parts[1:]:
-            total.gram[...] += part.moments.gram
-        count = sum(part.count for part in self.parts)
-        return Moments(count, total.shift, sum(part.total for part in self.parts), total.gram)
+            gram += part.moments.gram
+        return Moments(self.count, self.parts[0].shift, total_of(self.parts), gram)
 
     @property
     def count(self) -> int:
@@ -160,9 +162,14 @@ class PatchMoments:
     @property
     def mean(self) -> Float64Array:
         """The mean of the rows of all examples, shape (columns,)."""
-        total = sum(part.total for part in self.parts)
-        mean: Float64Array = self.parts[0].shift + total / self.count
+        mean: Float64Array = self.parts[0].shift + total_of(self.parts) / self.count
         return mean
+
+
+def total_of(parts: Sequence[PackedMoments]) -> Float64Array:
+    """Return the sum of the shifted rows of all parts, shape (columns,)."""
+    total: Float64Array = np.sum([part.total for part in parts], axis=0)
+    return total
 
 
 def mean_covariance(parts: Sequence[PackedMoments], columns: NDArray[np.intp]) -> Float64Array:
@@ -176,7 +183,7 @@ def mean_covariance(parts: Sequence[PackedMoments], columns: NDArray[np.intp]) -
         Shape (units, units).
     """
     count = sum(part.count for part in parts)
-    offset = sum(part.total for part in parts) / count
+    offset = total_of(parts) / count
     total = np.zeros((len(columns), len(columns)))
     for part in parts:
         gram = part.moments.gram
@@ -380,8 +387,14 @@ def accumulate_patch_moments(
     tensor_axes = {} if tensor_axes is None else tensor_axes
     reader = PatchReader(model, sources, execution.placement, tuple(tensor_axes))
     modes = _per_channel(sources, execution.memory)
+    columns = sum(source.columns for source in sources)
     sums = {
-        source: _InputSums(source, data.examples, per_channel=per_channel)
+        source: _InputSums(
+            source,
+            data.examples,
+            per_channel=per_channel,
+            room=execution.memory * source.columns // (WAITING_SHARE * columns),
+        )
         for source, per_channel in modes.items()
     }
     running = {name: _RunningVariance(axis) for name, axis in tensor_axes.items()}
@@ -418,10 +431,19 @@ def _per_channel(sources: Sequence[ConsumerInput], memory: int) -> dict[Consumer
 
 
 class _InputSums:
-    """Accumulates the moments of one input."""
+    """Accumulates the moments of one input.
 
-    def __init__(self, source: ConsumerInput, examples: int, *, per_channel: bool) -> None:
-        self._source, self._per_channel = source, per_channel
+    Args:
+        source: The input.
+        examples: The number of examples.
+        per_channel: Whether a row is a single position of a patch.
+        room: Bytes that rows which wait to be summed may take.
+    """
+
+    def __init__(
+        self, source: ConsumerInput, examples: int, *, per_channel: bool, room: int
+    ) -> None:
+        self._source, self._per_channel, self._room = source, per_channel, room
         count = sample_size(source, examples)
         rows = examples * (patches_per_example(source) if count is None else count)
         # With few rows, float32 rounding would hide which directions have no variance.
@@ -446,7 +468,7 @@ class _InputSums:
         for validation in (False, True):
             part = shifted[set_aside == validation]
             if len(part):
-                self._parts.setdefault(validation, _RowSums(self._type)).add(part)
+                self._parts.setdefault(validation, _RowSums(self._type, self._room)).add(part)
 
     def patch_moments(self) -> PatchMoments:
         """Return the moments.
@@ -469,11 +491,12 @@ class _InputSums:
 class _RowSums:
     """Sums of shifted rows.
 
-    Rows are buffered until there are as many as columns, since each update writes the whole Gram.
+    Rows wait until there are as many as columns or until they take all their room, since each
+    update writes the whole Gram.
     """
 
-    def __init__(self, kind: type[np.floating[Any]]) -> None:
-        self._type = kind
+    def __init__(self, kind: type[np.floating[Any]], room: int) -> None:
+        self._type, self._room = kind, room
         self._waiting: list[NDArray[np.float32]] = []
         self._count, self._waiting_rows = 0, 0
         self._total: Any = 0.0
@@ -484,7 +507,7 @@ class _RowSums:
         self._waiting.append(rows)
         self._waiting_rows += len(rows)
         enough = self._waiting_rows >= rows.shape[1]
-        if enough or 4 * self._waiting_rows * rows.shape[1] >= ROWS_BYTES:
+        if enough or 4 * self._waiting_rows * rows.shape[1] >= min(self._room, ROWS_BYTES):
             self._sum()
 
     def moments(self, shift: Float64Array) -> PackedMoments:

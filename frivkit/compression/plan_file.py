@@ -3,18 +3,21 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.low_rank import FactorKind
-from frivkit.compression.moves import Moves
+from frivkit.compression.linear_consumers import LinearConsumer
+from frivkit.compression.low_rank import FactorKind, is_separable
+from frivkit.compression.moves import Moves, branch_moves, kernel_of
 from frivkit.compression.plan import Factorization, Plan
 from frivkit.errors import UsageError
 from frivkit.files import write_file
 
 SCHEMA = "frivkit.plan/1"
+LARGEST = 2**31 - 1
+"""The largest number of a unit, and the highest rank."""
 
 
 def plan_document(calibration: Calibration, plan: Plan) -> dict[str, Any]:
@@ -59,14 +62,14 @@ def read_plan(path: Path, calibration: Calibration, moves: Moves) -> Plan:
     Args:
         path: The JSON file.
         calibration: The model.
-        moves: The moves of its basis, for the branches that can be dropped.
+        moves: The moves of its basis, of which a branch comes before that of frivkit.
 
     Raises:
         UsageError: the file cannot be read, is no plan, or does not fit the model.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"the plan {path} cannot be read: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise UsageError(f"{path} is no plan: its schema is not {SCHEMA}; see --save-plan")
@@ -93,13 +96,13 @@ def _plan(document: Mapping[str, Any], calibration: Calibration, moves: Moves) -
         site = sites.get(entry["layer"])
         if site is None:
             raise UsageError(f"the plan names a layer {entry['layer']!r}; there is none")
-        removed = np.array(entry["removed"], np.intp).reshape(-1)
-        if removed.size and not (removed.min() >= 0 and removed.max() < site.width):
-            raise UsageError(
-                f"the plan removes unit {removed.max()} of {site.layer}; it has "
-                f"{site.width}, numbered from 0"
-            )
-        for group in groups.of[site.name][removed].tolist():
+        for unit in map(_whole_number, entry["removed"]):
+            if not 0 <= unit < site.width:
+                raise UsageError(
+                    f"the plan removes unit {unit} of {site.layer}; it has {site.width}, "
+                    "numbered from 0"
+                )
+            group = int(groups.of[site.name][unit])
             if group in groups.locked:
                 raise UsageError(
                     f"the plan removes a unit of {site.layer} that cannot be removed: "
@@ -110,21 +113,42 @@ def _plan(document: Mapping[str, Any], calibration: Calibration, moves: Moves) -
     for site in sites.values():
         if not keep[site.name].any():
             raise UsageError(f"the plan removes all units of {site.layer}; leave at least one")
-    consumers = {each.consumer.node for each in calibration.linear_consumers}
+    kinds = {each.consumer.node: _kinds(each) for each in calibration.linear_consumers}
     factorized = {}
     for entry in document["factorized"]:
-        node, kind, rank = entry["node"], entry["kind"], int(entry["rank"])
-        if node not in consumers or kind not in get_args(FactorKind) or rank < 1:
+        node, kind, rank = entry["node"], entry["kind"], _whole_number(entry["rank"])
+        if kind not in kinds.get(node, ()) or rank < 1:
             raise UsageError(
-                f"the plan factorizes {node!r} ({kind}, rank {rank}), which cannot be; give a node "
-                f"that reads units, {' or '.join(get_args(FactorKind))}, and a rank of 1 or more"
+                f"the plan factorizes {node!r} ({kind}, rank {rank}), which cannot be; give a "
+                "node that reads units, pca or separable (a kernel of k x k), and a "
+                "rank of 1 or more"
             )
         factorized[node] = Factorization(kind, rank)
-    branches = {move.branch.add: move for move in moves.branches}
+    offered = (*branch_moves(calibration).branches, *moves.branches)
+    branches = {move.branch.add: move for move in offered}
     unknown = next((n for n in document["dropped_branches"] if n not in branches), None)
     if unknown is not None:
         raise UsageError(
             f"the plan drops a branch at {unknown!r}; known: {', '.join(branches) or 'none'}"
         )
-    dropped = tuple(branches[node] for node in document["dropped_branches"])
-    return Plan(keep, float(document.get("predicted_error", 0.0)), factorized, dropped)
+    dropped = tuple(branches[node] for node in dict.fromkeys(document["dropped_branches"]))
+    error = float(document.get("predicted_error", 0.0))
+    if not 0 <= error < float("inf"):
+        raise ValueError(f"predicted_error is {error}, not a number of at least 0")
+    return Plan(keep, error, factorized, dropped)
+
+
+def _whole_number(value: object) -> int:
+    """Return a whole number of a document.
+
+    Raises:
+        TypeError: it is something else, such as 2.5 or true.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > LARGEST:
+        raise TypeError(f"{value!r} is no whole number, or too large"[:100])
+    return value
+
+
+def _kinds(linear_consumer: LinearConsumer) -> tuple[FactorKind, ...]:
+    """Return the kinds of factorization that a node can have."""
+    return ("pca", "separable") if is_separable(kernel_of(linear_consumer)) else ("pca",)

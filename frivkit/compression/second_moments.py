@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.patch_moments import PackedMoments
+from frivkit.compression.patch_moments import PackedMoments, total_of
 from frivkit.units.moments import Float64Array
 
 SCARCE = 2
@@ -75,7 +75,7 @@ def second_moment(
     from scipy.linalg.blas import dger
 
     count = sum(part.count for part in parts)
-    offset = sum(part.total for part in parts) / count
+    offset = total_of(parts) / count
     at = np.ix_(order, order)
     matrix = np.zeros((len(order), len(order)), order="F")
     for part in parts:

@@ -248,11 +248,12 @@ def _inverse(matrix: Float64Array) -> Float64Array:
     from scipy.linalg.lapack import dpotrf, dpotri
 
     root, failed = dpotrf(matrix, lower=1)
+    inverse: Float64Array
     if failed:
-        return np.linalg.inv(matrix)
-    lower, _ = dpotri(root, lower=1, overwrite_c=1)
-    lower = np.tril(lower)
-    inverse: Float64Array = lower + np.tril(lower, -1).T
+        inverse = np.linalg.inv(matrix).astype(np.float64, copy=False)
+    else:
+        lower, _ = dpotri(root, lower=1, overwrite_c=1)
+        inverse = np.tril(lower) + np.tril(lower, -1).T
     return inverse
 
 

@@ -40,6 +40,7 @@ from frivkit.compression.plan import (
     with_fits,
 )
 from frivkit.compression.ridge import STRENGTHS, Fit, ridge_of
+from frivkit.compression.second_moments import SCARCE
 from frivkit.data.subset import Subset
 from frivkit.graph.cost import macs
 from frivkit.graph.names import node_label
@@ -283,9 +284,8 @@ def _read_rows(
             linear_consumer = fits[i].linear_consumer
             stream = stage.streams.get(linear_consumer.residual_input or "")
             if stream is not None and fits[i].bias is not None:
-                source, kept = stream
-                narrowed = replace(source, shape=(int(kept.sum()),))
-                left = stage.rows(narrowed, tensors[source.tensor], seed, first)
+                source, _ = stream
+                left = stage.rows(source, tensors[source.tensor], seed, first)
                 targets[i][at] -= left / _divisor(linear_consumer.output_scale)
     return found
 
@@ -393,31 +393,50 @@ class _Regression:
     ) -> None:
         self._rows, self._targets, self._free_bias = rows, targets, free_bias
         self._validation = validation
-        # With few rows, float32 rounding would hide which directions have no variance.
-        count, fitted_count = len(rows), int((~validation).sum())
-        self._type = np.float64 if fitted_count < FLOAT64_BELOW * rows.shape[1] else np.float32
-        mean = self.mean = rows.mean(axis=0, dtype=np.float64) * free_bias
-        target_mean = targets.mean(axis=0, dtype=np.float64) * free_bias
-        gram = self._gram(rows, mean)
-        cross = self._cross(rows, targets, target_mean)
-        self.has_validation = fitted_count < count
-        self.covariance = gram / count
-        self._whole = _Normal(self.covariance, mean, target_mean, cross / count)
+        self.mean: Float64Array = rows.mean(axis=0, dtype=np.float64) * free_bias
+        self._target_mean = targets.mean(axis=0, dtype=np.float64) * free_bias
+        self._gram: Float64Array | None = None
+        self.has_validation = bool(validation.any())
         if self.has_validation:
-            unseen_rows, unseen_targets = self._unseen = rows[validation], targets[validation]
-            # The sums over the rows that are fitted to are what is left of those over all rows.
-            gram -= self._gram(unseen_rows, mean)
-            cross -= self._cross(unseen_rows, unseen_targets, target_mean)
-            offset, target_offset = (
-                -(part.sum(axis=0, dtype=np.float64) - len(part) * about) / fitted_count * free_bias
-                for part, about in ((unseen_rows, mean), (unseen_targets, target_mean))
-            )
-            fitted_mean = mean + offset
-            gram /= fitted_count
-            gram -= np.outer(offset, offset)
-            cross /= fitted_count
-            cross -= np.outer(fitted_mean, target_offset)
-            self._fitted = _Normal(gram, fitted_mean, target_mean + target_offset, cross)
+            self._unseen = rows[validation], targets[validation]
+        fitted_count = int((~validation).sum())
+        # With few rows, float32 rounding would hide which directions have no variance.
+        self._exact = fitted_count < FLOAT64_BELOW * rows.shape[1]
+        self._whole: _Normal | _FewRows
+        self._fitted: _Normal | _FewRows
+        if SCARCE * fitted_count < rows.shape[1]:
+            self._whole = _FewRows(rows, targets, free_bias=free_bias)
+            self._fitted = _FewRows(rows[~validation], targets[~validation], free_bias=free_bias)
+        else:
+            self._whole, self._fitted = self._normals(fitted_count)
+
+    @property
+    def covariance(self) -> Float64Array:
+        """The covariance of all rows."""
+        if self._gram is None:
+            self._gram = self._products(self._rows)
+        return self._gram / len(self._rows)
+
+    def _normals(self, fitted_count: int) -> tuple["_Normal", "_Normal"]:
+        """Return the normal equations of all rows, and of those that are fitted to."""
+        mean, target_mean = self.mean, self._target_mean
+        cross = self._cross(self._rows, self._targets, target_mean)
+        whole = _Normal(self.covariance, mean, target_mean, cross / len(self._rows))
+        if not self.has_validation or self._gram is None:
+            return whole, whole
+        # The sums over the rows that are fitted to are what is left of those over all rows.
+        rows, targets = self._unseen
+        offset, target_offset = (
+            (len(part) * about - part.sum(axis=0, dtype=np.float64))
+            * self._free_bias
+            / fitted_count
+            for part, about in ((rows, mean), (targets, target_mean))
+        )
+        covariance = (self._gram - self._products(rows)) / fitted_count
+        covariance -= np.outer(offset, offset)
+        cross = (cross - self._cross(rows, targets, target_mean)) / fitted_count
+        cross -= np.outer(mean + offset, target_offset)
+        return whole, _Normal(covariance, mean + offset, target_mean + target_offset, cross)
 
     def projected(self, matrix: Float64Array) -> "_Regression":
         """Return the regression of the same targets on linear functions of the rows.
@@ -473,29 +492,32 @@ class _Regression:
         np.minimum(moved, 0, out=moved)
         np.copyto(moved, self._targets, where=self._targets >= 0)
         mean = moved.mean(axis=0, dtype=np.float64)
-        self._whole.mean_target = mean
-        self._whole.cross = self._cross(self._rows, moved, mean) / len(moved)
+        if isinstance(self._whole, _FewRows):
+            self._whole.set_targets(moved, mean)
+        else:
+            cross = self._cross(self._rows, moved, mean)
+            self._whole.mean_target, self._whole.cross = mean, cross / len(moved)
         return self._whole.solution(original, strength)
 
-    def _gram(self, rows: Rows, mean: Float64Array) -> Float64Array:
-        """Return the sum of products of rows about a mean."""
+    def _products(self, rows: Rows) -> Float64Array:
+        """Return the sum of products of rows about the mean of all rows."""
         gram = np.zeros((rows.shape[1], rows.shape[1]))
         for start in range(0, len(rows), CHUNK):
-            part = (rows[start : start + CHUNK] - mean.astype(np.float32)).astype(
-                self._type, copy=False
-            )
+            part = self._typed(rows[start : start + CHUNK] - self.mean.astype(np.float32))
             gram += part.T @ part
         return gram
+
+    def _typed(self, part: Rows) -> NDArray[np.floating]:
+        """Return numbers in the type in which products are summed."""
+        return part.astype(np.float64) if self._exact else part
 
     def _cross(self, rows: Rows, targets: Rows, mean: Float64Array) -> Float64Array:
         """Return the sum of products of rows with targets about a mean."""
         cross = np.zeros((rows.shape[1], targets.shape[1]))
         for start in range(0, len(rows), CHUNK):
             at = slice(start, start + CHUNK)
-            centred = targets[at] - mean.astype(np.float32)
-            cross += rows[at].astype(self._type, copy=False).T @ centred.astype(
-                self._type, copy=False
-            )
+            centred = self._typed(targets[at] - mean.astype(np.float32))
+            cross += self._typed(rows[at]).T @ centred
         return cross
 
 
@@ -534,3 +556,34 @@ class _Normal:
             self._factor = ridge, cho_factor(inner, overwrite_a=True, check_finite=False)
         matrix = cho_solve(self._factor[1], self.cross + ridge * original)
         return matrix, self.mean_target - self._mean @ matrix
+
+
+class _FewRows:
+    """Ridge regression with far fewer rows than columns: systems as large as the rows are solved.
+
+    Args:
+        rows: Shape (rows, columns).
+        targets: Shape (rows, outputs).
+        free_bias: Whether rows and targets are taken about their means.
+    """
+
+    def __init__(self, rows: Rows, targets: Rows, *, free_bias: bool) -> None:
+        self._mean = rows.mean(axis=0, dtype=np.float64) * free_bias
+        self._rows = rows - self._mean
+        self._products = self._rows @ self._rows.T / len(rows)
+        self.set_targets(targets, targets.mean(axis=0, dtype=np.float64) * free_bias)
+
+    def set_targets(self, targets: Rows, mean: Float64Array) -> None:
+        """Take other targets, about a mean."""
+        self._targets, self._mean_target = targets - mean, mean
+
+    def solution(
+        self, original: Float64Array, strength: float
+    ) -> tuple[Float64Array, Float64Array]:
+        """Return matrix and bias for a ridge that pulls towards ``original``."""
+        count, columns = self._rows.shape
+        ridge = ridge_of(strength, float(self._products.trace()) / columns, columns)
+        left = self._targets - self._rows @ original
+        solved = np.linalg.solve(self._products + ridge * np.eye(count), left)
+        matrix = original + self._rows.T @ solved / count
+        return matrix, self._mean_target - self._mean @ matrix

@@ -1,7 +1,7 @@
 """The basis of principal directions against numpy on the activation matrix."""
 
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +10,8 @@ import pytest
 from onnx import numpy_helper
 
 from frivkit.compression.compress import Budget, Compression, compress
-from frivkit.compression.method import Method
 from frivkit.compression.constraints import Constraints
+from frivkit.compression.method import Method
 from frivkit.compression.plan import apply_plan, ridge_fits
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.measure.pipeline import Request

@@ -15,7 +15,6 @@ from frivkit.compression.constraints import Constraints
 from frivkit.compression.linear_consumers import (
     distinct_sources,
     find_linear_consumers,
-    lock_unrefittable,
 )
 from frivkit.compression.method import Method
 from frivkit.compression.patch_moments import accumulate_patch_moments
