@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from frivkit.cli.frontier import Asked, FrontierFiles, check_options, run_frontier
+from frivkit.cli.frontier import FrontierFiles, FrontierRequest, check_options, run_frontier
 from frivkit.cli.options import CommonOptions, model_options
 from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.cli.values import Multiple, Ratio, Shares
@@ -227,8 +227,8 @@ def command(
     if frontier:
         files = FrontierFiles(output, save_plan, json_to, report, figure)
         sizes = () if no_time else batch_sizes(time_batch or "1")
-        asked = Asked(shares["macs"], shares["agreement"], sizes)
-        run_frontier(common, opened, request, clock, asked=asked, files=files)
+        requested = FrontierRequest(shares["macs"], shares["agreement"], sizes)
+        run_frontier(common, opened, request, clock, requested=requested, files=files)
         return
     budgets = _budgets(shares, plan_file)
     model_to = None if dry_run else _target(output)
