@@ -188,6 +188,7 @@ def compress(
     batch: int = 1,
     int8: bool = False,
     save_plan: PathLike | None = None,
+    cache: PathLike | bool = False,
     **arguments: Unpack[Arguments],
 ) -> CompressionResult:
     """Make a model smaller until a budget is met, write it, and verify it.
@@ -218,6 +219,7 @@ def compress(
         batch: Examples of one run, for ``latency``.
         int8: Whether to write an int8 file beside the other, such as ``thin-int8.onnx``.
         save_plan: The JSON file to write the plan to.
+        cache: Where the calibration is kept and reused: a folder, True for the usual one, or False.
         arguments: See :class:`frivkit.api.arguments.Arguments`.
 
     Raises:
@@ -258,6 +260,7 @@ def compress(
         method=method_of(basis, ranking, refit, allocation),
         constraints=constraints_of(round_to, target, keep_layer, least, ratio),
         searches=budget.kind == "agreement",
+        cache=cache_of(cache),
     )
     given = None if plan is None else compressor.read_plan(file_path("plan", plan))
     timing = Timing(whole("batch", batch, 1), arguments.get("threads"))

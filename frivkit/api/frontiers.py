@@ -8,6 +8,7 @@ from frivkit.api import plots, tables
 from frivkit.api.arguments import (
     Arguments,
     PathLike,
+    cache_of,
     constraints_of,
     file_path,
     method_of,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from frivkit.compression.frontier import Cost, Frontier
+    from frivkit.compression.frontier import CostKind, Frontier
 
 PLACE = "{budget}"
 """What stands for the budget of a plan in the name of its file."""
@@ -54,12 +55,12 @@ class FrontierResult(Result):
     def smallest(
         self,
         agreement: float,
-        cost: "Cost" = "latency",
+        cost: "CostKind" = "latency",
         *,
         batch: int | None = None,
         surely: bool = True,
     ) -> float | None:
-        """Return the share of the plan of least cost that agrees as often as is asked for.
+        """Return the share of the plan of least cost that agrees as often as is requested.
 
         Args:
             agreement: The least label agreement, in (0, 1].
@@ -75,15 +76,15 @@ class FrontierResult(Result):
 
         Raises:
             UsageError: there is no such cost, the agreement is out of range, or the batch size was
-                not asked for.
+                not requested.
         """
         if cost not in ("latency", "macs"):
             raise UsageError(f"cost is {cost!r}; give 'latency' or 'macs'")
-        asked = above_zero("agreement", agreement, most=1)
+        requested = above_zero("agreement", agreement, most=1)
         if batch is not None and batch not in self._found.batches:
             known = ", ".join(map(str, self._found.batches))
             raise UsageError(f"batch {batch} was not timed; there are: {known}")
-        point = self._found.smallest(asked, cost, batch=batch, surely=surely)
+        point = self._found.smallest(requested, cost, batch=batch, surely=surely)
         return None if point is None else point.share
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -102,7 +103,7 @@ class FrontierResult(Result):
 
     def plot(
         self,
-        cost: "Cost" = "latency",
+        cost: "CostKind" = "latency",
         *,
         batch: int | None = None,
         ax: "Axes | None" = None,
@@ -161,6 +162,7 @@ def frontier(
     least: int = 1,
     ratio: Mapping[str, float] | None = None,
     time_batches: Iterable[int] = (1,),
+    cache: PathLike | bool = False,
     **arguments: Unpack[Arguments],
 ) -> FrontierResult:
     """Compare plans of several sizes for a model, from one calibration.
@@ -183,6 +185,7 @@ def frontier(
         least: Units that each layer keeps at least.
         ratio: Shares of units that layers keep whatever the budget, by patterns of their names.
         time_batches: Batch sizes at which latency is measured; empty to measure none.
+        cache: Where the calibration is kept and reused: a folder, True for the usual one, or False.
         arguments: See :class:`frivkit.api.arguments.Arguments`.
 
     Raises:
@@ -212,6 +215,7 @@ def frontier(
         verify_data=verify_data,
         method=method_of(basis, ranking, refit, allocation),
         constraints=constraints_of(round_to, target, keep_layer, least, ratio),
+        cache=cache_of(cache),
     )
     found = frontiers.frontier(compressor, shares, timings=timings, output=file_of)
     document = frontier_document(found, compressor.request, clock, agreements)

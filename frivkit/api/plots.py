@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from frivkit.errors import FrivkitError, UsageError
 from frivkit.report.format import file_name, readable, short
 from frivkit.report.frontier import measured_batches
-from frivkit.report.frontier_chart import DisagreementScale, marks_of
+from frivkit.report.frontier_chart import DisagreementScale, plotted_plans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,14 +95,14 @@ def frontier(
             raise UsageError(f"latency was not measured at batch {chosen}; there are: {there}")
     elif cost != "macs":
         raise UsageError(f"cost is {cost!r}; give 'latency' or 'macs'")
-    marks = marks_of(readable(document), chosen)
+    plotted = plotted_plans(readable(document), chosen)
     held_out = document["held_out"]
-    least = DisagreementScale.over(marks, held_out["examples"] * held_out["positions"]).least
-    differing = [max(1 - mark.agreement, least) for mark in marks]
-    ends = [[max(1 - end, least) for end in mark.interval] for mark in marks]
+    least = DisagreementScale.over(plotted, held_out["examples"] * held_out["positions"]).least
+    differing = [max(1 - point.agreement, least) for point in plotted]
+    ends = [[max(1 - end, least) for end in point.interval] for point in plotted]
     across = [
-        [mark.cost[1] - mark.cost[0] for mark in marks],
-        [mark.cost[2] - mark.cost[1] for mark in marks],
+        [point.cost[1] - point.cost[0] for point in plotted],
+        [point.cost[2] - point.cost[1] for point in plotted],
     ]
     upright = [
         [value - high for value, (_, high) in zip(differing, ends, strict=True)],
@@ -110,7 +110,7 @@ def frontier(
     ]
     ax = _axes() if ax is None else ax
     name = label or file_name(document["original"]["path"])
-    costs = [mark.cost[1] for mark in marks]
+    costs = [point.cost[1] for point in plotted]
     ax.errorbar(costs, differing, yerr=upright, xerr=across, marker="o", capsize=3, label=name)
     ax.set_yscale("log")
     if not ax.yaxis_inverted():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from frivkit.cli.frontier import Asked, FrontierFiles, check_options, run_frontier
+from frivkit.cli.frontier import FrontierFiles, FrontierRequest, check_options, run_frontier
 from frivkit.cli.options import CommonOptions, model_options
 from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.cli.values import Multiple, Ratio, Shares
@@ -222,12 +222,13 @@ def command(
         verify_data=verify_data,
         method=Method(basis, ranking, refit, allocation),
         constraints=Constraints(round_to, target, keep_layers, least, dict(ratios)),
+        cache=common.cache(),
     )
     if frontier:
         files = FrontierFiles(output, save_plan, json_to, report, figure)
         sizes = () if no_time else batch_sizes(time_batch or "1")
-        asked = Asked(shares["macs"], shares["agreement"], sizes)
-        run_frontier(common, opened, request, clock, asked=asked, files=files)
+        requested = FrontierRequest(shares["macs"], shares["agreement"], sizes)
+        run_frontier(common, opened, request, clock, requested=requested, files=files)
         return
     budgets = _budgets(shares, plan_file)
     model_to = None if dry_run else _target(output)
@@ -255,6 +256,8 @@ def command(
                 )
         finally:
             progress.finish()
+        if compressor.calibration.reused:
+            common.info_if_verbose("the calibration is reused from the cache")
         _show(common, compression, request, clock, places)
         made = compression.verification
         slowness = made.slowness() if require_faster and made is not None else None

@@ -26,8 +26,8 @@ TAKEN = ("macs", "agreement")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked of a frontier.
+class FrontierRequest:
+    """What is requested of a frontier.
 
     Attributes:
         shares: The shares of the multiply-accumulates; None takes the usual ones.
@@ -110,17 +110,17 @@ def run_frontier(
     request: "Request",
     clock: "Clock",
     *,
-    asked: Asked,
+    requested: FrontierRequest,
     files: FrontierFiles,
 ) -> None:
-    """Compare plans of several sizes, write what is asked for, and show the table.
+    """Compare plans of several sizes, write what is requested, and show the table.
 
     Args:
         common: The shared options.
         opened: Opens and calibrates the model.
         request: The model and the data.
         clock: The start of the command.
-        asked: The shares, agreements and batch sizes.
+        requested: The shares, agreements and batch sizes.
         files: Where the results go.
 
     Raises:
@@ -140,21 +140,23 @@ def run_frontier(
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
             found = frontier(
                 opened(),
-                asked.shares,
-                timings=[Timing(batch, common.threads) for batch in asked.batches],
+                requested.shares,
+                timings=[Timing(batch, common.threads) for batch in requested.batches],
                 output=lambda share: named(files.model, share),
                 done=told,
             )
     finally:
         request.execution.progress.finish()
-    document = frontier_document(found, request, clock, asked.agreements or AGREEMENTS)
+    if found.calibration.reused:
+        common.info_if_verbose("the calibration is reused from the cache")
+    document = frontier_document(found, request, clock, requested.agreements or AGREEMENTS)
     for warning in document["warnings"]:
         common.info(f"warning: {warning}")
     _show(found, document, files)
 
 
 def named(place: Path | None, share: float) -> Path | None:
-    """Return the file of one plan, whose share stands in its name; None if none is asked for.
+    """Return the file of one plan, whose share stands in its name; None if none is requested.
 
     Example:
         >>> named(Path("thin-{budget}.onnx"), 0.5).name

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from frivkit.cache import Cache
+from frivkit.compression.calibration_cache import calibration_moments
 from frivkit.compression.layer_groups import LayerGroup, find_layer_groups
 from frivkit.compression.linear_consumers import (
     ConsumerInput,
@@ -11,11 +13,7 @@ from frivkit.compression.linear_consumers import (
     find_linear_consumers,
     lock_unrefittable,
 )
-from frivkit.compression.patch_moments import (
-    PatchMoments,
-    UnitSpread,
-    accumulate_patch_moments,
-)
+from frivkit.compression.patch_moments import PatchMoments, UnitSpread
 from frivkit.data import Dataset
 from frivkit.graph.model import Model
 from frivkit.graph.sites.branches import ResidualBranch, find_branches
@@ -55,6 +53,7 @@ class Calibration:
         spreads: Where the units of error tensors and of branches lie, by the tensor's name.
         layer_groups: The layers whose units are removed together.
         run: The examples, and how the model is run on them.
+        reused: Whether the moments came out of the cache.
     """
 
     model: Model
@@ -66,6 +65,7 @@ class Calibration:
     spreads: Mapping[str, UnitSpread]
     layer_groups: tuple[LayerGroup, ...]
     run: Run
+    reused: bool = False
 
     def variance(self, tensor: str) -> float:
         """Return the variance of a tensor, summed over its units; 0 if it is not known."""
@@ -81,8 +81,16 @@ class Calibration:
         )
 
 
-def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
+def calibrate(
+    model: Model, site_map: SiteMap, run: Run, *, cache: Cache | None = None
+) -> Calibration:
     """Run the model over the data once, for ranking, allocation and the plain ridge refit.
+
+    Args:
+        model: The model, its shapes complete.
+        site_map: Its layers.
+        run: The examples, and how the model is run on them.
+        cache: Where moments are kept, and taken from instead of a run; None keeps nothing.
 
     Raises:
         ModelError: activations are not finite.
@@ -91,7 +99,8 @@ def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
     linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
     pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
     branches = find_branches(model, site_map)
-    patch_moments, spreads = accumulate_patch_moments(
+    moments = calibration_moments(
+        cache or Cache(None),
         model,
         distinct_sources(linear_consumers),
         run.data,
@@ -104,19 +113,20 @@ def calibrate(model: Model, site_map: SiteMap, run: Run) -> Calibration:
         layers,
         pruning_graph,
         linear_consumers=linear_consumers,
-        patch_moments=patch_moments,
-        variances={name: spread.variance for name, spread in spreads.items()},
+        patch_moments=moments.patch_moments,
+        variances={name: spread.variance for name, spread in moments.spreads.items()},
     )
     return Calibration(
         model,
         site_map,
         pruning_graph,
         linear_consumers,
-        patch_moments,
+        moments.patch_moments,
         branches,
-        spreads,
+        moments.spreads,
         layer_groups,
         run,
+        moments.reused,
     )
 
 

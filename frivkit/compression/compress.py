@@ -8,6 +8,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from frivkit.cache import Cache
 from frivkit.compression.agreement_search import AgreementSearch
 from frivkit.compression.allocation import Allocator
 from frivkit.compression.calibration import Calibration, Run, calibrate
@@ -145,6 +146,7 @@ class Compressor:
         method: Method | None = None,
         constraints: Constraints | None = None,
         searches: bool = False,
+        cache: Cache | None = None,
     ) -> None:
         """Open the model and calibrate it.
 
@@ -155,6 +157,7 @@ class Compressor:
             method: Basis, ranking, refit and allocation; None takes the defaults.
             constraints: What plans must keep to beside a budget.
             searches: Whether examples are set aside to search for an agreement.
+            cache: Where the calibration is kept and reused; None keeps nothing.
 
         Raises:
             UsageError: the method names something that no plugin offers.
@@ -182,7 +185,7 @@ class Compressor:
         self.request = replace(request, model=model)  # reading it again may take long
 
         run = Run(data, model.output(request.output), request.execution)
-        self.calibration = calibrate(model, find_sites(model, request.output), run)
+        self.calibration = calibrate(model, find_sites(model, request.output), run, cache=cache)
         widest = max((site.width for site in self.calibration.site_map.sites), default=0)
         if data.examples < widest:
             self.warnings += (

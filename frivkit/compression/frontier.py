@@ -38,7 +38,7 @@ APART = 0.97
 """Quotient of two shares above which none is put between them."""
 RESOURCES: tuple[Resource, ...] = ("macs", "params", "units")
 
-Cost = Literal["latency", "macs"]
+CostKind = Literal["latency", "macs"]
 """What is to be small."""
 
 
@@ -48,8 +48,8 @@ class LatencyPair:
 
     Example:
         >>> pair = LatencyPair(Latency((2.0, 2.0, 2.0)), Latency((1.0, 1.2, 1.4)))
-        >>> pair.ratio, pair.verdict
-        ((0.55, 0.6, 0.65), 'faster')
+        >>> tuple(round(end, 2) for end in pair.ratio)
+        (0.55, 0.6, 0.65)
     """
 
     original: Latency
@@ -86,7 +86,7 @@ class FrontierPoint:
     latency: Mapping[int, LatencyPair]
     path: Path | None = None
 
-    def cost(self, cost: Cost, batch: int | None) -> float | None:
+    def cost(self, cost: CostKind, batch: int | None) -> float | None:
         """Return what is left of the latency or of the multiply-accumulates, None if unknown.
 
         Args:
@@ -141,7 +141,7 @@ class Frontier:
         turns = tuple(turn for pair in pairs for turn in pair.original.turns)
         return Latency(turns) if turns else None
 
-    def dominated(self, point: FrontierPoint, cost: Cost, batch: int | None = None) -> bool:
+    def dominated(self, point: FrontierPoint, cost: CostKind, batch: int | None = None) -> bool:
         """Whether another plan agrees at least as often and costs no more, and one of both less.
 
         The label agreements that were found are compared, not their intervals.
@@ -166,7 +166,7 @@ class Frontier:
     def smallest(
         self,
         agreement: float,
-        cost: Cost = "latency",
+        cost: CostKind = "latency",
         *,
         batch: int | None = None,
         surely: bool = True,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from frivkit.compression.frontier import Cost, Frontier, FrontierPoint, LatencyPair
+from frivkit.compression.frontier import CostKind, Frontier, FrontierPoint, LatencyPair
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
@@ -116,7 +116,7 @@ def _latency(pair: LatencyPair) -> dict[str, Any]:
 
 def _choices(frontier: Frontier, agreement: float) -> list[dict[str, Any]]:
     """Return the plan of least cost at an agreement, for each cost, surely and as found."""
-    costs: list[tuple[Cost, int | None]] = [
+    costs: list[tuple[CostKind, int | None]] = [
         ("latency", batch) for batch in frontier.batches if batch not in frontier.unmeasured
     ]
     return [

@@ -37,7 +37,7 @@ circle.worse { fill: #ffffff; stroke: #0072b2; stroke-width: 1.5; }
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class PlottedPlan:
     """One plan in a chart.
 
     Attributes:
@@ -79,15 +79,15 @@ class DisagreementScale:
     least: float
 
     @classmethod
-    def over(cls, marks: Sequence[Mark], labels: int) -> Self:
+    def over(cls, plotted: Sequence[PlottedPlan], labels: int) -> Self:
         """Return the axis for plans.
 
         Args:
-            marks: The plans; the lower ends of their intervals are on the axis.
+            plotted: The plans; the lower ends of their intervals are on the axis.
             labels: Labels that were compared; the upper end is half of one of them.
         """
         least = 0.5 / labels
-        worst = max(2 * least, *(1 - mark.interval[0] for mark in marks))
+        worst = max(2 * least, *(1 - point.interval[0] for point in plotted))
         wider = [1 - tick for tick in AGREEMENTS if 1 - tick >= worst]
         return cls(min(wider, default=1.0), least)
 
@@ -109,23 +109,27 @@ class DisagreementScale:
 
 
 def frontier_plot(
-    marks: Sequence[Mark], across: str, label: str, labels: int, required: float | None = None
+    plotted: Sequence[PlottedPlan],
+    across: str,
+    label: str,
+    labels: int,
+    required: float | None = None,
 ) -> str:
     """Return a chart of label agreement against what is left of a cost, as SVG for a page.
 
     Args:
-        marks: The plans.
+        plotted: The plans.
         across: The name of the cost.
         label: A description for screen readers.
         labels: Labels that were compared.
         required: An agreement that is asked for, drawn as a line.
     """
     plot = svg.new_drawing("frontier", label)
-    _draw(plot, marks, across, labels, required)
+    _draw(plot, plotted, across, labels, required)
     return svg.to_text(plot)
 
 
-def frontier_file(panels: Mapping[str, Sequence[Mark]], title: str, labels: int) -> str:
+def frontier_file(panels: Mapping[str, Sequence[PlottedPlan]], title: str, labels: int) -> str:
     """Return a file of SVG that needs nothing else, with a panel for each cost.
 
     Args:
@@ -143,21 +147,21 @@ def frontier_file(panels: Mapping[str, Sequence[Mark]], title: str, labels: int)
     heading = svg.add(file, "text", "name", x=str(LEFT), y="20")
     heading.set("font-weight", "bold")
     heading.text = title
-    for number, (across, marks) in enumerate(panels.items()):
+    for number, (across, plotted) in enumerate(panels.items()):
         place = {"x": str(number * cell + LEFT), "y": str(TOP)}
         size = {"width": str(PANEL), "height": str(HEIGHT), "overflow": "visible"}
         panel = SubElement(file, "svg", {**place, **size})
-        _draw(panel, marks, across, labels, None)
+        _draw(panel, plotted, across, labels, None)
     return svg.to_text(file) + "\n"
 
 
 def _draw(
-    plot: Element, marks: Sequence[Mark], across: str, labels: int, required: float | None
+    plot: Element, plotted: Sequence[PlottedPlan], across: str, labels: int, required: float | None
 ) -> None:
     """Draw the axes, the plans, and a line through those that no other one dominates."""
-    most = max(1.0, *(high for mark in marks for *_, high in [mark.cost]))
+    most = max(1.0, *(high for point in plotted for *_, high in [point.cost]))
     costs = Scale(0.0, ceil(4 * most) / 4, 0.25, shares=True)
-    agreements = DisagreementScale.over(marks, labels)
+    agreements = DisagreementScale.over(plotted, labels)
 
     def place(cost: float, agreement: float) -> svg.Point:
         return costs.share(cost), 1 - agreements.height(agreement)
@@ -177,21 +181,27 @@ def _draw(
     if required is not None and 1 - required <= agreements.most:
         y = 1 - agreements.height(required)
         svg.line(plot, "limit", (0, y), (1, y))
-    best = sorted((mark for mark in marks if not mark.dominated), key=lambda mark: mark.cost[1])
-    through = [place(mark.cost[1], mark.agreement) for mark in best]
+    best = sorted(
+        (point for point in plotted if not point.dominated), key=lambda point: point.cost[1]
+    )
+    through = [place(point.cost[1], point.agreement) for point in best]
     for begin, end in pairwise(through):
         svg.line(plot, "path", begin, end)
-    for mark in marks:
-        low, middle, high = mark.cost
-        x, y = place(middle, mark.agreement)
-        svg.line(plot, "whisker", place(middle, mark.interval[0]), place(middle, mark.interval[1]))
+    for point in plotted:
+        low, middle, high = point.cost
+        x, y = place(middle, point.agreement)
+        svg.line(
+            plot, "whisker", place(middle, point.interval[0]), place(middle, point.interval[1])
+        )
         svg.line(plot, "whisker", (costs.share(low), y), (costs.share(high), y))
     named: list[svg.Point] = []
-    for mark in sorted(marks, key=lambda mark: mark.dominated):  # the best ones are named first
-        x, y = at = place(mark.cost[1], mark.agreement)
-        svg.dot(plot, "worse" if mark.dominated else "point", at, 4, mark.title)
+    for point in sorted(
+        plotted, key=lambda point: point.dominated
+    ):  # the best ones are named first
+        x, y = at = place(point.cost[1], point.agreement)
+        svg.dot(plot, "worse" if point.dominated else "point", at, 4, point.title)
         if all(abs(x - u) > CLOSE[0] or abs(y - v) > CLOSE[1] for u, v in named):
-            svg.text(plot, mark.name, at, (7, 13), anchor="start", css="value")
+            svg.text(plot, point.name, at, (7, 13), anchor="start", css="value")
             named.append(at)
 
 
@@ -205,14 +215,14 @@ def percent_tick(agreement: float) -> str:
     return f"{round(100 * agreement, 4):g}\N{NO-BREAK SPACE}%"
 
 
-def marks_of(shown: Mapping[str, Any], batch: str | None) -> list[Mark]:
+def plotted_plans(shown: Mapping[str, Any], batch: str | None) -> list[PlottedPlan]:
     """Return the plans of a document for one chart.
 
     Args:
         shown: ``frivkit.frontier/1``, its texts readable.
         batch: The batch size whose latency is the cost; None takes multiply-accumulates.
     """
-    marks = []
+    plotted = []
     for plan in shown["plans"]:
         agreement = plan["agreement"]
         if batch is None:
@@ -223,8 +233,8 @@ def marks_of(shown: Mapping[str, Any], batch: str | None) -> list[Mark]:
             cost, dominated = (low, middle, high), plan["dominated"]["latency"][batch]
         low, high = agreement["interval"]
         name = f"{plan['share']:g}"
-        marks.append(Mark(name, cost, agreement["labels"], (low, high), dominated))
-    return marks
+        plotted.append(PlottedPlan(name, cost, agreement["labels"], (low, high), dominated))
+    return plotted
 
 
 def frontier_figure(document: Mapping[str, Any]) -> str:
@@ -235,7 +245,7 @@ def frontier_figure(document: Mapping[str, Any]) -> str:
     """
     timing, held_out = document["timing"], document["held_out"]
     batches = [str(b) for b in timing["batches"] if str(b) not in timing["unmeasured"]]
-    panels = {f"latency left at batch {batch}": marks_of(document, batch) for batch in batches}
-    panels["multiply-accumulates left"] = marks_of(document, None)
+    panels = {f"latency left at batch {batch}": plotted_plans(document, batch) for batch in batches}
+    panels["multiply-accumulates left"] = plotted_plans(document, None)
     title = short(file_name(document["original"]["path"]), TITLE)
     return frontier_file(panels, title, held_out["examples"] * held_out["positions"])

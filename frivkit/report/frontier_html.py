@@ -13,7 +13,7 @@ from frivkit.report.frontier import (
     measured_batches,
     reach_sentence,
 )
-from frivkit.report.frontier_chart import frontier_plot, marks_of
+from frivkit.report.frontier_chart import frontier_plot, plotted_plans
 
 
 def frontier_page(document: Mapping[str, Any]) -> str:
@@ -46,19 +46,19 @@ def frontier_page(document: Mapping[str, Any]) -> str:
 def _figure(shown: Mapping[str, Any], batch: str | None) -> ReportFigure:
     """Return the chart of agreement against the latency at a batch size, or against MACs."""
     cost = "multiply-accumulates" if batch is None else f"latency at batch {batch}"
-    marks, held_out = marks_of(shown, batch), shown["held_out"]
+    plotted, held_out = plotted_plans(shown, batch), shown["held_out"]
     labels = held_out["examples"] * held_out["positions"]
-    label = f"Label agreement of {len(marks)} plans against what they keep of the {cost}."
+    label = f"Label agreement of {len(plotted)} plans against what they keep of the {cost}."
     cells = tuple(
         (
-            mark.name,
-            percent(mark.cost[1]),
-            "" if batch is None else span((mark.cost[0], mark.cost[2]), percent),
-            percent(mark.agreement),
-            span(mark.interval, percent),
-            "yes" if mark.dominated else "",
+            point.name,
+            percent(point.cost[1]),
+            "" if batch is None else span((point.cost[0], point.cost[2]), percent),
+            percent(point.agreement),
+            span(point.interval, percent),
+            "yes" if point.dominated else "",
         )
-        for mark in marks
+        for point in plotted
     )
     columns = ("budget", f"{cost} left", "quartiles", "agreement", "95 % interval", "dominated")
     caption = (
@@ -67,7 +67,7 @@ def _figure(shown: Mapping[str, Any], batch: str | None) -> ReportFigure:
         "more and costs no more. The axis of agreement is logarithmic in the share of labels that "
         "differ."
     )
-    chart = Chart(frontier_plot(marks, f"{cost} left", label, labels))
+    chart = Chart(frontier_plot(plotted, f"{cost} left", label, labels))
     return ReportFigure(caption, (chart,), columns, cells, "points")
 
 

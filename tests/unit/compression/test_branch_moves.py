@@ -106,9 +106,7 @@ def plan_of_all_kinds(calibration: Calibration) -> Plan:
 
 
 @pytest.mark.parametrize("name", REFITS)
-def test_all_kinds_of_moves_go_together(
-    name: str, calibration: Calibration, x: np.ndarray
-) -> None:
+def test_all_kinds_of_moves_go_together(name: str, calibration: Calibration, x: np.ndarray) -> None:
     plan = plan_of_all_kinds(calibration)
     plan = replace(plan, fits=REFITS[name].fit(calibration, plan))
     made = apply_plan(calibration, plan)

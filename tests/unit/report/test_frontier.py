@@ -15,7 +15,7 @@ from frivkit.compression.latency_search import Timing
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock
 from frivkit.report.frontier import frontier_document, frontier_text
-from frivkit.report.frontier_chart import DisagreementScale, Mark, frontier_figure
+from frivkit.report.frontier_chart import DisagreementScale, PlottedPlan, frontier_figure
 from frivkit.report.frontier_html import frontier_page
 from frivkit.report.notebook import frontier_fragment
 from tests.contract import complaints
@@ -63,7 +63,7 @@ def test_document_is_what_the_schema_says(made, document):
     }
 
 
-@pytest.mark.parametrize(
+@pytest.point.parametrize(
     ("place", "wrong"),
     [
         (("plans",), []),
@@ -127,7 +127,7 @@ def test_page_and_fragment_show_plans_and_choices(document):
             assert f"<td>{plan['share']:g}</td>" in shown
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.point.parametrize("name", HOSTILE)
 def test_names_do_no_harm(document, name):
     document["original"]["path"] = name
     document["calibration"]["data"] = document["held_out"]["data"] = name
@@ -161,7 +161,9 @@ def test_picture_puts_each_plan_at_its_cost_and_agreement(document):
 
 class TestDisagreementScale:
     def scale(self, agreement, interval, labels=1000):
-        return DisagreementScale.over([Mark("1", (0.5,) * 3, agreement, interval, False)], labels)
+        return DisagreementScale.over(
+            [PlottedPlan("1", (0.5,) * 3, agreement, interval, False)], labels
+        )
 
     @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 10**6))
     def test_higher_is_better_and_all_ends_are_inside(self, one, other, labels):
