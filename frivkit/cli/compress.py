@@ -206,6 +206,7 @@ def command(
     from frivkit.compression.constraints import Constraints
     from frivkit.compression.latency_search import Timing
     from frivkit.compression.method import Method
+    from frivkit.compression.plan_file import read_document
     from frivkit.provenance import Clock
 
     clock = Clock.start()
@@ -231,6 +232,8 @@ def command(
         run_frontier(common, opened, request, clock, requested=requested, files=files)
         return
     budgets = _budgets(shares, plan_file)
+    if plan_file is not None:
+        read_document(plan_file)  # before the model is calibrated
     model_to = None if dry_run else _target(output)
     given = _Outputs(model_to, json_to, report, save_plan)
     outputs = [given.for_budget(budget, len(budgets)) for budget in budgets]

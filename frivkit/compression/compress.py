@@ -185,8 +185,10 @@ class Compressor:
         self.request = replace(request, model=model)  # reading it again may take long
 
         run = Run(data, model.output(request.output), request.execution)
+        site_map = find_sites(model, request.output)
+        constraints.check_layers([site.layer for site in site_map.sites])
         self._cache = cache
-        self.calibration = calibrate(model, find_sites(model, request.output), run, cache=cache)
+        self.calibration = calibrate(model, site_map, run, cache=cache)
         widest = max((site.width for site in self.calibration.site_map.sites), default=0)
         if data.examples < widest:
             self.warnings += (

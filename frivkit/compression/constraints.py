@@ -38,6 +38,8 @@ class Constraints:
         """Raise UsageError if a number is out of range."""
         if self.round_to != "auto" and self.round_to < 1:
             raise UsageError(f"widths cannot be multiples of {self.round_to}; give 1 or more")
+        if self.target is not None:
+            target_named(self.target)
         if self.least < 1:
             raise UsageError(f"a layer cannot keep {self.least} units at least; give 1 or more")
         for pattern, share in self.ratios.items():

@@ -54,10 +54,28 @@ def write_plan(document: Mapping[str, Any], path: Path) -> None:
     write_file(path, (json.dumps(document, indent=1) + "\n").encode())
 
 
+def read_document(path: Path) -> dict[str, Any]:
+    """Return the document of a plan's file, checked against no model.
+
+    Raises:
+        UsageError: the file cannot be read, or is no plan.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        why = error.strerror or error
+        raise UsageError(f"the plan {path} cannot be read: {why}; give another file") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"the plan {path} cannot be read: {error}") from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise UsageError(f"{path} is no plan: its schema is not {SCHEMA}; see --save-plan")
+    return document
+
+
 def read_plan(path: Path, calibration: Calibration, moves: Moves) -> Plan:
     """Return the plan of a file, checked against a model.
 
-    Units that can only be removed together must be listed together.
+    All units of a pruning group leave if one of them is listed.
 
     Args:
         path: The JSON file.
@@ -67,12 +85,7 @@ def read_plan(path: Path, calibration: Calibration, moves: Moves) -> Plan:
     Raises:
         UsageError: the file cannot be read, is no plan, or does not fit the model.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"the plan {path} cannot be read: {error}") from error
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise UsageError(f"{path} is no plan: its schema is not {SCHEMA}; see --save-plan")
+    document = read_document(path)
     try:
         return _plan(document, calibration, moves)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
