@@ -114,9 +114,7 @@ class TestPlanFiles:
         assert kept(found) == {first["layer"]: CHANNELS - 1, second["layer"]: CHANNELS - 2}
 
     @pytest.mark.parametrize("budget", [("--macs", "0.5"), ("--latency", "0.5,0.4")])
-    def test_plan_and_budget_are_one_too_many(
-        self, frivkit: Run, budget: tuple[str, str]
-    ) -> None:
+    def test_plan_and_budget_are_one_too_many(self, frivkit: Run, budget: tuple[str, str]) -> None:
         ran = frivkit("compress", "net.onnx", "--plan", "p.json", *budget, *DATA, "--dry-run")
         assert (ran.code, ran.out) == (2, "")
         assert f"{budget[0]} and --plan are given" in ran.error()

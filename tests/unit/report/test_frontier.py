@@ -63,7 +63,7 @@ def test_document_is_what_the_schema_says(made, document):
     }
 
 
-@pytest.point.parametrize(
+@pytest.mark.parametrize(
     ("place", "wrong"),
     [
         (("plans",), []),
@@ -127,7 +127,7 @@ def test_page_and_fragment_show_plans_and_choices(document):
             assert f"<td>{plan['share']:g}</td>" in shown
 
 
-@pytest.point.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE)
 def test_names_do_no_harm(document, name):
     document["original"]["path"] = name
     document["calibration"]["data"] = document["held_out"]["data"] = name
