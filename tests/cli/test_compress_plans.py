@@ -50,7 +50,7 @@ class TestSeveralBudgets:
         from frivkit.compression import compress
 
         calls, calibrate = [], compress.calibrate
-        counted: Any = lambda *given: calls.append(1) or calibrate(*given)  # noqa: E731
+        counted: Any = lambda *given, **more: calls.append(1) or calibrate(*given, **more)  # noqa: E731
         monkeypatch.setattr(compress, "calibrate", counted)
         ran = frivkit(
             *("compress", "net.onnx", "--macs", "0.75,0.5", *DATA),
