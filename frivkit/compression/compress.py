@@ -185,6 +185,7 @@ class Compressor:
         self.request = replace(request, model=model)  # reading it again may take long
 
         run = Run(data, model.output(request.output), request.execution)
+        self._cache = cache
         self.calibration = calibrate(model, find_sites(model, request.output), run, cache=cache)
         widest = max((site.width for site in self.calibration.site_map.sites), default=0)
         if data.examples < widest:
@@ -212,7 +213,7 @@ class Compressor:
         if budget.kind == "agreement":
             return self._search.smallest(self.allocator, self._refit, budget.share), None
         if budget.kind == "latency":
-            timed = plan_for_latency(self.allocator, budget.share, timing or Timing())
+            timed = plan_for_latency(self.allocator, budget.share, timing or Timing(), self._cache)
             return timed.plan, timed
         if budget.kind == "plan":
             raise UsageError("a plan is given; it needs no budget")

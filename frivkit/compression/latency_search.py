@@ -8,17 +8,20 @@ one that was asked for.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from frivkit.cache import Cache
 from frivkit.compression.allocation import Allocator, Path, State
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.plan import Plan, outline
 from frivkit.errors import BudgetError, ModelError
 from frivkit.latency.prediction import LatencyModel, fit_latency
+from frivkit.latency.stored import latency_key, stored_latency
 from frivkit.latency.timing import Latency, interleaved
 from frivkit.runtime.session import Device, Session
 
@@ -80,19 +83,22 @@ class TimedPlan:
             )
         if abs(share / self.requested - 1) > NEAR:
             return (
-                f"the latency is {share:.3f} of the original's where {self.requested:.3g} was asked "
-                f"for: the widths of this model leave no plan nearer to it in {self.tries} tries"
+                f"the latency is {share:.3f} of the original's where {self.requested:.3g} was "
+                f"requested: its widths leave no plan nearer to it in {self.tries} tries"
             )
         return None
 
 
-def plan_for_latency(allocator: Allocator, share: float, timing: Timing) -> TimedPlan:
+def plan_for_latency(
+    allocator: Allocator, share: float, timing: Timing, cache: Cache | None = None
+) -> TimedPlan:
     """Return the plan of least error whose network takes a share of the original's time.
 
     Args:
         allocator: Makes the plans.
         share: The share of the original's median latency, in (0, 1].
         timing: The batch and the threads that are deployed.
+        cache: Where the latency model is kept and reused; None keeps nothing.
 
     Raises:
         BudgetError: even the smallest network takes longer.
@@ -107,7 +113,7 @@ def plan_for_latency(allocator: Allocator, share: float, timing: Timing) -> Time
         )
     path = allocator.path("macs")
     stopwatch = Stopwatch(calibration, timing)
-    latency_model = _latency_model(allocator, path, stopwatch)
+    latency_model = _latency_model(allocator, path, stopwatch, cache or Cache(None))
     whole = latency_model.predict(model.ir)
 
     def predicted(number: int) -> float:
@@ -199,18 +205,29 @@ class Stopwatch:
         return original, other
 
 
-def _latency_model(allocator: Allocator, path: Path, stopwatch: Stopwatch) -> LatencyModel:
+def _latency_model(
+    allocator: Allocator, path: Path, stopwatch: Stopwatch, cache: Cache
+) -> LatencyModel:
     """Return the latency model, learned from networks made of steps that the path takes."""
     calibration = allocator.calibration
-    states = _spread_states(path, calibration.run.execution.seed)
-    variants = [outline(calibration, allocator.plan_of(state)) for state in states]
-    return fit_latency(
-        calibration.model.ir,
-        variants,
-        stopwatch.feeds,
-        device=stopwatch.device,
-        progress=stopwatch.progress,
-    )
+    seed = calibration.run.execution.seed
+
+    def fit() -> LatencyModel:
+        states = _spread_states(path, seed)
+        variants = [outline(calibration, allocator.plan_of(state)) for state in states]
+        return fit_latency(
+            calibration.model.ir,
+            variants,
+            stopwatch.feeds,
+            device=stopwatch.device,
+            progress=stopwatch.progress,
+        )
+
+    steps = sha256(np.array(path.states).tobytes()).hexdigest()
+    learned_from = {"variants": str(VARIANTS), "seed": str(seed), "steps": steps}
+    digest = calibration.model.sha256
+    key = latency_key(digest, stopwatch.device, stopwatch.batch, learned_from)
+    return stored_latency(cache, key, fit)
 
 
 def _spread_states(path: Path, seed: int) -> list[State]:

@@ -1,7 +1,7 @@
 """Plans as JSON, ``frivkit.plan/1``: to be read, edited, reviewed and applied again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.low_rank import FactorKind, is_separable
-from frivkit.compression.moves import Moves, branch_moves, kernel_of
-from frivkit.compression.plan import Factorization, Plan
+from frivkit.compression.moves import BranchMove, Moves, branch_moves, kernel_of
+from frivkit.compression.plan import Factorization, Keep, Plan
 from frivkit.errors import UsageError
 from frivkit.files import write_file
 
@@ -83,16 +83,29 @@ def read_plan(path: Path, calibration: Calibration, moves: Moves) -> Plan:
 
 
 def _plan(document: Mapping[str, Any], calibration: Calibration, moves: Moves) -> Plan:
-    model, groups = calibration.model, calibration.pruning_graph.groups
-    made_for = document["model"]["sha256"]
+    made_for, model = document["model"]["sha256"], calibration.model
     if made_for != model.sha256:
         raise UsageError(
             f"the plan was made for another model (SHA-256 {made_for[:12]}..., not "
             f"{model.sha256[:12]}...); make one for this model by --save-plan"
         )
+    error = float(document.get("predicted_error", 0.0))
+    if not 0 <= error < float("inf"):
+        raise ValueError(f"predicted_error is {error}, not a number of at least 0")
+    return Plan(
+        _keep(document["layers"], calibration),
+        error,
+        _factorized(document["factorized"], calibration),
+        _dropped(document["dropped_branches"], calibration, moves),
+    )
+
+
+def _keep(entries: Sequence[Mapping[str, Any]], calibration: Calibration) -> Keep:
+    """Return which units the plan keeps; the other units of a pruning group leave with one."""
+    groups = calibration.pruning_graph.groups
     sites = {site.layer: site for site in calibration.site_map.sites}
     kept = np.ones(groups.count, np.bool_)
-    for entry in document["layers"]:
+    for entry in entries:
         site = sites.get(entry["layer"])
         if site is None:
             raise UsageError(f"the plan names a layer {entry['layer']!r}; there is none")
@@ -113,9 +126,16 @@ def _plan(document: Mapping[str, Any], calibration: Calibration, moves: Moves) -
     for site in sites.values():
         if not keep[site.name].any():
             raise UsageError(f"the plan removes all units of {site.layer}; leave at least one")
+    return keep
+
+
+def _factorized(
+    entries: Sequence[Mapping[str, Any]], calibration: Calibration
+) -> dict[str, Factorization]:
+    """Return how the plan factorizes nodes, by their labels."""
     kinds = {each.consumer.node: _kinds(each) for each in calibration.linear_consumers}
     factorized = {}
-    for entry in document["factorized"]:
+    for entry in entries:
         node, kind, rank = entry["node"], entry["kind"], _whole_number(entry["rank"])
         if kind not in kinds.get(node, ()) or rank < 1:
             raise UsageError(
@@ -124,18 +144,21 @@ def _plan(document: Mapping[str, Any], calibration: Calibration, moves: Moves) -
                 "rank of 1 or more"
             )
         factorized[node] = Factorization(kind, rank)
+    return factorized
+
+
+def _dropped(
+    labels: Sequence[str], calibration: Calibration, moves: Moves
+) -> tuple[BranchMove, ...]:
+    """Return the branches that the plan drops, given by the Adds where they end."""
     offered = (*branch_moves(calibration).branches, *moves.branches)
     branches = {move.branch.add: move for move in offered}
-    unknown = next((n for n in document["dropped_branches"] if n not in branches), None)
+    unknown = next((label for label in labels if label not in branches), None)
     if unknown is not None:
         raise UsageError(
             f"the plan drops a branch at {unknown!r}; known: {', '.join(branches) or 'none'}"
         )
-    dropped = tuple(branches[node] for node in dict.fromkeys(document["dropped_branches"]))
-    error = float(document.get("predicted_error", 0.0))
-    if not 0 <= error < float("inf"):
-        raise ValueError(f"predicted_error is {error}, not a number of at least 0")
-    return Plan(keep, error, factorized, dropped)
+    return tuple(branches[label] for label in dict.fromkeys(labels))
 
 
 def _whole_number(value: object) -> int:

@@ -72,6 +72,26 @@ class TinyNetwork:
         changed = {layer: (weight[old], bias[old]), reader: (narrowed, read_bias)}
         return replace(self, layers={**self.layers, **changed})
 
+    def scaled(self, layer: str, factor: float) -> "TinyNetwork":
+        """Return a network that computes the same with a hidden layer's units scaled.
+
+        Args:
+            layer: The layer.
+            factor: What its units are multiplied by, above 0; what reads them is divided by it.
+
+        Example:
+            >>> network = small_mlp()
+            >>> outputs = evaluate(network.weights.scaled("first", 4.0).model(), network.x)
+            >>> bool(np.allclose(outputs, evaluate(network.model, network.x), atol=1e-5))
+            True
+        """
+        names = list(self.layers)
+        reader = names[names.index(layer) + 1]
+        (weight, bias), (read, read_bias) = self.layers[layer], self.layers[reader]
+        by = np.float32(factor)
+        changed = {layer: (weight * by, bias * by), reader: (read / by, read_bias)}
+        return replace(self, layers={**self.layers, **changed})
+
     def silenced(self, layer: str, unit: int) -> "TinyNetwork":
         """Return the network with one unit of a hidden layer off, whatever the example.
 
@@ -168,6 +188,13 @@ def small_cnn() -> LabelledNetwork:
     """Return two convolutions of 5 and 6 maps and dense layers of 7 and 3 units, on 8x8 images."""
     layers = {"first": (5, 2, 3, 3), "second": (6, 5, 3, 3), "third": (7, 24)}
     return _fitted("cnn", (2, 8, 8), layers)
+
+
+@cache
+def wide_cnn() -> LabelledNetwork:
+    """Return convolutions of 32 and 48 maps and dense layers of 16 and 3 units, on 8x8 images."""
+    layers = {"first": (32, 2, 3, 3), "second": (48, 32, 3, 3), "third": (16, 192)}
+    return _fitted("wide", (2, 8, 8), layers)
 
 
 @cache

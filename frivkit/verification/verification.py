@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.cache.size import format_size
 from frivkit.data import Dataset
 from frivkit.graph.model import Model, external_files
 from frivkit.graph.sites.site_map import SiteMap, find_sites
@@ -18,6 +19,7 @@ from frivkit.latency.timing import Latency, Verdict, interleaved
 from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file
+from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.session import Device, Session
 from frivkit.verification.compare import Comparison, ModelRun, compare, error_context
@@ -138,7 +140,10 @@ def verify(
     )
     comparison = compare(before, after, data, request.execution.runner)
     del before, after  # frees their weights before the files are timed
-    unmeasured = {size: reason for size in time_batches if (reason := _fixed(models, size))}
+    memory = request.execution.memory
+    unmeasured = {
+        size: reason for size in time_batches if (reason := _untimed(models, size, memory))
+    }
     latencies = _latencies(models, data, request.execution, time_batches, unmeasured)
     slow = any(found not in (None, "faster") for found in verdicts(*latencies).values())
     left = left_fast_path(*models) if slow and request.execution.device == "cpu" else ()
@@ -184,9 +189,16 @@ def _complete(model: Model, execution: Execution, data: Dataset) -> Model:
         return prepare_model(model, Opening(execution, data), keep_file=True)
 
 
-def _fixed(models: list[Model], size: int) -> str | None:
+def _untimed(models: list[Model], size: int, memory: int) -> str | None:
+    """Return why batches of a size are not timed, None if they are."""
     fixed = [model for model in models if model.batch not in (None, size)]
-    return f"{fixed[0].path} takes batches of {fixed[0].batch} only" if fixed else None
+    if fixed:
+        return f"{fixed[0].path} takes batches of {fixed[0].batch} only"
+    # Each session keeps the memory of its largest batch.
+    needed = size * sum(live_bytes(model.graph) for model in models)
+    if needed > memory and size > 1:
+        return f"both models would take {format_size(needed)}, more than --memory allows"
+    return None
 
 
 def _latencies(

@@ -92,6 +92,11 @@ def by_place(layer_group: Any, study: Any) -> np.ndarray:
     return np.arange(len(layer_group.groups))
 
 
+def by_scale(layer_group: Any, study: Any) -> np.ndarray:
+    order = np.arange(len(layer_group.groups))
+    return order if layer_group.written.sum() < 40 else order[::-1]
+
+
 def by_chance(layer_group: Any, study: Any) -> np.ndarray:
     return np.random.default_rng(next(CALLS)).permutation(len(layer_group.groups))
 
@@ -130,6 +135,8 @@ def keeping_dead_units(layer_group: Any, study: Any) -> np.ndarray:
         ("copied-units", {"basis": careful}, "units of"),
         ("copied-units", {"refit": Refit(tripling)}, "outputs"),
         ("unit-order", {"ranking": by_place}, "in the new order"),
+        ("unit-scale", {"ranking": by_scale}, "expected the same units"),
+        ("least-budget", {"refit": Refit(factorizing)}, "expected at most"),
     ],
 )
 def test_offender_breaks_the_law(
@@ -153,6 +160,20 @@ def test_slices_that_are_not_the_masked_model_break_the_law(
     monkeypatch.setattr(compressor_rules, "keep_weights", changed)
     with pytest.raises(LawError, match="masked outputs"):
         LAWS["sliced-is-masked"].check(tmp_path)
+
+
+def test_widths_at_which_kernels_are_slow_break_the_law(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from frivkit.compression import constraints
+
+    def every(model: Any, graph: Any, target: Any, **how: bool) -> list[np.ndarray]:
+        ids = [[graph.groups.of[s] for s in sites] for sites in graph.groups.layer_groups]
+        return [np.arange(1, 1 + len(np.unique(np.concatenate(each)))) for each in ids]
+
+    monkeypatch.setattr(constraints, "fast_counts", every)
+    with pytest.raises(LawError, match="blocked layout"):
+        LAWS["fast-widths"].check(tmp_path)
 
 
 def test_every_law_has_an_offender() -> None:

@@ -58,10 +58,18 @@ class CompressionCase:
         run = Run(examples, model.output(None), execution)
         return calibrate(model, find_sites(model), run)
 
-    def allocator(self, calibration: Calibration) -> Allocator:
-        """Return the allocator over the moves of the basis, which may use every width."""
+    def allocator(
+        self, calibration: Calibration, constraints: Constraints | None = None
+    ) -> Allocator:
+        """Return the allocator over the moves of the basis.
+
+        Args:
+            calibration: The model and its statistics.
+            constraints: What plans must keep to; None lets them use every width.
+        """
         moves = self.parts.basis(calibration, self.parts.ranker)
-        return Allocator(calibration, moves, constraints=Constraints(round_to=1))
+        constraints = constraints or Constraints(round_to=1)
+        return Allocator(calibration, moves, constraints=constraints)
 
     def refit_plan(self, calibration: Calibration, plan: Plan) -> Plan:
         """Return a plan with the fits of the refit."""

@@ -13,7 +13,14 @@ from frivkit.hooks.registry import installed
 from frivkit.testing.laws import compressor_rules as rules
 from frivkit.testing.laws.compression_case import CompressionCase, CompressionParts
 from frivkit.testing.laws.metric_case import LawError
-from frivkit.testing.networks import LabelledNetwork, TinyNetwork, small_cnn, small_mlp, tiny
+from frivkit.testing.networks import (
+    LabelledNetwork,
+    TinyNetwork,
+    small_cnn,
+    small_mlp,
+    tiny,
+    wide_cnn,
+)
 
 NOISY = 20
 """Noisy versions of each example for laws that need many."""
@@ -138,6 +145,18 @@ COMPRESSION_LAWS: tuple[CompressionLaw, ...] = (
         rules.budgets,
     ),
     CompressionLaw(
+        "least-budget",
+        "A budget that cannot be met is refused with the least share that can be.",
+        BUILT,
+        rules.least,
+    ),
+    CompressionLaw(
+        "fast-widths",
+        "At default widths no node leaves the blocked layout of ONNX Runtime.",
+        (wide_cnn, lambda: tiny("depthwise")),
+        rules.fast_widths,
+    ),
+    CompressionLaw(
         "repeatable",
         "One seed gives one plan and the same weights.",
         BUILT,
@@ -180,6 +199,12 @@ FOLDING_LAWS: tuple[CompressionLaw, ...] = (
         "The order of a layer's units changes nothing but the order of those that stay.",
         (small_cnn,),
         rules.permutation,
+    ),
+    CompressionLaw(
+        "unit-scale",
+        "A layer whose units are scaled, and what reads them scaled back, keeps the same units.",
+        BUILT,
+        rules.scale,
     ),
 )
 """Further laws of rankings and refits that use activations to replace units by others.

@@ -10,10 +10,22 @@ import numpy as np
 import onnx_ir as ir
 
 from frivkit.compression.allocation import Allocator
-from frivkit.compression.plan import Plan, Resource, amount, apply_plan, group_flags, keep_weights
+from frivkit.compression.constraints import Constraints
+from frivkit.compression.plan import (
+    Keep,
+    Plan,
+    Resource,
+    amount,
+    apply_plan,
+    group_flags,
+    keep_weights,
+    outline,
+)
 from frivkit.errors import BudgetError, UsageError
 from frivkit.graph.onnx_io.save import save
+from frivkit.graph.sites.site_map import Site
 from frivkit.graph.surgery.set_weights import set_weights
+from frivkit.latency.fast_path import leaves_fast_path
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.testing.laws.compression_case import CompressionCase
 
@@ -24,6 +36,12 @@ FOLDED = 1e-2
 SHARES = (0.8, 0.5)
 """Shares of the budgets that are tried."""
 RESOURCES: tuple[Resource, ...] = ("macs", "params", "units")
+IMPOSSIBLE = 1e-6
+"""A share of multiply-accumulates that no network can be compressed to."""
+ROUNDING = 1e-9
+"""What is added to a share so that it is met in spite of rounding, as a share of it."""
+SCALE = 4.0
+"""The factor of a scaled layer: a power of two, so that scaling rounds nothing."""
 TOLERANCE = 1e-3
 """The tolerance under which only superfluous units are removed."""
 
@@ -170,6 +188,59 @@ def _require_same_labels(case: CompressionCase, plan: Plan) -> None:
             f"expected every label and outputs within {FOLDED:g}, found {same:.1%} of the labels "
             f"and outputs {distance:.2g} apart"
         )
+
+
+def least(case: CompressionCase) -> None:
+    """Require that a budget below the least is refused with the least, and that this is met."""
+    calibration = case.calibrate()
+    allocator = case.allocator(calibration)
+    try:
+        allocator.for_budget("macs", IMPOSSIBLE)
+    except BudgetError as error:
+        refused = error.least
+    else:
+        raise case.broken(f"expected a budget of {IMPOSSIBLE:g} to be refused, found a plan")
+    try:
+        plan = allocator.for_budget("macs", min(1.0, refused * (1 + ROUNDING)))
+    except BudgetError as error:
+        raise case.broken(
+            f"expected the share {refused:g}, named as the least, to be met; it is refused"
+        ) from error
+    _require_budget(case, case.refit_plan(calibration, plan), "macs", refused * (1 + ROUNDING))
+
+
+def fast_widths(case: CompressionCase) -> None:
+    """Require that no node leaves the blocked layout of ONNX Runtime at default widths."""
+    calibration = case.calibrate()
+    allocator = case.allocator(calibration, Constraints())
+    plan = allocator.for_budget("macs", SHARES[1])
+    left = leaves_fast_path(calibration.model.ir, outline(calibration, plan))
+    if left:
+        raise case.broken(f"expected all nodes in the blocked layout, found others: {left}")
+
+
+def scale(case: CompressionCase) -> None:
+    """Scale the units of each hidden layer and require that the same units stay."""
+    weights = case.network.weights
+    if weights is None:
+        raise ValueError(f"{case.network.name} is not built from weights")
+    for name in weights.hidden:
+        weights = weights.scaled(name, SCALE)
+    plans = [
+        {site.layer: keep[site.name].tolist() for site in sites}
+        for sites, keep in map(
+            _kept, (case, replace(case, network=case.network.instead("scaled", weights)))
+        )
+    ]
+    if plans[0] != plans[1]:
+        raise case.broken(f"expected the same units to stay, found {plans[0]} and {plans[1]}")
+
+
+def _kept(case: CompressionCase) -> tuple[tuple[Site, ...], Keep]:
+    """Return the sites of a case, and which units a plan keeps of them."""
+    calibration = case.calibrate()
+    plan = case.allocator(calibration).for_budget("units", SHARES[1])
+    return tuple(calibration.site_map.sites), plan.keep
 
 
 def permutation(case: CompressionCase) -> None:
