@@ -27,8 +27,11 @@ PROOF = ("thin", "agreement", "accuracy", "outputs", "latency")
 
 
 @pytest.fixture(autouse=True)
-def net(files: Path) -> Path:
-    """Return net.onnx, two convolutions and a dense layer, and x.npz."""
+def net(
+    files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return net.onnx, two convolutions and a dense layer, and x.npz; the cache is elsewhere."""
+    monkeypatch.setenv("FRIVKIT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     write_rows(files / "x.npz", 1, SIDE, SIDE)
     return write_cnn(files / "net.onnx", CHANNELS, SIDE)
 
