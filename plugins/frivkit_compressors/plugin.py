@@ -10,7 +10,7 @@ def bases() -> list[Offer]:
         Offer(
             "auto",
             "frivkit_compressors.bases:auto",
-            "all of these, and whole residual branches: whatever costs least at each step",
+            "all of these, and residual branches: what costs least at each step",
         ),
         Offer(
             "select",

@@ -51,7 +51,7 @@ class Clock:
     ) -> None:
         self.true, self.predict, self.noise = true, predicted, noise
         self.compared: list[float] = []
-        patch.setattr(latency_search, "_Stopwatch", lambda allocator, timing: self)
+        patch.setattr(latency_search, "Stopwatch", lambda calibration, timing: self)
         patch.setattr(latency_search, "_latency_model", lambda *_: self)
 
     def of(self, calibration: Calibration) -> "Clock":
@@ -144,7 +144,7 @@ def test_steps_too_wide_for_the_budget_are_told_of(
     Clock(monkeypatch, stairs, operations).of(calibration)
     timed = plan_for_latency(allocator(calibration, auto), 0.75, Timing())
     assert timed.measured[1] == 0.5  # within the budget, rather than above it
-    assert "is 0.500 of the original's where 0.75 was asked" in str(timed.warning)
+    assert "is 0.500 of the original's where 0.75 was requested" in str(timed.warning)
 
 
 def test_batches_of_another_size_than_the_model_takes_are_refused(tmp_path: Path) -> None:

@@ -8,18 +8,18 @@ import pytest
 
 from frivkit.data import as_dataset
 from frivkit.graph.onnx_io.load import read
+from frivkit.latency import timing
 from frivkit.provenance import Clock
 from frivkit.quantization import Int8Options, write_int8
 from frivkit.report.quantization import int8_document, int8_text
 from frivkit.runtime.execution import Execution
-from frivkit.verification import latency
 from tests.handmade import written
 
 
 @pytest.fixture
 def document(tmp_path, monkeypatch):
-    monkeypatch.setattr(latency, "SECONDS", 0.01)
-    monkeypatch.setattr(latency, "TURN", 0.0001)
+    monkeypatch.setattr(timing, "SECONDS", 0.01)
+    monkeypatch.setattr(timing, "TURN", 0.0001)
     text = """g (float[N, 8] x) => (float[N, 4] y) {
       h = Gemm (x, wh, bh)
       e = Erf (h)
