@@ -1,6 +1,7 @@
 """What ``import frivkit`` offers: a function for each command, and the results they return."""
 
-from frivkit.api.commands import activations, analyze, compress, inspect, load, train, verify
+from frivkit.api.commands import activations, analyze, inspect, load, train, verify
+from frivkit.api.compressions import compress
 from frivkit.api.frontiers import FrontierResult, frontier
 from frivkit.api.results import (
     ActivationsResult,

@@ -18,7 +18,8 @@ from frivkit.cli.verify import batch_sizes
 from frivkit.errors import RequirementError, UsageError
 
 if TYPE_CHECKING:
-    from frivkit.compression.compress import Budget, Compression, Kind
+    from frivkit.compression.budget import Budget, Kind
+    from frivkit.compression.compress import Compression
     from frivkit.measure.pipeline import Request
     from frivkit.provenance import Clock
 
@@ -341,7 +342,7 @@ def _budgets(
     Raises:
         UsageError: there is none, there are several kinds, or a share is out of range.
     """
-    from frivkit.compression.compress import Budget
+    from frivkit.compression.budget import Budget
 
     given = [kind for kind, name in BUDGETS.items() if shares[_key(name)] is not None]
     names = [BUDGETS[kind] for kind in given] + (["--plan"] if plan_file is not None else [])

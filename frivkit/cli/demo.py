@@ -30,7 +30,8 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
 
     Needs no network and no files: the digits come with scikit-learn.
     """
-    from frivkit.compression.compress import Budget, compress
+    from frivkit.compression.budget import Budget
+    from frivkit.compression.compress import compress
     from frivkit.experiments.train import train
     from frivkit.measure.pipeline import analyze, inspect_model
     from frivkit.provenance import Clock

@@ -15,12 +15,8 @@ from numpy.typing import NDArray
 
 from frivkit.cache import Cache, Entry, Key
 from frivkit.compression.linear_consumers import ConsumerInput
-from frivkit.compression.patch_moments import (
-    PackedMoments,
-    PatchMoments,
-    UnitSpread,
-    accumulate_patch_moments,
-)
+from frivkit.compression.packed_moments import PackedMoments
+from frivkit.compression.patch_moments import PatchMoments, UnitSpread, accumulate_patch_moments
 from frivkit.data import Dataset
 from frivkit.errors import CacheError
 from frivkit.graph.model import Model

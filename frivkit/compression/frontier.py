@@ -14,8 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from frivkit.compression.agreement_search import AgreementSearch
+from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.compress import Budget, Compressor
+from frivkit.compression.compress import Compressor
 from frivkit.compression.latency_search import Stopwatch, Timing
 from frivkit.compression.method import Method
 from frivkit.compression.plan import Plan, Resource, amount

@@ -16,9 +16,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.cache import Cache
-from frivkit.compression.allocation import Allocator, Path, State
+from frivkit.compression.allocation import Allocator
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.plan import Plan, outline
+from frivkit.compression.walker import Path, State
 from frivkit.errors import BudgetError, ModelError
 from frivkit.latency.prediction import LatencyModel, fit_latency
 from frivkit.latency.stored import latency_key, stored_latency

@@ -11,7 +11,8 @@ from frivkit.compression.linear_consumers import (
     LinearConsumer,
     columns_by_unit,
 )
-from frivkit.compression.patch_moments import PatchMoments, mean_covariance
+from frivkit.compression.packed_moments import mean_covariance
+from frivkit.compression.patch_moments import PatchMoments
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.sites.consumers import LINEAR_CONSUMERS

@@ -1,15 +1,20 @@
 """Second moments of the inputs of linear consumers, as patches, in a pass over the data."""
 
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.linear_consumers import ConsumerInput
+from frivkit.compression.packed_moments import PackedMoments, pack, total_of
+from frivkit.compression.patch_rows import (
+    ROWS_BYTES,
+    patches_per_example,
+    row_chunks,
+    sample_size,
+)
 from frivkit.data import Batch, Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
@@ -22,16 +27,8 @@ from frivkit.units.moments import Float64Array, Moments
 
 VALIDATION_SHARE = 5
 """Every fifth example is set aside to choose the strength of ridges."""
-MIN_PATCHES = 24
-"""Patches of an example that are read at least, if it has that many."""
-ROWS_PER_COLUMN = 8
-"""Rows for each column that are enough, so that no more patches of an example are read."""
 FLOAT64_BELOW = 4
 """Rows for each column below which products are summed in float64."""
-UNPACKED_ROWS = 512
-"""Rows of a matrix that are mirrored at a time."""
-ROWS_BYTES = 64 << 20
-"""Bytes of rows that are processed at a time."""
 READ_SHARE = 8
 """The tensors that are read of one batch may take one part in this many of the memory."""
 WAITING_SHARE = 8
@@ -51,70 +48,6 @@ class UnitSpread:
 
     mean: Float64Array
     variance: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PackedMoments:
-    """Moments whose Gram matrix takes half the memory or less.
-
-    Attributes:
-        count: The number of rows.
-        shift: The vector subtracted from each row, shape (columns,).
-        total: Sum of the shifted rows, shape (columns,).
-        packed: One triangle of the Gram matrix in LAPACK's rectangular full packed format, shape
-            (columns (columns + 1) / 2,).
-    """
-
-    count: int
-    shift: Float64Array
-    total: Float64Array
-    packed: NDArray[np.floating]
-
-    @property
-    def finite(self) -> bool:
-        """Whether all sums are finite."""
-        return bool(np.isfinite(self.total).all() and np.isfinite(self.packed).all())
-
-    @property
-    def mean(self) -> Float64Array:
-        """The mean of the rows, shape (columns,)."""
-        mean: Float64Array = self.shift + self.total / self.count
-        return mean
-
-    @property
-    def moments(self) -> Moments:
-        """The moments, with the whole Gram matrix."""
-        return Moments(self.count, self.shift, self.total, unpack(self.packed, len(self.shift)))
-
-
-def pack(symmetric: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return one triangle of a symmetric matrix, in rectangular full packed format.
-
-    Source:
-        Gustavson et al., "Rectangular Full Packed Format for Cholesky's Algorithm", ACM TOMS 37(2),
-        2010; LAPACK's ``trttf`` and ``tfttr``.
-    """
-    from scipy.linalg.lapack import get_lapack_funcs
-
-    trttf = get_lapack_funcs("trttf", (symmetric,))
-    packed: NDArray[np.floating]
-    packed, _ = trttf(symmetric.T)  # its transpose, which it is equal to, is in Fortran's order
-    return packed
-
-
-def unpack(packed: NDArray[np.floating], size: int) -> Float64Array:
-    """Return the symmetric matrix of which one triangle is packed."""
-    from scipy.linalg.lapack import get_lapack_funcs
-
-    tfttr = get_lapack_funcs("tfttr", (packed,))
-    upper, _ = tfttr(size, packed)
-    symmetric: Float64Array = upper.astype(np.float64, copy=False)
-    for start in range(0, size, UNPACKED_ROWS):  # by parts, so that no other matrix is made
-        stop = min(start + UNPACKED_ROWS, size)
-        symmetric[stop:, start:stop] = symmetric[start:stop, stop:].T
-        square = np.triu(symmetric[start:stop, start:stop])
-        symmetric[start:stop, start:stop] = square + np.triu(square, 1).T
-    return symmetric
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,37 +99,6 @@ class PatchMoments:
         return mean
 
 
-def total_of(parts: Sequence[PackedMoments]) -> Float64Array:
-    """Return the sum of the shifted rows of all parts, shape (columns,)."""
-    total: Float64Array = np.sum([part.total for part in parts], axis=0)
-    return total
-
-
-def mean_covariance(parts: Sequence[PackedMoments], columns: NDArray[np.intp]) -> Float64Array:
-    """Return the covariance of units, as the mean over the columns that each of them has.
-
-    Args:
-        parts: Moments about the same shift, which count together.
-        columns: The columns of each unit, shape (units, columns of a unit).
-
-    Returns:
-        Shape (units, units).
-    """
-    count = sum(part.count for part in parts)
-    offset = total_of(parts) / count
-    total = np.zeros((len(columns), len(columns)))
-    for part in parts:
-        gram = part.moments.gram
-        for of_units in columns.T:
-            total += gram[np.ix_(of_units, of_units)]
-    means = offset[columns]
-    covariance: Float64Array = total / (count * columns.shape[1])
-    covariance -= means @ means.T / columns.shape[1]
-    covariance = (covariance + covariance.T) / 2
-    np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
-    return covariance
-
-
 class PatchReader:
     """Runs a model up to the tensors that are read."""
 
@@ -234,109 +136,6 @@ class PatchReader:
         arrays = run_padded(self._session, self._model, model_inputs, wanted)
         given = {name: inputs[name] for name in self._model_inputs}
         return given | dict(zip(wanted, arrays, strict=True))
-
-
-def patch_rows(
-    source: ConsumerInput, tensor: NDArray[Any], count: int | None, generator: np.random.Generator
-) -> NDArray[np.float32]:
-    """Return rows of a tensor: patches for a convolution, single positions for other consumers.
-
-    Args:
-        source: The input of a consumer.
-        tensor: Activations, the first axis over examples.
-        count: How many patches of each example are drawn, at the same positions of all examples;
-            None takes all.
-        generator: The source of randomness.
-
-    Returns:
-        Shape (examples · patches, columns), the patches of an example consecutive.  Columns are
-        ordered by channel, then by position in the patch.
-    """
-    if source.geometry is None:
-        moved = np.moveaxis(tensor, source.axis, -1)
-        positions = moved.reshape(len(moved), -1, moved.shape[-1])
-        if count is not None and count < positions.shape[1]:
-            positions = positions[:, generator.choice(positions.shape[1], count, replace=False)]
-        return positions.reshape(-1, positions.shape[-1]).astype(np.float32, copy=False)
-    geometry, rank = source.geometry, len(source.geometry.kernel)
-    before, after = geometry.pads[:rank], geometry.pads[rank:]
-    cropped = tuple(
-        slice(max(0, -a), size - max(0, -b))
-        for a, b, size in zip(before, after, tensor.shape[2:], strict=True)
-    )
-    padding = [(max(0, a), max(0, b)) for a, b in zip(before, after, strict=True)]
-    padded = np.pad(tensor[(slice(None), slice(None), *cropped)], [(0, 0), (0, 0), *padding])
-    sizes = padded.shape[2:]
-    output_shape = output_sizes(source, sizes)
-    total = prod(output_shape)
-    chosen = np.arange(total)
-    if count is not None and count < total:
-        chosen = generator.choice(total, count, replace=False)
-    corners = np.unravel_index(chosen, output_shape)
-    offsets = np.unravel_index(np.arange(source.kernel_size), geometry.kernel)
-    where = [
-        corner[:, np.newaxis] * stride + offset * dilation
-        for corner, stride, offset, dilation in zip(
-            corners, geometry.strides, offsets, geometry.dilations, strict=True
-        )
-    ]
-    flat = padded.reshape(*padded.shape[:2], -1)[:, :, np.ravel_multi_index(where, sizes)]
-    rows = flat.transpose(0, 2, 1, 3).reshape(-1, source.columns)
-    return rows.astype(np.float32, copy=False)
-
-
-def output_sizes(source: ConsumerInput, padded: Sequence[int]) -> tuple[int, ...]:
-    """Return the number of patches along each spatial axis of a padded tensor."""
-    geometry = source.geometry
-    if geometry is None:
-        raise ValueError("only a convolution reads patches")
-    return tuple(
-        (size - dilation * (kernel - 1) - 1) // stride + 1
-        for size, kernel, stride, dilation in zip(
-            padded, geometry.kernel, geometry.strides, geometry.dilations, strict=True
-        )
-    )
-
-
-def patches_per_example(source: ConsumerInput) -> int:
-    """Return the number of patches, and so of rows, of one example."""
-    if source.geometry is None:
-        return prod(source.shape) // source.shape[source.axis - 1]
-    rank = len(source.geometry.kernel)
-    pads = source.geometry.pads
-    padded = [size + pads[i] + pads[rank + i] for i, size in enumerate(source.shape[1:])]
-    return prod(output_sizes(source, padded))
-
-
-def sample_size(source: ConsumerInput, examples: int) -> int | None:
-    """Return how many patches of each example are read, None for all."""
-    wanted = max(MIN_PATCHES, -(-ROWS_PER_COLUMN * source.columns // examples))
-    return None if wanted >= patches_per_example(source) else wanted
-
-
-def row_chunks(
-    source: ConsumerInput, tensor: NDArray[Any], data: Dataset, seed: int, first: int
-) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Yield the rows of a batch, some examples at a time; the same data give the same rows.
-
-    Args:
-        source: The input of a consumer.
-        tensor: Activations of the batch.
-        data: The examples.
-        seed: The seed of the patches that are drawn.
-        first: The number of the batch's first example.
-
-    Yields:
-        The number of the first example, how many examples there are, and their rows.
-    """
-    count = sample_size(source, data.examples)
-    patches = patches_per_example(source) if count is None else count
-    examples = max(1, ROWS_BYTES // (4 * patches * source.columns))
-    name = zlib.crc32(source.name.encode())
-    for start in range(0, len(tensor), examples):
-        generator = np.random.default_rng([seed, first + start, name])
-        part = tensor[start : start + examples]
-        yield first + start, len(part), patch_rows(source, part, count, generator)
 
 
 def reading_batch(model: Model, tensors: Sequence[str], execution: Execution) -> int:

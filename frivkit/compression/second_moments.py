@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.patch_moments import PackedMoments, total_of
+from frivkit.compression.packed_moments import PackedMoments, total_of
 from frivkit.units.moments import Float64Array
 
 SCARCE = 2

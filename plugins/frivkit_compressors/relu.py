@@ -19,12 +19,8 @@ from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.linear_consumers import distinct_sources
-from frivkit.compression.patch_moments import (
-    PatchMoments,
-    PatchReader,
-    reading_batch,
-    row_chunks,
-)
+from frivkit.compression.patch_moments import PatchMoments, PatchReader, reading_batch
+from frivkit.compression.patch_rows import row_chunks
 from frivkit.compression.ridge import Fit, solve
 from frivkit.graph.names import node_label
 

@@ -21,15 +21,8 @@ from numpy.typing import NDArray
 from frivkit.compression.calibration import Calibration, Run
 from frivkit.compression.linear_consumers import ConsumerInput
 from frivkit.compression.moves import kernel_of
-from frivkit.compression.patch_moments import (
-    FLOAT64_BELOW,
-    VALIDATION_SHARE,
-    PatchReader,
-    patch_rows,
-    patches_per_example,
-    reading_batch,
-    sample_size,
-)
+from frivkit.compression.patch_moments import VALIDATION_SHARE, PatchReader, reading_batch
+from frivkit.compression.patch_rows import patch_rows, patches_per_example, sample_size
 from frivkit.compression.plan import (
     Factorization,
     Plan,
@@ -39,19 +32,17 @@ from frivkit.compression.plan import (
     with_factors,
     with_fits,
 )
-from frivkit.compression.ridge import STRENGTHS, Fit, ridge_of
-from frivkit.compression.second_moments import SCARCE
+from frivkit.compression.ridge import Fit
 from frivkit.data.subset import Subset
 from frivkit.graph.cost import macs
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.table import operators_of
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.units.moments import Float64Array
-from frivkit_compressors.relu import ROUNDS, into_relu
+from frivkit_compressors.regression import Regression, Rows
+from frivkit_compressors.relu import into_relu
 from frivkit_compressors.stages import StagedRun, Tensors
 
-STRONGER = (*STRENGTHS, 1e2, 1e3)
-"""Ridges that are tried: the strongest leave the plain refit as it is."""
 MIN_SCALE = 1e-3
 """Scale of an output below which it compensates nothing."""
 ROWS_SHARE = 4
@@ -67,10 +58,6 @@ MAX_MACS = 1e13
 of large images are refitted on fewer examples."""
 MIN_EXAMPLES = 64
 """Examples that are used whatever they cost, if there are that many."""
-CHUNK = 4096
-"""Rows that are centred and multiplied at a time."""
-
-Rows = NDArray[np.float32]
 
 
 def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
@@ -102,7 +89,7 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
             rows = _read_rows(run, stage, batches, fits, targets)
             for i in stage.members:
                 relu = into_relu(nodes[_label(fits[i])], fits[i])
-                problem = _Regression(
+                problem = Regression(
                     rows, targets.pop(i), stage.validation, free_bias=fits[i].bias is not None
                 )
                 fits[i] = _refitted(fits[i], problem, relu=relu)
@@ -350,7 +337,7 @@ def _affordable_patches(
     return wanted if most <= affordable else affordable
 
 
-def _refitted(fit: Fit, problem: "_Regression", *, relu: bool) -> Fit:
+def _refitted(fit: Fit, problem: "Regression", *, relu: bool) -> Fit:
     """Return the fit of a node to its targets, from its inputs in the compressed network."""
     has_bias = fit.bias is not None
     matrix, offset, ridge = problem.best(fit.matrix, fit.ridge, relu=relu and has_bias)
@@ -358,7 +345,7 @@ def _refitted(fit: Fit, problem: "_Regression", *, relu: bool) -> Fit:
 
 
 def _factorized(
-    fit: Fit, factorization: Factorization, problem: "_Regression", *, relu: bool
+    fit: Fit, factorization: Factorization, problem: "Regression", *, relu: bool
 ) -> Fit:
     """Return a fit with factors, of which the second is fitted to the targets once more."""
     fit = with_factors(fit, factorization, problem.mean, problem.covariance)
@@ -370,220 +357,3 @@ def _factorized(
     factors = fit.factors.with_second(second)
     bias = offset if has_bias else None
     return replace(fit, matrix=factors.matrix, bias=bias, factors=factors)
-
-
-class _Regression:
-    """Ridge regression of targets on rows, which pulls towards an original matrix.
-
-    Args:
-        rows: Shape (rows, columns).
-        targets: Shape (rows, outputs).
-        validation: Whether a row is set aside to choose the ridge, shape (rows,).
-        free_bias: Whether rows and targets are taken about their means.
-
-    Attributes:
-        has_validation: Whether rows are set aside.
-        mean: The mean of all rows; 0 if the bias is not free, shape (columns,).
-        covariance: Of all rows; their second moment if the bias is not free, shape (columns,
-            columns).
-    """
-
-    def __init__(
-        self, rows: Rows, targets: Rows, validation: NDArray[np.bool_], *, free_bias: bool
-    ) -> None:
-        self._rows, self._targets, self._free_bias = rows, targets, free_bias
-        self._validation = validation
-        self.mean: Float64Array = rows.mean(axis=0, dtype=np.float64) * free_bias
-        self._target_mean = targets.mean(axis=0, dtype=np.float64) * free_bias
-        self._gram: Float64Array | None = None
-        self.has_validation = bool(validation.any())
-        if self.has_validation:
-            self._unseen = rows[validation], targets[validation]
-        fitted_count = int((~validation).sum())
-        # With few rows, float32 rounding would hide which directions have no variance.
-        self._exact = fitted_count < FLOAT64_BELOW * rows.shape[1]
-        self._whole: _Normal | _FewRows
-        self._fitted: _Normal | _FewRows
-        if SCARCE * fitted_count < rows.shape[1]:
-            self._whole = _FewRows(rows, targets, free_bias=free_bias)
-            self._fitted = _FewRows(rows[~validation], targets[~validation], free_bias=free_bias)
-        else:
-            self._whole, self._fitted = self._normals(fitted_count)
-
-    @property
-    def covariance(self) -> Float64Array:
-        """The covariance of all rows."""
-        if self._gram is None:
-            self._gram = self._products(self._rows)
-        return self._gram / len(self._rows)
-
-    def _normals(self, fitted_count: int) -> tuple["_Normal", "_Normal"]:
-        """Return the normal equations of all rows, and of those that are fitted to."""
-        mean, target_mean = self.mean, self._target_mean
-        cross = self._cross(self._rows, self._targets, target_mean)
-        whole = _Normal(self.covariance, mean, target_mean, cross / len(self._rows))
-        if not self.has_validation or self._gram is None:
-            return whole, whole
-        # The sums over the rows that are fitted to are what is left of those over all rows.
-        rows, targets = self._unseen
-        offset, target_offset = (
-            (len(part) * about - part.sum(axis=0, dtype=np.float64))
-            * self._free_bias
-            / fitted_count
-            for part, about in ((rows, mean), (targets, target_mean))
-        )
-        covariance = (self._gram - self._products(rows)) / fitted_count
-        covariance -= np.outer(offset, offset)
-        cross = (cross - self._cross(rows, targets, target_mean)) / fitted_count
-        cross -= np.outer(mean + offset, target_offset)
-        return whole, _Normal(covariance, mean + offset, target_mean + target_offset, cross)
-
-    def projected(self, matrix: Float64Array) -> "_Regression":
-        """Return the regression of the same targets on linear functions of the rows.
-
-        Args:
-            matrix: Shape (columns, functions).
-        """
-        rows = self._rows @ matrix.astype(np.float32)
-        return _Regression(rows, self._targets, self._validation, free_bias=self._free_bias)
-
-    def best(
-        self, original: Float64Array, ridge: float, *, relu: bool
-    ) -> tuple[Float64Array, Float64Array, float]:
-        """Return matrix, bias and ridge of the fit of least error on the rows set aside.
-
-        Args:
-            original: The matrix towards which the ridge pulls.
-            ridge: The ridge if no rows are set aside.
-            relu: Whether a ReLU follows, so that any negative output will do for a negative target.
-        """
-        if self.has_validation:
-            errors = [self.validation_error(original, strength) for strength in STRONGER]
-            ridge = STRONGER[int(np.argmin(errors))]
-        matrix, offset = self.solution(original, ridge)
-        for _ in range(ROUNDS if relu else 0):
-            matrix, offset = self.solution_before_relu(original, ridge, matrix, offset)
-        return matrix, offset, ridge
-
-    def validation_error(self, original: Float64Array, strength: float) -> float:
-        """Return the squared error, on the rows set aside, of a fit to the others."""
-        matrix, offset = self._fitted.solution(original, strength)
-        rows, targets = self._unseen
-        left = rows @ matrix.astype(np.float32)
-        left += offset.astype(np.float32)
-        left -= targets
-        return float(np.vdot(left, left))
-
-    def solution(
-        self, original: Float64Array, strength: float
-    ) -> tuple[Float64Array, Float64Array]:
-        """Return matrix and bias of a fit to all rows."""
-        return self._whole.solution(original, strength)
-
-    def solution_before_relu(
-        self, original: Float64Array, strength: float, matrix: Float64Array, offset: Float64Array
-    ) -> tuple[Float64Array, Float64Array]:
-        """Return matrix and bias of a fit to all rows and moved targets.
-
-        A negative target becomes the output of the last solution, or 0 if that is positive.
-        """
-        moved = self._rows @ matrix.astype(np.float32)
-        moved += offset.astype(np.float32)
-        np.minimum(moved, 0, out=moved)
-        np.copyto(moved, self._targets, where=self._targets >= 0)
-        mean = moved.mean(axis=0, dtype=np.float64)
-        if isinstance(self._whole, _FewRows):
-            self._whole.set_targets(moved, mean)
-        else:
-            cross = self._cross(self._rows, moved, mean)
-            self._whole.mean_target, self._whole.cross = mean, cross / len(moved)
-        return self._whole.solution(original, strength)
-
-    def _products(self, rows: Rows) -> Float64Array:
-        """Return the sum of products of rows about the mean of all rows."""
-        gram = np.zeros((rows.shape[1], rows.shape[1]))
-        for start in range(0, len(rows), CHUNK):
-            part = self._typed(rows[start : start + CHUNK] - self.mean.astype(np.float32))
-            gram += part.T @ part
-        return gram
-
-    def _typed(self, part: Rows) -> NDArray[np.floating]:
-        """Return numbers in the type in which products are summed."""
-        return part.astype(np.float64) if self._exact else part
-
-    def _cross(self, rows: Rows, targets: Rows, mean: Float64Array) -> Float64Array:
-        """Return the sum of products of rows with targets about a mean."""
-        cross = np.zeros((rows.shape[1], targets.shape[1]))
-        for start in range(0, len(rows), CHUNK):
-            at = slice(start, start + CHUNK)
-            centred = self._typed(targets[at] - mean.astype(np.float32))
-            cross += self._typed(rows[at]).T @ centred
-        return cross
-
-
-class _Normal:
-    """Normal equations of ridge regression.
-
-    Args:
-        covariance: Of the rows, shape (columns, columns).
-        mean: Of the rows, shape (columns,); 0 if the bias is not free.
-        mean_target: Of the targets, shape (outputs,); 0 if the bias is not free.
-        cross: Covariance of rows and targets, shape (columns, outputs).
-    """
-
-    def __init__(
-        self,
-        covariance: Float64Array,
-        mean: Float64Array,
-        mean_target: Float64Array,
-        cross: Float64Array,
-    ) -> None:
-        self._covariance, self._mean = covariance, mean
-        self.mean_target, self.cross = mean_target, cross
-        self._factor: tuple[float, Any] | None = None
-
-    def solution(
-        self, original: Float64Array, strength: float
-    ) -> tuple[Float64Array, Float64Array]:
-        """Return matrix and bias for a ridge that pulls towards ``original``."""
-        from scipy.linalg import cho_factor, cho_solve
-
-        columns = len(self._covariance)
-        ridge = ridge_of(strength, float(self._covariance.diagonal().mean()), columns)
-        if self._factor is None or self._factor[0] != ridge:
-            inner = self._covariance.copy()
-            inner[np.diag_indices(columns)] += ridge
-            self._factor = ridge, cho_factor(inner, overwrite_a=True, check_finite=False)
-        matrix = cho_solve(self._factor[1], self.cross + ridge * original)
-        return matrix, self.mean_target - self._mean @ matrix
-
-
-class _FewRows:
-    """Ridge regression with far fewer rows than columns: systems as large as the rows are solved.
-
-    Args:
-        rows: Shape (rows, columns).
-        targets: Shape (rows, outputs).
-        free_bias: Whether rows and targets are taken about their means.
-    """
-
-    def __init__(self, rows: Rows, targets: Rows, *, free_bias: bool) -> None:
-        self._mean = rows.mean(axis=0, dtype=np.float64) * free_bias
-        self._rows = rows - self._mean
-        self._products = self._rows @ self._rows.T / len(rows)
-        self.set_targets(targets, targets.mean(axis=0, dtype=np.float64) * free_bias)
-
-    def set_targets(self, targets: Rows, mean: Float64Array) -> None:
-        """Take other targets, about a mean."""
-        self._targets, self._mean_target = targets - mean, mean
-
-    def solution(
-        self, original: Float64Array, strength: float
-    ) -> tuple[Float64Array, Float64Array]:
-        """Return matrix and bias for a ridge that pulls towards ``original``."""
-        count, columns = self._rows.shape
-        ridge = ridge_of(strength, float(self._products.trace()) / columns, columns)
-        left = self._targets - self._rows @ original
-        solved = np.linalg.solve(self._products + ridge * np.eye(count), left)
-        matrix = original + self._rows.T @ solved / count
-        return matrix, self._mean_target - self._mean @ matrix

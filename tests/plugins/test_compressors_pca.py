@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from frivkit.compression.compress import Budget, Compression, compress
+from frivkit.compression.budget import Budget
+from frivkit.compression.compress import Compression, compress
 from frivkit.compression.constraints import Constraints
 from frivkit.compression.method import Method
 from frivkit.compression.plan import apply_plan, ridge_fits

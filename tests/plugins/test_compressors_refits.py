@@ -7,8 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.compress import Budget, compress
+from frivkit.compression.compress import compress
 from frivkit.compression.plan import Plan, apply_plan, keep_all, ridge_fits
 from frivkit.compression.ranking import POINTS, build_ranking, calibrate_error_curves
 from frivkit.compression.ridge import choose_ridge

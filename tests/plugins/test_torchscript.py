@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 import frivkit
-from frivkit.compression.compress import Budget, compress
+from frivkit.compression.budget import Budget
+from frivkit.compression.compress import compress
 from frivkit.data import open_data
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.model import digest

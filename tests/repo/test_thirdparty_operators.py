@@ -12,7 +12,8 @@ from onnx import numpy_helper
 
 import frivkit
 from frivkit.compression.allocation import Allocator
-from frivkit.compression.compress import Budget, Compression, compress
+from frivkit.compression.budget import Budget
+from frivkit.compression.compress import Compression, compress
 from frivkit.compression.ledger import Ledger
 from frivkit.compression.method import Method
 from frivkit.compression.moves import Moves

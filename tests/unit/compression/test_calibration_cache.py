@@ -8,8 +8,9 @@ import pytest
 
 from frivkit.cache import Cache
 from frivkit.compression import calibration_cache
+from frivkit.compression.budget import Budget
 from frivkit.compression.calibration_cache import calibration_key
-from frivkit.compression.compress import Budget, Compressor
+from frivkit.compression.compress import Compressor
 from frivkit.compression.linear_consumers import distinct_sources
 from frivkit.measure.pipeline import Request
 from frivkit.runtime.execution import Execution

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from frivkit.compression.compress import Budget, compress
+from frivkit.compression.budget import Budget
+from frivkit.compression.compress import compress
 from frivkit.compression.constraints import Constraints
 from frivkit.compression.linear_consumers import (
     distinct_sources,

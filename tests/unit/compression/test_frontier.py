@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from frivkit.compression.compress import Budget, Compressor
+from frivkit.compression.budget import Budget
+from frivkit.compression.compress import Compressor
 from frivkit.compression.constraints import Constraints
 from frivkit.compression.frontier import (
     FEWEST,

@@ -8,11 +8,8 @@ from frivkit.compression.linear_consumers import (
     distinct_sources,
     find_linear_consumers,
 )
-from frivkit.compression.patch_moments import (
-    accumulate_patch_moments,
-    patch_rows,
-    patches_per_example,
-)
+from frivkit.compression.patch_moments import accumulate_patch_moments
+from frivkit.compression.patch_rows import patch_rows, patches_per_example
 from frivkit.data import open_data
 from frivkit.graph.layout import NO_GROUP
 from frivkit.graph.sites.groups import analyze_groups

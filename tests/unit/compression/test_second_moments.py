@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from frivkit.compression.patch_moments import PackedMoments, pack, unpack
+from frivkit.compression.packed_moments import PackedMoments, pack, unpack
 from frivkit.compression.second_moments import second_moment
 from tests.draws import generator
 

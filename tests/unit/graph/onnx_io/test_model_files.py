@@ -11,7 +11,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from frivkit.compression.compress import Budget, compress
+from frivkit.compression.budget import Budget
+from frivkit.compression.compress import compress
 from frivkit.errors import ModelError
 from frivkit.graph.onnx_io.dequantize import dequantize
 from frivkit.measure.pipeline import Request, analyze, inspect_model, open_study

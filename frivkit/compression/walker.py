@@ -1,0 +1,183 @@
+"""The walk from the whole network to the smallest one, step by step, with the ledger."""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frivkit.compression.ledger import Ledger, Removal
+from frivkit.compression.plan import Resource
+from frivkit.compression.steps import BranchSteps, RankSteps, Steps, UnitSteps
+from frivkit.units.moments import Float64Array
+
+AHEAD = 64
+"""Steps of one move that are looked ahead, so that a step of no gain hides none behind it."""
+FREE = 1e-12
+"""Saving below which a step saves nothing."""
+State = tuple[int, ...]
+"""For each move, which of its steps was reached."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Path:
+    """The way from the whole network to the smallest one, in the order of the allocation.
+
+    Attributes:
+        states: The states, the whole network first.
+        costs: What each state costs by the ledger, shape (states,).
+        errors: The predicted error of each state, summed over moves, shape (states,).
+    """
+
+    states: Sequence[State]
+    costs: Float64Array
+    errors: Float64Array
+
+    def first_within(self, cost: float) -> int:
+        """Return the number of the first state that costs no more than this, else of the last."""
+        (within,) = np.nonzero(self.costs <= cost)
+        return int(within[0]) if within.size else len(self.states) - 1
+
+
+class Walker:
+    """Goes from state to state, and keeps the ledger."""
+
+    def __init__(self, steps: Sequence[Steps], ledger: Ledger, resource: Resource) -> None:
+        self._steps, self._ledger, self._resource = steps, ledger, resource
+        self.original = ledger.total
+        self._removals: list[Removal | None] = [
+            ledger.removal(each.order) if isinstance(each, UnitSteps) else None for each in steps
+        ]
+        self._at = [0] * len(steps)
+        self._start()
+
+    def _start(self) -> None:
+        """Go to the first steps, which remove something already if a layer's share is given."""
+        for step, removal in zip(self._steps, self._removals, strict=True):
+            if isinstance(step, UnitSteps) and removal is not None:
+                self._ledger.remove(removal, 0, int(step.counts[0]))
+
+    def cost_of(self, state: State) -> float:
+        """Return what a state costs."""
+        self._go_to(state)
+        return self._ledger.total
+
+    def path(self, *, uniform: bool) -> Path:
+        """Return the path from the first state on."""
+        self._go_to((0,) * len(self._steps))
+        best = self._next_alike if uniform else self._next_cheapest
+        states, costs = [tuple(self._at)], [self._ledger.total]
+        error = sum(float(step.errors[0]) for step in self._steps)
+        errors = [error]
+        heap = [(price, i) for i in range(len(self._steps)) if (price := best(i)[0]) < np.inf]
+        heapq.heapify(heap)
+        while heap:
+            _, i = heapq.heappop(heap)
+            price, then = best(i)  # what it saves may have changed since it was pushed
+            if heap and price > heap[0][0]:
+                if price < np.inf:
+                    heapq.heappush(heap, (price, i))
+                continue
+            if price == np.inf:
+                continue
+            error += float(self._steps[i].errors[then] - self._steps[i].errors[self._at[i]])
+            self._go(i, then)
+            states.append(tuple(self._at))
+            costs.append(self._ledger.total)
+            errors.append(error)
+            price = best(i)[0]
+            if price < np.inf:
+                heapq.heappush(heap, (price, i))
+        return Path(states, np.array(costs), np.array(errors))
+
+    def refined(self, state: State, allowed: float) -> State:
+        """Return a state of less error that costs no more than is allowed.
+
+        The last step of a path often saves more than was needed; what is left over goes to the
+        moves where it lowers the error most.
+        """
+        self._go_to(state)
+        slack = allowed - self._ledger.total
+        while slack > 0:
+            gains = [self._best_gain(i, slack) for i in range(len(self._steps))]
+            i = max(range(len(gains)), key=lambda number: gains[number][0], default=None)
+            if i is None or gains[i][0] <= 0:
+                break
+            self._go(i, gains[i][1])
+            slack = allowed - self._ledger.total
+        return tuple(self._at)
+
+    def _best_gain(self, i: int, slack: float) -> tuple[float, int]:
+        """Return by how much the error can fall within the slack, and the step to go to."""
+        then = np.arange(len(self._steps[i].errors))
+        gains = self._steps[i].errors[self._at[i]] - self._steps[i].errors
+        gains = np.where(-self._saved(i, then) <= slack, gains, -np.inf)
+        best = int(gains.argmax())
+        return float(gains[best]), best
+
+    def _next_cheapest(self, i: int) -> tuple[float, int]:
+        """Return the added error for what is saved, and the step, of the cheapest next step."""
+        step, now = self._steps[i], self._at[i]
+        count = len(step.errors)
+        then = (
+            np.arange(count)
+            if isinstance(step, RankSteps)
+            else np.arange(now + 1, min(count, now + 1 + AHEAD))
+        )
+        if not then.size:
+            return np.inf, now
+        saved = self._saved(i, then)
+        added = step.errors[then] - step.errors[now]
+        prices = np.where(saved > FREE, added / np.maximum(saved, FREE), np.inf)
+        best = int(prices.argmin())
+        return float(prices[best]), int(then[best])
+
+    def _next_alike(self, i: int) -> tuple[float, int]:
+        """Return the share of a move that is gone after its next step, and the step."""
+        step, now = self._steps[i], self._at[i]
+        sizes = step.sizes
+        (smaller,) = np.nonzero(sizes < sizes[now])
+        if not smaller.size:
+            return np.inf, now
+        then = int(smaller[sizes[smaller].argmax()])
+        if self._saved(i, np.array([then]))[0] <= FREE:
+            return np.inf, now
+        largest = sizes[np.isfinite(sizes)].max()
+        return float(1 - sizes[then] / largest), then
+
+    def _saved(self, i: int, then: NDArray[np.intp]) -> Float64Array:
+        """Return what is saved by going to other steps of a move."""
+        step, ledger, now = self._steps[i], self._ledger, self._at[i]
+        removal = self._removals[i]
+        if isinstance(step, UnitSteps) and removal is not None:
+            return ledger.saved_by_removal(removal, int(step.counts[now]), step.counts[then])
+        if isinstance(step, RankSteps):
+            node = ledger.index.get(step.node)
+            if node is None:
+                return np.zeros(len(then))
+            costs = ledger.cost_at_ranks(node, step.ranks, step.per_rank[self._resource])
+            saved: Float64Array = costs[now] - costs[then]
+            return saved
+        if isinstance(step, BranchSteps):
+            inside = [ledger.index[node] for node in step.move.branch.nodes if node in ledger.index]
+            return np.where(then == now, 0.0, (1 - 2 * now) * ledger.cost_of(inside))
+        return np.zeros(len(then))
+
+    def _go(self, i: int, then: int) -> None:
+        step, ledger, now = self._steps[i], self._ledger, self._at[i]
+        removal = self._removals[i]
+        if isinstance(step, UnitSteps) and removal is not None:
+            ledger.remove(removal, int(step.counts[now]), int(step.counts[then]))
+        elif isinstance(step, RankSteps) and step.node in ledger.index:
+            per_rank = step.per_rank[self._resource][then]
+            ledger.set_rank(ledger.index[step.node], int(step.ranks[then]), per_rank)
+        elif isinstance(step, BranchSteps):
+            inside = [ledger.index[node] for node in step.move.branch.nodes if node in ledger.index]
+            ledger.set_dropped(inside, dropped=bool(then))
+        self._at[i] = then
+
+    def _go_to(self, state: State) -> None:
+        for i, then in enumerate(state):
+            if then != self._at[i]:
+                self._go(i, then)
