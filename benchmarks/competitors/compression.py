@@ -12,6 +12,7 @@ from benchmarks.measuring.scoring import amounts, request
 from benchmarks.networks.trained import Kind, Network
 from frivkit.compression.allocation import Allocator
 from frivkit.compression.calibration import Calibration, Run, calibrate
+from frivkit.compression.constraints import Constraints
 from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.plan import apply_plan
 from frivkit.compression.ranking import Ranker
@@ -151,7 +152,9 @@ class Competitors:
             basis: Basis = installed().load("bases", method.basis)
             ranker: Ranker = installed().load("rankings", method.ranking)
             moves = basis(calibration, ranker)
-            self._allocators[key] = Allocator(calibration, moves, method.allocation)
+            # Methods that others published know no widths at which kernels are fast.
+            widths = Constraints(round_to=1) if method.allocation == "uniform" else Constraints()
+            self._allocators[key] = Allocator(calibration, moves, method.allocation, widths)
         try:
             plan = self._allocators[key].for_budget(kind, level)
         except BudgetError as error:

@@ -112,6 +112,14 @@ class Allocator:
             rest = corrected
         return best or self._smallest_within(resource, allowed, whole)
 
+    def state_within(self, resource: Resource, cost: float) -> State:
+        """Return the state of least predicted error whose cost by the ledger is within a bound.
+
+        It is near the path, or its last state if that costs more.
+        """
+        path = self.path(resource)
+        return self._walker(resource).refined(path.states[path.first_within(cost)], cost)
+
     def _smallest_within(self, resource: Resource, allowed: float, whole: float) -> Plan:
         """Return the first plan of the path whose graph costs no more than is allowed."""
         path = self.path(resource)

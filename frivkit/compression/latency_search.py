@@ -1,7 +1,7 @@
 """The plan whose network takes a share of the original's time on this machine.
 
-Predicted latency says where on the allocator's path the budget is met.  The network of that plan is
-then measured beside the original, and the aim is corrected until the measured share is near the
+Predicted latency says at how many multiply-accumulates the budget is met.  The network of that plan
+is then measured beside the original, and the aim is corrected until the measured share is near the
 one that was asked for.
 """
 
@@ -30,6 +30,8 @@ NEAR = 0.03
 """Distance of the measured share from the budget, relative to it, that is near enough."""
 TRIES = 5
 """Plans that are measured, and the smallest one if all of them are above the budget."""
+COSTS = 257
+"""Amounts of multiply-accumulates, from all to the fewest, among which a budget in time is met."""
 VARIANTS = 16
 """Random networks along the path from which latency is learned."""
 WIDE = 0.1
@@ -117,14 +119,16 @@ def plan_for_latency(
     latency_model = _latency_model(allocator, path, stopwatch, cache or Cache(None))
     whole = latency_model.predict(model.ir)
 
+    costs = np.linspace(path.costs[0], path.costs[-1], COSTS)
+
     def predicted(number: int) -> float:
-        plan = allocator.plan_of(path.states[number])
+        plan = allocator.plan_of(allocator.state_within("macs", float(costs[number])))
         return latency_model.predict(outline(calibration, plan)) / whole
 
-    aim, tried, last = share, dict[int, TimedPlan](), len(path.states) - 1
+    aim, tried, last = share, dict[int, TimedPlan](), COSTS - 1
 
     def measure(number: int) -> tuple[float, float, float]:
-        plan = allocator.plan_of(path.states[number])
+        plan = allocator.plan_of(allocator.state_within("macs", float(costs[number])))
         original, compressed = stopwatch.compare(outline(calibration, plan))
         measured = compressed.against(original)
         tried[number] = TimedPlan(
@@ -133,7 +137,7 @@ def plan_for_latency(
         return measured
 
     for _ in range(TRIES):
-        number = _first_within(predicted, len(path.states), aim)
+        number = _first_within(predicted, COSTS, aim)
         if number in tried:
             break
         measured = measure(number)
@@ -164,9 +168,9 @@ def _best(tried: Sequence[TimedPlan], share: float) -> TimedPlan:
 
 
 def _first_within(predicted: Any, count: int, aim: float) -> int:
-    """Return the first state predicted to take no more than the aim, else the last."""
+    """Return the first cost at which a plan is predicted to take no more, else the last."""
     low, high = 0, count - 1
-    while low < high:  # latency falls along the path, but for small steps
+    while low < high:  # latency falls with the operations, but for small steps
         middle = (low + high) // 2
         if predicted(middle) <= aim:
             high = middle

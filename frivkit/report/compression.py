@@ -239,6 +239,11 @@ def compression_text(document: Mapping[str, Any]) -> str:
     head = ["layer", "units", "kept", "predicted error"]
     lines = columns([head, *rows], right={1, 2, 3}, names={0})
     lines += _split(shown["factors"])
+    lines += [
+        line
+        for each in shown["dropped_branches"]
+        for line in ("", *wrapped(f"The branch added at {each['node']} is dropped.", ""))
+    ]
     lines += _reasons(shown["skipped"])
     lines += ["", *wrapped(calibration_sentence(shown), "")]
     if shown["kinds"]["leaving"]:

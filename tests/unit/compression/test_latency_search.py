@@ -103,16 +103,16 @@ def test_budgets_in_time_are_met_though_the_prediction_is_off(
     assert (timed.requested, timed.timing) == (share, Timing(4, 2))
 
 
-def test_plans_lie_on_the_path_of_the_operations(
+def test_plans_are_those_of_least_error_for_their_operations(
     calibration: Calibration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Clock(monkeypatch, operations, operations).of(calibration)
     made = allocator(calibration, auto)
     timed = plan_for_latency(made, 0.68, Timing())
-    path, whole = made.path("macs"), operations(calibration.model.ir)
-    expected = made.plan_of(path.states[path.first_within(0.68 * whole)])
-    assert timed.plan.error == expected.error
-    assert made.cost(timed.plan, "macs") == made.cost(expected, "macs")
+    within = 0.68 * operations(calibration.model.ir)
+    expected = made.plan_of(made.state_within("macs", within))
+    assert timed.plan.error <= 1.1 * expected.error
+    assert made.cost(timed.plan, "macs") <= within
 
 
 def test_budgets_that_cannot_be_met_name_the_least_share(
