@@ -107,14 +107,25 @@ def plan_for_latency(
         BudgetError: even the smallest network takes longer.
         ModelError: the model takes batches of another size.
     """
-    allocator = allocator.at_share(share)
-    calibration = allocator.calibration
-    model = calibration.model
+    model = allocator.calibration.model
     if model.batch not in (None, timing.batch):
         raise ModelError(
             f"{model.path.name} takes batches of {model.batch} only; give --batch {model.batch}"
         )
-    path = allocator.path("macs")
+    try:
+        return _timed_plan(allocator, share, timing, cache)
+    except BudgetError:  # finer widths reach further, though they save less time each
+        if (finer := allocator.at_share(share)) is allocator:
+            raise
+        return _timed_plan(finer, share, timing, cache)
+
+
+def _timed_plan(
+    allocator: Allocator, share: float, timing: Timing, cache: Cache | None
+) -> TimedPlan:
+    """Return the plan of least error at the widths of an allocator."""
+    calibration = allocator.calibration
+    model, path = calibration.model, allocator.path("macs")
     stopwatch = Stopwatch(calibration, timing)
     latency_model = _latency_model(allocator, path, stopwatch, cache or Cache(None))
     whole = latency_model.predict(model.ir)
