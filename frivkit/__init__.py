@@ -5,7 +5,7 @@ loaded until a function needs it.
 
 Each command of the command line is a function here: :func:`frivkit.load`, :func:`frivkit.inspect`,
 :func:`frivkit.analyze`, :func:`frivkit.compress`, :func:`frivkit.verify`,
-:func:`frivkit.activations` and :func:`frivkit.train`.
+:func:`frivkit.activations`, :func:`frivkit.advise` and :func:`frivkit.train`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from frivkit.api import (
         ActivationsResult,
+        AdviceResult,
         AnalysisResult,
         CompressionResult,
         InspectionResult,
         TrainingResult,
         VerificationResult,
         activations,
+        advise,
         analyze,
         compress,
         inspect,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "ActivationsResult",
+    "AdviceResult",
     "AnalysisResult",
     "CompressionResult",
     "InspectionResult",
@@ -37,6 +40,7 @@ __all__ = [
     "VerificationResult",
     "__version__",
     "activations",
+    "advise",
     "analyze",
     "compress",
     "inspect",

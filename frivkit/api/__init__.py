@@ -1,5 +1,6 @@
 """What ``import frivkit`` offers: a function for each command, and the results they return."""
 
+from frivkit.api.advising import AdviceResult, advise
 from frivkit.api.commands import activations, analyze, compress, inspect, load, train, verify
 from frivkit.api.results import (
     ActivationsResult,
@@ -12,12 +13,14 @@ from frivkit.api.results import (
 
 __all__ = [
     "ActivationsResult",
+    "AdviceResult",
     "AnalysisResult",
     "CompressionResult",
     "InspectionResult",
     "TrainingResult",
     "VerificationResult",
     "activations",
+    "advise",
     "analyze",
     "compress",
     "inspect",
