@@ -170,7 +170,7 @@ def gain(curve: WidthCurve, protocol: str = "paper", seed: int = 0) -> Gain:
     ends = [i for i, (a, b) in enumerate(pairwise(curve.widths)) if math.isclose(b, 2 * a)]
     if protocol == "reference" and curve.panel.endswith("redundant"):
         ends = [i for i in ends if i > 0]
-    steps = _Steps.of(curve, ends)
+    steps = _Steps.of(curve, ends, [i + 1 for i in ends])
     used = steps.used()
     if not used or any(len(curve.values[i]) < 2 for i in used):
         return steps.gain(None)
@@ -180,18 +180,21 @@ def gain(curve: WidthCurve, protocol: str = "paper", seed: int = 0) -> Gain:
 def gain_as_measured(
     curve: WidthCurve, intervals: Sequence[tuple[float, float] | None], seed: int = 0
 ) -> Gain:
-    """Return the gain of a curve over all its steps, with an interval that needs no trials.
+    """Return the gain of a curve at any widths, with an interval that needs no trials.
 
-    Unlike :func:`gain`, every pair of neighbouring widths counts.  With their ratio 2^k, the factor
+    Unlike :func:`gain`, widths need not be doublings.  From the widest down, a step leads to the
+    next width that is at most 1/√2 times it; widths between are left out.  If there is none, the
+    only step leads from the narrowest to the widest.  With the ratio 2^k of its widths, the factor
     of a step is the kth root of the ratio of the numbers of units, so that it is one of a doubling,
-    and a step has the weight k in the mean.  Where every step is a doubling, the value is that of
-    :func:`gain` under ``"paper"``.
+    and a step has the weight k in the mean.  Where neighbouring widths are doublings, the value is
+    that of :func:`gain` under ``"paper"``.
 
-    If every width has two trials or more, the interval is that of :func:`gain`.  Else it covers how
-    exactly the shares were measured, and not how they differ between networks that are trained
-    anew: 4,000 times each share is drawn from a normal distribution on each side of the measured
-    one, whose 2.5 % points are the ends of its interval, independently at each width.  Where the
-    same examples are used at all widths, errors partly cancel, and the interval is too wide.
+    If every width that counts has two trials or more, the interval is that of :func:`gain`.  Else
+    it covers how exactly the shares were measured, and not how they differ between networks that
+    are trained anew: 4,000 times each share is drawn from a normal distribution on each side of the
+    measured one, whose 2.5 % points are the ends of its interval, independently at each width.
+    Where the same examples are used at all widths, errors partly cancel, and the interval is too
+    wide.
 
     Args:
         curve: A curve of one of the panels ``UNITS``.
@@ -210,7 +213,7 @@ def gain_as_measured(
         2.236
     """
     _must_count_units(curve)
-    steps = _Steps.of(curve, range(len(curve.widths) - 1))
+    steps = _Steps.of(curve, *_distant(curve.widths))
     used = steps.used()
     if not used:
         return steps.gain(None)
@@ -230,43 +233,56 @@ def gain_as_measured(
     return steps.gain(draws)
 
 
+def _distant(widths: Sequence[float]) -> tuple[list[int], list[int]]:
+    """Return the lower and the upper ends of steps of half an octave or more, narrowest first."""
+    ends = [len(widths) - 1]
+    for i in range(len(widths) - 2, -1, -1):
+        if widths[i] <= widths[ends[-1]] / math.sqrt(2) * (1 + 1e-9):
+            ends.append(i)
+    if len(ends) == 1 and len(widths) > 1:
+        ends.append(0)
+    ends.reverse()
+    return ends[:-1], ends[1:]
+
+
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """The pairs of neighbouring widths of a curve that count.
+    """The pairs of widths of a curve that count.
 
     Attributes:
         means: The mean share at each width, NaN without trials.
         sizes: The number of units at each width, relative to width 1.
         lower: The index of the lower width of each pair.
+        upper: The index of its upper width.
         octaves: The logarithm to base 2 of the ratio of its widths.
     """
 
     means: NDArray[np.float64]
     sizes: NDArray[np.float64]
     lower: NDArray[np.intp]
+    upper: NDArray[np.intp]
     octaves: NDArray[np.float64]
 
     @classmethod
-    def of(cls, curve: WidthCurve, lower: Sequence[int]) -> "_Steps":
-        """Return the steps of a curve with these lower ends."""
-        begin = np.array(lower, np.intp)
+    def of(cls, curve: WidthCurve, lower: Sequence[int], upper: Sequence[int]) -> "_Steps":
+        """Return the steps of a curve between these indices of widths."""
+        begin, end = np.array(lower, np.intp), np.array(upper, np.intp)
         widths = np.array(curve.widths)
-        octaves = np.log2(widths[begin + 1] / widths[begin]) if len(begin) else np.zeros(0)
+        octaves = np.log2(widths[end] / widths[begin])
         octaves = np.where(np.isclose(octaves, 1), 1.0, octaves)
-        return cls(np.array(curve.means), np.array(curve.sizes), begin, octaves)
+        return cls(np.array(curve.means), np.array(curve.sizes), begin, end, octaves)
 
     def factors(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the factor of each step, from shares (draws, widths)."""
         counts = self.sizes * shares
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratios: NDArray[np.float64] = counts[:, self.lower + 1] / counts[:, self.lower]
+            ratios: NDArray[np.float64] = counts[:, self.upper] / counts[:, self.lower]
             return ratios ** (1 / self.octaves)
 
     def used(self) -> set[int]:
         """Return the indices of the widths of the steps whose factor is defined."""
         defined = ~np.isnan(self.factors(self.means[None])[0])
-        begin = self.lower[defined].tolist()
-        return {*begin, *(i + 1 for i in begin)}
+        return {*self.lower[defined].tolist(), *self.upper[defined].tolist()}
 
     def mean(self, factors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the mean of each row without its NaN; NaN if there is nothing else."""

@@ -204,10 +204,16 @@ def gain_text(row: Mapping[str, Any]) -> str:
     gain = row["gain"]
     if gain["value"] is None:
         return "undefined"
-    interval = ends(gain["interval"])
-    return f"{gain['value']:.2f}" + (
-        "" if interval is None else f", {span(interval, lambda end: f'{end:.2f}')}"
-    )
+    within = gain_interval(gain)
+    return f"{gain['value']:.2f}" + (f", {within}" if within else "")
+
+
+def gain_interval(gain: Mapping[str, Any]) -> str:
+    """Return the interval of a gain as text, empty if there is none; null stands for infinity."""
+    if gain["interval"] is None:
+        return ""
+    low, high = ("∞" if end is None else f"{end:.2f}" for end in gain["interval"])
+    return f"{low} to {high}"
 
 
 def _name(model: Mapping[str, Any]) -> str:
@@ -280,14 +286,13 @@ def layer_cells(document: Mapping[str, Any], kind: str) -> list[list[str]]:
             continue
         count = row["counts"][-1]
         gain = row["gain"]
-        interval = ends(gain["interval"])
         table.append(
             [
                 row["layer"] or row["scope"],
                 f"{count['units']:,}",
                 f"{count['number']:,.0f}",
                 "" if gain["value"] is None else f"{gain['value']:.2f}",
-                "" if interval is None else span(interval, lambda end: f"{end:.2f}"),
+                gain_interval(gain),
                 "fixed" if row["fixed"] and len(row["counts"]) > 1 else gain["verdict"] or "",
             ]
         )

@@ -232,7 +232,7 @@ def test_measured_gain_is_the_gain_where_steps_are_doublings(shares, first):
     assert measured.interval == pytest.approx((measured.value, measured.value))
 
 
-@given(st.lists(st.floats(0.4, 3), min_size=1, max_size=4), st.floats(0.5, 3))
+@given(st.lists(st.floats(0.1, 3), min_size=1, max_size=6), st.floats(0.5, 3))
 def test_measured_gain_of_a_power_law_is_its_factor_at_any_widths(octaves, exponent):
     widths = tuple(float(w) for w in 2 ** np.cumsum([0, *octaves]))
     shares = [0.9 * (w / widths[-1]) ** (exponent - 1) for w in widths]
@@ -254,3 +254,13 @@ def test_measured_gain_has_the_interval_of_its_ratio():
 def test_measured_gain_takes_trials_where_there_are_some():
     curve = WidthCurve("redundant", "a", (1, 2), ((0.4, 0.5, 0.45), (0.6, 0.7, 0.62)))
     assert gain_as_measured(curve, [None, None]).interval == gain(curve).interval
+
+
+def test_measured_gain_leaves_out_widths_that_are_near_each_other():
+    """Between widths 3 and 4 an error of a share would count two and a half times."""
+    shares = ((0.2,), (0.3,), (0.9,), (0.4,))
+    found = gain_as_measured(WidthCurve("redundant", "a", (1, 2, 3, 4), shares), [None] * 4)
+    assert found.factors == pytest.approx((3, 8 / 3))
+    near = WidthCurve("redundant", "a", (1, 1.1, 1.2), ((0.2,), (0.3,), (0.24,)))
+    found = gain_as_measured(near, [None] * 3)
+    assert found.value == pytest.approx((1.2 * 0.24 / 0.2) ** (1 / math.log2(1.2)))
