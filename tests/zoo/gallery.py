@@ -52,6 +52,11 @@ deviation counts as changed.
 Its rank correlation with a share is Spearman's, its interval that of Bonett and Wright
 (Psychometrika 65, 2000), and p is the share of permutations of the layers with a correlation as
 far from 0: of all of them up to eight layers, else of 20,000.
+Few observations (positions of examples) have few principal components, so that a layer looks more
+redundant than it is: † marks layers with fewer than five observations for each unit, such as those
+of squeeze-and-excite.
+They are left out of the correlation of redundancy; the network's redundancy, which is the mean over
+layers, is too high by them.
 Layers of one network are not independent, so p and the interval describe the order of these layers,
 not other networks.
 
@@ -69,6 +74,8 @@ FOLDER = Path(__file__).parents[2] / "docs/reproduction/pretrained"
 KINDS = {"prunable": "prunability", "redundant": "redundancy"}
 DRAWS = 20_000
 """Permutations behind a p-value where there are too many to try all."""
+LEAST_ROWS = 5
+"""Observations for each unit with which a layer's redundancy is shown without a mark."""
 OPTIONS = {"levels": 7, "refine": 1, "repeats": 3}
 
 Float32 = NDArray[np.float32]
@@ -145,15 +152,15 @@ def lines(count: int, height: int, width: int) -> tuple[Float32, NDArray[Any]]:
     from PIL import Image, ImageDraw, ImageFont
 
     generator = np.random.default_rng(0)
-    turned = np.arange(count) % 2
+    upside_down = np.arange(count) % 2
     found = np.empty((count, 3, height, width), np.float32)
-    for i, turn in enumerate(turned):
+    for i, turn in enumerate(upside_down):
         image = Image.new("L", (width, height), int(generator.integers(200, 256)))
         font = ImageFont.load_default(size=int(generator.integers(26, 36)))
         words = " ".join(generator.choice(realdata.TEXT.split(), size=6))
         ImageDraw.Draw(image).text((3, 4), words, fill=int(generator.integers(0, 80)), font=font)
         found[i] = np.asarray(image.rotate(180 * int(turn)), np.float32) / 127.5 - 1
-    return found, turned
+    return found, upside_down
 
 
 TEXT_LINES = "drawn lines of English words, every other one upside down"
@@ -211,6 +218,7 @@ def measure(name: str, shown: Shown) -> dict[str, Any]:
             {
                 "layer": layer,
                 "units": units.get(layer) if layer else sum(units.values()),
+                "rows": values["redundancy", layer]["detail"]["rows"],
                 **{
                     kind: [values[metric, layer]["value"], values[metric, layer]["interval"]]
                     for kind, metric in KINDS.items()
@@ -239,8 +247,9 @@ class RankCorrelation:
 def rank_correlation(shares: Sequence[float], seed: int = 0) -> RankCorrelation:
     """Return the rank correlation of values with their positions.
 
-    The p-value is exact up to eight values, else over 20,000 random permutations.  The interval is
-    that of Bonett and Wright, Psychometrika 65, 2000, on Fisher's scale.
+    The p-value is exact up to eight values, else over 20,000 random permutations and the observed
+    order (Phipson and Smyth, Statistical Applications in Genetics and Molecular Biology 9, 2010).
+    The interval is that of Bonett and Wright, Psychometrika 65, 2000, on Fisher's scale.
     """
     count = len(shares)
     values = np.asarray(shares)
@@ -257,7 +266,9 @@ def rank_correlation(shares: Sequence[float], seed: int = 0) -> RankCorrelation:
         generator = np.random.default_rng(seed)
         orders = generator.permuted(np.tile(np.arange(count), (DRAWS, 1)), axis=1)
     others = np.abs(centred[orders] @ places) / norm
-    p = float(np.mean(others >= abs(value) - 1e-9))
+    as_far = others >= abs(value) - 1e-9
+    drawn = len(orders) == DRAWS  # then the observed order counts as one of them
+    p = float((as_far.sum() + drawn) / (len(orders) + drawn))
     if count < 5 or abs(value) > 1 - 1e-9:
         return RankCorrelation(value, None, p)
     reach = 1.959964 * sqrt((1 + value**2 / 2) / (count - 3))
@@ -310,14 +321,24 @@ def page(results: Mapping[str, Any]) -> str:
     seconds = sum(network["seconds"] for network in results["networks"].values())
     packages = ", ".join(f"{key} {value}" for key, value in origin["packages"].items())
     parts += ["", "## Provenance", "", f"frivkit {origin['frivkit']}, {packages}, seed 0;"]
-    parts += [f"{seconds:.0f} s in all on one core that other programs used too."]
+    parts += [f"{seconds:.0f} s in all, one thread, on two cores that other programs used too."]
     return "\n".join(parts) + "\n"
 
 
 def correlations(network: Mapping[str, Any]) -> dict[str, RankCorrelation]:
     """Return the rank correlation of depth with the share of each kind."""
     layers = network["layers"][1:]
-    return {kind: rank_correlation([layer[kind][0] for layer in layers]) for kind in KINDS}
+    return {
+        kind: rank_correlation(
+            [each[kind][0] for each in layers if kind == "prunable" or not _few_rows(each)]
+        )
+        for kind in KINDS
+    }
+
+
+def _few_rows(layer: Mapping[str, Any]) -> bool:
+    """Whether a layer has so few observations that it looks redundant by their number alone."""
+    return bool(layer["rows"] < LEAST_ROWS * layer["units"])
 
 
 def _counted(networks: Mapping[str, Any]) -> str:
@@ -347,7 +368,7 @@ def _summary(name: str, network: Mapping[str, Any]) -> str:
     for found in correlations(network).values():
         within = "" if found.interval is None else " ({:.2f} to {:.2f})".format(*found.interval)
         value = "–" if np.isnan(found.value) else f"{found.value:.2f}{within}"
-        cells += [value, f"{found.p:.3f}"]
+        cells += [value, f"{found.p:.3f}" if found.p >= 0.001 else "<0.001"]
     return f"| {' | '.join(cells)} |"
 
 
@@ -360,7 +381,8 @@ def _share(measured: Sequence[Any]) -> str:
 def _table(layers: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [
         f"| {i or ''} | {'network' if layer['layer'] is None else '`' + layer['layer'] + '`'} "
-        f"| {layer['units']:,} | {_share(layer['prunable'])} | {_share(layer['redundant'])} |"
+        f"| {layer['units']:,} | {_share(layer['prunable'])} "
+        f"| {_share(layer['redundant'])}{' †' if layer['layer'] and _few_rows(layer) else ''} |"
         for i, layer in enumerate(layers)
     ]
     return [

@@ -61,3 +61,20 @@ def test_layers_are_all_that_the_networks_have():
         whole, *layers = network["layers"]
         assert whole["layer"] is None
         assert whole["units"] == sum(layer["units"] for layer in layers)
+
+
+def test_layers_of_few_observations_are_marked_and_left_out():
+    from tests.zoo.gallery import LEAST_ROWS, correlations
+
+    for name, network in RESULTS["networks"].items():
+        layers = network["layers"][1:]
+        many = [each for each in layers if each["rows"] >= LEAST_ROWS * each["units"]]
+        expected = stats.spearmanr(range(len(many)), [each["redundant"][0] for each in many])
+        assert correlations(network)["redundant"].value == pytest.approx(expected.statistic), name
+    text = page(RESULTS)
+    marked = sum(
+        each["rows"] < LEAST_ROWS * each["units"]
+        for network in RESULTS["networks"].values()
+        for each in network["layers"][1:]
+    )
+    assert text.count(" † |") == marked
