@@ -5,7 +5,8 @@ loaded until a function needs it.
 
 Each command of the command line is a function here: :func:`frivkit.load`, :func:`frivkit.inspect`,
 :func:`frivkit.analyze`, :func:`frivkit.compress`, :func:`frivkit.frontier`,
-:func:`frivkit.verify`, :func:`frivkit.activations` and :func:`frivkit.train`.
+:func:`frivkit.verify`, :func:`frivkit.activations`, :func:`frivkit.advise` and
+:func:`frivkit.train`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from frivkit.api import (
         ActivationsResult,
+        AdviceResult,
         AnalysisResult,
         CompressionResult,
         FrontierResult,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         TrainingResult,
         VerificationResult,
         activations,
+        advise,
         analyze,
         compress,
         frontier,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "ActivationsResult",
+    "AdviceResult",
     "AnalysisResult",
     "CompressionResult",
     "FrontierResult",
@@ -40,6 +44,7 @@ __all__ = [
     "VerificationResult",
     "__version__",
     "activations",
+    "advise",
     "analyze",
     "compress",
     "frontier",

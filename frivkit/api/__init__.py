@@ -1,5 +1,6 @@
 """What ``import frivkit`` offers: a function for each command, and the results they return."""
 
+from frivkit.api.advising import AdviceResult, advise
 from frivkit.api.commands import activations, analyze, inspect, load, train, verify
 from frivkit.api.compressions import compress
 from frivkit.api.frontiers import FrontierResult, frontier
@@ -14,6 +15,7 @@ from frivkit.api.results import (
 
 __all__ = [
     "ActivationsResult",
+    "AdviceResult",
     "AnalysisResult",
     "CompressionResult",
     "FrontierResult",
@@ -21,6 +23,7 @@ __all__ = [
     "TrainingResult",
     "VerificationResult",
     "activations",
+    "advise",
     "analyze",
     "compress",
     "frontier",

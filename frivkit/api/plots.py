@@ -123,6 +123,44 @@ def frontier(
     return ax
 
 
+def growth(document: Mapping[str, Any], kind: str, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the numbers of units of a kind against the width, of the network and of each layer.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    rows = [row for row in readable(document)["growth"] if row["kind"] == kind]
+    if not rows:
+        known = ", ".join(dict.fromkeys(row["kind"] for row in document["growth"]))
+        raise UsageError(f"no units of the kind {kind!r} were counted; there are: {known}")
+    ax = _axes() if ax is None else ax
+    for row in rows:
+        counts = row["counts"]
+        numbers = [count["number"] for count in counts]
+        spans = [(count, count["interval"] or [count["share"]] * 2) for count in counts]
+        errors = [
+            [max(0.0, c["number"] - c["units"] * low) for c, (low, _) in spans],
+            [max(0.0, c["units"] * high - c["number"]) for c, (_, high) in spans],
+        ]
+        name = row["layer"] or "network"
+        at = [count["width"] for count in counts]
+        ax.errorbar(at, numbers, yerr=errors, marker="o", capsize=3, label=name)
+    totals = rows[0]["counts"]
+    ax.plot(
+        [count["width"] for count in totals],
+        [count["units"] for count in totals],
+        color="0.6",
+        linestyle="--",
+        label="all units",
+    )
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("symlog", base=2)
+    ax.set_xlabel("width")
+    ax.set_ylabel(f"{kind} units")
+    ax.legend()
+    return ax
+
+
 def _name_layers(ax: "Axes", names: list[str]) -> None:
     """Name the layers below the axis, those of the longest network if there are several."""
     if len(names) >= len(ax.get_xticklabels()) or not ax.get_xlabel():

@@ -100,6 +100,27 @@ def plans(document: Mapping[str, Any]) -> "pd.DataFrame":
     return _pandas().DataFrame(rows)
 
 
+def growth(document: Mapping[str, Any]) -> "pd.DataFrame":
+    """Return a row for each kind, layer and width of ``frivkit.advice/1``."""
+    rows = [
+        {
+            "kind": row["kind"],
+            "layer": row["layer"],
+            "width": count["width"],
+            "units": count["units"],
+            "share": count["share"],
+            "low": None if count["interval"] is None else count["interval"][0],
+            "high": None if count["interval"] is None else count["interval"][1],
+            "number": count["number"],
+            "used": count["used"],
+            "gain": row["gain"]["value"],
+        }
+        for row in document["growth"]
+        for count in row["counts"]
+    ]
+    return _pandas().DataFrame(rows).astype(dict.fromkeys(("low", "high", "gain"), "float64"))
+
+
 def stored_array(path: Path | None, name: str) -> NDArray[Any]:
     """Return an array of an activation file.
 

@@ -7,7 +7,7 @@ Source: Casper et al., "Frivolous Units", AAAI 2021, section 5, figures 3 and 4.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -111,10 +111,10 @@ class Gain:
     Attributes:
         value: The mean factor over the doublings, at least 0; infinite if units grow from 0, NaN if
             no doubling is defined.
-        factors: The factor of each doubling that counts, in the order of the widths; NaN if one of
-            its ends has no trials, or both have no units.
+        factors: The factor of each step that counts, in the order of the widths; NaN if one of its
+            ends has no trials, or both have no units.
         interval: A 95 % interval for the gain of infinitely many trials; None unless every width
-            that counts has two trials or more.
+            that counts has two trials or more.  Of :func:`gain_as_measured` it is another one.
     """
 
     value: float
@@ -170,22 +170,147 @@ def gain(curve: WidthCurve, protocol: str = "paper", seed: int = 0) -> Gain:
     ends = [i for i, (a, b) in enumerate(pairwise(curve.widths)) if math.isclose(b, 2 * a)]
     if protocol == "reference" and curve.panel.endswith("redundant"):
         ends = [i for i in ends if i > 0]
-    means, sizes = np.array(curve.means), np.array(curve.sizes)
-    factors = _factors(sizes * means[None], ends)[0]
-    counted = [i for i, factor in zip(ends, factors, strict=True) if not math.isnan(factor)]
-    used = {*counted, *(i + 1 for i in counted)}
-    interval = None
-    if used and all(len(curve.values[i]) > 1 for i in used):
-        draws = np.tile(means, (_DRAWS, 1))
-        generator = np.random.default_rng(seed)
-        power = _student_over_normal(sum(len(curve.values[i]) - 1 for i in used))
-        for i in sorted(used):
-            trials = np.array(curve.values[i])
-            again = generator.integers(0, len(trials), (_DRAWS, len(trials) - 1))
-            ratio = trials[again].mean(axis=1) / (means[i] or 1)  # a mean of 0 stays 0
-            draws[:, i] = means[i] * ratio**power
-        interval = _middle(_mean(_factors(sizes * draws, ends)))
-    return Gain(float(_mean(factors[None])[0]), tuple(map(float, factors)), interval)
+    steps = _Steps.of(curve, ends, [i + 1 for i in ends])
+    used = steps.used()
+    if not used or any(len(curve.values[i]) < 2 for i in used):
+        return steps.gain(None)
+    return steps.gain(_redrawn(curve, used, seed))
+
+
+def gain_as_measured(
+    curve: WidthCurve, intervals: Sequence[tuple[float, float] | None], seed: int = 0
+) -> Gain:
+    """Return the gain of a curve at any widths, with an interval that needs no trials.
+
+    Unlike :func:`gain`, widths need not be doublings.  From the widest down, a step leads to the
+    next width that is at most 1/√2 times it; widths between are left out.  If there is none, the
+    only step leads from the narrowest to the widest.  With the ratio 2^k of its widths, the factor
+    of a step is the kth root of the ratio of the numbers of units, so that it is one of a doubling,
+    and a step has the weight k in the mean.  Where neighbouring widths are doublings, the value is
+    that of :func:`gain` under ``"paper"``.
+
+    If every width that counts has two trials or more, the interval is that of :func:`gain`.  Else
+    it covers how exactly the shares were measured, and not how they differ between networks that
+    are trained anew: 4,000 times each share is drawn from a normal distribution on each side of the
+    measured one, whose 2.5 % points are the ends of its interval, independently at each width.
+    Where the same examples are used at all widths, errors partly cancel, and the interval is too
+    wide.
+
+    Args:
+        curve: A curve of one of the panels ``UNITS``.
+        intervals: The 95 % interval of the mean share at each width; None if it is not known.
+        seed: Seed of the draws behind the interval.
+
+    Returns:
+        The gain; its interval is None if a width that counts has neither trials nor an interval.
+
+    Raises:
+        UsageError: the values of the curve are not shares of units.
+
+    Example:
+        >>> curve = WidthCurve("redundant", "MLP", (1, 4), ((0.4,), (0.5,)))
+        >>> round(gain_as_measured(curve, [None, None]).value, 3)
+        2.236
+    """
+    _must_count_units(curve)
+    steps = _Steps.of(curve, *_distant(curve.widths))
+    used = steps.used()
+    if not used:
+        return steps.gain(None)
+    if all(len(curve.values[i]) > 1 for i in used):
+        return steps.gain(_redrawn(curve, used, seed))
+    if any(intervals[i] is None for i in used):
+        return steps.gain(None)
+    generator = np.random.default_rng(seed)
+    draws = np.tile(steps.means, (_DRAWS, 1))
+    for i in sorted(used):
+        low, high = intervals[i] or (0.0, 0.0)
+        normal = generator.standard_normal(_DRAWS) / 1.959964
+        reach = np.where(
+            normal < 0, max(0.0, steps.means[i] - low), max(0.0, high - steps.means[i])
+        )
+        draws[:, i] = np.clip(steps.means[i] + normal * reach, 0, 1)
+    return steps.gain(draws)
+
+
+def _distant(widths: Sequence[float]) -> tuple[list[int], list[int]]:
+    """Return the lower and the upper ends of steps of half an octave or more, narrowest first."""
+    ends = [len(widths) - 1]
+    for i in range(len(widths) - 2, -1, -1):
+        if widths[i] <= widths[ends[-1]] / math.sqrt(2) * (1 + 1e-9):
+            ends.append(i)
+    if len(ends) == 1 and len(widths) > 1:
+        ends.append(0)
+    ends.reverse()
+    return ends[:-1], ends[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """The pairs of widths of a curve that count.
+
+    Attributes:
+        means: The mean share at each width, NaN without trials.
+        sizes: The number of units at each width, relative to width 1.
+        lower: The index of the lower width of each pair.
+        upper: The index of its upper width.
+        octaves: The logarithm to base 2 of the ratio of its widths.
+    """
+
+    means: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+    lower: NDArray[np.intp]
+    upper: NDArray[np.intp]
+    octaves: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, curve: WidthCurve, lower: Sequence[int], upper: Sequence[int]) -> "_Steps":
+        """Return the steps of a curve between these indices of widths."""
+        begin, end = np.array(lower, np.intp), np.array(upper, np.intp)
+        widths = np.array(curve.widths)
+        octaves = np.log2(widths[end] / widths[begin])
+        octaves = np.where(np.isclose(octaves, 1), 1.0, octaves)
+        return cls(np.array(curve.means), np.array(curve.sizes), begin, end, octaves)
+
+    def factors(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the factor of each step, from shares (draws, widths)."""
+        counts = self.sizes * shares
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios: NDArray[np.float64] = counts[:, self.upper] / counts[:, self.lower]
+            return ratios ** (1 / self.octaves)
+
+    def used(self) -> set[int]:
+        """Return the indices of the widths of the steps whose factor is defined."""
+        defined = ~np.isnan(self.factors(self.means[None])[0])
+        return {*self.lower[defined].tolist(), *self.upper[defined].tolist()}
+
+    def mean(self, factors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the mean of each row without its NaN; NaN if there is nothing else."""
+        weights = np.where(np.isnan(factors), 0, self.octaves)
+        with np.errstate(invalid="ignore"):
+            sums = np.where(weights > 0, factors * weights, 0).sum(axis=1)
+            means: NDArray[np.float64] = sums / weights.sum(axis=1)
+        return means
+
+    def gain(self, draws: NDArray[np.float64] | None) -> Gain:
+        """Return the gain, with an interval over drawn shares (draws, widths) if there are any."""
+        factors = self.factors(self.means[None])
+        interval = None if draws is None else _middle(self.mean(self.factors(draws)))
+        return Gain(float(self.mean(factors)[0]), tuple(map(float, factors[0])), interval)
+
+
+def _redrawn(curve: WidthCurve, used: Iterable[int], seed: int) -> NDArray[np.float64]:
+    """Return mean shares of trials that are drawn with replacement, shape (draws, widths)."""
+    means = np.array(curve.means)
+    draws = np.tile(means, (_DRAWS, 1))
+    generator = np.random.default_rng(seed)
+    power = _student_over_normal(sum(len(curve.values[i]) - 1 for i in used))
+    for i in sorted(used):
+        trials = np.array(curve.values[i])
+        again = generator.integers(0, len(trials), (_DRAWS, len(trials) - 1))
+        ratio = trials[again].mean(axis=1) / (means[i] or 1)  # a mean of 0 stays 0
+        draws[:, i] = means[i] * ratio**power
+    return draws
 
 
 def _must_count_units(curve: WidthCurve) -> None:
@@ -194,23 +319,6 @@ def _must_count_units(curve: WidthCurve) -> None:
             f"{curve.panel!r} counts no units of a network, so it has no gain and no complement; "
             f"known: {', '.join(UNITS)}"
         )
-
-
-def _factors(counts: NDArray[np.float64], ends: Sequence[int]) -> NDArray[np.float64]:
-    """Return the ratio of each doubling, by its lower end, of counts of units (draws, widths)."""
-    lower = np.array(ends, np.intp)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios: NDArray[np.float64] = counts[:, lower + 1] / counts[:, lower]
-    return ratios
-
-
-def _mean(factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of each row without its NaN; NaN if there is nothing else."""
-    defined = ~np.isnan(factors)
-    with np.errstate(invalid="ignore"):
-        sums = np.where(defined, factors, 0).sum(axis=1)
-        means: NDArray[np.float64] = sums / defined.sum(axis=1)
-    return means
 
 
 def _student_over_normal(freedom: int) -> float:

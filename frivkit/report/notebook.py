@@ -9,6 +9,7 @@ from frivkit.report.figures import NAME, Section
 from frivkit.report.format import file_name, percent, readable, short, span
 from frivkit.report.frontier import choice_table, measured_batches, time_cell
 from frivkit.report.verification import savings
+from frivkit.report.width_advice import KINDS, layer_cells, network_cells
 
 
 def fragment(title: str, lead: str, warnings: Sequence[str], shown: Sequence[tables.Table]) -> str:
@@ -115,6 +116,22 @@ def frontier_fragment(document: Mapping[str, Any]) -> str:
             tables.Table(tuple(head), [tuple(row) for row in choices], "choices"),
         ],
     )
+
+
+def advice_fragment(document: Mapping[str, Any]) -> str:
+    """Return an advice on width: its sentences, and the gains of each kind.
+
+    Args:
+        document: ``frivkit.advice/1``, see ``docs/json.md``.
+    """
+    shown = readable(document)
+    head, *networks = network_cells(shown)
+    shown_tables = [tables.Table(tuple(head), [tuple(row) for row in networks], "panel-points")]
+    for kind in KINDS:
+        head, *rows = layer_cells(shown, kind)
+        shown_tables.append(tables.Table(tuple(head), [tuple(row) for row in rows], "panel-points"))
+    title = f"Width of {file_name(shown['models'][-1]['path'])}"
+    return fragment(title, " ".join(shown["advice"]), shown["warnings"], shown_tables)
 
 
 def agreement_sentence(document: Mapping[str, Any]) -> str:

@@ -151,3 +151,4 @@ FIGURE_E12 = _figure(
         for letter, name in (("a", "accuracy"), ("b", PRUNABLE), ("c", REDUNDANT))
     ]
 )
+FIGURE_WIDTHS = _figure(_frivolous("widths"))

@@ -1,11 +1,11 @@
-"""Offers of this plugin: the figures of the paper that have curves."""
+"""Offers of this plugin: the figures of the paper that have curves, and one for other networks."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 
 
 @hookimpl
 def figures() -> list[Offer]:
-    """Offer the paper's figures by their numbers."""
+    """Offer the paper's figures by their numbers, and one for networks that are not the paper's."""
     summaries = {
         "1": "test accuracy does not fall with width",
         "2": "labels under ablation, and how alike units are, by initialisation",
@@ -26,6 +26,7 @@ def figures() -> list[Offer]:
         "e10": "ResNet18s by batch size",
         "e11": "CIFAR-10 networks by learning rate and batch size",
         "e12": "ResNet18s by epochs past convergence",
+        "widths": "frivolous units of your own networks, as of frivkit advise",
     }
     return [
         Offer(name, f"frivkit_figures.paper:FIGURE_{name.upper()}", summary)

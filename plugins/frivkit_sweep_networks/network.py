@@ -95,7 +95,7 @@ class NetworkJob:
         """
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            trained = self._trained(folder, threads, progress)
+            trained = self.fit(folder, threads, progress)
         except TrainingError as error:
             reason = f"{self.label}, width {self.width:g}, seed {self.seed}: {error}"
             return JobResult([self._row("failure", None) | {"reason": reason}])
@@ -116,7 +116,12 @@ class NetworkJob:
             rows.append(self._row("test accuracy", test_accuracy) | epoch)
         return JobResult(rows, arrays)
 
-    def _trained(self, folder: Path, threads: int, progress: Progress) -> Trained:
+    def fit(self, folder: Path, threads: int, progress: Progress) -> Trained:
+        """Train the network into ``network.onnx`` of a folder, without measuring it.
+
+        Raises:
+            TrainingError: its loss is no longer finite.
+        """
         architecture: Architecture[Any] = installed().load("architectures", self.architecture)
         trainer: Trainer[Any] = installed().load("trainers", self.trainer)
         names = {

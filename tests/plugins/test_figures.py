@@ -18,7 +18,7 @@ from frivkit.hooks.registry import installed
 from frivkit_figures.style import COLOURS, style
 from tests.papercurves import write_results
 
-NAMES = sorted(installed().offers("figures"))
+NAMES = sorted(set(installed().offers("figures")) - {"widths"})  # which is not of the paper
 LETTERS = {"1": 3, "2": 4, "3": 4, "e1": 3, "e2": 4, "e3": 8, "e12": 3}
 """How many panels the paper's figures have; the others are 4a to 4d and E4 to E11."""
 
@@ -233,3 +233,16 @@ def test_missing_matplotlib_is_told_in_one_line(monkeypatch, results):
     figure = installed().load("figures", "4d")
     with pytest.raises(PluginError, match=r"run: pip install frivkit\[figures\]$"):
         figure.draw(figure.choose(results), "paper")
+
+
+def test_figure_of_own_networks_shows_their_curves_of_both_kinds():
+    figure = installed().load("figures", "widths")
+    curves = [
+        WidthCurve(panel, series, (1, 2, 4), ((0.2,), (0.3,), (0.5,)), figure=label)
+        for panel in ("prunable", "redundant")
+        for series, label in (("network", "widths"), ("conv1", "widths"), ("AlexNet", "4a"))
+    ]
+    chosen = figure.choose(curves)
+    assert {curve.series for curve in chosen} == {"network", "conv1"}
+    shown = texts(figure.draw(chosen, "paper")("svg"))
+    assert {"network", "conv1", "prunable", "redundant"} <= set(shown)

@@ -77,6 +77,7 @@ RUNS = {  # one of each command, on what the demo wrote
     "activations": ["digits-cnn.onnx", "--examples", "50", "-o", "a.h5"],
     "compress": ["digits-cnn.onnx", "-o", "half.onnx", "--macs", "0.6", "--examples", "300"],
     "verify": ["digits-cnn.onnx", "digits-thin.onnx", "--examples", "300"],
+    "advise": ["digits-cnn.onnx", "--examples", "300"],
     "train": ["mlp", "--data", "digits", "-o", "mlp.onnx", "--option", "epochs=1"],
     "sweep": ["e1", "--scale", "smoke", "-o", "sweep"],
     "figure": ["e1", "sweep", "-o", "e1.svg"],

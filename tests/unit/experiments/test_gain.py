@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frivkit.errors import DataError, UsageError
-from frivkit.experiments.gain import UNITS, WidthCurve, gain
+from frivkit.experiments.gain import UNITS, WidthCurve, gain, gain_as_measured
 from tests.papercurves import PANELS, TARGETS, WIDTHS, grown, shares
 
 PLOTS = TARGETS["plots"]
@@ -217,3 +217,50 @@ def test_what_counts_no_units_has_no_gain_and_no_complement():
         accuracy.complement()
     with pytest.raises(UsageError, match="no protocol is named 'both'"):
         gain(WidthCurve("prunable", "any", (1, 2), ((0.5,), (0.6,))), "both")
+
+
+@given(
+    st.lists(st.floats(0.01, 1), min_size=2, max_size=5),
+    st.floats(0.3, 8),
+)
+def test_measured_gain_is_the_gain_where_steps_are_doublings(shares, first):
+    widths = tuple(first * 2**i for i in range(len(shares)))
+    curve = WidthCurve("redundant", "a", widths, tuple((share,) for share in shares))
+    measured = gain_as_measured(curve, [(share, share) for share in shares])
+    assert measured.value == pytest.approx(gain(curve).value)
+    assert measured.factors == pytest.approx(gain(curve).factors)
+    assert measured.interval == pytest.approx((measured.value, measured.value))
+
+
+@given(st.lists(st.floats(0.1, 3), min_size=1, max_size=6), st.floats(0.5, 3))
+def test_measured_gain_of_a_power_law_is_its_factor_at_any_widths(octaves, exponent):
+    widths = tuple(float(w) for w in 2 ** np.cumsum([0, *octaves]))
+    shares = [0.9 * (w / widths[-1]) ** (exponent - 1) for w in widths]
+    top = max(shares)
+    curve = WidthCurve("prunable", "a", widths, tuple((0.9 * s / top,) for s in shares))
+    assert gain_as_measured(curve, [None] * len(widths)).value == pytest.approx(2**exponent)
+
+
+def test_measured_gain_has_the_interval_of_its_ratio():
+    """The ratio of two independent normal values, each known to 5 %: 95 % lie within about 7 %."""
+    curve = WidthCurve("redundant", "a", (1, 2), ((0.5,), (0.5,)))
+    found = gain_as_measured(curve, [(0.475, 0.525)] * 2)
+    low, high = found.interval
+    assert low == pytest.approx(2 - 0.14, abs=0.02)
+    assert high == pytest.approx(2 + 0.145, abs=0.02)
+    assert gain_as_measured(curve, [(0.475, 0.525), None]).interval is None
+
+
+def test_measured_gain_takes_trials_where_there_are_some():
+    curve = WidthCurve("redundant", "a", (1, 2), ((0.4, 0.5, 0.45), (0.6, 0.7, 0.62)))
+    assert gain_as_measured(curve, [None, None]).interval == gain(curve).interval
+
+
+def test_measured_gain_leaves_out_widths_that_are_near_each_other():
+    """Between widths 3 and 4 an error of a share would count two and a half times."""
+    shares = ((0.2,), (0.3,), (0.9,), (0.4,))
+    found = gain_as_measured(WidthCurve("redundant", "a", (1, 2, 3, 4), shares), [None] * 4)
+    assert found.factors == pytest.approx((3, 8 / 3))
+    near = WidthCurve("redundant", "a", (1, 1.1, 1.2), ((0.2,), (0.3,), (0.24,)))
+    found = gain_as_measured(near, [None] * 3)
+    assert found.value == pytest.approx((1.2 * 0.24 / 0.2) ** (1 / math.log2(1.2)))
