@@ -11,7 +11,7 @@ from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import analyze_groups
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.runtime.execution import Execution
-from frivkit_compressors import sequential, stages
+from frivkit_compressors import regression, sequential, stages
 from tests.nets import NETS, examples, network, opened
 from tests.planning import allocator, calibrated
 from tests.plugins.test_compressors_refits import layers, write_data, write_residual
@@ -117,10 +117,10 @@ def test_each_refit_is_that_of_numpy(first, tmp_path, monkeypatch):
             return matrix, goal - middle @ matrix
 
         errors = []
-        for strength in sequential.STRONGER:
+        for strength in regression.STRONGER:
             matrix, bias = solution(~aside, strength)
             errors.append(((after[aside] @ matrix + bias - targets[aside]) ** 2).sum())
-        chosen = sequential.STRONGER.index(fit.ridge)
+        chosen = regression.STRONGER.index(fit.ridge)
         assert errors[chosen] == pytest.approx(min(errors), rel=1e-4)
         matrix, bias = solution(aside | True, fit.ridge)
         np.testing.assert_allclose(fit.matrix, matrix, atol=1e-4)

@@ -40,8 +40,8 @@ and writes this page from them; with `--page` it only draws and writes.
 [Prunability](../../prunability.md) and [redundancy](../../redundancy.md) by the protocol `paper`,
 feature maps as units, three random orders, seven levels and one refinement of the crossing (none
 for the four networks with more than 30 layers).
-Intervals are of 95 %, over examples: those of prunability hold the random orders fixed, and those of
-redundancy need three runs of consecutive examples; where there are fewer there is none.
+Intervals are of 95 %, over examples: those of prunability hold the random orders fixed, and those
+of redundancy need three runs of consecutive examples; where there are fewer there is none.
 The examples are few, and are not those on which the networks were trained, so that the time stays
 short and no data set has to be fetched; each section says what they are.
 Where packages contain no fitting images, they are drawn or taken from photographs, and the labels

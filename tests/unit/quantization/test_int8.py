@@ -18,7 +18,7 @@ from frivkit.runtime import perturbed_model
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.session import Device, Session
-from frivkit.verification import latency
+from frivkit.latency import timing as latency
 from tests.handmade import written
 from tests.quantised import reference
 

@@ -203,6 +203,6 @@ def test_means_that_do_not_fit_are_refused(tmp_path):
             drop_branches(model.ir, {branch: mean})
     with pytest.raises(ModelError, match="not finite"):
         drop_branches(model.ir, {branch: np.full(4, np.nan)})
-    other = ResidualBranch("nobody", branch.output, branch.skip, (), 1, 4)
+    other = ResidualBranch("nobody", "sum", branch.output, branch.skip, (), 1, 4)
     with pytest.raises(ModelError, match="no node called 'nobody' adds"):
         drop_branches(model.ir, {other: np.ones(4)})
