@@ -13,12 +13,12 @@ from onnx import numpy_helper
 from frivkit.data import as_dataset
 from frivkit.errors import ModelError
 from frivkit.graph.onnx_io.load import read
+from frivkit.latency import timing as latency
 from frivkit.quantization import Int8Options, quantize, saturation, write_int8
 from frivkit.runtime import perturbed_model
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.session import Device, Session
-from frivkit.latency import timing as latency
 from tests.handmade import written
 from tests.quantised import reference
 
