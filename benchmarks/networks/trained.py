@@ -35,7 +35,7 @@ FASHION = {"epochs": 3, "lr": 0.05, "decay": 0.3, "batch": 128, "weight_decay": 
 PREPARED = "scale=1/255&mean=0.2860&std=0.3530"
 """The preprocessing of Fashion-MNIST: training images get mean 0 and standard deviation 1."""
 
-CIFAR = {"epochs": 10, "lr": 0.05, "decay": 0.65, "batch": 64, "weight_decay": 5e-4}
+CIFAR = {"epochs": 5, "lr": 0.05, "decay": 0.5, "batch": 64, "weight_decay": 5e-4}
 AUGMENTED = {"pad": 3, "crop": "yes", "flip": "yes", "choose": "last"}
 CIFAR_PREPARED = "scale=1/255&mean=0.4914,0.4822,0.4465&std=0.2470,0.2435,0.2616"
 """The preprocessing of CIFAR-10, of the same kind."""
