@@ -14,7 +14,7 @@ from frivkit.compression.constraints import Constraints, Widths
 from frivkit.compression.ledger import Ledger
 from frivkit.compression.moves import BranchMove, Moves
 from frivkit.compression.plan import Factorization, Plan, Resource, amount, outline
-from frivkit.compression.steps import RankSteps, UnitSteps, find_steps
+from frivkit.compression.steps import RankSteps, UnitSteps, active, find_steps, predicted_error
 from frivkit.compression.walker import Path, State, Walker
 from frivkit.errors import BudgetError, ModelError, UsageError
 
@@ -163,9 +163,8 @@ class Allocator:
         kept = np.ones(groups.count, np.bool_)
         factorized: dict[str, Factorization] = {}
         dropped: list[BranchMove] = []
-        error = 0.0
-        for step, at in zip(self._steps, state, strict=True):
-            error += float(step.errors[at])
+        for i in active(self._steps, state):
+            step, at = self._steps[i], state[i]
             if isinstance(step, UnitSteps):
                 kept[step.order[: step.counts[at]]] = False
             elif isinstance(step, RankSteps):
@@ -174,11 +173,10 @@ class Allocator:
                     factorized[step.node] = chosen
             elif at:
                 dropped.append(step.move)
-        inside = {node for move in dropped for node in move.branch.nodes}
         return Plan(
             groups.flags(kept),
-            error,
-            factorized={node: how for node, how in factorized.items() if node not in inside},
+            predicted_error(self._steps, state),
+            factorized=factorized,
             dropped=tuple(dropped),
             whole={} if self.moves.units else self._reasons(factorized),
         )

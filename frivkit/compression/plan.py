@@ -18,6 +18,7 @@ from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
 from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.branches import ResidualBranch
+from frivkit.graph.sites.site_map import Site
 from frivkit.graph.surgery.drop_branches import drop_branches
 from frivkit.graph.surgery.factorize import factorize
 from frivkit.graph.surgery.narrow import narrow
@@ -93,6 +94,13 @@ def affected_consumers(
         columns, node = kept[linear_consumer.group_ids], linear_consumer.consumer.node
         if node not in gone and (node in plan.factorized or not columns.all()):
             yield linear_consumer.narrowed(kept), columns
+
+
+def units_left(plan: Plan, site: Site) -> int:
+    """Return how many units of a site are left; none if it lies in a dropped branch."""
+    gone = {node for move in plan.dropped for node in move.branch.nodes}
+    inside = bool(site.producers) and gone.issuperset(site.producers)
+    return 0 if inside else int(plan.keep[site.name].sum())
 
 
 def group_flags(calibration: Calibration, keep: Keep) -> NDArray[np.bool_]:
@@ -252,7 +260,7 @@ def amount(
     """
     if resource == "units":
         sites = calibration.site_map.sites
-        return float(sum(s.width if plan is None else plan.keep[s.name].sum() for s in sites))
+        return float(sum(s.width if plan is None else units_left(plan, s) for s in sites))
     if resource == "params":
         return float(parameters(graph.graph) + _biases(calibration, plan))
     operations = macs(graph.graph, operators_of(calibration.model))

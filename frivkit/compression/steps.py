@@ -71,9 +71,16 @@ class RankSteps:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BranchSteps:
-    """A residual block with its branch, and without it."""
+    """A residual block with its branch, and without it.
+
+    Attributes:
+        move: The removal of the branch.
+        inside: The steps that mean nothing without it, by their numbers.
+        sites: None: a branch reads no units of its own.
+    """
 
     move: BranchMove
+    inside: frozenset[int]
     sites: tuple[str, ...] = ()
 
     @property
@@ -90,12 +97,30 @@ class BranchSteps:
 Steps = UnitSteps | RankSteps | BranchSteps
 
 
+def active(steps: Sequence[Steps], state: Sequence[int]) -> list[int]:
+    """Return the numbers of the steps that mean something: none inside a dropped branch."""
+    dropped = [
+        step.inside
+        for step, at in zip(steps, state, strict=True)
+        if isinstance(step, BranchSteps) and at
+    ]
+    return [i for i in range(len(steps)) if not any(i in inside for inside in dropped)]
+
+
+def predicted_error(steps: Sequence[Steps], state: Sequence[int]) -> float:
+    """Return the predicted error of a state, summed over the steps that mean something."""
+    return sum(float(steps[i].errors[state[i]]) for i in active(steps, state))
+
+
 def find_steps(
     calibration: Calibration, moves: Moves, constraints: Constraints, widths: Widths
 ) -> Iterator[Steps]:
-    """Yield the steps of each move that the constraints leave."""
+    """Yield the steps of each move that the constraints leave; those of branches come last."""
+    producers = {site.name: site.producers for site in calibration.site_map.sites}
+    nodes_of: list[set[str]] = []
     for ranking in moves.units:
         yield _unit_steps(calibration, ranking, constraints, widths)
+        nodes_of.append({node for site in ranking.sites for node in producers[site]})
     produced = {node: site.layer for site in calibration.site_map.sites for node in site.producers}
     by_node: dict[str, list[RankMoves]] = {}
     for each in moves.ranks:
@@ -104,12 +129,17 @@ def find_steps(
             by_node.setdefault(node, []).append(each)
     for node, several in by_node.items():
         yield _rank_steps(node, several, widths)
+        nodes_of.append({node})
     for move in moves.branches:
         inside = {produced[node] for node in move.branch.nodes if node in produced}
         if not any(map(constraints.keeps_whole, inside)) and not any(
             constraints.share_of(layer) is not None for layer in inside
         ):
-            yield BranchSteps(move)
+            nodes = set(move.branch.nodes)
+            number = len(nodes_of)
+            within = {i for i, own in enumerate(nodes_of) if own and own <= nodes}
+            yield BranchSteps(move, frozenset(within - {number}))
+            nodes_of.append(nodes)
 
 
 def _unit_steps(

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from frivkit.compression.ledger import Ledger, Removal
 from frivkit.compression.plan import Resource
-from frivkit.compression.steps import BranchSteps, RankSteps, Steps, UnitSteps
+from frivkit.compression.steps import (
+    BranchSteps,
+    RankSteps,
+    Steps,
+    UnitSteps,
+    active,
+    predicted_error,
+)
 from frivkit.units.moments import Float64Array
 
 AHEAD = 64
@@ -50,6 +57,10 @@ class Walker:
             ledger.removal(each.order) if isinstance(each, UnitSteps) else None for each in steps
         ]
         self._at = [0] * len(steps)
+        self._around: dict[int, list[int]] = {}  # the branches around a step
+        for number, step in enumerate(steps):
+            for i in step.inside if isinstance(step, BranchSteps) else ():
+                self._around.setdefault(i, []).append(number)
         self._start()
 
     def _start(self) -> None:
@@ -68,8 +79,7 @@ class Walker:
         self._go_to((0,) * len(self._steps))
         best = self._next_alike if uniform else self._next_cheapest
         states, costs = [tuple(self._at)], [self._ledger.total]
-        error = sum(float(step.errors[0]) for step in self._steps)
-        errors = [error]
+        errors = [predicted_error(self._steps, self._at)]
         heap = [(price, i) for i in range(len(self._steps)) if (price := best(i)[0]) < np.inf]
         heapq.heapify(heap)
         while heap:
@@ -81,14 +91,16 @@ class Walker:
                 continue
             if price == np.inf:
                 continue
-            error += float(self._steps[i].errors[then] - self._steps[i].errors[self._at[i]])
+            changed = self._errors(i)
+            errors.append(errors[-1] + float(changed[then] - changed[self._at[i]]))
             self._go(i, then)
             states.append(tuple(self._at))
             costs.append(self._ledger.total)
-            errors.append(error)
-            price = best(i)[0]
-            if price < np.inf:
-                heapq.heappush(heap, (price, i))
+            # The more is gone of a branch, the less its removal adds.
+            for other in (i, *self._around.get(i, ())):
+                price = best(other)[0]
+                if price < np.inf:
+                    heapq.heappush(heap, (price, other))
         return Path(states, np.array(costs), np.array(errors))
 
     def refined(self, state: State, allowed: float) -> State:
@@ -110,8 +122,9 @@ class Walker:
 
     def _best_gain(self, i: int, slack: float) -> tuple[float, int]:
         """Return by how much the error can fall within the slack, and the step to go to."""
-        then = np.arange(len(self._steps[i].errors))
-        gains = self._steps[i].errors[self._at[i]] - self._steps[i].errors
+        errors = self._errors(i)
+        then = np.arange(len(errors))
+        gains = errors[self._at[i]] - errors
         gains = np.where(-self._saved(i, then) <= slack, gains, -np.inf)
         best = int(gains.argmax())
         return float(gains[best]), best
@@ -128,7 +141,8 @@ class Walker:
         if not then.size:
             return np.inf, now
         saved = self._saved(i, then)
-        added = step.errors[then] - step.errors[now]
+        errors = self._errors(i)
+        added = errors[then] - errors[now]
         prices = np.where(saved > FREE, added / np.maximum(saved, FREE), np.inf)
         best = int(prices.argmin())
         return float(prices[best]), int(then[best])
@@ -145,6 +159,21 @@ class Walker:
             return np.inf, now
         largest = sizes[np.isfinite(sizes)].max()
         return float(1 - sizes[then] / largest), then
+
+    def _errors(self, i: int) -> Float64Array:
+        """Return the predicted error at each step of a move, as the other moves are now.
+
+        A dropped branch has its own error in place of those inside it.
+        """
+        step = self._steps[i]
+        if any(self._at[branch] for branch in self._around.get(i, ())):
+            return np.zeros(len(step.errors))
+        if not isinstance(step, BranchSteps):
+            return step.errors
+        without = [0 if number == i else at for number, at in enumerate(self._at)]
+        inside = step.inside.intersection(active(self._steps, without))
+        kept = sum(float(self._steps[j].errors[self._at[j]]) for j in inside)
+        return np.array([kept, step.move.error])
 
     def _saved(self, i: int, then: NDArray[np.intp]) -> Float64Array:
         """Return what is saved by going to other steps of a move."""

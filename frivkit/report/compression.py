@@ -6,7 +6,7 @@ from typing import Any
 from frivkit.compression.compress import Compression
 from frivkit.compression.low_rank import Positions, WeightShape, cost
 from frivkit.compression.moves import kernel_of
-from frivkit.compression.plan import affected_consumers, amount, apply_plan, outline
+from frivkit.compression.plan import affected_consumers, amount, apply_plan, outline, units_left
 from frivkit.graph.cost import macs
 from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
@@ -181,7 +181,7 @@ def _layers(compression: Compression) -> list[dict[str, Any]]:
         {
             "layer": site.layer,
             "units_before": site.width,
-            "units_after": int(compression.plan.keep[site.name].sum()),
+            "units_after": units_left(compression.plan, site),
             "predicted_error": errors.get(site.name),
         }
         for site in compression.calibration.site_map.sites
