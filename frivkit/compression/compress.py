@@ -29,6 +29,7 @@ from frivkit.hooks.registry import installed
 from frivkit.latency.target import TargetMachine
 from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.quantization import Int8Result, write_int8
+from frivkit.runtime.blas import blas_threads
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.verification import Verification, verify
 from frivkit.verification.verification import BATCHES
@@ -142,14 +143,15 @@ class Compressor:
         site_map = find_sites(model, request.output)
         constraints.check_layers([site.layer for site in site_map.sites])
         self._cache = cache
-        self.calibration = calibrate(model, site_map, run, cache=cache)
+        with blas_threads(request.execution.threads):
+            self.calibration = calibrate(model, site_map, run, cache=cache)
+            moves = basis(self.calibration, ranker)
         widest = max((site.width for site in self.calibration.site_map.sites), default=0)
         if data.examples < widest:
             self.warnings += (
                 f"{data.examples} examples calibrate layers of up to {widest} units: fits lean on "
                 "ridges, and more examples would do better",
             )
-        moves = basis(self.calibration, ranker)
         self.allocator = Allocator(self.calibration, moves, self.method.allocation, constraints)
 
     @cached_property
@@ -167,7 +169,8 @@ class Compressor:
         if budget.kind == "tolerance":
             return self.allocator.for_tolerance(budget.share), None
         if budget.kind == "agreement":
-            return self._search.smallest(self.allocator, self._refit, budget.share), None
+            with blas_threads(self.request.execution.threads):
+                return self._search.smallest(self.allocator, self._refit, budget.share), None
         if budget.kind == "latency":
             timed = plan_for_latency(self.allocator, budget.share, timing or Timing(), self._cache)
             return timed.plan, timed
@@ -186,7 +189,8 @@ class Compressor:
     def refitted(self, plan: Plan, budget: Budget) -> tuple[Plan, ir.Model]:
         """Return a plan with its fits, and the compressed model."""
         calibration = self.calibration
-        refitted = replace(plan, fits=self._refit.fit(calibration, plan))
+        with blas_threads(self.request.execution.threads):
+            refitted = replace(plan, fits=self._refit.fit(calibration, plan))
         compressed = apply_plan(calibration, refitted)
         if (
             budget.kind == "agreement"

@@ -260,7 +260,7 @@ def amount(
     """
     if resource == "units":
         sites = calibration.site_map.sites
-        return float(sum(s.width if plan is None else units_left(plan, s) for s in sites))
+        return float(sum(s.width if plan is None else plan.keep[s.name].sum() for s in sites))
     if resource == "params":
         return float(parameters(graph.graph) + _biases(calibration, plan))
     operations = macs(graph.graph, operators_of(calibration.model))

@@ -105,7 +105,7 @@ def _left(compression: Compression) -> dict[str, float | None]:
         ),
         "units": (
             amount(before, calibration, "units", None),
-            amount(after, calibration, "units", plan),
+            float(sum(units_left(plan, site) for site in calibration.site_map.sites)),
         ),
     }
     return {
