@@ -1,7 +1,7 @@
 """``frivkit compress``: write a smaller model, and verify it against the original."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -240,10 +240,11 @@ def command(
     outputs = [given.for_budget(budget, len(budgets)) for budget in budgets]
     places_of_int8 = [int8_path(each.model) for each in outputs if int8 and each.model]
     check_places(*(p for each in outputs for p in each.places), *places_of_int8, model=model)
-    if no_time and require_faster:
-        raise UsageError("--require-faster needs latency to be measured; leave out --no-time")
+    if require_faster:
+        _check_timed({"--no-time": no_time, "--dry-run": dry_run})
     sizes = () if no_time else batch_sizes(time_batch or BATCHES)
     compressor = None
+    slow: list[str | None] = []
     for budget, places in zip(budgets, outputs, strict=True):
         try:
             with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
@@ -264,9 +265,22 @@ def command(
             common.info_if_verbose("the calibration is reused from the cache")
         _show(common, compression, request, clock, places)
         made = compression.verification
-        slowness = made.slowness() if require_faster and made is not None else None
-        if slowness is not None:
-            raise RequirementError(slowness[0].lower() + slowness[1:].removesuffix("."))
+        slow.append(made.slowness() if require_faster and made is not None else None)
+    _check_faster(slow)
+
+
+def _check_timed(untimed: Mapping[str, bool]) -> None:
+    """Raise UsageError if an option is given that leaves latency unmeasured."""
+    for option, given in untimed.items():
+        if given:
+            raise UsageError(f"--require-faster needs latency to be measured; leave out {option}")
+
+
+def _check_faster(slow: Sequence[str | None]) -> None:
+    """Raise RequirementError with the reasons why files are not faster, if there are any."""
+    reasons = [each[0].lower() + each[1:].removesuffix(".") for each in slow if each]
+    if reasons:
+        raise RequirementError("; ".join(reasons))
 
 
 @dataclass(frozen=True, slots=True)

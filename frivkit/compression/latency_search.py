@@ -7,6 +7,7 @@ one that was asked for.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache as cache_results
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -132,6 +133,7 @@ def _timed_plan(
 
     costs = np.linspace(path.costs[0], path.costs[-1], COSTS)
 
+    @cache_results
     def predicted(number: int) -> float:
         plan = allocator.plan_of(allocator.state_within("macs", float(costs[number])))
         return latency_model.predict(outline(calibration, plan)) / whole

@@ -9,9 +9,7 @@ from typing import Self
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
-from frivkit.graph.layout import IntArray
 from frivkit.graph.names import node_label
 from frivkit.latency.fast_path import numbered, position_of
 from frivkit.latency.features import NodeFeatures, node_features, other_terms
@@ -306,25 +304,3 @@ def _fitted(
     sizes = np.maximum(np.abs(terms).max(axis=0), 1e-12)
     found, _ = nnls(terms / sizes * weights[:, None], times * weights)
     return tuple((found / sizes).tolist())
-
-
-def spread_counts(counts: Sequence[IntArray], number: int, seed: int) -> NDArray[np.intp]:
-    """Return random numbers of pruning groups that stay, whose widths are spread evenly.
-
-    Args:
-        counts: The allowed numbers of each layer group, sorted; the last is of all groups.
-        number: How many narrowings to draw.
-        seed: The seed.
-
-    Returns:
-        The number of groups for each narrowing and each layer group, shape (number, layer groups).
-        For each layer group they lie near evenly spread shares from a tenth to all.
-    """
-    generator = np.random.default_rng(seed)
-    drawn = np.empty((number, len(counts)), np.intp)
-    for column, allowed in enumerate(counts):
-        shares = (generator.permutation(number) + generator.random(number)) / number
-        wanted = (0.1 + 0.9 * shares) * allowed[-1]
-        nearest = np.abs(allowed[:, None] - wanted).argmin(axis=0)
-        drawn[:, column] = allowed[nearest]
-    return drawn

@@ -1,9 +1,13 @@
 """Predicted latency, with profiles that are computed instead of measured."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from frivkit.cache import Cache
+from frivkit.graph.layout import IntArray
 from frivkit.graph.sites.groups import analyze_groups
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.surgery.factorize import factorize
@@ -11,7 +15,7 @@ from frivkit.graph.surgery.narrow import narrow
 from frivkit.latency import prediction
 from frivkit.latency.fast_widths import fast_counts
 from frivkit.latency.features import node_features, other_terms
-from frivkit.latency.prediction import LatencyModel, fit_latency, spread_counts
+from frivkit.latency.prediction import LatencyModel, fit_latency
 from frivkit.latency.stored import latency_key, stored_latency
 from frivkit.latency.target import this_machine
 from frivkit.progress import Silent
@@ -22,6 +26,28 @@ from tests.unit.latency.builder import Builder
 
 BLOCK = this_machine().block
 ONE = Device(threads=1)
+
+
+def spread_counts(counts: Sequence[IntArray], number: int, seed: int) -> NDArray[np.intp]:
+    """Return random numbers of pruning groups that stay, whose widths are spread evenly.
+
+    Args:
+        counts: The allowed numbers of each layer group, sorted; the last is of all groups.
+        number: How many narrowings to draw.
+        seed: The seed.
+
+    Returns:
+        The number of groups for each narrowing and each layer group, shape (number, layer groups).
+        For each layer group they lie near evenly spread shares from a tenth to all.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = np.empty((number, len(counts)), np.intp)
+    for column, allowed in enumerate(counts):
+        shares = (generator.permutation(number) + generator.random(number)) / number
+        wanted = (0.1 + 0.9 * shares) * allowed[-1]
+        nearest = np.abs(allowed[:, None] - wanted).argmin(axis=0)
+        drawn[:, column] = allowed[nearest]
+    return drawn
 
 
 @pytest.fixture(scope="module")
