@@ -8,6 +8,7 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, readable
+from frivkit.report.tasks import task_document
 from frivkit.report.terminal import columns, joined, wrapped
 from frivkit.report.verification import model_facts
 from frivkit.verification.agreement import Agreement
@@ -38,6 +39,8 @@ def frontier_document(
     return {
         "schema": "frivkit.frontier/1",
         "original": model_facts(_original(frontier, request)),
+        "task": frontier.tasks[0].name,
+        "tasks": [task_document(task) for task in frontier.tasks],
         "method": {
             "basis": frontier.method.basis,
             "ranking": frontier.method.ranking,

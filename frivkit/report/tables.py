@@ -114,6 +114,7 @@ def data_facts(data: Mapping[str, Any]) -> FactList:
         ("examples", grouped(data["examples"])),
         ("accuracy of the network", "unknown" if accuracy is None else percent(accuracy)),
         ("labels in the largest class", percent(data["labels_in_largest_class"])),
+        ("agreement of a constant output", percent(data["constant_agreement"])),
     ]
 
 
