@@ -156,7 +156,7 @@ def _claims(outputs: Sequence[ModelOutput], inputs: Sequence[TensorSpec]) -> lis
         elif any(word in NAMES for word in words):
             evidence, reason = Evidence.NAME, "of its name"
         elif _like_an_input(output, inputs):
-            evidence, reason = Evidence.SHAPE, "it has the shape of an input"
+            evidence, reason = Evidence.NAME, "it has the shape of an input"
         else:
             evidence, reason = Evidence.NONE, "it holds numbers"
         claims.append(single(output, evidence, reason))

@@ -17,6 +17,8 @@ from frivkit.plugin import Claim, Comparer, Evidence, LabelOptions, ModelOutput,
 from frivkit.runtime.labels import UNDEFINED, LabelReader
 from frivkit.tasks.classify import SIGMOIDS, SameLabels, class_axis, single, threshold
 
+NAMES = ("seg", "segmentation", "semantic", "mask", "masks")
+"""Words in the names of outputs that hold classes of pixels."""
 SMALL = 1 << 15
 """Classes up to which labels are kept in 16 bits."""
 
@@ -78,7 +80,10 @@ def _claims(outputs: Sequence[ModelOutput], inputs: Sequence[TensorSpec]) -> lis
     for output in outputs:
         shape = output.shape
         several = shape is not None and len(shape) >= 4 and output.is_float
-        if several and shape is not None and shape[1] == 1 and output.operator in SIGMOIDS:
+        words = output.name.lower().replace("/", "_").replace(".", "_").split("_")
+        if several and any(word in NAMES for word in words):
+            claims.append(single(output, Evidence.GRAPH, "of its name and its shape"))
+        elif several and shape is not None and shape[1] == 1 and output.operator in SIGMOIDS:
             reason = "it ends in a sigmoid of one entry at each pixel"
             claims.append(single(output, Evidence.SHAPE, reason))
         elif several and shape is not None and shape[1] != 1:
