@@ -113,7 +113,16 @@ if TYPE_CHECKING:
     from frivkit.runtime.execution import Execution
     from frivkit.runtime.labels import LabelOptions
     from frivkit.runtime.runner import Engine, EngineFactory
-    from frivkit.tasks.task import Claim, Comparer, Evidence, Figures, ModelOutput, Part, Task
+    from frivkit.tasks.classify import SameLabels
+    from frivkit.tasks.task import (
+        Claim,
+        Comparer,
+        Evidence,
+        Figures,
+        JoinedTensor,
+        ModelOutput,
+        Task,
+    )
     from frivkit.units.masks import Mask, keep_mask, random_order
     from frivkit.units.moments import Moments, merged
     from frivkit.units.perturbations import (
@@ -163,6 +172,7 @@ __all__ = [
     "GroupIds",
     "Job",
     "JobResult",
+    "JoinedTensor",
     "Kept",
     "LabelOptions",
     "LayerGroup",
@@ -185,7 +195,6 @@ __all__ = [
     "Offer",
     "Operator",
     "Operators",
-    "Part",
     "PatchMoments",
     "Perturbation",
     "Plan",
@@ -199,6 +208,7 @@ __all__ = [
     "Refit",
     "Request",
     "Row",
+    "SameLabels",
     "Site",
     "SiteMap",
     "SliceOperand",
@@ -300,7 +310,8 @@ _MODULES = {
     "frivkit.runtime.execution": "Execution",
     "frivkit.runtime.labels": "LabelOptions",
     "frivkit.runtime.runner": "Engine EngineFactory",
-    "frivkit.tasks.task": "Claim Comparer Evidence Figures ModelOutput Part Task",
+    "frivkit.tasks.classify": "SameLabels",
+    "frivkit.tasks.task": "Claim Comparer Evidence Figures ModelOutput JoinedTensor Task",
     "frivkit.units.masks": "Mask keep_mask random_order",
     "frivkit.units.moments": "Moments merged",
     "frivkit.units.perturbations": (

@@ -99,7 +99,7 @@ class Study:
         self._runs = ComparedRuns(
             model, data, self.execution, site_map=self.site_map, task=self.task, kept=self._kept
         )
-        self._readings: NDArray[Any] | None = None
+        self._predictions: NDArray[Any] | None = None
         self._moments: dict[tuple[str, bool], dict[str, tuple[Moments, ...]]] = {}
 
     @property
@@ -152,16 +152,16 @@ class Study:
             ModelError: the model gives NaN for an example.
             DataError: the predictions of all examples do not fit into memory.
         """
-        if self._readings is None:
-            self._readings = self._runs.baseline("labels")
-            undefined = self.task.comparer.undefined(self._readings) > 0
+        if self._predictions is None:
+            self._predictions = self._runs.baseline("labels")
+            undefined = self.task.comparer.undefined(self._predictions) > 0
             if undefined.any():
                 raise ModelError(
                     f"{self.model.path.name} gives NaN for {undefined.sum()} of {self.examples} "
                     f"examples, first for example {int(undefined.argmax())} of "
                     f"{self.data.description}"
                 )
-        return self._readings
+        return self._predictions
 
     def outputs(self) -> NDArray[Any]:
         """Return the outputs of the intact network, shape (n, classes, ...).

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from frivkit.graph.layout import attribute, shape_of
 from frivkit.graph.model import Model
 from frivkit.runtime.labels import SHAPING
-from frivkit.tasks.task import ModelOutput, Part
+from frivkit.tasks.task import JoinedTensor, ModelOutput
 
 MOVES_AXES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 NORMS = ("ReduceL2", "ReduceL1", "Sqrt")
@@ -84,10 +84,10 @@ def _is_normalized(node: ir.Node) -> bool:
     return below is not None and below.op_type in NORMS
 
 
-def _parts(values: Sequence[ir.Value | None]) -> tuple[Part, ...]:
+def _parts(values: Sequence[ir.Value | None]) -> tuple[JoinedTensor, ...]:
     parts = []
     for value in values:
         node = None if value is None else _last(value)[0]
         sizes = None if value is None else shape_of(value)
-        parts.append(Part("" if node is None else node.op_type, sizes))
+        parts.append(JoinedTensor("" if node is None else node.op_type, sizes))
     return tuple(parts)

@@ -11,9 +11,9 @@ from frivkit.tasks.constant import ConstantNetwork
 from frivkit.tasks.memory import check_room
 from frivkit.tasks.task import Comparer
 
-Run = Sequence[NDArray[Any]]
+OutputArrays = Sequence[NDArray[Any]]
 """The outputs of a run, in the order of ``Reference.outputs``, each of shape (n, ...)."""
-Runs = Callable[[Sequence[str]], Iterable[Run]]
+OutputSource = Callable[[Sequence[str]], Iterable[OutputArrays]]
 """From names of outputs to these outputs, batch by batch."""
 
 
@@ -38,7 +38,9 @@ class Reference:
         DataError: the predictions take more memory.
     """
 
-    def __init__(self, tasks: Sequence[OutputTask], runs: Runs, examples: int, memory: int) -> None:
+    def __init__(
+        self, tasks: Sequence[OutputTask], runs: OutputSource, examples: int, memory: int
+    ) -> None:
         self.tasks = tuple(tasks)
         self.outputs = [name for task in tasks for name in task.outputs]
         self._places = [[self.outputs.index(name) for name in task.outputs] for task in tasks]
@@ -57,14 +59,14 @@ class Reference:
         self.predictions = tuple(np.concatenate(part) for part in parts)
         self.constants = tuple(each.agreement() for each in constants)
 
-    def read(self, run: Run) -> list[NDArray[Any]]:
+    def read(self, run: OutputArrays) -> list[NDArray[Any]]:
         """Return what each task reads from a run."""
         return [
             comparer.read([run[at] for at in place])
             for comparer, place in zip(self.comparers, self._places, strict=True)
         ]
 
-    def compared(self, run: Run, first: int) -> list[NDArray[Any]]:
+    def compared(self, run: OutputArrays, first: int) -> list[NDArray[Any]]:
         """Return for each task the agreement of each example of a run, shape (n,).
 
         Where an example is compared by all others, its predictions instead, for :meth:`sums`.
@@ -99,7 +101,7 @@ class Reference:
             )
         ]
 
-    def _fitted(self, comparer: Comparer, runs: Runs, place: Sequence[int]) -> Comparer:
+    def _fitted(self, comparer: Comparer, runs: OutputSource, place: Sequence[int]) -> Comparer:
         if not comparer.spread_needed:
             return comparer
         return comparer.fitted([run[at] for at in place] for run in runs(self.outputs))

@@ -18,7 +18,7 @@ from frivkit.runtime.labels import LabelOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JoinedTensor:
     """One of the tensors that a Concat joins into an output.
 
     Attributes:
@@ -55,7 +55,7 @@ class ModelOutput:
     operator: str = ""
     softmax_axis: int | None = None
     normalized: bool = False
-    parts: tuple[Part, ...] = ()
+    parts: tuple[JoinedTensor, ...] = ()
     beside: bool = False
 
     @property

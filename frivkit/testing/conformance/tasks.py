@@ -138,8 +138,8 @@ class _Trial:
 
     def _check_order(self, found: NDArray[np.float64]) -> None:
         comparer, order = self._comparer, np.arange(EXAMPLES)[::-1]
-        turned = comparer.agreement(self._one[order], self._two[order])
-        same = np.array_equal(turned, found[order])
+        reversed_ = comparer.agreement(self._one[order], self._two[order])
+        same = np.array_equal(reversed_, found[order])
         self._rules.require(same, "order", f"{self._what}: agreements depend on it")
         if comparer.of_set:
             return

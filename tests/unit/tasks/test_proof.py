@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from frivkit.compression.agreement_search import AgreementSearch
 from frivkit.compression.calibration import Run, calibrate
-from frivkit.errors import DataError, ModelError
+from frivkit.errors import DataError
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, analyze, open_study
 from frivkit.provenance import Clock
@@ -188,16 +188,15 @@ class TestDeadNetwork:
         assert analysis.constant == 1
         assert analysis.data_warnings
 
-    def test_search_for_an_agreement_is_refused(self, saved):
-        path = two(saved, b=np.eye(8, 4, dtype=np.float32) * 0)
+    def test_search_knows_how_far_a_constant_agrees(self, saved):
+        path = two(saved, b=np.zeros((8, 4), np.float32))
         study, _ = open_study(Request(path, data=f"npz:{path.parent / 'x.npz'}"))
-        run = Run(study.data, "y", Execution())
-        search = AgreementSearch(
-            calibrate(study.model, study.site_map, run), study.data, requested=True
-        )
-        assert min(search.reference.constants) == 1
-        with pytest.raises(ModelError, match="so that a dead network would agree, too"):
-            search.smallest(None, None, 0.9)
+        calibration = calibrate(study.model, study.site_map, Run(study.data, "y", Execution()))
+        both = AgreementSearch(calibration, study.data).reference
+        assert [task.name for task in both.tasks] == ["classify", "regress"]
+        assert both.constants[0] == 1 > both.constants[1]
+        one = AgreementSearch(calibration, study.data, requested=True).reference
+        assert [task.outputs for task in one.tasks] == [("y",)]
 
 
 def masks_of(study, count: int) -> list[Mask]:
