@@ -10,6 +10,7 @@ from onnx_ir.passes.common import InlinePass
 
 from frivkit.errors import ModelError
 from frivkit.graph import shapes
+from frivkit.graph.onnx_io import fold_constants as constants
 from frivkit.graph.onnx_io import fold_shapes
 from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
 from frivkit.graph.onnx_io.dequantize import dequantize
@@ -102,6 +103,12 @@ def _check_fit(value: ir.Value, shape: ir.Shape, requested: InputShape) -> None:
             )
 
 
+def fold_constants(model: ir.Model, input_shape: str | None) -> None:
+    """Replace what is computed from weights alone by constants."""
+    del input_shape
+    constants.fold_constants(model)
+
+
 def infer_shapes(model: ir.Model, input_shape: str | None) -> None:
     """Set the shapes that follow from those of the inputs."""
     del input_shape
@@ -120,6 +127,7 @@ READING_PASSES: tuple[ReadingPass, ...] = (
     widen_bfloat16,
     dequantize_integers,
     set_input_sizes,
+    fold_constants,
     infer_shapes,
     fold_shape_arithmetic,
 )
