@@ -4,8 +4,6 @@ Weight normalization, for one, is exported as arithmetic on two weights.  What i
 weight that the layer reads; only as a constant it can be sliced and refitted.
 """
 
-from math import prod
-
 import numpy as np
 import onnx_ir as ir
 
@@ -16,8 +14,6 @@ from frivkit.graph.onnx_io.limits import INITIALIZERS_ARE_NO_INPUTS
 
 LARGEST_GROWN = 1 << 20
 """Entries of the largest result that may be larger than the operands together."""
-SMALL = 64
-"""Entries up to which it does not matter in which number type a constant is stored."""
 STORING = frozenset(
     [
         *("Constant", "DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"),
@@ -66,12 +62,13 @@ def _foldable(node: ir.Node) -> bool:
     if any(each is not None and constant_tensor(each) is None for each in node.inputs):
         return False
     source, tensor = node.inputs[0], constant_tensor(node.inputs[0])
-    if source is None or tensor is None or prod(tensor.shape.numpy()) <= SMALL:
+    if source is None or tensor is None or tensor.size <= 1:
         return True
     if node.op_type == "Transpose":  # tied weights stay one tensor
         return len(source.uses()) == 1
-    casts = node.op_type in ("Cast", "CastLike")
-    return not casts or tensor.dtype.itemsize >= _itemsize(node)
+    stores = tensor.dtype.is_floating_point() or tensor.dtype.itemsize <= 1
+    casts = stores and node.op_type in ("Cast", "CastLike")
+    return not casts or tensor.dtype.itemsize > _itemsize(node)
 
 
 def _itemsize(node: ir.Node) -> float:
