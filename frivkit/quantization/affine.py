@@ -206,7 +206,8 @@ def fold_into(
     if not constant.any():
         return
     if node.op_type == "MatMul":
-        constants.add_bias_node(node, constant.astype(dtype), None)
+        bias = constants.new_constant(f"{node.outputs[0].name}/bias", constant.astype(dtype))
+        constants.add_bias_node(node, bias)
     else:
         bias = constant_tensor(node.inputs[2]) if len(node.inputs) > 2 else None
         old = 0.0 if bias is None else bias.numpy().astype(np.float64)
