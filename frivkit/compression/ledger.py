@@ -20,8 +20,8 @@ from frivkit.graph.model import Model, is_constant
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.operator import Weights, operator_name
 from frivkit.graph.operators.table import operators_of
-from frivkit.graph.sites.shared_weights import LINEAR_CONSUMERS, weight_use
 from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.shared_weights import LINEAR_CONSUMERS, weight_use
 from frivkit.units.moments import Float64Array
 
 SHARED = 1e-6
@@ -198,7 +198,7 @@ def _count_nodes(
         if operator is None or operator.weights is None:
             continue
         cost = node_cost(node, operators=operators)
-        amount = cost.parameters if resource == "params" else cost.macs
+        amount: float | None = cost.parameters if resource == "params" else cost.macs
         use = weight_use(node)
         if use is not None and resource == "params":
             if id(use.root) in counted:

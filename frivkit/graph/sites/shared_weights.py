@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -165,7 +166,7 @@ def merged_groups(graph: ir.Graph, edits: Edits, count: int) -> IntArray:
     pairs = [
         (first[both], second[both])
         for _, axis_requests in _shared_axes(graph, edits)
-        for (_, first), (_, second) in zip(axis_requests, axis_requests[1:], strict=False)
+        for (_, first), (_, second) in pairwise(axis_requests)
         if (both := (first != NO_GROUP) & (second != NO_GROUP)).any()
     ]
     return connected_components(count, pairs)

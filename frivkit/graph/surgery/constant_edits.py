@@ -76,11 +76,14 @@ class NewConstants:
         for each in operands:
             found = weight_root(each.node.inputs[each.index])
             if found is None:
-                self.replace_operand(each.node, each.index, each.array, each.dtype)
+                self.replace_operand(*each.arguments)
             else:
                 by_root.setdefault(id(found[0]), []).append(each)
         for several in by_root.values():
-            self._replace_shared(several)
+            if len(several) == 1:
+                self.replace_operand(*several[0].arguments)
+            else:
+                self._replace_shared(several)
 
     def _replace_shared(self, operands: Sequence["Operand"]) -> None:
         found = [weight_root(each.node.inputs[each.index]) for each in operands]
@@ -136,6 +139,11 @@ class Operand:
     index: int
     array: NDArray[Any]
     dtype: ir.DataType | None
+
+    @property
+    def arguments(self) -> tuple[ir.Node, int, NDArray[Any], ir.DataType | None]:
+        """What :meth:`NewConstants.replace_operand` takes."""
+        return self.node, self.index, self.array, self.dtype
 
 
 @dataclass(slots=True)

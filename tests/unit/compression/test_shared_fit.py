@@ -144,7 +144,8 @@ def test_each_axis_of_a_shared_weight_is_one_axis_of_units(tmp_path):
     groups = find_groups(model, found)
     assert groups.layer_groups == (("r", "s"), ("code",))
     (coupling,) = found.couplings
-    assert coupling.kinds == ("shared",) and coupling.merge_points[0].tensor in ("w", "v")
+    assert coupling.kinds == ("shared",)
+    assert coupling.merge_points[0].tensor in ("w", "v")
     model = opened(SQUARE, tmp_path / "m.onnx")
     assert find_groups(model, find_sites(model)).layer_groups == (("r", "s"), ("h",))
 
@@ -153,7 +154,8 @@ def test_a_table_that_is_looked_up_keeps_what_another_node_reads(tmp_path):
     model = opened(EMBEDDED, tmp_path / "m.onnx")
     found = find_sites(model)
     groups = find_groups(model, found)
-    assert groups.reason("f") is not None and groups.reason("r") is None
+    assert groups.reason("f") is not None
+    assert groups.reason("r") is None
 
 
 @pytest.mark.parametrize("name", ["tied", "transposed", "square", "convolved", "scales", "siamese"])
@@ -215,7 +217,8 @@ def test_the_joint_fit_is_the_least_squares_of_all_readers(tmp_path):
             _error(calibration, reader, flags, each)
             for reader, flags, each in ((one, kept, matrix), (other, others, matrix.T))
         )
-    assert errors[0] <= errors[1] * 1.0001 and errors[0] <= errors[2] * 1.0001
+    assert errors[0] <= errors[1] * 1.0001
+    assert errors[0] <= errors[2] * 1.0001
     generator = np.random.default_rng(0)
     for _ in range(20):
         step = 0.02 * generator.standard_normal(fit.matrix.shape)
