@@ -5,12 +5,14 @@ file of the final name is always complete, and a former file stays as it was if 
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from frivkit.errors import FrivkitError
 
@@ -100,6 +102,25 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file to read its bytes; a pipe or device would wait or never end.
+
+    Raises:
+        OSError: the file cannot be opened, or is no regular file.
+
+    Example:
+        >>> open_regular(Path("/dev/zero"))
+        Traceback (most recent call last):
+        OSError: [Errno 22] it is no regular file: '/dev/zero'
+    """
+    # A pipe without a writer would wait in open() but for O_NONBLOCK.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def temporary_name(path: Path) -> Path:
