@@ -24,7 +24,10 @@ RECIPE: dict[str, Any] = {
     "common": {"source": "digits", "keys": {"n": 64}, "options": {"epochs": 1, "batch": 32}},
     "networks": [{"name": "a", "architecture": "mlp", "trainer": "sgd"}],
     "curves": [{"figure": "f", "series": "a", "panels": ["prunable", "redundant", "test accuracy"]}],
-    "metrics": {"prunability": {"repeats": 1, "refine": 0}},
+    "metrics": {
+        "prunability": {"batch": 16, "repeats": 1, "refine": 0},
+        "redundancy": {"batch": 16},
+    },
     "scales": {"full": {"widths": [0.125], "seeds": [0]}},
 }
 PARAMETERS = {
@@ -32,6 +35,18 @@ PARAMETERS = {
     "networks": [{"name": "a", "architecture": "mlp", "shape": [10], "classes": 2}],
     "curves": [{"figure": "f", "series": "a", "panels": ["parameters"]}],
     "scales": {"full": {"widths": [0.25, 2], "seeds": [0]}},
+}
+STACKS = {
+    "planner": "stacks",
+    "figure": "4d",
+    "title": "stacked",
+    "panels": ["prunable", "redundant"],
+    "protocol": "reference",
+    "changes": {"balance": 0.4},
+    "series": [{"label": "a", "inputs": 10, "factors": [0.01]}],
+    "scales": {
+        "full": {"widths": [0.25], "seeds": [0], "rates": [1, 0.1], "examples": 300, "epochs": 2}
+    },
 }
 EXAMPLES = 24
 PICTURES = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
