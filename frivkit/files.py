@@ -2,14 +2,19 @@
 
 A file is written under a temporary name in the same folder, put on the disk and renamed.  So a
 file of the final name is always complete, and a former file stays as it was if writing fails.
+A temporary file that a killed process left is removed when the same file is written again.
 """
 
 import contextlib
 import errno
+import hashlib
 import os
+import platform
+import re
 import secrets
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -18,6 +23,10 @@ from frivkit.errors import FrivkitError
 
 _STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
+_DAY = 86_400.0
+
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+"""This host in the names of temporary files: 8 hexadecimal digits."""
 
 
 def write_file(path: Path, content: bytes, error: type[FrivkitError] = FrivkitError) -> None:
@@ -50,6 +59,7 @@ def replace_file(path: Path, content: bytes) -> None:
         _write_to_special(path, content)
         return
     path = path.resolve()
+    remove_abandoned(path)
     temporary = temporary_name(path)
     with removed_on_failure(temporary):
         temporary.write_bytes(content)
@@ -130,7 +140,43 @@ def temporary_name(path: Path) -> Path:
         >>> temporary_name(Path("nets/model.onnx")).match("nets/.model.onnx.*.tmp")
         True
     """
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
+    unique = f"{os.getpid()}-{HOST}{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name[:40]}.{unique}.tmp")
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove temporary files of ``path`` that killed processes left, as far as possible."""
+    name = re.compile(rf"\.{re.escape(path.name[:40])}\.(\d+)-([0-9a-f]{{8}})[0-9a-f]{{8}}\.tmp")
+    with contextlib.suppress(OSError), os.scandir(path.parent) as items:
+        for item in items:
+            match = name.fullmatch(item.name)
+            if match is not None and item.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    modified = item.stat(follow_symlinks=False).st_mtime
+                    if is_abandoned(int(match[1]), match[2], modified):
+                        Path(item.path).unlink()
+
+
+def is_abandoned(process: int, host: str, modified: float) -> bool:
+    """Whether no process can still be writing a temporary file.
+
+    Args:
+        process: The id of the process that created it.
+        host: The host of that process, as in :data:`HOST`.
+        modified: When it was last written to, in seconds since the epoch; after a day without a
+            write it is abandoned whatever became of the process.
+    """
+    if time.time() - modified > _DAY:
+        return True
+    if host != HOST or os.name != "posix":
+        return False  # signal 0 is harmless on POSIX alone, and reaches processes of this host alone
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # a process of another user
+        return False
+    return False
 
 
 @contextlib.contextmanager
