@@ -22,7 +22,7 @@ OVERHEAD = 1 << 30
 _STATM = Path("/proc/self/statm")
 
 
-def check_example_fits(model: Model, memory: int, data: Dataset | None = None) -> None:
+def check_example_fits(model: Model, memory: int, data: Dataset) -> None:
     """Raise an error if the activations of one example alone do not fit into memory.
 
     What is counted are the tensors of one example (of a batch, if the model insists on its size)
@@ -32,7 +32,7 @@ def check_example_fits(model: Model, memory: int, data: Dataset | None = None) -
     Args:
         model: The model.
         memory: Bytes that activations may take.
-        data: The examples; None if there are none.
+        data: The examples.
 
     Raises:
         ModelError: one example does not fit.
@@ -47,10 +47,10 @@ def check_example_fits(model: Model, memory: int, data: Dataset | None = None) -
         )
 
 
-def _sized(model: Model, data: Dataset | None) -> ir.Graph:
+def _sized(model: Model, data: Dataset) -> ir.Graph:
     """Return the graph, with the sizes of the first example where inputs leave sizes open."""
     is_open = any(None in spec.shape for spec in model.inputs)
-    if data is None or not is_open:
+    if not is_open:
         return model.graph
     inputs: Mapping[str, object] = data.read(0, 1).inputs
     copy = model.ir.clone()
