@@ -4,6 +4,7 @@ import importlib
 import io
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 import click
@@ -13,6 +14,7 @@ from frivkit.cli.output import one_line
 from frivkit.errors import FrivkitError, is_out_of_memory, unknown_name
 from frivkit.interrupts import giving_up
 from frivkit.provenance import command_line
+from frivkit.warning_lines import warnings_as_lines
 
 COMMANDS = {
     "analyze": "Measure how much of a model is frivolous.",
@@ -102,7 +104,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # some terminals cannot show a bar or a name
             stream.reconfigure(errors="replace")
     try:
-        with command_line(given), giving_up(_give_up):
+        with command_line(given), giving_up(_give_up), _warnings(given):
             code = cli.main(args=given, prog_name="frivkit", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -118,6 +120,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         click.echo(f"frivkit: {one_line(message)}", err=True)
         sys.exit(exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _warnings(given: list[str]) -> AbstractContextManager[None]:
+    """Show warnings as single lines, or as Python does with ``--debug``."""
+    if "--debug" in given:
+        return nullcontext()
+    return warnings_as_lines(
+        lambda text: click.echo(f"frivkit: warning: {one_line(text)}", err=True)
+    )
 
 
 def _give_up() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from frivkit.errors import DataError
 from frivkit.experiments.jobs import Row
-from frivkit.files import replace_file
+from frivkit.files import read_regular, replace_file
 
 _CHECKSUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}$')
 
@@ -99,7 +99,7 @@ class Results:
         """
         self.path = path
         try:
-            lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+            lines = read_regular(path).splitlines(keepends=True) if path.exists() else []
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
         read = [self._read(lines, index) for index in range(len(lines))]

@@ -13,7 +13,7 @@ from frivkit.experiments.jobs import Row, SweepPlan
 from frivkit.experiments.progress_table import ProgressTable
 from frivkit.experiments.results import Results, decoded_journal, encoded_journal
 from frivkit.experiments.workers import WorkerPool
-from frivkit.files import replace_file
+from frivkit.files import read_regular, replace_file
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 
@@ -131,7 +131,7 @@ class Journal:
         self._settings: dict[str, Any] = dict(plan.settings)
         self.finished = False
         if self._path.exists():
-            self._settings = self._agreed(self._path.read_bytes())
+            self._settings = self._agreed(read_regular(self._path))
         elif (folder / RESULTS).exists():
             raise DataError(f"{folder} has results but no {JOURNAL}; give another folder")
 

@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.data import Dataset
 from frivkit.cache.size import format_size
+from frivkit.data import Dataset
 from frivkit.errors import ModelError, is_out_of_memory
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model, is_constant

@@ -35,9 +35,9 @@ def hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Source":
     """
     spec.check_keys()
     path = regular_file(spec)
-    if digest_state(path) == "wrong":  # a file that frivkit wrote; others have no digest
-        raise DataError(f"data {spec}: {str(path)!r} is damaged; write it again")
     try:
+        if digest_state(path) == "wrong":  # a file that frivkit wrote; others have no digest
+            raise DataError(f"data {spec}: {str(path)!r} is damaged; write it again")
         with _opened(path) as file:
             names = list(file)
             columns = dict.fromkeys(input_columns(inputs, names).values())

@@ -14,7 +14,7 @@ from frivkit.data import Dataset
 from frivkit.digests import split_digest, with_digest
 from frivkit.errors import ModelError
 from frivkit.experiments.train import TrainingError
-from frivkit.files import check_writable, write_file
+from frivkit.files import check_writable, read_regular, write_file
 from frivkit_trainers.best_epoch import BestEpoch, Weights
 from frivkit_trainers.loaders import Batches
 from frivkit_trainers.settings import LabOptions
@@ -108,7 +108,7 @@ class Snapshot:
             return TrainingState()
         try:
             # Only tensors and plain values are unpickled.
-            content, digest = split_digest(path.read_bytes())
+            content, digest = split_digest(read_regular(path))
             if digest == "wrong":
                 raise ValueError("its digest is not that of its content")
             state: dict[str, Any] = torch.load(

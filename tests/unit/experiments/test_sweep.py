@@ -301,7 +301,7 @@ class TestFolder:
             [*lines[:2], lines[2].replace('"value": ', '"value": 1', 1), *lines[3:], ""]
         )
         (tmp_path / "results.jsonl").write_text(text)
-        with pytest.raises(DataError, match="line 3 cannot be read .its checksum is wrong"):
+        with pytest.raises(DataError, match=r"line 3 cannot be read .its checksum is wrong"):
             run(plan(*SUMS), tmp_path)
         (tmp_path / "run.json").write_text("[]")
         with pytest.raises(DataError, match=r"run\.json is no journal"):
