@@ -101,6 +101,24 @@ def check_writable(path: Path, error: type[FrivkitError] = FrivkitError) -> None
             temporary.unlink()
 
 
+def check_utf8(path: Path, error: type[FrivkitError] = FrivkitError) -> None:
+    """Raise an error if the name of a file is no UTF-8, which the libraries of ONNX ask for.
+
+    Raises:
+        FrivkitError: it is not; as an ``error``.
+
+    Example:
+        >>> check_utf8(Path("nets/größe.onnx"))
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise error(
+            f"{str(path)!a} is no UTF-8, and ONNX cannot open such a path: rename the file or its "
+            "folder, or work in that folder and give the name alone"
+        ) from None
+
+
 def sync(path: Path) -> None:
     """Wait until everything written to a file or folder is on the disk.
 
@@ -131,6 +149,16 @@ def open_regular(path: Path) -> IO[bytes]:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a regular file; see :func:`open_regular`.
+
+    Raises:
+        OSError: the file cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        return file.read()
 
 
 def temporary_name(path: Path) -> Path:

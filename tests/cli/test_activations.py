@@ -21,8 +21,8 @@ from frivkit.activation_files import write_activations
 from frivkit.activation_files.file import Part
 from frivkit.cli import main
 from frivkit.data import open_data
-from frivkit.errors import FrivkitError, ModelError
 from frivkit.digests import LINE_BYTES, digest_state, split_digest
+from frivkit.errors import FrivkitError, ModelError
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.runtime.execution import Execution
 from tests import handmade, nets

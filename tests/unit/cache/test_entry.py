@@ -165,7 +165,7 @@ def test_a_file_cut_short_anywhere_is_never_an_entry(cache: Cache, told: Told) -
 def test_one_changed_byte_anywhere_is_never_an_entry(cache: Cache, told: Told) -> None:
     path = store(cache, size=5)
     whole = path.read_bytes()
-    for position in range(0, len(whole)):
+    for position in range(len(whole)):
         changed = bytearray(whole)
         changed[position] ^= 1 << position % 8
         path.write_bytes(changed)
