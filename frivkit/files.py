@@ -16,8 +16,8 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from frivkit.errors import FrivkitError
 
@@ -132,7 +132,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file to read its bytes; a pipe or device would wait or never end.
 
     Raises:
