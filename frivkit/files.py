@@ -58,11 +58,12 @@ def replace_file(path: Path, content: bytes) -> None:
     if is_special(path):
         _write_to_special(path, content)
         return
-    path = path.resolve()
+    path = real_path(path)
     remove_abandoned(path)
     temporary = temporary_name(path)
     with removed_on_failure(temporary):
-        temporary.write_bytes(content)
+        with temporary.open("xb") as file:  # never through a link that someone put there
+            file.write(content)
         with contextlib.suppress(FileNotFoundError):
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         put_in_place(temporary, path)
@@ -95,7 +96,7 @@ def check_writable(path: Path, error: type[FrivkitError] = FrivkitError) -> None
         if path.is_dir():
             raise error(f"{path} cannot be written: it is a folder; give the name of a file in it")
         if not is_special(path):
-            temporary = temporary_name(path.resolve())
+            temporary = temporary_name(real_path(path))
             with removed_on_failure(temporary):
                 temporary.touch(exist_ok=False)
             temporary.unlink()
@@ -197,7 +198,9 @@ def is_abandoned(process: int, host: str, modified: float) -> bool:
     if time.time() - modified > _DAY:
         return True
     if host != HOST or os.name != "posix":
-        return False  # signal 0 is harmless on POSIX alone, and reaches processes of this host alone
+        return (
+            False  # signal 0 is harmless on POSIX alone, and reaches processes of this host alone
+        )
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -230,6 +233,11 @@ def write_errors(path: Path, error: type[FrivkitError] = FrivkitError) -> Iterat
     except OSError as failure:
         reason = failure.strerror or failure
         raise error(f"{path} cannot be written: {reason}") from failure
+
+
+def real_path(path: Path) -> Path:
+    """Return a path without links; a circle of links, unlike in ``Path.resolve``, is no error."""
+    return Path(os.path.realpath(path))
 
 
 def is_special(path: Path) -> bool:
