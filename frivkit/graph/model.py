@@ -13,6 +13,7 @@ from onnx_ir import Model as OnnxModel
 
 from frivkit.data import TensorSpec
 from frivkit.errors import ModelError
+from frivkit.files import open_regular
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -128,13 +129,13 @@ def is_constant(value: ir.Value) -> bool:
         if current.is_initializer() or current.const_value is not None:
             continue
         node = current.producer()
-        if node is None or subgraphs(node) or node.op_type in _RANDOM:
+        if node is None or subgraphs(node) or node.op_type in RANDOM:
             return False
         pending.extend(v for v in node.inputs if v is not None)
     return True
 
 
-_RANDOM = frozenset(
+RANDOM = frozenset(
     [
         "RandomNormal",
         "RandomUniform",
@@ -214,7 +215,7 @@ def digest(files: Iterable[Path]) -> str:
     """Return one sha256 of several files: the model's, then those of its external data."""
     total = hashlib.sha256()
     for part in files:
-        with part.open("rb") as stream:
+        with open_regular(part) as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
 

@@ -52,6 +52,7 @@ class ComparedRuns:
         self._model, self._data, self._execution = model, data, execution
         self._site_map, self._task, self._kept = site_map, task, kept
         self._comparer = task.comparer
+        self._entry_bytes = 0
 
     def baseline(self, name: str) -> NDArray[Any]:
         """Return something of the network as it is.
@@ -66,7 +67,7 @@ class ComparedRuns:
         """
         key = self._kept.key("outputs", "")
         with self._kept.stored(key) as entry:
-            if entry is not None:
+            if entry is not None and name in entry.names:
                 self._kept.count("baseline outputs", key)
                 return entry.read(name)
             self._kept.built(key)
@@ -77,7 +78,9 @@ class ComparedRuns:
                 for outputs in self._run_baseline():
                     predictions = comparer.read(outputs)
                     check_room(predictions, self._data.examples, memory)
-                    writer.append("outputs", outputs[0])
+                    size = outputs[0].nbytes // len(outputs[0]) * self._data.examples
+                    if self._kept.cache.takes(size):
+                        writer.append("outputs", outputs[0])
                     writer.append("labels", predictions)
                     parts.append(predictions if name == "labels" else outputs[0])
                     if not is_label(predictions):
@@ -199,8 +202,8 @@ class ComparedRuns:
                 [run(changes[i : i + size]) for i in range(0, len(changes), size)]
             )
         size = path.prefix_bytes()
-        large = size * self._data.examples > self._kept.cache.limit // 4
-        if len(sites) > 1 or more or large or path.prefix_macs() < WORTH_KEEPING * size:
+        small = self._kept.cache.takes(self._entry_bytes + size * self._data.examples)
+        if len(sites) > 1 or more or not small or path.prefix_macs() < WORTH_KEEPING * size:
             return run(changes)
         key = self._kept.key("entries", sites[0].name)
         entry = self._kept.cache.get(key)
@@ -209,6 +212,7 @@ class ComparedRuns:
                 self._kept.count("entry activations", key)
                 return run(changes, cached=entry)
         self._kept.built(key)
+        self._entry_bytes += size * self._data.examples
         with self._kept.cache.build(key) as writer:
             return run(changes, store=writer)
 

@@ -290,6 +290,8 @@ class Study:
         """
         requested = self.sites if sites is None else tuple(sites)
         passes, groups = plan_gram_passes(self.memory, requested, selector, GROUPS)
+        size = groups * sum(8 * selector.count(s) ** 2 for s in requested)
+        keep = self._kept.cache.takes(size)
         extra = {"exact": str(exact), "groups": str(groups)}
         group = (f"{selector.name} in {groups}", exact)
         kept = self._moments.setdefault(group, {}) if len(passes) == 1 else {}
@@ -316,8 +318,9 @@ class Study:
                     exact=exact,
                 )
                 for name, parts in sums.items():
-                    with self._kept.cache.build(keys[name]) as writer:
-                        write_moments(writer, parts)
+                    if keep:
+                        with self._kept.cache.build(keys[name]) as writer:
+                            write_moments(writer, parts)
                     self._kept.built(keys[name])
                     found[name] = tuple(parts)
             if len(passes) == 1:

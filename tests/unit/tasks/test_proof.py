@@ -71,7 +71,7 @@ def two(save: Written, name: str = "a.onnx", **changed: np.ndarray) -> Path:
 
 
 def detector(save: Written, name: str, gain: float) -> Path:
-    """Write a detector with eight places for boxes; its scores are those of sigmoids times a gain."""
+    """Write a detector of eight places for boxes; its scores are sigmoids times a gain."""
     return save(
         name,
         DETECTOR,
