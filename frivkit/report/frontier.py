@@ -209,9 +209,12 @@ def data_sentence(shown: Mapping[str, Any]) -> str:
         shown: ``frivkit.frontier/1``, its texts readable.
     """
     calibration, held_out, timing = shown["calibration"], shown["held_out"], shown["timing"]
+    kinds = dict.fromkeys(task["compares"] for task in shown["tasks"])
+    compared = " and ".join(kinds)
+    compared = compared[0].upper() + compared[1:]
     text = (
         f"Calibrated on {calibration['examples']:,} examples of {calibration['data']}. "
-        f"Labels were compared on {held_out['examples']:,} examples of {held_out['data']}; "
+        f"{compared} were compared on {held_out['examples']:,} examples of {held_out['data']}; "
         "intervals are 95 % intervals."
     )
     if measured_batches(shown):

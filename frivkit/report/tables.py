@@ -103,6 +103,7 @@ def model_facts(document: Mapping[str, Any]) -> FactList:
         ("multiply-accumulates for one example", grouped(model["macs"])),
         ("layers with units", layers),
         ("nodes not analysed", grouped(len(document["skipped"]))),
+        ("task", f"{document['task']} of {', '.join(document['tasks'][0]['outputs'])}"),
     ]
 
 

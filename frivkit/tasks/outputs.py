@@ -67,10 +67,9 @@ def _softmax_axis(node: ir.Node, value: ir.Value) -> int | None:
     if node.op_type not in ("Softmax", "LogSoftmax") or shape is None:
         return None
     opset = node.version or (node.graph.opset_imports.get("", 13) if node.graph else 13)
-    if opset < 13 and len(shape) > 2:  # all axes from there on are normalised together
-        return None
-    axis = attribute(node, "axis", -1 if opset >= 13 else 1)
-    return int(axis) % len(shape)
+    axis = attribute(node, "axis", -1 if opset >= 13 else 1) % len(shape)
+    together = opset < 13 and axis != len(shape) - 1  # all axes from there on are normalised
+    return None if together else axis
 
 
 def _is_normalized(node: ir.Node) -> bool:

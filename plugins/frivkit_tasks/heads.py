@@ -80,7 +80,7 @@ def read_whole(array: NDArray[Any], layout: Layout, name: str) -> Boxes:
     Raises:
         ModelError: it has another shape.
     """
-    entries = array.astype(np.float64)
+    entries = array.astype(np.float32)
     least = 5 if layout == "columns" else 6
     if entries.ndim == 3 and layout == "columns":
         entries = entries.swapaxes(1, 2)
@@ -109,7 +109,7 @@ def read_separate(arrays: Sequence[NDArray[Any]], roles: Sequence[Role], name: s
         ModelError: they do not fit each other.
     """
     by_role = dict(zip(roles, arrays, strict=True))
-    corners, scores = by_role["boxes"].astype(np.float64), by_role["scores"].astype(np.float64)
+    corners, scores = by_role["boxes"].astype(np.float32), by_role["scores"].astype(np.float32)
     count = corners.shape[1] if corners.ndim == 3 else -1
     if scores.ndim == 3 and scores.shape[1] != count:
         scores = scores.swapaxes(1, 2)
@@ -124,15 +124,15 @@ def read_separate(arrays: Sequence[NDArray[Any]], roles: Sequence[Role], name: s
     if "count" in by_role:
         valid = np.arange(count) < by_role["count"].reshape(len(scores), 1)
         scores = np.where(valid, scores, -1.0)
-    return best(corners, scores, np.rint(classes.astype(np.float64)), SCORE)
+    return best(corners, scores, np.rint(classes.astype(np.float32)), SCORE)
 
 
-def _corners(entries: NDArray[np.float64]) -> NDArray[np.float64]:
+def _corners(entries: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return x1, y1, x2, y2 of middles and sizes, shape (n, k, 4)."""
     middle, half = entries[..., :2], entries[..., 2:4] / 2
     return np.concatenate([middle - half, middle + half], axis=2)
 
 
-def _suppressed(corners: NDArray[np.float64], scores: NDArray[np.float64]) -> Boxes:
+def _suppressed(corners: NDArray[np.float32], scores: NDArray[np.float32]) -> Boxes:
     found = best(corners, scores.max(axis=2), scores.argmax(axis=2), SCORE)
     return without_overlaps(found, OVERLAP)

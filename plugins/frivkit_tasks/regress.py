@@ -12,6 +12,8 @@ from frivkit.tasks.classify import single
 
 TOLERANCE = 0.1
 """The share of its standard deviation that an entry may move by, unless another is given."""
+PIECE = 1 << 18
+"""Numbers that are compared at a time."""
 CONSTANT = 1e-9
 """Standard deviation, as a share of the largest, below which an entry counts as constant."""
 NAMES = ("box", "bbox", "boxes", "bboxes", "landmark", "landmarks", "depth", "offset", "offsets",
@@ -136,10 +138,12 @@ class Numbers:
             raise ValueError("the spread of the original's outputs is not known yet")
         limit = self.tolerance * self.spread
         share = np.empty(len(original))
-        for i, (was, now) in enumerate(zip(original, other, strict=True)):  # small copies
+        step = max(1, PIECE // max(1, original.shape[1]))
+        for first in range(0, len(original), step):  # so that copies in float64 stay small
+            was, now = original[first : first + step], other[first : first + step]
             with np.errstate(invalid="ignore", over="ignore"):
                 gap = np.abs(now.astype(np.float64) - was)
-            share[i] = ((gap <= limit) | (now == was)).mean()
+            share[first : first + step] = ((gap <= limit) | (now == was)).mean(axis=1)
         return share
 
     def figures(self) -> Errors:

@@ -80,6 +80,7 @@ def _claims(outputs: Sequence[ModelOutput], inputs: Sequence[TensorSpec]) -> lis
     for output in outputs:
         shape = output.shape
         several = shape is not None and len(shape) >= 4 and output.is_float
+        several = several and any(size != 1 for size in (shape or ())[2:])
         words = output.name.lower().replace("/", "_").replace(".", "_").split("_")
         if several and any(word in NAMES for word in words):
             claims.append(single(output, Evidence.GRAPH, "of its name and its shape"))

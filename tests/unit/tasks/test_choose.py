@@ -13,6 +13,7 @@ from frivkit.graph.model import Model, signature
 from frivkit.graph.shapes import infer_shapes
 from frivkit.runtime.labels import LabelOptions
 from frivkit.tasks.choose import OutputTask, choose_tasks
+from frivkit.tasks.outputs import model_outputs
 
 ROW, PICTURE, IDS = "float[N, 6] x", "float[N, 3, 32, 32] x", "int64[N, 4] x"
 
@@ -86,6 +87,7 @@ KINDS = {
         "embed",
     ),
     "pixels": (convolved(5), "segment"),
+    "classes behind a pooling": (pictures(5, 1, 1), "classify"),
     "mask": (convolved(1, "Sigmoid (z)"), "segment"),
     "joints": (convolved(17), "heatmap"),
     "named heat maps": (convolved(5, name="heatmaps"), "heatmap"),
@@ -178,6 +180,16 @@ class TestOptions:
         text = (PICTURE, "float[N, 3, 32, 32] y", "y = Softmax <axis = 3> (x)")
         (task,) = choose_tasks(model(*text), LabelOptions(task="classify"))
         assert task.axis == 3
+
+    @pytest.mark.parametrize(("opset", "axis", "expected"), [(11, 3, 3), (11, 1, 1), (13, 1, 1)])
+    def test_old_softmax_over_several_axes_names_none(self, opset: int, axis: int, expected: int):
+        text = (PICTURE, "float[N, 3, 32, 32] y", f"y = Softmax <axis = {axis}> (x)")
+        made = model(*text)
+        made.graph.opset_imports[""] = opset
+        (output,) = model_outputs(made)
+        assert output.softmax_axis == (None if (opset, axis) == (11, 1) else axis)
+        (task,) = choose_tasks(made, LabelOptions(task="classify"))
+        assert task.axis == expected
 
     def test_classes_along_axis_1_are_cached_as_ever(self):
         assert choose_tasks(model(*dense(5)), LabelOptions())[0].fingerprint == ""
