@@ -15,8 +15,8 @@ from frivkit.compression.packed_moments import mean_covariance
 from frivkit.compression.patch_moments import PatchMoments
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model, constant_tensor
-from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.shared_weights import LINEAR_CONSUMERS
 from frivkit.units.elimination import RIDGE, Term
 from frivkit.units.moments import Float64Array
 

@@ -15,6 +15,7 @@ from frivkit.graph.names import node_label
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
 from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.shared_weights import shared_weights, stored_array
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.units.moments import Float64Array
 
@@ -93,6 +94,8 @@ class LinearConsumer:
         residual_input: The other summand there, of the same shape; None if there is no such sum.
         has_bias_freedom: Whether the bias can compensate a change of means: not for transposed
             convolutions, whose patches overlap, and not if the graph computes the bias.
+        shared: Which weight it is and in which orientation, if other nodes read it, too: the name
+            of the stored weight and the axis of it along which columns lie; else None.
     """
 
     consumer: Consumer
@@ -106,6 +109,12 @@ class LinearConsumer:
     error_tensor: str
     residual_input: str | None
     has_bias_freedom: bool
+    shared: tuple[str, int] | None = None
+
+    @property
+    def reads_units(self) -> bool:
+        """Whether it reads any unit that belongs to a pruning group."""
+        return bool((self.group_ids != NO_GROUP).any())
 
     def narrowed(self, kept: NDArray[np.bool_]) -> "LinearConsumer":
         """Return the consumer without the outputs that are removed.
@@ -154,18 +163,29 @@ def find_linear_consumers(
 ) -> tuple[LinearConsumer, ...]:
     """Return every node whose weights can be refitted when units that it reads are removed.
 
-    Grouped convolutions are not among them: each of their channel groups is removed as a whole or
-    not at all, so other channels have nothing to compensate.
+    Nodes that read a weight of such a node are among them whatever they read, since one fit serves
+    all of them.  Grouped convolutions are not among them: each of their channel groups is removed
+    as a whole or not at all, so other channels have nothing to compensate.
     """
     nodes = {node_label(node): node for node in model.graph}
+    shared = {
+        node_label(use.node): (use.root.name or "", use.inputs)
+        for uses in shared_weights(model.graph)
+        for use in uses
+    }
     linear_consumers = []
-    for consumer in find_consumers(model, site_map):
+    for consumer in find_consumers(model, site_map, shared):
         tensor = nodes[consumer.node].inputs[0]
         if tensor is None or not batch_first(tensor, model.batch):
             continue
         grouped = consumer.geometry is not None and consumer.geometry.group > 1
         group_ids = pruning_graph.assignment.group_ids.get(consumer.tensor, {}).get(consumer.axis)
-        if grouped or group_ids is None or (group_ids == NO_GROUP).all():
+        if group_ids is None and consumer.node in shared:
+            sizes = shape_of(tensor) or ()
+            size = sizes[consumer.axis] if consumer.axis < len(sizes) else None
+            group_ids = None if size is None else np.full(size, NO_GROUP, np.intp)
+        others = group_ids is None or (group_ids == NO_GROUP).all()
+        if grouped or group_ids is None or (others and consumer.node not in shared):
             continue
         node = nodes[consumer.node]
         axis = -1 if consumer.op == "MatMul" else 1
@@ -173,8 +193,13 @@ def find_linear_consumers(
         output_groups = by_axis.get(axis % len(shape_of(node.outputs[0]) or (0, 0)))
         linear_consumer = _linear_consumer(node, consumer, group_ids, output_groups, model.batch)
         if linear_consumer is not None:
-            linear_consumers.append(linear_consumer)
-    return tuple(linear_consumers)
+            linear_consumers.append(replace(linear_consumer, shared=shared.get(consumer.node)))
+    reading = {each.shared[0] for each in linear_consumers if each.shared and each.reads_units}
+    return tuple(
+        each
+        for each in linear_consumers
+        if each.reads_units or (each.shared is not None and each.shared[0] in reading)
+    )
 
 
 def lock_unrefittable(
@@ -210,10 +235,10 @@ def _linear_consumer(
     output_groups: NDArray[np.intp] | None,
     batch: int | None,
 ) -> LinearConsumer | None:
-    tensor, sizes = constant_tensor(node.inputs[1]), shape_of(node.inputs[0])
-    if tensor is None or sizes is None or None in sizes[1:]:
+    stored, sizes = stored_array(node.inputs[1]), shape_of(node.inputs[0])
+    if stored is None or sizes is None or None in sizes[1:]:
         return None
-    weight = tensor.numpy().astype(np.float64)
+    weight = stored.astype(np.float64)
     if not np.isfinite(weight).all():
         return None
     geometry = consumer.geometry if consumer.op == "Conv" else None
@@ -258,7 +283,7 @@ def _linear_consumer(
 def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
     """Return how many consecutive indices belong to one unit, 1 if the sites differ in that."""
     sizes = {layout.inner for _, layout in consumer.layouts}
-    inner = sizes.pop()
+    inner = sizes.pop() if sizes else 1
     return inner if not sizes and shape[consumer.axis - 1] % inner == 0 else 1
 
 
@@ -341,7 +366,7 @@ def columns_by_unit(
         if group != NO_GROUP:
             units.append((int(group), part))
     sizes = [len(part) for group, part in units if group != NO_GROUP]
-    usual = max(set(sizes), key=sizes.count)
+    usual = max(set(sizes or [1]), key=sizes.count)
     regular = [(group, part) for group, part in units if len(part) == usual]
     channels = np.stack([part for _, part in regular])
     columns = channels[:, :, np.newaxis] * kernel_size + np.arange(kernel_size)

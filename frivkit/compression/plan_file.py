@@ -186,5 +186,7 @@ def _whole_number(value: object) -> int:
 
 
 def _kinds(linear_consumer: LinearConsumer) -> tuple[FactorKind, ...]:
-    """Return the kinds of factorization that a node can have."""
+    """Return the kinds of factorization that a node can have; none if it shares its weight."""
+    if linear_consumer.shared is not None:
+        return ()
     return ("pca", "separable") if is_separable(kernel_of(linear_consumer)) else ("pca",)

@@ -129,13 +129,13 @@ def is_constant(value: ir.Value) -> bool:
         if current.is_initializer() or current.const_value is not None:
             continue
         node = current.producer()
-        if node is None or subgraphs(node) or node.op_type in _RANDOM:
+        if node is None or subgraphs(node) or node.op_type in RANDOM:
             return False
         pending.extend(v for v in node.inputs if v is not None)
     return True
 
 
-_RANDOM = frozenset(
+RANDOM = frozenset(
     [
         "RandomNormal",
         "RandomUniform",

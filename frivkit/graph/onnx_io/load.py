@@ -1,15 +1,18 @@
 """Read an ONNX file: checked, weights mapped from disk, shapes inferred."""
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from functools import partial
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+from onnx.external_data_helper import uses_external_data
+from onnx_ir.external_data import set_base_dir
 
 from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.files import check_utf8
 from frivkit.graph.model import Model, digest, external_files, signature
+from frivkit.graph.onnx_io.ordering import sort_nodes
 from frivkit.graph.onnx_io.passes import READING_PASSES
 
 
@@ -57,10 +60,10 @@ def detach(model: Model) -> Model:
 
 
 def _read(path: Path, input_shape: str | None, name: str) -> Model:
-    onnx.checker.check_model(str(path))
-    model = ir.load(path)
+    model = _checked(path, name)
     if len(model.graph.outputs) == 0:
         raise ModelError(f"{name} has no outputs: there is nothing to measure")
+    _check_places(path, external_files(model))
     sha256 = digest([path, *external_files(model)])
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
@@ -76,6 +79,38 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
         metadata=dict(model.metadata_props),
         changes=tuple(change for change in changes if change is not None),
     )
+
+
+def _checked(path: Path, name: str) -> ir.Model:
+    """Read a file that ONNX's checker accepts, or accepts when its nodes are sorted."""
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError:
+        proto = onnx.load(path, load_external_data=False)
+        if not sort_nodes(proto.graph, name):
+            raise
+        _check_sorted(proto)
+        model = ir.from_proto(proto)
+        set_base_dir(model.graph, path.absolute().parent)
+        return model
+    return ir.load(path)
+
+
+def _check_sorted(proto: onnx.ModelProto) -> None:
+    """Check a model in memory; weights in files of their own are given as inputs instead."""
+    checked = onnx.ModelProto()
+    checked.CopyFrom(proto)
+    tensors = [each for each in proto.graph.initializer if not uses_external_data(each)]
+    external = [each for each in proto.graph.initializer if uses_external_data(each)]
+    listed = {value.name for value in proto.graph.input}
+    del checked.graph.initializer[:]
+    checked.graph.initializer.extend(tensors)
+    checked.graph.input.extend(
+        onnx.helper.make_tensor_value_info(each.name, each.data_type, each.dims)
+        for each in external
+        if each.name not in listed
+    )
+    onnx.checker.check_model(checked)
 
 
 Replace = Callable[[ir.TensorProtocol], None]
@@ -109,6 +144,17 @@ def _lazy(tensor: ir.ExternalTensor, path: Path) -> ir.LazyTensor:
     """
     _check_extent(tensor, path)
     return ir.LazyTensor(lambda: tensor, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
+
+
+def _check_places(path: Path, files: Iterable[Path]) -> None:
+    """Raise an error if weights lie outside the model's folder, as a linked folder leads to."""
+    folder = path.parent.resolve()
+    for file in files:
+        if not file.resolve().is_relative_to(folder):
+            raise ModelError(
+                f"{path} wants weights of {file}, which leads out of the folder of the model; "
+                "copy the file there"
+            )
 
 
 def _check_extent(tensor: ir.ExternalTensor, path: Path) -> None:

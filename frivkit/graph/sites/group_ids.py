@@ -20,11 +20,15 @@ from frivkit.graph.sites.site_map import SiteMap
 
 
 def narrowed_axis(layout: Layout) -> int:
-    """Return the axis that gets shorter if units are removed: the longest, of equal ones the last.
+    """Return the axis that gets shorter if units are removed.
+
+    It is the longest of those whose positions have no unit in common, of equal ones the last; of
+    all axes if there is none of those.
 
     Units at one position of it are one group, as those of all heads of an attention.
     """
-    return max(layout.axes, key=lambda a: (layout.units.shape[layout.axes.index(a)], a))
+    sizes = dict(zip(layout.axes, layout.units.shape, strict=True))
+    return max(layout.separating_axes or layout.axes, key=lambda axis: (sizes[axis], axis))
 
 
 def units_at_positions(layout: Layout) -> IntArray:
@@ -52,6 +56,23 @@ class GroupAssignment:
     def at(self, value: ir.Value | None) -> GroupIds:
         """Return the groups along the axes of a tensor, an empty mapping if no units lie in it."""
         return {} if value is None else self.group_ids.get(value.name or "", {})
+
+    def renumbered(self, numbers: IntArray) -> "GroupAssignment":
+        """Return the assignment with other numbers of groups, some of them joined.
+
+        Args:
+            numbers: The new number of each group, shape (groups,).
+        """
+        new = np.append(numbers, NO_GROUP)  # the last entry stands for NO_GROUP
+        return GroupAssignment(
+            {site: new[ids] for site, ids in self.of.items()},
+            int(numbers.max(initial=-1)) + 1,
+            {
+                tensor: {axis: new[ids] for axis, ids in by_axis.items()}
+                for tensor, by_axis in self.group_ids.items()
+            },
+            np.unique(new[self.conflicting]),
+        )
 
 
 def assign_groups(graph: ir.Graph, site_map: SiteMap) -> GroupAssignment:
