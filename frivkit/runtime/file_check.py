@@ -10,10 +10,13 @@ import numpy as np
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
+from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.session import QUANTIZED, Device, Session
 
 EXAMPLES = 16
 """Examples on which the file is tried."""
+LARGEST = 1 << 30
+"""Bytes of activations above which fewer examples are tried."""
 APART = 0.05
 """Difference, as a share of the largest output, beyond which a file is said to compute otherwise:
 other orders of rounding moved the outputs of quantised networks by at most 0.02."""
@@ -53,7 +56,8 @@ def compare_with_file(
     """
     if not is_quantized_file(model):
         return None
-    inputs = data.read(0, min(model.batch or EXAMPLES, data.examples)).inputs
+    fitting = max(1, LARGEST // max(1, live_bytes(model.graph)))
+    inputs = data.read(0, min(model.batch or min(EXAMPLES, fitting), data.examples)).inputs
     if not all(spec.name in inputs for spec in model.inputs):
         return None
     feeds = {spec.name: inputs[spec.name] for spec in model.inputs}
