@@ -312,6 +312,10 @@ class TestData:
         ("title = [1]", "title is [1]; write a number, a text"),
         ("metrics = {prunability = 3}", "prunability is 3; write a table"),
         ("scales = 3", "scales: a table"),
+        (
+            'networks = [{name = "a", architecture = "mlp", options = {checkpoint = "../x"}}]',
+            "a sweep keeps its own checkpoints",
+        ),
         ("a = " + "[" * 5000, "nested too deeply"),
         ("a = " + "9" * 5000, "integer string conversion"),
     ],
