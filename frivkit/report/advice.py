@@ -5,8 +5,10 @@ from math import prod
 
 import onnx_ir as ir
 
+from frivkit.graph.cost import uncounted
 from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
+from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.groups import find_groups
 from frivkit.graph.sites.producers import Skip, SkipCause
 from frivkit.graph.sites.site_map import SiteMap
@@ -35,6 +37,7 @@ def advice(
         *_on_labels(model.graph, output, labels or LabelOptions()),
         *_on_skipped(site_map.skipped),
         *_on_unknown_operators(site_map),
+        *_on_uncounted(model),
     ]
 
 
@@ -103,3 +106,9 @@ def _on_unknown_operators(site_map: SiteMap) -> Iterator[str]:
             f"units are lost at {', '.join(names)}: they are measured but cannot leave; a plugin "
             "can say what such an operator does to them (hook operator_rules)"
         )
+
+
+def _on_uncounted(model: Model) -> Iterator[str]:
+    names = uncounted(model.graph, operators_of(model))
+    if names:
+        yield f"MACs of {', '.join(names)} are not counted: shares of MACs leave them out"

@@ -88,3 +88,17 @@ REASONS = {
     ),
 }
 """By the name of an operator, why it has no rule."""
+
+MULTIPLYING = frozenset(["CausalConvWithState", "LinearAttention", "STFT"])
+"""Operators of ONNX without a rule that multiply tensors."""
+WITHOUT_PRODUCTS = frozenset(
+    [
+        *("DynamicQuantizeLinear", "QLinearAdd", "QLinearMul", "QLinearSigmoid", "BiasDropout"),
+        *("QLinearLeakyRelu", "QLinearAveragePool", "QLinearGlobalAveragePool", "BiasAdd"),
+        *("QLinearConcat", "QLinearSoftmax", "QLinearReduceMean", "QLinearWhere", "GroupNorm"),
+        *("SkipGroupNorm", "BiasSoftmax", "BiasSplitGelu", "CropAndResize", "NhwcMaxPool"),
+        *("GatherBlockQuantized", "RotaryEmbedding", "GemmaRotaryEmbedding", "Tokenizer"),
+        *("RemovePadding", "RestorePadding", "QEmbedLayerNormalization", "Inverse"),
+    ]
+)
+"""Operators of further domains without a rule that multiply no matrices."""
