@@ -11,6 +11,7 @@ from onnx_ir.external_data import set_base_dir
 
 from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.graph.model import Model, digest, external_files, signature
+from frivkit.graph.onnx_io.inference_mode import use_inference_mode
 from frivkit.graph.onnx_io.ordering import sort_nodes
 from frivkit.graph.onnx_io.passes import READING_PASSES
 
@@ -64,6 +65,7 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
     sha256 = digest([path, *external_files(model)])
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
+    note = use_inference_mode(model)
     changes = [rewrite(model, input_shape) for rewrite in READING_PASSES]
     inputs, batch = signature(model.graph, name)
     return Model(
@@ -75,6 +77,7 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
         batch=batch,
         metadata=dict(model.metadata_props),
         changes=tuple(change for change in changes if change is not None),
+        notes=() if note is None else (note,),
     )
 
 
