@@ -11,9 +11,9 @@ from frivkit.compression.linear_consumers import (
     LinearConsumer,
     distinct_sources,
     find_linear_consumers,
-    lock_unrefittable,
 )
 from frivkit.compression.patch_moments import PatchMoments, UnitSpread
+from frivkit.compression.unrefittable import lock_unrefittable
 from frivkit.data import Dataset
 from frivkit.graph.model import Model
 from frivkit.graph.sites.branches import ResidualBranch, find_branches

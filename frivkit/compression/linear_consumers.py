@@ -9,13 +9,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.graph.layout import NO_GROUP, attribute, shape_of
+from frivkit.graph.layout import NO_GROUP, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io.evaluate import constant_array
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
-from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups
+from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.units.moments import Float64Array
 
@@ -184,59 +184,6 @@ def find_linear_consumers(
     return tuple(linear_consumers)
 
 
-def lock_unrefittable(
-    model: Model,
-    site_map: SiteMap,
-    pruning_graph: PruningGraph,
-    linear_consumers: Sequence[LinearConsumer],
-    *,
-    refits: bool = True,
-) -> PruningGraph:
-    """Lock the groups whose units are read by a node that cannot be refitted, with that reason.
-
-    Grouped convolutions do not lock a group: their inputs are removed with their outputs.
-
-    Args:
-        model: The model.
-        site_map: Its sites.
-        pruning_graph: Its groups.
-        linear_consumers: Its linear consumers.
-        refits: Whether weights are refitted.  If not, only nodes whose error is not known lock.
-    """
-    unfit = {
-        each.consumer.node: each.kept_as_is
-        for each in linear_consumers
-        if refits and each.kept_as_is is not None
-    }
-    refittable = {each.consumer.node for each in linear_consumers} - unfit.keys()
-    grouped = {
-        node_label(node)
-        for node in model.graph
-        if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
-    }
-    groups = pruning_graph.groups
-    locked = dict(groups.locked)
-    for site in site_map.sites:
-        others = [label for label in site.consumers if label not in refittable | grouped]
-        if others:
-            reason = unfit.get(others[0]) or "its reader cannot be refitted"
-            for group in np.unique(groups.of[site.name]).tolist():
-                locked.setdefault(group, f"{others[0]}: {reason}")
-    return replace(pruning_graph, groups=replace(groups, locked=locked))
-
-
-def removable_groups(model: Model, site_map: SiteMap) -> Groups:
-    """Return the groups of a model, locked if ``compress`` cannot remove them by its defaults.
-
-    Args:
-        model: The model, its shapes complete, as its file is.
-        site_map: Its sites.
-    """
-    pruning_graph = analyze_groups(model, site_map)
-    linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
-    return lock_unrefittable(model, site_map, pruning_graph, linear_consumers).groups
-
-
 def _linear_consumer(
     node: ir.Node,
     consumer: Consumer,
@@ -306,7 +253,7 @@ def _why_kept(node: ir.Node) -> str | None:
             stored = maker.inputs[0]
             kind = None if stored is None else stored.dtype
             name = "" if kind is None else f" ({kind.name.lower()})"
-            return f"its reader has quantized weights{name}, which --refit none cuts"
+            return f"quantized weights{name} are not refitted, only cut (--refit none)"
         pending.extend(each for each in maker.inputs if each is not None)
     return None
 

@@ -5,16 +5,15 @@ from math import prod
 
 import onnx_ir as ir
 
-from frivkit.compression.linear_consumers import removable_groups
+from frivkit.compression.unrefittable import removable_groups
 from frivkit.graph.cost import uncounted
 from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.operators.table import operators_of
-from frivkit.graph.sites.producers import Skip, SkipCause
 from frivkit.graph.sites.batch_first import as_in_file
+from frivkit.graph.sites.producers import Skip, SkipCause
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.runtime.labels import LabelOptions, are_labels, threshold_of
-
 
 _MOVED = "examples lie behind other axes in the file, where a refit does not find them"
 

@@ -77,7 +77,9 @@ class _Writing:
         operands = [value for value in self._node.inputs if value is not None]
         for labels, value in zip(terms, operands, strict=True):
             for label, size in zip(labels, shape_of(value) or (), strict=True):
-                self._size[label] = size if self._size.get(label) in (None, 1) else self._size[label]
+                self._size[label] = (
+                    size if self._size.get(label) in (None, 1) else self._size[label]
+                )
         try:
             value, labels = operands[0], terms[0]
             for number in range(1, len(operands)):
@@ -177,7 +179,7 @@ class _Writing:
         return self._matrices[key]
 
     def _constant(self, old: ir.Value, array: np.ndarray, dtype: ir.DataType) -> ir.Value:
-        """Register a rearranged weight, under the name of the old one if nothing else reads that."""
+        """Register a rearranged weight; one that nothing else reads keeps its name."""
         name = old.name or "weight"
         if len(old.uses()) == 1 and old.is_initializer() and not old.is_graph_input():
             del self._graph.initializers[name]

@@ -26,9 +26,9 @@ STORING = frozenset(
 def fold_constants(model: ir.Model) -> None:
     """Replace nodes of standard operators whose operands are all constants by their results.
 
-    Not folded are random numbers, weights that other nodes read untransposed, what restores weights that are stored in fewer bits
-    (DequantizeLinear, a Cast to a wider type) and what is computed from it, outputs of the graph,
-    and results that are much larger than their operands.
+    Not folded are random numbers, outputs of the graph, a transposed weight that others read as it
+    is, what restores weights that are stored in fewer bits (DequantizeLinear, a Cast to a wider
+    type) and what is computed from it, and results that are much larger than their operands.
 
     Args:
         model: The model; it is changed, and its outputs are not.

@@ -14,6 +14,7 @@ from frivkit.graph.model import Model, digest, external_files, signature
 from frivkit.graph.onnx_io.inference_mode import use_inference_mode
 from frivkit.graph.onnx_io.ordering import sort_nodes
 from frivkit.graph.onnx_io.passes import READING_PASSES
+from frivkit.graph.onnx_io.tensor_data import check_tensors
 
 
 def read(path: Path, input_shape: str | None = None, *, name: str | None = None) -> Model:
@@ -60,6 +61,7 @@ def detach(model: Model) -> Model:
 
 def _read(path: Path, input_shape: str | None, name: str) -> Model:
     model = _checked(path, name)
+    check_tensors(model, name)
     if len(model.graph.outputs) == 0:
         raise ModelError(f"{name} has no outputs: there is nothing to measure")
     sha256 = digest([path, *external_files(model)])
@@ -90,7 +92,7 @@ def _checked(path: Path, name: str) -> ir.Model:
         if not sort_nodes(proto.graph, name):
             raise
         _check_sorted(proto)
-        model = ir.from_proto(proto)
+        model: ir.Model = ir.from_proto(proto)
         set_base_dir(model.graph, path.absolute().parent)
         return model
     return ir.load(path)

@@ -138,9 +138,7 @@ MACS: dict[str, Callable[[ir.Node], int | None]] = {
         ("ConvInteger", "DeformConv", "FusedConv"), partial(convolution_macs, weight=1)
     ),
     "QLinearConv": partial(convolution_macs, weight=3),
-    **dict.fromkeys(
-        ("MatMulInteger", "FusedMatMul", "FusedGemm"), partial(matrix_macs, right=1)
-    ),
+    **dict.fromkeys(("MatMulInteger", "FusedMatMul", "FusedGemm"), partial(matrix_macs, right=1)),
     "QLinearMatMul": partial(matrix_macs, right=3),
     "EmbedLayerNormalization": _none,
 }

@@ -120,9 +120,7 @@ def _consumer(
     )
 
 
-def _located_on(
-    axis: int, layouts: Sequence[tuple[str, Layout]]
-) -> Iterator[tuple[str, Layout]]:
+def _located_on(axis: int, layouts: Sequence[tuple[str, Layout]]) -> Iterator[tuple[str, Layout]]:
     """Yield the layouts on one axis; those over the places of channels, as stacks on that axis."""
     for site, layout in layouts:
         if layout.axes == (axis,):

@@ -1,5 +1,7 @@
 """``inspect`` foretells which layers ``compress`` can make narrower."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -38,11 +40,11 @@ def test_inspect_says_what_compress_finds(name, tmp_path):
     path = tmp_path / "m.onnx"
     model = opened(network(name), path)
     said = foretold(path)
-    try:
-        reasons = found(path, model)
-    except ModelError as error:
-        assert None not in said.values(), error  # nothing was promised
+    if None not in said.values():
+        with contextlib.suppress(ModelError):  # nothing was promised
+            assert None not in found(path, model).values()
         return
+    reasons = found(path, model)
     assert {layer: said[layer] for layer in reasons} == reasons
     assert None not in [said[layer] for layer in said.keys() - reasons.keys()]
 

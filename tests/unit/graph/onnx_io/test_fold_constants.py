@@ -1,4 +1,4 @@
-"""Weights that are computed from constants are constants, and those stored in fewer bits stay so."""
+"""Weights that are computed from constants are constants; those of fewer bits stay so."""
 
 import numpy as np
 import onnx
