@@ -54,12 +54,12 @@ def write_json(document: Mapping[str, Any], where: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all.
+    """Write a text in UTF-8, whole or not at all; bytes of paths that are none become escapes.
 
     Raises:
         FrivkitError: the file cannot be written; a former one stays as it was.
     """
-    write_file(path, text.encode())
+    write_file(path, text.encode(errors="backslashreplace"))
 
 
 def one_line(message: object) -> str:

@@ -34,7 +34,7 @@ from frivkit.runtime.blas import blas_threads
 from frivkit.runtime.file_check import naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.verification import Verification, verify
-from frivkit.verification.verification import BATCHES
+from frivkit.verification.verification import BATCHES, check_unchanged
 
 MIN_EXAMPLES = 8
 """Examples below which there are too few to split."""
@@ -126,7 +126,6 @@ class Compressor:
         ranker: Ranker = installed().load("rankings", self.method.ranking)
         self._refit: Refit = installed().load("refits", self.method.refit)
         constraints = constraints or Constraints()
-
         model = load_model(request)
         if model.changes:
             raise ModelError(
@@ -264,8 +263,9 @@ class Compressor:
 
         plan, compressed = self.finished(plan, budget)
         calibration = self.calibration
-        save(compressed, output, calibration.model)
+        written = save(compressed, output, calibration.model)
         verification = verify(self.request, output, data=self.held_out, time_batches=time_batches)
+        check_unchanged(verification.compressed.model, written)
         result = self._result(budget, plan, timed)
         result = replace(
             result,

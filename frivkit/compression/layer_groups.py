@@ -16,8 +16,8 @@ from frivkit.compression.patch_moments import PatchMoments
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.onnx_io.evaluate import constant_array
-from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.shared_weights import LINEAR_CONSUMERS
 from frivkit.units.elimination import RIDGE, Term
 from frivkit.units.moments import Float64Array
 

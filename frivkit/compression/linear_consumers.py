@@ -16,6 +16,7 @@ from frivkit.graph.onnx_io.evaluate import constant_array
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
 from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.shared_weights import shared_weights
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.units.moments import Float64Array
 
@@ -96,6 +97,8 @@ class LinearConsumer:
             convolutions, whose patches overlap, and not if the graph computes the bias.
         kept_as_is: Why its weights cannot be replaced by others, as those of 8 bits; None if they
             can be.
+        shared: Which weight it is and in which orientation, if other nodes read it, too: the name
+            of the stored weight and the axis of it along which columns lie; else None.
     """
 
     consumer: Consumer
@@ -110,6 +113,12 @@ class LinearConsumer:
     residual_input: str | None
     has_bias_freedom: bool
     kept_as_is: str | None = None
+    shared: tuple[str, int] | None = None
+
+    @property
+    def reads_units(self) -> bool:
+        """Whether it reads any unit that belongs to a pruning group."""
+        return bool((self.group_ids != NO_GROUP).any())
 
     def narrowed(self, kept: NDArray[np.bool_]) -> "LinearConsumer":
         """Return the consumer without the outputs that are removed.
@@ -161,18 +170,29 @@ def find_linear_consumers(
     Its weights can be refitted when such units are removed, unless it says why they stay as they
     are.
 
-    Grouped convolutions are not among them: each of their channel groups is removed as a whole or
-    not at all, so other channels have nothing to compensate.
+    Nodes that read a weight of such a node are among them whatever they read, since one fit serves
+    all of them.  Grouped convolutions are not among them: each of their channel groups is removed
+    as a whole or not at all, so other channels have nothing to compensate.
     """
     nodes = {node_label(node): node for node in model.graph}
+    shared = {
+        node_label(use.node): (use.root.name or "", use.inputs)
+        for uses in shared_weights(model.graph)
+        for use in uses
+    }
     linear_consumers = []
-    for consumer in find_consumers(model, site_map):
+    for consumer in find_consumers(model, site_map, shared):
         tensor = nodes[consumer.node].inputs[0]
         if tensor is None or not batch_first(tensor, model.batch):
             continue
         grouped = consumer.geometry is not None and consumer.geometry.group > 1
         group_ids = pruning_graph.assignment.group_ids.get(consumer.tensor, {}).get(consumer.axis)
-        if grouped or group_ids is None or (group_ids == NO_GROUP).all():
+        if group_ids is None and consumer.node in shared:
+            sizes = shape_of(tensor) or ()
+            size = sizes[consumer.axis] if consumer.axis < len(sizes) else None
+            group_ids = None if size is None else np.full(size, NO_GROUP, np.intp)
+        others = group_ids is None or (group_ids == NO_GROUP).all()
+        if grouped or group_ids is None or (others and consumer.node not in shared):
             continue
         node = nodes[consumer.node]
         axis = -1 if consumer.op == "MatMul" else 1
@@ -180,8 +200,13 @@ def find_linear_consumers(
         output_groups = by_axis.get(axis % len(shape_of(node.outputs[0]) or (0, 0)))
         linear_consumer = _linear_consumer(node, consumer, group_ids, output_groups, model)
         if linear_consumer is not None:
-            linear_consumers.append(linear_consumer)
-    return tuple(linear_consumers)
+            linear_consumers.append(replace(linear_consumer, shared=shared.get(consumer.node)))
+    reading = {each.shared[0] for each in linear_consumers if each.shared and each.reads_units}
+    return tuple(
+        each
+        for each in linear_consumers
+        if each.reads_units or (each.shared is not None and each.shared[0] in reading)
+    )
 
 
 def _linear_consumer(
@@ -261,7 +286,7 @@ def _why_kept(node: ir.Node) -> str | None:
 def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
     """Return how many consecutive indices belong to one unit, 1 if the sites differ in that."""
     sizes = {layout.inner for _, layout in consumer.layouts}
-    inner = sizes.pop()
+    inner = sizes.pop() if sizes else 1
     return inner if not sizes and shape[consumer.axis - 1] % inner == 0 else 1
 
 
@@ -344,7 +369,7 @@ def columns_by_unit(
         if group != NO_GROUP:
             units.append((int(group), part))
     sizes = [len(part) for group, part in units if group != NO_GROUP]
-    usual = max(set(sizes), key=sizes.count)
+    usual = max(set(sizes or [1]), key=sizes.count)
     regular = [(group, part) for group, part in units if len(part) == usual]
     channels = np.stack([part for _, part in regular])
     columns = channels[:, :, np.newaxis] * kernel_size + np.arange(kernel_size)

@@ -16,6 +16,10 @@ NO_UNIT = -1
 NO_GROUP = -1
 """The group id of positions without units that could be removed."""
 
+LARGEST_LAYOUTS = 1 << 23
+"""Positions in all layouts of a tensor beyond which units are not followed into it: a file of a few
+nodes can ask for billions."""
+
 IntArray = NDArray[np.intp]
 GroupIds = Mapping[int, IntArray]
 """By axis, for each axis of a tensor on which units lie, the pruning group at each position."""

@@ -13,6 +13,7 @@ from onnx_ir import Model as OnnxModel
 
 from frivkit.data import TensorSpec
 from frivkit.errors import ModelError
+from frivkit.files import open_regular
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -216,7 +217,7 @@ def digest(files: Iterable[Path]) -> str:
     """Return one sha256 of several files: the model's, then those of its external data."""
     total = hashlib.sha256()
     for part in files:
-        with part.open("rb") as stream:
+        with open_regular(part) as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
 

@@ -172,6 +172,8 @@ class _Writing:
         shape = (*sizes[:first], prod(sizes[first:second]), prod(sizes[second:]))
         if perm == tuple(range(len(perm))) and shape == array.shape:
             return b
+        if len(b.uses()) > 1 and len(shape) == len(perm):  # tied weights stay one tensor
+            return self._ordered(b, right, order)
         key = (id(b), perm, shape)
         if key not in self._matrices:
             matrix = np.ascontiguousarray(array.transpose(perm).reshape(shape))

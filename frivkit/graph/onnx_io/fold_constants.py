@@ -26,8 +26,8 @@ STORING = frozenset(
 def fold_constants(model: ir.Model) -> None:
     """Replace nodes of standard operators whose operands are all constants by their results.
 
-    Not folded are random numbers, outputs of the graph, a transposed weight that others read as it
-    is, what restores weights that are stored in fewer bits (DequantizeLinear, a Cast to a wider
+    Not folded are random numbers, outputs of the graph, a weight that others read untransposed,
+    what restores weights that are stored in fewer bits (DequantizeLinear, a Cast to a wider
     type) and what is computed from it, and results that are much larger than their operands.
 
     Args:
@@ -64,7 +64,9 @@ def _foldable(node: ir.Node) -> bool:
     source, tensor = node.inputs[0], constant_tensor(node.inputs[0])
     if source is None or tensor is None or tensor.size <= 1:
         return True
-    if node.op_type == "Transpose" and len(source.uses()) > 1:  # tied weights stay one tensor
+    if (
+        node.op_type in ("Transpose", "Identity") and len(source.uses()) > 1
+    ):  # tied weights stay one tensor
         readers = (use.node for use in node.outputs[0].uses())
         return any(all(each is None or is_constant(each) for each in n.inputs) for n in readers)
     stores = tensor.dtype.is_floating_point() or tensor.dtype.itemsize <= 1

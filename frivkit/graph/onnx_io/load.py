@@ -10,6 +10,7 @@ from onnx.external_data_helper import uses_external_data
 from onnx_ir.external_data import set_base_dir
 
 from frivkit.errors import FrivkitError, ModelError, one_line
+from frivkit.files import check_utf8
 from frivkit.graph.model import Model, digest, external_files, signature
 from frivkit.graph.onnx_io.inference_mode import use_inference_mode
 from frivkit.graph.onnx_io.ordering import sort_nodes
@@ -36,6 +37,7 @@ def read(path: Path, input_shape: str | None = None, *, name: str | None = None)
     if not path.is_file():
         state = "is a folder or a device" if path.exists() else "does not exist"
         raise ModelError(f"model file {path} {state}; give the path of an .onnx file")
+    check_utf8(path, ModelError)
     try:
         return _read(path, input_shape, name or path.name)
     except FrivkitError:

@@ -57,6 +57,23 @@ class GroupAssignment:
         """Return the groups along the axes of a tensor, an empty mapping if no units lie in it."""
         return {} if value is None else self.group_ids.get(value.name or "", {})
 
+    def renumbered(self, numbers: IntArray) -> "GroupAssignment":
+        """Return the assignment with other numbers of groups, some of them joined.
+
+        Args:
+            numbers: The new number of each group, shape (groups,).
+        """
+        new = np.append(numbers, NO_GROUP)  # the last entry stands for NO_GROUP
+        return GroupAssignment(
+            {site: new[ids] for site, ids in self.of.items()},
+            int(numbers.max(initial=-1)) + 1,
+            {
+                tensor: {axis: new[ids] for axis, ids in by_axis.items()}
+                for tensor, by_axis in self.group_ids.items()
+            },
+            np.unique(new[self.conflicting]),
+        )
+
 
 def assign_groups(graph: ir.Graph, site_map: SiteMap) -> GroupAssignment:
     """Return the pruning groups of a model.

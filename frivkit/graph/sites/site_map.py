@@ -1,13 +1,13 @@
 """Find the sites of a model: the tensors whose units are analysed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import prod
 
 import onnx_ir as ir
 
 from frivkit.graph.cost import Cost, node_cost
-from frivkit.graph.coupling import Coupling, MergePoint, SitePart, couple
+from frivkit.graph.coupling import Coupling, couple
 from frivkit.graph.layout import Layout, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.names import layer_names, node_label
@@ -25,6 +25,7 @@ from frivkit.graph.sites.producers import (
     values_leading_to_weights,
 )
 from frivkit.graph.sites.propagation import SiteDraft, propagate
+from frivkit.graph.sites.shared_weights import shared_merge_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def find_sites(model: Model, output: str | None = None, concats: Sequence[str] =
     sites = _sites(drafts, order, names)
     couplings = couple(
         [site.name for site in sites],
-        [*propagation.merge_points, *_shared_weights(drafts, produced)],
+        [*propagation.merge_points, *shared_merge_points(graph, propagation.layouts)],
     )
     skipped.sort(key=lambda skip: skip.position(order))
     weights = {
@@ -169,6 +170,9 @@ def find_sites(model: Model, output: str | None = None, concats: Sequence[str] =
     return SiteMap(sites, couplings, tuple(skipped), weights, propagation.layouts)
 
 
+_FLATTENED = SkipReason("its nonlinearity comes after units were flattened")
+LARGEST_WIDTH = 1 << 20
+"""Units of a layer beyond which it is skipped: what is kept for each unit would fill memory."""
 _OTHER_LAYOUT = SkipReason("another layer's units lie otherwise in what it writes")
 
 
@@ -189,9 +193,10 @@ def _unfit(
         if shape is None or None in shape[1:]:
             text = "its shape is not known: give --input-shape"
             return SkipReason(text, SkipCause.UNKNOWN_SHAPE)
-        if not layout.whole or shape[layout.axis] != layout.size:
-            return SkipReason("its nonlinearity comes after units were flattened")
-        return None
+        if layout.whole and layout.size > LARGEST_WIDTH:
+            return SkipReason(f"it has {layout.size:,} units, more than {LARGEST_WIDTH:,}")
+        flattened = not layout.whole or shape[layout.axis] != layout.size
+        return _FLATTENED if flattened else None
 
     return unfit
 
@@ -217,18 +222,3 @@ def _sites(
     ]
     nodes = {name: draft.value.producer() for name, draft in drafts.items()}
     return tuple(sorted(sites, key=lambda site: order.get(id(nodes[site.name]), -1)))
-
-
-def _shared_weights(
-    drafts: Mapping[str, SiteDraft], produced: Mapping[int, Layout]
-) -> Iterable[MergePoint]:
-    """Return a merge point for each weight tensor that produces several sites."""
-    users: dict[str, dict[SitePart, None]] = {}
-    for name, draft in drafts.items():
-        for node in draft.producers:
-            for value in node.inputs[1:2]:
-                if value is not None and value.name:
-                    users.setdefault(value.name, {})[SitePart(name, produced[id(node)])] = None
-    for weight, parts in users.items():
-        if len(parts) > 1:
-            yield MergePoint(weight, "shared", tuple(parts))
