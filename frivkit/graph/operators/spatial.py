@@ -52,8 +52,8 @@ def _narrow_pooling(context: NodeContext) -> list[Edit]:
 
     Places are numbered over all channels, so that numbers change when one leaves.
     """
-    readers = [use for value in context.node.outputs[1:] for use in value.uses()]
-    unpooled = all(use.node.op_type == "MaxUnpool" and use.idx == 1 for use in readers)
+    consumers = [use for value in context.node.outputs[1:] for use in value.uses()]
+    unpooled = all(use.node.op_type == "MaxUnpool" and use.idx == 1 for use in consumers)
     if unpooled and not any(value.is_graph_output() for value in context.node.outputs[1:]):
         return []
     return context.locked("the places of its maxima are numbered over all channels")
