@@ -16,8 +16,8 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from frivkit.errors import FrivkitError
 
@@ -58,11 +58,12 @@ def replace_file(path: Path, content: bytes) -> None:
     if is_special(path):
         _write_to_special(path, content)
         return
-    path = path.resolve()
+    path = real_path(path)
     remove_abandoned(path)
     temporary = temporary_name(path)
     with removed_on_failure(temporary):
-        temporary.write_bytes(content)
+        with temporary.open("xb") as file:  # never through a link that someone put there
+            file.write(content)
         with contextlib.suppress(FileNotFoundError):
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         put_in_place(temporary, path)
@@ -95,7 +96,7 @@ def check_writable(path: Path, error: type[FrivkitError] = FrivkitError) -> None
         if path.is_dir():
             raise error(f"{path} cannot be written: it is a folder; give the name of a file in it")
         if not is_special(path):
-            temporary = temporary_name(path.resolve())
+            temporary = temporary_name(real_path(path))
             with removed_on_failure(temporary):
                 temporary.touch(exist_ok=False)
             temporary.unlink()
@@ -132,7 +133,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file to read its bytes; a pipe or device would wait or never end.
 
     Raises:
@@ -232,6 +233,11 @@ def write_errors(path: Path, error: type[FrivkitError] = FrivkitError) -> Iterat
     except OSError as failure:
         reason = failure.strerror or failure
         raise error(f"{path} cannot be written: {reason}") from failure
+
+
+def real_path(path: Path) -> Path:
+    """Return a path without links; a circle of links, unlike in ``Path.resolve``, is no error."""
+    return Path(os.path.realpath(path))
 
 
 def is_special(path: Path) -> bool:

@@ -11,7 +11,9 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
+Result = TypeVar("Result")
 GRACE = 2.0
 """Seconds that a call may go on after it was asked to stop, before the program ends itself."""
 
@@ -62,34 +64,35 @@ def _watcher() -> _Watcher:
     return _watchers[0]
 
 
-class StoppedByInterrupt:
-    """A context manager that calls a function if SIGINT arrives in its block in the main thread.
+def stoppable(call: Callable[[], Result], stop: Callable[[], None]) -> Result:
+    """Return what a call returns, which SIGINT asks to stop while it runs in the main thread.
 
-    The block should then end soon, and Python raises ``KeyboardInterrupt``.  Nothing is done in
-    other threads, or where SIGINT has another handler than Python's own.  A class, and not a
-    generator, since it is entered for each batch.
+    The call should then end soon, and Python raises ``KeyboardInterrupt``.  Nothing is done in
+    other threads, or where SIGINT has another handler than Python's own.
 
     Args:
-        stop: Asks the library in the block to return; called in another thread.
+        call: Calls the library.
+        stop: Asks the library to return; called in another thread.
+
+    Raises:
+        Whatever the call raises, and ``KeyboardInterrupt``.
     """
-
-    __slots__ = ("_before", "_outer", "_stop", "_watcher")
-
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-
-    def __enter__(self) -> None:
-        self._watcher: _Watcher | None = None
-        if threading.current_thread() is threading.main_thread():
-            self._watcher = watcher = _watcher()
-            self._outer, watcher.stop = watcher.stop, self._stop
-            sender = watcher.sender.fileno()
-            self._before = signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
-
-    def __exit__(self, *_: object) -> None:
-        if self._watcher is not None:
-            signal.set_wakeup_fd(self._before)
-            self._watcher.stop = self._outer
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    try:
+        watcher = _watcher()
+    except (RuntimeError, OSError):  # no thread or no socket can be had
+        return call()
+    outer, before = watcher.stop, None
+    try:
+        watcher.stop = stop
+        before = signal.set_wakeup_fd(watcher.sender.fileno(), warn_on_full_buffer=False)
+        return call()
+    finally:
+        # No call comes first: behind a call, Python would raise KeyboardInterrupt.
+        watcher.stop = outer
+        if before is not None:
+            signal.set_wakeup_fd(before)
 
 
 @contextlib.contextmanager
@@ -97,8 +100,8 @@ def giving_up(end: Callable[[], None]) -> Iterator[None]:
     """Let a function end the program if a call does not stop within :data:`GRACE` seconds.
 
     Args:
-        end: Ends the program; called in another thread, after a block of
-            :class:`StoppedByInterrupt` was asked to stop and did not.
+        end: Ends the program; called in another thread, after a call of
+            :func:`stoppable` was asked to stop and did not.
     """
     _ends.append(end)
     try:

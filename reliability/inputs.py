@@ -1,5 +1,6 @@
 """The small models, data and recipe that kills, concurrency, starvation and attacks run on."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from reliability.fuzz.seeds import RECIPE
 from reliability.fuzz.table_mutations import as_toml
 from tests.handmade import written
 
+INPUTS = ("net.onnx", "x.npz", "recipe.toml")
 SIDE = 12
 CLASSES = 4
 
@@ -42,5 +44,21 @@ def write_data(path: Path, examples: int = 400) -> Path:
 
 def write_recipe(path: Path) -> Path:
     """Write a recipe of three small networks."""
-    path.write_text(as_toml({**RECIPE, "scales": {"full": {"widths": [0.125], "seeds": [0, 1, 2]}}}))
+    scales = {"full": {"widths": [0.125], "seeds": [0, 1, 2]}}
+    path.write_text(as_toml({**RECIPE, "scales": scales}))
     return path
+
+
+def write_inputs(folder: Path) -> None:
+    """Write all of these into a new folder, under the names of :data:`INPUTS`."""
+    folder.mkdir(parents=True)
+    write_model(folder / "net.onnx")
+    write_data(folder / "x.npz")
+    write_recipe(folder / "recipe.toml")
+
+
+def copy_inputs(written: Path, folder: Path) -> None:
+    """Copy them from one folder into another."""
+    folder.mkdir(exist_ok=True)
+    for name in INPUTS:
+        shutil.copy(written / name, folder / name)

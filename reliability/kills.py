@@ -7,24 +7,20 @@ of an undisturbed run and leave no file that this does not leave.
 """
 
 import atexit
-import hashlib
-import json
 import os
-import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from frivkit.cli import COMMANDS
-from reliability.inputs import write_data, write_model, write_recipe
-from reliability.running.forked import Limits, run, start
+from reliability.commands import WRITING, WritingCommand
+from reliability.inputs import copy_inputs, write_inputs
+from reliability.running.forked import Ended, Limits, run, start
 from reliability.running.trials import Trial
 from reliability.running.verdict import Verdict, judged
 
@@ -32,107 +28,6 @@ EARLIER = b"an earlier result"
 LIMITS = Limits(seconds=120)
 PATIENCE = 10.0
 """Seconds within which a signal must end a run."""
-DATA = ("--data", "npz:x.npz")
-INPUTS = ("net.onnx", "x.npz", "recipe.toml")
-
-
-def _json(path: Path) -> Any:
-    """Return a document without what differs between two runs."""
-    return _without(json.loads(path.read_bytes()), {"provenance", "seconds", "latency_ms"})
-
-
-def _without(value: Any, keys: set[str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _without(each, keys) for key, each in value.items() if key not in keys}
-    return [_without(each, keys) for each in value] if isinstance(value, list) else value
-
-
-def _page(path: Path) -> str:
-    text = path.read_text()
-    if not text.rstrip().endswith("</html>"):
-        raise ValueError(f"{path.name} has no end")
-    return "whole"
-
-
-def _bytes(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _arrays(path: Path) -> dict[str, str]:
-    found = {}
-    with h5py.File(path, "r") as file:
-
-        def add(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset):
-                content = np.asarray(item[()])
-                found[name] = hashlib.sha256(content.tobytes()).hexdigest()
-
-        file.visititems(add)
-    return found
-
-
-def _lines(path: Path) -> list[str]:
-    rows = [_without(json.loads(line), {"seconds"}) for line in path.read_text().splitlines()]
-    return sorted(json.dumps(row, sort_keys=True) for row in rows)
-
-
-def _any(path: Path) -> str:
-    json.loads(path.read_text())
-    return "whole"
-
-
-@dataclass(frozen=True, slots=True)
-class KilledCommand:
-    """A command that is killed.
-
-    Attributes:
-        arguments: Its command line.
-        outputs: For each file that it writes, a function from the file to what must be equal; it
-            raises an error if the file is not whole.
-        grows: Whether its outputs grow line by line, so that an unfinished one is no fault.
-    """
-
-    arguments: tuple[str, ...]
-    outputs: Mapping[str, Callable[[Path], Any]]
-    grows: bool = False
-
-
-ALL = {
-    "analyze": KilledCommand(
-        (
-            *("analyze", "net.onnx", *DATA, "--metric", "prunability", "--metric", "redundancy"),
-            *("--json", "result.json", "--report", "page.html", "--units", "map"),
-        ),
-        {"result.json": _json, "page.html": _page},
-    ),
-    "activations": KilledCommand(
-        ("activations", "net.onnx", *DATA, "-o", "out.h5", "--force", "--memory", "4MB"),
-        {"out.h5": _arrays},
-    ),
-    "compress": KilledCommand(
-        (
-            *("compress", "net.onnx", *DATA, "-o", "thin.onnx", "--macs", "0.5", "--no-time"),
-            *("--json", "result.json", "--report", "page.html"),
-        ),
-        {"thin.onnx": _bytes, "result.json": _json, "page.html": _page},
-    ),
-    "train": KilledCommand(
-        (
-            *("train", "mlp", "--data", "digits?n=400", "--width", "0.25"),
-            *("--option", "epochs=4", "-o", "trained.onnx"),
-        ),
-        {"trained.onnx": _bytes},
-    ),
-    "sweep": KilledCommand(
-        ("sweep", "recipe.toml", "-o", "swept"),
-        {"swept/results.jsonl": _lines, "swept/run.json": _any},
-        grows=True,
-    ),
-    "visualize": KilledCommand(
-        ("visualize", "net.onnx", "--units", "2", "--seed", "0", "-o", "pictures"), {}
-    ),
-}
-KILLED = {name: command for name, command in ALL.items() if name in COMMANDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +55,11 @@ def trials(seed: int, count: int, at: Path) -> Iterator[Trial]:
         count: How many of each command.
         at: Folder for inputs and undisturbed runs.
     """
-    at.mkdir(parents=True)
-    write_model(at / "net.onnx")
-    write_data(at / "x.npz")
-    write_recipe(at / "recipe.toml")
+    write_inputs(at)
     references: dict[str, Undisturbed] = {}
-    for name, command in KILLED.items():
+    for name, command in WRITING.items():
 
-        def attempt(folder: Path, name: str, command: KilledCommand, number: int) -> Verdict:
+        def attempt(folder: Path, name: str, command: WritingCommand, number: int) -> Verdict:
             if name not in references:
                 references[name] = _undisturbed(command, at, at / name)
             rng = np.random.default_rng([seed, number, *name.encode()])
@@ -177,11 +69,10 @@ def trials(seed: int, count: int, at: Path) -> Iterator[Trial]:
             yield Trial(name, number, partial(attempt, name=name, command=command, number=number))
 
 
-def _undisturbed(command: KilledCommand, at: Path, folder: Path) -> Undisturbed:
-    _copy_inputs(at, folder)
+def _undisturbed(command: WritingCommand, at: Path, folder: Path) -> Undisturbed:
+    copy_inputs(at, folder)
     counted = folder.with_name(f"{folder.name}-operations")
     ended = start(command.arguments, folder, LIMITS, partial(_watch_operations, counted, 0)).wait()
-    assert ended is not None
     if ended.code:
         raise RuntimeError(f"undisturbed, it fails: {ended.err}")
     found = {name: read(folder / name) for name, read in command.outputs.items()}
@@ -189,44 +80,22 @@ def _undisturbed(command: KilledCommand, at: Path, folder: Path) -> Undisturbed:
 
 
 def _kill(
-    command: KilledCommand,
+    command: WritingCommand,
     undisturbed: Undisturbed,
     at: Path,
     folder: Path,
     rng: np.random.Generator,
 ) -> Verdict:
-    _copy_inputs(at, folder)
+    copy_inputs(at, folder)
     earlier = not command.grows and rng.random() < 0.5
     if earlier:
         for name in command.outputs:
             (folder / name).write_bytes(EARLIER)
-    way = rng.random()
-    if way < 0.25:
-        number = 1 + int(rng.integers(undisturbed.operations))
-        child = start(command.arguments, folder, LIMITS, partial(_watch_operations, None, number))
-        sent = signal.SIGKILL
-    else:
-        child = start(command.arguments, folder, LIMITS)
-        sent = signal.SIGKILL if way < 0.75 else signal.SIGTERM if way < 0.875 else signal.SIGINT
-        ended = child.wait(float(rng.uniform(0, 1.05 * undisturbed.seconds)))
-        if ended is None:
-            child.signal(sent)
-            ended = child.wait(PATIENCE)
-            if ended is None:
-                child.wait(0)
-                child.signal(signal.SIGKILL)
-                child.wait()
-                return Verdict("fault", f"{sent.name} did not end it in {PATIENCE:g} s")
-    if way < 0.25:
-        ended = child.wait()
-    assert ended is not None
-    if sent == signal.SIGINT and ended.code not in (0, 130, -signal.SIGINT):
-        return Verdict("fault", f"exit code {ended.code} on SIGINT: {ended.err[-300:]}")
-    if ended.code == 130 and len(ended.err.splitlines()) > 1 + command.grows:
-        return Verdict("fault", f"several lines on SIGINT: {ended.err[:300]}")
-    half = _half_written(command, undisturbed, folder, earlier=earlier)
-    if half:
-        return Verdict("fault", half)
+    sent, ended = _end_somehow(command, undisturbed, folder, rng)
+    fault = _ended_wrongly(sent, ended, grows=command.grows)
+    fault = fault or _half_written(command, undisturbed, folder, earlier=earlier)
+    if fault or ended is None:
+        return Verdict("fault", fault)
     again = run(command.arguments, folder, LIMITS)
     verdict = judged(again, codes=())
     if verdict.fault or again.code:
@@ -240,8 +109,39 @@ def _kill(
     return Verdict("finished first" if ended.code == 0 else sent.name, None, verdict.told)
 
 
+def _end_somehow(
+    command: WritingCommand, undisturbed: Undisturbed, folder: Path, rng: np.random.Generator
+) -> tuple[signal.Signals, Ended | None]:
+    """Run a command and end it; return the signal, and how it ended, None if it did not."""
+    way = rng.random()
+    if way < 0.25:
+        number = 1 + int(rng.integers(undisturbed.operations))
+        watch = partial(_watch_operations, None, number)
+        return signal.SIGKILL, start(command.arguments, folder, LIMITS, watch).wait()
+    sent = signal.SIGKILL if way < 0.75 else signal.SIGTERM if way < 0.875 else signal.SIGINT
+    child = start(command.arguments, folder, LIMITS)
+    ended = child.wait_for(float(rng.uniform(0, 1.05 * undisturbed.seconds)))
+    if ended is None:
+        child.signal(sent)
+        ended = child.wait_for(PATIENCE)
+    if ended is None:
+        child.signal(signal.SIGKILL)
+        child.wait()
+    return sent, ended
+
+
+def _ended_wrongly(sent: signal.Signals, ended: Ended | None, *, grows: bool) -> str | None:
+    if ended is None:
+        return f"{sent.name} did not end it in {PATIENCE:g} s"
+    if ended.code not in (0, -sent, 130 if sent == signal.SIGINT else 0):
+        return f"exit code {ended.code} on {sent.name}: {ended.err[-300:]}"
+    if ended.code == 130 and len(ended.err.splitlines()) > 1 + grows:
+        return f"several lines on SIGINT: {ended.err[:300]}"
+    return None
+
+
 def _half_written(
-    command: KilledCommand, undisturbed: Undisturbed, folder: Path, *, earlier: bool
+    command: WritingCommand, undisturbed: Undisturbed, folder: Path, *, earlier: bool
 ) -> str | None:
     """Return what is wrong with the outputs right after a kill."""
     for name, read in command.outputs.items():
@@ -259,12 +159,6 @@ def _half_written(
         if found != undisturbed.found[name]:
             return f"{name} is another"
     return None
-
-
-def _copy_inputs(at: Path, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    for name in INPUTS:
-        shutil.copy(at / name, folder / name)
 
 
 def _names(folder: Path) -> frozenset[str]:

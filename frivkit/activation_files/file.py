@@ -84,7 +84,7 @@ class Part:
             stored = np.ascontiguousarray(rows, dataset.dtype)
             dataset[start : start + len(rows)] = stored
         _, crc = self._crcs.get(name, (0, 0))
-        self._crcs[name] = start + len(rows), zlib.crc32(stored.reshape(-1).view(np.uint8), crc)
+        self._crcs[name] = start + len(rows), _crc_of(stored, crc)
 
     def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Return rows ``start`` to ``stop`` - 1 of an array.
@@ -187,8 +187,13 @@ def _crc(dataset: Any, rows: int) -> int:
     crc, step = 0, dataset.chunks[0]
     for start in range(0, rows, step):
         part = np.ascontiguousarray(dataset[start : min(start + step, rows)])
-        crc = zlib.crc32(part.reshape(-1).view(np.uint8), crc)
+        crc = _crc_of(part, crc)
     return crc
+
+
+def _crc_of(array: NDArray[Any], crc: int) -> int:
+    """Return the CRC-32 of the bytes before and of a contiguous array."""
+    return zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
 
 
 def _merged(extents: list[Extent]) -> list[Extent]:

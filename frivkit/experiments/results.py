@@ -21,7 +21,7 @@ from frivkit.files import read_regular, replace_file
 _CHECKSUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}$')
 
 
-def decoded_row(line: bytes) -> Row:
+def decoded_row(line: bytes) -> dict[str, Any]:
     """Return the row of a line, without its checksum.
 
     Raises:

@@ -20,6 +20,7 @@ from frivkit.hooks.registry import Registry, installed
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.scope import Scope
 from frivkit.measure.study import Study
+from frivkit.runtime.example_memory import check_example_fits
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file, naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
@@ -140,6 +141,7 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
     data, warnings = named_data(request, model)
     _check_operators(model)
     model.output(request.output)  # refuses one that is not there before anything is run
+    check_example_fits(model, request.execution.memory, data)
     differs = compare_with_file(model, data, request.execution.placement, request.output)
     with naming_faults(model):
         model = prepare_model(model, Opening(request.execution, data, request.output))

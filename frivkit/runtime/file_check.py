@@ -14,11 +14,14 @@ from frivkit.data import Dataset
 from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.graph.model import Model
 from frivkit.graph.operators.operator import STANDARD
+from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.session import QUANTIZED, Device, Session
 from frivkit.runtime.shape_probe import noise_for
 
 EXAMPLES = 16
 """Examples on which the file is tried."""
+LARGEST = 1 << 30
+"""Bytes of activations above which fewer examples are tried."""
 NOISE_EXAMPLES = 2
 """Examples of noise on which a model is run that may be invalid."""
 APART = 0.05
@@ -101,7 +104,8 @@ def compare_with_file(
     """
     if not is_quantized_file(model):
         return None
-    inputs = data.read(0, min(model.batch or EXAMPLES, data.examples)).inputs
+    fitting = max(1, LARGEST // max(1, live_bytes(model.graph)))
+    inputs = data.read(0, min(model.batch or min(EXAMPLES, fitting), data.examples)).inputs
     if not all(spec.name in inputs for spec in model.inputs):
         return None
     feeds = {spec.name: inputs[spec.name] for spec in model.inputs}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from frivkit.errors import DeviceError, ModelError, is_out_of_memory, one_line
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
-from frivkit.interrupts import StoppedByInterrupt
+from frivkit.interrupts import stoppable
 
 Feeds = Mapping[str, NDArray[Any]]
 """Arrays by the names of inputs, examples first."""
@@ -134,8 +134,9 @@ class Session:
             options.terminate = True
 
         try:
-            with StoppedByInterrupt(stop):
-                return list(self._session.run(list(outputs), dict(feeds), options))
+            return stoppable(
+                lambda: list(self._session.run(list(outputs), dict(feeds), options)), stop
+            )
         except Exception as error:
             time.sleep(0)  # lets Python raise KeyboardInterrupt, if that is why the run ended
             raise _failure("run", error) from error

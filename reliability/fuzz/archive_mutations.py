@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import warnings
 import zipfile
 from collections.abc import Callable
 
@@ -25,7 +26,8 @@ def mutated_archive(content: bytes, rng: Generator) -> bytes:
         one_of(rng, MUTATIONS)(members, rng)
     packing = one_of(rng, (zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", packing) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w", packing) as archive:
+        warnings.simplefilter("ignore")  # that a name is there twice
         for name, member in members:
             archive.writestr(name, member)
     return stream.getvalue()

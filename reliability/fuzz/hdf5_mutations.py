@@ -74,7 +74,8 @@ def _replace(file: h5py.File, name: str, value: Any) -> None:
 def _change_attribute(item: Any, rng: Generator) -> None:
     names = list(item.attrs) or ["more"]
     name = one_of(rng, names)
-    value = one_of(rng, (integer(rng) % (1 << 63), number(rng), text(rng).replace("\0", ""), [1, 2]))
+    words = text(rng).replace("\0", "")
+    value = one_of(rng, (integer(rng) % (1 << 63), number(rng), words, [1, 2]))
     if rng.random() < 0.3 and name in item.attrs:
         del item.attrs[name]
     else:

@@ -8,13 +8,15 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoPr
 
 from reliability.fuzz.values import integer, number, one_of, text
 
-OPERATORS = tuple(
-    "Add AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose CumSum DepthToSpace "
-    "Einsum Expand Flatten GRU Gather GatherND Gemm GlobalAveragePool GroupNormalization Identity "
-    "If InstanceNormalization LSTM LayerNormalization Loop MatMul MaxPool Mul NonZero NotAnOperator "
-    "PRelu Pad QLinearConv QuantizeLinear ReduceMean ReduceSum Relu Reshape Resize ScatterND Shape "
-    "Slice Softmax Split Squeeze Tile TopK Transpose Unsqueeze Where".split()
-)
+OPERATORS = (
+    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv",
+    "ConvTranspose", "CumSum", "DepthToSpace", "Einsum", "Expand", "Flatten", "GRU", "Gather",
+    "GatherND", "Gemm", "GlobalAveragePool", "GroupNormalization", "Identity", "If",
+    "InstanceNormalization", "LSTM", "LayerNormalization", "Loop", "MatMul", "MaxPool", "Mul",
+    "NonZero", "NotAnOperator", "PRelu", "Pad", "QLinearConv", "QuantizeLinear", "ReduceMean",
+    "ReduceSum", "Relu", "Reshape", "Resize", "ScatterND", "Shape", "Slice", "Softmax", "Split",
+    "Squeeze", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
+)  # fmt: skip
 TYPES = tuple(range(26))
 
 
@@ -289,7 +291,8 @@ def change_versions(model: ModelProto, rng: Generator) -> None:
 def change_metadata(model: ModelProto, rng: Generator) -> None:
     """Say something unlikely in the metadata that the program reads."""
     keys = ("frivkit.data", "frivkit.recipe", "frivkit.layers", "frivkit.joined", "x")
-    values = (text(rng), "npz:/etc/passwd", "digits?n=20", "digits?n=-1", "gaussian?shape=1x", "[" * 9000)
+    specs = ("npz:/etc/passwd", "digits?n=20", "digits?n=-1", "gaussian?shape=1x")
+    values = (text(rng), "[" * 9000, *specs)
     model.metadata_props.add(key=one_of(rng, keys), value=one_of(rng, values))
 
 

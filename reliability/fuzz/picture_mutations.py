@@ -12,7 +12,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def mutated_picture(content: bytes, rng: Generator) -> bytes:
-    """Return a picture with bytes changed, or a PNG whose chunks were changed and are consistent."""
+    """Return a picture with bytes changed, or a PNG of other chunks with right checksums."""
     if not content.startswith(SIGNATURE) or rng.random() < 0.3:
         return mutated_bytes(content, rng)
     chunks = _chunks(content)

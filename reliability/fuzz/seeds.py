@@ -23,7 +23,9 @@ RECIPE: dict[str, Any] = {
     "protocol": "reference",
     "common": {"source": "digits", "keys": {"n": 64}, "options": {"epochs": 1, "batch": 32}},
     "networks": [{"name": "a", "architecture": "mlp", "trainer": "sgd"}],
-    "curves": [{"figure": "f", "series": "a", "panels": ["prunable", "redundant", "test accuracy"]}],
+    "curves": [
+        {"figure": "f", "series": "a", "panels": ["prunable", "redundant", "test accuracy"]}
+    ],
     "metrics": {
         "prunability": {"batch": 16, "repeats": 1, "refine": 0},
         "redundancy": {"batch": 16},

@@ -90,46 +90,71 @@ class Ended:
 class Child:
     """A run that was started in a process of its own."""
 
-    def __init__(self, process: int, streams: Path, limits: Limits) -> None:
-        """Take over a process whose output goes to the files ``out`` and ``err`` of a folder."""
+    def __init__(self, process: int, streams: tuple[int, int], limits: Limits) -> None:
+        """Take over a process and the pipes of its standard output and standard error."""
         self.process = process
-        self._streams, self._limits = streams, limits
+        self._limits = limits
         self._started = time.monotonic()
+        self._told: dict[int, list[bytes]] = {stream: [] for stream in streams}
+        for stream in streams:
+            os.set_blocking(stream, False)
 
     def signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process, number)
 
-    def wait(self, seconds: float | None = None) -> Ended | None:
-        """Wait for the end.
+    def wait(self) -> Ended:
+        """Wait for the end, and kill it with all that it started once its time is used up."""
+        ended = self._ends_within(self._started + self._limits.seconds - time.monotonic())
+        return self._finish(hung=not ended)
 
-        Args:
-            seconds: How long to wait for the process to end by itself, which is then left alone;
-                None for the limit, after which it is killed with all that it started.
+    def wait_for(self, seconds: float) -> Ended | None:
+        """Wait for some time; return how it ended, None if it goes on."""
+        return self._finish(hung=False) if self._ends_within(seconds) else None
 
-        Returns:
-            How it ended, None if it goes on.
-        """
-        rest = self._started + self._limits.seconds - time.monotonic()
-        ended = self._ends_within(rest if seconds is None else seconds)
-        if not ended and seconds is not None:
-            return None
+    def _finish(self, *, hung: bool) -> Ended:
         took = time.monotonic() - self._started
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process, signal.SIGKILL)  # and whatever it left behind
         _, status = os.waitpid(self.process, 0)
-        out, err = (_text(self._streams / name) for name in ("out", "err"))
-        return Ended(os.waitstatus_to_exitcode(status), not ended, out, err, took)
+        out, err = (self._rest(stream) for stream in self._told)
+        return Ended(os.waitstatus_to_exitcode(status), hung, out, err, took)
 
     def _ends_within(self, seconds: float) -> bool:
+        """Read what the process says until it ends or the time is over."""
+        until = time.monotonic() + seconds
         descriptor = os.pidfd_open(self.process)
+        poll = select.poll()
+        for each in (descriptor, *self._told):
+            poll.register(each, select.POLLIN)
         try:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            return bool(poll.poll(max(0.0, 1000 * seconds)))
+            while True:
+                events = poll.poll(max(0.0, 1000 * (until - time.monotonic())))
+                for ready, _ in events:
+                    if ready == descriptor:
+                        return True
+                    if not self._read(ready):
+                        poll.unregister(ready)
+                if not events:
+                    return False
         finally:
             os.close(descriptor)
+
+    def _read(self, stream: int) -> bool:
+        """Read what is there; return whether more may come."""
+        with contextlib.suppress(BlockingIOError):
+            content = os.read(stream, 1 << 16)
+            self._told[stream].append(content)
+            return bool(content)
+        return True
+
+    def _rest(self, stream: int) -> str:
+        with contextlib.suppress(BlockingIOError):
+            while content := os.read(stream, 1 << 16):
+                self._told[stream].append(content)
+        os.close(stream)
+        return b"".join(self._told[stream]).decode(errors="replace")
 
 
 def warm(modules: Iterable[str] = MODULES) -> None:
@@ -149,9 +174,7 @@ def warm(modules: Iterable[str] = MODULES) -> None:
 
 def run(arguments: Iterable[object], folder: Path, limits: Limits | None = None) -> Ended:
     """Run a command in a folder to its end."""
-    ended = start(arguments, folder, limits).wait()
-    assert ended is not None, "only a wait for some seconds can be in vain"
-    return ended
+    return start(arguments, folder, limits).wait()
 
 
 def start(
@@ -175,13 +198,16 @@ def start(
     around = folder.with_name(f"{folder.name}-around")
     for name in ("home", "tmp"):
         (around / name).mkdir(parents=True, exist_ok=True)
-    streams = Path(tempfile.mkdtemp(prefix="streams-", dir=around))
+    pipes = [os.pipe() for _ in range(2)]
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()
     if process == 0:
-        _become(list(map(str, arguments)), folder, around, streams, limits, prepare)
-    return Child(process, streams, limits)
+        writing = tuple(each for _, each in pipes)
+        _become(list(map(str, arguments)), folder, around, writing, limits, prepare=prepare)
+    for _, writing in pipes:
+        os.close(writing)
+    return Child(process, (pipes[0][0], pipes[1][0]), limits)
 
 
 def call(work: Callable[[], None]) -> None:
@@ -210,8 +236,9 @@ def _become(
     arguments: list[str],
     folder: Path,
     around: Path,
-    streams: Path,
+    streams: tuple[int, ...],
     limits: Limits,
+    *,
     prepare: Callable[[], None] | None,
 ) -> NoReturn:
     """Be the program: what the interpreter does from its start to its end, but for the imports."""
@@ -264,10 +291,11 @@ def _flush() -> int:
     return 0
 
 
-def _redirect(streams: Path) -> None:
+def _redirect(streams: tuple[int, ...]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(streams / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), number)
+    for number, stream in enumerate(streams, 1):
+        os.dup2(stream, number)
+    os.closerange(3, 256)  # the parent's, which count among the descriptors that a run may have
     sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
     sys.stdout, sys.stderr = (
         io.TextIOWrapper(
@@ -292,7 +320,3 @@ def _limit(limits: Limits) -> None:
     ):
         if most is not None:
             resource.setrlimit(kind, (most, most))
-
-
-def _text(path: Path) -> str:
-    return path.read_text(errors="replace") if path.exists() else ""

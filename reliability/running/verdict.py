@@ -71,7 +71,7 @@ def _fault(ended: Ended, lines: list[str], codes: Collection[int]) -> str | None
 
 
 def kind_of(fault: str) -> str:
-    """Return a fault without its numbers and names, so that faults of one kind are counted together.
+    """Return a fault without its numbers and names, so that those of one kind are one.
 
     Example:
         >>> kind_of("ValueError: cannot reshape (3, 4) of 'conv1'")

@@ -54,7 +54,7 @@ def test_new_and_former_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()], ids=["full disk", "interruption"])
 @pytest.mark.parametrize(
     ("owner", "step"),
-    [(Path, "write_bytes"), (os, "fsync"), (Path, "replace")],
+    [(Path, "open"), (os, "fsync"), (Path, "replace")],
     ids=["write", "sync", "rename"],
 )
 def test_failure_at_any_step_leaves_the_former_file_and_nothing_else(

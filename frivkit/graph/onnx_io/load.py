@@ -1,6 +1,6 @@
 """Read an ONNX file: checked, weights mapped from disk, shapes inferred."""
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from functools import partial
 from pathlib import Path
 
@@ -66,6 +66,7 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
     check_tensors(model, name)
     if len(model.graph.outputs) == 0:
         raise ModelError(f"{name} has no outputs: there is nothing to measure")
+    _check_places(path, external_files(model))
     sha256 = digest([path, *external_files(model)])
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
@@ -148,6 +149,17 @@ def _lazy(tensor: ir.ExternalTensor, path: Path) -> ir.LazyTensor:
     """
     _check_extent(tensor, path)
     return ir.LazyTensor(lambda: tensor, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
+
+
+def _check_places(path: Path, files: Iterable[Path]) -> None:
+    """Raise an error if weights lie outside the model's folder, as a linked folder leads to."""
+    folder = path.parent.resolve()
+    for file in files:
+        if not file.resolve().is_relative_to(folder):
+            raise ModelError(
+                f"{path} wants weights of {file}, which leads out of the folder of the model; "
+                "copy the file there"
+            )
 
 
 def _check_extent(tensor: ir.ExternalTensor, path: Path) -> None:

@@ -4,6 +4,7 @@ They need neither data nor a run.  Rewrites that do stand in ``frivkit.runtime.o
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
@@ -24,12 +25,38 @@ Called with the graph and the user's ``--input-shape``.  It returns None, or a s
 then computes otherwise than its file says, so that no file may be made from it.
 """
 
+MOST_NODES = 200_000
+"""Most nodes of a model whose functions are replaced by their bodies."""
+
 
 def inline_functions(model: ir.Model, input_shape: str | None) -> None:
-    """Replace calls of the model's own functions by their bodies."""
+    """Replace calls of the model's own functions by their bodies.
+
+    Raises:
+        ModelError: this would make more than :data:`MOST_NODES` nodes.
+    """
     del input_shape
     if model.functions:
+        _check_inlined_size(model)
         InlinePass()(model)
+
+
+def _check_inlined_size(model: ir.Model) -> None:
+    """Raise an error for functions that call each other so often that no memory would hold them."""
+
+    @cache
+    def size(function: ir.OperatorIdentifier) -> int:
+        return total(model.functions[function])
+
+    def total(holder: ir.Graph | ir.Function) -> int:
+        called = [node.op_identifier() for node in ir.traversal.RecursiveGraphIterator(holder)]
+        return sum(size(each) if each in model.functions else 1 for each in called)
+
+    if (nodes := total(model.graph)) > MOST_NODES:
+        raise ModelError(
+            f"its functions stand for {nodes:,} nodes, more than the {MOST_NODES:,} that are read; "
+            "export it without nested functions"
+        )
 
 
 def open_nonpositive_sizes(model: ir.Model, input_shape: str | None) -> None:
