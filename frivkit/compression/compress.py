@@ -31,6 +31,7 @@ from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.quantization import Int8Result, write_int8
 from frivkit.runtime.blas import blas_threads
 from frivkit.runtime.opening import Opening, prepare_model
+from frivkit.runtime.output_check import check_output
 from frivkit.verification import Verification, verify
 from frivkit.verification.verification import BATCHES
 
@@ -134,6 +135,7 @@ class Compressor:
         examples, self.warnings = named_data(request, model)
         opening = Opening(request.execution, examples, request.output)
         model = prepare_model(model, opening, keep_file=True)
+        check_output(model, model.output(request.output), request.execution, examples)
         data, self._search_data, self.held_out = _split_data(
             examples, model, verify_data, searches=searches
         )

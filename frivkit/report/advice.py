@@ -5,12 +5,13 @@ from math import prod
 
 import onnx_ir as ir
 
+from frivkit.errors import ModelError
 from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import find_groups
 from frivkit.graph.sites.producers import Skip, SkipCause
 from frivkit.graph.sites.site_map import SiteMap
-from frivkit.runtime.labels import LabelOptions, are_labels, threshold_of
+from frivkit.runtime.labels import LabelOptions, are_labels, rows_per_example, threshold_of
 
 
 def held_layers(model: Model, site_map: SiteMap) -> dict[str, str | None]:
@@ -62,6 +63,14 @@ def _on_labels(graph: ir.Graph, output: str, labels: LabelOptions) -> Iterator[s
             f"the output holds numbers: an example counts as changed if one moves by more than "
             f"{labels.tolerance:g} of its spread"
         )
+        return
+    try:
+        rows = rows_per_example(graph, value)
+    except ModelError as error:
+        yield str(error)
+        return
+    if rows > 1:
+        yield f"an example is {rows} rows of the output, each with labels of its own"
         return
     shape = shape_of(value)
     if shape is None or (value.dtype is not None and are_labels(value.dtype.numpy())):

@@ -10,6 +10,7 @@ import numpy as np
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
+from frivkit.runtime.file_session import FileSession
 from frivkit.runtime.session import QUANTIZED, Device, Session
 
 EXAMPLES = 16
@@ -64,7 +65,7 @@ def compare_with_file(
         }
     wanted = [model.output(output)]
     try:
-        (own,) = Session(model.path, device).run(feeds, wanted)
+        (own,) = FileSession(Session(model.path, device), model).run(feeds, wanted)
         (real,) = Session(model.ir, device).run(feeds, wanted)
     except ModelError:
         return None

@@ -4,6 +4,7 @@ Exporters write ``x.chunk(2, 1)`` as a Slice whose bounds are computed from the 
 that size is fixed, the bounds can be written as constants.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.graph.layout import SHAPE_ONLY
-from frivkit.graph.model import constant_tensor
+from frivkit.graph.model import GivenTensor, RunTensor, constant_tensor
 from frivkit.graph.onnx_io.limits import INITIALIZERS_ARE_NO_INPUTS
+from frivkit.graph.run_sizes import ARITHMETIC
 from frivkit.graph.shapes import batch_symbol, sizes_for
 
 AnyArray = NDArray[Any]
@@ -32,17 +34,20 @@ FOLDED_OPERANDS = {
 """By operator the operands that decide where units lie, and that must be constants for that."""
 
 
-def fold_shape_arithmetic(model: ir.Model) -> None:
+def fold_shape_arithmetic(model: ir.Model, *, lasting: bool = True) -> None:
     """Replace computed operands that are the same for any batch by constants.
 
     Args:
         model: The model, with inferred shapes; it is changed, and its outputs are not.
+        lasting: Whether the sizes are those of every run.  If not, the constants are marked, and
+            computed again in a file that is made from the model.
     """
     graph = model.graph
     symbol = batch_symbol(graph)
     opset = model.opset_imports.get("", 1)
     replaced: list[ir.Value] = []
-    evaluators = [_ShapeEvaluator(symbol, batch, opset) for batch in BATCHES]
+    whole = graph if lasting else graph.clone()
+    evaluators = [_ShapeEvaluator(symbol, batch, opset, lasting=lasting) for batch in BATCHES]
     for node in graph:
         for index in FOLDED_OPERANDS.get(node.op_type, ()) if node.domain == "" else ():
             value = node.inputs[index] if index < len(node.inputs) else None
@@ -53,7 +58,8 @@ def fold_shape_arithmetic(model: ir.Model) -> None:
                 continue
             name = f"{value.name}/fixed"
             if name not in graph.initializers:
-                tensor = ir.Tensor(first, name=name)
+                marked = partial(RunTensor, source=value.name or "", before=first, graph=whole)
+                tensor = (ir.Tensor if lasting else marked)(first, name=name)
                 graph.register_initializer(ir.Value(name=name, const_value=tensor))
             graph.initializers[name].shape = ir.Shape(first.shape)
             graph.initializers[name].dtype = ir.DataType.from_numpy(first.dtype)
@@ -80,8 +86,9 @@ def _remove_unused(graph: ir.Graph, value: ir.Value) -> None:
 class _ShapeEvaluator:
     """Evaluates small tensors that depend on sizes alone, for one batch size."""
 
-    def __init__(self, symbol: str | None, batch: int, opset: int) -> None:
+    def __init__(self, symbol: str | None, batch: int, opset: int, *, lasting: bool) -> None:
         self._symbol, self._batch, self._opset = symbol, batch, opset
+        self._lasting = lasting
         self._results: dict[int, AnyArray | None] = {}
 
     def evaluate(self, value: ir.Value) -> AnyArray | None:
@@ -93,12 +100,14 @@ class _ShapeEvaluator:
 
     def _evaluate(self, value: ir.Value) -> AnyArray | None:
         tensor = constant_tensor(value)
+        if self._lasting and isinstance(tensor, GivenTensor):
+            return None
         if tensor is not None:
             return tensor.numpy() if tensor.size <= LARGEST else None
         node = value.producer()
         if node is not None and node.domain == "" and node.op_type in SHAPE_ONLY:
             return self._shape(node)
-        if node is None or node.domain != "" or node.op_type not in _ARITHMETIC:
+        if node is None or node.domain != "" or node.op_type not in ARITHMETIC:
             return None
         operands = [None if each is None else self.evaluate(each) for each in node.inputs]
         if any(each is not None and operands[i] is None for i, each in enumerate(node.inputs)):
@@ -143,13 +152,3 @@ class _ShapeEvaluator:
         except Exception:  # the node is then not folded
             return None
         return np.asarray(result) if np.size(result) <= LARGEST else None
-
-
-_ARITHMETIC = frozenset(
-    [
-        *("Add", "Sub", "Mul", "Div", "Mod", "Neg", "Abs", "Floor", "Ceil", "Min", "Max", "Pow"),
-        *("Cast", "Identity", "Gather", "Concat", "Slice", "Squeeze", "Unsqueeze", "Reshape"),
-        *("Transpose", "Where", "Equal", "Less", "Greater", "Not", "And", "Or", "ConstantOfShape"),
-        *("ReduceProd", "ReduceSum", "Sqrt", "Range", "Expand", "ScatterND"),
-    ]
-)

@@ -1,18 +1,29 @@
 """Read an ONNX file: checked, weights mapped from disk, shapes inferred."""
 
-from collections.abc import Callable, Iterator, MutableMapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from frivkit.errors import FrivkitError, ModelError, one_line
+from frivkit.graph.interface import Interface
 from frivkit.graph.model import Model, digest, external_files, signature
-from frivkit.graph.onnx_io.passes import READING_PASSES
+from frivkit.graph.onnx_io.given_inputs import Numbers
+from frivkit.graph.onnx_io.passes import READING_PASSES, Reading
 
 
-def read(path: Path, input_shape: str | None = None, *, name: str | None = None) -> Model:
+def read(
+    path: Path,
+    input_shape: str | None = None,
+    *,
+    given: Mapping[str, Numbers] | None = None,
+    name: str | None = None,
+) -> Model:
     """Read the ONNX model at ``path``.
 
     Args:
@@ -20,6 +31,7 @@ def read(path: Path, input_shape: str | None = None, *, name: str | None = None)
         input_shape: Sizes that the file leaves open, as in ``--input-shape``: all axes of an
             input, the batch (which stays open) in front.  One shape must fit each input that has
             open sizes; several are for the inputs in turn.
+        given: Numbers for inputs that have no axis for examples, as in ``--input``, by name.
         name: The name of the file in messages about its inputs; that of ``path`` if None.
 
     Returns:
@@ -27,12 +39,13 @@ def read(path: Path, input_shape: str | None = None, *, name: str | None = None)
 
     Raises:
         ModelError: the file is missing, not ONNX, truncated, invalid, or without a usable input.
+        UsageError: numbers are given for an input that is not there or takes others.
     """
     if not path.is_file():
         state = "is a folder or a device" if path.exists() else "does not exist"
         raise ModelError(f"model file {path} {state}; give the path of an .onnx file")
     try:
-        return _read(path, input_shape, name or path.name)
+        return _read(path, input_shape, given or {}, name or path.name)
     except FrivkitError:
         raise
     except Exception as error:  # onnx, protobuf and onnx_ir share no base class
@@ -54,7 +67,7 @@ def detach(model: Model) -> Model:
     return model
 
 
-def _read(path: Path, input_shape: str | None, name: str) -> Model:
+def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], name: str) -> Model:
     onnx.checker.check_model(str(path))
     model = ir.load(path)
     if len(model.graph.outputs) == 0:
@@ -62,18 +75,30 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
     sha256 = digest([path, *external_files(model)])
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
-    changes = [rewrite(model, input_shape) for rewrite in READING_PASSES]
+    reading = Reading(input_shape, given, Interface.of(model))
+    changes = [rewrite(model, reading) for rewrite in READING_PASSES]
     inputs, batch = signature(model.graph, name)
     return Model(
         ir=model,
         path=path,
         format="onnx",
-        sha256=sha256,
+        sha256=_with_given(sha256, reading.interface.given),
         inputs=inputs,
         batch=batch,
         metadata=dict(model.metadata_props),
         changes=tuple(change for change in changes if change is not None),
+        interface=reading.interface,
     )
+
+
+def _with_given(sha256: str, given: Mapping[str, NDArray[Any]]) -> str:
+    """Return a digest of a file and of the numbers that are given for its inputs."""
+    if not given:
+        return sha256
+    total = hashlib.sha256(sha256.encode())
+    for name, array in sorted(given.items()):
+        total.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return total.hexdigest()
 
 
 Replace = Callable[[ir.TensorProtocol], None]
