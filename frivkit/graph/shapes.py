@@ -132,6 +132,26 @@ def batch_first(value: ir.Value, batch: int | None) -> bool:
     )
 
 
+def examples_axis(value: ir.Value, symbol: str | None) -> int | None:
+    """Return the only axis of a tensor that is as long as the batch, the first one if it is.
+
+    Args:
+        value: The tensor.
+        symbol: The name of the free batch axis, None if the batch is fixed.
+
+    Returns:
+        The axis; None if no axis is known to hold examples alone.
+
+    Example:
+        >>> examples_axis(ir.Value(name="steps", shape=ir.Shape([7, "N", 40])), "N")
+        1
+    """
+    if value.shape is None or symbol is None:
+        return None
+    axes = [axis for axis, size in enumerate(value.shape) if axis_name(size) == symbol]
+    return axes[0] if axes[:1] == [0] or len(axes) == 1 else None
+
+
 def example_sizes(value: ir.Value | None) -> tuple[int | None, ...] | None:
     """Return a tensor's shape for one example, with None for sizes that are not known.
 

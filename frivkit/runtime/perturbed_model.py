@@ -23,6 +23,7 @@ from frivkit.graph.instrument.perturb import (
 )
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.operators.table import operators_of
+from frivkit.graph.shapes import batch_symbol, examples_axis
 from frivkit.graph.sites.site_map import Site
 from frivkit.graph.sites.site_weights import weights_of
 from frivkit.runtime.feeds import PreparedBatch, Target, feeds
@@ -183,8 +184,9 @@ def run_padded(
         ModelError: the run fails, or an output that is to be cut has no batch axis in front.
 
     Returns:
-        The arrays, shape (n, ...).  Where several rows of an output of the model are one example,
-        these have an axis of their own behind the examples: (n, rows, ...).
+        The arrays, shape (n, ...), examples first wherever they lie in the graph.  Where several
+        rows of an output of the model are one example, these have an axis of their own behind the
+        examples: (n, rows, ...).
     """
     inputs = {name: array for name, array in feeds.items() if not name.startswith(RUN)}
     given = len(next(iter(inputs.values())))
@@ -196,10 +198,25 @@ def run_padded(
     if not cut:
         return arrays
     outputs = {value.name for value in model.graph.outputs}
+    axes = _axes_of_examples(model, wanted)
     return [
-        by_example(name, array, given + missing, rows=name in outputs)[:given]
+        by_example(name, _moved(array, axes.get(name)), given + missing, rows=name in outputs)[
+            :given
+        ]
         for name, array in zip(wanted, arrays, strict=True)
     ]
+
+
+def _axes_of_examples(model: Model, names: Sequence[str]) -> dict[str, int | None]:
+    """Return the axis of examples of tensors, where it is known and not the first."""
+    symbol, wanted = batch_symbol(model.graph), set(names)
+    values = [value for node in model.graph for value in node.outputs if value.name in wanted]
+    found = {value.name or "": examples_axis(value, symbol) for value in values}
+    return {name: axis for name, axis in found.items() if axis}
+
+
+def _moved(array: Any, axis: int | None) -> Any:
+    return array if axis is None else np.moveaxis(array, axis, 0)
 
 
 def by_example(name: str, array: Any, examples: int, *, rows: bool) -> NDArray[Any]:

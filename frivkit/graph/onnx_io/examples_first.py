@@ -62,6 +62,8 @@ def example_axes(shapes: Sequence[Sequence[Size]]) -> list[int]:
     names = [{i: axis_name(s) for i, s in enumerate(shape) if not _fixed(s)} for shape in shapes]
     opened = [set(axes.values()) - {None} for axes in names if axes]
     common = set.intersection(*opened) if len(opened) > 1 else set()
+    if all(_single(shape) for shape in shapes):
+        common = set()  # one example a run, as in 1 x 80 x time
     free = [_free_axis(shape, axes, common) for shape, axes in zip(shapes, names, strict=True)]
     others = any(axis is not None for axis in free)
     first = next((shape[0] for shape in shapes if len(shape)), None)
@@ -75,14 +77,14 @@ def _free_axis(
     shape: Sequence[Size], names: dict[int, str | None], common: set[str | None]
 ) -> int | None:
     """Return the open axis of examples of one input, None if it is not known to have one."""
-    single = 0 not in names and shape[0] == 1  # such as 1 x 80 x time: one example a run
+    single = _single(shape)
     said = [axis for axis, name in names.items() if name and _BATCH_NAME.fullmatch(name)]
     if said and (
         not single or "batch" in (names[said[0]] or "").lower() or names[said[0]] in common
     ):
         return said[0]
     shared = [axis for axis, name in names.items() if name in common]
-    if shared and not single:
+    if shared:
         return shared[0]
     return 0 if 0 in names else None
 
@@ -99,6 +101,11 @@ def _fallback(
             return 0
         fitting = [axis for axis, size in enumerate(shape) if size == first]
     return fitting[0] if len(fitting) == 1 else 0
+
+
+def _single(shape: Sequence[Size]) -> bool:
+    """Whether the first axis says that there is one example."""
+    return len(shape) > 0 and shape[0] == 1
 
 
 def _fixed(size: Size) -> bool:
