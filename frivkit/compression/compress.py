@@ -142,7 +142,7 @@ class Compressor:
         self.request = replace(request, model=model)  # reading it again may take long
 
         run = Run(data, model.output(request.output), request.execution)
-        site_map = find_sites(model, request.output)
+        site_map = find_sites(model, request.output, any_batch_axis=True)
         constraints.check_layers([site.layer for site in site_map.sites])
         self._cache = cache
         with blas_threads(request.execution.threads):

@@ -100,7 +100,13 @@ class SiteMap:
         return None
 
 
-def find_sites(model: Model, output: str | None = None, concats: Sequence[str] = ()) -> SiteMap:
+def find_sites(
+    model: Model,
+    output: str | None = None,
+    concats: Sequence[str] = (),
+    *,
+    any_batch_axis: bool = False,
+) -> SiteMap:
     """Find sites, couplings and the weighted nodes that are not analysed.
 
     Args:
@@ -109,6 +115,8 @@ def find_sites(model: Model, output: str | None = None, concats: Sequence[str] =
         output: The output whose labels are compared; None takes the first.
         concats: Patterns for the names of layers of Concat nodes: each is one site, in place of the
             branches that it alone consumes.
+        any_batch_axis: Whether a tensor can be a site whose examples lie on another axis than the
+            first.  Its units can be removed, and no mask be put on them.
 
     Raises:
         ModelError: the model has no such output, a pattern matches no Concat of units, or the parts
@@ -131,7 +139,7 @@ def find_sites(model: Model, output: str | None = None, concats: Sequence[str] =
     target = model.output(output)
     producers, skipped = find_producers(graph, operators)
     to_output = values_leading_to_output(graph, target)
-    unfit = _unfit(model, target, to_output)
+    unfit = _unfit(model, target, to_output, any_batch_axis=any_batch_axis)
     drafts: dict[str, SiteDraft] = {}
     order = {id(node): i for i, node in enumerate(graph)}
     for node, produced_layout in producers:
@@ -175,11 +183,11 @@ _OTHER_LAYOUT = SkipReason("another layer's units lie otherwise in what it write
 
 
 def _unfit(
-    model: Model, target: str, to_output: Set[int]
+    model: Model, target: str, to_output: Set[int], *, any_batch_axis: bool
 ) -> Callable[[ir.Value, Layout], SkipReason | None]:
     """Return a function that returns why a tensor cannot be a site, None if it can."""
     to_weights = values_leading_to_weights(model.graph, to_output, operators_of(model))
-    symbol = batch_symbol(model.graph)
+    symbol = batch_symbol(model.graph) if any_batch_axis else None
 
     def unfit(value: ir.Value, layout: Layout) -> SkipReason | None:
         shape = shape_of(value)
