@@ -33,7 +33,7 @@ from frivkit.runtime.blas import blas_threads
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
 from frivkit.verification import Verification, verify
-from frivkit.verification.verification import BATCHES
+from frivkit.verification.verification import BATCHES, check_unchanged
 
 MIN_EXAMPLES = 8
 """Examples below which there are too few to split."""
@@ -260,8 +260,9 @@ class Compressor:
 
         plan, compressed = self.finished(plan, budget)
         calibration = self.calibration
-        save(compressed, output, calibration.model)
+        written = save(compressed, output, calibration.model)
         verification = verify(self.request, output, data=self.held_out, time_batches=time_batches)
+        check_unchanged(verification.compressed.model, written)
         result = self._result(budget, plan, timed)
         result = replace(
             result,

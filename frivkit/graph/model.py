@@ -14,6 +14,7 @@ from onnx_ir import Model as OnnxModel
 
 from frivkit.data import TensorSpec
 from frivkit.errors import ModelError
+from frivkit.files import open_regular
 
 
 class GivenTensor(ir.Tensor[Any]):
@@ -80,6 +81,17 @@ class Model:
             for spec in self.inputs
         )
         return f"<frivkit model {self.path}: {self.parameters:,} parameters, inputs {inputs}>"
+
+    @property
+    def identity(self) -> str:
+        """What results depend on: the digest, and that of the numbers given for inputs if any."""
+        given: Mapping[str, NDArray[Any]] = {} if self.interface is None else self.interface.given
+        if not given:
+            return self.sha256
+        total = hashlib.sha256(self.sha256.encode())
+        for name, array in sorted(given.items()):
+            total.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        return total.hexdigest()
 
     @property
     def has_open_sizes(self) -> bool:
@@ -165,13 +177,13 @@ def is_constant(value: ir.Value) -> bool:
         if current.is_initializer() or current.const_value is not None:
             continue
         node = current.producer()
-        if node is None or subgraphs(node) or node.op_type in _RANDOM:
+        if node is None or subgraphs(node) or node.op_type in RANDOM:
             return False
         pending.extend(v for v in node.inputs if v is not None)
     return True
 
 
-_RANDOM = frozenset(
+RANDOM = frozenset(
     [
         "RandomNormal",
         "RandomUniform",
@@ -256,7 +268,7 @@ def digest(files: Iterable[Path]) -> str:
     """Return one sha256 of several files: the model's, then those of its external data."""
     total = hashlib.sha256()
     for part in files:
-        with part.open("rb") as stream:
+        with open_regular(part) as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.cache.size import format_size
 from frivkit.data import Dataset
-from frivkit.graph.model import Model, external_files
+from frivkit.errors import ModelError
+from frivkit.graph.model import Model, digest, external_files
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.timing import Latency, Verdict, interleaved
@@ -166,6 +168,27 @@ def verify(
         warnings=(*warnings, *_warnings(facts[1], data, comparison, named=named)),
         left_fast_path=left,
     )
+
+
+def check_unchanged(model: Model, written: str) -> None:
+    """Raise an error if what was verified is not what was written, or is no more there.
+
+    Args:
+        model: The model that was read and verified.
+        written: The digest of the file that was written.
+
+    Raises:
+        ModelError: another program has replaced the file since it was written.
+    """
+    try:
+        now = digest([model.path, *external_files(ir.load(model.path))])
+    except Exception:  # gone, or no model any more; onnx_ir raises many classes
+        now = ""
+    if (model.sha256, now) != (written, written):
+        raise ModelError(
+            f"{model.path} was replaced by another program while it was verified, so there is no "
+            "proof of what it holds now: give each run a name of its own, or verify it"
+        )
 
 
 def stored_bytes(model: Model) -> int:

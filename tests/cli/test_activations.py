@@ -21,6 +21,7 @@ from frivkit.activation_files import write_activations
 from frivkit.activation_files.file import Part
 from frivkit.cli import main
 from frivkit.data import open_data
+from frivkit.digests import LINE_BYTES, digest_state, split_digest
 from frivkit.errors import FrivkitError, ModelError
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.runtime.execution import Execution
@@ -330,8 +331,10 @@ def attempt(path, kill_at):
         for owner, name in [(Part, "write"), (Part, "mark"), (Part, "close"), (Path, "replace"),
                             (Path, "unlink"), (writing, "put_in_place"), (os, "fsync")]:
             setattr(owner, name, deadly(getattr(owner, name)))
-        writing.write_activations(request, path, compress=compress)
-        os._exit(0)
+        try:
+            writing.write_activations(request, path, compress=compress)
+        finally:
+            os._exit(sys.exc_info()[0] is not None)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 kills = 0
@@ -414,7 +417,7 @@ def stop_at(batch: int, error: BaseException, monkeypatch) -> list[int]:
 def test_interrupt_exits_130_and_the_next_run_goes_on(folder, monkeypatch, capsys):
     started = stop_at(4, KeyboardInterrupt(), monkeypatch)
     assert run() == 130
-    assert names(folder) == ["acts.h5.part", "net.onnx"]
+    assert names(folder) == ["acts.h5.part", "acts.h5.part.log", "net.onnx"]
     assert "run the same command again to resume" in capsys.readouterr().err
     assert run() == 0
     assert "acts.h5.part holds 21 of 40 examples" in capsys.readouterr().err
@@ -450,6 +453,56 @@ def test_part_with_a_link_to_another_file_is_not_written_to(folder, monkeypatch,
     assert (folder / "victim.h5").read_bytes() == before
 
 
+def test_one_changed_byte_of_a_finished_file_is_found(folder, capsys):
+    assert run("--layer", "b", "--examples", "3") == 0
+    path = folder / "acts.h5"
+    whole = path.read_bytes()
+    due = arrays(path)
+    for position in range(0, len(whole), 7):
+        path.write_bytes(flipped(whole, position))
+        if digest_state(path) != "wrong":
+            assert position >= len(whole) - LINE_BYTES
+            assert same(arrays(path), due)
+    path.write_bytes(flipped(whole, 5000))
+    assert run("--layer", "b", "--examples", "3") == 1
+    assert "acts.h5 is damaged: give another -o, or --force" in capsys.readouterr().err
+    path.write_bytes(split_digest(whole)[0])  # as an earlier version wrote it
+    assert run("--layer", "b", "--examples", "3") == 0
+
+
+@pytest.mark.parametrize("suffix", [".part", ".part.log"])
+def test_a_changed_byte_of_an_unfinished_file_never_reaches_the_finished_one(
+    suffix, folder, monkeypatch
+):
+    stop_at(3, KeyboardInterrupt(), monkeypatch)
+    assert run("--layer", "b") == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    part, log = folder / "acts.h5.part", folder / "acts.h5.part.log"
+    held = {part: part.read_bytes(), log: log.read_bytes()}
+    assert run("--layer", "b") == 0
+    due = arrays(folder / "acts.h5")
+    damaged = folder / f"acts.h5{suffix}"
+    whole = held[damaged]
+    refused = 0
+    for position in range(11, len(whole), len(whole) // 6):
+        (folder / "acts.h5").unlink(missing_ok=True)
+        for path, content in held.items():
+            path.write_bytes(content)
+        damaged.write_bytes(flipped(whole, position))
+        if run("--layer", "b") == 0:
+            assert same(arrays(folder / "acts.h5"), due), position
+        else:
+            refused += 1
+    assert refused > 0
+
+
+def flipped(whole: bytes, position: int) -> bytes:
+    changed = bytearray(whole)
+    changed[position] ^= 1 << position % 8
+    return bytes(changed)
+
+
 def test_disk_without_room_is_refused_before_anything_is_written(folder, monkeypatch, capsys):
     full = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=1 << 20))
     monkeypatch.setattr(writing, "shutil", full)
@@ -478,7 +531,7 @@ def test_disk_that_fills_up_leaves_the_part_and_one_line(folder, monkeypatch, ca
         signal.signal(signal.SIGXFSZ, handler)
     last = capsys.readouterr().err.splitlines()[-1]
     assert re.match(r"frivkit: .*acts\.h5\.part cannot be written: File too large; ", last)
-    assert names(folder) == ["acts.h5.part", "net.onnx"]
+    assert names(folder) == ["acts.h5.part", "acts.h5.part.log", "net.onnx"]
     monkeypatch.setattr(Part, "write", write)
     assert run() == 0
     found = arrays(folder / "acts.h5")

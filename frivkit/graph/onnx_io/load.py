@@ -1,19 +1,20 @@
 """Read an ONNX file: checked, weights mapped from disk, shapes inferred."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
-from numpy.typing import NDArray
+from onnx.external_data_helper import uses_external_data
+from onnx_ir.external_data import set_base_dir
 
 from frivkit.errors import FrivkitError, ModelError, one_line
+from frivkit.files import check_utf8
 from frivkit.graph.interface import Interface
 from frivkit.graph.model import Model, digest, external_files, signature
 from frivkit.graph.onnx_io.given_inputs import Numbers
+from frivkit.graph.onnx_io.ordering import sort_nodes
 from frivkit.graph.onnx_io.passes import READING_PASSES, Reading
 
 
@@ -44,6 +45,7 @@ def read(
     if not path.is_file():
         state = "is a folder or a device" if path.exists() else "does not exist"
         raise ModelError(f"model file {path} {state}; give the path of an .onnx file")
+    check_utf8(path, ModelError)
     try:
         return _read(path, input_shape, given or {}, name or path.name)
     except FrivkitError:
@@ -68,10 +70,10 @@ def detach(model: Model) -> Model:
 
 
 def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], name: str) -> Model:
-    onnx.checker.check_model(str(path))
-    model = ir.load(path)
+    model = _checked(path, name)
     if len(model.graph.outputs) == 0:
         raise ModelError(f"{name} has no outputs: there is nothing to measure")
+    _check_places(path, external_files(model))
     sha256 = digest([path, *external_files(model)])
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
@@ -82,7 +84,7 @@ def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], nam
         ir=model,
         path=path,
         format="onnx",
-        sha256=_with_given(sha256, reading.interface.given),
+        sha256=sha256,
         inputs=inputs,
         batch=batch,
         metadata=dict(model.metadata_props),
@@ -91,14 +93,36 @@ def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], nam
     )
 
 
-def _with_given(sha256: str, given: Mapping[str, NDArray[Any]]) -> str:
-    """Return a digest of a file and of the numbers that are given for its inputs."""
-    if not given:
-        return sha256
-    total = hashlib.sha256(sha256.encode())
-    for name, array in sorted(given.items()):
-        total.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
-    return total.hexdigest()
+def _checked(path: Path, name: str) -> ir.Model:
+    """Read a file that ONNX's checker accepts, or accepts when its nodes are sorted."""
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError:
+        proto = onnx.load(path, load_external_data=False)
+        if not sort_nodes(proto.graph, name):
+            raise
+        _check_sorted(proto)
+        model = ir.from_proto(proto)
+        set_base_dir(model.graph, path.absolute().parent)
+        return model
+    return ir.load(path)
+
+
+def _check_sorted(proto: onnx.ModelProto) -> None:
+    """Check a model in memory; weights in files of their own are given as inputs instead."""
+    checked = onnx.ModelProto()
+    checked.CopyFrom(proto)
+    tensors = [each for each in proto.graph.initializer if not uses_external_data(each)]
+    external = [each for each in proto.graph.initializer if uses_external_data(each)]
+    listed = {value.name for value in proto.graph.input}
+    del checked.graph.initializer[:]
+    checked.graph.initializer.extend(tensors)
+    checked.graph.input.extend(
+        onnx.helper.make_tensor_value_info(each.name, each.data_type, each.dims)
+        for each in external
+        if each.name not in listed
+    )
+    onnx.checker.check_model(checked)
 
 
 Replace = Callable[[ir.TensorProtocol], None]
@@ -132,6 +156,17 @@ def _lazy(tensor: ir.ExternalTensor, path: Path) -> ir.LazyTensor:
     """
     _check_extent(tensor, path)
     return ir.LazyTensor(lambda: tensor, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
+
+
+def _check_places(path: Path, files: Iterable[Path]) -> None:
+    """Raise an error if weights lie outside the model's folder, as a linked folder leads to."""
+    folder = path.parent.resolve()
+    for file in files:
+        if not file.resolve().is_relative_to(folder):
+            raise ModelError(
+                f"{path} wants weights of {file}, which leads out of the folder of the model; "
+                "copy the file there"
+            )
 
 
 def _check_extent(tensor: ir.ExternalTensor, path: Path) -> None:

@@ -5,6 +5,7 @@ They need neither data nor a run.  Rewrites that do stand in ``frivkit.runtime.o
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
@@ -12,6 +13,7 @@ from onnx_ir.passes.common import InlinePass
 from frivkit.errors import ModelError
 from frivkit.graph import shapes
 from frivkit.graph.interface import Interface
+from frivkit.graph.onnx_io import fold_constants as constants
 from frivkit.graph.onnx_io import fold_shapes
 from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
 from frivkit.graph.onnx_io.dequantize import dequantize
@@ -42,12 +44,38 @@ It returns None, or a sentence if the graph then computes otherwise than its fil
 file may be made from it.
 """
 
+MOST_NODES = 200_000
+"""Most nodes of a model whose functions are replaced by their bodies."""
+
 
 def inline_functions(model: ir.Model, reading: Reading) -> None:
-    """Replace calls of the model's own functions by their bodies."""
+    """Replace calls of the model's own functions by their bodies.
+
+    Raises:
+        ModelError: this would make more than :data:`MOST_NODES` nodes.
+    """
     del reading
     if model.functions:
+        _check_inlined_size(model)
         InlinePass()(model)
+
+
+def _check_inlined_size(model: ir.Model) -> None:
+    """Raise an error for functions that call each other so often that no memory would hold them."""
+
+    @cache
+    def size(function: ir.OperatorIdentifier) -> int:
+        return total(model.functions[function])
+
+    def total(holder: ir.Graph | ir.Function) -> int:
+        called = [node.op_identifier() for node in ir.traversal.RecursiveGraphIterator(holder)]
+        return sum(size(each) if each in model.functions else 1 for each in called)
+
+    if (nodes := total(model.graph)) > MOST_NODES:
+        raise ModelError(
+            f"its functions stand for {nodes:,} nodes, more than the {MOST_NODES:,} that are read; "
+            "export it without nested functions"
+        )
 
 
 def open_nonpositive_sizes(model: ir.Model, reading: Reading) -> None:
@@ -156,6 +184,12 @@ def _check_fit(value: ir.Value, shape: ir.Shape, requested: InputShape) -> None:
             )
 
 
+def fold_constants(model: ir.Model, reading: Reading) -> None:
+    """Replace what is computed from weights alone by constants."""
+    del reading
+    constants.fold_constants(model)
+
+
 def infer_shapes(model: ir.Model, reading: Reading) -> None:
     """Set the shapes that follow from those of the inputs."""
     del reading
@@ -173,6 +207,7 @@ READING_PASSES: tuple[ReadingPass, ...] = (
     open_nonpositive_sizes,
     widen_bfloat16,
     dequantize_integers,
+    fold_constants,
     give_numbers,
     examples_first_in,
     infer_shapes,

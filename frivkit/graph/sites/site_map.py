@@ -179,6 +179,9 @@ def find_sites(
     return SiteMap(sites, couplings, tuple(skipped), weights, propagation.layouts)
 
 
+_FLATTENED = SkipReason("its nonlinearity comes after units were flattened")
+LARGEST_WIDTH = 1 << 20
+"""Units of a layer beyond which it is skipped: what is kept for each unit would fill memory."""
 _OTHER_LAYOUT = SkipReason("another layer's units lie otherwise in what it writes")
 
 
@@ -201,9 +204,10 @@ def _unfit(
         if shape is None or None in (*shape[:batch], *shape[batch + 1 :]):
             text = "its shape is not known: give --input-shape"
             return SkipReason(text, SkipCause.UNKNOWN_SHAPE)
-        if not layout.whole or shape[layout.axis] != layout.size:
-            return SkipReason("its nonlinearity comes after units were flattened")
-        return None
+        if layout.whole and layout.size > LARGEST_WIDTH:
+            return SkipReason(f"it has {layout.size:,} units, more than {LARGEST_WIDTH:,}")
+        flattened = not layout.whole or shape[layout.axis] != layout.size
+        return _FLATTENED if flattened else None
 
     return unfit
 

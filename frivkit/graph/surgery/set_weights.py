@@ -139,4 +139,11 @@ def _rounded(label: str, array: NDArray[Any], like: ir.Value) -> NDArray[Any]:
     if not np.isfinite(array).all():
         raise ModelError(f"a number to be put into {label} is not finite; fit it otherwise")
     dtype = np.asarray(array).dtype if like.dtype is None else like.dtype.numpy()
-    return np.asarray(array).astype(dtype)
+    with np.errstate(over="ignore"):
+        rounded = np.asarray(array).astype(dtype)
+    if not np.isfinite(rounded.astype(np.float64)).all():
+        raise ModelError(
+            f"the new weights of {label} reach {np.abs(array).max():.3g}, too large for {dtype}: "
+            "remove fewer units, give --refit none, or compress a float32 copy of the model"
+        )
+    return rounded

@@ -259,7 +259,7 @@ def test_numbers_for_inputs_without_examples(tmp_path):
     found = verify(request, tmp_path / "t.onnx", time_batches=(1,))
     assert found.original.latency[1] is not None
     other = replace(request, inputs={**given, "rate": 8000})
-    assert read(path, given=other.inputs).sha256 != read(path, given=given).sha256
+    assert read(path, given=other.inputs).identity != read(path, given=given).identity
     assert not np.allclose(analyze(other, ("redundancy",)).study.outputs(), wanted)
 
 

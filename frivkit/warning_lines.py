@@ -1,0 +1,43 @@
+"""Warnings of Python as single lines on stderr, without the path and the line of source code."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from frivkit.errors import one_line
+
+DROPPED = (
+    RuntimeWarning,
+    DeprecationWarning,
+    FutureWarning,
+    PendingDeprecationWarning,
+    ImportWarning,
+    ResourceWarning,
+)
+"""Warnings for those who write programs.  Numbers that are not finite (numpy warns of them by
+``RuntimeWarning``) are looked for where they matter, and are errors there."""
+
+
+@contextmanager
+def warnings_as_lines(show: Callable[[str], None]) -> Iterator[None]:
+    r"""Show each warning of a block as one line, and drop the kinds of :data:`DROPPED`.
+
+    Args:
+        show: Receives the text of a warning.
+
+    Example:
+        >>> with warnings_as_lines(print):
+        ...     warnings.warn("a plugin\\nsays", stacklevel=1)
+        ...     warnings.warn("overflow", RuntimeWarning, stacklevel=1)
+        a plugin says
+    """
+
+    def shown(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        del category
+        show(one_line(message) if isinstance(message, Warning) else message)
+
+    with warnings.catch_warnings():
+        for category in DROPPED:
+            warnings.simplefilter("ignore", category)
+        warnings.showwarning = shown
+        yield
