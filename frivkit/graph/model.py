@@ -60,6 +60,7 @@ class Model:
             from it.
         interface: What the file says of its inputs, outputs and tensors, an ``Interface`` of the
             module ``frivkit.graph.interface``; None for a graph that was read from no file.
+        notes: A sentence for each change that was made on reading and that files made from it keep.
         operators: Operators that plugins add, by name: ``Operators`` of the module
             ``frivkit.graph.operators.operator``, which stands above this one.
     """
@@ -73,6 +74,7 @@ class Model:
     metadata: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
     interface: Any = None
+    notes: tuple[str, ...] = ()
     operators: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

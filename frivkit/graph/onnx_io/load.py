@@ -14,8 +14,10 @@ from frivkit.files import check_utf8
 from frivkit.graph.interface import Interface
 from frivkit.graph.model import Model, digest, external_files, signature
 from frivkit.graph.onnx_io.given_inputs import Numbers
+from frivkit.graph.onnx_io.inference_mode import use_inference_mode
 from frivkit.graph.onnx_io.ordering import sort_nodes
 from frivkit.graph.onnx_io.passes import READING_PASSES, Reading
+from frivkit.graph.onnx_io.tensor_data import check_tensors
 
 
 def read(
@@ -71,12 +73,14 @@ def detach(model: Model) -> Model:
 
 def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], name: str) -> Model:
     model = _checked(path, name)
+    check_tensors(model, name)
     if len(model.graph.outputs) == 0:
         raise ModelError(f"{name} has no outputs: there is nothing to measure")
     _check_places(path, external_files(model))
     sha256 = digest([path, *external_files(model)])
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
+    note = use_inference_mode(model)
     reading = Reading(input_shape, given, Interface.of(model))
     changes = [rewrite(model, reading) for rewrite in READING_PASSES]
     inputs, batch = signature(model.graph, name)
@@ -90,6 +94,7 @@ def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], nam
         metadata=dict(model.metadata_props),
         changes=tuple(change for change in changes if change is not None),
         interface=reading.interface,
+        notes=() if note is None else (note,),
     )
 
 
@@ -102,7 +107,7 @@ def _checked(path: Path, name: str) -> ir.Model:
         if not sort_nodes(proto.graph, name):
             raise
         _check_sorted(proto)
-        model = ir.from_proto(proto)
+        model: ir.Model = ir.from_proto(proto)
         set_base_dir(model.graph, path.absolute().parent)
         return model
     return ir.load(path)

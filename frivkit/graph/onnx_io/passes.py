@@ -13,13 +13,14 @@ from onnx_ir.passes.common import InlinePass
 from frivkit.errors import ModelError
 from frivkit.graph import shapes
 from frivkit.graph.interface import Interface
+from frivkit.graph.onnx_io import einsum, fold_shapes
 from frivkit.graph.onnx_io import fold_constants as constants
-from frivkit.graph.onnx_io import fold_shapes
 from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
 from frivkit.graph.onnx_io.dequantize import dequantize
 from frivkit.graph.onnx_io.examples_first import move_inputs, move_outputs
 from frivkit.graph.onnx_io.given_inputs import Numbers, give_inputs
 from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
+from frivkit.graph.onnx_io.unfuse import unfuse
 
 
 @dataclass(slots=True)
@@ -184,6 +185,12 @@ def _check_fit(value: ir.Value, shape: ir.Shape, requested: InputShape) -> None:
             )
 
 
+def unfuse_operators(model: ir.Model, reading: Reading) -> None:
+    """Write operators that an optimizer fused as operators of ONNX."""
+    del reading
+    unfuse(model)
+
+
 def fold_constants(model: ir.Model, reading: Reading) -> None:
     """Replace what is computed from weights alone by constants."""
     del reading
@@ -194,6 +201,13 @@ def infer_shapes(model: ir.Model, reading: Reading) -> None:
     """Set the shapes that follow from those of the inputs."""
     del reading
     shapes.infer_shapes(model)
+
+
+def write_einsum_as_products(model: ir.Model, reading: Reading) -> None:
+    """Replace Einsum nodes by products of matrices, which compute the same."""
+    del reading
+    if einsum.write_einsum_as_products(model):
+        shapes.infer_shapes(model)
 
 
 def fold_shape_arithmetic(model: ir.Model, reading: Reading) -> None:
@@ -207,10 +221,12 @@ READING_PASSES: tuple[ReadingPass, ...] = (
     open_nonpositive_sizes,
     widen_bfloat16,
     dequantize_integers,
+    unfuse_operators,
     fold_constants,
     give_numbers,
     examples_first_in,
     infer_shapes,
+    write_einsum_as_products,
     fold_shape_arithmetic,
     set_input_sizes,
     examples_first_out,

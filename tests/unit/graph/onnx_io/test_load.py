@@ -128,11 +128,11 @@ UNSOUND = {
     "an output that is not": (change(graph__output__0__name="z"), "'z' is not an output"),
     "a cycle": (
         lambda proto: proto.graph.node[0].input.__setitem__(0, "y"),
-        "topologically sorted",
+        "in a circle",
     ),
     "one name twice": (
         lambda proto: proto.graph.node.append(proto.graph.node[0]),
-        "single static assignment",
+        "both compute 'a'",
     ),
     "a weight as large as it likes": (
         lambda proto: proto.graph.initializer[0].dims.__setitem__(0, 1 << 50),
@@ -187,6 +187,21 @@ def test_a_function_that_calls_itself(tmp_path):
     proto.opset_import.append(opsets[1])
     proto.graph.node[1].op_type, proto.graph.node[1].domain = "Again", "own"
     assert "recursive" in refusal(saved(proto, tmp_path))
+
+
+def test_functions_that_stand_for_too_many_nodes(tmp_path):
+    proto, depth = net(), 8
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    for level in range(depth):
+        kind, domain = ("Relu", "") if level == depth - 1 else (f"F{level + 1}", "own")
+        names = ["a", *(f"t{n}" for n in range(9)), "b"]
+        body = [
+            helper.make_node(kind, [names[n]], [names[n + 1]], domain=domain) for n in range(10)
+        ]
+        proto.functions.append(helper.make_function("own", f"F{level}", ["a"], ["b"], body, opsets))
+    proto.opset_import.append(opsets[1])
+    proto.graph.node[1].op_type, proto.graph.node[1].domain = "F0", "own"
+    assert "stand for 100,000,002 nodes" in refusal(saved(proto, tmp_path))
 
 
 def test_functions_are_put_in_place(tmp_path):
@@ -293,6 +308,24 @@ def test_a_link_to_weights_elsewhere_is_refused(tmp_path):
     folder.mkdir()
     (folder / "model.bin").symlink_to(tmp_path / "w.bin")
     assert "symbolic link" in refusal(saved(proto, folder))
+
+
+def test_a_linked_folder_leads_to_no_weights_elsewhere(tmp_path, monkeypatch):
+    proto, tensor = with_tensor("weight")
+    raw = moved_out(tensor, "sub/w.bin")
+    for name in ("model", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "elsewhere/w.bin").write_bytes(raw)
+    (tmp_path / "model/sub").symlink_to(tmp_path / "elsewhere")
+    assert "outside" in refusal(saved(proto, tmp_path / "model"))
+    monkeypatch.chdir(tmp_path / "model")  # onnx looks less closely at a path without a folder
+    assert "leads out of the folder of the model" in refusal(Path("m.onnx"))
+    (tmp_path / "model/sub").unlink()
+    (tmp_path / "model/sub").mkdir()
+    (tmp_path / "model/sub/w.bin").write_bytes(raw)
+    (tmp_path / "linked").symlink_to("model")
+    for folder in ("model", "linked"):  # the folder of the model itself may be a link
+        assert load(tmp_path / folder / "m.onnx", {}).parameters == 45
 
 
 @pytest.mark.parametrize("requested", ["1x3x5x7", "16x3x5x7", "1X3X5X7"])
