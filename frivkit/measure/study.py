@@ -392,7 +392,7 @@ class Study:
         shared = fixed | (extra or {})
         if self._label_reader.fingerprint:
             shared |= {"labels": self._label_reader.fingerprint}
-        return Key(self.model.sha256, self.data.digest, site, selector, what, shared)
+        return Key(self.model.identity, self.data.digest, site, selector, what, shared)
 
     def _count(self, what: str, key: Key, number: int = 1) -> None:
         """Note what an earlier run had kept; what this one built itself is no news."""

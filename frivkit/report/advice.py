@@ -6,6 +6,7 @@ from math import prod
 import onnx_ir as ir
 
 from frivkit.compression.unrefittable import removable_groups
+from frivkit.errors import ModelError
 from frivkit.graph.cost import uncounted
 from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
@@ -13,7 +14,7 @@ from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.batch_first import as_in_file
 from frivkit.graph.sites.producers import Skip, SkipCause
 from frivkit.graph.sites.site_map import SiteMap, find_sites
-from frivkit.runtime.labels import LabelOptions, are_labels, threshold_of
+from frivkit.runtime.labels import LabelOptions, are_labels, rows_per_example, threshold_of
 
 _MOVED = "examples lie behind other axes in the file, where a refit does not find them"
 
@@ -34,7 +35,7 @@ def held_layers(model: Model, site_map: SiteMap, output: str) -> dict[str, str |
         }
     in_file = as_in_file(model)
     if in_file is not model:
-        site_map = find_sites(in_file, output)
+        site_map = find_sites(in_file, output, any_batch_axis=True)
     groups = removable_groups(in_file, site_map)
     reasons = {site.layer: groups.reason(site.name) for site in site_map.sites}
     return {site.name: reasons.get(site.layer, _MOVED) for site in sites}
@@ -85,6 +86,14 @@ def _on_labels(graph: ir.Graph, output: str, labels: LabelOptions) -> Iterator[s
             f"the output holds numbers: an example counts as changed if one moves by more than "
             f"{labels.tolerance:g} of its spread"
         )
+        return
+    try:
+        rows = rows_per_example(graph, value)
+    except ModelError as error:
+        yield str(error)
+        return
+    if rows > 1:
+        yield f"an example is {rows} rows of the output, each with labels of its own"
         return
     shape = shape_of(value)
     if shape is None or (value.dtype is not None and are_labels(value.dtype.numpy())):
