@@ -20,16 +20,10 @@ DROPPED = (
 
 @contextmanager
 def warnings_as_lines(show: Callable[[str], None]) -> Iterator[None]:
-    r"""Show each warning of a block as one line, and drop the kinds of :data:`DROPPED`.
+    """Show each warning of a block as one line, and drop the kinds of :data:`DROPPED`.
 
     Args:
         show: Receives the text of a warning.
-
-    Example:
-        >>> with warnings_as_lines(print):
-        ...     warnings.warn("a plugin\\nsays", stacklevel=1)
-        ...     warnings.warn("overflow", RuntimeWarning, stacklevel=1)
-        a plugin says
     """
 
     def shown(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

@@ -87,12 +87,14 @@ def inspect(
         ModelError: the model cannot be read.
     """
     from frivkit.measure.pipeline import inspect_model
+    from frivkit.runtime.file_check import naming_faults
 
     clock = Clock.start()
     request = request_of("inspect", model, data, arguments, joined=texts("join", join))
     opened_model, site_map = inspect_model(request)
     labels = request.execution.labels
-    document = inspection_document(opened_model, site_map, clock, request.output, labels)
+    with naming_faults(opened_model):
+        document = inspection_document(opened_model, site_map, clock, request.output, labels)
     return InspectionResult(document)
 
 

@@ -31,6 +31,7 @@ class Model:
         changes: A sentence for each change that was made on reading, so that the model can be
             analysed.  If there is one, the graph is not that of the file, and no model is written
             from it.
+        notes: A sentence for each change that was made on reading and that files made from it keep.
         operators: Operators that plugins add, by name: ``Operators`` of the module
             ``frivkit.graph.operators.operator``, which stands above this one.
     """
@@ -43,6 +44,7 @@ class Model:
     batch: int | None
     metadata: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     operators: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

@@ -20,8 +20,9 @@ from frivkit.hooks.registry import Registry, installed
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.scope import Scope
 from frivkit.measure.study import Study
+from frivkit.runtime.example_memory import check_example_fits
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.file_check import compare_with_file
+from frivkit.runtime.file_check import compare_with_file, naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.runner import Engine
 
@@ -119,8 +120,10 @@ def inspect_model(request: Request) -> tuple[Model, SiteMap]:
     Raises:
         ModelError: the model cannot be read, or what is asked to be joined cannot be.
     """
-    model = prepare_model(load_model(request), Opening(request.execution))
-    return model, _find_sites(request, model)
+    model = load_model(request)
+    with naming_faults(model):
+        model = prepare_model(model, Opening(request.execution))
+        return model, _find_sites(request, model)
 
 
 def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, tuple[str, ...]]:
@@ -138,16 +141,18 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
     data, warnings = named_data(request, model)
     _check_operators(model)
     model.output(request.output)  # refuses one that is not there before anything is run
+    check_example_fits(model, request.execution.memory, data)
     differs = compare_with_file(model, data, request.execution.placement, request.output)
-    model = prepare_model(model, Opening(request.execution, data, request.output))
+    with naming_faults(model):
+        model = prepare_model(model, Opening(request.execution, data, request.output))
+        site_map = _find_sites(request, model)
     if model.batch is not None:
         warnings += (
             f"{model.path.name} insists on {model.batch} examples a run, and more at once were not "
             "seen to give the same: runs take their time",
         )
-    warnings += tuple(f"{model.path.name}: {change}" for change in model.changes)
+    warnings += tuple(f"{model.path.name}: {change}" for change in (*model.changes, *model.notes))
     warnings += () if differs is None else (differs,)
-    site_map = _find_sites(request, model)
     scope = Scope(
         output=request.output,
         sites=_chosen(site_map, request.layers, model),

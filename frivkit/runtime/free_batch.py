@@ -13,6 +13,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.onnx_io.fold_shapes import fold_shape_arithmetic
 from frivkit.graph.shapes import infer_shapes
+from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.session import Device
 
@@ -35,7 +36,8 @@ def free_batch_size(model: Model, output: str, device: Device, data: Dataset, me
         data: The examples to try.
         memory: Bytes that activations may take.
     """
-    count = min(data.examples, TRIED * (model.batch or 1))
+    fitting = memory // max(1, live_bytes(model.graph))
+    count = min(data.examples, TRIED * (model.batch or 1), fitting)
     if model.batch is None or count <= model.batch:
         return model
     inputs = data.read(0, count).inputs

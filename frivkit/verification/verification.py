@@ -19,6 +19,7 @@ from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.timing import Latency, Verdict, interleaved
 from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data
+from frivkit.runtime.example_memory import check_example_fits
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file
 from frivkit.runtime.memory import live_bytes
@@ -129,6 +130,9 @@ def verify(
     if data is None:
         data, warnings = named_data(request, replace(original, inputs=inputs))
     placement = request.execution.placement
+    for model in (original, smaller):
+        with error_context(model):
+            check_example_fits(model, request.execution.memory, data)
     differs = [
         compare_with_file(model, data, placement, output, exact=False)
         for model, output in zip((original, smaller), outputs, strict=True)

@@ -12,8 +12,10 @@ from onnx_ir.external_data import set_base_dir
 from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.files import check_utf8
 from frivkit.graph.model import Model, digest, external_files, signature
+from frivkit.graph.onnx_io.inference_mode import use_inference_mode
 from frivkit.graph.onnx_io.ordering import sort_nodes
 from frivkit.graph.onnx_io.passes import READING_PASSES
+from frivkit.graph.onnx_io.tensor_data import check_tensors
 
 
 def read(path: Path, input_shape: str | None = None, *, name: str | None = None) -> Model:
@@ -61,12 +63,14 @@ def detach(model: Model) -> Model:
 
 def _read(path: Path, input_shape: str | None, name: str) -> Model:
     model = _checked(path, name)
+    check_tensors(model, name)
     if len(model.graph.outputs) == 0:
         raise ModelError(f"{name} has no outputs: there is nothing to measure")
     _check_places(path, external_files(model))
     sha256 = digest([path, *external_files(model)])
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
+    note = use_inference_mode(model)
     changes = [rewrite(model, input_shape) for rewrite in READING_PASSES]
     inputs, batch = signature(model.graph, name)
     return Model(
@@ -78,6 +82,7 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
         batch=batch,
         metadata=dict(model.metadata_props),
         changes=tuple(change for change in changes if change is not None),
+        notes=() if note is None else (note,),
     )
 
 
@@ -90,7 +95,7 @@ def _checked(path: Path, name: str) -> ir.Model:
         if not sort_nodes(proto.graph, name):
             raise
         _check_sorted(proto)
-        model = ir.from_proto(proto)
+        model: ir.Model = ir.from_proto(proto)
         set_base_dir(model.graph, path.absolute().parent)
         return model
     return ir.load(path)

@@ -128,11 +128,11 @@ UNSOUND = {
     "an output that is not": (change(graph__output__0__name="z"), "'z' is not an output"),
     "a cycle": (
         lambda proto: proto.graph.node[0].input.__setitem__(0, "y"),
-        "topologically sorted",
+        "in a circle",
     ),
     "one name twice": (
         lambda proto: proto.graph.node.append(proto.graph.node[0]),
-        "single static assignment",
+        "both compute 'a'",
     ),
     "a weight as large as it likes": (
         lambda proto: proto.graph.initializer[0].dims.__setitem__(0, 1 << 50),
