@@ -15,6 +15,7 @@ from frivkit.graph.model import Model, digest, external_files, signature
 from frivkit.graph.onnx_io.inference_mode import use_inference_mode
 from frivkit.graph.onnx_io.ordering import sort_nodes
 from frivkit.graph.onnx_io.passes import READING_PASSES
+from frivkit.graph.onnx_io.sparse import write_out_sparse
 from frivkit.graph.onnx_io.tensor_data import check_tensors
 
 
@@ -88,6 +89,7 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
 
 def _checked(path: Path, name: str) -> ir.Model:
     """Read a file that ONNX's checker accepts, or accepts when its nodes are sorted."""
+    proto = None
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError:
@@ -95,10 +97,12 @@ def _checked(path: Path, name: str) -> ir.Model:
         if not sort_nodes(proto.graph, name):
             raise
         _check_sorted(proto)
-        model: ir.Model = ir.from_proto(proto)
-        set_base_dir(model.graph, path.absolute().parent)
-        return model
-    return ir.load(path)
+    if proto is None:
+        proto = onnx.load(path, load_external_data=False)
+    write_out_sparse(proto.graph, name)
+    model: ir.Model = ir.from_proto(proto)
+    set_base_dir(model.graph, path.absolute().parent)
+    return model
 
 
 def _check_sorted(proto: onnx.ModelProto) -> None:
