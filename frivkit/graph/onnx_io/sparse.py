@@ -1,4 +1,4 @@
-"""Weights that a file stores as sparse tensors, written out as the dense ones that they stand for."""
+"""Weights that a file stores as sparse tensors, written out as dense ones."""
 
 from math import prod
 
