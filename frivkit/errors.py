@@ -12,11 +12,12 @@ _NO_MEMORY = (
     "bad_alloc",
     "bad allocation",
     "allocate memory",
+    "failed to map segment",
     "out of memory",
     "memory allocation failed",
     "unable to allocate",
 )
-"""What C++, ONNX Runtime, torch, HDF5 and numpy say where memory cannot be allocated."""
+"""What C++, ONNX Runtime, torch, HDF5, numpy and the dynamic linker say for want of memory."""
 
 
 class FrivkitError(Exception):

@@ -79,7 +79,10 @@ def stoppable(call: Callable[[], Result], stop: Callable[[], None]) -> Result:
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
-    watcher = _watcher()
+    try:
+        watcher = _watcher()
+    except (RuntimeError, OSError):  # no thread or no socket can be had
+        return call()
     outer, before = watcher.stop, None
     try:
         watcher.stop = stop

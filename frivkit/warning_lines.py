@@ -1,5 +1,6 @@
 """Warnings of Python as single lines on stderr, without the path and the line of source code."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,24 +21,25 @@ DROPPED = (
 
 @contextmanager
 def warnings_as_lines(show: Callable[[str], None]) -> Iterator[None]:
-    r"""Show each warning of a block as one line, and drop the kinds of :data:`DROPPED`.
+    """Show each warning of a block as one line, and drop the kinds of :data:`DROPPED`.
+
+    What libraries log is dropped too, unless a handler was set up for it.
 
     Args:
         show: Receives the text of a warning.
-
-    Example:
-        >>> with warnings_as_lines(print):
-        ...     warnings.warn("a plugin\\nsays", stacklevel=1)
-        ...     warnings.warn("overflow", RuntimeWarning, stacklevel=1)
-        a plugin says
     """
 
     def shown(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         del category
         show(one_line(message) if isinstance(message, Warning) else message)
 
+    silent = logging.NullHandler()  # without any, Python writes what is logged to stderr
+    logging.getLogger().addHandler(silent)
     with warnings.catch_warnings():
         for category in DROPPED:
             warnings.simplefilter("ignore", category)
         warnings.showwarning = shown
-        yield
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(silent)

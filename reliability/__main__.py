@@ -19,9 +19,9 @@ COUNTS = {"kills": 100, "concurrency": 10, "starvation": 1, "fuzz": 10_000, "att
 QUICK = {
     "kills": (1, 2),
     "concurrency": (1, 7),
-    "starvation": (1, 20),
-    "fuzz": (30, 1),
-    "attacks": (1, 12),
+    "starvation": (1, 28),
+    "fuzz": (24, 1),
+    "attacks": (1, 16),
 }
 """The share that runs with the tests: trials as above, and one of how many of them."""
 

@@ -154,7 +154,8 @@ def _failure(error: BaseException, given: list[str]) -> tuple[str, int]:
             also = ", and finished results are kept for the next run" if cached else ""
             message, code = f"interrupted; no file is incomplete{also}", 130
         case _ if is_out_of_memory(error):
-            message = f"out of memory ({error}); give a smaller --memory or fewer --examples"
+            why = f" ({one_line(error)[:200]})" if str(error) else ""
+            message = f"out of memory{why}; give a smaller --memory or fewer --examples"
         case OSError():
             where = error.filename or "standard output or a file"
             message = f"cannot read or write {where}: {error.strerror or error}"

@@ -84,7 +84,9 @@ def keep_all(calibration: Calibration) -> dict[str, NDArray[np.bool_]]:
 def affected_consumers(
     calibration: Calibration, plan: Plan
 ) -> Iterator[tuple[LinearConsumer, NDArray[np.bool_]]]:
-    """Yield every consumer that loses columns or is factorized, but none of a dropped branch.
+    """Yield every consumer with new weights: it loses columns or is factorized.
+
+    None of a dropped branch is among them, and none whose weights stay as they are.
 
     If a weight that several nodes read is among them, so are all of these nodes.
 
@@ -98,6 +100,8 @@ def affected_consumers(
     changed = {each.shared[0] for each in there if each.shared and not kept[each.group_ids].all()}
     for linear_consumer in there:
         columns, node = kept[linear_consumer.group_ids], linear_consumer.consumer.node
+        if linear_consumer.kept_as_is is not None:
+            continue  # its weights are cut, and nothing else
         with_others = linear_consumer.shared is not None and linear_consumer.shared[0] in changed
         if node in plan.factorized or with_others or not columns.all():
             yield linear_consumer.narrowed(kept), columns

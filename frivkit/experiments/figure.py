@@ -83,6 +83,7 @@ def read_curves(folder: Path) -> list[WidthCurve]:
             a value of the wrong type.
 
     Example:
+        >>> import json
         >>> row = {"figure": "4d", "panel": "prunable", "series": "MLP", "width": 1, "trial": 0}
         >>> _ = Path("results.jsonl").write_text(json.dumps({**row, "value": 0.5}))
         >>> [curve] = read_curves(Path())

@@ -94,7 +94,7 @@ class Study:
         fixed = {"runtime": self.execution.placement.fingerprint, "output": self._output}
         if self.task.fingerprint:
             fixed["labels"] = self.task.fingerprint
-        self._kept = KeptResults(cache or Cache(None), model.sha256, data.digest, fixed)
+        self._kept = KeptResults(cache or Cache(None), model.identity, data.digest, fixed)
         self.reused = self._kept.reused
         self._runs = ComparedRuns(
             model, data, self.execution, site_map=self.site_map, task=self.task, kept=self._kept

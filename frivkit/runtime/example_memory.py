@@ -1,6 +1,7 @@
 """Whether one example fits into memory, found out before anything is run."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,9 @@ from frivkit.runtime.memory import live_bytes
 SMALLEST = 64 << 20
 """Bytes that are always allowed: the runtime itself takes as much."""
 OVERHEAD = 1 << 30
-"""Bytes of address space that a run takes beside its activations: code, stacks, reserves."""
+"""Bytes of address space that a run takes beside its activations: code, tables, reserves."""
+THREAD = 16 << 20
+"""Bytes of address space that a thread of the runtime takes; it has one for each core."""
 _STATM = Path("/proc/self/statm")
 
 
@@ -79,7 +82,7 @@ def limited_memory(size: int) -> Iterator[None]:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     held = int(_STATM.read_text().split()[0]) * resource.getpagesize()
-    wanted = held + size + OVERHEAD
+    wanted = held + size + OVERHEAD + THREAD * (os.cpu_count() or 1)
     bounds = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *bounds]), hard))
     try:

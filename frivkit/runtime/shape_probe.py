@@ -65,7 +65,7 @@ def infer_shapes_by_running(
             value.dtype = ir.DataType.from_numpy(a.dtype) if value.dtype is None else value.dtype
             shape = sizes_from_two_batches(a.shape, b.shape, symbol, EXAMPLES)
             value.shape = value.shape if shape is None else ir.Shape(shape)
-    fold_shape_arithmetic(copy)
+    fold_shape_arithmetic(copy, lasting=not model.has_open_sizes)
     return replace(model, ir=copy)
 
 
@@ -89,6 +89,8 @@ def _within_memory(
         ModelError: one example does not fit, or cannot be run.
     """
     allowed = max(memory, SMALLEST)
+    if device.name != "cpu":  # drivers reserve more address space than any machine has memory
+        return _probed(model, names, device, data)
     try:
         with limited_memory(ROOM * allowed):
             return _probed(model, names, device, data)
@@ -122,7 +124,7 @@ def _probed(
     session = Session(probe.ir, device)
     runs = []
     for count in counts if model.batch is None else [model.batch]:
-        inputs = _noise(model, count) if data is None else _taken(data, count)
+        inputs = noise_for(model, count) if data is None else _taken(data, count)
         feeds = {name: inputs[name] for name in probe.inputs}
         runs.append(dict(zip(names, session.run(feeds, names), strict=True)))
     return [runs[0], runs[-1]]
@@ -133,7 +135,16 @@ def _taken(data: Dataset, count: int) -> Feeds:
     return {name: np.resize(array, (count, *array.shape[1:])) for name, array in batch.items()}
 
 
-def _noise(model: Model, count: int) -> Feeds:
+def noise_for(model: Model, count: int) -> Feeds:
+    """Return noise in the shapes of a model's inputs, zeros for whole numbers.
+
+    Args:
+        model: The model.
+        count: The number of examples.
+
+    Raises:
+        ModelError: the size of an input is open or too large.
+    """
     generator = np.random.default_rng(0)
     inputs: dict[str, NDArray[Any]] = {}
     for tensor in model.inputs:

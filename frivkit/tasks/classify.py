@@ -98,7 +98,7 @@ def _claims(outputs: Sequence[ModelOutput], inputs: Sequence[TensorSpec]) -> lis
 
 def _comparer(outputs: Sequence[ModelOutput], options: LabelOptions) -> Comparer:
     (output,) = outputs
-    reader = LabelReader(output.name, threshold(output), class_axis(output, options))
+    reader = LabelReader(output.name, threshold(output), class_axis(output, options), output.rows)
     return ClassLabels(reader)
 
 

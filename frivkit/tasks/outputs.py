@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from frivkit.errors import ModelError
 from frivkit.graph.layout import attribute, shape_of
 from frivkit.graph.model import Model
-from frivkit.runtime.labels import SHAPING
+from frivkit.graph.shapes import batch_symbol, examples_axis
+from frivkit.runtime.labels import SHAPING, rows_per_example
 from frivkit.tasks.task import JoinedTensor, ModelOutput
 
 MOVES_AXES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
@@ -22,7 +24,7 @@ def model_outputs(model: Model) -> tuple[ModelOutput, ...]:
     Outputs that are no tensors of numbers are left out.
     """
     found = [
-        _described(value)
+        _described(value, model.graph)
         for value in model.graph.outputs
         if isinstance(value.type, ir.TensorType | None) and value.dtype != ir.DataType.STRING
     ]
@@ -36,21 +38,37 @@ def _beside(one: ModelOutput, other: ModelOutput) -> bool:
     """Whether two outputs give different numbers of entries for each of the same places."""
     if one.shape is None or other.shape is None or not len(one.shape) == len(other.shape) == 3:
         return False
+    if one.rows or other.rows:
+        return False
     places, entries = one.shape[1], one.shape[2]
     return None not in (places, entries) and other.shape[1] == places and other.shape[2] != entries
 
 
-def _described(value: ir.Value) -> ModelOutput:
+def _described(value: ir.Value, graph: ir.Graph) -> ModelOutput:
     node, moved = _last(value)
+    rows, shape = _rows(value, graph), shape_of(value)
+    axis = examples_axis(value, batch_symbol(graph))
+    if shape is not None and axis:
+        shape = (None, *shape[:axis], *shape[axis + 1 :])
+    elif shape is not None and rows > 1:
+        shape = (None, rows, *shape[1:])
     return ModelOutput(
         name=value.name or "",
-        shape=shape_of(value),
+        shape=shape,
+        rows=rows > 1,
         dtype=None if value.dtype is None else value.dtype.numpy(),
         operator="" if node is None else node.op_type,
-        softmax_axis=None if node is None or moved else _softmax_axis(node, value),
+        softmax_axis=None if node is None or moved or axis else _softmax_axis(node, value),
         normalized=node is not None and _is_normalized(node),
         parts=() if node is None or node.op_type != "Concat" else _parts(node.inputs),
     )
+
+
+def _rows(value: ir.Value, graph: ir.Graph) -> int:
+    try:
+        return rows_per_example(graph, value)
+    except ModelError:  # which is said when the output is read
+        return 1
 
 
 def _last(value: ir.Value) -> tuple[ir.Node | None, bool]:

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from frivkit.data import Dataset
+from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Session
 from frivkit.tasks.choose import OutputTask
 
-TRIED = 3
+TRIED = 7
 """Examples that are run to see along which axis of an output they lie."""
 
 
@@ -30,17 +29,19 @@ def without_batch(
         ModelError: the model cannot be run.
     """
     given = min(TRIED if model.batch is None else model.batch, data.examples)
-    expected = given if model.batch is None else model.batch
     graph = with_outputs(model, outputs)
     batch = data.read(0, given).inputs
     feeds = {name: batch[name] for name in graph.inputs}
-    arrays = run_padded(Session(graph.ir, device), model, feeds, outputs, cut=False)
+    session = Session(graph.ir, device)
     reasons = {}
-    for name, array in zip(outputs, arrays, strict=True):
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+    for name in outputs:
+        try:
+            (array,) = run_padded(session, model, feeds, [name])
+        except ModelError as error:
+            reasons[name] = str(error)
+            continue
+        if array.dtype.kind not in "biuf":
             reasons[name] = "it is no tensor of numbers"
-        elif array.ndim == 0 or len(array) != expected:
-            reasons[name] = f"its shape is {array.shape} for {expected} examples, not one row each"
         elif array.size == 0:
             reasons[name] = "it is empty"
     return reasons

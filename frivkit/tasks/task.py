@@ -36,8 +36,8 @@ class ModelOutput:
 
     Attributes:
         name: Its name.
-        shape: Its sizes with the batch, None where a size is open; None if not even the number of
-            axes is known.
+        shape: Its sizes with the batch in front, None where a size is open; None if not even the
+            number of axes is known.  Where several rows are one example, these have axis 1.
         dtype: The type of its numbers, None if it is not known.
         operator: The last operator that computes it, those that only move numbers left out; empty
             for one that is an input.
@@ -47,6 +47,7 @@ class ModelOutput:
         parts: What the last Concat joins, empty if there is none at the end.
         beside: Whether another output has as many entries along axis 1 and others along axis 2, so
             that places lie along axis 1 and scores along axis 2.
+        rows: Whether several rows of the output in the file are one example.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ModelOutput:
     normalized: bool = False
     parts: tuple[JoinedTensor, ...] = ()
     beside: bool = False
+    rows: bool = False
 
     @property
     def rank(self) -> int | None:

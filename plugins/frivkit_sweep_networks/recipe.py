@@ -73,12 +73,22 @@ class Network:
             raise UsageError(f"network {self.name!r}: back counts epochs from the last, 0 or more")
         for written in self.by_width:
             _width(self.name, written)
+        by_width = self.by_width.values()
+        _check_options(
+            self.options, *by_width, self.paper, self.reference, self.grid, self.trainer_options
+        )
 
     def options_at(self, width: float, protocol: str) -> dict[str, str]:
         """Return the options at a width; those of the protocol override those of the width."""
         own = [each for key, each in self.by_width.items() if _width(self.name, key) == width]
         protocols = {"paper": self.paper, "reference": self.reference}
         return {**self.options, **(own[0] if own else {}), **protocols[protocol]}
+
+
+def _check_options(*tables: Mapping[str, object]) -> None:
+    """Raise an error for options that say where a trainer writes: a recipe may not choose that."""
+    if any("checkpoint" in table for table in tables):
+        raise UsageError("a sweep keeps its own checkpoints; take out the option checkpoint")
 
 
 def _width(name: str, written: str) -> float:
@@ -156,6 +166,7 @@ class Scale:
     series: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check_options(self.options)
         if not (self.widths and self.seeds):
             raise UsageError("a scale has at least one width and one seed; add what is missing")
         if min(self.widths) <= 0 or min(self.seeds) < 0:

@@ -111,7 +111,9 @@ def _claims(outputs: Sequence[ModelOutput], inputs: Sequence[TensorSpec]) -> lis
 def _comparer(outputs: Sequence[ModelOutput], options: LabelOptions) -> Comparer:
     (output,) = outputs
     axis = -1 if options.axis is None else options.axis
-    return NextTokens(LabelReader(output.name, 0.0, axis), output.operator == "Softmax")
+    return NextTokens(
+        LabelReader(output.name, 0.0, axis, output.rows), output.operator == "Softmax"
+    )
 
 
 GENERATE = Task("next tokens", _claims, _comparer)

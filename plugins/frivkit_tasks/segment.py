@@ -96,7 +96,8 @@ def _claims(outputs: Sequence[ModelOutput], inputs: Sequence[TensorSpec]) -> lis
 
 def _comparer(outputs: Sequence[ModelOutput], options: LabelOptions) -> Comparer:
     (output,) = outputs
-    return PixelLabels(LabelReader(output.name, threshold(output), class_axis(output, options)))
+    axis = class_axis(output, options)
+    return PixelLabels(LabelReader(output.name, threshold(output), axis, output.rows))
 
 
 SEGMENT = Task("labels of pixels", _claims, _comparer)

@@ -15,6 +15,8 @@ from reliability.attacks.attempt import HOSTILE, LITTLE, Attack
 from tests.handmade import written
 
 INSPECT = ("inspect", "evil.onnx")
+UNSORTED = ("inspect", "evil.onnx", "-v")
+"""Reads a file whose nodes are in another order, which onnx's checker does not accept."""
 ANALYZE = ("analyze", "evil.onnx", "--examples", "8", "--json", "result.json", "--report", "p.html")
 COMPRESS = ("compress", "evil.onnx", "--data", "gaussian?n=24", "--macs", "0.6", "--no-time")
 COMPRESS = (*COMPRESS, "-o", "thin.onnx", "--json", "result.json", "--report", "p.html")
@@ -48,6 +50,10 @@ def _external(folder: Path, location: str, command: Sequence[str], **more: int) 
     tensor.data_location = TensorProto.EXTERNAL
     for key, value in {"location": location, **more}.items():
         tensor.external_data.add(key=key, value=str(value))
+    if command is UNSORTED:
+        nodes = list(model.graph.node)[::-1]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
     onnx.save(model, folder / "evil.onnx")
     return command
 
@@ -281,7 +287,7 @@ def _many_nodes(folder: Path) -> Sequence[str]:
     return _saved(folder, helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
 
 
-_READERS = {"inspect": INSPECT, "compress": COMPRESS}
+_READERS = {"inspect": INSPECT, "compress": COMPRESS, "unsorted": UNSORTED}
 ATTACKS: dict[str, Attack] = {
     **{
         f"external data: {what}, {name}": Attack(plant, refused=True)

@@ -154,7 +154,7 @@ ATTACKS: dict[str, Attack] = {
         refused=True,
     ),
     "recipe with a checkpoint outside": Attack(
-        partial(_recipe, text=_with_options(checkpoint=OUTSIDE, epochs=1, batch=16))
+        partial(_recipe, text=_with_options(checkpoint=OUTSIDE, epochs=1, batch=16)), refused=True
     ),
     "plan of 100,000 brackets": Attack(partial(_plan, text="[" * 100_000), refused=True),
     "plan of a long number": Attack(

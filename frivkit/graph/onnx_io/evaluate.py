@@ -8,7 +8,11 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from frivkit.graph.model import constant_tensor, is_constant
+
 AnyArray = NDArray[Any]
+FIRST_EVALUATED = {"DequantizeLinear": 19, "QuantizeLinear": 19}
+"""The first version that the evaluator has of operators whose older ones compute the same."""
 IR_VERSION = 10
 """The IR version of models of one node."""
 
@@ -28,7 +32,7 @@ def evaluate(
     """
     from onnx.reference import ReferenceEvaluator
 
-    model = _model(node, operands, opset)
+    model = _model(node, operands, max(opset, FIRST_EVALUATED.get(node.op_type, 1)))
     feeds = {f"i{i}": each for i, each in enumerate(operands) if each is not None}
     try:
         with np.errstate(all="ignore"):
@@ -36,6 +40,37 @@ def evaluate(
     except Exception:  # the evaluator's exceptions share no base class
         return None
     return [np.asarray(each) for each in results]
+
+
+def constant_array(value: ir.Value | None, opset: int) -> AnyArray | None:
+    """Return the entries of a value that is a constant, or computed from constants alone.
+
+    Args:
+        value: The value; None gives None.
+        opset: The version of the standard operators.
+
+    Returns:
+        The entries; None if they depend on the inputs of the model, or cannot be computed.
+
+    Example:
+        >>> stored = ir.Value(name="w", const_value=ir.tensor(np.array([2, -4], np.int8)))
+        >>> step = ir.Value(name="step", const_value=ir.tensor(np.float32(0.5)))
+        >>> node = ir.Node("", "DequantizeLinear", [stored, step])
+        >>> constant_array(node.outputs[0], 17).tolist()
+        [1.0, -2.0]
+    """
+    tensor = constant_tensor(value)
+    if value is None or tensor is not None:
+        return None if tensor is None else tensor.numpy()
+    node = value.producer()
+    if node is None or node.domain not in ("", "ai.onnx") or not is_constant(value):
+        return None
+    operands = [constant_array(each, opset) for each in node.inputs]
+    if any(each is None and node.inputs[i] is not None for i, each in enumerate(operands)):
+        return None
+    results = evaluate(node, operands, opset)
+    at = list(node.outputs).index(value)
+    return None if results is None or at >= len(results) else results[at]
 
 
 def inferred_entries(
@@ -75,7 +110,7 @@ def _model(node: ir.Node, operands: Sequence[AnyArray | None], opset: int) -> on
     helper = onnx.helper
     proto = ir.to_proto(node)
     names = ["" if each is None else f"i{i}" for i, each in enumerate(operands)]
-    outputs = [f"o{i}" if value.name else "" for i, value in enumerate(node.outputs)]
+    outputs = ["" if value.name == "" else f"o{i}" for i, value in enumerate(node.outputs)]
     del proto.input[:], proto.output[:]
     proto.input.extend(names)
     proto.output.extend(outputs)

@@ -10,7 +10,6 @@ from frivkit.graph.layout import NO_GROUP, IntArray, Layout, attribute, rank_of,
 from frivkit.graph.model import is_constant
 from frivkit.graph.operators.edits import (
     Edit,
-    Locked,
     NodeContext,
     SliceOperand,
     require_same_groups,

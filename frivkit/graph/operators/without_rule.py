@@ -6,7 +6,7 @@ _TEXT = "works on text"
 _TRAINING = "is part of training: its output is a loss"
 _RANDOM = "draws random numbers"
 _BODY = "holds a graph of its own, which is not entered"
-_DATA = "the number of its entries depends on what units compute"
+_DATA = "makes an output whose length depends on what units compute"
 _STATE = "reads and writes a state beside its units"
 _SAME_SCALE = "has one scale for all units together"
 _PACKED = "holds weights or units in blocks of a format of its own"
@@ -88,3 +88,17 @@ REASONS = {
     ),
 }
 """By the name of an operator, why it has no rule."""
+
+MULTIPLYING = frozenset(["CausalConvWithState", "LinearAttention", "STFT"])
+"""Operators of ONNX without a rule that multiply tensors."""
+WITHOUT_PRODUCTS = frozenset(
+    [
+        *("DynamicQuantizeLinear", "QLinearAdd", "QLinearMul", "QLinearSigmoid", "BiasDropout"),
+        *("QLinearLeakyRelu", "QLinearAveragePool", "QLinearGlobalAveragePool", "BiasAdd"),
+        *("QLinearConcat", "QLinearSoftmax", "QLinearReduceMean", "QLinearWhere", "GroupNorm"),
+        *("SkipGroupNorm", "BiasSoftmax", "BiasSplitGelu", "CropAndResize", "NhwcMaxPool"),
+        *("GatherBlockQuantized", "RotaryEmbedding", "GemmaRotaryEmbedding", "Tokenizer"),
+        *("RemovePadding", "RestorePadding", "QEmbedLayerNormalization", "Inverse"),
+    ]
+)
+"""Operators of further domains without a rule that multiply no matrices."""

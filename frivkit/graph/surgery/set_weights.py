@@ -68,6 +68,10 @@ def _new_weight(node: ir.Node, weight: NDArray[Any], bias: NDArray[Any] | None) 
     if bias is not None and np.shape(bias) != (outputs,):
         raise ModelError(f"the bias of {label} has shape {np.shape(bias)}; give {outputs} numbers")
     node.attributes.pop("alpha", None)
+    cast = old.producer()
+    stored = None if cast is None or cast.op_type != "Cast" else cast.inputs[0]
+    if cast is not None and stored is not None and len(old.uses()) == 1:
+        return Operand(cast, 0, _rounded(label, weight, stored), stored.dtype)  # in as few bits
     return Operand(node, 1, _rounded(label, weight, old), old.dtype)
 
 

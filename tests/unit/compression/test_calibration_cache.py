@@ -8,10 +8,12 @@ import pytest
 
 from frivkit.cache import Cache
 from frivkit.compression import calibration_cache
+from frivkit.compression import compress as compressing
 from frivkit.compression.budget import Budget
 from frivkit.compression.calibration_cache import calibration_key
 from frivkit.compression.compress import Compressor
 from frivkit.compression.linear_consumers import distinct_sources
+from frivkit.errors import ModelError
 from frivkit.measure.pipeline import Request
 from frivkit.runtime.execution import Execution
 from tests.program import write_cnn, write_rows
@@ -137,3 +139,19 @@ def test_numbers_of_an_entry_are_finite_and_in_their_own_types(request_, cache):
         assert all(np.isfinite(item[()]).all() for item in file.values())
     packed = {kind for name, kind in kinds.items() if name.endswith("packed")}
     assert packed == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("moment", ["before it is read", "after it was verified"])
+def test_file_that_another_run_replaces_has_no_proof(request_, tmp_path, monkeypatch, moment):
+    path, verified = tmp_path / "thin.onnx", compressing.verify
+
+    def raced(*given, **more):
+        if moment == "before it is read":
+            write_cnn(path)
+        result = verified(*given, **more)
+        write_cnn(path)
+        return result
+
+    monkeypatch.setattr(compressing, "verify", raced)
+    with pytest.raises(ModelError, match=r"thin\.onnx was replaced by another program"):
+        Compressor(request_).compress(Budget("macs", 0.5), path, time_batches=())
