@@ -168,21 +168,35 @@ def _claims(outputs: Sequence[ModelOutput], inputs: Sequence[TensorSpec]) -> lis
 
 
 def _like_an_input(output: ModelOutput, inputs: Sequence[TensorSpec]) -> bool:
-    """Whether an output has the shape of an input, as pictures, sound and autoencoders have.
+    """Whether an output has the shape of an input, or that of a larger picture.
 
-    Rows of numbers are taken for classes unless they end in what scales numbers, and rows of
-    several numbers at each place unless there are two spatial axes.
+    So have pictures, sound, states of recurrent layers and autoencoders.  Rows of numbers are taken
+    for classes unless they end in what scales numbers, and rows of several numbers at each place
+    unless there are two spatial axes or other inputs.
     """
     shape = output.shape
     if shape is None or len(shape) < 2 or output.softmax_axis is not None:
         return False
     if len(shape) == 2 and (output.operator not in SCALED or (shape[1] or 0) < 2):
         return False
-    if len(shape) == 3 and shape[1] != 1:
+    if len(shape) == 3 and shape[1] != 1 and len(inputs) == 1:
         return False
-    return any(
-        each.shape == shape[1:] and np.dtype(each.dtype).kind in "fu" and shape[1] is not None
-        for each in inputs
+    numbers = [each.shape for each in inputs if np.dtype(each.dtype).kind in "fu"]
+    return any(each == shape[1:] and shape[1] is not None for each in numbers) or any(
+        _is_enlarged(each, shape[1:]) for each in numbers
+    )
+
+
+def _is_enlarged(given: tuple[int | None, ...], made: tuple[int | None, ...]) -> bool:
+    """Whether a picture of one or three channels becomes a larger one of as many."""
+    if len(given) != 3 or len(made) != 3 or None in (*given, *made):
+        return False
+    channels, *sizes = (size or 0 for size in given)
+    same, *larger = (size or 0 for size in made)
+    return (
+        channels == same
+        and channels in (1, 3)
+        and all(new > old and new % old == 0 for new, old in zip(larger, sizes, strict=True))
     )
 
 

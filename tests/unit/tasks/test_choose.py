@@ -93,6 +93,7 @@ KINDS = {
     "named heat maps": (convolved(5, name="heatmaps"), "heatmap"),
     "depth": (convolved(1, name="depth"), "regress"),
     "denoised picture": (pictures(3, 32, 32), "regress"),
+    "enlarged picture": (pictures(3, 64, 64), "regress"),
     "three classes of pixels": (pictures(3, 32, 32, name="mask"), "segment"),
     "yolo joined": (YOLO, "detect"),
     "yolo on grids of 8, 16 and 32": (pictures(9, 16 + 4 + 1), "detect"),
@@ -115,6 +116,19 @@ def test_language_model_generates():
         model(IDS, "float[N, 4, 90] logits", body + "logits = MatMul (e, v)"), LabelOptions()
     )
     assert [(each.name, each.axis) for each in found] == [("generate", -1)]
+
+
+def test_state_that_goes_in_and_out_is_compared_as_numbers():
+    text = (
+        f"{ROW}, float[N, 2, 3] s",
+        "float[N, 6] y, float[N, 2, 3] t",
+        "y = Relu (x) t = Tanh (s)",
+    )
+    found = choose_tasks(model(*text), LabelOptions())
+    assert [(each.name, each.outputs) for each in found] == [
+        ("classify", ("y",)),
+        ("regress", ("t",)),
+    ]
 
 
 HEADS = (
