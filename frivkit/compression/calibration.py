@@ -13,7 +13,7 @@ from frivkit.compression.linear_consumers import (
     find_linear_consumers,
 )
 from frivkit.compression.patch_moments import PatchMoments, UnitSpread
-from frivkit.compression.unrefittable import lock_unrefittable
+from frivkit.compression.unrefittable import lock_unrefittable, unfitted_readers
 from frivkit.data import Dataset
 from frivkit.graph.model import Model
 from frivkit.graph.sites.branches import ResidualBranch, find_branches
@@ -103,9 +103,9 @@ def calibrate(
     """
     pruning_graph = analyze_groups(model, site_map)
     linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
-    pruning_graph = lock_unrefittable(
-        model, site_map, pruning_graph, linear_consumers, refits=refits
-    )
+    unfitted = unfitted_readers(model, site_map, linear_consumers)
+    if refits:
+        pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
     branches = find_branches(model, site_map)
     moments = calibration_moments(
         cache or Cache(None),
@@ -123,6 +123,7 @@ def calibrate(
         linear_consumers=linear_consumers,
         patch_moments=moments.patch_moments,
         variances={name: spread.variance for name, spread in moments.spreads.items()},
+        unfitted=unfitted,
     )
     return Calibration(
         model,

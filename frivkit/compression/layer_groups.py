@@ -1,6 +1,6 @@
 """Layer groups: layers whose units are removed together, and the statistics for their ranking."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +75,7 @@ def find_layer_groups(
     linear_consumers: Sequence[LinearConsumer],
     patch_moments: Mapping[ConsumerInput, PatchMoments],
     variances: Mapping[str, float],
+    unfitted: Collection[str] = (),
 ) -> tuple[LayerGroup, ...]:
     """Return every layer group of which a unit can be removed.
 
@@ -88,6 +89,8 @@ def find_layer_groups(
         linear_consumers: The consumers of units.
         patch_moments: The moments of their inputs.
         variances: The variance of their error tensors, by name.
+        unfitted: Sites whose units are read by nodes of which no error is known.  It is taken to
+            be the unit's share of the squares of the weights that produce the site.
     """
     groups = pruning_graph.groups
     units = {
@@ -113,6 +116,7 @@ def find_layer_groups(
                 terms.append(Term(covariance, weights, indices, weight))
                 rows = patch_moments[linear_consumer.source].count
                 ridge = max(ridge, SCARCITY_RIDGE * len(group_ids) / rows)
+        terms += [_written_term(groups.of[s], index, written) for s in sites if s in unfitted]
         layer_groups.append(
             LayerGroup(
                 tuple(sites),
@@ -125,6 +129,22 @@ def find_layer_groups(
             )
         )
     return tuple(layer_groups)
+
+
+def _written_term(
+    members: NDArray[np.intp], index: NDArray[np.intp], written: Float64Array
+) -> Term:
+    """Return the term of a reader of which no error is known.
+
+    Args:
+        members: The groups of the units of a site, shape (units,).
+        index: The number of each group among those of its layer group, shape (groups + 1,).
+        written: The sum of squares of the weights that produce each group, shape (groups,).
+    """
+    groups = np.unique(members)
+    total = float(written[groups].sum())
+    shares = written[groups] / total if total > 0 else np.full(len(groups), 1 / len(groups))
+    return Term(np.diag(shares), None, index[groups])
 
 
 def _units(

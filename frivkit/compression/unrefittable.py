@@ -13,44 +13,55 @@ from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups
 from frivkit.graph.sites.site_map import SiteMap
 
 
+def unfitted_readers(
+    model: Model, site_map: SiteMap, linear_consumers: Sequence[LinearConsumer]
+) -> dict[str, str]:
+    """Return by the name of a site the first node that reads its units and is no linear consumer.
+
+    Grouped convolutions are left out: their inputs are removed with their outputs.
+
+    Args:
+        model: The model.
+        site_map: Its sites.
+        linear_consumers: Its linear consumers.
+    """
+    linear = {each.consumer.node for each in linear_consumers}
+    grouped = {
+        node_label(node)
+        for node in model.graph
+        if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
+    }
+    others = {
+        site.name: [label for label in site.consumers if label not in linear | grouped]
+        for site in site_map.sites
+    }
+    return {name: labels[0] for name, labels in others.items() if labels}
+
+
 def lock_unrefittable(
     model: Model,
     site_map: SiteMap,
     pruning_graph: PruningGraph,
     linear_consumers: Sequence[LinearConsumer],
-    *,
-    refits: bool = True,
 ) -> PruningGraph:
     """Lock the groups whose units are read by a node that cannot be refitted, with that reason.
-
-    Grouped convolutions do not lock a group: their inputs are removed with their outputs.
 
     Args:
         model: The model.
         site_map: Its sites.
         pruning_graph: Its groups.
         linear_consumers: Its linear consumers.
-        refits: Whether weights are refitted.  If not, only nodes whose error is not known lock.
     """
-    unfit = {
-        each.consumer.node: each.kept_as_is
-        for each in linear_consumers
-        if refits and each.kept_as_is is not None
-    }
-    refittable = {each.consumer.node for each in linear_consumers} - unfit.keys()
-    grouped = {
-        node_label(node)
-        for node in model.graph
-        if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
-    }
+    unfit = {each.consumer.node: each.kept_as_is for each in linear_consumers if each.kept_as_is}
+    others = unfitted_readers(model, site_map, linear_consumers)
     groups = pruning_graph.groups
     locked = dict(groups.locked)
     for site in site_map.sites:
-        others = [label for label in site.consumers if label not in refittable | grouped]
-        if others:
-            reason = unfit.get(others[0]) or "its reader cannot be refitted"
+        reader = others.get(site.name) or next((n for n in site.consumers if n in unfit), None)
+        if reader is not None:
+            reason = unfit.get(reader, "its reader cannot be refitted, only cut (--refit none)")
             for group in np.unique(groups.of[site.name]).tolist():
-                locked.setdefault(group, f"{others[0]}: {reason}")
+                locked.setdefault(group, f"{reader}: {reason}")
     return replace(pruning_graph, groups=replace(groups, locked=locked))
 
 

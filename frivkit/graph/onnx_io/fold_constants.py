@@ -67,8 +67,8 @@ def _foldable(node: ir.Node) -> bool:
     if (
         node.op_type in ("Transpose", "Identity") and len(source.uses()) > 1
     ):  # tied weights stay one tensor
-        readers = (use.node for use in node.outputs[0].uses())
-        return any(all(each is None or is_constant(each) for each in n.inputs) for n in readers)
+        consumers = (use.node for use in node.outputs[0].uses())
+        return any(all(each is None or is_constant(each) for each in n.inputs) for n in consumers)
     stores = tensor.dtype.is_floating_point() or tensor.dtype.itemsize <= 1
     casts = stores and node.op_type in ("Cast", "CastLike")
     return not casts or tensor.dtype.itemsize > _itemsize(node)
@@ -95,7 +95,7 @@ def _too_large(node: ir.Node, operands: list[AnyArray | None], opset: int) -> bo
 
 
 def _replace(graph: ir.Graph, value: ir.Value, array: AnyArray) -> None:
-    """Let the readers of a value read a constant of its name."""
+    """Let the consumers of a value read a constant of its name."""
     name = value.name or ""
     value.name = f"{name}/computed"
     array = np.ascontiguousarray(array).reshape(array.shape)

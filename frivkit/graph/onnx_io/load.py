@@ -17,6 +17,7 @@ from frivkit.graph.onnx_io.given_inputs import Numbers
 from frivkit.graph.onnx_io.inference_mode import use_inference_mode
 from frivkit.graph.onnx_io.ordering import sort_nodes
 from frivkit.graph.onnx_io.passes import READING_PASSES, Reading
+from frivkit.graph.onnx_io.sparse import write_out_sparse
 from frivkit.graph.onnx_io.tensor_data import check_tensors
 
 
@@ -100,6 +101,7 @@ def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], nam
 
 def _checked(path: Path, name: str) -> ir.Model:
     """Read a file that ONNX's checker accepts, or accepts when its nodes are sorted."""
+    proto = None
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError:
@@ -107,10 +109,12 @@ def _checked(path: Path, name: str) -> ir.Model:
         if not sort_nodes(proto.graph, name):
             raise
         _check_sorted(proto)
-        model: ir.Model = ir.from_proto(proto)
-        set_base_dir(model.graph, path.absolute().parent)
-        return model
-    return ir.load(path)
+    if proto is None:
+        proto = onnx.load(path, load_external_data=False)
+    write_out_sparse(proto.graph, name)
+    model: ir.Model = ir.from_proto(proto)
+    set_base_dir(model.graph, path.absolute().parent)
+    return model
 
 
 def _check_sorted(proto: onnx.ModelProto) -> None:

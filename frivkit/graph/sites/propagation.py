@@ -59,11 +59,14 @@ class _Arrival:
 
     @property
     def position(self) -> tuple[object, ...]:
-        """A key that is equal for units that meet position by position."""
+        """A key that is equal for units that meet position by position of the axis narrowed."""
         if self.effect.kind == "concat":
             return (self.effect.kind,)
         layout = self.effect.layout
-        return (self.effect.kind, layout.axes, layout.units.shape)
+        if self.effect.kind in _ENDING:
+            return (self.effect.kind, layout.axes, layout.units.shape)
+        at = layout.axes.index(layout.narrowed_axis)
+        return (self.effect.kind, layout.narrowed_axis, layout.units.shape[at])
 
 
 @dataclass(frozen=True, slots=True)

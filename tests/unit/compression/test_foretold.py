@@ -77,3 +77,12 @@ def test_quantized_weights_are_cut_without_a_refit_and_named_with_one(step, tmp_
     assert said["b"] is None
     assert found(path, model) == said
     assert found(path, model, Method(refit="none")) == {"a": None, "b": None}
+
+
+def test_units_that_a_recurrent_layer_reads_leave_without_a_refit(tmp_path):
+    path = tmp_path / "m.onnx"
+    model = opened(network("recurrent"), path)
+    held = {layer: reason for layer, reason in foretold(path).items() if reason}
+    assert any("only cut (--refit none)" in reason for reason in held.values())
+    free = found(path, model, Method(refit="none"))
+    assert all(free[layer] is None for layer in held)

@@ -189,6 +189,26 @@ def test_a_function_that_calls_itself(tmp_path):
     assert "recursive" in refusal(saved(proto, tmp_path))
 
 
+@pytest.mark.parametrize("flat", [True, False], ids=["flat indices", "an index for each axis"])
+def test_sparse_weights_are_the_dense_ones_that_they_stand_for(flat, tmp_path):
+    dense = np.zeros((6, 5), np.float32)
+    dense[1, 2], dense[5, 0] = 3, -2
+    wanted = load(saved(written(NET, wa=dense, wb=(5, 3)), tmp_path), {})
+    proto = written(NET, wa=dense, wb=(5, 3))
+    del proto.graph.initializer[0]
+    at = [7, 25] if flat else [1, 2, 5, 0]
+    indices = helper.make_tensor("at", TensorProto.INT64, [2] if flat else [2, 2], at)
+    values = helper.make_tensor("wa", TensorProto.FLOAT, [2], [3, -2])
+    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [6, 5]))
+    found = load(saved(proto, tmp_path), {})
+    (weight,) = (v for v in found.graph.initializers.values() if v.name == "wa")
+    np.testing.assert_array_equal(weight.const_value.numpy(), dense)
+    assert found.parameters == wanted.parameters == 45
+    values.dims[0] = indices.dims[0] = 1
+    proto.graph.sparse_initializer[0].dims[:] = [1 << 20, 1 << 20]
+    assert "1,099,511,627,776 entries" in refusal(saved(proto, tmp_path))
+
+
 def test_functions_that_stand_for_too_many_nodes(tmp_path):
     proto, depth = net(), 8
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]

@@ -432,3 +432,33 @@ def test_maps_that_are_sampled_in_regions(tmp_path):
     }
     whole = {site.name: np.ones(site.width, bool) for site in found.sites}
     close(run(compressed, feeds), run(masked_consumers(model, found, whole | keep), feeds))
+
+
+def test_attention_between_branches_that_are_stacked(tmp_path):
+    """Weights of two branches are units of one layer; a softmax is taken over the branches."""
+    proto = written(
+        """g (float[N, 3, 4, 4] x) => (float[N, 2] y) {
+          a = Conv (x, wa)
+          ra = Relu (a)
+          b = Conv (x, wb)
+          rb = Relu (b)
+          ua = Unsqueeze (ra, one)
+          ub = Unsqueeze (rb, one)
+          u = Concat <axis = 1> (ua, ub)
+          m = ReduceMean <axes = [1, 3, 4], keepdims = 0> (u)
+          g = Gemm (m, wg)
+          h = Reshape (g, branches)
+          p = Softmax <axis = 1> (h)
+          w = Unsqueeze (p, places)
+          z = Mul (u, w)
+          s = ReduceSum <keepdims = 0> (z, one)
+          f = GlobalAveragePool (s)
+          t = Flatten (f)
+          y = Gemm (t, wy)
+        }""",
+        wa=(5, 3, 3, 3), wb=(5, 3, 3, 3), wg=(5, 10), wy=(5, 2), one=np.array([1]),
+        branches=np.array([0, 2, 5]), places=np.array([3, 4]),
+    )  # fmt: skip
+    compressed = agrees(proto, tmp_path, ra=[0, 3], rb=[0, 3], g=[0, 3, 5, 8])
+    assert shapes(compressed)["wg"] == [3, 6]
+    assert shapes(compressed)["wy"] == [3, 2]
