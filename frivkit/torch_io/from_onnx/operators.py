@@ -6,6 +6,7 @@ They are registered in a domain of their own, so that onnx2fx translates for oth
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
@@ -73,8 +74,9 @@ def _fits(node: ir.Node, opset: int) -> bool:
             and text("coordinate_transformation_mode", "half_pixel") in COORDINATES
             and text("keep_aspect_ratio_policy", "stretch") == "stretch"
             and not node.attributes.get_int("antialias", 0)
-            and "axes" not in node.attributes
         )
+    if node.op_type == "Cast":  # numbers that numpy has
+        return ir.DataType(node.attributes.get_int("to", 1)).numpy().kind in "fiub"
     return not node.attributes.get_int("block_size", 0)
 
 
@@ -133,14 +135,37 @@ def _count(x: Tensor) -> Tensor:
 
 
 def _constant_of_shape(builder: Any, node: onnx.NodeProto) -> Any:
+    """Fill a tensor on the device of its shape, in the number type that the module has."""
     value = _attribute(node, "value", None)
     tensor = torch.zeros(1) if value is None else builder.load_tensor(value)
-    shape = builder.get_value(node.input[0])
-    return builder.call_function(_filled, (shape, tensor.item(), tensor.dtype))
+    shape, like = builder.get_value(node.input[0]), _like(builder, tensor.dtype)
+    return builder.call_function(_filled, (shape, tensor.item(), tensor.dtype, like))
 
 
-def _filled(shape: Tensor, number: float, dtype: torch.dtype) -> Tensor:
-    return torch.full(shape.tolist(), number, dtype=dtype, device=shape.device)
+def _filled(shape: Tensor, number: float, dtype: torch.dtype, like: Tensor | None) -> Tensor:
+    kind = dtype if like is None else like.dtype
+    return torch.full(shape.tolist(), number, dtype=kind, device=shape.device)
+
+
+def _cast(builder: Any, node: onnx.NodeProto) -> Any:
+    """Change the number type; to float32 means to that of the module, which may have been moved."""
+    kind = torch.from_numpy(
+        np.empty(0, onnx.helper.tensor_dtype_to_np_dtype(_attribute(node, "to", 1)))
+    ).dtype
+    x = builder.get_value(node.input[0])
+    return builder.call_function(_of_kind, (x, kind, _like(builder, kind)))
+
+
+def _of_kind(x: Tensor, kind: torch.dtype, like: Tensor | None) -> Tensor:
+    return x.to(kind if like is None else like.dtype)
+
+
+def _like(builder: Any, kind: torch.dtype) -> Any:
+    """Return a tensor of the module that shows what became of float32; None for other types."""
+    if kind is not torch.float32:
+        return None
+    tensors = builder.initializer_map.items()
+    return next((builder.get_value(name) for name, each in tensors if each.dtype is kind), None)
 
 
 def _range(builder: Any, node: onnx.NodeProto) -> Any:
@@ -163,10 +188,14 @@ def _resize(builder: Any, node: onnx.NodeProto) -> Any:
     )
     x, _, scales, sizes = _operands(builder, node, 4)
 
+    axes = _attribute(node, "axes", None)
+
     def resize(x: Tensor, scales: Tensor | None, sizes: Tensor | None) -> Tensor:
+        along = range(x.dim()) if axes is None else [axis % x.dim() for axis in axes]
         if sizes is not None and sizes.numel():
-            return resized(x, None, sizes.tolist(), how)
-        return resized(x, None if scales is None else scales.tolist(), None, how)
+            return resized(x, {}, dict(zip(along, sizes.tolist(), strict=True)), how)
+        given = [] if scales is None else scales.tolist()
+        return resized(x, dict(zip(along, given, strict=True)), {}, how)
 
     return builder.call_function(resize, (x, scales, sizes))
 
@@ -227,6 +256,7 @@ def _has(node: onnx.NodeProto, name: str) -> bool:
 
 HANDLERS: dict[str, Handler] = {
     "BatchNormalization": _batch_normalization,
+    "Cast": _cast,
     "ConstantOfShape": _constant_of_shape,
     "DequantizeLinear": _dequantize,
     "Gather": _gather,

@@ -1,6 +1,6 @@
 """Resize, axis by axis: each entry of the output is a weighted sum of a few neighbours."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import floor
 
@@ -41,24 +41,23 @@ COORDINATES = (
 
 
 def resized(
-    x: Tensor, scales: Sequence[float] | None, sizes: Sequence[int] | None, how: Interpolation
+    x: Tensor, scales: Mapping[int, float], sizes: Mapping[int, int], how: Interpolation
 ) -> Tensor:
     """Return a tensor in other sizes.
 
     Args:
         x: The tensor.
-        scales: Output size over input size of each axis; None takes it from ``sizes``.
-        sizes: The output sizes; None takes them from ``scales``.
+        scales: Output size over input size by axis; it gives the sizes of axes without one.
+        sizes: Output sizes by axis.
         how: The interpolation.
     """
-    if sizes is None:
-        sizes = [floor(n * scale) for n, scale in zip(x.shape, scales or (), strict=True)]
-    if scales is None:
-        scales = [size / n for n, size in zip(x.shape, sizes, strict=True)]
-    for axis, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
-        if size == x.shape[axis] and scale == 1:
+    for axis in {**scales, **sizes}:
+        width = x.shape[axis]
+        size = sizes[axis] if axis in sizes else floor(width * scales[axis])
+        scale = scales.get(axis, size / width)
+        if size == width and scale == 1:
             continue
-        places, weights = neighbours(x.shape[axis], size, scale, how)
+        places, weights = neighbours(width, size, scale, how)
         shape = [-1 if other == axis else 1 for other in range(x.dim())]
         parts = []
         for place, weight in zip(places.T, weights.T, strict=True):
