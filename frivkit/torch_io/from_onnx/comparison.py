@@ -50,7 +50,7 @@ def outputs_of(
         Exception: whatever torch raises.
     """
     inputs = [
-        torch.from_numpy(np.ascontiguousarray(feeds[value.name or ""]))
+        torch.tensor(feeds[value.name or ""])
         for value in graph.inputs
         if not value.is_initializer()
     ]

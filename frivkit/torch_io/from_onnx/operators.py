@@ -67,6 +67,8 @@ def _fits(node: ir.Node, opset: int) -> bool:
     """Whether a node is one that the translation of its operator is written for."""
     if node.op_type == "BatchNormalization":  # without the statistics that training gives
         return not any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
+    if node.op_type == "Loop":
+        return len(node.outputs) == 1
     if node.op_type == "Resize":
         text = node.attributes.get_string
         return (
@@ -77,7 +79,7 @@ def _fits(node: ir.Node, opset: int) -> bool:
         )
     if node.op_type == "Cast":  # numbers that numpy has
         return ir.DataType(node.attributes.get_int("to", 1)).numpy().kind in "fiub"
-    return not node.attributes.get_int("block_size", 0)
+    return not node.attributes.get_int("block_size", 0)  # scales of blocks along an axis
 
 
 def _batch_normalization(builder: Any, node: onnx.NodeProto) -> Any:
@@ -246,6 +248,18 @@ def _text(node: onnx.NodeProto, name: str, default: str) -> str:
     return found.decode() if isinstance(found, bytes) else str(found)
 
 
+def _loop(builder: Any, node: onnx.NodeProto) -> Any:
+    """Repeat as onnx2fx does, which gives a tuple of one where a node has one output."""
+    from onnx2fx.op_registry import get_handler
+
+    translate = get_handler("Loop", "", builder.opset_version)
+    return builder.call_function(_only, (translate(builder, node),))
+
+
+def _only(found: Any) -> Any:
+    return found[0] if isinstance(found, tuple) else found
+
+
 def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return onnx.helper.get_node_attr_value(node, name) if _has(node, name) else default
 
@@ -260,6 +274,7 @@ HANDLERS: dict[str, Handler] = {
     "ConstantOfShape": _constant_of_shape,
     "DequantizeLinear": _dequantize,
     "Gather": _gather,
+    "Loop": _loop,
     "QuantizeLinear": _quantize,
     "Range": _range,
     "Resize": _resize,

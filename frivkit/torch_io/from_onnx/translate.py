@@ -39,6 +39,9 @@ def translated(graph: ir.Model) -> tuple[fx.GraphModule, dict[str, str]]:
     for number, value in enumerate(values):
         value.name = f"{STEM}{number}"
     module = onnx2fx.convert(ir.to_proto(copy))
+    for node in list(module.graph.nodes):
+        if node.op == "get_attr" and not node.users:  # onnx2fx reads each tensor of the file
+            module.graph.erase_node(node)
     parameters = {f"{STEM}{i}": is_parameter(value) for i, value in enumerate(values)}
     keys = dict(zip(parameters, state_keys(names).values(), strict=True))
     used = {node.target for node in module.graph.nodes if node.op == "get_attr"}
