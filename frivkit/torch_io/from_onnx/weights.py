@@ -4,7 +4,6 @@ import keyword
 import re
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 import onnx_ir as ir
 from torch import fx, nn
 
@@ -48,7 +47,8 @@ def is_parameter(value: ir.Value) -> bool:
         return False
     if all(use.idx in SETTINGS.get(use.node.op_type, ()) for use in value.uses()):
         return False
-    return bool(np.abs(tensor.numpy().astype(np.float64)).max() < MASKED)
+    numbers = tensor.numpy()
+    return bool(numbers.max() < MASKED and numbers.min() > -MASKED)
 
 
 def state_keys(names: Iterable[str]) -> dict[str, str]:

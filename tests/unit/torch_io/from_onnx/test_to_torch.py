@@ -238,6 +238,11 @@ class TestRefusals:
             frivkit.to_torch(dense(), tensors="b")
 
 
+def test_a_plan_has_no_module():
+    with pytest.raises(UsageError, match="give compress the name of an output file"):
+        _ = frivkit.CompressionResult({}, None).module
+
+
 class TestModules:
     def test_return_any_tensors_and_leave_the_rest_out(self):
         model, x = dense(), torch.randn(6, 4)
