@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Union
 
+import numpy as np
+
 from frivkit.api.models import ModelLike, opened
 from frivkit.api.values import above_zero, text, texts, whole
 from frivkit.cache import Cache, parse_size
@@ -42,6 +44,7 @@ class Arguments(TypedDict, total=False):
         regression: The output holds numbers, which count as changed if they move by more than
             this share of their spread; None for class scores.
         input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
+        inputs: Numbers for inputs that have no axis for examples, such as ``{"sr": 16000}``.
         trust: Whether formats that can run code (TorchScript, ``.pt2``) may be read (False).
         progress: True shows a progress bar on stderr; or an object that is told of steps.
     """
@@ -57,6 +60,7 @@ class Arguments(TypedDict, total=False):
     label_axis: int
     regression: float | None
     input_shape: str | None
+    inputs: Mapping[str, Any]
     trust: bool
     progress: bool | Progress
 
@@ -81,16 +85,30 @@ def request_of(
     check_names(command, given)
     input_shape, trust = given.get("input_shape"), given.get("trust", False)
     examples = given.get("examples")
+    inputs = given_numbers(given.get("inputs", {}))
     return Request(
-        model=opened(model, given.get("example"), data=data, input_shape=input_shape, trust=trust),
+        model=opened(
+            model,
+            given.get("example"),
+            data=data,
+            input_shape=input_shape,
+            inputs=inputs,
+            trust=trust,
+        ),
         data=data,
         examples=None if examples is None else whole("examples", examples, 1),
         output=given.get("output_name"),
         input_shape=input_shape,
+        inputs=inputs,
         trust=trust,
         execution=_execution(given),
         **more,
     )
+
+
+def given_numbers(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers for inputs without examples as Python's numbers, in lists."""
+    return {name: np.asarray(each).tolist() for name, each in inputs.items()}
 
 
 def check_names(command: str, given: Arguments) -> None:

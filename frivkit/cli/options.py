@@ -37,6 +37,14 @@ _OPTIONS = (
         "--input-shape",
         help="Sizes that the file leaves open, such as 1x3x32x32, or 1x3x32x32,1x10:int64.",
     ),
+    click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="The value of an input that has no axis for examples, such as sr=16000; a list is "
+        "written mask=1,1,0.",
+    ),
     click.option("--output-name", help="The output that holds the logits."),
     click.option(
         "--label-axis",
@@ -78,6 +86,7 @@ class CommonOptions:
     no_cache: bool
     trust: bool
     input_shape: str | None
+    inputs: tuple[str, ...]
     output_name: str | None
     label_axis: int
     regression: float | None
@@ -92,9 +101,10 @@ class CommonOptions:
         """Return the request for a model.
 
         Raises:
-            UsageError: ``--memory`` is no size, or is 0.
+            UsageError: ``--memory`` is no size, or is 0, or ``--input`` is malformed.
         """
         from frivkit.cache import parse_size
+        from frivkit.graph.onnx_io.given_inputs import parse_given
         from frivkit.measure.pipeline import Request
         from frivkit.runtime.execution import Execution
         from frivkit.runtime.labels import LabelOptions
@@ -106,6 +116,7 @@ class CommonOptions:
             model=model,
             output=self.output_name,
             input_shape=self.input_shape,
+            inputs=dict(map(parse_given, self.inputs)),
             trust=self.trust,
             execution=Execution(
                 device=self.device,

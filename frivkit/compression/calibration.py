@@ -11,9 +11,9 @@ from frivkit.compression.linear_consumers import (
     LinearConsumer,
     distinct_sources,
     find_linear_consumers,
-    lock_unrefittable,
 )
 from frivkit.compression.patch_moments import PatchMoments, UnitSpread
+from frivkit.compression.unrefittable import lock_unrefittable, unfitted_readers
 from frivkit.data import Dataset
 from frivkit.graph.model import Model
 from frivkit.graph.sites.branches import ResidualBranch, find_branches
@@ -47,7 +47,7 @@ class Calibration:
         model: The model, its shapes complete.
         site_map: Its layers.
         pruning_graph: Its groups: which can be removed, and which only together.
-        linear_consumers: The nodes whose weights can be refitted.
+        linear_consumers: The nodes that are linear in units, most of which can be refitted.
         patch_moments: The moments of their inputs.
         branches: The branches of residual blocks.
         spreads: Where the units of error tensors and of branches lie, by the tensor's name.
@@ -82,7 +82,12 @@ class Calibration:
 
 
 def calibrate(
-    model: Model, site_map: SiteMap, run: Run, *, cache: Cache | None = None
+    model: Model,
+    site_map: SiteMap,
+    run: Run,
+    *,
+    refits: bool = True,
+    cache: Cache | None = None,
 ) -> Calibration:
     """Run the model over the data once, for ranking, allocation and the plain ridge refit.
 
@@ -90,6 +95,7 @@ def calibrate(
         model: The model, its shapes complete.
         site_map: Its layers.
         run: The examples, and how the model is run on them.
+        refits: Whether weights will be refitted; if not, units that only leave without are free.
         cache: Where moments are kept, and taken from instead of a run; None keeps nothing.
 
     Raises:
@@ -97,7 +103,9 @@ def calibrate(
     """
     pruning_graph = analyze_groups(model, site_map)
     linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
-    pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
+    unfitted = unfitted_readers(model, site_map, linear_consumers)
+    if refits:
+        pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
     branches = find_branches(model, site_map)
     moments = calibration_moments(
         cache or Cache(None),
@@ -115,6 +123,7 @@ def calibrate(
         linear_consumers=linear_consumers,
         patch_moments=moments.patch_moments,
         variances={name: spread.variance for name, spread in moments.spreads.items()},
+        unfitted=unfitted,
     )
     return Calibration(
         model,

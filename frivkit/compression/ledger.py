@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from frivkit.compression.plan import Resource
 from frivkit.graph.cost import node_cost
 from frivkit.graph.layout import NO_GROUP, Layout, attribute, shape_of
-from frivkit.graph.model import Model, is_constant
+from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.operator import Weights, operator_name
 from frivkit.graph.operators.table import operators_of
-from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.shared_weights import LINEAR_CONSUMERS, weight_use
 from frivkit.units.moments import Float64Array
 
+SHARED = 1e-6
+"""Parameters that a node counts for whose weight is counted with another: next to none."""
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
@@ -190,19 +192,26 @@ def _count_nodes(
     positions: _Positions = {}
     group_ids = pruning_graph.assignment.group_ids
     operators = operators_of(model)
+    counted: set[int] = set()  # stored weights, which count once however many nodes read them
     for node in model.graph:
         operator = operators.get(operator_name(node))
-        if operator is None or operator.weights is None:
+        if operator is None or (operator.weights is None and operator.macs is None):
             continue
         cost = node_cost(node, operators=operators)
-        amount = cost.parameters if resource == "params" else cost.macs
-        weights = node.inputs[1:2]  # none if a plugin's operator has its weights as attributes
-        if not amount or not all(value is not None and is_constant(value) for value in weights):
+        amount: float | None = cost.parameters if resource == "params" else cost.macs
+        use = weight_use(node)
+        if use is not None and resource == "params":
+            if id(use.root) in counted:
+                amount = SHARED
+            counted.add(id(use.root))
+        if not amount:
             continue
         axis = _unit_axis(node, operator.weights)
         inputs = _group_ids_at(group_ids, node.inputs[0], axis)
         outputs = _group_ids_at(group_ids, node.outputs[0], axis)
-        if operator_name(node) in CONVOLUTIONS and attribute(node, "group", 1) > 1:
+        if operator.weights is None:
+            inputs = outputs = np.empty(0, np.intp)  # counted as it is: no less is promised
+        elif operator_name(node) in CONVOLUTIONS and attribute(node, "group", 1) > 1:
             inputs = np.empty(0, np.intp)  # each group of channels is removed as a whole
         number = len(labels)
         labels.append(node_label(node))
@@ -218,12 +227,13 @@ def _count_nodes(
     return labels, amounts, sizes, positions
 
 
-def _unit_axis(node: ir.Node, weights: Weights) -> int:
+def _unit_axis(node: ir.Node, weights: Weights | None) -> int:
     """Return the axis of units in a node's input and output."""
     name = operator_name(node)
     if name == "MatMul":
         return -1
-    produced = weights.produced(node) if name not in LINEAR_CONSUMERS else None
+    other = weights is None or name in LINEAR_CONSUMERS
+    produced = None if other or weights is None else weights.produced(node)
     return produced.axes[0] if isinstance(produced, Layout) else 1
 
 

@@ -9,12 +9,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.graph.layout import NO_GROUP, attribute, shape_of
+from frivkit.graph.layout import NO_GROUP, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
-from frivkit.graph.shapes import batch_first
+from frivkit.graph.onnx_io.evaluate import constant_array
+from frivkit.graph.shapes import batch_first, batch_symbol, examples_axis
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
 from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.shared_weights import shared_weights
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.units.moments import Float64Array
 
@@ -93,6 +95,10 @@ class LinearConsumer:
         residual_input: The other summand there, of the same shape; None if there is no such sum.
         has_bias_freedom: Whether the bias can compensate a change of means: not for transposed
             convolutions, whose patches overlap, and not if the graph computes the bias.
+        kept_as_is: Why its weights cannot be replaced by others, as those of 8 bits; None if they
+            can be.
+        shared: Which weight it is and in which orientation, if other nodes read it, too: the name
+            of the stored weight and the axis of it along which columns lie; else None.
     """
 
     consumer: Consumer
@@ -106,6 +112,13 @@ class LinearConsumer:
     error_tensor: str
     residual_input: str | None
     has_bias_freedom: bool
+    kept_as_is: str | None = None
+    shared: tuple[str, int] | None = None
+
+    @property
+    def reads_units(self) -> bool:
+        """Whether it reads any unit that belongs to a pruning group."""
+        return bool((self.group_ids != NO_GROUP).any())
 
     def narrowed(self, kept: NDArray[np.bool_]) -> "LinearConsumer":
         """Return the consumer without the outputs that are removed.
@@ -152,55 +165,58 @@ class LinearConsumer:
 def find_linear_consumers(
     model: Model, site_map: SiteMap, pruning_graph: PruningGraph
 ) -> tuple[LinearConsumer, ...]:
-    """Return every node whose weights can be refitted when units that it reads are removed.
+    """Return every node that is linear in units that it reads, by weights of its own.
 
-    Grouped convolutions are not among them: each of their channel groups is removed as a whole or
-    not at all, so other channels have nothing to compensate.
+    Its weights can be refitted when such units are removed, unless it says why they stay as they
+    are.
+
+    Nodes that read a weight of such a node are among them whatever they read, since one fit serves
+    all of them.  Grouped convolutions are not among them: each of their channel groups is removed
+    as a whole or not at all, so other channels have nothing to compensate.
     """
     nodes = {node_label(node): node for node in model.graph}
+    shared = {
+        node_label(use.node): (use.root.name or "", use.inputs)
+        for uses in shared_weights(model.graph)
+        for use in uses
+    }
     linear_consumers = []
-    for consumer in find_consumers(model, site_map):
+    for consumer in find_consumers(model, site_map, shared):
         tensor = nodes[consumer.node].inputs[0]
-        if tensor is None or not batch_first(tensor, model.batch):
+        batch = None if tensor is None else _batch_axis(tensor, model)
+        if tensor is None or batch is None or batch >= consumer.axis:
             continue
         grouped = consumer.geometry is not None and consumer.geometry.group > 1
         group_ids = pruning_graph.assignment.group_ids.get(consumer.tensor, {}).get(consumer.axis)
-        if grouped or group_ids is None or (group_ids == NO_GROUP).all():
+        if group_ids is None and consumer.node in shared:
+            sizes = shape_of(tensor) or ()
+            size = sizes[consumer.axis] if consumer.axis < len(sizes) else None
+            group_ids = None if size is None else np.full(size, NO_GROUP, np.intp)
+        others = group_ids is None or (group_ids == NO_GROUP).all()
+        if grouped or group_ids is None or (others and consumer.node not in shared):
             continue
         node = nodes[consumer.node]
         axis = -1 if consumer.op == "MatMul" else 1
         by_axis = pruning_graph.assignment.at(node.outputs[0])
         output_groups = by_axis.get(axis % len(shape_of(node.outputs[0]) or (0, 0)))
-        linear_consumer = _linear_consumer(node, consumer, group_ids, output_groups, model.batch)
+        linear_consumer = _linear_consumer(
+            node, consumer, group_ids, output_groups, model, batch_axis=batch
+        )
         if linear_consumer is not None:
-            linear_consumers.append(linear_consumer)
-    return tuple(linear_consumers)
+            linear_consumers.append(replace(linear_consumer, shared=shared.get(consumer.node)))
+    reading = {each.shared[0] for each in linear_consumers if each.shared and each.reads_units}
+    return tuple(
+        each
+        for each in linear_consumers
+        if each.reads_units or (each.shared is not None and each.shared[0] in reading)
+    )
 
 
-def lock_unrefittable(
-    model: Model,
-    site_map: SiteMap,
-    pruning_graph: PruningGraph,
-    linear_consumers: Sequence[LinearConsumer],
-) -> PruningGraph:
-    """Lock the groups whose units are read by a node that cannot be refitted, with that reason.
-
-    Grouped convolutions do not lock a group: their inputs are removed with their outputs.
-    """
-    refittable = {linear_consumer.consumer.node for linear_consumer in linear_consumers}
-    grouped = {
-        node_label(node)
-        for node in model.graph
-        if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
-    }
-    groups = pruning_graph.groups
-    locked = dict(groups.locked)
-    for site in site_map.sites:
-        others = [label for label in site.consumers if label not in refittable | grouped]
-        if others:
-            for group in np.unique(groups.of[site.name]).tolist():
-                locked.setdefault(group, f"{others[0]} reads its units and cannot be refitted")
-    return replace(pruning_graph, groups=replace(groups, locked=locked))
+def _batch_axis(tensor: ir.Value, model: Model) -> int | None:
+    """Return the axis of examples of a tensor, None if they lie on no axis of their own."""
+    if batch_first(tensor, model.batch):
+        return 0
+    return examples_axis(tensor, batch_symbol(model.graph))
 
 
 def _linear_consumer(
@@ -208,18 +224,23 @@ def _linear_consumer(
     consumer: Consumer,
     group_ids: NDArray[np.intp],
     output_groups: NDArray[np.intp] | None,
-    batch: int | None,
+    model: Model,
+    *,
+    batch_axis: int,
 ) -> LinearConsumer | None:
-    tensor, sizes = constant_tensor(node.inputs[1]), shape_of(node.inputs[0])
-    if tensor is None or sizes is None or None in sizes[1:]:
+    opset = model.ir.opset_imports.get("", 1)
+    array, sizes = constant_array(node.inputs[1], opset), shape_of(node.inputs[0])
+    sizes = None if sizes is None else (*sizes[:batch_axis], *sizes[batch_axis + 1 :])
+    if array is None or sizes is None or None in sizes:
         return None
-    weight = tensor.numpy().astype(np.float64)
+    weight = array.astype(np.float64)
+    kept_as_is = _why_kept(node)
     if not np.isfinite(weight).all():
         return None
     geometry = consumer.geometry if consumer.op == "Conv" else None
-    shape = tuple(size or 0 for size in sizes[1:])
+    shape = tuple(size or 0 for size in sizes)
     source = ConsumerInput(consumer.tensor, consumer.axis, geometry, shape, _inner(consumer, shape))
-    bias = _bias(node, consumer)
+    bias = _bias(node, consumer, opset)
     if consumer.op == "Conv":
         matrix = weight.reshape(len(weight), -1).T
     elif consumer.op == "ConvTranspose":
@@ -238,7 +259,7 @@ def _linear_consumer(
     outputs = matrix.shape[1]
     if output_groups is None:
         output_groups = np.full(outputs, NO_GROUP)
-    output_scale, error_tensor, residual_input = _error_tensor(node, outputs, batch)
+    output_scale, error_tensor, residual_input = _error_tensor(node, outputs, model.batch)
     return LinearConsumer(
         consumer=consumer,
         source=source,
@@ -251,30 +272,50 @@ def _linear_consumer(
         output_scale=output_scale,
         error_tensor=error_tensor,
         residual_input=residual_input,
-        has_bias_freedom=consumer.op != "ConvTranspose" and not _computed_bias(node, consumer),
+        has_bias_freedom=consumer.op != "ConvTranspose"
+        and kept_as_is is None
+        and not _computed_bias(node, consumer),
+        kept_as_is=kept_as_is,
     )
+
+
+def _why_kept(node: ir.Node) -> str | None:
+    """Return why the weights of a node cannot be replaced, None if they can be."""
+    pending = [value for value in node.inputs[1:2] if value is not None]
+    while pending:
+        value = pending.pop()
+        maker = value.producer()
+        if maker is None or constant_tensor(value) is not None:
+            continue
+        if maker.op_type == "DequantizeLinear":
+            stored = maker.inputs[0]
+            kind = None if stored is None else stored.dtype
+            name = "" if kind is None else f" ({kind.name.lower()})"
+            return f"quantized weights{name} are not refitted, only cut (--refit none)"
+        pending.extend(each for each in maker.inputs if each is not None)
+    return None
 
 
 def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
     """Return how many consecutive indices belong to one unit, 1 if the sites differ in that."""
     sizes = {layout.inner for _, layout in consumer.layouts}
-    inner = sizes.pop()
+    inner = sizes.pop() if sizes else 1
     return inner if not sizes and shape[consumer.axis - 1] % inner == 0 else 1
 
 
-def _bias(node: ir.Node, consumer: Consumer) -> Float64Array | None:
+def _bias(node: ir.Node, consumer: Consumer, opset: int) -> Float64Array | None:
     """Return a constant bias with one number for each output, None if there is none."""
     if consumer.bias is None:
         return None
     candidates = [node, *(use.node for use in node.outputs[0].uses())]
     for value in (value for candidate in candidates for value in candidate.inputs):
         if value is not None and value.name == consumer.bias:
-            tensor = constant_tensor(value)
-            if tensor is None:
+            array = constant_array(value, opset)
+            if array is None:
                 return None
             beta = node.attributes.get("beta") if consumer.op == "Gemm" else None
             factor = 1.0 if beta is None else beta.as_float()
-            return factor * tensor.numpy().astype(np.float64).reshape(-1)
+            return factor * array.astype(np.float64).reshape(-1)
     return None
 
 
@@ -341,7 +382,7 @@ def columns_by_unit(
         if group != NO_GROUP:
             units.append((int(group), part))
     sizes = [len(part) for group, part in units if group != NO_GROUP]
-    usual = max(set(sizes), key=sizes.count)
+    usual = max(set(sizes or [1]), key=sizes.count)
     regular = [(group, part) for group, part in units if len(part) == usual]
     channels = np.stack([part for _, part in regular])
     columns = channels[:, :, np.newaxis] * kernel_size + np.arange(kernel_size)

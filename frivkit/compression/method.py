@@ -49,7 +49,10 @@ class Refit:
     Attributes:
         fit: Returns the new weights.
         quick: A substitute while a search tries many plans; takes no pass over the data.
+        keeps_weights: Whether weights stay as they are, so that units may leave whose consumers
+            cannot be refitted.
     """
 
     fit: Fitter
     quick: Fitter = ridge_fits
+    keeps_weights: bool = False

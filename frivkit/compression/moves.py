@@ -110,6 +110,9 @@ def rank_moves(calibration: Calibration, kind: FactorKind) -> Moves:
     ranks: list[RankMoves] = []
     whole: dict[str, str] = {}
     for linear_consumer in calibration.linear_consumers:
+        if linear_consumer.kept_as_is is not None:
+            whole[linear_consumer.consumer.node] = linear_consumer.kept_as_is
+            continue
         node = nodes[linear_consumer.consumer.node]
         moves = _rank_moves(calibration, linear_consumer, kind, node, operators)
         if isinstance(moves, str):
@@ -127,6 +130,8 @@ def _rank_moves(
     operators: Operators,
 ) -> RankMoves | str:
     """Return the factorizations of one node, or why there are none."""
+    if linear_consumer.shared is not None:
+        return f"its weight {linear_consumer.shared[0]!r} is that of other nodes, too"
     columns, outputs = linear_consumer.matrix.shape
     kernel = kernel_of(linear_consumer)
     shape = WeightShape(columns // linear_consumer.source.kernel_size, outputs, kernel)

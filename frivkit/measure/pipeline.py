@@ -1,5 +1,6 @@
 """The spine: open a model, find its sites, open its data, measure.  Reads like the README."""
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ import numpy as np
 
 from frivkit.cache import Cache
 from frivkit.data import Data, Dataset, as_dataset, open_data
-from frivkit.errors import DataError, FrivkitError, ModelError
+from frivkit.errors import DataError, FrivkitError, ModelError, UsageError
 from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
@@ -20,9 +21,11 @@ from frivkit.hooks.registry import Registry, installed
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.scope import Scope
 from frivkit.measure.study import Study
+from frivkit.runtime.example_memory import check_example_fits
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.file_check import compare_with_file
+from frivkit.runtime.file_check import compare_with_file, naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
+from frivkit.runtime.output_check import check_output
 from frivkit.runtime.runner import Engine
 
 KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
@@ -48,6 +51,7 @@ class Request:
         protocol: ``"paper"`` or ``"reference"``.
         output: The output whose labels are compared; None takes the first.
         input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
+        inputs: Numbers for inputs that have no axis for examples, by name; a list of a vector's.
         trust: Whether formats that can run code may be read.
         execution: How to run the model.
     """
@@ -62,6 +66,7 @@ class Request:
     protocol: str = "paper"
     output: str | None = None
     input_shape: str | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     trust: bool = False
     execution: Execution = field(default_factory=Execution)
 
@@ -93,6 +98,7 @@ def load_model(request: Request, registry: Registry | None = None) -> Model:
     model = request.model
     if not isinstance(model, Model):
         model = _read_file(model, request, registry)
+    _check_given(request, model)
     check_names(model)
     rules = [registry.load("operator_rules", each) for each in registry.offers("operator_rules")]
     return replace(model, operators={op: rule for table in rules for op, rule in table.items()})
@@ -104,6 +110,7 @@ def _read_file(path: Path, request: Request, registry: Registry) -> Model:
     name = suffix if suffix in offers else "onnx"
     given = {
         "input_shape": request.input_shape,
+        "inputs": json.dumps(dict(request.inputs)) if request.inputs else None,
         "data": request.data if isinstance(request.data, str) else None,
         "memory": str(request.execution.memory),
         "trust": "yes" if request.trust else None,
@@ -113,14 +120,27 @@ def _read_file(path: Path, request: Request, registry: Registry) -> Model:
     return model
 
 
+def _check_given(request: Request, model: Model) -> None:
+    """Raise an error if numbers are given for inputs that the model did not get."""
+    given = {} if model.interface is None else model.interface.given
+    missing = next((name for name in request.inputs if name not in given), None)
+    if missing is not None:
+        raise UsageError(
+            f"--input gives {missing!r}, but {model.path.name} was opened without it: only ONNX "
+            "files take numbers for inputs, when they are read"
+        )
+
+
 def inspect_model(request: Request) -> tuple[Model, SiteMap]:
     """Read a model and find what there is to analyse, without data unless shapes need a run.
 
     Raises:
         ModelError: the model cannot be read, or what is asked to be joined cannot be.
     """
-    model = prepare_model(load_model(request), Opening(request.execution))
-    return model, _find_sites(request, model)
+    model = load_model(request)
+    with naming_faults(model):
+        model = prepare_model(model, Opening(request.execution))
+        return model, _find_sites(request, model)
 
 
 def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, tuple[str, ...]]:
@@ -138,16 +158,19 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
     data, warnings = named_data(request, model)
     _check_operators(model)
     model.output(request.output)  # refuses one that is not there before anything is run
+    check_example_fits(model, request.execution.memory, data)
     differs = compare_with_file(model, data, request.execution.placement, request.output)
-    model = prepare_model(model, Opening(request.execution, data, request.output))
+    with naming_faults(model):
+        model = prepare_model(model, Opening(request.execution, data, request.output))
+        check_output(model, model.output(request.output), request.execution, data)
+        site_map = _find_sites(request, model)
     if model.batch is not None:
         warnings += (
             f"{model.path.name} insists on {model.batch} examples a run, and more at once were not "
             "seen to give the same: runs take their time",
         )
-    warnings += tuple(f"{model.path.name}: {change}" for change in model.changes)
+    warnings += tuple(f"{model.path.name}: {change}" for change in (*model.changes, *model.notes))
     warnings += () if differs is None else (differs,)
-    site_map = _find_sites(request, model)
     scope = Scope(
         output=request.output,
         sites=_chosen(site_map, request.layers, model),

@@ -81,6 +81,7 @@ class Study:
         self._label_reader = LabelReader.of_output(model.graph, self._output, self.execution.labels)
         self._labels: NDArray[np.int32] | None = None
         self._built: set[str] = set()
+        self._entry_bytes = 0
         self._moments: dict[tuple[str, bool], dict[str, tuple[Moments, ...]]] = {}
 
     @property
@@ -216,6 +217,7 @@ class Study:
         """
         requested = self.sites if sites is None else tuple(sites)
         passes, groups = plan_gram_passes(self.memory, requested, selector, GROUPS)
+        keep = self._cache.takes(groups * sum(8 * selector.count(s) ** 2 for s in requested))
         extra = {"exact": str(exact), "groups": str(groups)}
         group = (f"{selector.name} in {groups}", exact)
         kept = self._moments.setdefault(group, {}) if len(passes) == 1 else {}
@@ -240,8 +242,9 @@ class Study:
                     exact=exact,
                 )
                 for name, parts in sums.items():
-                    with self._cache.build(keys[name]) as writer:
-                        write_moments(writer, parts)
+                    if keep:
+                        with self._cache.build(keys[name]) as writer:
+                            write_moments(writer, parts)
                     self._built.add(keys[name].digest)
                     found[name] = tuple(parts)
             if len(passes) == 1:
@@ -285,7 +288,7 @@ class Study:
         """Return ``"labels"`` or ``"outputs"`` of the network as it is, cached if possible."""
         key = self._key("outputs", "")
         with self._stored(key) as entry:
-            if entry is not None:
+            if entry is not None and name in entry.names:
                 self._count("baseline outputs", key)
                 return entry.read(name)
             self._built.add(key.digest)
@@ -296,7 +299,8 @@ class Study:
             with self._cache.build(key) as writer:
                 for outputs in run_baseline(baseline, self.data, self.execution.runner):
                     labels = self._label_reader.labels(outputs)
-                    writer.append("outputs", outputs)
+                    if self._cache.takes(outputs.nbytes // len(outputs) * self.examples):
+                        writer.append("outputs", outputs)
                     writer.append("labels", labels)
                     parts.append(labels if name == "labels" else outputs)
             return np.concatenate(parts)
@@ -358,8 +362,8 @@ class Study:
                 [run(changes[i : i + size]) for i in range(0, len(changes), size)]
             )
         size = path.prefix_bytes()
-        large = size * self.examples > self._cache.limit // 4
-        if len(sites) > 1 or large or path.prefix_macs() < WORTH_KEEPING * size:
+        small = self._cache.takes(self._entry_bytes + size * self.examples)
+        if len(sites) > 1 or not small or path.prefix_macs() < WORTH_KEEPING * size:
             return run(changes)
         key = self._key("entries", sites[0].name)
         entry = self._cache.get(key)
@@ -368,6 +372,7 @@ class Study:
                 self._count("entry activations", key)
                 return run(changes, cached=entry)
         self._built.add(key.digest)
+        self._entry_bytes += size * self.examples
         with self._cache.build(key) as writer:
             return run(changes, store=writer)
 
@@ -387,7 +392,7 @@ class Study:
         shared = fixed | (extra or {})
         if self._label_reader.fingerprint:
             shared |= {"labels": self._label_reader.fingerprint}
-        return Key(self.model.sha256, self.data.digest, site, selector, what, shared)
+        return Key(self.model.identity, self.data.digest, site, selector, what, shared)
 
     def _count(self, what: str, key: Key, number: int = 1) -> None:
         """Note what an earlier run had kept; what this one built itself is no news."""

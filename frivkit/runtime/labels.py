@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.errors import ModelError
+from frivkit.graph.shapes import batch_symbol, sizes_for
 
 SHAPING = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 """Operators that move numbers and leave them as they are."""
@@ -48,17 +49,25 @@ class LabelReader:
         threshold: What separates the two classes of an output with one entry.
         options: How the output is to be read.
         spread: The standard deviation of each entry over the data, where numbers are judged.
+        rows: Whether several rows of the output are one example, on an axis of their own.
     """
 
     output: str
     threshold: float = 0.0
     options: LabelOptions = LabelOptions()
     spread: NDArray[np.float64] | None = None
+    rows: bool = False
 
     @classmethod
     def of_output(cls, graph: ir.Graph, output: str, options: LabelOptions) -> "LabelReader":
-        """Return the reader of an output of a graph."""
-        return cls(output, threshold_of(graph, output), options)
+        """Return the reader of an output of a graph.
+
+        Raises:
+            ModelError: the rows of the output are not those of examples.
+        """
+        value = next(value for value in graph.outputs if value.name == output)
+        rows = rows_per_example(graph, value) > 1
+        return cls(output, threshold_of(graph, output), options, rows=rows)
 
     @property
     def regression(self) -> bool:
@@ -121,8 +130,12 @@ class LabelReader:
         return np.where(np.isnan(rows).any(axis=1), UNDEFINED, labels).astype(np.int32)[:, None]
 
     def _classes_first(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        axis = self.options.axis
-        if axis == 1 or are_labels(outputs.dtype):
+        axis = self.options.axis + (self.rows and self.options.axis >= 1)
+        if are_labels(outputs.dtype):
+            return outputs
+        if self.rows and outputs.ndim == 2:  # each row is a number of its own
+            return outputs[:, np.newaxis]
+        if axis == 1:
             return outputs
         if not (1 <= axis < outputs.ndim or -outputs.ndim < axis <= -1):
             raise ModelError(
@@ -130,6 +143,34 @@ class LabelReader:
                 f"{axis} for classes; give another --label-axis"
             )
         return np.moveaxis(outputs, axis, 1)
+
+
+def rows_per_example(graph: ir.Graph, output: ir.Value) -> int:
+    """Return how many rows of an output are one example; 1 where that is not known.
+
+    Raises:
+        ModelError: its rows are not a multiple of the examples, whatever is run.
+    """
+    symbol = batch_symbol(graph)
+    first = None if output.shape is None or len(output.shape) == 0 else output.shape[0]
+    if output.shape is not None and len(output.shape) == 0:
+        raise ModelError(
+            f"output {output.name!r} is one number for all examples; choose another by "
+            "--output-name"
+        )
+    if symbol is not None:
+        one = sizes_for(output, symbol, 1)
+        return 1 if one is None or one[0] is None or isinstance(first, int) else one[0]
+    batch = next(v.shape[0] for v in graph.inputs if not v.is_initializer() and v.shape)
+    if not isinstance(first, int) or not isinstance(batch, int) or first == batch:
+        return 1
+    rows, rest = divmod(first, batch)
+    if rest:
+        raise ModelError(
+            f"output {output.name!r} has {first} rows for {batch} examples, which is no multiple; "
+            "choose another by --output-name"
+        )
+    return rows
 
 
 def are_labels(dtype: np.dtype[Any]) -> bool:

@@ -23,9 +23,11 @@ from frivkit.graph.instrument.perturb import (
 )
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.operators.table import operators_of
+from frivkit.graph.shapes import batch_symbol, examples_axis
 from frivkit.graph.sites.site_map import Site
 from frivkit.graph.sites.site_weights import weights_of
 from frivkit.runtime.feeds import PreparedBatch, Target, feeds
+from frivkit.runtime.file_session import FileSession
 from frivkit.runtime.memory import batch_size, tensor_bytes
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.units.masks import Mask
@@ -147,7 +149,7 @@ class BaselineModel:
         self._model, self._output = model, output
         if as_file:
             self._inputs = tuple(spec.name for spec in model.inputs)
-            self._session = Session(model.path, device)
+            self._session: Session | FileSession = FileSession(Session(model.path, device), model)
         else:
             graph: Instrumented = with_outputs(model, [output])
             self._inputs = graph.inputs
@@ -161,7 +163,12 @@ class BaselineModel:
 
 
 def run_padded(
-    session: Session, model: Model, feeds: Feeds, wanted: Sequence[str], *, cut: bool = True
+    session: Session | FileSession,
+    model: Model,
+    feeds: Feeds,
+    wanted: Sequence[str],
+    *,
+    cut: bool = True,
 ) -> list[NDArray[Any]]:
     """Run a batch; where the model insists on a size, fill up with the last example.
 
@@ -175,6 +182,11 @@ def run_padded(
 
     Raises:
         ModelError: the run fails, or an output that is to be cut has no batch axis in front.
+
+    Returns:
+        The arrays, shape (n, ...), examples first wherever they lie in the graph.  Where several
+        rows of an output of the model are one example, these have an axis of their own behind the
+        examples: (n, rows, ...).
     """
     inputs = {name: array for name, array in feeds.items() if not name.startswith(RUN)}
     given = len(next(iter(inputs.values())))
@@ -185,14 +197,55 @@ def run_padded(
     arrays = session.run(feeds, wanted)
     if not cut:
         return arrays
-    for name, array in zip(wanted, arrays, strict=True):
-        if not isinstance(array, np.ndarray) or array.ndim == 0 or len(array) != given + missing:
-            shape = getattr(array, "shape", type(array).__name__)
-            raise ModelError(
-                f"tensor {name!r} has shape {shape} for {given + missing} examples: "
-                "its first axis must be the batch"
-            )
-    return [array[:given] for array in arrays]
+    outputs = {value.name for value in model.graph.outputs}
+    axes = _axes_of_examples(model, wanted)
+    return [
+        by_example(name, _moved(array, axes.get(name)), given + missing, rows=name in outputs)[
+            :given
+        ]
+        for name, array in zip(wanted, arrays, strict=True)
+    ]
+
+
+def _axes_of_examples(model: Model, names: Sequence[str]) -> dict[str, int | None]:
+    """Return the axis of examples of tensors, where it is known and not the first."""
+    symbol, wanted = batch_symbol(model.graph), set(names)
+    values = [value for node in model.graph for value in node.outputs if value.name in wanted]
+    found = {value.name or "": examples_axis(value, symbol) for value in values}
+    return {name: axis for name, axis in found.items() if axis}
+
+
+def _moved(array: Any, axis: int | None) -> Any:
+    return array if axis is None else np.moveaxis(array, axis, 0)
+
+
+def by_example(name: str, array: Any, examples: int, *, rows: bool) -> NDArray[Any]:
+    """Return a tensor with examples on its first axis.
+
+    Args:
+        name: Its name, for messages.
+        array: What a run gave.
+        examples: The number of examples that were run.
+        rows: Whether several consecutive rows may be one example; they get an axis of their own.
+
+    Raises:
+        ModelError: its rows are not those of the examples.
+
+    Example:
+        >>> by_example("y", np.zeros((6, 5)), 2, rows=True).shape
+        (2, 3, 5)
+    """
+    shape = getattr(array, "shape", type(array).__name__)
+    if isinstance(array, np.ndarray) and array.ndim > 0:
+        each, rest = divmod(len(array), examples)
+        if each == 1 and not rest:
+            return array
+        if rows and each > 1 and not rest:
+            return array.reshape(examples, each, *array.shape[1:])
+    raise ModelError(
+        f"tensor {name!r} has shape {shape} for {examples} examples: its first axis must be the "
+        "batch, or a multiple of it"
+    )
 
 
 def _named(weight: ir.Value) -> tuple[str, NDArray[Any]]:

@@ -1,27 +1,32 @@
 """Verify a compressed model: label agreement with the original, size and latency."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.cache.size import format_size
 from frivkit.data import Dataset
-from frivkit.graph.model import Model, external_files
+from frivkit.errors import ModelError
+from frivkit.graph.model import Model, digest, external_files
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.timing import Latency, Verdict, interleaved
 from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data
+from frivkit.runtime.example_memory import check_example_fits
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file
+from frivkit.runtime.file_session import FileSession
 from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.opening import Opening, prepare_model
-from frivkit.runtime.session import Device, Session
+from frivkit.runtime.output_check import check_output
+from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.verification.compare import Comparison, ModelRun, compare, error_context
 from frivkit.verification.match import common_inputs, common_output
 from frivkit.verification.speed import left_fast_path, not_faster, verdicts
@@ -127,6 +132,9 @@ def verify(
     if data is None:
         data, warnings = named_data(request, replace(original, inputs=inputs))
     placement = request.execution.placement
+    for model in (original, smaller):
+        with error_context(model):
+            check_example_fits(model, request.execution.memory, data)
     differs = [
         compare_with_file(model, data, placement, output, exact=False)
         for model, output in zip((original, smaller), outputs, strict=True)
@@ -134,6 +142,9 @@ def verify(
     warnings += tuple(line for line in differs if line is not None)
     named = request.data is not None or "frivkit.data" in original.metadata
     models = [_complete(model, request.execution, data) for model in (original, smaller)]
+    for model, output in zip(models, outputs, strict=True):
+        with error_context(model):
+            check_output(model, output, request.execution, data)
     before, after = (
         ModelRun(model, output, request.execution)
         for model, output in zip(models, outputs, strict=True)
@@ -161,6 +172,27 @@ def verify(
         warnings=(*warnings, *_warnings(facts[1], data, comparison, named=named)),
         left_fast_path=left,
     )
+
+
+def check_unchanged(model: Model, written: str) -> None:
+    """Raise an error if what was verified is not what was written, or is no more there.
+
+    Args:
+        model: The model that was read and verified.
+        written: The digest of the file that was written.
+
+    Raises:
+        ModelError: another program has replaced the file since it was written.
+    """
+    try:
+        now = digest([model.path, *external_files(ir.load(model.path))])
+    except Exception:  # gone, or no model any more; onnx_ir raises many classes
+        now = ""
+    if (model.sha256, now) != (written, written):
+        raise ModelError(
+            f"{model.path} was replaced by another program while it was verified, so there is no "
+            "proof of what it holds now: give each run a name of its own, or verify it"
+        )
 
 
 def stored_bytes(model: Model) -> int:
@@ -209,22 +241,28 @@ def _latencies(
     unmeasured: Mapping[int, str],
 ) -> list[dict[int, Latency | None]]:
     """Return the latency of each file, by batch size, with all of its outputs."""
-    sessions = []
+    runs: list[Callable[[Feeds, Sequence[str]], list[NDArray[Any]]]] = []
+    orders: list[Callable[[Feeds], Feeds]] = []
     for model in models:
         with error_context(model):
-            file = model.path if model.format == "onnx" else model.ir
-            sessions.append(Session(file, execution.placement))
+            if model.format == "onnx":
+                file = FileSession(Session(model.path, execution.placement), model)
+                runs.append(file.run_as_it_is)
+                orders.append(file.in_file_order)
+            else:
+                runs.append(Session(model.ir, execution.placement).run)
+                orders.append(lambda feeds: feeds)
     names = [[value.name or "" for value in model.graph.outputs] for model in models]
     latencies: list[dict[int, Latency | None]] = [dict.fromkeys(sizes) for _ in models]
     for size in sizes:
         if size in unmeasured:
             continue
         batch = _batch(data, size)
-        runs = [
-            partial(session.run, batch, outputs)
-            for session, outputs in zip(sessions, names, strict=True)
+        timed = [
+            partial(run, order(batch), outputs)
+            for run, order, outputs in zip(runs, orders, names, strict=True)
         ]
-        measured = interleaved(runs, execution.progress, f"batch {size}")
+        measured = interleaved(timed, execution.progress, f"batch {size}")
         for by_size, latency in zip(latencies, measured, strict=True):
             by_size[size] = latency
     return latencies

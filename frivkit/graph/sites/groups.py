@@ -13,6 +13,7 @@ from frivkit.graph.names import node_label
 from frivkit.graph.operators.edits import Edit, Locked
 from frivkit.graph.operators.table import edits
 from frivkit.graph.sites.group_ids import GroupAssignment, assign_groups
+from frivkit.graph.sites.shared_weights import merged_groups, unequal_uses
 from frivkit.graph.sites.site_map import SiteMap
 
 
@@ -80,10 +81,12 @@ def find_groups(model: Model, site_map: SiteMap) -> Groups:
 
     1. Units that meet in a sum, a product, a depthwise convolution or in shared weights are one
        group, as are all units that one group of a grouped convolution consumes and produces.  The
-       parts of a concatenation are not.
+       parts of a concatenation are not.  The rows of a shared weight are one axis of units wherever
+       they are read or written, and so are its columns.
     2. A group is locked if one of its units is an output of the model, is not followed to all its
-       consumers, or is consumed by an operator that cannot be narrowed exactly (a normalization
-       over units, say) or that has no narrowing rule.
+       consumers, is consumed by an operator that cannot be narrowed exactly (a normalization over
+       units, say) or that has no narrowing rule, or lies on an axis of a shared weight of which
+       another node needs all.
 
     Args:
         model: The model, with known shapes.
@@ -115,7 +118,11 @@ def find_groups(model: Model, site_map: SiteMap) -> Groups:
 def analyze_groups(model: Model, site_map: SiteMap) -> PruningGraph:
     """Return the groups of a model and the edits that remove them (see ``find_groups``)."""
     assignment = assign_groups(model.graph, site_map)
-    by_node = {i: tuple(edits(node, assignment.at, model)) for i, node in enumerate(model.graph)}
+    by_node = _edits(model, assignment)
+    numbers = merged_groups(model.graph, by_node, assignment.count)
+    if numbers.max(initial=-1) + 1 < assignment.count:
+        assignment = assignment.renumbered(numbers)
+        by_node = _edits(model, assignment)
     locked: dict[int, str] = {}
     for reason, group_ids in _locks(model, site_map, assignment, by_node):
         for group in np.unique(group_ids[group_ids != NO_GROUP]).tolist():
@@ -124,6 +131,11 @@ def analyze_groups(model: Model, site_map: SiteMap) -> PruningGraph:
         assignment.of, assignment.count, locked, _layer_groups(assignment), _rows(assignment)
     )
     return PruningGraph(groups, assignment, {i: each for i, each in by_node.items() if each})
+
+
+def _edits(model: Model, assignment: GroupAssignment) -> dict[int, tuple[Edit, ...]]:
+    """Return the edits of each node, by its position in the graph."""
+    return {i: tuple(edits(node, assignment.at, model)) for i, node in enumerate(model.graph)}
 
 
 def _rows(assignment: GroupAssignment) -> tuple[IntArray, ...]:
@@ -156,6 +168,7 @@ def _locks(
         for edit in by_node[index]:
             if isinstance(edit, Locked):
                 yield f"{node_label(node)}: {edit.reason}", edit.group_ids
+    yield from unequal_uses(model.graph, by_node)
     yield "units that lie on each other in one tensor only", assignment.conflicting
 
 

@@ -238,15 +238,19 @@ def test_few_examples_of_a_wide_layer_are_fitted_and_better_than_cut(examples, t
 def test_what_cannot_be_refitted_holds_what_it_reads(tmp_path):
     model = onnx.load(write_layers(tmp_path / "m.onnx", *duplicated()))
     weight = next(t for t in model.graph.initializer if t.name == "l1.weight")
-    transposed = numpy_helper.from_array(numpy_helper.to_array(weight).T.copy(), "turned")
+    array = numpy_helper.to_array(weight)
+    step = np.abs(array).max() / np.float32(127)
+    whole = np.round(array / step).astype(np.int8)
     model.graph.initializer.remove(weight)
-    model.graph.initializer.append(transposed)
-    model.graph.node.insert(0, helper.make_node("Transpose", ["turned"], ["l1.weight"]))
+    for name, constant in (("whole", whole), ("step", step)):
+        model.graph.initializer.append(numpy_helper.from_array(constant, name))
+    node = helper.make_node("DequantizeLinear", ["whole", "step"], ["l1.weight"])
+    model.graph.node.insert(0, node)
     onnx.save(model, tmp_path / "m.onnx")
     request = Request(tmp_path / "m.onnx", data=write_data(tmp_path / "x.npz", 6))
     found = compress(request, None, Budget("tolerance", 1e-3))
     assert found.plan.keep["h0"].all()
-    assert "cannot be refitted" in found.locked_layers["l0"]
+    assert "quantized weights (int8)" in found.locked_layers["l0"]
     assert found.plan.keep["h1"].sum() == 4
 
 

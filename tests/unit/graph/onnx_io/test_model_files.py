@@ -154,7 +154,7 @@ def test_whole_numbers_are_not_compressed_and_rounded_ones_are(zoo_file, tmp_pat
     with pytest.raises(ModelError, match="whole numbers"):
         compress(request, tmp_path / "t.onnx", Budget("units", 0.5))
     quantise(original, path, "QDQ", data)
-    with pytest.raises(ModelError, match=r"cannot be refitted|no unit|computed"):
+    with pytest.raises(ModelError, match=r"not refitted|no unit|computed"):
         compress(request, tmp_path / "t.onnx", Budget("units", 0.5))
     assert not (tmp_path / "t.onnx").exists()
 
