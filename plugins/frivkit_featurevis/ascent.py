@@ -18,8 +18,6 @@ from frivkit_featurevis.transforms import RandomViews
 
 RATE = 0.05
 STEPS = 256
-REDIRECTED_STEPS = 16
-"""Steps in which a gradient passes a ReLU that would stop all of it, as in Lucid."""
 
 Activations = Callable[[Tensor], Tensor]
 """Maps images (n, channels, h, w) to the activations of a layer, (n, units, ...)."""
@@ -82,15 +80,12 @@ def ascend(
     optimiser = torch.optim.Adam(parameterised.parameters(), lr=RATE)
     with torch.no_grad():
         before = unit_activations(activations(parameterised()), chosen, how.position)
-    for step in range(how.steps):
+    for _ in range(how.steps):
         optimiser.zero_grad(set_to_none=True)
         images = parameterised()
         if how.views is not None:
             images = how.views(images, grey, generator)
-        if step < REDIRECTED_STEPS:
-            with RedirectedRelu():
-                reached = activations(images)
-        else:
+        with RedirectedRelu():
             reached = activations(images)
         loss = -unit_activations(reached, chosen, how.position).sum()
         torch.autograd.backward(loss)
@@ -146,7 +141,8 @@ class RedirectedRelu(TorchFunctionMode):
     """A context in which ReLUs pass gradients for images that would get none.
 
     Source: ``redirected_relu_grad`` of Lucid (``lucid/misc/redirected_relu_grad.py``, Apache-2.0).
-    A unit that is silent for the first image has no gradient otherwise.
+    A unit that is silent for the first image has no gradient otherwise.  Lucid redirects in the
+    first 16 steps; here it is done in all, since some units take longer to wake.
     """
 
     def __torch_function__(

@@ -38,8 +38,8 @@ def compare(thin: Sequence[float], wide: Sequence[float], *, seed: int = 0) -> C
     Equal values share the mean of their ranks.
 
     Args:
-        thin: At least 1 value.
-        wide: At least 1 value.
+        thin: At least 2 values.
+        wide: At least 2 values.
         seed: Of the shuffles, where not all assignments are taken.
 
     Example:

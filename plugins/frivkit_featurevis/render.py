@@ -110,8 +110,8 @@ def render(
         settings: How the images are found.
         folder: Where finished pieces are kept, and taken from if the settings, the model and the
             data are the same; None keeps nothing.
-        foretell: Called before the work with the seconds that it will take, from four steps each for
-            the first and the last piece that are not finished; not called if all are.
+        foretell: Called before the work with the seconds that it will take, from four steps of the
+            first and of the last piece that are not finished; not called if all are.
 
     Raises:
         ModelError: the model takes other things than images, or cannot be converted to torch.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from frivkit.cache import Cache
-from frivkit.errors import DataError, FrivkitError
+from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.files import write_errors, write_file
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, open_study
@@ -48,11 +48,14 @@ def visualize(work: Work, say: Say) -> dict[str, Any]:
         say: Called with lines for the user, such as the time that the work will take.
 
     Raises:
+        UsageError: two models are to be compared by a single unit of each layer.
         ModelError: a model cannot be read, takes no images, or has no such layer.
         DataError: the data cannot be read, or do not fit.
         FrivkitError: the folder cannot be written to.
     """
     clock = Clock.start()
+    if len(work.requests) == 2 and work.settings.units < 2:
+        raise UsageError("--against compares units; give --units 2 or more")
     pieces = work.folder / "pieces"
     with write_errors(work.folder):
         pieces.mkdir(parents=True, exist_ok=True)
