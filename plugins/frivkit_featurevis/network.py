@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from frivkit.errors import ModelError
-from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site
-from frivkit.torch_io.twin import to_torch
+from frivkit.runtime.session import Feeds
+from frivkit.torch_io.from_onnx.to_torch import to_torch
 from frivkit_featurevis.ascent import Activations
 
 FEW = 4
@@ -36,7 +35,7 @@ def images_first(model: Model) -> bool:
     )
 
 
-def activations_of(model: Model, site: Site) -> Activations:
+def activations_of(model: Model, site: Site, feeds: Feeds) -> Activations:
     """Return the activations of a layer as a function of images (n, channels, height, width).
 
     Only the part of the network that leads to the layer is computed.
@@ -44,26 +43,31 @@ def activations_of(model: Model, site: Site) -> Activations:
     Args:
         model: A model whose shapes are known.
         site: The layer.
+        feeds: Inputs on which the converted network is compared with ONNX Runtime.
 
     Returns:
-        A function whose result has shape (n, units, ...); gradients pass through it.
+        A function whose result has shape (n, units, ...); gradients pass through it.  A model that
+        insists on a batch size is run so many images at a time, the last ones repeated.
 
     Raises:
+        FrivkitError: the extra that converts networks is not installed.
         ModelError: the network cannot be converted to torch.
     """
     channels_first = images_first(model)
-    part = replace(model, ir=with_outputs(model, [site.name]).ir)
-    network = to_torch(part)
+    network = to_torch(model, feeds, [site.name])
     for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    network.eval()
+        parameter.requires_grad_(False)  # torch takes it by position only
 
     def activations(images: Tensor) -> Tensor:
         shown = images if channels_first else images.permute(0, 2, 3, 1)
-        reached = network(shown)
-        found = reached[0] if isinstance(reached, tuple | list) else reached
-        units_second: Tensor = found.movedim(site.axis, 1)
+        reached = network(shown) if model.batch is None else by_turns(shown, model.batch)
+        units_second: Tensor = reached.movedim(site.axis, 1)
         return units_second
+
+    def by_turns(images: Tensor, size: int) -> Tensor:
+        missing = -len(images) % size
+        padded = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])])
+        return torch.cat([network(part) for part in torch.split(padded, size)])[: len(images)]
 
     return activations
 

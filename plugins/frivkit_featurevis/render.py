@@ -128,7 +128,7 @@ def render(
         arrays = _read(piece)
         if arrays is None:
             if network is None or network[0] != piece.site.name:
-                network = piece.site.name, activations_of(study.model, piece.site)
+                network = piece.site.name, _activations(study, piece.site)
             arrays = _find(network[1], canvas, piece, study.execution.progress.advance)
             if piece.path is not None:
                 write_file(piece.path, _packed(*arrays))
@@ -163,13 +163,18 @@ def _seconds_a_step(study: Study, canvas: "_Canvas", pieces: Sequence[_Piece]) -
     for piece in (pieces[0], pieces[-1]):
         times: list[float] = []
         _find(
-            activations_of(study.model, piece.site),
+            _activations(study, piece.site),
             trial,
             piece,
             lambda times=times: times.append(perf_counter()),  # type: ignore[misc]
         )
         seconds.append(float(np.diff(times).min()))  # the first steps are slower than the others
     return sum(seconds) / len(seconds)
+
+
+def _activations(study: Study, site: Site) -> Activations:
+    count = min(study.model.batch or 2, study.examples)
+    return activations_of(study.model, site, study.data.read(0, count).inputs)
 
 
 def _joined(site: Site, units: tuple[int, ...], parts: Sequence["_Arrays"]) -> LayerImages:
