@@ -249,7 +249,8 @@ def _read(piece: _Piece) -> _Arrays | None:
     if piece.path is None:
         return None
     try:
-        with np.load(piece.path, allow_pickle=False) as stored:
+        content = io.BytesIO(piece.path.read_bytes())  # numpy leaves a damaged file open
+        with np.load(content, allow_pickle=False) as stored:
             arrays = stored["images"], stored["before"], stored["after"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
         return None
