@@ -63,6 +63,7 @@ class LayerImages:
         images: As shares of the range of the data, shape (units, channels, h, w), float32.
         before: The activation of each unit for its image at the start.
         after: The same at the end.
+        files: The names of the files of finished pieces, in the order of the images.
     """
 
     layer: str
@@ -71,6 +72,7 @@ class LayerImages:
     images: NDArray[np.float32]
     before: tuple[float, ...]
     after: tuple[float, ...]
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def render(
         foretell(_seconds_a_step(study, canvas, missing) * settings.steps * len(missing))
         study.execution.progress.start("images of units", settings.steps * len(missing))
     network: tuple[str, Activations] | None = None
-    found: dict[str, list[_Arrays]] = {}
+    found: list[tuple[_Piece, _Arrays]] = []
     for piece in pieces:
         arrays = _read(piece)
         if arrays is None:
@@ -132,10 +134,10 @@ def render(
             arrays = _find(network[1], canvas, piece, study.execution.progress.advance)
             if piece.path is not None:
                 write_file(piece.path, _packed(*arrays))
-        parts = found.setdefault(piece.site.name, [])
-        parts.append(arrays)
+        found.append((piece, arrays))
         if piece.units[-1] == chosen_units(piece.site, settings)[-1]:
-            yield _joined(piece.site, chosen_units(piece.site, settings), parts)
+            yield _joined(found)
+            found = []
 
 
 def _pieces(study: Study, canvas: "_Canvas", folder: Path | None) -> list[_Piece]:
@@ -177,10 +179,19 @@ def _activations(study: Study, site: Site) -> Activations:
     return activations_of(study.model, site, study.data.read(0, count).inputs)
 
 
-def _joined(site: Site, units: tuple[int, ...], parts: Sequence["_Arrays"]) -> LayerImages:
-    images, before, after = (np.concatenate(each) for each in zip(*parts, strict=True))
+def _joined(found: Sequence[tuple[_Piece, "_Arrays"]]) -> LayerImages:
+    """Return all pieces of a layer as one."""
+    site = found[0][0].site
+    parts = zip(*(arrays for _, arrays in found), strict=True)
+    images, before, after = (np.concatenate(each) for each in parts)
     return LayerImages(
-        site.layer, site.width, units, images, tuple(before.tolist()), tuple(after.tolist())
+        layer=site.layer,
+        width=site.width,
+        units=tuple(unit for piece, _ in found for unit in piece.units),
+        images=images,
+        before=tuple(before.tolist()),
+        after=tuple(after.tolist()),
+        files=tuple(piece.path.name for piece, _ in found if piece.path is not None),
     )
 
 

@@ -152,6 +152,7 @@ def _document(
                 "layer": each.layer,
                 "width": each.width,
                 "units": list(each.units),
+                "pieces": list(each.files),
                 "activation_before": list(each.before),
                 "activation_after": list(each.after),
                 "total_variation": {name: list(v) for name, v in own.values.items()},

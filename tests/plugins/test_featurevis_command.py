@@ -14,7 +14,10 @@ from PIL import Image
 from torch import nn
 
 from frivkit.cli import main
+from frivkit.errors import DataError
 from frivkit.measure.pipeline import Request, open_study
+from frivkit.testing.conformance import check_figure
+from frivkit_featurevis.figures import FIGURE_5, FIGURE_E13, TABLE_2
 from frivkit_featurevis.render import Settings, chosen_units, render
 from tests import nets
 
@@ -107,6 +110,8 @@ def test_a_page_pictures_and_a_table(files, tmp_path, capsys) -> None:
     with Image.open(grids[0]) as grid:
         assert grid.size == (2 * 100 + 4, 2 * 100 + 4)
     assert (out / "table.md").read_text().count("\n") == 4
+    for figure in (FIGURE_5, FIGURE_E13, TABLE_2):
+        assert check_figure(figure, out) == ("png", "svg", "pdf")
 
 
 def test_the_same_run_twice_takes_finished_pieces(files, tmp_path) -> None:
@@ -180,6 +185,21 @@ def test_hostile_names_are_text(files, tmp_path) -> None:
     page = _Tags((tmp_path / "out" / "index.html").read_text())
     assert len(page.pictures) == 2 * 2 * 2
     assert {path.parent for path in (tmp_path / "out").rglob("*.png")} == {tmp_path / "out"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "holds no results.json"),
+        ("[]", "is no result of frivkit visualize"),
+        ('{"schema": "frivkit.visualization/1", "comparisons": []}', "are of one network"),
+    ],
+)
+def test_folders_that_cannot_be_drawn(content, message, tmp_path) -> None:
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        TABLE_2.draw(tmp_path)
 
 
 @pytest.mark.parametrize(
