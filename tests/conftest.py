@@ -135,3 +135,19 @@ def magika_model() -> Path:
 def magika_bytes(shared) -> Path:
     """Return an npz of the bytes x of local files and their types y by extension, taking turns."""
     return shared("bytes.npz", realdata.write_file_bytes)
+
+
+@pytest.fixture(scope="session")
+def sentence_encoder(shared) -> Path:
+    """Return the encoder as ONNX: "input_ids" and "attention_mask" (n, 32) to "vector" (n, 384)."""
+    from tests.sentence_encoder import write_sentence_encoder
+
+    return shared("encoder.onnx", write_sentence_encoder)
+
+
+@pytest.fixture(scope="session")
+def some_sentences(shared) -> Path:
+    """Return an npz of 400 sentences as the encoder takes them."""
+    from tests.sentence_encoder import write_sentences
+
+    return shared("sentences.npz", write_sentences)

@@ -97,7 +97,12 @@ def built(name: str) -> nn.Module:
 
 def exported(name: str, exporter: str) -> bytes:
     """Write a network with a free batch."""
-    known, net, stream = ZOO[name], built(name), BytesIO()
+    return exported_net(ZOO[name], built(name), exporter)
+
+
+def exported_net(known: Known, net: nn.Module, exporter: str) -> bytes:
+    """Write a network that takes what is known of it, with a free batch."""
+    stream = BytesIO()
     kind, _, opset = exporter.partition(" ")
     more: dict[str, Any] = {"dynamo": kind == "dynamo"}
     if kind == "dynamo":
