@@ -10,7 +10,15 @@ from frivkit.graph.coupling import MergePoint, SitePart
 from frivkit.graph.layout import SHAPE_ONLY, Layout, shape_of
 from frivkit.graph.model import consumed_values, is_constant, subgraphs
 from frivkit.graph.names import node_label
-from frivkit.graph.operators.effects import Consumed, Coupled, Effect, Kept, Split, Untraceable
+from frivkit.graph.operators.effects import (
+    Consumed,
+    Coupled,
+    Effect,
+    Kept,
+    Split,
+    Stacked,
+    Untraceable,
+)
 from frivkit.graph.operators.operator import Operators
 from frivkit.graph.operators.table import effect
 
@@ -136,6 +144,9 @@ def _pass_node(
             known = effects[layout]
             if isinstance(known, Coupled):
                 arrivals.append(_Arrival(name, index, known))
+            elif isinstance(known, Stacked):
+                stack = (Coupled(each, "stacked") for each in known.layouts)
+                arrivals.extend(_Arrival(name, index, each) for each in stack)
             elif isinstance(known, Consumed):
                 sites[name].consumers[node_label(node)] = None
             elif isinstance(known, Untraceable):
