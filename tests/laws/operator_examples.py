@@ -98,9 +98,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         )
     ],
     "GridSample": [
-        Example(
-            "y = GridSample (x, g)", {"x": (4, 3, 3), "g": (2, 2, 2)}, opset=20, low=-1, high=1
-        )
+        Example("y = GridSample (x, g)", {"x": (4, 3, 3), "g": (2, 2, 2)}, opset=20, low=-1, high=1)
     ],
     "CenterCropPad": [
         Example("y = CenterCropPad <axes = [2, 3]> (x, n)", MAPS, {"n": whole(2, 5)}, opset=18),

@@ -37,7 +37,8 @@ class Coordinates:
     def of(cls, heads: Sequence[Heads]) -> Self:
         """Return the coordinates of all groups of some heads."""
         size = 1 + max((int(each.groups.max()) for each in heads), default=0)
-        result = cls(*(np.full(size, NO_GROUP) for _ in range(4)), {})
+        none = np.full(size, NO_GROUP)
+        result = cls(none, none.copy(), none.copy(), none.copy(), {})
         row = 0
         for number, each in enumerate(heads):
             for block in each.blocks:
@@ -54,8 +55,7 @@ class Coordinates:
 
     def exact(self, lines: IntArray) -> IntArray:
         """Return lines, and in place of the dimensions of a single row their groups."""
-        found = np.array([self.single.get(line, line) for line in lines.tolist()], np.intp)
-        return found
+        return np.array([self.single.get(line, line) for line in lines.tolist()], np.intp)
 
     def head_line(self, groups: IntArray) -> IntArray:
         """Return the line of the head of each group, ``NO_GROUP`` for a group of no head."""

@@ -1,6 +1,6 @@
 """Propagate the units of every site through a graph: their consumers, merge points and layouts."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ from frivkit.graph.coupling import MergePoint, SitePart
 from frivkit.graph.layout import SHAPE_ONLY, Layout, shape_of
 from frivkit.graph.model import consumed_values, is_constant, subgraphs
 from frivkit.graph.names import node_label
+from frivkit.graph.operators.edits import FACTORS
 from frivkit.graph.operators.effects import (
     Consumed,
     Coupled,
@@ -111,7 +112,8 @@ def propagate(
                 for point in _merge_points(node, arrivals, produced_site, produced)
                 if not _inside_concat_site(point, sites)
             )
-        _note_arrivals(node, arrivals, produced_site, sites)
+        with_units = {i for i, value in enumerate(node.inputs) if id(value) in located}
+        _note_arrivals(node, arrivals, produced_site, sites, with_units)
         outputs[0] += [(a.site, a.effect.layout) for a in arrivals if a.effect.kind not in _ENDING]
         if produced_site is not None:
             outputs[0] = _with_site(outputs[0], produced_site, produced[id(node)])
@@ -196,10 +198,9 @@ def _merge_points(
     for (kind, *_), parts in meeting.items():
         if kind == "depthwise" and produced_site is not None:  # unit i is consumed by unit i alone
             parts.append(SitePart(produced_site, produced[id(node)]))
-        if kind == "inner":
-            parts = _alike(parts)
-        if len(set(parts)) > 1:
-            yield MergePoint(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
+        merged = _alike(parts) if kind == "inner" else parts
+        if len(set(merged)) > 1:
+            yield MergePoint(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(merged)))
 
 
 def _alike(parts: Sequence[SitePart]) -> list[SitePart]:
@@ -243,8 +244,10 @@ def _note_arrivals(
     arrivals: list[_Arrival],
     produced_site: str | None,
     sites: Mapping[str, SiteDraft],
+    with_units: Set[int],
 ) -> None:
     """Note consumers of coupled units, and units that meet entries of no site."""
+    factors = node.op_type in FACTORS
     located = {(arrival.index, arrival.position) for arrival in arrivals}
     positions = {arrival.position: arrival.effect.layout for arrival in arrivals}
     without_units = {
@@ -253,6 +256,7 @@ def _note_arrivals(
         for index, value in enumerate(node.inputs)
         if value is not None
         and (index, position) not in located
+        and (index in with_units or not factors)
         and _has_entry_for_each_unit(value, node, layout)
     }
     for arrival in arrivals:

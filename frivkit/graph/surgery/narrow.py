@@ -13,6 +13,7 @@ from frivkit.graph.operators.constants import BoolArray, ConstantChange
 from frivkit.graph.operators.edits import (
     CompensateShape,
     Edit,
+    SelectOperand,
     SliceOperand,
     UpdateGroupCount,
     UpdateShape,
@@ -165,6 +166,8 @@ class _Narrowing:
                 continue
             if isinstance(edit, SliceOperand):
                 slices.setdefault(edit.index, {})[edit.axis] = stays
+            elif isinstance(edit, SelectOperand):
+                self._select(node, edit.index, edit.axis, stays)
             elif isinstance(edit, UpdateShape):
                 lengths.setdefault(edit.index, {})[edit.entry] = int(stays.sum())
             elif isinstance(edit, CompensateShape):
@@ -186,6 +189,20 @@ class _Narrowing:
         node.attributes.pop("num_outputs", None)
         node.resize_inputs(2)
         node.replace_input_with(1, self._constant(lengths))
+
+    def _select(self, node: ir.Node, index: int, axis: int, stays: BoolArray) -> None:
+        """Insert a Gather of the entries that stay in front of a computed operand."""
+        value = node.inputs[index]
+        if value is None:
+            return
+        chosen = self._node("Gather", [value, self._constant(np.flatnonzero(stays).tolist())])
+        chosen.attributes["axis"] = ir.AttrInt64("axis", axis)
+        if value.shape is not None:
+            sizes = list(value.shape)
+            sizes[axis] = int(stays.sum())
+            chosen.outputs[0].shape = ir.Shape(sizes)
+        self._graph.insert_before(node, chosen)
+        node.replace_input_with(index, chosen.outputs[0])
 
     def _set_lengths(self, node: ir.Node, index: int, entries: dict[int, int]) -> None:
         """Set lengths in an operand; a computed operand gets them as upper bounds."""

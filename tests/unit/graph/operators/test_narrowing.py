@@ -348,8 +348,8 @@ def test_places_of_maxima_that_are_computed_with_hold_their_units(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "shuffled"),
     [
-        ("DepthToSpace <blocksize = 2, mode = \"DCR\"> (r)", [0, 3, 6, 9]),
-        ("DepthToSpace <blocksize = 2, mode = \"CRD\"> (r)", [0, 1, 2, 3]),
+        ('DepthToSpace <blocksize = 2, mode = "DCR"> (r)', [0, 3, 6, 9]),
+        ('DepthToSpace <blocksize = 2, mode = "CRD"> (r)', [0, 1, 2, 3]),
     ],
 )
 def test_a_pixel_shuffle_loses_whole_channels(mode, shuffled, tmp_path):
