@@ -114,7 +114,7 @@ def test_budgets_are_met_through_attention(calibration, resource):
     plans = allocator(calibration, select)
     before = outputs(calibration)
     errors = []
-    for share in (0.9, 0.7, 0.5):
+    for share in (0.9, 0.8, 0.7):
         plan = plans.for_budget(resource, share)
         assert plans.cost(plan, resource) <= share * plans.cost(
             Plan(keep_all(calibration), 0.0), resource
@@ -130,9 +130,8 @@ def test_budgets_are_met_through_attention(calibration, resource):
 def test_no_other_map_of_the_kept_dimensions_has_less_error(seed):
     rng = np.random.default_rng(seed)
     count = int(rng.integers(2, 7))
-    rows = rng.normal(size=(2, 50, count)) @ rng.normal(size=(2, count, count)) + rng.normal(
-        size=count
-    )
+    rows = rng.normal(size=(2, 50, count)) @ rng.normal(size=(2, count, count))
+    rows += rng.normal(size=count)
     query, key = np.column_stack([rows[0], np.ones(50)]), rows[1] - rows[1].mean(axis=0)
     moments = HeadMoments(query.T @ query / 50, key.T @ key / 50)
     kept = rng.random(count) < 0.6
