@@ -157,6 +157,9 @@ class _Narrowing:
         slices: dict[int, dict[int, BoolArray]] = {}
         lengths: dict[int, dict[int, int]] = {}
         compensated: dict[int, int] = {}
+        for edit in edits:
+            if isinstance(edit, SelectOperand) and not self._stays(edit.group_ids).all():
+                self._select(node, edit.index, edit.axis, self._stays(edit.group_ids))
         self._split(
             node, [self._stays(edit.group_ids) for edit in edits if isinstance(edit, UpdateSplit)]
         )
@@ -166,8 +169,6 @@ class _Narrowing:
                 continue
             if isinstance(edit, SliceOperand):
                 slices.setdefault(edit.index, {})[edit.axis] = stays
-            elif isinstance(edit, SelectOperand):
-                self._select(node, edit.index, edit.axis, stays)
             elif isinstance(edit, UpdateShape):
                 lengths.setdefault(edit.index, {})[edit.entry] = int(stays.sum())
             elif isinstance(edit, CompensateShape):

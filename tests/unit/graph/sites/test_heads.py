@@ -60,11 +60,11 @@ def test_heads_of_each_layout_leave_exactly(models, name):
     @given(st.integers(0, 1000))
     def exact(seed):
         keep = drawn(groups, seed)
-        thin = narrow(model, site_map, keep)
-        check(thin)
+        compressed = narrow(model, site_map, keep)
+        check(compressed)
         inputs = TRANSFORMERS[name].examples(2, seed)
         x = {spec.name: each.numpy() for spec, each in zip(model.inputs, inputs, strict=True)}
-        close(run(thin, x), run(masked_sites(model, site_map, keep), x))
+        close(run(compressed, x), run(masked_sites(model, site_map, keep), x))
 
     exact()
 
@@ -85,8 +85,8 @@ def test_heads_keep_equally_many_dimensions(models):
     with pytest.raises(ModelError, match="unequal numbers"):
         narrow(model, site_map, groups.flags(stays))
     stays[heads.blocks[0].groups[[1, 2], [2, 3]]] = False
-    thin = narrow(model, site_map, groups.flags(stays))
-    sizes = {name: each.shape[-1] for name, each in thin.graph.initializers.items()}
+    compressed = narrow(model, site_map, groups.flags(stays))
+    sizes = {name: each.shape[-1] for name, each in compressed.graph.initializers.items()}
     assert 9 in sizes.values()
     stays[heads.blocks[1].groups[1]] = False  # values of a head, but not its keys
     with pytest.raises(ModelError, match="unequal numbers"):
