@@ -16,7 +16,7 @@ from frivkit.graph.onnx_io.evaluate import constant_array
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
 from frivkit.graph.sites.groups import PruningGraph, with_locks
-from frivkit.graph.sites.products import product_of
+from frivkit.graph.sites.products import factors_of
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.units.moments import Float64Array
 
@@ -216,7 +216,7 @@ def lock_unrefittable(
         for node in model.graph
         if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
     }
-    products = {node_label(node) for node in model.graph if product_of(node) is not None}
+    products = {node_label(node) for node in model.graph if factors_of(node)}
     groups, locked = pruning_graph.groups, dict[int, str]()
     in_heads = {int(group) for each in groups.heads for group in each.groups}
     for site in site_map.sites:

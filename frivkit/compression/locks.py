@@ -26,7 +26,7 @@ def lock_unscored(
     known += [groups for each in scores for groups in (each.query.groups, each.key.groups)]
     read = set(np.concatenate([np.zeros(0, np.intp), *(ids.ravel() for ids in known)]).tolist())
     locked = {
-        group: "no Softmax is known behind its product, so that its effect cannot be estimated"
+        group: "what its scores do is not estimated: no Softmax is known behind them, or keys are broadcast"
         for heads in pruning_graph.groups.heads
         for group in heads.groups.tolist()
         if group not in read

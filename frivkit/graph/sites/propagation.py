@@ -257,6 +257,7 @@ def _note_arrivals(
         if value is not None
         and (index, position) not in located
         and (index in with_units or not factors)
+        and (position[0] != "inner" or index < 2)  # behind them are values and masks
         and _has_entry_for_each_unit(value, node, layout)
     }
     for arrival in arrivals:

@@ -14,6 +14,7 @@ from frivkit.graph.operators.edits import (
     CompensateShape,
     Edit,
     SelectOperand,
+    SetAttribute,
     SliceOperand,
     UpdateGroupCount,
     UpdateShape,
@@ -157,9 +158,7 @@ class _Narrowing:
         slices: dict[int, dict[int, BoolArray]] = {}
         lengths: dict[int, dict[int, int]] = {}
         compensated: dict[int, int] = {}
-        for edit in edits:
-            if isinstance(edit, SelectOperand) and not self._stays(edit.group_ids).all():
-                self._select(node, edit.index, edit.axis, self._stays(edit.group_ids))
+        self._adapt(node, edits)
         self._split(
             node, [self._stays(edit.group_ids) for edit in edits if isinstance(edit, UpdateSplit)]
         )
@@ -190,6 +189,16 @@ class _Narrowing:
         node.attributes.pop("num_outputs", None)
         node.resize_inputs(2)
         node.replace_input_with(1, self._constant(lengths))
+
+    def _adapt(self, node: ir.Node, edits: tuple[Edit, ...]) -> None:
+        """Select entries of computed operands, and set attributes that were left out."""
+        for edit in edits:
+            if self._stays(edit.group_ids).all():
+                continue
+            if isinstance(edit, SelectOperand):
+                self._select(node, edit.index, edit.axis, self._stays(edit.group_ids))
+            elif isinstance(edit, SetAttribute):
+                node.attributes[edit.name] = ir.AttrFloat32(edit.name, edit.number)
 
     def _select(self, node: ir.Node, index: int, axis: int, stays: BoolArray) -> None:
         """Insert a Gather of the entries that stay in front of a computed operand."""
