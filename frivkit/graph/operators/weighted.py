@@ -35,7 +35,6 @@ OPAQUE = (
     "ConvInteger",
     "MatMulInteger",
     "DeformConv",
-    "Attention",
     "MultiHeadAttention",
     "FusedMatMul",
     "FusedConv",
