@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         UsageError,
         unknown_name,
     )
-    from frivkit.experiments.figure import Drawing, Figure
+    from frivkit.experiments.figure import Drawing, Figure, FolderFigure
     from frivkit.experiments.gain import Gain, WidthCurve, gain
     from frivkit.experiments.jobs import (
         ExperimentPlanner,
@@ -167,6 +167,7 @@ __all__ = [
     "Figures",
     "Fit",
     "Fitter",
+    "FolderFigure",
     "FrivkitError",
     "Gain",
     "GroupIds",
@@ -284,7 +285,7 @@ _MODULES = {
         "BudgetError DataError DeviceError FrivkitError ModelError PluginError UsageError "
         "unknown_name"
     ),
-    "frivkit.experiments.figure": "Drawing Figure",
+    "frivkit.experiments.figure": "Drawing Figure FolderFigure",
     "frivkit.experiments.gain": "Gain WidthCurve gain",
     "frivkit.experiments.jobs": "ExperimentPlanner Job JobResult Row SweepPlan SweepRequest",
     "frivkit.experiments.train": (

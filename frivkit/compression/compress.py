@@ -144,7 +144,6 @@ class Compressor:
             examples, model, verify_data, searches=searches
         )
         self.request = replace(request, model=model)  # reading it again may take long
-
         run = Run(data, model.output(request.output), request.execution)
         constraints.check_layers([site.layer for site in site_map.sites])
         self._cache = cache

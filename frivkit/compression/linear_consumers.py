@@ -204,11 +204,11 @@ def find_linear_consumers(
         )
         if linear_consumer is not None:
             linear_consumers.append(replace(linear_consumer, shared=shared.get(consumer.node)))
-    reading = {each.shared[0] for each in linear_consumers if each.shared and each.reads_units}
+    read_shared = {each.shared[0] for each in linear_consumers if each.shared and each.reads_units}
     return tuple(
         each
         for each in linear_consumers
-        if each.reads_units or (each.shared is not None and each.shared[0] in reading)
+        if each.reads_units or (each.shared is not None and each.shared[0] in read_shared)
     )
 
 

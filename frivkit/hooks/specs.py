@@ -99,7 +99,7 @@ def recipes() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def figures() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer figures of the curves of a sweep; target: ``frivkit.experiments.figure.Figure``."""
+    """Offer figures; target: ``Figure`` or ``FolderFigure`` of ``frivkit.experiments.figure``."""
 
 
 @hookspec

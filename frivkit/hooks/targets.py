@@ -56,7 +56,7 @@ SHAPES: Mapping[str, TargetShape] = {
     "trainers": TargetShape(("fit", "options"), {"fit": 6}),
     "planners": TargetShape(calls={ITSELF: 2}),
     "recipes": TargetShape(("read_text", "name")),
-    "figures": TargetShape(("draw", "labels", "panels", "choose"), {"draw": 2, "choose": 1}),
+    "figures": TargetShape(("draw",)),  # called with curves, or with a folder
     "engines": TargetShape(calls={ITSELF: 1}),
     "cli_commands": TargetShape(("name", "help", "params", "main", "invoke", "get_short_help_str")),
 }
