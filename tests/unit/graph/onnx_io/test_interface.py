@@ -105,7 +105,7 @@ def test_open_sizes_stay_open_and_other_sizes_are_right(shape, tmp_path):
     assert outputs == {"y": ["n", "k", "h", "w"]}
     assert tensors == {"e": ["n", int(keep["e"].sum()), "h1", "w1"]}
     compressed = onnx.load(tmp_path / "thin.onnx")
-    assert (compressed.doc_string, thin.producer_name, thin.ir_version) == (
+    assert (compressed.doc_string, compressed.producer_name, compressed.ir_version) == (
         "what it is",
         "someone",
         8,
