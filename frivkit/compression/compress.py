@@ -162,7 +162,7 @@ class Compressor:
     @cached_property
     def _search(self) -> AgreementSearch:
         data = self._search_data or self.calibration.run.data
-        return AgreementSearch(self.calibration, data)
+        return AgreementSearch(self.calibration, data, requested=self.request.output is not None)
 
     def plan(self, budget: Budget, timing: Timing | None = None) -> tuple[Plan, TimedPlan | None]:
         """Return the plan under a budget, before a refit, and how a budget in time was met.
