@@ -122,7 +122,7 @@ class Compressor:
             ModelError: the model cannot be read or run, or nothing of it can be made smaller.
             DataError: the data cannot be read, do not fit, or are too few.
         """
-        self.method = method or Method()
+        self.method, self._cache = method or Method(), cache
         basis: Basis = installed().load("bases", self.method.basis)
         ranker: Ranker = installed().load("rankings", self.method.ranking)
         self._refit: Refit = installed().load("refits", self.method.refit)
@@ -146,7 +146,6 @@ class Compressor:
         self.request = replace(request, model=model)  # reading it again may take long
         run = Run(data, model.output(request.output), request.execution)
         constraints.check_layers([site.layer for site in site_map.sites])
-        self._cache = cache
         with naming_faults(model), blas_threads(request.execution.threads):
             self.calibration = calibrate(
                 model, site_map, run, refits=not self._refit.keeps_weights, cache=cache
