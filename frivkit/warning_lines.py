@@ -1,5 +1,6 @@
 """Warnings of Python as single lines on stderr, without the path and the line of source code."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ DROPPED = (
 def warnings_as_lines(show: Callable[[str], None]) -> Iterator[None]:
     """Show each warning of a block as one line, and drop the kinds of :data:`DROPPED`.
 
+    What libraries log is dropped too, unless a handler was set up for it.
+
     Args:
         show: Receives the text of a warning.
     """
@@ -30,8 +33,13 @@ def warnings_as_lines(show: Callable[[str], None]) -> Iterator[None]:
         del category
         show(one_line(message) if isinstance(message, Warning) else message)
 
+    silent = logging.NullHandler()  # without any, Python writes what is logged to stderr
+    logging.getLogger().addHandler(silent)
     with warnings.catch_warnings():
         for category in DROPPED:
             warnings.simplefilter("ignore", category)
         warnings.showwarning = shown
-        yield
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(silent)

@@ -152,8 +152,8 @@ def _onto(folder: Path, streams: tuple[str, ...], place: str) -> None:
     """Let streams write to a device, or to a pipe that nobody reads."""
     del folder
     if place == "pipe":
-        reading, descriptor = os.pipe()
-        os.close(reading)
+        source, descriptor = os.pipe()
+        os.close(source)
     else:
         descriptor = os.open(place, os.O_WRONLY)
     for name in streams:

@@ -122,7 +122,7 @@ def key_of(
     """Return everything that the file depends on, by the names that messages use."""
     layers = json.dumps([[site.layer, site.name] for site in study.sites])
     return {
-        "model": study.model.sha256,
+        "model": study.model.identity,
         "data": study.data.digest,
         "output": output,
         "layers": hashlib.sha256(layers.encode()).hexdigest(),

@@ -110,10 +110,13 @@ def locked(root: Path, digest: str, waiting: Callable[[], None]) -> Iterator[Non
             try:
                 stack.enter_context(lock.acquire(timeout=0))
             except Timeout:
-                waiting()
-                stack.enter_context(lock.acquire())
+                if path.exists():
+                    waiting()
+                    stack.enter_context(lock.acquire())
+                else:  # its holder has just gone, or none can be made there, as in /proc
+                    stack.enter_context(lock.acquire(timeout=1))
             stack.callback(_unlink, path)  # while it is held, so that no other process waits for it
-        except (OSError, NotImplementedError):
+        except (OSError, NotImplementedError, Timeout):
             pass
         yield
 

@@ -103,7 +103,7 @@ def calibration_key(
         "batch": str(model.batch),
         "read": hashlib.sha256("\n".join(read).encode()).hexdigest(),
     }
-    return Key(model.sha256, data.digest, "", "", "calibration", extra)
+    return Key(model.identity, data.digest, "", "", "calibration", extra)
 
 
 def _arrays(found: CalibrationMoments, sources: Sequence[ConsumerInput]) -> dict[str, NDArray[Any]]:

@@ -33,6 +33,7 @@ from frivkit.quantization import Int8Result, write_int8
 from frivkit.runtime.blas import blas_threads
 from frivkit.runtime.file_check import naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
+from frivkit.runtime.output_check import check_output
 from frivkit.verification import Verification, verify
 from frivkit.verification.verification import BATCHES, check_unchanged
 
@@ -137,12 +138,12 @@ class Compressor:
         opening = Opening(request.execution, examples, request.output)
         with naming_faults(model):
             model = prepare_model(model, opening, keep_file=True)
-            site_map = find_sites(model, request.output)
+            check_output(model, model.output(request.output), request.execution, examples)
+            site_map = find_sites(model, request.output, any_batch_axis=True)
         data, self._search_data, self.held_out = _split_data(
             examples, model, verify_data, searches=searches
         )
         self.request = replace(request, model=model)  # reading it again may take long
-
         run = Run(data, model.output(request.output), request.execution)
         constraints.check_layers([site.layer for site in site_map.sites])
         self._cache = cache
@@ -162,7 +163,7 @@ class Compressor:
     @cached_property
     def _search(self) -> AgreementSearch:
         data = self._search_data or self.calibration.run.data
-        return AgreementSearch(self.calibration, data)
+        return AgreementSearch(self.calibration, data, requested=self.request.output is not None)
 
     def plan(self, budget: Budget, timing: Timing | None = None) -> tuple[Plan, TimedPlan | None]:
         """Return the plan under a budget, before a refit, and how a budget in time was met.

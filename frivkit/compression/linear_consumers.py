@@ -13,7 +13,7 @@ from frivkit.graph.layout import NO_GROUP, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io.evaluate import constant_array
-from frivkit.graph.shapes import batch_first
+from frivkit.graph.shapes import batch_first, batch_symbol, examples_axis
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.shared_weights import shared_weights
@@ -183,7 +183,8 @@ def find_linear_consumers(
     linear_consumers = []
     for consumer in find_consumers(model, site_map, shared):
         tensor = nodes[consumer.node].inputs[0]
-        if tensor is None or not batch_first(tensor, model.batch):
+        batch = None if tensor is None else _batch_axis(tensor, model)
+        if tensor is None or batch is None or batch >= consumer.axis:
             continue
         grouped = consumer.geometry is not None and consumer.geometry.group > 1
         group_ids = pruning_graph.assignment.group_ids.get(consumer.tensor, {}).get(consumer.axis)
@@ -198,15 +199,24 @@ def find_linear_consumers(
         axis = -1 if consumer.op == "MatMul" else 1
         by_axis = pruning_graph.assignment.at(node.outputs[0])
         output_groups = by_axis.get(axis % len(shape_of(node.outputs[0]) or (0, 0)))
-        linear_consumer = _linear_consumer(node, consumer, group_ids, output_groups, model)
+        linear_consumer = _linear_consumer(
+            node, consumer, group_ids, output_groups, model, batch_axis=batch
+        )
         if linear_consumer is not None:
             linear_consumers.append(replace(linear_consumer, shared=shared.get(consumer.node)))
-    reading = {each.shared[0] for each in linear_consumers if each.shared and each.reads_units}
+    read_shared = {each.shared[0] for each in linear_consumers if each.shared and each.reads_units}
     return tuple(
         each
         for each in linear_consumers
-        if each.reads_units or (each.shared is not None and each.shared[0] in reading)
+        if each.reads_units or (each.shared is not None and each.shared[0] in read_shared)
     )
+
+
+def _batch_axis(tensor: ir.Value, model: Model) -> int | None:
+    """Return the axis of examples of a tensor, None if they lie on no axis of their own."""
+    if batch_first(tensor, model.batch):
+        return 0
+    return examples_axis(tensor, batch_symbol(model.graph))
 
 
 def _linear_consumer(
@@ -215,17 +225,20 @@ def _linear_consumer(
     group_ids: NDArray[np.intp],
     output_groups: NDArray[np.intp] | None,
     model: Model,
+    *,
+    batch_axis: int,
 ) -> LinearConsumer | None:
     opset = model.ir.opset_imports.get("", 1)
     array, sizes = constant_array(node.inputs[1], opset), shape_of(node.inputs[0])
-    if array is None or sizes is None or None in sizes[1:]:
+    sizes = None if sizes is None else (*sizes[:batch_axis], *sizes[batch_axis + 1 :])
+    if array is None or sizes is None or None in sizes:
         return None
     weight = array.astype(np.float64)
     kept_as_is = _why_kept(node)
     if not np.isfinite(weight).all():
         return None
     geometry = consumer.geometry if consumer.op == "Conv" else None
-    shape = tuple(size or 0 for size in sizes[1:])
+    shape = tuple(size or 0 for size in sizes)
     source = ConsumerInput(consumer.tensor, consumer.axis, geometry, shape, _inner(consumer, shape))
     bias = _bias(node, consumer, opset)
     if consumer.op == "Conv":

@@ -154,11 +154,11 @@ def shared_fits(calibration: Calibration, affected: Sequence[Reader]) -> Iterato
     by_weight: dict[str, list[Reader]] = {}
     for linear_consumer, columns in affected:
         if linear_consumer.shared is not None:
-            readers = by_weight.setdefault(linear_consumer.shared[0], [])
-            readers.append((linear_consumer, columns))
-    for name, readers in by_weight.items():
-        complete = len(readers) == len(weight_readers(counts[name][0].root))
-        yield from fit_shared(readers, calibration.patch_moments, complete=complete)
+            users = by_weight.setdefault(linear_consumer.shared[0], [])
+            users.append((linear_consumer, columns))
+    for name, users in by_weight.items():
+        complete = len(users) == len(weight_readers(counts[name][0].root))
+        yield from fit_shared(users, calibration.patch_moments, complete=complete)
 
 
 def keep_weights(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:

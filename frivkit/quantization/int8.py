@@ -131,12 +131,14 @@ def write_int8(
     """
     if output.resolve() == original.path.resolve():
         raise ModelError(f"{output} is the model that is compressed; give another name")
-    model = prepare_model(read(compressed), Opening(execution, data), keep_file=True)
+    given = {} if original.interface is None else original.interface.given
+    model = prepare_model(read(compressed, given=given), Opening(execution, data), keep_file=True)
     made = quantize(model, data, execution, options)
     made.ir.metadata_props["frivkit.int8"] = _description(data, made)
     written = save(made.ir, output, model)
 
-    request = Request(model=original, execution=execution)
+    numbers = {name: array.tolist() for name, array in given.items()}
+    request = Request(model=original, inputs=numbers, execution=execution)
     verification = verify(request, output, data=held_out)
     against_float = verify(replace(request, model=model), output, data=held_out)
     check_unchanged(verification.compressed.model, written)

@@ -14,6 +14,7 @@ from frivkit.data import Dataset
 from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.graph.model import Model
 from frivkit.graph.operators.operator import STANDARD
+from frivkit.runtime.file_session import FileSession
 from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.session import QUANTIZED, Device, Session
 from frivkit.runtime.shape_probe import noise_for
@@ -116,7 +117,7 @@ def compare_with_file(
         }
     wanted = [model.output(output)]
     try:
-        (own,) = Session(model.path, device).run(feeds, wanted)
+        (own,) = FileSession(Session(model.path, device), model).run(feeds, wanted)
         (real,) = Session(model.ir, device).run(feeds, wanted)
     except ModelError:
         return None

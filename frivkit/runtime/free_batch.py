@@ -43,7 +43,11 @@ def free_batch_size(model: Model, output: str, device: Device, data: Dataset, me
     inputs = data.read(0, count).inputs
     try:
         opened = _opened(model)
-        found = BaselineModel(opened, output, device, memory).run(inputs)
+        baseline = BaselineModel(opened, output, device, memory)
+        found = baseline.run(inputs)
+        # The last batch may have any number of examples, and no multiple of the file's.
+        for fewer in {1, count - 1}:
+            baseline.run({name: array[:fewer] for name, array in inputs.items()})
         wanted = _one_by_one(model, output, device, memory, inputs)
     except ModelError:
         return model

@@ -65,7 +65,7 @@ def infer_shapes_by_running(
             value.dtype = ir.DataType.from_numpy(a.dtype) if value.dtype is None else value.dtype
             shape = sizes_from_two_batches(a.shape, b.shape, symbol, EXAMPLES)
             value.shape = value.shape if shape is None else ir.Shape(shape)
-    fold_shape_arithmetic(copy)
+    fold_shape_arithmetic(copy, lasting=not model.has_open_sizes)
     return replace(model, ir=copy)
 
 

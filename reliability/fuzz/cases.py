@@ -81,9 +81,9 @@ def _not_finite(folder: Path) -> str | None:
     result = folder / "result.json"
     if result.exists():
         json.loads(result.read_text(), parse_constant=_refuse)
-    thin = folder / "thin.onnx"
-    if thin.exists():
-        model = onnx.load(thin)
+    compressed = folder / "thin.onnx"
+    if compressed.exists():
+        model = onnx.load(compressed)
         for tensor in model.graph.initializer:
             numbers = onnx.numpy_helper.to_array(tensor)
             if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
@@ -228,10 +228,10 @@ def _torch(name: str) -> Callable[[Seeds, Path, Generator], Command]:
     def write(seeds: Seeds, folder: Path, rng: Generator) -> Command:
         (folder / name).write_bytes(mutated_archive(seeds.files[name], rng))
         shutil.copy(seeds.folder / "x.npz", folder)
-        reading = one_of(rng, (("inspect", name), ("analyze", name, *DATA, *FEW)))
-        shape = ("--input-shape", "1x8") if name == "net.pt" and reading[0] == "inspect" else ()
+        words = one_of(rng, (("inspect", name), ("analyze", name, *DATA, *FEW)))
+        shape = ("--input-shape", "1x8") if name == "net.pt" and words[0] == "inspect" else ()
         trust = ("--trust",) if rng.random() < 0.95 else ()
-        return (*reading, *shape, *trust)
+        return (*words, *shape, *trust)
 
     return write
 

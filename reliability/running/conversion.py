@@ -48,11 +48,11 @@ def _convert(folder: Path) -> None:
         os.chdir(folder)
         os.environ.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder)))
         tempfile.tempdir = None
-        reading, writing = os.pipe()
-        os.dup2(reading, 0)  # which would end if the parent did
+        source, sink = os.pipe()
+        os.dup2(source, 0)  # which would end if the parent did
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
-        del writing
+        del sink
         from frivkit_torchscript.convert import main
 
         main(folder)

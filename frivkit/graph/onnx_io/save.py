@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from frivkit.errors import ModelError, one_line
 from frivkit.files import check_utf8, put_in_place, write_errors
+from frivkit.graph.interface import restored
 from frivkit.graph.model import Model, digest, external_files
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 
@@ -20,7 +21,8 @@ def save(model: ir.Model, path: Path, original: Model) -> str:
     The file is written under another name in the same folder, checked by ONNX's own checker and
     then renamed, so that it is never incomplete.  Weights go to one file beside it, with the suffix
     ``.data``, if those of the original are in files of their own or if they are too large for one
-    file; that file is renamed first.
+    file; that file is renamed first.  Inputs, outputs and declared shapes are those of the
+    original's file, but for the axes that became shorter.
 
     Args:
         model: The model to write.
@@ -45,6 +47,8 @@ def save(model: ir.Model, path: Path, original: Model) -> str:
             raise ModelError(f"{file} belongs to the model that is read; give another name")
     if path.is_dir():
         raise ModelError(f"{path} is a folder; give the name of a file in it")
+    if original.interface is not None:
+        model = restored(model, original.ir, original.interface)
     _check_finite(model, original)
     external = bool(weight_files) or _bytes(model) > LARGEST_INLINE
     with write_errors(path, ModelError):

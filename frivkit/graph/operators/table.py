@@ -177,7 +177,6 @@ def reshape_target(node: ir.Node, model: Model) -> list[int] | None:
         sizes besides the batch.
     """
     sizes = shape_of(node.outputs[0])
-    open_ = any(None in spec.shape for spec in model.inputs)
-    if node.op_type != "Reshape" or sizes is None or open_ or sizes.count(None) > 1:
+    if node.op_type != "Reshape" or sizes is None or model.has_open_sizes or sizes.count(None) > 1:
         return None
     return [-1 if size is None else size for size in sizes]

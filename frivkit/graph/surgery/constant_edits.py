@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.graph.model import constant_tensor
+from frivkit.graph.model import RunTensor, constant_tensor
 from frivkit.graph.onnx_io.limits import INITIALIZERS_ARE_NO_INPUTS
 from frivkit.graph.operators.constants import ConstantChange, operand_axes
 from frivkit.graph.sites.shared_weights import weight_readers, weight_root
@@ -94,9 +94,9 @@ class NewConstants:
             if axes is not None
         ]
         requested = {(id(each.node), each.index) for each in operands}
-        readers = {(id(node), index) for node, index in weight_readers(root)}
+        users = {(id(node), index) for node, index in weight_readers(root)}
         alike = all(np.array_equal(arrays[0], array) for array in arrays[1:])
-        if alike and readers == requested and not root.is_graph_output():
+        if alike and users == requested and not root.is_graph_output():
             dtype, first = operands[0].dtype, np.ascontiguousarray(arrays[0])
             _set_tensor(root, ir.tensor(first, dtype=dtype, name=root.name))
             return
@@ -196,7 +196,12 @@ class ConstantEdits:
         tensor, node = constant_tensor(value), value.producer()
         if tensor is not None:
             array = requested.change.apply(tensor.numpy())
-            if all_uses:
+            if all_uses and isinstance(tensor, RunTensor):
+                name = value.name or ""
+                _set_tensor(
+                    value, RunTensor(array, tensor.source, tensor.before, tensor.graph, name)
+                )
+            elif all_uses:
                 _set_tensor(value, ir.tensor(array, dtype=tensor.dtype, name=tensor.name))
             else:
                 result = self._constants.new_constant(value.name or "constant", array, tensor.dtype)

@@ -207,8 +207,8 @@ def test_the_joint_fit_is_the_least_squares_of_all_readers(tmp_path):
     calibration = calibrated(model, "gaussian?n=400")
     plan = allocator(calibration).for_budget("units", 0.7)
     fits = {fit.linear_consumer.consumer.node: fit for fit in ridge_fits(calibration, plan)}
-    readers = [r for r in affected_consumers(calibration, plan) if r[0].shared[0] == "v"]
-    (one, kept), (other, others) = readers
+    users = [r for r in affected_consumers(calibration, plan) if r[0].shared[0] == "v"]
+    (one, kept), (other, others) = users
     fit = fits[one.consumer.node]
     np.testing.assert_allclose(fits[other.consumer.node].matrix, fit.matrix.T)
     errors = {}

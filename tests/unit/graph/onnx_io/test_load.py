@@ -168,10 +168,10 @@ def test_a_model_that_is_unsound(what, tmp_path):
     ("text", "reason"),
     [
         ("g () => (float[3] y) { y = Identity (w) }", "has no inputs"),
-        ("g (float x) => (float y) { y = Relu (x) }", "input 'x' of m.onnx has no batch axis"),
+        ("g (float x) => (float y) { y = Relu (x) }", "'x' of m.onnx has no axis for examples"),
         (
             "g (float[2, 3] x, float[4, 3] z) => (float[n, 3] y) { y = Concat <axis = 0> (x, z) }",
-            "different fixed batch sizes [2, 4]",
+            "input 'z' of m.onnx has 4 examples where 'x' has 2; if",
         ),
     ],
 )
@@ -187,6 +187,26 @@ def test_a_function_that_calls_itself(tmp_path):
     proto.opset_import.append(opsets[1])
     proto.graph.node[1].op_type, proto.graph.node[1].domain = "Again", "own"
     assert "recursive" in refusal(saved(proto, tmp_path))
+
+
+@pytest.mark.parametrize("flat", [True, False], ids=["flat indices", "an index for each axis"])
+def test_sparse_weights_are_the_dense_ones_that_they_stand_for(flat, tmp_path):
+    dense = np.zeros((6, 5), np.float32)
+    dense[1, 2], dense[5, 0] = 3, -2
+    wanted = load(saved(written(NET, wa=dense, wb=(5, 3)), tmp_path), {})
+    proto = written(NET, wa=dense, wb=(5, 3))
+    del proto.graph.initializer[0]
+    at = [7, 25] if flat else [1, 2, 5, 0]
+    indices = helper.make_tensor("at", TensorProto.INT64, [2] if flat else [2, 2], at)
+    values = helper.make_tensor("wa", TensorProto.FLOAT, [2], [3, -2])
+    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [6, 5]))
+    found = load(saved(proto, tmp_path), {})
+    (weight,) = (v for v in found.graph.initializers.values() if v.name == "wa")
+    np.testing.assert_array_equal(weight.const_value.numpy(), dense)
+    assert found.parameters == wanted.parameters == 45
+    values.dims[0] = indices.dims[0] = 1
+    proto.graph.sparse_initializer[0].dims[:] = [1 << 20, 1 << 20]
+    assert "1,099,511,627,776 entries" in refusal(saved(proto, tmp_path))
 
 
 def test_functions_that_stand_for_too_many_nodes(tmp_path):

@@ -64,7 +64,8 @@ def test_an_older_file_is_replaced(model, tmp_path):
 
 def test_weights_that_were_beside_stay_beside(apart, tmp_path):
     compressed = thinner(apart)
-    path = writing.save(compressed, tmp_path / "out.onnx", apart)
+    path = tmp_path / "out.onnx"
+    assert writing.save(compressed, path, apart) == load(path, {}).sha256
     assert names(tmp_path) == ["apart", "out.onnx", "out.onnx.data"]
     feeds = examples(apart, 3)
     assert np.array_equal(run(load(path, {}).ir, feeds)[0], run(compressed, feeds)[0])
@@ -136,7 +137,8 @@ def test_what_the_checker_refuses_is_not_written(model, tmp_path):
     with pytest.raises(ModelError, match=r"made of in.onnx is not valid: .*Convolve"):
         writing.save(compressed, tmp_path / "out.onnx", model)
     compressed = thinner(model)
-    next(iter(compressed.graph)).outputs[0].shape = ir.Shape([None, 17, 8, 8])  # found by inference
+    conv = next(node for node in compressed.graph if node.op_type == "Conv")
+    conv.attributes["strides"] = ir.AttrInt64s("strides", [1])  # found by inference
     with pytest.raises(ModelError, match=r"made of in.onnx is not valid"):
         writing.save(compressed, tmp_path / "out.onnx", model)
     assert names(tmp_path) == ["in.onnx"]
