@@ -131,7 +131,6 @@ PICTURES = {
     "local norm": """
         0: Conv>Relu 4, 4x4 -> /3/Conv
         ! /2/AveragePool: AveragePool pools over axis 2, where units lie
-        ! /2/Div: met by '/2/Pow_output_0', MET
         3: Conv>Relu 5, 4x4 -> /5/5.2/Gemm
         - /2/If: If holds a graph of its own, which is not entered
         - /5/5.2/Gemm: OUT""",
