@@ -230,7 +230,7 @@ def _note_arrivals(
         if arrival.effect.kind == "depthwise":
             if produced_site is None:
                 site.stop(node, "carried into units that are not analysed")
-        elif arrival.effect.kind != "concat":
+        elif arrival.effect.kind == "inner":
             for (_, position), other in without_units.items():
                 if position == arrival.position:
                     site.stop(node, f"met by {other.name!r}, where no units lie along their axis")

@@ -13,6 +13,9 @@ from frivkit.graph.operators.constants import BoolArray, ConstantChange
 from frivkit.graph.operators.edits import (
     CompensateShape,
     Edit,
+    KeepMean,
+    KeepStatistics,
+    SelectOperand,
     SliceOperand,
     UpdateGroupCount,
     UpdateShape,
@@ -22,6 +25,7 @@ from frivkit.graph.operators.table import SPLITTING, reshape_target
 from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups
 from frivkit.graph.sites.site_map import Site, SiteMap
 from frivkit.graph.surgery.constant_edits import ConstantEdits, NewConstants, drop_unused
+from frivkit.graph.surgery.norms import NarrowedNorms
 
 ADDED = "narrowed"
 """Prefix of the names of added nodes and constants.
@@ -36,7 +40,8 @@ _Stays = Callable[[IntArray], BoolArray]  # from the group at each position to w
 def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]]) -> ir.Model:
     """Return a model without some of its units.
 
-    It computes what the model computes if every weighted node reads 0 from the removed units.
+    It computes what the model computes if every weighted node, and every norm for its statistics,
+    reads 0 from the removed units.
     Inputs, outputs, names, metadata and unchanged weights are those of the model; the weights are
     shared with it.
 
@@ -128,6 +133,7 @@ class _Narrowing:
         self._graph, self._model, self._stays = graph, model, stays
         self._constants = NewConstants(graph, model.ir.ir_version)
         self._edits = ConstantEdits(self._constants)
+        self._norms = NarrowedNorms(self._constants, ADDED)
 
     def apply(self, pruning_graph: PruningGraph) -> None:
         nodes = list(self._graph)
@@ -135,7 +141,8 @@ class _Narrowing:
             self._edit(nodes[index], pruning_graph.edits.get(index, ()))
             self._edits.apply_to_outputs(nodes[index])
         self._edits.finish()
-        for node in nodes:
+        self._norms.finish()
+        for node in [*nodes, *self._norms.added]:
             for value in node.outputs if node.op_type in SPLITTING else node.outputs[:1]:
                 self._narrow_shape(node, value, pruning_graph)
         drop_unused(self._graph)
@@ -157,6 +164,12 @@ class _Narrowing:
                 lengths.setdefault(edit.index, {})[edit.entry] = int(stays.sum())
             elif isinstance(edit, CompensateShape):
                 compensated[edit.entry] = int((~stays).sum())
+            elif isinstance(edit, SelectOperand):
+                self._norms.select(node, edit.index, edit.axis, stays)
+            elif isinstance(edit, KeepStatistics):
+                self._norms.keep_statistics(node, stays)
+            elif isinstance(edit, KeepMean):
+                self._norms.keep_mean(node, stays, centred=edit.centred)
             elif isinstance(edit, UpdateGroupCount):
                 node.attributes["group"] = ir.AttrInt64("group", int(stays.sum()))
         for index, axes in slices.items():
