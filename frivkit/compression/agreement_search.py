@@ -1,6 +1,5 @@
 """Search for the smallest model whose labels agree often enough with those of the original."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,8 +85,8 @@ class AgreementSearch:
             except BudgetError:  # even the smallest model is larger
                 low = share
                 continue
-            fits = refit.quick(self._calibration, plan)
-            compressed = apply_plan(self._calibration, replace(plan, fits=fits))
+            fitted = refit.refitted(self._calibration, plan, quickly=True)
+            compressed = apply_plan(self._calibration, fitted)
             if self.agreement(compressed).interval[0] >= required:
                 best, high = plan, share
             else:

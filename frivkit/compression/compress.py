@@ -190,14 +190,14 @@ class Compressor:
         """Return a plan with its fits, and the compressed model."""
         calibration = self.calibration
         with blas_threads(self.request.execution.threads):
-            refitted = replace(plan, fits=self._refit.fit(calibration, plan))
+            refitted = self._refit.refitted(calibration, plan)
         compressed = apply_plan(calibration, refitted)
         if (
             budget.kind == "agreement"
             and self._search.agreement(compressed).interval[0] < budget.share
         ):
-            quick = self._refit.quick(calibration, plan)  # as the search tried it
-            refitted = replace(plan, fits=quick)
+            # as the search tried it
+            refitted = self._refit.refitted(calibration, plan, quickly=True)
             compressed = apply_plan(calibration, refitted)
         return refitted, compressed
 

@@ -14,7 +14,9 @@ from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
-from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.groups import PruningGraph, with_locks
+from frivkit.graph.sites.products import product_of
+from frivkit.graph.sites.scores import Score
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.units.moments import Float64Array
 
@@ -185,22 +187,43 @@ def lock_unrefittable(
 ) -> PruningGraph:
     """Lock the groups whose units are read by a node that cannot be refitted, with that reason.
 
-    Grouped convolutions do not lock a group: their inputs are removed with their outputs.
+    Grouped convolutions do not lock a group: their inputs are removed with their outputs.  Nor do
+    products of queries and keys, whose logits are refitted.
     """
     refittable = {linear_consumer.consumer.node for linear_consumer in linear_consumers}
-    grouped = {
-        node_label(node)
-        for node in model.graph
-        if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
+    for node in model.graph:
+        if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1:
+            refittable.add(node_label(node))
+    products = {node_label(node) for node in model.graph if product_of(node) is not None}
+    groups = pruning_graph.groups
+    in_heads = {group for each in groups.heads for group in each.groups.tolist()}
+    locked: dict[int, str] = {}
+    for site in site_map.sites:
+        others = [label for label in site.consumers if label not in refittable]
+        for group in np.unique(groups.of[site.name]).tolist() if others else ():
+            left = [label for label in others if not (group in in_heads and label in products)]
+            if left:
+                locked.setdefault(group, f"{left[0]} reads its units and cannot be refitted")
+    return replace(pruning_graph, groups=with_locks(groups, locked))
+
+
+def lock_unscored(
+    pruning_graph: PruningGraph,
+    linear_consumers: Sequence[LinearConsumer],
+    scores: Sequence[Score],
+) -> PruningGraph:
+    """Lock dimensions of queries and keys whose effect on anything is not known."""
+    known = [each.group_ids for each in linear_consumers]
+    known += [groups for each in scores for groups in (each.query.groups, each.key.groups)]
+    read = set(np.concatenate([np.zeros(0, np.intp), *(ids.ravel() for ids in known)]).tolist())
+    locked = {
+        group: "no Softmax is known behind its product, so that its effect cannot be estimated"
+        for heads in pruning_graph.groups.heads
+        for group in heads.groups.tolist()
+        if group not in read
     }
     groups = pruning_graph.groups
-    locked = dict(groups.locked)
-    for site in site_map.sites:
-        others = [label for label in site.consumers if label not in refittable | grouped]
-        if others:
-            for group in np.unique(groups.of[site.name]).tolist():
-                locked.setdefault(group, f"{others[0]} reads its units and cannot be refitted")
-    return replace(pruning_graph, groups=replace(groups, locked=locked))
+    return replace(pruning_graph, groups=with_locks(groups, locked)) if locked else pruning_graph
 
 
 def _linear_consumer(

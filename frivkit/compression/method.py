@@ -1,11 +1,12 @@
 """How a model is compressed: the basis, the ranking, the refit and the allocation, by name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from frivkit.compression.allocation import Allocation
 from frivkit.compression.calibration import Calibration
+from frivkit.compression.logit_refit import with_logits
 from frivkit.compression.moves import Moves
 from frivkit.compression.plan import Plan, ridge_fits
 from frivkit.compression.ranking import Ranker
@@ -49,7 +50,22 @@ class Refit:
     Attributes:
         fit: Returns the new weights.
         quick: A substitute while a search tries many plans; takes no pass over the data.
+        logits: Whether queries make up for dimensions that they and their keys lose, too.
     """
 
     fit: Fitter
     quick: Fitter = ridge_fits
+    logits: bool = True
+
+    def refitted(self, calibration: Calibration, plan: Plan, *, quickly: bool = False) -> Plan:
+        """Return a plan with new weights.
+
+        Args:
+            calibration: The model and its statistics.
+            plan: The plan, without fits.
+            quickly: Whether to take the substitute.
+        """
+        if self.logits:
+            plan = with_logits(calibration, plan)
+        fitter = self.quick if quickly else self.fit
+        return replace(plan, fits=fitter(calibration, plan))

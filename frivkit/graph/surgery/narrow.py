@@ -23,6 +23,7 @@ from frivkit.graph.operators.edits import (
 )
 from frivkit.graph.operators.table import SPLITTING, reshape_target
 from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups
+from frivkit.graph.sites.heads import line_flags, why_unequal
 from frivkit.graph.sites.site_map import Site, SiteMap
 from frivkit.graph.surgery.constant_edits import ConstantEdits, NewConstants, drop_unused
 from frivkit.graph.surgery.norms import NarrowedNorms
@@ -75,7 +76,8 @@ def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]
     copy = model.ir.clone()
     if staying.all():
         return copy
-    flags = np.append(staying, True)  # for NO_GROUP, the last entry
+    lines = line_flags(pruning_graph.groups.heads, staying)
+    flags = np.concatenate([staying, lines, [True]])  # the last entry is NO_GROUP's
     narrowing = _Narrowing(copy.graph, model, lambda group_ids: flags[group_ids])
     narrowing.apply(pruning_graph)
     return copy
@@ -109,6 +111,16 @@ def _staying_groups(
             )
     for name, site in sites.items():
         _check_unit_flags(site, groups.of[name], groups.locked, removed, stays)
+    for heads in groups.heads:
+        reason = why_unequal(heads, stays)
+        if reason is not None:
+            names = [
+                s.layer for s in sites.values() if np.isin(groups.of[s.name], heads.groups).any()
+            ]
+            raise ModelError(
+                f"units of {', '.join(names)} cannot leave as asked: {reason}; let every head that "
+                "stays keep equally many"
+            )
     return stays
 
 

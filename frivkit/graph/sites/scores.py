@@ -1,0 +1,164 @@
+"""Scores of attention: products of queries and keys in front of a Softmax."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from frivkit.graph.layout import NO_GROUP, IntArray, attribute, rank_of, shape_of
+from frivkit.graph.model import Model, constant_tensor
+from frivkit.graph.names import node_label
+from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.head_axes import groups_by_axes
+from frivkit.graph.sites.products import Product, product_of
+from frivkit.graph.sites.site_map import SiteMap
+
+_LINEAR = ("Mul", "Div")
+_PASSING = ("Add", "Sub", "Where", "Cast", "Identity", "Dropout", "Reshape", "Max", "Clip")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operand:
+    """An operand of a product with heads, as a tensor to read.
+
+    Attributes:
+        tensor: Its name.
+        heads: The axis of heads, None if there is one head.
+        dimensions: The axis of dimensions.
+        positions: The axis of positions (tokens).
+        groups: The pruning group of each dimension, shape (heads, dimensions).
+    """
+
+    tensor: str
+    heads: int | None
+    dimensions: int
+    positions: int
+    groups: IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Score:
+    """A product of queries and keys, and what the Softmax behind it weighs.
+
+    Attributes:
+        node: The label of the product.
+        query: The operand of which each position has a Softmax of its own.
+        key: The operand whose positions the Softmax runs over.
+        scale: The constant factor of scores in front of the Softmax.
+        weights: The tensor behind the Softmax, of the axes (batch, heads, queries, keys).
+        value: The tensor that is weighed, None if it has no units.
+    """
+
+    node: str
+    query: Operand
+    key: Operand
+    scale: float
+    weights: str
+    value: Operand | None
+
+
+def find_scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) -> tuple[Score, ...]:
+    """Return the scores of all attentions whose dimensions can leave, in the order of the graph.
+
+    Args:
+        model: The model, with known shapes.
+        site_map: Its sites.
+        pruning_graph: Its pruning groups.
+    """
+    return tuple(_scores(model, site_map, pruning_graph))
+
+
+def _scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) -> Iterator[Score]:
+    in_heads = {group for each in pruning_graph.groups.heads for group in each.groups.tolist()}
+
+    def operand(node: ir.Node, index: int, product: Product) -> Operand | None:
+        value = node.inputs[index]
+        parts = site_map.layouts.get((value.name if value else None) or "", ())
+        found = [
+            each
+            for axes, groups in groups_by_axes(parts, pruning_graph.assignment.of).items()
+            if (each := _operand(value, product.operands[index], product, axes, groups)) is not None
+        ]
+        known = [each for each in found if in_heads.issuperset(each.groups.ravel().tolist())]
+        return known[0] if len(known) == 1 else None
+
+    for node in model.graph:
+        product = product_of(node)
+        softmax = None if product is None else _softmax_behind(node)
+        if product is None or softmax is None:
+            continue
+        left, right = (operand(node, index, product) for index in (0, 1))
+        normalized, scale = softmax
+        letter = product.output[attribute(normalized, "axis", -1) % len(product.output)]
+        if left is None or right is None or letter not in product.operands[0] + product.operands[1]:
+            continue
+        query, key = (left, right) if letter in product.operands[1] else (right, left)
+        last = letter == product.output[-1]
+        value = _weighed(normalized, operand) if last else None
+        yield Score(node_label(node), query, key, scale, normalized.outputs[0].name or "", value)
+
+
+def _operand(
+    value: ir.Value | None,
+    letters: str,
+    product: Product,
+    axes: tuple[int, ...],
+    groups: IntArray,
+) -> Operand | None:
+    """Return an operand whose units lie in heads and dimensions, None for any other."""
+    inner = [axis for axis in axes if not product.is_batch(letters[axis])]
+    outer = [axis for axis in axes if product.is_batch(letters[axis])]
+    free = [a for a, x in enumerate(letters) if not product.is_batch(x) and a not in inner]
+    if value is None or len(inner) != 1 or len(outer) > 1 or len(free) != 1:
+        return None
+    if (groups == NO_GROUP).any() or len(letters) > 4:
+        return None
+    matrix = groups[np.newaxis] if not outer else np.moveaxis(groups, axes.index(inner[0]), 1)
+    heads = outer[0] if outer else None
+    if heads == 0 or (heads is None and len(letters) > 3 and (shape_of(value) or ())[1] != 1):
+        return None
+    return Operand(value.name or "", heads, inner[0], free[0], matrix)
+
+
+def _softmax_behind(node: ir.Node) -> tuple[ir.Node, float] | None:
+    """Return the Softmax behind a product, and the constant factor in front of it."""
+    value, scale = node.outputs[0], 1.0
+    while True:
+        uses = list(value.uses())
+        if len(uses) != 1 or value.is_graph_output():
+            return None
+        behind, index = uses[0].node, uses[0].idx
+        if behind.op_type == "Softmax":
+            return behind, scale
+        if behind.op_type in _LINEAR:
+            factor = _scalar(behind.inputs[1 - index])
+            if factor is None or (behind.op_type == "Div" and index == 1):
+                return None
+            scale = scale * factor if behind.op_type == "Mul" else scale / factor
+        elif behind.op_type not in _PASSING or rank_of(behind.outputs[0]) != rank_of(value):
+            return None
+        value = behind.outputs[0]
+
+
+def _scalar(value: ir.Value | None) -> float | None:
+    """Return the number of a constant with one entry, None for any other."""
+    tensor = constant_tensor(value)
+    numbers = None if tensor is None else tensor.numpy().ravel()
+    return None if numbers is None or numbers.size != 1 else float(numbers[0])
+
+
+def _weighed(
+    softmax: ir.Node, operand: Callable[[ir.Node, int, Product], Operand | None]
+) -> Operand | None:
+    """Return the values that a Softmax weighs, None if they have no units."""
+    value = softmax.outputs[0]
+    while len(uses := list(value.uses())) == 1:
+        node, index = uses[0].node, uses[0].idx
+        product = product_of(node)
+        if product is not None:
+            return operand(node, 1 - index, product)
+        if node.op_type not in ("Dropout", "Cast", "Identity"):
+            return None
+        value = node.outputs[0]
+    return None
