@@ -97,6 +97,11 @@ def find_layer_groups(
         scores: The moments of products of queries and keys.
     """
     groups = pruning_graph.groups
+    linear_consumers = [
+        linear_consumer
+        for linear_consumer in linear_consumers
+        if (linear_consumer.group_ids != NO_GROUP).any()
+    ]
     units = {
         id(linear_consumer): _units(linear_consumer, patch_moments[linear_consumer.source])
         for linear_consumer in linear_consumers

@@ -156,7 +156,7 @@ def find_linear_consumers(
 ) -> tuple[LinearConsumer, ...]:
     """Return every node whose weights can be refitted when units that it reads are removed.
 
-    Grouped convolutions are not among them: each of their channel groups is removed as a whole or
+    Projections of tokens that read no units are among them, since they can be factorized.  Grouped convolutions are not among them: each of their channel groups is removed as a whole or
     not at all, so other channels have nothing to compensate.
     """
     nodes = {node_label(node): node for node in model.graph}
@@ -167,7 +167,10 @@ def find_linear_consumers(
             continue
         grouped = consumer.geometry is not None and consumer.geometry.group > 1
         group_ids = pruning_graph.assignment.group_ids.get(consumer.tensor, {}).get(consumer.axis)
-        if grouped or group_ids is None or (group_ids == NO_GROUP).all():
+        if not consumer.layouts:
+            columns = (shape_of(nodes[consumer.node].inputs[1]) or (0,))[0] or 0
+            group_ids = np.full(columns, NO_GROUP)
+        elif grouped or group_ids is None or (group_ids == NO_GROUP).all():
             continue
         node = nodes[consumer.node]
         axis = -1 if consumer.op == "MatMul" else 1
@@ -280,7 +283,7 @@ def _linear_consumer(
 
 def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
     """Return how many consecutive indices belong to one unit, 1 if the sites differ in that."""
-    sizes = {layout.inner for _, layout in consumer.layouts}
+    sizes = {layout.inner for _, layout in consumer.layouts} or {1}
     inner = sizes.pop()
     return inner if not sizes and shape[consumer.axis - 1] % inner == 0 else 1
 

@@ -47,7 +47,8 @@ class Consumer:
         transposed: Whether the first axis of the weight of a Gemm are outputs (``transB``).
         bias: The name of its constant bias, which may be that of an Add behind a MatMul; None for
             none.
-        layouts: The sites whose units lie on that axis, and their layouts.
+        layouts: The sites whose units lie on that axis, and their layouts; empty for a projection
+            of tokens without units.
         geometry: The patches of a convolution, None for Gemm and MatMul.
     """
 
@@ -70,7 +71,8 @@ class Consumer:
 def find_consumers(model: Model, site_map: SiteMap) -> tuple[Consumer, ...]:
     """Return the nodes with constant weights that consume units, in the order of the graph.
 
-    Depthwise convolutions are among them.
+    Depthwise convolutions are among them, and so are projections of tokens whose input has no
+    units, as behind an embedding or a norm: they can be factorized, though not narrowed.
 
     Args:
         model: The model, with known shapes.
@@ -105,7 +107,10 @@ def _consumer(
     convolves = node.op_type in ("Conv", "ConvTranspose")
     axis = 1 if convolves else len(shape_of(tensor) or ()) - 1
     located = tuple(each for each in layouts.get(tensor.name or "", ()) if each[1].axes == (axis,))
-    if not located or not is_constant(weight) or attribute(node, "transA", 0):
+    if not is_constant(weight) or attribute(node, "transA", 0):
+        return None
+    tokens = node.op_type == "MatMul" and axis > 1 and len(shape_of(weight) or ()) == 2
+    if not located and not tokens:
         return None
     return Consumer(
         node=node_label(node),
