@@ -156,8 +156,9 @@ def find_linear_consumers(
 ) -> tuple[LinearConsumer, ...]:
     """Return every node whose weights can be refitted when units that it reads are removed.
 
-    Projections of tokens that read no units are among them, since they can be factorized.  Grouped convolutions are not among them: each of their channel groups is removed as a whole or
-    not at all, so other channels have nothing to compensate.
+    Projections of tokens that read no units are among them, since they can be factorized.  Grouped
+    convolutions are not: each of their channel groups is removed as a whole or not at all, so other
+    channels have nothing to compensate.
     """
     nodes = {node_label(node): node for node in model.graph}
     linear_consumers = []

@@ -13,9 +13,6 @@ from frivkit.graph.operators.constants import BoolArray, ConstantChange
 from frivkit.graph.operators.edits import (
     CompensateShape,
     Edit,
-    KeepMean,
-    KeepStatistics,
-    SelectOperand,
     SliceOperand,
     UpdateGroupCount,
     UpdateShape,
@@ -163,6 +160,7 @@ class _Narrowing:
         slices: dict[int, dict[int, BoolArray]] = {}
         lengths: dict[int, dict[int, int]] = {}
         compensated: dict[int, int] = {}
+        self._norms.apply(node, edits, self._stays)
         self._split(
             node, [self._stays(edit.group_ids) for edit in edits if isinstance(edit, UpdateSplit)]
         )
@@ -176,12 +174,6 @@ class _Narrowing:
                 lengths.setdefault(edit.index, {})[edit.entry] = int(stays.sum())
             elif isinstance(edit, CompensateShape):
                 compensated[edit.entry] = int((~stays).sum())
-            elif isinstance(edit, SelectOperand):
-                self._norms.select(node, edit.index, edit.axis, stays)
-            elif isinstance(edit, KeepStatistics):
-                self._norms.keep_statistics(node, stays)
-            elif isinstance(edit, KeepMean):
-                self._norms.keep_mean(node, stays, centred=edit.centred)
             elif isinstance(edit, UpdateGroupCount):
                 node.attributes["group"] = ir.AttrInt64("group", int(stays.sum()))
         for index, axes in slices.items():

@@ -1,6 +1,6 @@
 """Narrow norms: what leaves counts as zeros in their statistics, and operands are selected."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Any
 
@@ -8,8 +8,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from frivkit.graph.layout import IntArray
 from frivkit.graph.model import constant_tensor
 from frivkit.graph.operators.constants import BoolArray
+from frivkit.graph.operators.edits import Edit, KeepMean, KeepStatistics, SelectOperand
 from frivkit.graph.surgery.constant_edits import NewConstants
 
 EPSILON = 1e-5
@@ -37,7 +39,28 @@ class NarrowedNorms:
         self.added: list[ir.Node] = []
         """Nodes that give the outputs of norms; their shapes are those before the removal."""
 
-    def select(self, node: ir.Node, index: int, axis: int, stays: BoolArray) -> None:
+    def apply(
+        self, node: ir.Node, edits: Sequence[Edit], stays_of: Callable[[IntArray], BoolArray]
+    ) -> None:
+        """Make those edits of a node that select operands or keep statistics.
+
+        Args:
+            node: The node.
+            edits: Its edits; others than these are left out.
+            stays_of: Whether each position stays, given the group at each.
+        """
+        for edit in edits:
+            stays = stays_of(edit.group_ids)
+            if stays.all():
+                continue
+            if isinstance(edit, SelectOperand):
+                self._select(node, edit.index, edit.axis, stays)
+            elif isinstance(edit, KeepStatistics):
+                self._keep_statistics(node, stays)
+            elif isinstance(edit, KeepMean):
+                self._keep_mean(node, stays, centred=edit.centred)
+
+    def _select(self, node: ir.Node, index: int, axis: int, stays: BoolArray) -> None:
         """Let an operand of a node be read at the positions of an axis that stay."""
         value = node.inputs[index]
         if value is None:
@@ -55,7 +78,7 @@ class NarrowedNorms:
             self._selected[key] = gather.outputs[0]
         node.replace_input_with(index, self._selected[key])
 
-    def keep_statistics(self, node: ir.Node, stays: BoolArray) -> None:
+    def _keep_statistics(self, node: ir.Node, stays: BoolArray) -> None:
         """Narrow a norm over the last axis."""
         self._parameters.append((node, stays))
         if node.op_type != "LayerNormalization":
@@ -82,7 +105,7 @@ class NarrowedNorms:
             consumer.replace_input_with(index, cut.outputs[0])
         self.added.append(cut)
 
-    def keep_mean(self, node: ir.Node, stays: BoolArray, *, centred: bool) -> None:
+    def _keep_mean(self, node: ir.Node, stays: BoolArray, *, centred: bool) -> None:
         """Let a mean over the last axis count what leaves as zeros, or as minus their mean."""
         value, share = node.outputs[0], float(stays.mean())
         uses = [(use.node, use.idx) for use in value.uses()]
