@@ -50,7 +50,7 @@ class Calibration:
         model: The model, its shapes complete.
         site_map: Its layers.
         pruning_graph: Its groups: which can be removed, and which only together.
-        linear_consumers: The nodes whose weights can be refitted.
+        linear_consumers: The nodes that are linear in units, most of which can be refitted.
         patch_moments: The moments of their inputs.
         branches: The branches of residual blocks.
         spreads: Where the units of error tensors and of branches lie, by the tensor's name.
@@ -87,7 +87,12 @@ class Calibration:
 
 
 def calibrate(
-    model: Model, site_map: SiteMap, run: Run, *, cache: Cache | None = None
+    model: Model,
+    site_map: SiteMap,
+    run: Run,
+    *,
+    refits: bool = True,
+    cache: Cache | None = None,
 ) -> Calibration:
     """Run the model over the data once, for ranking, allocation and the plain ridge refit.
 
@@ -95,6 +100,7 @@ def calibrate(
         model: The model, its shapes complete.
         site_map: Its layers.
         run: The examples, and how the model is run on them.
+        refits: Whether weights will be refitted; if not, units that only leave without are free.
         cache: Where moments are kept, and taken from instead of a run; None keeps nothing.
 
     Raises:
@@ -102,7 +108,9 @@ def calibrate(
     """
     pruning_graph = analyze_groups(model, site_map)
     linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
-    pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
+    pruning_graph = lock_unrefittable(
+        model, site_map, pruning_graph, linear_consumers, refits=refits
+    )
     scores = find_scores(model, site_map, pruning_graph)
     pruning_graph = lock_unscored(pruning_graph, linear_consumers, scores)
     branches = find_branches(model, site_map)

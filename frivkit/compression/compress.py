@@ -132,6 +132,7 @@ class Compressor:
                 "no smaller file can be made of it: compress the float32 model that it came from"
             )
         examples, self.warnings = named_data(request, model)
+        self.warnings += tuple(f"{model.path.name}: {note}" for note in model.notes)
         opening = Opening(request.execution, examples, request.output)
         model = prepare_model(model, opening, keep_file=True)
         data, self._search_data, self.held_out = _split_data(
@@ -144,7 +145,9 @@ class Compressor:
         constraints.check_layers([site.layer for site in site_map.sites])
         self._cache = cache
         with blas_threads(request.execution.threads):
-            self.calibration = calibrate(model, site_map, run, cache=cache)
+            self.calibration = calibrate(
+                model, site_map, run, refits=not self._refit.keeps_weights, cache=cache
+            )
             moves = basis(self.calibration, ranker)
         widest = max((site.width for site in self.calibration.site_map.sites), default=0)
         if data.examples < widest:

@@ -15,7 +15,8 @@ from frivkit.compression.packed_moments import mean_covariance
 from frivkit.compression.patch_moments import PatchMoments
 from frivkit.compression.score_moments import ScoreMoments
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
-from frivkit.graph.model import Model, constant_tensor
+from frivkit.graph.model import Model
+from frivkit.graph.onnx_io.evaluate import constant_array
 from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.heads import Heads
@@ -177,11 +178,13 @@ def _root(products: Float64Array) -> Float64Array:
 def _written(model: Model, pruning_graph: PruningGraph) -> Float64Array:
     """Return the sum of squares of the weights that produce each group, shape (groups,)."""
     total = np.zeros(pruning_graph.groups.count)
+    opset = model.ir.opset_imports.get("", 1)
     for node in model.graph:
-        weight = constant_tensor(node.inputs[1]) if node.op_type in LINEAR_CONSUMERS else None
+        linear = node.op_type in LINEAR_CONSUMERS and len(node.inputs) > 1
+        weight = constant_array(node.inputs[1], opset) if linear else None
         if weight is None:
             continue
-        squares = weight.numpy().astype(np.float64) ** 2
+        squares = weight.astype(np.float64) ** 2
         if node.op_type == "ConvTranspose":
             channel_groups = attribute(node, "group", 1)
             split = squares.reshape(channel_groups, -1, *squares.shape[1:])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from frivkit.compression.plan import Resource
 from frivkit.graph.cost import node_cost
 from frivkit.graph.layout import NO_GROUP, Layout, attribute, shape_of
-from frivkit.graph.model import Model, is_constant
+from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.operator import Weights, operator_name
 from frivkit.graph.operators.table import operators_of
@@ -192,17 +192,18 @@ def _count_nodes(
     operators = operators_of(model)
     for node in model.graph:
         operator = operators.get(operator_name(node))
-        if operator is None or operator.weights is None:
+        if operator is None or (operator.weights is None and operator.macs is None):
             continue
         cost = node_cost(node, operators=operators)
         amount = cost.parameters if resource == "params" else cost.macs
-        weights = node.inputs[1:2]  # none if a plugin's operator has its weights as attributes
-        if not amount or not all(value is not None and is_constant(value) for value in weights):
+        if not amount:
             continue
         axis = _unit_axis(node, operator.weights)
         inputs = _group_ids_at(group_ids, node.inputs[0], axis)
         outputs = _group_ids_at(group_ids, node.outputs[0], axis)
-        if operator_name(node) in CONVOLUTIONS and attribute(node, "group", 1) > 1:
+        if operator.weights is None:
+            inputs = outputs = np.empty(0, np.intp)  # counted as it is: no less is promised
+        elif operator_name(node) in CONVOLUTIONS and attribute(node, "group", 1) > 1:
             inputs = np.empty(0, np.intp)  # each group of channels is removed as a whole
         number = len(labels)
         labels.append(node_label(node))
@@ -218,12 +219,13 @@ def _count_nodes(
     return labels, amounts, sizes, positions
 
 
-def _unit_axis(node: ir.Node, weights: Weights) -> int:
+def _unit_axis(node: ir.Node, weights: Weights | None) -> int:
     """Return the axis of units in a node's input and output."""
     name = operator_name(node)
     if name == "MatMul":
         return -1
-    produced = weights.produced(node) if name not in LINEAR_CONSUMERS else None
+    other = weights is None or name in LINEAR_CONSUMERS
+    produced = None if other or weights is None else weights.produced(node)
     return produced.axes[0] if isinstance(produced, Layout) else 1
 
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
+from frivkit.graph.onnx_io.evaluate import constant_array
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
-from frivkit.graph.sites.groups import PruningGraph, with_locks
+from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups, with_locks
 from frivkit.graph.sites.products import product_of
-from frivkit.graph.sites.scores import Score
+from frivkit.graph.sites.scores import Score, find_scores
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.units.moments import Float64Array
 
@@ -95,6 +96,8 @@ class LinearConsumer:
         residual_input: The other summand there, of the same shape; None if there is no such sum.
         has_bias_freedom: Whether the bias can compensate a change of means: not for transposed
             convolutions, whose patches overlap, and not if the graph computes the bias.
+        kept_as_is: Why its weights cannot be replaced by others, as those of 8 bits; None if they
+            can be.
     """
 
     consumer: Consumer
@@ -108,6 +111,7 @@ class LinearConsumer:
     error_tensor: str
     residual_input: str | None
     has_bias_freedom: bool
+    kept_as_is: str | None = None
 
     def narrowed(self, kept: NDArray[np.bool_]) -> "LinearConsumer":
         """Return the consumer without the outputs that are removed.
@@ -154,7 +158,10 @@ class LinearConsumer:
 def find_linear_consumers(
     model: Model, site_map: SiteMap, pruning_graph: PruningGraph
 ) -> tuple[LinearConsumer, ...]:
-    """Return every node whose weights can be refitted when units that it reads are removed.
+    """Return every node that is linear in units that it reads, by weights of its own.
+
+    Its weights can be refitted when such units are removed, unless it says why they stay as they
+    are.
 
     Projections of tokens that read no units are among them, since they can be factorized.  Grouped
     convolutions are not: each of their channel groups is removed as a whole or not at all, so other
@@ -177,7 +184,7 @@ def find_linear_consumers(
         axis = -1 if consumer.op == "MatMul" else 1
         by_axis = pruning_graph.assignment.at(node.outputs[0])
         output_groups = by_axis.get(axis % len(shape_of(node.outputs[0]) or (0, 0)))
-        linear_consumer = _linear_consumer(node, consumer, group_ids, output_groups, model.batch)
+        linear_consumer = _linear_consumer(node, consumer, group_ids, output_groups, model)
         if linear_consumer is not None:
             linear_consumers.append(linear_consumer)
     return tuple(linear_consumers)
@@ -188,26 +195,43 @@ def lock_unrefittable(
     site_map: SiteMap,
     pruning_graph: PruningGraph,
     linear_consumers: Sequence[LinearConsumer],
+    *,
+    refits: bool = True,
 ) -> PruningGraph:
     """Lock the groups whose units are read by a node that cannot be refitted, with that reason.
 
     Grouped convolutions do not lock a group: their inputs are removed with their outputs.  Nor do
     products of queries and keys, whose logits are refitted.
+
+    Args:
+        model: The model.
+        site_map: Its sites.
+        pruning_graph: Its groups.
+        linear_consumers: Its linear consumers.
+        refits: Whether weights are refitted.  If not, only nodes whose error is not known lock.
     """
-    refittable = {linear_consumer.consumer.node for linear_consumer in linear_consumers}
-    for node in model.graph:
-        if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1:
-            refittable.add(node_label(node))
+    unfit = {
+        each.consumer.node: each.kept_as_is
+        for each in linear_consumers
+        if refits and each.kept_as_is is not None
+    }
+    refittable = {each.consumer.node for each in linear_consumers} - unfit.keys()
+    grouped = {
+        node_label(node)
+        for node in model.graph
+        if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
+    }
     products = {node_label(node) for node in model.graph if product_of(node) is not None}
     groups = pruning_graph.groups
     in_heads = {group for each in groups.heads for group in each.groups.tolist()}
     locked: dict[int, str] = {}
     for site in site_map.sites:
-        others = [label for label in site.consumers if label not in refittable]
+        others = [label for label in site.consumers if label not in refittable | grouped]
         for group in np.unique(groups.of[site.name]).tolist() if others else ():
             left = [label for label in others if not (group in in_heads and label in products)]
             if left:
-                locked.setdefault(group, f"{left[0]} reads its units and cannot be refitted")
+                reason = unfit.get(left[0]) or "its reader cannot be refitted"
+                locked.setdefault(group, f"{left[0]}: {reason}")
     return replace(pruning_graph, groups=with_locks(groups, locked))
 
 
@@ -230,23 +254,39 @@ def lock_unscored(
     return replace(pruning_graph, groups=with_locks(groups, locked)) if locked else pruning_graph
 
 
+def removable_groups(model: Model, site_map: SiteMap) -> Groups:
+    """Return the groups of a model, locked if ``compress`` cannot remove them by its defaults.
+
+    Args:
+        model: The model, its shapes complete, as its file is.
+        site_map: Its sites.
+    """
+    pruning_graph = analyze_groups(model, site_map)
+    linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
+    pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
+    scores = find_scores(model, site_map, pruning_graph)
+    return lock_unscored(pruning_graph, linear_consumers, scores).groups
+
+
 def _linear_consumer(
     node: ir.Node,
     consumer: Consumer,
     group_ids: NDArray[np.intp],
     output_groups: NDArray[np.intp] | None,
-    batch: int | None,
+    model: Model,
 ) -> LinearConsumer | None:
-    tensor, sizes = constant_tensor(node.inputs[1]), shape_of(node.inputs[0])
-    if tensor is None or sizes is None or None in sizes[1:]:
+    opset = model.ir.opset_imports.get("", 1)
+    array, sizes = constant_array(node.inputs[1], opset), shape_of(node.inputs[0])
+    if array is None or sizes is None or None in sizes[1:]:
         return None
-    weight = tensor.numpy().astype(np.float64)
+    weight = array.astype(np.float64)
+    kept_as_is = _why_kept(node)
     if not np.isfinite(weight).all():
         return None
     geometry = consumer.geometry if consumer.op == "Conv" else None
     shape = tuple(size or 0 for size in sizes[1:])
     source = ConsumerInput(consumer.tensor, consumer.axis, geometry, shape, _inner(consumer, shape))
-    bias = _bias(node, consumer)
+    bias = _bias(node, consumer, opset)
     if consumer.op == "Conv":
         matrix = weight.reshape(len(weight), -1).T
     elif consumer.op == "ConvTranspose":
@@ -265,7 +305,7 @@ def _linear_consumer(
     outputs = matrix.shape[1]
     if output_groups is None:
         output_groups = np.full(outputs, NO_GROUP)
-    output_scale, error_tensor, residual_input = _error_tensor(node, outputs, batch)
+    output_scale, error_tensor, residual_input = _error_tensor(node, outputs, model.batch)
     return LinearConsumer(
         consumer=consumer,
         source=source,
@@ -278,8 +318,28 @@ def _linear_consumer(
         output_scale=output_scale,
         error_tensor=error_tensor,
         residual_input=residual_input,
-        has_bias_freedom=consumer.op != "ConvTranspose" and not _computed_bias(node, consumer),
+        has_bias_freedom=consumer.op != "ConvTranspose"
+        and kept_as_is is None
+        and not _computed_bias(node, consumer),
+        kept_as_is=kept_as_is,
     )
+
+
+def _why_kept(node: ir.Node) -> str | None:
+    """Return why the weights of a node cannot be replaced, None if they can be."""
+    pending = [value for value in node.inputs[1:2] if value is not None]
+    while pending:
+        value = pending.pop()
+        maker = value.producer()
+        if maker is None or constant_tensor(value) is not None:
+            continue
+        if maker.op_type == "DequantizeLinear":
+            stored = maker.inputs[0]
+            kind = None if stored is None else stored.dtype
+            name = "" if kind is None else f" ({kind.name.lower()})"
+            return f"its reader has quantized weights{name}, which --refit none cuts"
+        pending.extend(each for each in maker.inputs if each is not None)
+    return None
 
 
 def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
@@ -289,19 +349,19 @@ def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
     return inner if not sizes and shape[consumer.axis - 1] % inner == 0 else 1
 
 
-def _bias(node: ir.Node, consumer: Consumer) -> Float64Array | None:
+def _bias(node: ir.Node, consumer: Consumer, opset: int) -> Float64Array | None:
     """Return a constant bias with one number for each output, None if there is none."""
     if consumer.bias is None:
         return None
     candidates = [node, *(use.node for use in node.outputs[0].uses())]
     for value in (value for candidate in candidates for value in candidate.inputs):
         if value is not None and value.name == consumer.bias:
-            tensor = constant_tensor(value)
-            if tensor is None:
+            array = constant_array(value, opset)
+            if array is None:
                 return None
             beta = node.attributes.get("beta") if consumer.op == "Gemm" else None
             factor = 1.0 if beta is None else beta.as_float()
-            return factor * tensor.numpy().astype(np.float64).reshape(-1)
+            return factor * array.astype(np.float64).reshape(-1)
     return None
 
 

@@ -50,12 +50,13 @@ class Refit:
     Attributes:
         fit: Returns the new weights.
         quick: A substitute while a search tries many plans; takes no pass over the data.
-        logits: Whether queries make up for dimensions that they and their keys lose, too.
+        keeps_weights: Whether weights stay as they are, so that units may leave whose consumers
+            cannot be refitted.
     """
 
     fit: Fitter
     quick: Fitter = ridge_fits
-    logits: bool = True
+    keeps_weights: bool = False
 
     def refitted(self, calibration: Calibration, plan: Plan, *, quickly: bool = False) -> Plan:
         """Return a plan with new weights.
@@ -65,7 +66,7 @@ class Refit:
             plan: The plan, without fits.
             quickly: Whether to take the substitute.
         """
-        if self.logits:
+        if not self.keeps_weights:
             plan = with_logits(calibration, plan)
         fitter = self.quick if quickly else self.fit
         return replace(plan, fits=fitter(calibration, plan))

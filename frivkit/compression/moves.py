@@ -110,6 +110,9 @@ def rank_moves(calibration: Calibration, kind: FactorKind) -> Moves:
     ranks: list[RankMoves] = []
     whole: dict[str, str] = {}
     for linear_consumer in calibration.linear_consumers:
+        if linear_consumer.kept_as_is is not None:
+            whole[linear_consumer.consumer.node] = linear_consumer.kept_as_is
+            continue
         node = nodes[linear_consumer.consumer.node]
         moves = _rank_moves(calibration, linear_consumer, kind, node, operators)
         if isinstance(moves, str):

@@ -85,7 +85,9 @@ def keep_all(calibration: Calibration) -> dict[str, NDArray[np.bool_]]:
 def affected_consumers(
     calibration: Calibration, plan: Plan
 ) -> Iterator[tuple[LinearConsumer, NDArray[np.bool_]]]:
-    """Yield every consumer that loses columns or is factorized, but none of a dropped branch.
+    """Yield every consumer with new weights: it loses columns or is factorized.
+
+    None of a dropped branch is among them, and none whose weights stay as they are.
 
     Yields:
         The consumer without its removed outputs, and which of its columns are kept, shape
@@ -95,6 +97,8 @@ def affected_consumers(
     gone = {node for move in plan.dropped for node in move.branch.nodes}
     for linear_consumer in calibration.linear_consumers:
         columns, node = kept[linear_consumer.group_ids], linear_consumer.consumer.node
+        if linear_consumer.kept_as_is is not None:
+            continue  # its weights are cut, and nothing else
         if node not in gone and (node in plan.factorized or not columns.all()):
             yield linear_consumer.narrowed(kept), columns
 

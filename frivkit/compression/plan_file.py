@@ -146,7 +146,11 @@ def _factorized(
     entries: Sequence[Mapping[str, Any]], calibration: Calibration
 ) -> dict[str, Factorization]:
     """Return how the plan factorizes nodes, by their labels."""
-    kinds = {each.consumer.node: _kinds(each) for each in calibration.linear_consumers}
+    kinds = {
+        each.consumer.node: _kinds(each)
+        for each in calibration.linear_consumers
+        if each.kept_as_is is None
+    }
     factorized = {}
     for entry in entries:
         node, kind, rank = entry["node"], entry["kind"], _whole_number(entry["rank"])

@@ -6,9 +6,10 @@ from math import prod
 import onnx_ir as ir
 
 from frivkit.graph.layout import shape_of
-from frivkit.graph.model import is_constant
+from frivkit.graph.model import is_constant, subgraphs
 from frivkit.graph.operators.operator import Operators, operator_name
 from frivkit.graph.operators.table import OPERATORS
+from frivkit.graph.operators.without_rule import MULTIPLYING, WITHOUT_PRODUCTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ def node_cost(*nodes: ir.Node, operators: Operators = OPERATORS) -> Cost:
 def node_macs(node: ir.Node, operators: Operators = OPERATORS) -> int | None:
     """Return the multiply-accumulates of one node for one example, None if a size is unknown.
 
-    Operators without weights of their own count as 0, as is usual; biases and elementwise
-    operators are left out.
+    Products of two tensors count, whether one of them is a weight or none; biases and elementwise
+    operators are left out, as is usual.
 
     Args:
         node: The node; its tensors have known shapes.
@@ -61,7 +62,45 @@ def node_macs(node: ir.Node, operators: Operators = OPERATORS) -> int | None:
         15
     """
     operator = operators.get(operator_name(node))
-    return 0 if operator is None or operator.weights is None else operator.weights.macs(node)
+    if operator is None:
+        return 0
+    count = operator.macs if operator.weights is None else operator.weights.macs
+    return 0 if count is None else count(node)
+
+
+def uncounted(graph: ir.Graph, operators: Operators = OPERATORS) -> tuple[str, ...]:
+    """Return the operators of a graph whose multiply-accumulates :func:`macs` leaves out.
+
+    They are operators that nothing is known of, that multiply tensors in a way that is not counted,
+    and those that hold graphs of their own with such operators or weights.
+
+    Returns:
+        Their names, each once, in the order of the graph.
+
+    Example:
+        >>> x, y = (ir.Value(name=name, shape=ir.Shape(["N", 4])) for name in "xy")
+        >>> node = ir.Node("org.example", "Blend", [x], outputs=[y])
+        >>> uncounted(ir.Graph([x], [y], nodes=[node]))
+        ('org.example.Blend',)
+    """
+    names: dict[str, None] = {}
+    for node in graph:
+        constant = bool(node.outputs) and is_constant(node.outputs[0])
+        if not constant and _is_uncounted(node, operators):
+            names[operator_name(node)] = None
+    return tuple(names)
+
+
+def _is_uncounted(node: ir.Node, operators: Operators) -> bool:
+    bodies = subgraphs(node)
+    if bodies:
+        return any(uncounted(body, operators) or macs(body, operators) != 0 for body in bodies)
+    operator = operators.get(operator_name(node))
+    if operator is not None:
+        return operator.mixes and operator.weights is None and operator.macs is None
+    if node.domain == "" and operator_name(node) not in MULTIPLYING:
+        return False
+    return operator_name(node) not in WITHOUT_PRODUCTS
 
 
 def macs(graph: ir.Graph, operators: Operators = OPERATORS) -> int | None:

@@ -31,8 +31,9 @@ class SitePart:
 class MergePoint:
     """A tensor in which units of several sites meet, or units of one site meet each other.
 
-    In a ``"sum"``, a ``"product"``, an ``"inner"`` product, a ``"depthwise"`` convolution, and for
-    ``"shared"`` weights, units at one position are one pruning group.  So are, in a ``"joined"``
+    In a ``"sum"``, a ``"product"``, an ``"inner"`` product, a ``"depthwise"`` convolution, for
+    ``"shared"`` weights, and where channels are ``"stacked"`` into the places of one, units at one
+    position are one pruning group.  So are, in a ``"joined"``
     merge point, the units of a concat site and those of other sites that lie in its Concat.  In a
     ``"concat"`` the parts lie side by side, and each unit may leave alone; the positions of the
     parts behind it then change.

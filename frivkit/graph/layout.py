@@ -155,6 +155,46 @@ class Layout:
         return Layout(tuple(a - (a > axis) for a in self.axes if a != axis), units)
 
     @cached_property
+    def separating_axes(self) -> tuple[int, ...]:
+        """The axes whose positions have no unit in common.
+
+        Example:
+            Channels that were laid out over places, as a pixel shuffle does:
+
+            >>> Layout((1, 2), np.array([[0, 1, 0, 1], [2, 3, 2, 3]])).separating_axes
+            (1,)
+        """
+        if len(self.axes) == 1:
+            return self.axes
+        present = len(np.unique(self.units[self.units != NO_UNIT]))
+        rows = (sorted_rows(self.units, at) for at in range(self.units.ndim))
+        found = [int(is_first(row).sum()) for row in rows]
+        return tuple(axis for axis, n in zip(self.axes, found, strict=True) if n == present)
+
+    def stacked(self, axis: int) -> "tuple[Layout, ...] | None":
+        """Return layouts on one axis alone, each with one of the units at each of its positions.
+
+        Args:
+            axis: One of ``axes``.
+
+        Returns:
+            The layouts; None if positions have different numbers of units.
+
+        Example:
+            >>> layout = Layout((1, 2), np.array([[0, 1, 0, 1], [2, 3, 2, 3]]))
+            >>> [each.units.tolist() for each in layout.stacked(1)]
+            [[0, 2], [1, 3]]
+        """
+        rows = sorted_rows(self.units, self.axes.index(axis))
+        first = is_first(rows)
+        count = first.sum(axis=1)
+        if len(set(count[count > 0].tolist())) != 1:
+            return None
+        stack = np.full((len(rows), int(count.max())), NO_UNIT, np.intp)
+        stack[count > 0] = rows[first].reshape(-1, stack.shape[1])
+        return tuple(Layout((axis,), column.copy()) for column in stack.T)
+
+    @cached_property
     def _key(self) -> tuple[tuple[int, ...], tuple[int, ...], bytes]:
         return self.axes, self.units.shape, self.units.tobytes()
 
@@ -163,6 +203,17 @@ class Layout:
 
     def __hash__(self) -> int:
         return hash(self._key)
+
+
+def sorted_rows(units: IntArray, at: int) -> IntArray:
+    """Return the units at each position of an axis of an array, sorted, shape (positions, n)."""
+    return np.sort(np.moveaxis(units, at, 0).reshape(units.shape[at], -1), axis=1)
+
+
+def is_first(rows: IntArray) -> NDArray[np.bool_]:
+    """Whether each entry of sorted rows is a unit, and the first of its number in its row."""
+    changes = np.diff(rows, axis=1, prepend=NO_UNIT - 1) != 0
+    return np.asarray(changes & (rows != NO_UNIT))
 
 
 SHAPE_ONLY = frozenset(("Shape", "Size"))

@@ -30,6 +30,7 @@ class Model:
         changes: A sentence for each change that was made on reading, so that the model can be
             analysed.  If there is one, the graph is not that of the file, and no model is written
             from it.
+        notes: A sentence for each change that was made on reading and that files made from it keep.
         operators: Operators that plugins add, by name: ``Operators`` of the module
             ``frivkit.graph.operators.operator``, which stands above this one.
     """
@@ -42,6 +43,7 @@ class Model:
     batch: int | None
     metadata: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     operators: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -128,13 +130,13 @@ def is_constant(value: ir.Value) -> bool:
         if current.is_initializer() or current.const_value is not None:
             continue
         node = current.producer()
-        if node is None or subgraphs(node) or node.op_type in _RANDOM:
+        if node is None or subgraphs(node) or node.op_type in RANDOM:
             return False
         pending.extend(v for v in node.inputs if v is not None)
     return True
 
 
-_RANDOM = frozenset(
+RANDOM = frozenset(
     [
         "RandomNormal",
         "RandomUniform",

@@ -145,7 +145,7 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
             f"{model.path.name} insists on {model.batch} examples a run, and more at once were not "
             "seen to give the same: runs take their time",
         )
-    warnings += tuple(f"{model.path.name}: {change}" for change in model.changes)
+    warnings += tuple(f"{model.path.name}: {change}" for change in (*model.changes, *model.notes))
     warnings += () if differs is None else (differs,)
     site_map = _find_sites(request, model)
     scope = Scope(

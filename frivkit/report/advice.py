@@ -5,18 +5,39 @@ from math import prod
 
 import onnx_ir as ir
 
+from frivkit.compression.linear_consumers import removable_groups
+from frivkit.graph.cost import uncounted
 from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
-from frivkit.graph.sites.groups import find_groups
+from frivkit.graph.operators.table import operators_of
+from frivkit.graph.sites.batch_first import as_in_file
 from frivkit.graph.sites.producers import Skip, SkipCause
-from frivkit.graph.sites.site_map import SiteMap
+from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.runtime.labels import LabelOptions, are_labels, threshold_of
 
+_MOVED = "examples lie behind other axes in the file, where a refit does not find them"
 
-def held_layers(model: Model, site_map: SiteMap) -> dict[str, str | None]:
-    """Return by the name of a site why none of its units can be removed, None if one can be."""
-    groups = find_groups(model, site_map)
-    return {site.name: groups.reason(site.name) for site in site_map.sites}
+
+def held_layers(model: Model, site_map: SiteMap, output: str) -> dict[str, str | None]:
+    """Return by the name of a site why ``compress`` can remove none of its units, None if it can.
+
+    Args:
+        model: The model, as it was inspected; one whose examples were moved to the first axis, too.
+        site_map: Its sites.
+        output: The output whose labels are compared.
+    """
+    sites = site_map.sites
+    if model.changes:
+        return {
+            site.name: f"{model.path.name}: {model.changes[0]}, so no smaller file is made of it"
+            for site in sites
+        }
+    in_file = as_in_file(model)
+    if in_file is not model:
+        site_map = find_sites(in_file, output)
+    groups = removable_groups(in_file, site_map)
+    reasons = {site.layer: groups.reason(site.name) for site in site_map.sites}
+    return {site.name: reasons.get(site.layer, _MOVED) for site in sites}
 
 
 def advice(
@@ -35,11 +56,13 @@ def advice(
         *_on_labels(model.graph, output, labels or LabelOptions()),
         *_on_skipped(site_map.skipped),
         *_on_unknown_operators(site_map),
+        *_on_uncounted(model),
     ]
 
 
 def _on_reading(model: Model) -> Iterator[str]:
     yield from model.changes
+    yield from model.notes
     if model.batch is not None:
         yield (
             f"the file insists on batches of {model.batch}: more examples are run at once where "
@@ -103,3 +126,9 @@ def _on_unknown_operators(site_map: SiteMap) -> Iterator[str]:
             f"units are lost at {', '.join(names)}: they are measured but cannot leave; a plugin "
             "can say what such an operator does to them (hook operator_rules)"
         )
+
+
+def _on_uncounted(model: Model) -> Iterator[str]:
+    names = uncounted(model.graph, operators_of(model))
+    if names:
+        yield f"MACs of {', '.join(names)} are not counted: shares of MACs leave them out"

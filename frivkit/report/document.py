@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from frivkit.graph.cost import macs
+from frivkit.graph.cost import macs, uncounted
 from frivkit.graph.model import Model
 from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.site_map import SiteMap
@@ -63,7 +63,7 @@ def inspection_document(
         output: The output whose labels are compared; None takes the first.
         labels: How they are read; None takes the defaults.
     """
-    locked = held_layers(model, site_map)
+    locked = held_layers(model, site_map, model.output(output))
     return {
         "schema": "frivkit.inspection/1",
         "model": _model(model)
@@ -116,6 +116,7 @@ def _model(model: Model) -> dict[str, Any]:
         "format": model.format,
         "parameters": model.parameters,
         "macs": macs(model.graph, operators_of(model)),
+        "uncounted": list(uncounted(model.graph, operators_of(model))),
     }
     trainable = model.metadata.get("frivkit.trainable_parameters", "")
     return facts | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})

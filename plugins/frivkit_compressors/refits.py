@@ -47,7 +47,7 @@ def _relu(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     return tuple(factorized_fit(calibration, plan, fit) for fit in fits)
 
 
-NONE = Refit(keep_weights, keep_weights, logits=False)
+NONE = Refit(keep_weights, keep_weights, keeps_weights=True)
 RIDGE = Refit(ridge_fits)
 RELU = Refit(_relu)
 SEQUENTIAL = Refit(refit_in_sequence)

@@ -47,7 +47,11 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("y = LayerNormalization (x, s)", {"x": (3, 6)}, {"s": drawn(6)}, rescales=(2,))
     ],
     "LRN": [Example("y = LRN <size = 3> (x)", MAPS, rescales=(1,))],
-    "Softmax": [Example("y = Softmax <axis = 1> (x)", {"x": (4,)}, rescales=(1,))],
+    "Softmax": [
+        Example("y = Softmax <axis = 1> (x)", {"x": (4,)}, rescales=(1,)),
+        Example("y = Softmax <axis = 1> (x)", {"x": (3, 5)}, rescales=(1,)),
+        Example("y = Softmax <axis = -1> (x)", MAPS, opset=11, rescales=(3,)),
+    ],
     "MaxPool": [Example("y = MaxPool <kernel_shape = [2, 2]> (x)", MAPS)],
     "GlobalAveragePool": [Example("y = GlobalAveragePool (x)", MAPS)],
     "Pad": [Example("y = Pad (x, p)", MAPS, {"p": whole(0, 0, 1, 1, 0, 0, 1, 1)})],
@@ -80,4 +84,51 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("y = Conv <group = 4> (x, w)", MAPS, {"w": drawn(4, 1, 2, 2)}),
     ],
     "ConvTranspose": [Example("y = ConvTranspose (x, w)", MAPS, {"w": drawn(4, 5, 2, 2)})],
+    "DepthToSpace": [
+        Example('y = DepthToSpace <blocksize = 2, mode = "DCR"> (x)', {"x": (12, 2, 3)}),
+        Example('y = DepthToSpace <blocksize = 2, mode = "CRD"> (x)', {"x": (12, 2, 3)}),
+    ],
+    "SpaceToDepth": [Example("y = SpaceToDepth <blocksize = 2> (x)", {"x": (4, 2, 4)})],
+    "Col2Im": [
+        Example(
+            "y = Col2Im (x, image, block)",
+            {"x": (12, 6)},
+            {"image": whole(4, 3), "block": whole(2, 2)},
+            opset=18,
+        )
+    ],
+    "GridSample": [
+        Example("y = GridSample (x, g)", {"x": (4, 3, 3), "g": (2, 2, 2)}, opset=20, low=-1, high=1)
+    ],
+    "CenterCropPad": [
+        Example("y = CenterCropPad <axes = [2, 3]> (x, n)", MAPS, {"n": whole(2, 5)}, opset=18),
+        Example("y = CenterCropPad <axes = [1, 2]> (x, n)", MAPS, {"n": whole(4, 5)}, opset=18),
+    ],
+    "Det": [Example("y = Det (x)", {"x": (4, 3, 3)})],
+    "Trilu": [Example("y = Trilu (x)", {"x": (4, 3, 3)})],
+    "DFT": [
+        Example("y = DFT <axis = 2> (x)", {"x": (4, 5, 1)}),
+        Example("y = DFT (x, , a)", {"x": (4, 5, 1)}, {"a": np.array(2)}, opset=20),
+    ],
+    "ArgMax": [Example("y = ArgMax <axis = 2, keepdims = 0> (x)", MAPS)],
+    "TopK": [Example("y, i = TopK <axis = 2> (x, k)", MAPS, {"k": whole(2)})],
+    "CumSum": [Example("y = CumSum (x, a)", MAPS, {"a": np.array(2)})],
+    "ReverseSequence": [
+        Example(
+            "y = ReverseSequence <batch_axis = 3, time_axis = 2> (x, n)",
+            MAPS,
+            {"n": whole(1, 2, 3, 2)},
+        )
+    ],
+    "ReduceProd": [Example("y = ReduceProd <axes = [2, 3], keepdims = 0> (x)", MAPS)],
+    "ReduceLogSumExp": [Example("y = ReduceLogSumExp <axes = [-1]> (x)", MAPS)],
+    "ReduceL2": [Example("y = ReduceL2 (x, a)", MAPS, {"a": whole(2, 3)}, opset=18)],
+    "Hardmax": [
+        Example("y = Hardmax <axis = 2> (x)", {"x": (4, 5)}, rescales=(2,)),
+        Example("y = Hardmax <axis = 1> (x)", {"x": (4, 5)}, opset=11, rescales=(1, 2)),
+    ],
+    "LogSoftmax": [
+        Example("y = LogSoftmax <axis = 1> (x)", {"x": (4, 5)}, rescales=(1,)),
+        Example("y = LogSoftmax <axis = 1> (x)", {"x": (4, 5)}, opset=11, rescales=(1, 2)),
+    ],
 }

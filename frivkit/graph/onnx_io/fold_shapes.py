@@ -4,18 +4,15 @@ Exporters write ``x.chunk(2, 1)`` as a Slice whose bounds are computed from the 
 that size is fixed, the bounds can be written as constants.
 """
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from frivkit.graph.layout import SHAPE_ONLY
 from frivkit.graph.model import constant_tensor
+from frivkit.graph.onnx_io.evaluate import AnyArray, evaluate
 from frivkit.graph.onnx_io.limits import INITIALIZERS_ARE_NO_INPUTS
 from frivkit.graph.shapes import batch_symbol, sizes_for
 
-AnyArray = NDArray[Any]
 BATCHES = (2, 3)
 """Batch sizes for which the arithmetic is evaluated; results that differ are not folded."""
 LARGEST = 64
@@ -60,12 +57,12 @@ def fold_shape_arithmetic(model: ir.Model) -> None:
             node.replace_input_with(index, graph.initializers[name])
             replaced.append(value)
     for value in replaced:
-        _remove_unused(graph, value)
+        remove_unused(graph, value)
     if replaced:
         model.ir_version = max(INITIALIZERS_ARE_NO_INPUTS, model.ir_version)
 
 
-def _remove_unused(graph: ir.Graph, value: ir.Value) -> None:
+def remove_unused(graph: ir.Graph, value: ir.Value) -> None:
     """Remove the nodes that compute a tensor without consumers."""
     node = value.producer()
     if node is None or any(each.uses() or each.is_graph_output() for each in node.outputs):
@@ -74,7 +71,7 @@ def _remove_unused(graph: ir.Graph, value: ir.Value) -> None:
     if node.graph is graph:
         graph.remove(node, safe=True)
         for each in inputs:
-            _remove_unused(graph, each)
+            remove_unused(graph, each)
 
 
 class _ShapeEvaluator:
@@ -117,32 +114,8 @@ class _ShapeEvaluator:
         return numbers[first : None if end is None else end.as_int()]
 
     def _run(self, node: ir.Node, operands: list[AnyArray | None]) -> AnyArray | None:
-        from onnx import helper
-        from onnx.reference import ReferenceEvaluator
-
-        names = ["" if each is None else f"i{i}" for i, each in enumerate(operands)]
-        proto = ir.to_proto(node)
-        del proto.input[:], proto.output[:]
-        proto.input.extend(names)
-        proto.output.append("o")
-        inputs = [
-            helper.make_tensor_value_info(
-                name, helper.np_dtype_to_tensor_dtype(each.dtype), each.shape
-            )
-            for name, each in zip(names, operands, strict=True)
-            if each is not None
-        ]
-        output = helper.make_tensor_value_info("o", 0, None)
-        graph = helper.make_graph([proto], "sizes", inputs, [output])
-        opsets = [helper.make_opsetid("", self._opset)]
-        feeds = {name: each for name, each in zip(names, operands, strict=True) if each is not None}
-        try:
-            (result,) = ReferenceEvaluator(
-                helper.make_model(graph, opset_imports=opsets, ir_version=8)
-            ).run(None, feeds)
-        except Exception:  # the node is then not folded
-            return None
-        return np.asarray(result) if np.size(result) <= LARGEST else None
+        results = evaluate(node, operands, self._opset)
+        return results[0] if results and results[0].size <= LARGEST else None
 
 
 _ARITHMETIC = frozenset(

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+from onnx.external_data_helper import uses_external_data
+from onnx_ir.external_data import set_base_dir
 
 from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.graph.model import Model, digest, external_files, signature
+from frivkit.graph.onnx_io.inference_mode import use_inference_mode
+from frivkit.graph.onnx_io.ordering import sort_nodes
 from frivkit.graph.onnx_io.passes import READING_PASSES
 
 
@@ -55,13 +59,13 @@ def detach(model: Model) -> Model:
 
 
 def _read(path: Path, input_shape: str | None, name: str) -> Model:
-    onnx.checker.check_model(str(path))
-    model = ir.load(path)
+    model = _checked(path, name)
     if len(model.graph.outputs) == 0:
         raise ModelError(f"{name} has no outputs: there is nothing to measure")
     sha256 = digest([path, *external_files(model)])
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
+    note = use_inference_mode(model)
     changes = [rewrite(model, input_shape) for rewrite in READING_PASSES]
     inputs, batch = signature(model.graph, name)
     return Model(
@@ -73,7 +77,40 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
         batch=batch,
         metadata=dict(model.metadata_props),
         changes=tuple(change for change in changes if change is not None),
+        notes=() if note is None else (note,),
     )
+
+
+def _checked(path: Path, name: str) -> ir.Model:
+    """Read a file that ONNX's checker accepts, or accepts when its nodes are sorted."""
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError:
+        proto = onnx.load(path, load_external_data=False)
+        if not sort_nodes(proto.graph, name):
+            raise
+        _check_sorted(proto)
+        model = ir.from_proto(proto)
+        set_base_dir(model.graph, path.absolute().parent)
+        return model
+    return ir.load(path)
+
+
+def _check_sorted(proto: onnx.ModelProto) -> None:
+    """Check a model in memory; weights in files of their own are given as inputs instead."""
+    checked = onnx.ModelProto()
+    checked.CopyFrom(proto)
+    tensors = [each for each in proto.graph.initializer if not uses_external_data(each)]
+    external = [each for each in proto.graph.initializer if uses_external_data(each)]
+    listed = {value.name for value in proto.graph.input}
+    del checked.graph.initializer[:]
+    checked.graph.initializer.extend(tensors)
+    checked.graph.input.extend(
+        onnx.helper.make_tensor_value_info(each.name, each.data_type, each.dims)
+        for each in external
+        if each.name not in listed
+    )
+    onnx.checker.check_model(checked)
 
 
 Replace = Callable[[ir.TensorProtocol], None]

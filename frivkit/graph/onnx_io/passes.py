@@ -10,10 +10,12 @@ from onnx_ir.passes.common import InlinePass
 
 from frivkit.errors import ModelError
 from frivkit.graph import shapes
-from frivkit.graph.onnx_io import fold_shapes
+from frivkit.graph.onnx_io import einsum, fold_shapes
+from frivkit.graph.onnx_io import fold_constants as constants
 from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
 from frivkit.graph.onnx_io.dequantize import dequantize
 from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
+from frivkit.graph.onnx_io.unfuse import unfuse
 
 ReadingPass = Callable[[ir.Model, str | None], str | None]
 """A rewrite in place.
@@ -102,10 +104,29 @@ def _check_fit(value: ir.Value, shape: ir.Shape, requested: InputShape) -> None:
             )
 
 
+def unfuse_operators(model: ir.Model, input_shape: str | None) -> None:
+    """Write operators that an optimizer fused as operators of ONNX."""
+    del input_shape
+    unfuse(model)
+
+
+def fold_constants(model: ir.Model, input_shape: str | None) -> None:
+    """Replace what is computed from weights alone by constants."""
+    del input_shape
+    constants.fold_constants(model)
+
+
 def infer_shapes(model: ir.Model, input_shape: str | None) -> None:
     """Set the shapes that follow from those of the inputs."""
     del input_shape
     shapes.infer_shapes(model)
+
+
+def write_einsum_as_products(model: ir.Model, input_shape: str | None) -> None:
+    """Replace Einsum nodes by products of matrices, which compute the same."""
+    del input_shape
+    if einsum.write_einsum_as_products(model):
+        shapes.infer_shapes(model)
 
 
 def fold_shape_arithmetic(model: ir.Model, input_shape: str | None) -> None:
@@ -120,6 +141,9 @@ READING_PASSES: tuple[ReadingPass, ...] = (
     widen_bfloat16,
     dequantize_integers,
     set_input_sizes,
+    unfuse_operators,
+    fold_constants,
     infer_shapes,
+    write_einsum_as_products,
     fold_shape_arithmetic,
 )

@@ -162,6 +162,12 @@ class NodeContext:
     outputs: tuple[GroupIds, ...]
 
     @property
+    def opset(self) -> int:
+        """The version of the standard operators that the node is of."""
+        graph = self.node.graph
+        return 1 if graph is None else graph.opset_imports.get("", 1)
+
+    @property
     def output(self) -> GroupIds:
         """The groups by axis of the first output."""
         return self.outputs[0] if self.outputs else {}

@@ -36,6 +36,17 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Stacked:
+    """Several units lie at each position of the first output, and can only leave together.
+
+    Attributes:
+        layouts: Where they lie there: each layout has one of the units of each position.
+    """
+
+    layouts: tuple[Layout, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Coupled:
     """The units meet those of other inputs.
 
@@ -68,7 +79,7 @@ class Untraceable:
     unknown_operator: str | None = None
 
 
-Effect = Kept | Split | Coupled | Consumed | Untraceable
+Effect = Kept | Split | Stacked | Coupled | Consumed | Untraceable
 PropagationRule = Callable[[ir.Node, int, Layout], Effect]
 """A rule: from a node, the index of the input with the units, and their layout in it, to the effect
 on them."""

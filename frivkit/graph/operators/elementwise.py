@@ -17,7 +17,8 @@ NONLINEAR = frozenset(
         *("Reciprocal", "Erf", "Sin", "Cos", "Tan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"),
         *("Asin", "Acos", "Atan", "Sign", "Ceil", "Floor", "Round", "Pow", "Shrink", "Not"),
         *("IsNaN", "IsInf", "Max", "Min", "Mod", "Greater", "GreaterOrEqual", "Less"),
-        *("LessOrEqual", "Equal", "Where", "And", "Or", "Xor"),
+        *("LessOrEqual", "Equal", "Where", "And", "Or", "Xor", "BitShift", "BitwiseAnd"),
+        *("BitwiseOr", "BitwiseNot", "BitwiseXor", "SwiGLU"),
     ]
 )
 """Operators that are nonlinear functions of each entry."""

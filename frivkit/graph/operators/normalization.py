@@ -1,5 +1,6 @@
 """Normalization and quantization, of each unit on its own or across units."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import onnx_ir as ir
@@ -16,6 +17,9 @@ from frivkit.graph.operators.edits import (
 )
 from frivkit.graph.operators.effects import Coupled, Effect, Kept, PropagationRule, Untraceable
 from frivkit.graph.operators.operator import Operator
+
+FIRST_OF_ONE_AXIS = 13
+"""The first opset in which a softmax is taken over one axis alone."""
 
 
 def _per_unit(node: ir.Node, index: int, layout: Layout) -> Effect:
@@ -77,8 +81,17 @@ def _narrow_across_units(context: NodeContext, *, first: int, behind: bool) -> l
     rank = rank_of(context.operand(0))
     if rank is None:
         return context.locked("a normalisation of a tensor of unknown rank")
-    axis_ = attribute(context.node, "axis", first) % rank
-    normalized = range(axis_, rank) if behind else [axis_]
+    axis_ = attribute(context.node, "axis", first) % max(rank, 1)
+    return _lock_normalized(context, range(axis_, rank) if behind else [axis_])
+
+
+def _narrow_softmax(context: NodeContext) -> list[Edit]:
+    """Lock units on the axis of a softmax: up to opset 12 on all axes behind it, too."""
+    behind = context.opset < FIRST_OF_ONE_AXIS
+    return _narrow_across_units(context, first=1 if behind else -1, behind=behind)
+
+
+def _lock_normalized(context: NodeContext, normalized: Sequence[int]) -> list[Edit]:
     per_position = any((rank_of(value) or 0) > len(normalized) for value in context.node.inputs[1:])
     reason = f"{context.node.op_type} rescales each unit by all of them"
     return [
@@ -143,10 +156,6 @@ def _operator(propagate: PropagationRule, narrow: NarrowingRule | None = None) -
     return Operator(propagate, narrow, beside_batch=True)
 
 
-_softmax = partial(
-    _narrow_across_units, first=1, behind=True
-)  # up to opset 12 over all axes behind
-
 OPERATORS = {
     "BatchNormalization": _operator(_per_unit, _narrow_per_unit),
     "InstanceNormalization": _operator(_over_positions, _narrow_per_unit),
@@ -161,8 +170,9 @@ OPERATORS = {
     "SkipSimplifiedLayerNormalization": _operator(_skip_norm),
     "GroupNormalization": _operator(_across_units, _narrow_group_norm),
     "MeanVarianceNormalization": _operator(_across_units, _narrow_mean_variance),
-    "Softmax": _operator(_across_units, _softmax),
-    "LogSoftmax": _operator(_across_units, _softmax),
+    **dict.fromkeys(
+        ("Softmax", "LogSoftmax", "Hardmax"), _operator(_across_units, _narrow_softmax)
+    ),
     "QuantizeLinear": _operator(_quantizer, _narrow_quantizer),
     "DequantizeLinear": _operator(_quantizer, _narrow_quantizer),
 }

@@ -44,6 +44,8 @@ class Operator:
         mixes: Whether it produces new units, each from all units of its input.
         beside_batch: Whether units are followed on an axis that they share with the examples.
         weights: How it produces units by weights of its own, None if it does not.
+        macs: Its multiply-accumulates, as those of :class:`Weights`, if it multiplies tensors but
+            produces no units; None if it does not, or if they are not known.
 
     Example:
         >>> from frivkit.graph.operators.edits import unchanged
@@ -64,6 +66,7 @@ class Operator:
     mixes: bool = False
     beside_batch: bool = False
     weights: Weights | None = None
+    macs: Callable[[ir.Node], int | None] | None = None
 
 
 Operators = Mapping[str, Operator]

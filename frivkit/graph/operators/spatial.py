@@ -28,6 +28,9 @@ REDUCING = (
     "ReduceL1",
     "ReduceL2",
     "ReduceSumSquare",
+    "ReduceProd",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
 )
 
 
@@ -36,7 +39,26 @@ def _propagate_pooling(node: ir.Node, index: int, layout: Layout) -> Effect:
     del index
     if layout.axes != (1,):
         return Untraceable(f"{node.op_type} pools over axis {layout.axes[-1]}, where units lie")
+    if _places_are_read(node):
+        return Split((layout, layout))
     return Kept(layout, moves_positions=True)
+
+
+def _places_are_read(node: ir.Node) -> bool:
+    """Whether the places of maxima, the second output of a MaxPool, are read."""
+    return any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
+
+
+def _narrow_pooling(context: NodeContext) -> list[Edit]:
+    """Lock units if anything but a MaxUnpool reads the places of their maxima.
+
+    Places are numbered over all channels, so that numbers change when one leaves.
+    """
+    readers = [use for value in context.node.outputs[1:] for use in value.uses()]
+    unpooled = all(use.node.op_type == "MaxUnpool" and use.idx == 1 for use in readers)
+    if unpooled and not any(value.is_graph_output() for value in context.node.outputs[1:]):
+        return []
+    return context.locked("the places of its maxima are numbered over all channels")
 
 
 def propagate_resize(node: ir.Node, index: int, layout: Layout) -> Effect:
@@ -152,7 +174,7 @@ def _narrow_pad(context: NodeContext) -> list[Edit]:
 
 
 OPERATORS = {
-    **dict.fromkeys(POOLING, Operator(_propagate_pooling, unchanged)),
+    **dict.fromkeys(POOLING, Operator(_propagate_pooling, _narrow_pooling)),
     **dict.fromkeys(["Resize", "Upsample"], Operator(propagate_resize, _narrow_resize)),
     "Tile": Operator(propagate_resize, unchanged),  # the axis of units is repeated once
     "Pad": Operator(_propagate_pad, _narrow_pad),

@@ -6,21 +6,33 @@ import onnx_ir as ir
 
 from frivkit.graph.layout import GroupIds, Layout, shape_of
 from frivkit.graph.model import Model, constant_tensor
-from frivkit.graph.operators import elementwise, indexing, normalization, shape, spatial, weighted
+from frivkit.graph.operators import (
+    choosing,
+    elementwise,
+    indexing,
+    normalization,
+    sampling,
+    shape,
+    spatial,
+    weighted,
+)
 from frivkit.graph.operators.constants import why_not_sliceable
 from frivkit.graph.operators.edits import Edit, Locked, NodeContext, SliceOperand, UpdateShape
 from frivkit.graph.operators.effects import Effect, Untraceable
 from frivkit.graph.operators.operator import Operators, operator_name
+from frivkit.graph.operators.without_rule import REASONS
 
 OPERATORS: Operators = {
     **elementwise.OPERATORS,
     **normalization.OPERATORS,
     **spatial.OPERATORS,
+    **sampling.OPERATORS,
     **indexing.OPERATORS,
+    **choosing.OPERATORS,
     **shape.OPERATORS,
     **weighted.OPERATORS,
 }
-SPLITTING = ("Split",)
+SPLITTING = ("Split", "TopK", "MaxPool")
 """Operators whose outputs can all have units."""
 OLDEST = 7
 """The first opset whose operators broadcast as numpy does."""
@@ -53,6 +65,9 @@ def effect(node: ir.Node, index: int, layout: Layout, operators: Operators = OPE
     name = operator_name(node)
     operator = operators.get(name)
     if operator is None:
+        reason = REASONS.get(name)
+        if reason is not None:
+            return Untraceable(f"{name} {reason}")
         return Untraceable(f"no rule for operator {name}", unknown_operator=name)
     sizes = shape_of(node.inputs[index])
     with_batch = sizes is not None and any(sizes[axis] is None for axis in layout.axes)

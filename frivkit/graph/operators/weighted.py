@@ -26,6 +26,7 @@ from frivkit.graph.operators.edits import (
 )
 from frivkit.graph.operators.effects import Consumed, Coupled, Effect, Kept, Untraceable
 from frivkit.graph.operators.operator import Operator, Weights
+from frivkit.graph.operators.products import MACS
 from frivkit.graph.shapes import example_sizes
 
 OPAQUE = (
@@ -316,9 +317,10 @@ OPERATORS = {
     ),
     "Conv": _CONVOLUTION,
     "ConvTranspose": _CONVOLUTION,
-    "Einsum": Operator(_propagate_einsum, mixes=True, beside_batch=True),
+    "Einsum": Operator(_propagate_einsum, mixes=True, beside_batch=True, macs=MACS["Einsum"]),
     **dict.fromkeys(
-        ("LSTM", "GRU", "RNN"), Operator(_propagate_opaque, _narrow_recurrent, mixes=True)
+        ("LSTM", "GRU", "RNN"),
+        Operator(_propagate_opaque, _narrow_recurrent, mixes=True, macs=MACS["LSTM"]),
     ),
-    **dict.fromkeys(OPAQUE, Operator(_propagate_opaque, mixes=True)),
+    **{op: Operator(_propagate_opaque, mixes=True, macs=MACS.get(op)) for op in OPAQUE},
 }

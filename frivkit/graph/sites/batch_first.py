@@ -67,6 +67,19 @@ def move_batch_first(model: Model) -> Model:
     return replace(model, ir=copy)
 
 
+def as_in_file(model: Model) -> Model:
+    """Return a model without the Transposes that :func:`move_batch_first` added."""
+    if not any((node.name or "").endswith(SUFFIX) for node in model.graph):
+        return model
+    copy = model.ir.clone()
+    for first in [node for node in copy.graph if (node.name or "").endswith(SUFFIX)]:
+        (back,) = [use.node for use in first.outputs[0].uses()]
+        for use in list(back.outputs[0].uses()):
+            use.node.replace_input_with(use.idx, first.inputs[0])
+        copy.graph.remove([back, first], safe=True)
+    return replace(model, ir=copy)
+
+
 def _misplaced(model: Model, symbol: str) -> list[tuple[str, int]]:
     """Return the names of hook points whose examples are not on the first axis, with their axis."""
     order = {id(node): i for i, node in enumerate(model.graph)}

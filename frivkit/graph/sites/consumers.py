@@ -1,6 +1,6 @@
 """The weighted consumers of units, as a least-squares fit of their weights needs them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -106,7 +106,7 @@ def _consumer(
     tensor, weight = node.inputs[0], node.inputs[1]
     convolves = node.op_type in ("Conv", "ConvTranspose")
     axis = 1 if convolves else len(shape_of(tensor) or ()) - 1
-    located = tuple(each for each in layouts.get(tensor.name or "", ()) if each[1].axes == (axis,))
+    located = tuple(_located_on(axis, layouts.get(tensor.name or "", ())))
     if not is_constant(weight) or attribute(node, "transA", 0):
         return None
     tokens = node.op_type == "MatMul" and axis > 1 and len(shape_of(weight) or ()) == 2
@@ -123,6 +123,15 @@ def _consumer(
         layouts=located,
         geometry=_geometry(node) if convolves else None,
     )
+
+
+def _located_on(axis: int, layouts: Sequence[tuple[str, Layout]]) -> Iterator[tuple[str, Layout]]:
+    """Yield the layouts on one axis; those over the places of channels, as stacks on that axis."""
+    for site, layout in layouts:
+        if layout.axes == (axis,):
+            yield site, layout
+        elif layout.separating_axes == (axis,):
+            yield from ((site, each) for each in layout.stacked(axis) or ())
 
 
 def _bias(node: ir.Node) -> str | None:

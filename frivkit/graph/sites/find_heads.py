@@ -116,8 +116,15 @@ def _operand(
     summed = product.is_summed(inner[0])
     if not summed and len(letters) == 1:
         return None  # values of one head: their units leave one by one
+    # Along an axis of heads that share keys nothing changes.
+    rows = np.moveaxis(cells, at, -1)
     others = [letter for letter in letters if letter != inner[0]]
-    rows = np.moveaxis(cells, at, -1).reshape(-1, cells.shape[at])
+    for axis in reversed(range(len(others))):
+        first = np.take(rows, [0], axis=axis)
+        if (rows == first).all():
+            rows = first.squeeze(axis)
+            others.pop(axis)
+    rows = rows.reshape(-1, cells.shape[at])
     return _Operand(node, index, rows, others[0] if len(others) == 1 else None, summed)
 
 

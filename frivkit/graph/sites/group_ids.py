@@ -24,11 +24,15 @@ from frivkit.graph.sites.site_map import SiteMap
 
 
 def narrowed_axis(layout: Layout) -> int:
-    """Return the axis that gets shorter if units are removed: the longest, of equal ones the last.
+    """Return the axis that gets shorter if units are removed.
+
+    It is the longest of those whose positions have no unit in common, of equal ones the last; of
+    all axes if there is none of those.
 
     Units at one position of it are one group, unless they are heads (see ``find_heads``).
     """
-    return max(layout.axes, key=lambda a: (layout.units.shape[layout.axes.index(a)], a))
+    sizes = dict(zip(layout.axes, layout.units.shape, strict=True))
+    return max(layout.separating_axes or layout.axes, key=lambda axis: (sizes[axis], axis))
 
 
 def units_at_positions(layout: Layout) -> IntArray:

@@ -24,18 +24,20 @@ class Coordinates:
         head: By group, the line of its head.
         row: By group, a number of its row of its block, different for all rows of a model.
         dimension: By group, the line of its dimension.
+        single: By the line of a dimension that one row has alone, its group.
     """
 
     attention: IntArray
     head: IntArray
     row: IntArray
     dimension: IntArray
+    single: dict[int, int]
 
     @classmethod
     def of(cls, heads: Sequence[Heads]) -> Self:
         """Return the coordinates of all groups of some heads."""
         size = 1 + max((int(each.groups.max()) for each in heads), default=0)
-        result = cls(*(np.full(size, NO_GROUP) for _ in range(4)))
+        result = cls(*(np.full(size, NO_GROUP) for _ in range(4)), {})
         row = 0
         for number, each in enumerate(heads):
             for block in each.blocks:
@@ -45,7 +47,15 @@ class Coordinates:
                 result.row[block.groups] = row + np.arange(count)[:, np.newaxis]
                 result.dimension[block.groups] = block.first_line + np.arange(dimensions)
                 row += count
+                if count == 1:
+                    lines = range(block.first_line, block.first_line + dimensions)
+                    result.single.update(zip(lines, block.groups[0].tolist(), strict=True))
         return result
+
+    def exact(self, lines: IntArray) -> IntArray:
+        """Return lines, and in place of the dimensions of a single row their groups."""
+        found = np.array([self.single.get(line, line) for line in lines.tolist()], np.intp)
+        return found
 
     def head_line(self, groups: IntArray) -> IntArray:
         """Return the line of the head of each group, ``NO_GROUP`` for a group of no head."""
@@ -112,7 +122,8 @@ def located_lines(
                 continue
             if found.ragged_breaks:
                 uniform |= set(np.unique(found.dimensions).tolist())
-            for axis, lines in found.lines.items():
+            for axis, numbers in found.lines.items():
+                lines = where.exact(numbers)
                 if sizes is None or sizes[axis] != len(lines):
                     if axis in found.heads:
                         with_batch |= attention

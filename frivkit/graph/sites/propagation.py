@@ -1,15 +1,24 @@
 """Propagate the units of every site through a graph: their consumers, merge points and layouts."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from frivkit.graph.coupling import MergePoint, SitePart
 from frivkit.graph.layout import SHAPE_ONLY, Layout, shape_of
 from frivkit.graph.model import consumed_values, is_constant, subgraphs
 from frivkit.graph.names import node_label
-from frivkit.graph.operators.effects import Consumed, Coupled, Effect, Kept, Split, Untraceable
+from frivkit.graph.operators.effects import (
+    Consumed,
+    Coupled,
+    Effect,
+    Kept,
+    Split,
+    Stacked,
+    Untraceable,
+)
 from frivkit.graph.operators.operator import Operators
 from frivkit.graph.operators.table import effect
 
@@ -52,7 +61,7 @@ class _Arrival:
     @property
     def position(self) -> tuple[object, ...]:
         """A key that is equal for units that meet position by position."""
-        if self.effect.kind == "concat":
+        if self.effect.kind in ("concat", "inner"):  # sums of products are broadcast, see _alike
             return (self.effect.kind,)
         layout = self.effect.layout
         return (self.effect.kind, layout.axes, layout.units.shape)
@@ -135,6 +144,9 @@ def _pass_node(
             known = effects[layout]
             if isinstance(known, Coupled):
                 arrivals.append(_Arrival(name, index, known))
+            elif isinstance(known, Stacked):
+                stack = (Coupled(each, "stacked") for each in known.layouts)
+                arrivals.extend(_Arrival(name, index, each) for each in stack)
             elif isinstance(known, Consumed):
                 sites[name].consumers[node_label(node)] = None
             elif isinstance(known, Untraceable):
@@ -184,8 +196,28 @@ def _merge_points(
     for (kind, *_), parts in meeting.items():
         if kind == "depthwise" and produced_site is not None:  # unit i is consumed by unit i alone
             parts.append(SitePart(produced_site, produced[id(node)]))
+        if kind == "inner":
+            parts = _alike(parts)
         if len(set(parts)) > 1:
             yield MergePoint(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
+
+
+def _alike(parts: Sequence[SitePart]) -> list[SitePart]:
+    """Return parts of a sum of products with the axes of all of them, as they are broadcast."""
+    lengths: dict[int, int] = {}
+    for part in parts:
+        for axis, length in zip(part.layout.axes, part.layout.units.shape, strict=True):
+            lengths[axis] = max(length, lengths.get(axis, 1))
+    axes, shape = tuple(sorted(lengths)), [lengths[axis] for axis in sorted(lengths)]
+    alike = []
+    for part in parts:
+        own = [
+            part.layout.units.shape[part.layout.axes.index(axis)] if axis in part.layout.axes else 1
+            for axis in axes
+        ]
+        units = np.broadcast_to(part.layout.units.reshape(own), shape)
+        alike.append(SitePart(part.site, Layout(axes, np.ascontiguousarray(units))))
+    return alike
 
 
 def _inside_concat_site(merge_point: MergePoint, sites: Mapping[str, SiteDraft]) -> bool:

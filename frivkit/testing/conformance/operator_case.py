@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from frivkit.errors import ModelError
 from frivkit.graph.layout import Layout
-from frivkit.graph.operators.effects import Consumed, Coupled, Effect, Kept, Split, Untraceable
+from frivkit.graph.operators.effects import (
+    Consumed,
+    Coupled,
+    Effect,
+    Kept,
+    Split,
+    Stacked,
+    Untraceable,
+)
 from frivkit.graph.operators.operator import Operator, operator_name
 from frivkit.graph.sites.groups import PruningGraph, analyze_groups
 from frivkit.graph.sites.site_map import find_sites
@@ -63,22 +71,25 @@ class OperatorCase:
             f"{self._check_narrowing()} groups removed"
         )
 
-    def layouts(self) -> list[Layout | None]:
-        """Return where units lie in each output."""
+    def layouts(self) -> list[tuple[Layout, ...]]:
+        """Return where units lie in each output: several layouts if they are stacked."""
         outputs = len(self.runnable.outputs)
         if isinstance(self.effect, Split):
-            return [*self.effect.layouts, *[None] * (outputs - len(self.effect.layouts))]
+            known = [() if each is None else (each,) for each in self.effect.layouts]
+            return [*known, *[()] * (outputs - len(known))]
         final = isinstance(self.effect, Coupled) and self.effect.kind == "inner"
         if isinstance(self.effect, Consumed | Untraceable) or final:
             return []
-        return [self.effect.layout, *[None] * (outputs - 1)]
+        stacked = isinstance(self.effect, Stacked)
+        first = self.effect.layouts if stacked else (self.effect.layout,)
+        return [first, *[()] * (outputs - 1)]
 
     def _check_changes(self) -> None:
         """Draw other entries for one unit at a time, and look where the outputs change."""
         example = self.runnable.example
         base, drawn = example.drawn(0), example.drawn(1)[self.tensor]
         before = self.runnable.run(base)
-        whole = isinstance(self.effect, Kept | Coupled)
+        whole = isinstance(self.effect, Kept | Coupled | Stacked)
         for unit in range(self.width):
             x = base[self.tensor].copy()
             at = (slice(None),) * self.axis + (unit,)
@@ -89,19 +100,22 @@ class OperatorCase:
             if not layouts:
                 anywhere = any(each.any() for each in changed)
                 self.require(anywhere, "propagate", f"unit {unit} changes no output")
-            for number, (layout, where) in enumerate(zip(layouts, changed, strict=False)):
-                if layout is not None or not whole:
-                    self._check_positions(unit, number, layout, where)
+            for number, (lie, where) in enumerate(zip(layouts, changed, strict=False)):
+                if lie or not whole:
+                    self._check_positions(unit, number, lie, where)
 
     def _check_positions(
-        self, unit: int, number: int, layout: Layout | None, changed: NDArray[np.bool_]
+        self, unit: int, number: int, layouts: tuple[Layout, ...], changed: NDArray[np.bool_]
     ) -> None:
         output = self.runnable.outputs[number]
-        if layout is None:
+        if not layouts:
             self.require(
                 not changed.any(), "propagate", f"unit {unit} changes {output}, where it says none"
             )
             return
+        layout = layouts[0]
+        alike = {(each.axes, each.units.shape) for each in layouts}
+        self.require(len(alike) == 1, "layout", f"stacked layouts differ in their axes: {alike}")
         inside = all(0 <= axis < changed.ndim for axis in layout.axes)
         sizes = tuple(changed.shape[axis] for axis in layout.axes) if inside else ()
         self.require(
@@ -111,7 +125,8 @@ class OperatorCase:
             f"shape {changed.shape}",
         )
         others = tuple(axis for axis in range(changed.ndim) if axis not in layout.axes)
-        changes, expected = changed.any(axis=others), layout.units == unit
+        changes = changed.any(axis=others)
+        expected = np.any([each.units == unit for each in layouts], axis=0)
         if self._rescaled:
             changes = changes & expected
         self.require(

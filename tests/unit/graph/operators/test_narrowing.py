@@ -81,12 +81,11 @@ def test_computed_weights_are_computed_from_less(tmp_path):
     assert shapes(compressed)["w"] == [5, 6]
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_weights_in_constant_nodes(axis, tmp_path):
+def test_weights_in_constant_nodes(tmp_path):
     compressed = agrees(network("constants"), tmp_path, r=[1, 4])
     sizes = [node.outputs[0].shape for node in compressed.graph if node.op_type == "Constant"]
-    assert sorted(tuple(size) for size in sizes) == [(3, 3), (6, 3)]
-    assert sizes[axis] is not None
+    assert [tuple(size) for size in sizes] == [(6, 3)]
+    assert shapes(compressed) == {"wt": [3, 3]}  # transposed once, on reading
 
 
 def test_constants_that_are_spread_over_units(tmp_path):
@@ -316,3 +315,125 @@ def test_constants_beside_units(tmp_path):
     assert shapes(compressed)["row"] == [2, 1, 3]
     assert shapes(compressed)["v"] == [5, 2]
     assert compressed.graph.initializers["to"].const_value.numpy().tolist() == [1, 3, 5]
+
+
+UNPOOLED = """g (float[N, 3, 6, 6] x) => (float[N, 2] y) {{
+  a = Conv <pads = [1, 1, 1, 1]> (x, wa)
+  r = Relu (a)
+  p, i = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (r)
+  u = MaxUnpool <kernel_shape = [2, 2], strides = [2, 2]> (p, i)
+  b = Conv <strides = [2, 2]> (u, wb)
+  {more}
+  m = GlobalMaxPool (b)
+  f = Flatten (m)
+  y = Gemm (f, wc)
+}}"""
+
+
+def test_unpooling_puts_maxima_back_where_they_were(tmp_path):
+    proto = written(UNPOOLED.format(more=""), wa=(5, 3, 3, 3), wb=(4, 5, 3, 3), wc=(4, 2))
+    assert shapes(agrees(proto, tmp_path, r=[0, 3], b=[1]))["wb"] == [3, 3, 3, 3]
+
+
+def test_places_of_maxima_that_are_computed_with_hold_their_units(tmp_path):
+    proto = written(
+        UNPOOLED.format(more="n = Cast <to = 1> (i) k = ReduceMax <axes = [2, 3]> (n)"),
+        wa=(5, 3, 3, 3), wb=(4, 5, 3, 3), wc=(4, 2),
+    )  # fmt: skip
+    model = opened(proto, tmp_path / "m.onnx")
+    groups = find_groups(model, find_sites(model))
+    assert "numbered over all channels" in (groups.reason("r") or "")
+
+
+@pytest.mark.parametrize(
+    ("mode", "shuffled"),
+    [
+        ('DepthToSpace <blocksize = 2, mode = "DCR"> (r)', [0, 3, 6, 9]),
+        ('DepthToSpace <blocksize = 2, mode = "CRD"> (r)', [0, 1, 2, 3]),
+    ],
+)
+def test_a_pixel_shuffle_loses_whole_channels(mode, shuffled, tmp_path):
+    proto = written(
+        f"""g (float[N, 3, 3, 3] x) => (float[N, 2] y) {{
+          a = Conv <pads = [1, 1, 1, 1]> (x, wa)
+          r = Relu (a)
+          s = {mode}
+          d = SpaceToDepth <blocksize = 3> (s)
+          b = Conv (d, wb)
+          f = Flatten (b)
+          y = Gemm (f, wc)
+        }}""",
+        wa=(12, 3, 3, 3), wb=(4, 27, 1, 1), wc=(16, 2),
+    )  # fmt: skip
+    assert shapes(agrees(proto, tmp_path, r=shuffled))["wb"] == [4, 18, 1, 1]
+
+
+def test_a_pixel_shuffle_that_is_written_by_reshapes(tmp_path):
+    proto = written(
+        """g (float[N, 3, 3, 3] x) => (float[N, 2] y) {
+          a = Conv <pads = [1, 1, 1, 1]> (x, wa)
+          r = Relu (a)
+          s = Reshape (r, blocks)
+          t = Transpose <perm = [0, 1, 4, 2, 5, 3]> (s)
+          u = Reshape (t, maps)
+          b = Conv (u, wb)
+          m = GlobalMaxPool (b)
+          f = Flatten (m)
+          y = Gemm (f, wc)
+        }""",
+        wa=(12, 3, 3, 3), wb=(4, 3, 3, 3), wc=(4, 2), blocks=np.array([0, 3, 2, 2, 3, 3]),
+        maps=np.array([0, 3, 6, 6]),
+    )  # fmt: skip
+    assert shapes(agrees(proto, tmp_path, r=[4, 5, 6, 7]))["wb"] == [4, 2, 3, 3]
+
+
+CHOSEN = """g (float[N, 3, 6] x) => (float[N, 2] y) {{
+  a = Conv (x, wa)
+  r = Relu (a)
+  {nodes}
+  b = Conv (c, wb)
+  m = GlobalMaxPool (b)
+  f = Flatten (m)
+  y = Gemm (f, wc)
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("nodes", "length"),
+    [
+        ("v, i = TopK <axis = 2> (r, k) c = GatherElements <axis = 2> (r, i)", 3),
+        ("i = ArgMax <axis = 2> (r) n = Cast <to = 1> (i) c = Add (r, n)", 3),
+        ("v, i = TopK <axis = 2> (r, k) c = ScatterElements <axis = 2> (r, i, v)", 3),
+    ],
+)
+def test_entries_that_are_chosen_along_another_axis(nodes, length, tmp_path):
+    proto = written(
+        CHOSEN.format(nodes=nodes), wa=(5, 3, 3), wb=(4, 5, 1), wc=(4, 2), k=np.array([2])
+    )
+    assert shapes(agrees(proto, tmp_path, r=[0, 3]))["wb"] == [4, length, 1]
+
+
+def test_maps_that_are_sampled_in_regions(tmp_path):
+    proto = written(
+        """g (float[N, 3, 8, 8] x, float[N, 4] rois, int64[N] of) => (float[N, 2] y) {
+          a = Conv (x, wa)
+          r = Relu (a)
+          c = RoiAlign <output_height = 3, output_width = 3> (r, rois, of)
+          b = Conv (c, wb)
+          f = Flatten (b)
+          y = Gemm (f, wc)
+        }""",
+        wa=(5, 3, 3, 3), wb=(4, 5, 3, 3), wc=(4, 2),
+    )  # fmt: skip
+    model = opened(proto, tmp_path / "m.onnx")
+    found = find_sites(model)
+    keep = {"r": np.arange(5) > 1}
+    compressed = narrow(model, found, keep)
+    generator = np.random.default_rng(0)
+    feeds = {
+        "x": generator.standard_normal((3, 3, 8, 8)).astype(np.float32),
+        "rois": np.array([[0, 0, 4, 5], [1, 1, 5, 5], [2, 0, 5, 3]], np.float32),
+        "of": np.array([2, 0, 1]),
+    }
+    whole = {site.name: np.ones(site.width, bool) for site in found.sites}
+    close(run(compressed, feeds), run(masked_consumers(model, found, whole | keep), feeds))

@@ -285,7 +285,7 @@ PICTURES = {
         - y/Gemm: OUT""",
     "looped": """
         a: Gemm>Relu 5, - -> nobody
-        ! l/Loop: no rule for operator Loop
+        ! l/Loop: Loop holds a graph of its own, which is not entered
         ! l/Loop: read in a graph that is not entered
         - l/Loop: Loop holds a graph of its own, which is not entered
         - y/Gemm: OUT""",
