@@ -64,7 +64,9 @@ def _norms(node: ir.Node) -> bool:
     readers = {use.node.op_type for use in value.uses()}
     if producer is not None and producer.op_type in {"Sub", "Pow"}:
         return False  # what has left is no zero here
-    return readers >= {"ReduceMean", "Sub"} or readers >= {"Pow", "Mul"}
+    return readers >= {"ReduceMean", "Sub"} or (
+        "Pow" in readers and readers & {"Mul", "Div"} != set()
+    )
 
 
 def masked_sites(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:

@@ -43,6 +43,8 @@ def stream_flags(found, groups, seed: int) -> dict[str, np.ndarray]:
         "RMSNorm in pieces",
         "Llama",
         "RotaryEmbedding",  # the RMSNormalization of opset 23
+        "SkipLayerNormalization",  # sums and norms that ONNX Runtime fused
+        "SkipSimplifiedLayerNormalization",
     ],
 )
 def test_a_thinner_stream_is_one_of_which_norms_and_weights_read_zeros(name, tmp_path):
