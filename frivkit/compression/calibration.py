@@ -12,8 +12,8 @@ from frivkit.compression.linear_consumers import (
     distinct_sources,
     find_linear_consumers,
     lock_unrefittable,
-    lock_unscored,
 )
+from frivkit.compression.locks import lock_unscored
 from frivkit.compression.patch_moments import PatchMoments, UnitSpread
 from frivkit.compression.score_moments import ScoreMoments, accumulate_score_moments
 from frivkit.data import Dataset

@@ -15,9 +15,8 @@ from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io.evaluate import constant_array
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
-from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups, with_locks
+from frivkit.graph.sites.groups import PruningGraph, with_locks
 from frivkit.graph.sites.products import product_of
-from frivkit.graph.sites.scores import Score, find_scores
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.units.moments import Float64Array
 
@@ -201,7 +200,7 @@ def lock_unrefittable(
     """Lock the groups whose units are read by a node that cannot be refitted, with that reason.
 
     Grouped convolutions do not lock a group: their inputs are removed with their outputs.  Nor do
-    products of queries and keys, whose logits are refitted.
+    products of queries and keys.
 
     Args:
         model: The model.
@@ -222,50 +221,15 @@ def lock_unrefittable(
         if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
     }
     products = {node_label(node) for node in model.graph if product_of(node) is not None}
-    groups = pruning_graph.groups
-    in_heads = {group for each in groups.heads for group in each.groups.tolist()}
-    locked: dict[int, str] = {}
+    groups, locked = pruning_graph.groups, dict[int, str]()
+    in_heads = {int(group) for each in groups.heads for group in each.groups}
     for site in site_map.sites:
         others = [label for label in site.consumers if label not in refittable | grouped]
         for group in np.unique(groups.of[site.name]).tolist() if others else ():
-            left = [label for label in others if not (group in in_heads and label in products)]
-            if left:
-                reason = unfit.get(left[0]) or "its reader cannot be refitted"
-                locked.setdefault(group, f"{left[0]}: {reason}")
+            for label in others if group not in in_heads else set(others) - products:
+                reason = unfit.get(label) or "its reader cannot be refitted"
+                locked.setdefault(group, f"{label}: {reason}")
     return replace(pruning_graph, groups=with_locks(groups, locked))
-
-
-def lock_unscored(
-    pruning_graph: PruningGraph,
-    linear_consumers: Sequence[LinearConsumer],
-    scores: Sequence[Score],
-) -> PruningGraph:
-    """Lock dimensions of queries and keys whose effect on anything is not known."""
-    known = [each.group_ids for each in linear_consumers]
-    known += [groups for each in scores for groups in (each.query.groups, each.key.groups)]
-    read = set(np.concatenate([np.zeros(0, np.intp), *(ids.ravel() for ids in known)]).tolist())
-    locked = {
-        group: "no Softmax is known behind its product, so that its effect cannot be estimated"
-        for heads in pruning_graph.groups.heads
-        for group in heads.groups.tolist()
-        if group not in read
-    }
-    groups = pruning_graph.groups
-    return replace(pruning_graph, groups=with_locks(groups, locked)) if locked else pruning_graph
-
-
-def removable_groups(model: Model, site_map: SiteMap) -> Groups:
-    """Return the groups of a model, locked if ``compress`` cannot remove them by its defaults.
-
-    Args:
-        model: The model, its shapes complete, as its file is.
-        site_map: Its sites.
-    """
-    pruning_graph = analyze_groups(model, site_map)
-    linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
-    pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
-    scores = find_scores(model, site_map, pruning_graph)
-    return lock_unscored(pruning_graph, linear_consumers, scores).groups
 
 
 def _linear_consumer(

@@ -105,7 +105,7 @@ def _explained(moments: Float64Array, kept: NDArray[np.bool_], *, constant: bool
 
 
 def backward_order(
-    moments: HeadMoments | list[HeadMoments], positions: list[NDArray[np.intp]]
+    moments: list[HeadMoments], positions: list[NDArray[np.intp]]
 ) -> NDArray[np.intp]:
     """Return the order in which dimensions are removed, each time the one of least error.
 
@@ -113,20 +113,19 @@ def backward_order(
     sides.
 
     Args:
-        moments: Of one head, or of several heads that lose the same dimensions.
+        moments: Of the heads that lose the same dimensions, at least one.
         positions: The dimensions of each candidate, which leave together.
 
     Returns:
         Indices into ``positions``, the first to be removed first.
     """
-    several = moments if isinstance(moments, list) else [moments]
-    count = len(several[0].key)
+    count = len(moments[0].key)
     kept = np.ones(count, np.bool_)
     left, order = set(range(len(positions))), []
     while left:
         costs = np.zeros(count)
         at = np.flatnonzero(kept)
-        for each in several:
+        for each in moments:
             query, key = (m[np.ix_(at, at)] for m in (each.query, each.key))
             whole = query.diagonal() * key.diagonal()
             explained = _explained_part(query) * _explained_part(key)

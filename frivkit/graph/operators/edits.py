@@ -30,6 +30,21 @@ class SliceOperand:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectOperand:
+    """A computed operand without units loses the entries along an axis whose group is removed.
+
+    Attributes:
+        index: The operand.
+        axis: The axis.
+        group_ids: The group of each entry, shape (entries,).
+    """
+
+    index: int
+    axis: int
+    group_ids: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateShape:
     """An entry of an operand is the length of an axis, and becomes the number of groups that stay.
 
@@ -82,21 +97,6 @@ class CompensateShape:
 
 
 @dataclass(frozen=True, slots=True)
-class SelectOperand:
-    """A computed operand without units is read at the positions that stay.
-
-    Attributes:
-        index: The operand.
-        axis: The axis.
-        group_ids: The group at each position of the axis, shape (positions,).
-    """
-
-    index: int
-    axis: int
-    group_ids: IntArray
-
-
-@dataclass(frozen=True, slots=True)
 class KeepStatistics:
     """A norm over the last axis takes its statistics as if the removed entries were zeros.
 
@@ -136,11 +136,11 @@ class Locked:
 
 Edit = (
     SliceOperand
+    | SelectOperand
     | UpdateShape
     | UpdateGroupCount
     | UpdateSplit
     | CompensateShape
-    | SelectOperand
     | KeepStatistics
     | KeepMean
     | Locked

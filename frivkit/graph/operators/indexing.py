@@ -183,7 +183,7 @@ def _narrow_slice(context: NodeContext) -> list[Edit]:
 
 
 def _leave_side_by_side(group_ids: NDArray[np.intp], step: int) -> bool:
-    """Whether each run of ``step`` positions is one group, so that every step stays in its place."""
+    """Whether each run of ``step`` positions is one group, so that steps stay in their places."""
     if len(group_ids) % step:
         return False
     runs = group_ids.reshape(-1, step)

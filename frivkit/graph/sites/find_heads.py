@@ -20,7 +20,7 @@ from frivkit.graph.names import node_label
 from frivkit.graph.operators.effects import Coupled, Effect, Kept, Split, Untraceable
 from frivkit.graph.operators.operator import Operators
 from frivkit.graph.operators.table import effect
-from frivkit.graph.sites.head_axes import Coordinates, Located, groups_by_axes, located_lines
+from frivkit.graph.sites.head_axes import Coordinates, LocatedLines, groups_by_axes, located_lines
 from frivkit.graph.sites.heads import HeadBlock, Heads, numbered
 from frivkit.graph.sites.products import Product, product_of
 
@@ -65,7 +65,7 @@ class _Links:
 
 def find_heads(
     graph: ir.Graph, layouts: Layouts, labels: Labels, count: int, operators: Operators
-) -> tuple[tuple[Heads, ...], Located]:
+) -> tuple[tuple[Heads, ...], LocatedLines]:
     """Return the heads of all attentions of a graph.
 
     Args:
@@ -141,7 +141,7 @@ def _linked(
             for group, row in zip(operand.cells.ravel().tolist(), rows.tolist(), strict=True)
         ]
         links.pairs.append((np.array(firsts, np.intp), rows))
-    walk = _Walk(operands, starts, links, operators)
+    traversal = _Traversal(operands, starts, links, operators)
     for number, operand in enumerate(operands):
         if len(operand.cells) == 1 or not operand.summed:
             continue
@@ -149,11 +149,11 @@ def _linked(
         if operand.letter is None or product is None:
             links.fixed[number] = "its heads lie along several axes"
         else:
-            walk.follow(number, product.output.index(operand.letter))
+            traversal.follow(number, product.output.index(operand.letter))
     return links
 
 
-class _Walk:
+class _Traversal:
     """Follows axes of heads from products to other products.
 
     Args:
@@ -291,7 +291,7 @@ def _score_lines(
     operands: list[_Operand],
     links: _Links,
     values: Mapping[str, ir.Value],
-) -> Located:
+) -> LocatedLines:
     """Return the lines along the axes of heads of scores and of what is computed from them."""
     where = Coordinates.of(heads)
     starts = np.cumsum([0, *(len(each.cells) for each in operands)])

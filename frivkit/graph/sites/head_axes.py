@@ -10,7 +10,7 @@ import onnx_ir as ir
 from frivkit.graph.layout import NO_GROUP, NO_UNIT, IntArray, Layout, shape_of
 from frivkit.graph.sites.heads import HeadBlock, Heads, numbered
 
-Located = dict[str, dict[int, IntArray]]
+LocatedLines = dict[str, dict[int, IntArray]]
 """By the name of a tensor, the groups and lines along its axes."""
 _WITH_BATCH = "its heads lie on one axis with the examples"
 
@@ -37,7 +37,8 @@ class Coordinates:
     def of(cls, heads: Sequence[Heads]) -> Self:
         """Return the coordinates of all groups of some heads."""
         size = 1 + max((int(each.groups.max()) for each in heads), default=0)
-        result = cls(*(np.full(size, NO_GROUP) for _ in range(4)), {})
+        none = np.full(size, NO_GROUP)
+        result = cls(none, none.copy(), none.copy(), none.copy(), {})
         row = 0
         for number, each in enumerate(heads):
             for block in each.blocks:
@@ -54,8 +55,7 @@ class Coordinates:
 
     def exact(self, lines: IntArray) -> IntArray:
         """Return lines, and in place of the dimensions of a single row their groups."""
-        found = np.array([self.single.get(line, line) for line in lines.tolist()], np.intp)
-        return found
+        return np.array([self.single.get(line, line) for line in lines.tolist()], np.intp)
 
     def head_line(self, groups: IntArray) -> IntArray:
         """Return the line of the head of each group, ``NO_GROUP`` for a group of no head."""
@@ -93,7 +93,7 @@ def located_lines(
     labels: Mapping[str, IntArray],
     values: Mapping[str, ir.Value],
     count: int,
-) -> tuple[tuple[Heads, ...], Located]:
+) -> tuple[tuple[Heads, ...], LocatedLines]:
     """Return the heads of which every tensor can be told, and the lines along their axes.
 
     Args:
@@ -109,7 +109,7 @@ def located_lines(
     refused: set[int] = set()
     uniform: set[int] = set()
     with_batch: set[int] = set()
-    located: Located = {}
+    located: LocatedLines = {}
     for name, parts in tensors.items():
         sizes = shape_of(values.get(name))
         for axes, groups in parts.items():
@@ -145,9 +145,9 @@ def _accepted(
     heads: Sequence[Heads],
     refused: set[int],
     uniform: set[int],
-    located: Located,
+    located: LocatedLines,
     where: Coordinates,
-) -> tuple[tuple[Heads, ...], Located]:
+) -> tuple[tuple[Heads, ...], LocatedLines]:
     """Return the heads that were not refused, and their tensors."""
     result = []
     gone: set[int] = set()
@@ -161,7 +161,7 @@ def _accepted(
             for block in each.blocks
         )
         result.append(replace(each, blocks=blocks))
-    kept: Located = {}
+    kept: LocatedLines = {}
     for name, by_axis in located.items():
         lines = {axis: ids for axis, ids in by_axis.items() if not gone.intersection(ids.tolist())}
         if lines:
@@ -182,7 +182,7 @@ def _tied(
     where = Coordinates.of(heads)
     first = {block.first_line: block for each in heads for block in each.blocks}
     starts = np.array(sorted(first))
-    ties: dict[int, int] = {}
+    same_axis: dict[int, int] = {}
     for parts in tensors.values():
         for axes, groups in parts.items():
             lines = _take(where.dimension, groups)
@@ -190,14 +190,14 @@ def _tied(
                 continue
             blocks = np.unique(starts[np.searchsorted(starts, lines, side="right") - 1])
             for other in blocks[1:].tolist():
-                ties[other] = int(blocks[0])
+                same_axis[other] = int(blocks[0])
     result = []
     for each in heads:
         merged: dict[int, list[HeadBlock]] = {}
         for block in each.blocks:
             target = block.first_line
-            while target in ties:
-                target = ties[target]
+            while target in same_axis:
+                target = same_axis[target]
             merged.setdefault(target, []).append(block)
         if any(len({b.groups.shape[1] for b in several}) > 1 for several in merged.values()):
             continue

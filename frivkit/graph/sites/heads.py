@@ -12,11 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from frivkit.graph.layout import IntArray
+from frivkit.graph.operators.constants import BoolArray
 
-BoolArray = NDArray[np.bool_]
 GROUPED = "its heads would keep unequal numbers of dimensions"
 """Why a set of units cannot leave although each of them could."""
 

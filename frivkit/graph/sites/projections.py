@@ -9,7 +9,7 @@ from frivkit.graph.layout import NO_UNIT, IntArray, attribute
 from frivkit.graph.model import Model, constant_tensor, is_constant
 from frivkit.graph.names import node_label
 from frivkit.graph.sites.consumers import added_bias
-from frivkit.graph.sites.scores import Operand
+from frivkit.graph.sites.scores import Operand, scalar
 from frivkit.graph.sites.site_map import SiteMap
 
 _MOVING = (
@@ -53,11 +53,11 @@ def find_projection(model: Model, site_map: SiteMap, operand: Operand) -> Projec
         if node.op_type in _MOVING:
             value = node.inputs[0]
         elif node.op_type in ("Mul", "Div"):
-            index = 1 if node.inputs[1] is not None and is_constant(node.inputs[1]) else 0
-            tensor = constant_tensor(node.inputs[index])
-            if tensor is None or tensor.size != 1 or (node.op_type == "Div" and index == 0):
+            numbers = [scalar(each, model.ir.opset_imports.get("", 1)) for each in node.inputs]
+            index = 1 if numbers[1] is not None else 0
+            number = numbers[index]
+            if number is None or (node.op_type == "Div" and index == 0):
                 return None
-            number = float(tensor.numpy().ravel()[0])
             factor = factor * number if node.op_type == "Mul" else factor / number
             value = node.inputs[1 - index]
         elif node.op_type == "Add":

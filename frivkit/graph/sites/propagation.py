@@ -196,10 +196,9 @@ def _merge_points(
     for (kind, *_), parts in meeting.items():
         if kind == "depthwise" and produced_site is not None:  # unit i is consumed by unit i alone
             parts.append(SitePart(produced_site, produced[id(node)]))
-        if kind == "inner":
-            parts = _alike(parts)
-        if len(set(parts)) > 1:
-            yield MergePoint(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
+        merged = _alike(parts) if kind == "inner" else parts
+        if len(set(merged)) > 1:
+            yield MergePoint(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(merged)))
 
 
 def _alike(parts: Sequence[SitePart]) -> list[SitePart]:

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from frivkit.graph.layout import NO_GROUP, IntArray, attribute, rank_of, shape_of
-from frivkit.graph.model import Model, constant_tensor
+from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
+from frivkit.graph.onnx_io.evaluate import constant_array, evaluate
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.head_axes import groups_by_axes
 from frivkit.graph.sites.products import Product, product_of
 from frivkit.graph.sites.site_map import SiteMap
 
 _LINEAR = ("Mul", "Div")
+_OPEN_SIZES = (7919, 7907)  # what is computed is known if it is the same for both
 _PASSING = ("Add", "Sub", "Where", "Cast", "Identity", "Dropout", "Reshape", "Max", "Clip")
 
 
@@ -70,6 +74,7 @@ def find_scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) ->
 
 
 def _scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) -> Iterator[Score]:
+    opset = model.ir.opset_imports.get("", 1)
     in_heads = {group for each in pruning_graph.groups.heads for group in each.groups.tolist()}
 
     def operand(node: ir.Node, index: int, product: Product) -> Operand | None:
@@ -85,7 +90,7 @@ def _scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) -> Ite
 
     for node in model.graph:
         product = product_of(node)
-        softmax = None if product is None else _softmax_behind(node)
+        softmax = None if product is None else _softmax_behind(node, opset)
         if product is None or softmax is None:
             continue
         left, right = (operand(node, index, product) for index in (0, 1))
@@ -121,7 +126,7 @@ def _operand(
     return Operand(value.name or "", heads, inner[0], free[0], matrix)
 
 
-def _softmax_behind(node: ir.Node) -> tuple[ir.Node, float] | None:
+def _softmax_behind(node: ir.Node, opset: int) -> tuple[ir.Node, float] | None:
     """Return the Softmax behind a product, and the constant factor in front of it."""
     value, scale = node.outputs[0], 1.0
     while True:
@@ -132,7 +137,7 @@ def _softmax_behind(node: ir.Node) -> tuple[ir.Node, float] | None:
         if behind.op_type == "Softmax":
             return behind, scale
         if behind.op_type in _LINEAR:
-            factor = _scalar(behind.inputs[1 - index])
+            factor = scalar(behind.inputs[1 - index], opset)
             if factor is None or (behind.op_type == "Div" and index == 1):
                 return None
             scale = scale * factor if behind.op_type == "Mul" else scale / factor
@@ -141,11 +146,42 @@ def _softmax_behind(node: ir.Node) -> tuple[ir.Node, float] | None:
         value = behind.outputs[0]
 
 
-def _scalar(value: ir.Value | None) -> float | None:
-    """Return the number of a constant with one entry, None for any other."""
-    tensor = constant_tensor(value)
-    numbers = None if tensor is None else tensor.numpy().ravel()
-    return None if numbers is None or numbers.size != 1 else float(numbers[0])
+def scalar(value: ir.Value | None, opset: int) -> float | None:
+    """Return the only number of a tensor that is constant, or computed from known sizes.
+
+    Args:
+        value: The tensor.
+        opset: The version of the standard operators.
+
+    Returns:
+        The number; None if there are more, or if it depends on inputs or on open sizes.
+    """
+    found = [_entries(value, opset, size) for size in _OPEN_SIZES]
+    numbers = {float(each.ravel()[0]) for each in found if each is not None and each.size == 1}
+    return numbers.pop() if len(numbers) == 1 and None not in found else None
+
+
+def _entries(value: ir.Value | None, opset: int, open_size: int) -> NDArray[Any] | None:
+    """Return the entries of a tensor if open sizes had a value, None if inputs matter."""
+    known = constant_array(value, opset)
+    node = None if value is None else value.producer()
+    if known is not None or node is None or node.domain not in ("", "ai.onnx"):
+        return known
+    if node.op_type == "Shape":
+        sizes = shape_of(node.inputs[0])
+        if sizes is None:
+            return None
+        whole = np.array([open_size if size is None else size for size in sizes], np.int64)
+        first, last = attribute(node, "start", 0), attribute(node, "end", len(sizes))
+        return whole[first:last]
+    operands = [_entries(each, opset, open_size) for each in node.inputs]
+    if not operands or any(
+        each is None and node.inputs[i] is not None for i, each in enumerate(operands)
+    ):
+        return None
+    results = evaluate(node, operands, opset)
+    at = next(i for i, output in enumerate(node.outputs) if output is value)
+    return None if results is None or at >= len(results) else results[at]
 
 
 def _weighed(
