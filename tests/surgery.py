@@ -98,6 +98,14 @@ def masked_sites(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
     return copy
 
 
+def zeroed(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
+    """Return the model with zeros for removed units in sites, and in what weights and norms read.
+
+    A norm makes other numbers of the zeros in a residual stream, which its readers must not see.
+    """
+    return masked_consumers(as_model(masked_sites(model, site_map, keep), model), site_map, keep)
+
+
 def _multiply(graph: ir.Graph, node: ir.Node, index: int, factor: np.ndarray[Any, Any]) -> None:
     value = node.inputs[index]
     name = f"factor {len(graph)} {index}"
