@@ -76,11 +76,11 @@ def _norms(node: ir.Node) -> bool:
     if value is None or node.op_type not in {"ReduceMean", "Pow", "Sub"}:
         return False
     producer = value.producer()
-    readers = {use.node.op_type for use in value.uses()}
+    consumers = {use.node.op_type for use in value.uses()}
     if producer is not None and producer.op_type in {"Sub", "Pow"}:
         return False  # what has left is no zero here
-    return readers >= {"ReduceMean", "Sub"} or (
-        "Pow" in readers and readers & {"Mul", "Div"} != set()
+    return consumers >= {"ReduceMean", "Sub"} or (
+        "Pow" in consumers and consumers & {"Mul", "Div"} != set()
     )
 
 
@@ -101,7 +101,7 @@ def masked_sites(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
 def zeroed(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
     """Return the model with zeros for removed units in sites, and in what weights and norms read.
 
-    A norm makes other numbers of the zeros in a residual stream, which its readers must not see.
+    A norm makes other numbers of the zeros in a residual stream, which its consumers must not see.
     """
     return masked_consumers(as_model(masked_sites(model, site_map, keep), model), site_map, keep)
 
