@@ -252,5 +252,7 @@ def test_projections_of_tokens_without_units_are_factorized(tmp_path: Path) -> N
     assert 2 <= ranks(made)["wq"] <= 3
     assert made.verification is not None
     feeds = {"x": tokens.astype(np.float32)}
-    whole, thin = (run(onnx_ir.load(tmp_path / name), feeds)[0] for name in ("m.onnx", "thin.onnx"))
-    np.testing.assert_allclose(thin, whole, atol=1e-3 * np.abs(whole).max())
+    whole, compressed = (
+        run(onnx_ir.load(tmp_path / name), feeds)[0] for name in ("m.onnx", "thin.onnx")
+    )
+    np.testing.assert_allclose(compressed, whole, atol=1e-3 * np.abs(whole).max())

@@ -54,25 +54,25 @@ def test_a_thinner_stream_is_one_of_which_norms_and_weights_read_zeros(name, tmp
     groups = find_groups(model, found)
     keep = stream_flags(found, groups, seed=len(name))
     assert not all(flags.all() for flags in keep.values())
-    thin = narrow(model, found, keep)
-    surgery.check(thin)
+    compressed = narrow(model, found, keep)
+    surgery.check(compressed)
     whole = {site.name: np.ones(site.width, bool) for site in found.sites}
     feeds = feeds_of(name)
     wanted = surgery.run(surgery.masked_consumers(model, found, whole | keep), feeds)
-    surgery.close(surgery.run(thin, feeds), wanted)
+    surgery.close(surgery.run(compressed, feeds), wanted)
 
 
 def test_norms_in_pieces_lose_units_as_the_norm_in_one_node_does(tmp_path):
     """The same weights in both files, and an epsilon that is the same, too."""
-    thin = []
+    compressed = []
     for number, name in enumerate(("LayerNorm in pieces", "one node")):
         path = tmp_path / f"{number}.onnx"
         onnx.save(transformer(name) if number == 0 else _in_one_node(), path)
         model = opened_file(path)
         found = find_sites(model)
         keep = stream_flags(found, find_groups(model, found), seed=3)
-        thin.append(surgery.run(narrow(model, found, keep), FEEDS))
-    surgery.close(*thin)
+        compressed.append(surgery.run(narrow(model, found, keep), FEEDS))
+    surgery.close(*compressed)
 
 
 def _in_one_node() -> onnx.ModelProto:
@@ -114,19 +114,19 @@ def test_what_meets_units_and_has_none_is_selected_once(tmp_path):
         }""",
         wa=(5, 5), wb=(5, 3),
     )  # fmt: skip
-    thin = surgery.agrees(proto, tmp_path, r=[0, 3])
-    assert sum(node.op_type == "Gather" for node in thin.graph) == 1
+    compressed = surgery.agrees(proto, tmp_path, r=[0, 3])
+    assert sum(node.op_type == "Gather" for node in compressed.graph) == 1
 
 
 def test_a_narrowed_norm_can_be_read_again(tmp_path):
     onnx.save(transformer("apart"), tmp_path / "m.onnx")
     model = opened_file(tmp_path / "m.onnx")
     found = find_sites(model)
-    thin = narrow(model, found, stream_flags(found, find_groups(model, found), seed=1))
-    again = opened(ir.to_proto(thin), tmp_path / "thin.onnx")
+    compressed = narrow(model, found, stream_flags(found, find_groups(model, found), seed=1))
+    again = opened(ir.to_proto(compressed), tmp_path / "thin.onnx")
     locked = find_groups(again, find_sites(again))
     assert locked.free.any()
-    surgery.close(surgery.run(again.ir, FEEDS), surgery.run(thin, FEEDS))
+    surgery.close(surgery.run(again.ir, FEEDS), surgery.run(compressed, FEEDS))
 
 
 def test_a_mean_of_units_that_is_no_norm_holds_them(tmp_path):
