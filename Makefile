@@ -5,6 +5,9 @@
 #   make lint         style, types and import contracts
 #   make wheel-test   install the wheel in an environment of its own, and try it there
 #   make bench        the benchmarks
+#   make suites       hours of kills, damaged files and attacks; its totals into docs/reliability.md
+#   make audit        ask whether the pinned versions have known weaknesses (needs the network)
+#   make sbom         list what is installed with frivkit, as CycloneDX, in build/sbom.json
 #   make install      reinstall, e.g. after a change of entry points
 #   make clean        remove everything that make made
 
@@ -12,7 +15,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint wheel-test bench install clean
+.PHONY: demo test lint wheel-test bench suites audit sbom install clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -40,12 +43,27 @@ bench: .venv/installed
 	.venv/bin/python $(PIP) --group bench
 	.venv/bin/python -m benchmarks
 
+suites: .venv/installed
+	for suite in kills concurrency starvation attacks fuzz; do \
+	    nice .venv/bin/python -m reliability $$suite --store -o /dev/null || true; done
+
+# The tools have an environment of their own, so that they are not among what they look at.
+audit: .venv-audit/installed
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+sbom: .venv-audit/installed .venv-wheel/installed
+	mkdir -p build
+	.venv-wheel/bin/python $(PIP) hatchling
+	.venv-wheel/bin/python $(PIP) --no-build-isolation .
+	.venv-audit/bin/cyclonedx-py environment .venv-wheel/bin/python --output-reproducible \
+	    --pyproject pyproject.toml --output-file build/sbom.json
+
 install:
 	rm -f .venv/installed
 	$(MAKE) .venv/installed
 
 clean:
-	rm -rf .venv .venv-wheel build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-wheel .venv-audit build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The build backend is installed first and used without isolation: pip would otherwise fetch a
 # second one, unpinned, at each build.
@@ -59,4 +77,10 @@ clean:
 .venv-wheel/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv-wheel
 	.venv-wheel/bin/python $(PIP) pip
+	@touch $@
+
+.venv-audit/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv-audit
+	.venv-audit/bin/python $(PIP) pip
+	.venv-audit/bin/python $(PIP) --group audit
 	@touch $@

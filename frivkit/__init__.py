@@ -6,7 +6,8 @@ loaded until a function needs it.
 Each command of the command line is a function here: :func:`frivkit.load`, :func:`frivkit.inspect`,
 :func:`frivkit.analyze`, :func:`frivkit.compress`, :func:`frivkit.frontier`,
 :func:`frivkit.verify`, :func:`frivkit.activations`, :func:`frivkit.advise` and
-:func:`frivkit.train`.
+:func:`frivkit.train`.  :func:`frivkit.to_torch` gives a model as a torch
+module, and :func:`frivkit.save` writes one.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
         frontier,
         inspect,
         load,
+        save,
+        to_torch,
         train,
         verify,
     )
@@ -50,6 +53,8 @@ __all__ = [
     "frontier",
     "inspect",
     "load",
+    "save",
+    "to_torch",
     "train",
     "verify",
 ]

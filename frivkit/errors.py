@@ -8,6 +8,17 @@ a bug.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_NO_MEMORY = (
+    "bad_alloc",
+    "bad allocation",
+    "allocate memory",
+    "failed to map segment",
+    "out of memory",
+    "memory allocation failed",
+    "unable to allocate",
+)
+"""What C++, ONNX Runtime, torch, HDF5, numpy and the dynamic linker say for want of memory."""
+
 
 class FrivkitError(Exception):
     """The work could not be done (exit code 1)."""
@@ -82,6 +93,19 @@ def one_line(error: BaseException, *, named: bool = False) -> str:
     if named:
         return " ".join(f"{type(error).__name__}: {error}".split())
     return (" ".join(str(error).split()) or type(error).__name__)[:300]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be allocated; libraries say it in many ways.
+
+    Example:
+        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("std::bad_alloc"))
+        (True, True)
+        >>> is_out_of_memory(ValueError("no rows"))
+        False
+    """
+    text = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(sign in text for sign in _NO_MEMORY)
 
 
 def unknown_name(kind: str, requested: str, known: Iterable[str]) -> UsageError:

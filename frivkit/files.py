@@ -2,20 +2,31 @@
 
 A file is written under a temporary name in the same folder, put on the disk and renamed.  So a
 file of the final name is always complete, and a former file stays as it was if writing fails.
+A temporary file that a killed process left is removed when the same file is written again.
 """
 
 import contextlib
+import errno
+import hashlib
 import os
+import platform
+import re
 import secrets
 import stat
 import sys
+import time
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 
 from frivkit.errors import FrivkitError
 
 _STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
+_DAY = 86_400.0
+
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+"""This host in the names of temporary files: 8 hexadecimal digits."""
 
 
 def write_file(path: Path, content: bytes, error: type[FrivkitError] = FrivkitError) -> None:
@@ -47,10 +58,12 @@ def replace_file(path: Path, content: bytes) -> None:
     if is_special(path):
         _write_to_special(path, content)
         return
-    path = path.resolve()
+    path = real_path(path)
+    remove_abandoned(path)
     temporary = temporary_name(path)
     with removed_on_failure(temporary):
-        temporary.write_bytes(content)
+        with temporary.open("xb") as file:  # never through a link that someone put there
+            file.write(content)
         with contextlib.suppress(FileNotFoundError):
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         put_in_place(temporary, path)
@@ -83,10 +96,28 @@ def check_writable(path: Path, error: type[FrivkitError] = FrivkitError) -> None
         if path.is_dir():
             raise error(f"{path} cannot be written: it is a folder; give the name of a file in it")
         if not is_special(path):
-            temporary = temporary_name(path.resolve())
+            temporary = temporary_name(real_path(path))
             with removed_on_failure(temporary):
                 temporary.touch(exist_ok=False)
             temporary.unlink()
+
+
+def check_utf8(path: Path, error: type[FrivkitError] = FrivkitError) -> None:
+    """Raise an error if the name of a file is no UTF-8, which the libraries of ONNX ask for.
+
+    Raises:
+        FrivkitError: it is not; as an ``error``.
+
+    Example:
+        >>> check_utf8(Path("nets/größe.onnx"))
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise error(
+            f"{str(path)!a} is no UTF-8, and ONNX cannot open such a path: rename the file or its "
+            "folder, or work in that folder and give the name alone"
+        ) from None
 
 
 def sync(path: Path) -> None:
@@ -102,6 +133,35 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file to read its bytes; a pipe or device would wait or never end.
+
+    Raises:
+        OSError: the file cannot be opened, or is no regular file.
+
+    Example:
+        >>> open_regular(Path("/dev/zero"))
+        Traceback (most recent call last):
+        OSError: [Errno 22] it is no regular file: '/dev/zero'
+    """
+    # A pipe without a writer would wait in open() but for O_NONBLOCK.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a regular file; see :func:`open_regular`.
+
+    Raises:
+        OSError: the file cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        return file.read()
+
+
 def temporary_name(path: Path) -> Path:
     """Return a new, hidden name in the folder of a file.
 
@@ -109,7 +169,45 @@ def temporary_name(path: Path) -> Path:
         >>> temporary_name(Path("nets/model.onnx")).match("nets/.model.onnx.*.tmp")
         True
     """
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
+    unique = f"{os.getpid()}-{HOST}{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name[:40]}.{unique}.tmp")
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove temporary files of ``path`` that killed processes left, as far as possible."""
+    name = re.compile(rf"\.{re.escape(path.name[:40])}\.(\d+)-([0-9a-f]{{8}})[0-9a-f]{{8}}\.tmp")
+    with contextlib.suppress(OSError), os.scandir(path.parent) as items:
+        for item in items:
+            match = name.fullmatch(item.name)
+            if match is not None and item.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    modified = item.stat(follow_symlinks=False).st_mtime
+                    if is_abandoned(int(match[1]), match[2], modified):
+                        Path(item.path).unlink()
+
+
+def is_abandoned(process: int, host: str, modified: float) -> bool:
+    """Whether no process can still be writing a temporary file.
+
+    Args:
+        process: The id of the process that created it.
+        host: The host of that process, as in :data:`HOST`.
+        modified: When it was last written to, in seconds since the epoch; after a day without a
+            write it is abandoned whatever became of the process.
+    """
+    if time.time() - modified > _DAY:
+        return True
+    if host != HOST or os.name != "posix":
+        return (
+            False  # signal 0 is harmless on POSIX alone, and reaches processes of this host alone
+        )
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # a process of another user
+        return False
+    return False
 
 
 @contextlib.contextmanager
@@ -135,6 +233,11 @@ def write_errors(path: Path, error: type[FrivkitError] = FrivkitError) -> Iterat
     except OSError as failure:
         reason = failure.strerror or failure
         raise error(f"{path} cannot be written: {reason}") from failure
+
+
+def real_path(path: Path) -> Path:
+    """Return a path without links; a circle of links, unlike in ``Path.resolve``, is no error."""
+    return Path(os.path.realpath(path))
 
 
 def is_special(path: Path) -> bool:

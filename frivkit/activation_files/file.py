@@ -2,10 +2,12 @@
 
 All tables of the file are written when it is created, with space for every chunk.  After that only
 numbers are written into allocated space, so the file can be opened after a kill at any moment.
+What was written before is checked when it is opened again (:mod:`part_log`).
 """
 
 import contextlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -15,12 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.activation_files.layout import TYPE, VERSION, FileLayout, StoredArray
+from frivkit.activation_files.part_log import (
+    NOTHING,
+    Extent,
+    Written,
+    append_log,
+    log_path,
+    read_log,
+)
 from frivkit.cache.entry import reason
 from frivkit.errors import FrivkitError
 from frivkit.files import sync
 
 DONE = "done"
 """The scalar that holds the number of examples in the file."""
+
+OPEN_FLAGS = (20, 24)
+"""Where HDF5 notes that a program has the file open, in version 0 of its superblock.
+
+Source: HDF5 File Format Specification 3.0, II.A,
+https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html.
+"""
 
 
 class Part:
@@ -30,12 +47,19 @@ class Part:
         path: The file.
         create: The layout of a new file; None opens a file that was created before.
         compression: A filter for the chunks; such a file cannot be resumed after a kill.
+        written: What a file that was created before holds already.
     """
 
     def __init__(
-        self, path: Path, create: FileLayout | None, compression: str | None = None
+        self,
+        path: Path,
+        create: FileLayout | None,
+        compression: str | None = None,
+        *,
+        written: Written = NOTHING,
     ) -> None:
         self._path = path
+        self._crcs = dict(written.arrays)
         # Without a chunk cache, a full disk fails the call that writes the data.  With one, it
         # fails close(), after which HDF5 2.0.0 crashes the process at its exit.
         mode = "r+" if create is None else "w"
@@ -49,19 +73,18 @@ class Part:
                 self._file.close()
                 raise
 
-    @property
-    def done(self) -> int:
-        """The number of examples whose data are on the disk."""
-        return int(self._file[DONE][()])
-
     def write(self, name: str, start: int, rows: NDArray[Any]) -> None:
-        """Write rows of an array from row ``start`` on.
+        """Write rows of an array, which follow those that were written before.
 
         Raises:
             FrivkitError: the disk is full or fails.
         """
         with _disk_errors(self._path):
-            self._file[name][start : start + len(rows)] = rows
+            dataset = self._file[name]
+            stored = np.ascontiguousarray(rows, dataset.dtype)
+            dataset[start : start + len(rows)] = stored
+        _, crc = self._crcs.get(name, (0, 0))
+        self._crcs[name] = start + len(rows), _crc_of(stored, crc)
 
     def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Return rows ``start`` to ``stop`` - 1 of an array.
@@ -84,11 +107,26 @@ class Part:
             sync(self._path)
             self._file[DONE][()] = done
             self._file.flush()
+            if log_path(self._path).exists():
+                append_log(self._path, Written(done, self._crcs))
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         with _disk_errors(self._path):
             self._file.close()
+
+    def numbers(self, layout: FileLayout) -> list[Extent]:
+        """Return where bytes lie that change after the file was created, in order."""
+        done = self._file[DONE].id.get_offset()
+        extents = [OPEN_FLAGS, (done, done + self._file[DONE].dtype.itemsize)]
+        for array in layout.arrays:
+            if array.values is None:
+                self._file[array.name].id.chunk_iter(
+                    lambda chunk: extents.append(
+                        (chunk.byte_offset, chunk.byte_offset + chunk.size)
+                    )
+                )
+        return _merged(sorted(extents))
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +163,47 @@ def has_layout(path: Path, layout: FileLayout) -> bool:
             return whole and 0 <= int(file[DONE][()]) <= layout.examples
     except Exception:  # as above
         return False
+
+
+def checked_part(path: Path, layout: FileLayout) -> Written | None:
+    """Return what an unfinished file holds, None if it is damaged or of another layout.
+
+    Each byte that an earlier run has recorded is read and compared with the log.
+    """
+    written = read_log(path)
+    if written is None or not has_layout(path, layout):
+        return None
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            for name, (rows, crc) in written.arrays.items():
+                if _crc(file[name], rows) != crc:
+                    return None
+    except Exception:  # as above
+        return None
+    return written
+
+
+def _crc(dataset: Any, rows: int) -> int:
+    crc, step = 0, dataset.chunks[0]
+    for start in range(0, rows, step):
+        part = np.ascontiguousarray(dataset[start : min(start + step, rows)])
+        crc = _crc_of(part, crc)
+    return crc
+
+
+def _crc_of(array: NDArray[Any], crc: int) -> int:
+    """Return the CRC-32 of the bytes before and of a contiguous array."""
+    return zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
+
+
+def _merged(extents: list[Extent]) -> list[Extent]:
+    merged: list[Extent] = []
+    for first, last in extents:
+        if merged and merged[-1][1] == first:
+            merged[-1] = (merged[-1][0], last)
+        else:
+            merged.append((first, last))
+    return merged
 
 
 @contextlib.contextmanager

@@ -122,7 +122,7 @@ def key_of(
     """Return everything that the file depends on, by the names that messages use."""
     layers = json.dumps([[site.layer, site.name] for site in study.sites])
     return {
-        "model": study.model.sha256,
+        "model": study.model.identity,
         "data": study.data.digest,
         "output": output,
         "layers": hashlib.sha256(layers.encode()).hexdigest(),
@@ -184,7 +184,8 @@ def file_layout(
             arrays += _sampled_rows(site, sample, study.units("map"), first[site.name].dtype)
     about: dict[str, str | int] = {
         "model": study.model.sha256,
-        "data": study.data.description,
+        # A path that is no UTF-8 cannot be an attribute.
+        "data": study.data.description.encode(errors="backslashreplace").decode(),
         "data-sha256": study.data.digest,
         "output": str(key["output"]),
         "examples": n,

@@ -11,10 +11,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from frivkit.activation_files.file import Part, has_layout, read_key
+from frivkit.activation_files.file import Part, checked_part, read_key
 from frivkit.activation_files.layout import file_layout, key_of, layer_path
+from frivkit.activation_files.part_log import NOTHING, Written, log_path, start_log
 from frivkit.cache import format_size
 from frivkit.data import Batch
+from frivkit.digests import LINE_BYTES, append_digest, digest_state
 from frivkit.errors import FrivkitError, ModelError, UsageError
 from frivkit.files import put_in_place, removed_on_failure
 from frivkit.graph.instrument.perturb import with_outputs
@@ -93,8 +95,10 @@ def write_activations(
         existed = _is_usable(path, key, force=force)
         if not existed:
             _Job(study, request, key).write(path, info, force=force)
-        elif read_key(_part(path)) == key:  # a kill came between the last two steps
-            _part(path).unlink()
+        elif not _part(path).exists() or read_key(_part(path)) == key:
+            # A kill came between the last steps.
+            _part(path).unlink(missing_ok=True)
+            log_path(_part(path)).unlink(missing_ok=True)
         size = path.stat().st_size
     layers = {site.layer: layer_path(site) for site in study.sites}
     return ActivationFile(path, layers, study.examples, size, study.data.description, existed)
@@ -129,29 +133,46 @@ class _Job:
         """Write the file."""
         part, new = _part(path), path.with_name(f"{path.name}.part.new")
         new.unlink(missing_ok=True)  # left by a run that was killed
-        resumed = _is_usable(part, self._layout.key, force=force, to_resume=True)
-        if resumed and not has_layout(part, self._layout):
-            if not force:
-                raise FrivkitError(f"{part} is damaged: remove it, or give --force to start anew")
-            resumed = False
-        self._check_space(part, info, resumed=resumed)
-        if not resumed:
-            with removed_on_failure(new):
-                Part(new, self._layout).close()
+        written = self._resumable(part, force=force)
+        self._check_space(part, info, resumed=written is not None)
+        if written is None:
+            with removed_on_failure(new), removed_on_failure(log_path(part)):
+                with Part(new, self._layout) as empty:
+                    numbers = empty.numbers(self._layout)
+                start_log(part, new, numbers)
                 put_in_place(new, part)
-        with Part(part, None) as file:
-            before = file.done
-            if before:
-                info(
-                    f"{part.name} holds {before:,} of {self._layout.examples:,} examples: going on"
-                )
-            self._fill(file, before)
+            written = NOTHING
+        if written.done:
+            info(
+                f"{part.name} holds {written.done:,} of {self._layout.examples:,} examples: "
+                "going on"
+            )
+        with Part(part, None, written=written) as file:
+            self._fill(file, written.done)
         if self._compress is None:
+            append_digest(part)
             put_in_place(part, path)
         else:
             self._pack(part, new)
+            append_digest(new)
             put_in_place(new, path)
             part.unlink()
+        log_path(part).unlink(missing_ok=True)
+
+    def _resumable(self, part: Path, *, force: bool) -> Written | None:
+        """Return what an unfinished file holds, None if a new one is to be made.
+
+        Raises:
+            FrivkitError: the file is of another key or damaged, and may not be replaced.
+        """
+        if not _is_usable(part, self._layout.key, force=force, to_resume=True):
+            return None
+        if digest_state(part) != "missing":  # a kill came before the file was renamed
+            os.truncate(part, part.stat().st_size - LINE_BYTES)
+        written = checked_part(part, self._layout)
+        if written is None and not force:
+            raise FrivkitError(f"{part} is damaged: remove it, or give --force to start anew")
+        return written
 
     def _fill(self, file: Part, done: int) -> None:
         marked = monotonic()
@@ -254,13 +275,18 @@ def _is_usable(
         to_resume: Whether it is an unfinished file, which is used even under ``force``.
 
     Raises:
-        FrivkitError: a file of another key exists and may not be replaced.
+        FrivkitError: a file of another key exists and may not be replaced, or a finished one of
+            this key is damaged.
     """
     if not path.exists():
         return False
     existing = read_key(path)
     if existing == key:
-        return to_resume or not force
+        if to_resume:
+            return True
+        if not force and digest_state(path) == "wrong":
+            raise FrivkitError(f"{path} is damaged: give another -o, or --force to write it again")
+        return not force
     if force:
         return False
     if existing is None:

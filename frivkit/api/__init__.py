@@ -12,6 +12,7 @@ from frivkit.api.results import (
     TrainingResult,
     VerificationResult,
 )
+from frivkit.api.torch_modules import save, to_torch
 
 __all__ = [
     "ActivationsResult",
@@ -29,6 +30,8 @@ __all__ = [
     "frontier",
     "inspect",
     "load",
+    "save",
+    "to_torch",
     "train",
     "verify",
 ]

@@ -5,13 +5,14 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from frivkit.api.arguments import (
     Arguments,
     PathLike,
     cache_of,
     file_path,
+    given_numbers,
     progress_of,
     request_of,
 )
@@ -41,6 +42,7 @@ def load(
     example: "Example | None" = None,
     *,
     input_shape: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> Model:
     """Return a model that can be given to every other function, which then does not read it again.
@@ -51,10 +53,12 @@ def load(
         example: For a torch module: what it takes, a tensor or array, several in a tuple, or a dict
             by the names of its inputs; examples first, at least one.
         input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
+        inputs: Numbers for inputs that have no axis for examples, such as ``{"sr": 16000}``.
         trust: Whether formats that can run code may be read.
 
     Raises:
         ModelError: the model cannot be read, or cannot be written as ONNX.
+        UsageError: numbers are given for an input that is not there or takes others.
 
     Example:
         >>> import torch
@@ -62,7 +66,8 @@ def load(
         >>> load(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), torch.zeros(1, 4))
         <frivkit model <Sequential>: 67 parameters, inputs input float32 (n, 4)>
     """
-    made = opened(model, example, input_shape=input_shape, trust=trust)
+    numbers = given_numbers(inputs or {})
+    made = opened(model, example, input_shape=input_shape, inputs=numbers, trust=trust)
     if isinstance(model, str | os.PathLike):  # found again from another working folder
         made = replace(made, path=made.path.absolute())
     return made
@@ -87,12 +92,14 @@ def inspect(
         ModelError: the model cannot be read.
     """
     from frivkit.measure.pipeline import inspect_model
+    from frivkit.runtime.file_check import naming_faults
 
     clock = Clock.start()
     request = request_of("inspect", model, data, arguments, joined=texts("join", join))
     opened_model, site_map = inspect_model(request)
     labels = request.execution.labels
-    document = inspection_document(opened_model, site_map, clock, request.output, labels)
+    with naming_faults(opened_model):
+        document = inspection_document(opened_model, site_map, clock, request.output, labels)
     return InspectionResult(document)
 
 
@@ -189,6 +196,7 @@ def verify(
         arguments.get("example"),
         data=data,
         input_shape=request.input_shape,
+        inputs=request.inputs,
         trust=request.trust,
     )
     made = verification.verify(request, other, time_batches=time_batches)

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -37,6 +38,7 @@ def opened(
     *,
     data: Data | None = None,
     input_shape: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> Model:
     """Return a model in any of its forms, opened.
@@ -47,6 +49,7 @@ def opened(
         example: For a torch module: what it takes, examples first.
         data: Data whose first examples stand in for a missing example.
         input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
+        inputs: Numbers for inputs that have no axis for examples, by name.
         trust: Whether formats that can run code may be read.
 
     Raises:
@@ -56,10 +59,12 @@ def opened(
         return model
     if isinstance(model, str | os.PathLike):
         spec = data if isinstance(data, str) else None
-        return load_model(Request(Path(model), spec, input_shape=input_shape, trust=trust))
+        return load_model(
+            Request(Path(model), spec, input_shape=input_shape, inputs=inputs or {}, trust=trust)
+        )
     package = type(model).__module__.partition(".")[0]
     if package == "onnx" and type(model).__name__ == "ModelProto":
-        return _from_proto(model, input_shape)
+        return _from_proto(model, input_shape, inputs or {})
     from frivkit.torch_io.load import load
 
     if example is None and data is not None and hasattr(model, "forward"):
@@ -92,7 +97,7 @@ def _example_of(module: Any, data: Data) -> Any:
     return tuple(map(cast, found))
 
 
-def _from_proto(proto: "ModelProto", input_shape: str | None) -> Model:
+def _from_proto(proto: "ModelProto", input_shape: str | None, inputs: Mapping[str, Any]) -> Model:
     if any(each.data_location == each.EXTERNAL for each in proto.graph.initializer):
         raise ModelError(
             "the weights of the ModelProto are in another file: give the path of the model file, "
@@ -110,7 +115,7 @@ def _from_proto(proto: "ModelProto", input_shape: str | None) -> Model:
         path = Path(folder) / "model.onnx"
         path.write_bytes(content)
         try:
-            model = detach(read(path, input_shape, name=title))
+            model = detach(read(path, input_shape, given=inputs, name=title))
         except ModelError as error:
             raise ModelError(str(error).replace(str(path), title)) from error
     return replace(model, path=Path(title), format="onnx.ModelProto")

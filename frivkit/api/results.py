@@ -5,6 +5,7 @@ command line prints, a notebook shows the report's tables.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.api import plots, tables
+from frivkit.errors import UsageError
 from frivkit.report import notebook
 from frivkit.report.compression import compression_text
 from frivkit.report.format import file_name, percent, readable
@@ -21,6 +23,7 @@ from frivkit.report.verification import verification_text
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from torch.fx import GraphModule
 
 
 class Result:
@@ -227,6 +230,21 @@ class CompressionResult(Result):
         """The share of labels that are the same as the original's; None for a plan."""
         agreement = self.document["agreement"]
         return None if agreement is None else agreement["labels"]
+
+    @cached_property
+    def module(self) -> "GraphModule":
+        """The compressed model as a torch module, made when it is first asked for.
+
+        See :func:`frivkit.to_torch`, which raises the errors.
+
+        Raises:
+            UsageError: it is a plan, so that there is no file.
+        """
+        if self.path is None:
+            raise UsageError("a plan has no module: give compress the name of an output file")
+        from frivkit.api.torch_modules import to_torch
+
+        return to_torch(self.path)
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the layers: ``layer``, ``units_before``, ``units_after``, ``predicted_error``.

@@ -1,12 +1,14 @@
 """Results as pandas tables, and arrays out of activation files."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.digests import digest_state
 from frivkit.errors import FrivkitError
 from frivkit.report.unit_table import unit_tables
 
@@ -122,18 +124,26 @@ def growth(document: Mapping[str, Any]) -> "pd.DataFrame":
 
 
 def stored_array(path: Path | None, name: str) -> NDArray[Any]:
-    """Return an array of an activation file.
+    """Return an array of an activation file; its digest is checked when it was not before.
 
     Raises:
-        FrivkitError: the file cannot be read.
+        FrivkitError: the file cannot be read or is damaged.
     """
     import h5py
 
     try:
+        if path is not None and _is_damaged(path, path.stat().st_mtime_ns):
+            raise FrivkitError(f"{path} is damaged; write it again")
         with h5py.File(path, "r") as file:
             return np.asarray(file[name][()])
     except (OSError, KeyError) as error:
         raise FrivkitError(f"{path} cannot be read: {error}; write it again") from error
+
+
+@lru_cache(maxsize=8)
+def _is_damaged(path: Path, modified: int) -> bool:
+    del modified  # a file that was written again is read again
+    return digest_state(path) == "wrong"
 
 
 def _pandas() -> Any:

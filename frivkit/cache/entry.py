@@ -4,6 +4,7 @@ Nothing in a file is trusted: it may be damaged or written by somebody else.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -16,10 +17,12 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.digests import digest_state
 from frivkit.errors import CacheError
 
 TYPE = "frivkit-cache"
-VERSION = "1"
+VERSION = "2"
+"""Entries of version 1 have no digest; they are read and never written."""
 CHUNK_BYTES = 1 << 20
 
 
@@ -34,10 +37,16 @@ def reason(error: Exception) -> str:
 
 
 def read_fields(path: Path) -> Mapping[str, Any]:
-    """Return the fields of a file's key, an empty mapping if it is no readable cache file."""
+    """Return the fields of a file's key, an empty mapping if it is no readable cache file.
+
+    The name of the file is the digest of the key, so a damaged key is none.
+    """
     try:
         with _opened(path) as file:
-            fields = json.loads(_text(file, "key"))
+            key = _text(file, "key")
+        if hashlib.sha256(key.encode()).hexdigest() != path.stem:
+            return {}
+        fields = json.loads(key)
     except Exception:  # h5py and json raise many classes at damaged files
         return {}
     return fields if isinstance(fields, dict) else {}
@@ -51,15 +60,22 @@ class Entry:
         key: The JSON text of the key that it must have.
 
     Raises:
-        CacheError: the file is of another type, version or key, is unfinished, or contains links,
-            data in other files, unknown filters or objects, which no cache file contains.
+        CacheError: a byte of the file is damaged, it is of another type, version or key, is
+            unfinished, or contains links, data in other files, unknown filters or objects, which
+            no cache file contains.
         Exception: any other class; h5py raises many for damaged files.
     """
 
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
+        _check_regular(path)
+        digest = digest_state(path)
+        if digest == "wrong":
+            raise CacheError("damaged")
         self._file = _opened(path)
         try:
+            if digest == "missing" and _text(self._file, "encoding-version") != "1":
+                raise CacheError("without a digest")
             if _text(self._file, "key") != key:
                 raise CacheError("stored under another key")
             self._datasets = dict(_datasets(self._file, path.stat().st_size))
@@ -143,17 +159,21 @@ def contents_of(datasets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def _check_regular(path: Path) -> None:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise CacheError("not a regular file")
+
+
 def _opened(path: Path) -> Any:
     import h5py
 
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise CacheError("not a regular file")
+    _check_regular(path)
     # The file never changes again, and some network file systems know no locks.
     file = h5py.File(path, "r", locking=False, rdcc_nbytes=8 * CHUNK_BYTES)
     try:
         if (kind := _text(file, "encoding-type")) != TYPE:
             raise CacheError(f"of type {kind!r}, not {TYPE!r}")
-        if (version := _text(file, "encoding-version")) != VERSION:
+        if (version := _text(file, "encoding-version")) not in ("1", VERSION):
             raise CacheError(f"of version {version!r}, not {VERSION!r}")
     except BaseException:
         file.close()

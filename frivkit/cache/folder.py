@@ -4,24 +4,20 @@ Files with other names than those below, and anything but regular files, are nev
 """
 
 import contextlib
-import hashlib
 import os
-import platform
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from frivkit.cache.entry import reason
 from frivkit.errors import CacheError
+from frivkit.files import HOST, is_abandoned
 
 _ENTRY = re.compile(r"[0-9a-f]{64}\.h5")
 _LOCK = re.compile(r"\.[0-9a-f]{64}\.lock")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.tmp-(?P<pid>\d+)-(?P<host>[0-9a-f]{8})[0-9a-f]{24}")
-_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-_DAY = 86_400.0
 
 
 class Removed(NamedTuple):
@@ -38,7 +34,7 @@ def entry_path(root: Path, digest: str) -> Path:
 
 def temporary_path(root: Path, digest: str) -> Path:
     """Return the path of a file that only this process writes."""
-    return root / f".{digest}.tmp-{os.getpid()}-{_HOST}{secrets.token_hex(12)}"
+    return root / f".{digest}.tmp-{os.getpid()}-{HOST}{secrets.token_hex(12)}"
 
 
 def entries(root: Path) -> list[tuple[Path, os.stat_result]]:
@@ -86,7 +82,8 @@ def sweep(root: Path) -> None:
         for item in _listing(root):
             if (match := _TEMPORARY.fullmatch(item.name)) is not None:
                 with contextlib.suppress(OSError):
-                    if not _may_be_written(match, item.stat(follow_symlinks=False).st_mtime):
+                    modified = item.stat(follow_symlinks=False).st_mtime
+                    if is_abandoned(int(match["pid"]), match["host"], modified):
                         Path(item.path).unlink()
             elif _LOCK.fullmatch(item.name):
                 _remove_lock(Path(item.path))
@@ -113,10 +110,13 @@ def locked(root: Path, digest: str, waiting: Callable[[], None]) -> Iterator[Non
             try:
                 stack.enter_context(lock.acquire(timeout=0))
             except Timeout:
-                waiting()
-                stack.enter_context(lock.acquire())
+                if path.exists():
+                    waiting()
+                    stack.enter_context(lock.acquire())
+                else:  # its holder has just gone, or none can be made there, as in /proc
+                    stack.enter_context(lock.acquire(timeout=1))
             stack.callback(_unlink, path)  # while it is held, so that no other process waits for it
-        except (OSError, NotImplementedError):
+        except (OSError, NotImplementedError, Timeout):
             pass
         yield
 
@@ -139,18 +139,3 @@ def _remove_lock(path: Path) -> None:
 
     with contextlib.suppress(OSError, Timeout), FileLock(path, timeout=0):
         _unlink(path)
-
-
-def _may_be_written(match: re.Match[str], modified: float) -> bool:
-    """Whether the process that created a temporary file may still write to it."""
-    if time.time() - modified > _DAY:
-        return False
-    if match["host"] != _HOST or os.name != "posix":
-        return True  # signal 0 is harmless on POSIX alone, and reaches processes of this host alone
-    try:
-        os.kill(int(match["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # a process of another user
-        return True
-    return True

@@ -16,7 +16,7 @@ def parse_size(text: str) -> int:
         text: The size.
 
     Raises:
-        UsageError: the text is no size.
+        UsageError: the text is no size, or one of 2^63 bytes or more.
 
     Example:
         >>> parse_size("500MB"), parse_size("1.5 GiB"), parse_size("2k"), parse_size("0")
@@ -27,7 +27,10 @@ def parse_size(text: str) -> int:
         raise UsageError(f"{text!r} is no size; write it like 500MB, 2GiB or 1048576")
     base = 1000 if match["byte"] and not match["binary"] else 1024
     power = " kmgt".index(match["power"].lower() or " ")
-    return round(float(match["number"]) * float(base**power))
+    size = float(match["number"]) * float(base**power)
+    if size >= 1 << 63:
+        raise UsageError(f"{text[:40]!r} is too large a size; give less than 8388608TiB")
+    return round(size)
 
 
 def format_size(size: int) -> str:

@@ -17,6 +17,8 @@ from frivkit.cache.writer import Writer
 from frivkit.errors import CacheError, UsageError
 
 DEFAULT_LIMIT = 8 << 30
+SHARE = 32
+"""One metric of one model may fill one part in so many of the limit, 256 MiB of 8 GiB."""
 
 
 class StoredEntry(NamedTuple):
@@ -108,6 +110,13 @@ class Cache:
             except UsageError as error:
                 raise UsageError(f"FRIVKIT_CACHE_LIMIT: {error}") from None
         return cls(directory or user_cache_path("frivkit", appauthor=False), limit, warn)
+
+    def takes(self, size: int) -> bool:
+        """Whether results of one metric, of so many bytes together, are worth their room.
+
+        Larger ones would push out those of many models, for the sake of one pass over the data.
+        """
+        return self.root is not None and size <= self.limit // SHARE
 
     def get(self, key: Key) -> Entry | None:
         """Return the entry of a key, None if there is no valid one.

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from frivkit.cache.entry import CHUNK_BYTES, TYPE, VERSION, contents_of, read_name, stored_name
+from frivkit.digests import append_digest
 from frivkit.files import put_in_place
 
 RESERVE_BYTES = 16 << 20
@@ -194,6 +195,7 @@ class Writer:
         self._file.attrs["contents"] = json.dumps(contents, sort_keys=True)
         self._file.flush()
         self._file.close()
+        append_digest(self._path)
         if self._path.stat().st_size > self._room:
             raise _too_large()
         put_in_place(self._path, path)

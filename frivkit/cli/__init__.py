@@ -2,15 +2,19 @@
 
 import importlib
 import io
+import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 import click
 
 import frivkit
 from frivkit.cli.output import one_line
-from frivkit.errors import FrivkitError, unknown_name
+from frivkit.errors import FrivkitError, is_out_of_memory, unknown_name
+from frivkit.interrupts import giving_up
 from frivkit.provenance import command_line
+from frivkit.warning_lines import warnings_as_lines
 
 COMMANDS = {
     "analyze": "Measure how much of a model is frivolous.",
@@ -100,7 +104,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # some terminals cannot show a bar or a name
             stream.reconfigure(errors="replace")
     try:
-        with command_line(given):
+        with command_line(given), giving_up(_give_up), _warnings(given):
             code = cli.main(args=given, prog_name="frivkit", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -118,6 +122,22 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _warnings(given: list[str]) -> AbstractContextManager[None]:
+    """Show warnings as single lines, or as Python does with ``--debug``."""
+    if "--debug" in given:
+        return nullcontext()
+    return warnings_as_lines(
+        lambda text: click.echo(f"frivkit: warning: {one_line(text)}", err=True)
+    )
+
+
+def _give_up() -> None:
+    """End the program where a library goes on after Ctrl-C; files are whole at any moment."""
+    sys.stderr.write("frivkit: interrupted; no file is incomplete\n")
+    sys.stderr.flush()
+    os._exit(130)
+
+
 def _failure(error: BaseException, given: list[str]) -> tuple[str, int]:
     """Return the message and the exit code of an error."""
     message, code = f"{type(error).__name__}: {error}", 1
@@ -133,8 +153,9 @@ def _failure(error: BaseException, given: list[str]) -> tuple[str, int]:
             cached = given[:1] == ["analyze"] and "--no-cache" not in given
             also = ", and finished results are kept for the next run" if cached else ""
             message, code = f"interrupted; no file is incomplete{also}", 130
-        case MemoryError():
-            message = f"out of memory ({error}); give a smaller --memory or fewer --examples"
+        case _ if is_out_of_memory(error):
+            why = f" ({one_line(error)[:200]})" if str(error) else ""
+            message = f"out of memory{why}; give a smaller --memory or fewer --examples"
         case OSError():
             where = error.filename or "standard output or a file"
             message = f"cannot read or write {where}: {error.strerror or error}"

@@ -21,13 +21,15 @@ def command(
     from frivkit.provenance import Clock
     from frivkit.report.document import inspection_document
     from frivkit.report.terminal import inspection_text
+    from frivkit.runtime.file_check import naming_faults
 
     clock = Clock.start()
     check_places(json_to, model=model)
     request = common.request(model, common.progress(), joined=joined)
     opened, site_map = inspect_model(request)
     labels = request.execution.labels
-    document = inspection_document(opened, site_map, clock, request.output, labels)
+    with naming_faults(opened):
+        document = inspection_document(opened, site_map, clock, request.output, labels)
     if json_to:
         write_json(document, json_to)
     if json_to != "-":

@@ -37,20 +37,33 @@ _OPTIONS = (
         "--input-shape",
         help="Sizes that the file leaves open, such as 1x3x32x32, or 1x3x32x32,1x10:int64.",
     ),
+    click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="The value of an input that has no axis for examples, such as sr=16000; a list is "
+        "written mask=1,1,0.",
+    ),
     click.option("--output-name", help="The output that holds the logits."),
     click.option(
         "--label-axis",
         type=int,
-        default=1,
-        show_default=True,
-        help="The axis of the output along which classes lie; the batch is axis 0.",
+        help="The axis of the output along which classes lie; the batch is axis 0.  [1, or that of "
+        "a softmax at the end]",
+    ),
+    click.option(
+        "--task",
+        metavar="NAME",
+        help="How outputs are compared, such as classify, multilabel, regress, embed, segment, "
+        "heatmap, detect or generate; see 'frivkit plugins'.  [by their names and shapes]",
     ),
     click.option(
         "--regression",
         type=click.FloatRange(0, min_open=True),
         metavar="SHARE",
-        help="The output holds numbers; one that changes by more than SHARE of its standard "
-        "deviation counts as changed.",
+        help="The task regress: a number that changes by more than SHARE of its standard "
+        "deviation counts as changed.  [0.1]",
     ),
     click.option("--no-progress", is_flag=True, help="Show no progress."),
     click.option("-q", "--quiet", is_flag=True, help="Write nothing but errors to stderr."),
@@ -78,8 +91,10 @@ class CommonOptions:
     no_cache: bool
     trust: bool
     input_shape: str | None
+    inputs: tuple[str, ...]
     output_name: str | None
-    label_axis: int
+    label_axis: int | None
+    task: str | None
     regression: float | None
     no_progress: bool
     quiet: bool
@@ -92,9 +107,10 @@ class CommonOptions:
         """Return the request for a model.
 
         Raises:
-            UsageError: ``--memory`` is no size, or is 0.
+            UsageError: ``--memory`` is no size, or is 0, or ``--input`` is malformed.
         """
         from frivkit.cache import parse_size
+        from frivkit.graph.onnx_io.given_inputs import parse_given
         from frivkit.measure.pipeline import Request
         from frivkit.runtime.execution import Execution
         from frivkit.runtime.labels import LabelOptions
@@ -106,6 +122,7 @@ class CommonOptions:
             model=model,
             output=self.output_name,
             input_shape=self.input_shape,
+            inputs=dict(map(parse_given, self.inputs)),
             trust=self.trust,
             execution=Execution(
                 device=self.device,
@@ -113,7 +130,7 @@ class CommonOptions:
                 threads=self.threads,
                 seed=seed,
                 progress=progress,
-                labels=LabelOptions(self.label_axis, self.regression),
+                labels=LabelOptions(self.label_axis, self.regression, self.task),
             ),
             **more,
         )

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from frivkit.errors import FrivkitError, UsageError
-from frivkit.files import is_special, write_file
+from frivkit.files import is_special, real_path, write_file
 
 
 def check_places(*places: Path | str | None, model: Path | None = None) -> None:
@@ -26,17 +26,17 @@ def check_places(*places: Path | str | None, model: Path | None = None) -> None:
     if "" in places:
         raise UsageError("a result is to be written to a file without a name; give one, or '-'")
     paths = [Path(place) for place in places if place is not None and place != "-"]
-    seen = [model.resolve()] if model is not None else []
+    seen = [real_path(model)] if model is not None else []
     for path in paths:
         if not path.parent.is_dir():
             raise FrivkitError(f"{path} cannot be written: there is no folder {path.parent}")
         if path.is_dir():
             raise FrivkitError(f"{path} cannot be written: it is a folder; give a file in it")
-        if path.resolve() in seen:
+        if real_path(path) in seen:
             raise UsageError(f"{path} is the model or another result too; give another file")
         if not is_special(path):
-            seen.append(path.resolve())
-        if not os.access(path if is_special(path) else path.resolve().parent, os.W_OK):
+            seen.append(real_path(path))
+        if not os.access(path if is_special(path) else real_path(path).parent, os.W_OK):
             raise FrivkitError(f"{path} cannot be written: no permission; give another place")
 
 
@@ -54,12 +54,12 @@ def write_json(document: Mapping[str, Any], where: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all.
+    """Write a text in UTF-8, whole or not at all; bytes of paths that are none become escapes.
 
     Raises:
         FrivkitError: the file cannot be written; a former one stays as it was.
     """
-    write_file(path, text.encode())
+    write_file(path, text.encode(errors="backslashreplace"))
 
 
 def one_line(message: object) -> str:

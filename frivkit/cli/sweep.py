@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from frivkit.cli.output import one_line
+
 
 @click.command("sweep")
 @click.argument("recipe")
@@ -93,12 +95,13 @@ def command(
         if swept.failed and not quiet:
             click.echo(
                 f"frivkit: {len(swept.failed)} of {swept.trained} networks have no results: "
-                f"{swept.failed[0]}",
+                f"{one_line(swept.failed[0])}",
                 err=True,
             )
+        figures = one_line(", ".join(plan.figures))
         click.echo(
-            f"{folder / 'results.jsonl'}: {plan.title}, {swept.points} points of figure "
-            f"{', '.join(plan.figures)}; {swept.trained} networks trained, {swept.found} found, "
+            f"{folder / 'results.jsonl'}: {one_line(plan.title)}, {swept.points} points of figure "
+            f"{figures}; {swept.trained} networks trained, {swept.found} found, "
             f"{swept.seconds:.1f} s"
         )
 

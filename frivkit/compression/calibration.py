@@ -11,11 +11,11 @@ from frivkit.compression.linear_consumers import (
     LinearConsumer,
     distinct_sources,
     find_linear_consumers,
-    lock_unrefittable,
 )
 from frivkit.compression.locks import lock_unscored
 from frivkit.compression.patch_moments import PatchMoments, UnitSpread
 from frivkit.compression.score_moments import ScoreMoments, accumulate_score_moments
+from frivkit.compression.unrefittable import lock_unrefittable, unfitted_readers
 from frivkit.data import Dataset
 from frivkit.graph.model import Model
 from frivkit.graph.sites.branches import ResidualBranch, find_branches
@@ -108,11 +108,11 @@ def calibrate(
     """
     pruning_graph = analyze_groups(model, site_map)
     linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
-    pruning_graph = lock_unrefittable(
-        model, site_map, pruning_graph, linear_consumers, refits=refits
-    )
     scores = find_scores(model, site_map, pruning_graph)
     pruning_graph = lock_unscored(pruning_graph, linear_consumers, scores)
+    unfitted = unfitted_readers(model, site_map, linear_consumers, pruning_graph.groups)
+    if refits:
+        pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
     branches = find_branches(model, site_map)
     moments = calibration_moments(
         cache or Cache(None),
@@ -132,6 +132,7 @@ def calibrate(
         patch_moments=moments.patch_moments,
         variances={name: spread.variance for name, spread in moments.spreads.items()},
         scores=score_moments,
+        unfitted=unfitted,
     )
     return Calibration(
         model,

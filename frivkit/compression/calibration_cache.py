@@ -24,8 +24,6 @@ from frivkit.runtime.execution import Execution
 
 MOST_BYTES = 512 << 20
 """Size above which moments are not stored: reading them would save less than it takes on disk."""
-DIGEST = "sha256"
-"""The array of an entry with the digest of all others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +77,6 @@ def calibration_moments(
             with cache.build(key) as writer:
                 for name, array in arrays.items():
                     writer.put(name, array)
-                writer.put(DIGEST, _digest(arrays))
     return found
 
 
@@ -106,7 +103,7 @@ def calibration_key(
         "batch": str(model.batch),
         "read": hashlib.sha256("\n".join(read).encode()).hexdigest(),
     }
-    return Key(model.sha256, data.digest, "", "", "calibration", extra)
+    return Key(model.identity, data.digest, "", "", "calibration", extra)
 
 
 def _arrays(found: CalibrationMoments, sources: Sequence[ConsumerInput]) -> dict[str, NDArray[Any]]:
@@ -135,11 +132,6 @@ def _read(
         CacheError: the entry is damaged; it is removed.
     """
     arrays = {name: entry.read(name) for name in entry.names}
-    digest = arrays.pop(DIGEST, None)
-    if digest is None or not np.array_equal(digest, _digest(arrays)):
-        with contextlib.suppress(OSError):
-            entry.path.unlink()
-        raise CacheError(f"cache file {entry.path} is damaged; it was removed")
     moments = {}
     for i, source in enumerate(sources):
         parts = tuple(
@@ -158,12 +150,3 @@ def _read(
         for i, name in enumerate(tensors)
     }
     return CalibrationMoments(moments, spreads, reused=True)
-
-
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
-    """Return the sha256 of named arrays: of names, types, shapes and contents."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return np.frombuffer(digest.digest(), np.uint8)

@@ -18,6 +18,7 @@ from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.plan import Plan, apply_plan
 from frivkit.compression.plan_file import read_plan
 from frivkit.compression.ranking import Ranker
+from frivkit.compression.ruined_layers import ruined_layers
 from frivkit.compression.unit_kinds import UnitKinds, classify_units
 from frivkit.data import Data, Dataset, as_dataset
 from frivkit.data.subset import split
@@ -30,9 +31,11 @@ from frivkit.latency.target import TargetMachine
 from frivkit.measure.pipeline import Request, load_model, named_data
 from frivkit.quantization import Int8Result, write_int8
 from frivkit.runtime.blas import blas_threads
+from frivkit.runtime.file_check import naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
+from frivkit.runtime.output_check import check_output
 from frivkit.verification import Verification, verify
-from frivkit.verification.verification import BATCHES
+from frivkit.verification.verification import BATCHES, check_unchanged
 
 MIN_EXAMPLES = 8
 """Examples below which there are too few to split."""
@@ -124,7 +127,6 @@ class Compressor:
         ranker: Ranker = installed().load("rankings", self.method.ranking)
         self._refit: Refit = installed().load("refits", self.method.refit)
         constraints = constraints or Constraints()
-
         model = load_model(request)
         if model.changes:
             raise ModelError(
@@ -134,17 +136,18 @@ class Compressor:
         examples, self.warnings = named_data(request, model)
         self.warnings += tuple(f"{model.path.name}: {note}" for note in model.notes)
         opening = Opening(request.execution, examples, request.output)
-        model = prepare_model(model, opening, keep_file=True)
+        with naming_faults(model):
+            model = prepare_model(model, opening, keep_file=True)
+            check_output(model, model.output(request.output), request.execution, examples)
+            site_map = find_sites(model, request.output, any_batch_axis=True)
         data, self._search_data, self.held_out = _split_data(
             examples, model, verify_data, searches=searches
         )
         self.request = replace(request, model=model)  # reading it again may take long
-
         run = Run(data, model.output(request.output), request.execution)
-        site_map = find_sites(model, request.output)
         constraints.check_layers([site.layer for site in site_map.sites])
         self._cache = cache
-        with blas_threads(request.execution.threads):
+        with naming_faults(model), blas_threads(request.execution.threads):
             self.calibration = calibrate(
                 model, site_map, run, refits=not self._refit.keeps_weights, cache=cache
             )
@@ -160,7 +163,7 @@ class Compressor:
     @cached_property
     def _search(self) -> AgreementSearch:
         data = self._search_data or self.calibration.run.data
-        return AgreementSearch(self.calibration, data)
+        return AgreementSearch(self.calibration, data, requested=self.request.output is not None)
 
     def plan(self, budget: Budget, timing: Timing | None = None) -> tuple[Plan, TimedPlan | None]:
         """Return the plan under a budget, before a refit, and how a budget in time was met.
@@ -261,8 +264,9 @@ class Compressor:
 
         plan, compressed = self.finished(plan, budget)
         calibration = self.calibration
-        save(compressed, output, calibration.model)
+        written = save(compressed, output, calibration.model)
         verification = verify(self.request, output, data=self.held_out, time_batches=time_batches)
+        check_unchanged(verification.compressed.model, written)
         result = self._result(budget, plan, timed)
         result = replace(
             result,
@@ -285,7 +289,7 @@ class Compressor:
 
     def _result(self, budget: Budget, plan: Plan, timed: TimedPlan | None) -> Compression:
         """Return the result without a file."""
-        warnings = self.warnings
+        warnings = (*self.warnings, *ruined_layers(self.calibration, plan))
         if timed is not None and timed.warning:
             warnings += (timed.warning,)
         return Compression(

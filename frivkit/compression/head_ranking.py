@@ -78,7 +78,7 @@ class _Block:
         orders = []
         for row, its in zip(block.groups.tolist(), logits, strict=True):
             if its is None:
-                orders.append(np.argsort([rank[group] for group in row], kind="stable"))
+                orders.append(np.argsort([rank.get(group, -1) for group in row], kind="stable"))
             else:
                 orders.append(backward_order(its.moments, its.positions))
         if block.uniform and rows > 1:  # the dimensions that are early in all rows
@@ -226,7 +226,7 @@ def _factor(moments: ScoreMoments, head: int, sharing: int, layer_group: LayerGr
     value, spread = moments.score.value, moments.spread
     cost = 0.0
     if value is not None and spread is not None:
-        groups = value.groups[head % len(value.groups)]
+        groups = value.groups[head * len(value.groups) // len(moments.heads)]
         own = spread[head]
         for term in layer_group.terms:
             units = [np.flatnonzero(layer_group.groups[term.groups] == group) for group in groups]

@@ -1,6 +1,6 @@
 """Layer groups: layers whose units are removed together, and the statistics for their ranking."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,9 @@ from frivkit.compression.score_moments import ScoreMoments
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.onnx_io.evaluate import constant_array
-from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.heads import Heads
+from frivkit.graph.sites.shared_weights import LINEAR_CONSUMERS
 from frivkit.units.elimination import RIDGE, Term
 from frivkit.units.moments import Float64Array
 
@@ -82,6 +82,7 @@ def find_layer_groups(
     patch_moments: Mapping[ConsumerInput, PatchMoments],
     variances: Mapping[str, float],
     scores: Sequence[ScoreMoments] = (),
+    unfitted: Collection[str] = (),
 ) -> tuple[LayerGroup, ...]:
     """Return every layer group of which a unit can be removed.
 
@@ -96,6 +97,8 @@ def find_layer_groups(
         patch_moments: The moments of their inputs.
         variances: The variance of their error tensors, by name.
         scores: The moments of products of queries and keys.
+        unfitted: Sites whose units are read by nodes of which no error is known.  It is taken to
+            be the unit's share of the squares of the weights that produce the site.
     """
     groups = pruning_graph.groups
     linear_consumers = [
@@ -126,6 +129,7 @@ def find_layer_groups(
                 terms.append(Term(covariance, weights, indices, weight))
                 rows = patch_moments[linear_consumer.source].count
                 ridge = max(ridge, SCARCITY_RIDGE * len(group_ids) / rows)
+        terms += [_written_term(groups.of[s], index, written) for s in sites if s in unfitted]
         layer_groups.append(
             LayerGroup(
                 tuple(sites),
@@ -140,6 +144,22 @@ def find_layer_groups(
             )
         )
     return tuple(layer_groups)
+
+
+def _written_term(
+    members: NDArray[np.intp], index: NDArray[np.intp], written: Float64Array
+) -> Term:
+    """Return the term of a reader of which no error is known.
+
+    Args:
+        members: The groups of the units of a site, shape (units,).
+        index: The number of each group among those of its layer group, shape (groups + 1,).
+        written: The sum of squares of the weights that produce each group, shape (groups,).
+    """
+    groups = np.unique(members)
+    total = float(written[groups].sum())
+    shares = written[groups] / total if total > 0 else np.full(len(groups), 1 / len(groups))
+    return Term(np.diag(shares), None, index[groups])
 
 
 def _units(

@@ -20,10 +20,12 @@ from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.operator import Weights, operator_name
 from frivkit.graph.operators.table import operators_of
-from frivkit.graph.sites.consumers import LINEAR_CONSUMERS
 from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.shared_weights import LINEAR_CONSUMERS, weight_use
 from frivkit.units.moments import Float64Array
 
+SHARED = 1e-6
+"""Parameters that a node counts for whose weight is counted with another: next to none."""
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
@@ -190,12 +192,18 @@ def _count_nodes(
     positions: _Positions = {}
     group_ids = pruning_graph.assignment.group_ids
     operators = operators_of(model)
+    counted: set[int] = set()  # stored weights, which count once however many nodes read them
     for node in model.graph:
         operator = operators.get(operator_name(node))
         if operator is None or (operator.weights is None and operator.macs is None):
             continue
         cost = node_cost(node, operators=operators)
-        amount = cost.parameters if resource == "params" else cost.macs
+        amount: float | None = cost.parameters if resource == "params" else cost.macs
+        use = weight_use(node)
+        if use is not None and resource == "params":
+            if id(use.root) in counted:
+                amount = SHARED
+            counted.add(id(use.root))
         if not amount:
             continue
         axis = _unit_axis(node, operator.weights)

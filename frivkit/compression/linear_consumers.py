@@ -9,14 +9,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.graph.layout import NO_GROUP, attribute, shape_of
+from frivkit.graph.layout import NO_GROUP, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io.evaluate import constant_array
-from frivkit.graph.shapes import batch_first
+from frivkit.graph.shapes import batch_first, batch_symbol, examples_axis
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
-from frivkit.graph.sites.groups import PruningGraph, with_locks
-from frivkit.graph.sites.products import product_of
+from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.shared_weights import shared_weights
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.units.moments import Float64Array
 
@@ -97,6 +97,8 @@ class LinearConsumer:
             convolutions, whose patches overlap, and not if the graph computes the bias.
         kept_as_is: Why its weights cannot be replaced by others, as those of 8 bits; None if they
             can be.
+        shared: Which weight it is and in which orientation, if other nodes read it, too: the name
+            of the stored weight and the axis of it along which columns lie; else None.
     """
 
     consumer: Consumer
@@ -111,6 +113,12 @@ class LinearConsumer:
     residual_input: str | None
     has_bias_freedom: bool
     kept_as_is: str | None = None
+    shared: tuple[str, int] | None = None
+
+    @property
+    def reads_units(self) -> bool:
+        """Whether it reads any unit that belongs to a pruning group."""
+        return bool((self.group_ids != NO_GROUP).any())
 
     def narrowed(self, kept: NDArray[np.bool_]) -> "LinearConsumer":
         """Return the consumer without the outputs that are removed.
@@ -162,74 +170,61 @@ def find_linear_consumers(
     Its weights can be refitted when such units are removed, unless it says why they stay as they
     are.
 
-    Projections of tokens that read no units are among them, since they can be factorized.  Grouped
-    convolutions are not: each of their channel groups is removed as a whole or not at all, so other
-    channels have nothing to compensate.
+    Nodes that read a weight of such a node are among them whatever they read, since one fit serves
+    all of them; so are projections of tokens, which can be factorized if no units lie in these.
+    Grouped convolutions are not among them: each of their channel groups is removed as a whole or
+    not at all, so other channels have nothing to compensate.
     """
     nodes = {node_label(node): node for node in model.graph}
+    shared = {
+        node_label(use.node): (use.root.name or "", use.inputs)
+        for uses in shared_weights(model.graph)
+        for use in uses
+    }
+    wanted = {*shared, *(label for label, node in nodes.items() if _projects_tokens(node))}
     linear_consumers = []
-    for consumer in find_consumers(model, site_map):
+    for consumer in find_consumers(model, site_map, wanted):
         tensor = nodes[consumer.node].inputs[0]
-        if tensor is None or not batch_first(tensor, model.batch):
+        batch = None if tensor is None else _batch_axis(tensor, model)
+        if tensor is None or batch is None or batch >= consumer.axis:
             continue
         grouped = consumer.geometry is not None and consumer.geometry.group > 1
         group_ids = pruning_graph.assignment.group_ids.get(consumer.tensor, {}).get(consumer.axis)
-        if not consumer.layouts:
-            columns = (shape_of(nodes[consumer.node].inputs[1]) or (0,))[0] or 0
-            group_ids = np.full(columns, NO_GROUP)
-        elif grouped or group_ids is None or (group_ids == NO_GROUP).all():
+        if group_ids is None and consumer.node in wanted:
+            sizes = shape_of(tensor) or ()
+            size = sizes[consumer.axis] if consumer.axis < len(sizes) else None
+            group_ids = None if size is None else np.full(size, NO_GROUP, np.intp)
+        others = group_ids is None or (group_ids == NO_GROUP).all()
+        if grouped or group_ids is None or (others and consumer.node not in wanted):
             continue
         node = nodes[consumer.node]
         axis = -1 if consumer.op == "MatMul" else 1
         by_axis = pruning_graph.assignment.at(node.outputs[0])
         output_groups = by_axis.get(axis % len(shape_of(node.outputs[0]) or (0, 0)))
-        linear_consumer = _linear_consumer(node, consumer, group_ids, output_groups, model)
+        linear_consumer = _linear_consumer(
+            node, consumer, group_ids, output_groups, model, batch_axis=batch
+        )
         if linear_consumer is not None:
-            linear_consumers.append(linear_consumer)
-    return tuple(linear_consumers)
-
-
-def lock_unrefittable(
-    model: Model,
-    site_map: SiteMap,
-    pruning_graph: PruningGraph,
-    linear_consumers: Sequence[LinearConsumer],
-    *,
-    refits: bool = True,
-) -> PruningGraph:
-    """Lock the groups whose units are read by a node that cannot be refitted, with that reason.
-
-    Grouped convolutions do not lock a group: their inputs are removed with their outputs.  Nor do
-    products of queries and keys.
-
-    Args:
-        model: The model.
-        site_map: Its sites.
-        pruning_graph: Its groups.
-        linear_consumers: Its linear consumers.
-        refits: Whether weights are refitted.  If not, only nodes whose error is not known lock.
-    """
-    unfit = {
-        each.consumer.node: each.kept_as_is
+            linear_consumers.append(replace(linear_consumer, shared=shared.get(consumer.node)))
+    read_shared = {each.shared[0] for each in linear_consumers if each.shared and each.reads_units}
+    return tuple(
+        each
         for each in linear_consumers
-        if refits and each.kept_as_is is not None
-    }
-    refittable = {each.consumer.node for each in linear_consumers} - unfit.keys()
-    grouped = {
-        node_label(node)
-        for node in model.graph
-        if node.op_type in ("Conv", "ConvTranspose") and attribute(node, "group", 1) > 1
-    }
-    products = {node_label(node) for node in model.graph if product_of(node) is not None}
-    groups, locked = pruning_graph.groups, dict[int, str]()
-    in_heads = {int(group) for each in groups.heads for group in each.groups}
-    for site in site_map.sites:
-        others = [label for label in site.consumers if label not in refittable | grouped]
-        for group in np.unique(groups.of[site.name]).tolist() if others else ():
-            for label in others if group not in in_heads else set(others) - products:
-                reason = unfit.get(label) or "its reader cannot be refitted"
-                locked.setdefault(group, f"{label}: {reason}")
-    return replace(pruning_graph, groups=with_locks(groups, locked))
+        if each.reads_units or each.shared is None or each.shared[0] in read_shared
+    )
+
+
+def _projects_tokens(node: ir.Node) -> bool:
+    """Whether a node multiplies tokens, on an axis of their own, by a matrix of weights."""
+    ranks = [len(shape_of(value) or ()) for value in node.inputs]
+    return node.op_type == "MatMul" and ranks[0] > 2 and ranks[1] == 2
+
+
+def _batch_axis(tensor: ir.Value, model: Model) -> int | None:
+    """Return the axis of examples of a tensor, None if they lie on no axis of their own."""
+    if batch_first(tensor, model.batch):
+        return 0
+    return examples_axis(tensor, batch_symbol(model.graph))
 
 
 def _linear_consumer(
@@ -238,17 +233,20 @@ def _linear_consumer(
     group_ids: NDArray[np.intp],
     output_groups: NDArray[np.intp] | None,
     model: Model,
+    *,
+    batch_axis: int,
 ) -> LinearConsumer | None:
     opset = model.ir.opset_imports.get("", 1)
     array, sizes = constant_array(node.inputs[1], opset), shape_of(node.inputs[0])
-    if array is None or sizes is None or None in sizes[1:]:
+    sizes = None if sizes is None else (*sizes[:batch_axis], *sizes[batch_axis + 1 :])
+    if array is None or sizes is None or None in sizes:
         return None
     weight = array.astype(np.float64)
     kept_as_is = _why_kept(node)
     if not np.isfinite(weight).all():
         return None
     geometry = consumer.geometry if consumer.op == "Conv" else None
-    shape = tuple(size or 0 for size in sizes[1:])
+    shape = tuple(size or 0 for size in sizes)
     source = ConsumerInput(consumer.tensor, consumer.axis, geometry, shape, _inner(consumer, shape))
     bias = _bias(node, consumer, opset)
     if consumer.op == "Conv":
@@ -301,15 +299,15 @@ def _why_kept(node: ir.Node) -> str | None:
             stored = maker.inputs[0]
             kind = None if stored is None else stored.dtype
             name = "" if kind is None else f" ({kind.name.lower()})"
-            return f"its reader has quantized weights{name}, which --refit none cuts"
+            return f"quantized weights{name} are not refitted, only cut (--refit none)"
         pending.extend(each for each in maker.inputs if each is not None)
     return None
 
 
 def _inner(consumer: Consumer, shape: tuple[int, ...]) -> int:
     """Return how many consecutive indices belong to one unit, 1 if the sites differ in that."""
-    sizes = {layout.inner for _, layout in consumer.layouts} or {1}
-    inner = sizes.pop()
+    sizes = {layout.inner for _, layout in consumer.layouts}
+    inner = sizes.pop() if sizes else 1
     return inner if not sizes and shape[consumer.axis - 1] % inner == 0 else 1
 
 
@@ -392,7 +390,7 @@ def columns_by_unit(
         if group != NO_GROUP:
             units.append((int(group), part))
     sizes = [len(part) for group, part in units if group != NO_GROUP]
-    usual = max(set(sizes), key=sizes.count)
+    usual = max(set(sizes or [1]), key=sizes.count)
     regular = [(group, part) for group, part in units if len(part) == usual]
     channels = np.stack([part for _, part in regular])
     columns = channels[:, :, np.newaxis] * kernel_size + np.arange(kernel_size)

@@ -5,11 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from frivkit.compression.linear_consumers import (
-    LinearConsumer,
-    find_linear_consumers,
-    lock_unrefittable,
-)
+from frivkit.compression.linear_consumers import LinearConsumer, find_linear_consumers
+from frivkit.compression.unrefittable import lock_unrefittable
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups, with_locks
 from frivkit.graph.sites.scores import Score, find_scores
@@ -26,7 +23,7 @@ def lock_unscored(
     known += [groups for each in scores for groups in (each.query.groups, each.key.groups)]
     read = set(np.concatenate([np.zeros(0, np.intp), *(ids.ravel() for ids in known)]).tolist())
     locked = {
-        group: "no Softmax is known behind its product, so that its effect cannot be estimated"
+        group: "its scores are not read: no Softmax is known behind them, or keys are broadcast"
         for heads in pruning_graph.groups.heads
         for group in heads.groups.tolist()
         if group not in read

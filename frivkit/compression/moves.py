@@ -130,6 +130,8 @@ def _rank_moves(
     operators: Operators,
 ) -> RankMoves | str:
     """Return the factorizations of one node, or why there are none."""
+    if linear_consumer.shared is not None:
+        return f"its weight {linear_consumer.shared[0]!r} is that of other nodes, too"
     columns, outputs = linear_consumer.matrix.shape
     kernel = kernel_of(linear_consumer)
     shape = WeightShape(columns // linear_consumer.source.kernel_size, outputs, kernel)

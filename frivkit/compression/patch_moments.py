@@ -316,7 +316,8 @@ class _RowSums:
     def moments(self, shift: Float64Array) -> PackedMoments:
         """Return the moments of all rows, the Gram in the type that products are summed in."""
         self._sum()
-        packed = self._packed.astype(self._type, copy=False)
+        with np.errstate(over="ignore"):  # who uses moments refuses those that are not finite
+            packed = self._packed.astype(self._type, copy=False)
         return PackedMoments(self._count, shift, self._total, packed)
 
     def _sum(self) -> None:

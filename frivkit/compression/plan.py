@@ -1,6 +1,6 @@
 """Plans: which units are kept, which nodes are refitted or factorized, and the model they make."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -13,11 +13,13 @@ from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.low_rank import FactorKind, Factors, Kernel, factor, full_rank
 from frivkit.compression.moves import BranchMove, kernel_of
 from frivkit.compression.ridge import Fit, fit_ridge, mean_and_second_moment, without_refit
+from frivkit.compression.shared_fit import Reader, fit_shared
 from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.model import parameters
 from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.branches import ResidualBranch
+from frivkit.graph.sites.shared_weights import shared_weights, weight_readers
 from frivkit.graph.sites.site_map import Site
 from frivkit.graph.surgery.drop_branches import drop_branches
 from frivkit.graph.surgery.factorize import factorize
@@ -89,17 +91,22 @@ def affected_consumers(
 
     None of a dropped branch is among them, and none whose weights stay as they are.
 
+    If a weight that several nodes read is among them, so are all of these nodes.
+
     Yields:
         The consumer without its removed outputs, and which of its columns are kept, shape
         (columns,).
     """
     kept = group_flags(calibration, plan.keep)
     gone = {node for move in plan.dropped for node in move.branch.nodes}
-    for linear_consumer in calibration.linear_consumers:
+    there = [each for each in calibration.linear_consumers if each.consumer.node not in gone]
+    changed = {each.shared[0] for each in there if each.shared and not kept[each.group_ids].all()}
+    for linear_consumer in there:
         columns, node = kept[linear_consumer.group_ids], linear_consumer.consumer.node
         if linear_consumer.kept_as_is is not None:
             continue  # its weights are cut, and nothing else
-        if node not in gone and (node in plan.factorized or not columns.all()):
+        with_others = linear_consumer.shared is not None and linear_consumer.shared[0] in changed
+        if node in plan.factorized or with_others or not columns.all():
             yield linear_consumer.narrowed(kept), columns
 
 
@@ -126,11 +133,35 @@ def ridge_fits(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
 
 
 def whole_fits(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
-    """Refit every affected consumer by ridge regression, and factorize none."""
+    """Refit every affected consumer by ridge regression, and factorize none.
+
+    Nodes that read one weight are fitted together, so that it stays one.
+    """
+    affected = list(affected_consumers(calibration, plan))
+    shared = {fit.linear_consumer.consumer.node: fit for fit in shared_fits(calibration, affected)}
     return tuple(
-        fit_ridge(linear_consumer, calibration.patch_moments[linear_consumer.source], columns)
-        for linear_consumer, columns in affected_consumers(calibration, plan)
+        shared.get(linear_consumer.consumer.node)
+        or fit_ridge(linear_consumer, calibration.patch_moments[linear_consumer.source], columns)
+        for linear_consumer, columns in affected
     )
+
+
+def shared_fits(calibration: Calibration, affected: Sequence[Reader]) -> Iterator[Fit]:
+    """Yield the joint fits of nodes that read a weight together.
+
+    Args:
+        calibration: The original model and its statistics.
+        affected: The nodes that are refitted, without their removed outputs.
+    """
+    counts = {uses[0].root.name: uses for uses in shared_weights(calibration.model.graph)}
+    by_weight: dict[str, list[Reader]] = {}
+    for linear_consumer, columns in affected:
+        if linear_consumer.shared is not None:
+            users = by_weight.setdefault(linear_consumer.shared[0], [])
+            users.append((linear_consumer, columns))
+    for name, users in by_weight.items():
+        complete = len(users) == len(weight_readers(counts[name][0].root))
+        yield from fit_shared(users, calibration.patch_moments, complete=complete)
 
 
 def keep_weights(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
@@ -285,8 +316,9 @@ def _biases(calibration: Calibration, plan: Plan | None) -> int:
     """Return the number of biases that refits add to nodes without one."""
     if plan is None:
         return 0
-    return sum(
-        linear_consumer.matrix.shape[1]
+    added = {
+        linear_consumer.shared or linear_consumer.consumer.node: linear_consumer.matrix.shape[1]
         for linear_consumer, _ in affected_consumers(calibration, plan)
         if linear_consumer.consumer.bias is None and linear_consumer.has_bias_freedom
-    )
+    }
+    return sum(added.values())

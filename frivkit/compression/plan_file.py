@@ -13,7 +13,7 @@ from frivkit.compression.low_rank import FactorKind, is_separable
 from frivkit.compression.moves import BranchMove, Moves, branch_moves, kernel_of
 from frivkit.compression.plan import Factorization, Keep, Plan
 from frivkit.errors import UsageError
-from frivkit.files import write_file
+from frivkit.files import read_regular, write_file
 
 SCHEMA = "frivkit.plan/1"
 LARGEST = 2**31 - 1
@@ -61,7 +61,7 @@ def read_document(path: Path) -> dict[str, Any]:
         UsageError: the file cannot be read, or is no plan.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_regular(path).decode())
     except OSError as error:
         why = error.strerror or error
         raise UsageError(f"the plan {path} cannot be read: {why}; give another file") from error
@@ -190,5 +190,7 @@ def _whole_number(value: object) -> int:
 
 
 def _kinds(linear_consumer: LinearConsumer) -> tuple[FactorKind, ...]:
-    """Return the kinds of factorization that a node can have."""
+    """Return the kinds of factorization that a node can have; none if it shares its weight."""
+    if linear_consumer.shared is not None:
+        return ()
     return ("pca", "separable") if is_separable(kernel_of(linear_consumer)) else ("pca",)

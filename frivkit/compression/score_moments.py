@@ -68,7 +68,9 @@ def accumulate_score_moments(
 
 def _read(score: Score) -> list[str]:
     read = [score.query.tensor, score.key.tensor]
-    return read if score.value is None else [*read, score.weights, score.value.tensor]
+    if score.value is not None:
+        read += [score.value.tensor, *([] if score.weights is None else [score.weights])]
+    return read
 
 
 def rows_of(operand: Operand, tensor: NDArray[Any]) -> NDArray[np.float64]:
@@ -77,6 +79,17 @@ def rows_of(operand: Operand, tensor: NDArray[Any]) -> NDArray[np.float64]:
     others = [axis for axis in range(tensor.ndim) if axis not in order]
     rows = tensor.transpose(*others, *order).astype(np.float64)
     return rows if rows.ndim == 4 else rows[:, np.newaxis]
+
+
+def _weights(
+    query: NDArray[np.float64], key: NDArray[np.float64], scale: float
+) -> NDArray[np.float64]:
+    """Return what a Softmax over keys gives, without a mask, as :func:`rows_of` orders them."""
+    key = np.repeat(key, query.shape[1] // key.shape[1], axis=1)
+    logits = scale * query @ key.transpose(0, 1, 3, 2)
+    powers = np.exp(logits - logits.max(axis=3, keepdims=True))
+    weights: NDArray[np.float64] = powers / powers.sum(axis=3, keepdims=True)
+    return weights
 
 
 class _Sums:
@@ -93,22 +106,20 @@ class _Sums:
         """Add the tensors of a batch."""
         score = self._score
         query, key = (rows_of(each, arrays[each.tensor]) for each in (score.query, score.key))
-        ones = np.ones((*query.shape[:3], 1))
-        query = np.concatenate([query, ones], axis=3)
+        if score.value is not None:
+            value = rows_of(score.value, arrays[score.value.tensor])
+            given = None if score.weights is None else arrays[score.weights].astype(np.float64)
+            weights = _weights(query, key, score.scale) if given is None else given
+            self._add_spread(weights if weights.ndim == 4 else weights[:, np.newaxis], value)
+        query = np.concatenate([query, np.ones((*query.shape[:3], 1))], axis=3)
         self._query = self._query + np.einsum("bhni,bhnj->hij", query, query)
         self._queries += query.shape[0] * query.shape[2]
         key -= key.mean(axis=2, keepdims=True)
         self._key = self._key + np.einsum("bhni,bhnj->hij", key, key)
         self._keys += key.shape[0] * key.shape[2]
-        if score.value is not None:
-            weights = arrays[score.weights].astype(np.float64)
-            self._add_spread(
-                weights if weights.ndim == 4 else weights[:, np.newaxis],
-                rows_of(score.value, arrays[score.value.tensor]),
-            )
 
     def _add_spread(self, weights: NDArray[np.float64], value: NDArray[np.float64]) -> None:
-        value = np.broadcast_to(value, (*weights.shape[:2], *value.shape[2:]))
+        value = np.repeat(value, weights.shape[1] // value.shape[1], axis=1)
         output, squares = weights @ value, weights**2
         within = np.einsum("bhk,bhki,bhkj->hij", squares.sum(axis=2), value, value)
         across = np.einsum("bhqi,bhqj->hij", squares @ value, output)
@@ -118,8 +129,8 @@ class _Sums:
     def moments(self) -> ScoreMoments:
         """Return the moments of what was added."""
         heads = max(len(self._query), len(self._key))
-        query = np.broadcast_to(self._query / self._queries, (heads, *self._query.shape[1:]))
-        key = np.broadcast_to(self._key / self._keys, (heads, *self._key.shape[1:]))
+        query = np.repeat(self._query / self._queries, heads // len(self._query), axis=0)
+        key = np.repeat(self._key / self._keys, heads // len(self._key), axis=0)
         each = tuple(HeadMoments(q, k) for q, k in zip(query, key, strict=True))
         value = self._score.value
         return ScoreMoments(

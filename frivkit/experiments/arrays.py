@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.digests import with_digest
 from frivkit.files import replace_file
 
 ENCODING = {"encoding-type": "frivkit-sweep-arrays", "encoding-version": "1.0.0"}
@@ -48,4 +49,4 @@ def write_arrays(
         file.flush()
         content = file.id.get_file_image()
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, content)
+    replace_file(path, with_digest(content))

@@ -4,7 +4,6 @@ A sweep writes ``results.jsonl``, one JSON object a line.  A row with a ``"panel
 of a curve; other rows are ignored.  Its ``run.json`` lists the reductions against the paper.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from frivkit.errors import DataError
 from frivkit.experiments.gain import UNITS, WidthCurve
+from frivkit.experiments.results import decoded_journal, decoded_row
 
 RESULTS, JOURNAL = "results.jsonl", "run.json"
 FORMATS = ("png", "svg", "pdf")
@@ -83,6 +83,7 @@ def read_curves(folder: Path) -> list[WidthCurve]:
             a value of the wrong type.
 
     Example:
+        >>> import json
         >>> row = {"figure": "4d", "panel": "prunable", "series": "MLP", "width": 1, "trial": 0}
         >>> _ = Path("results.jsonl").write_text(json.dumps({**row, "value": 0.5}))
         >>> [curve] = read_curves(Path())
@@ -128,7 +129,7 @@ def _notes(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        runs = json.loads(path.read_bytes())["runs"]
+        runs = decoded_journal(path.read_bytes())["runs"]
         return {
             figure: str(run.get("scale", {}).get("reductions", ""))
             for run in runs
@@ -145,17 +146,14 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except ValueError:
+                row = decoded_row(line)
+            except ValueError as error:
                 if not line.endswith(b"\n"):
                     return  # the sweep was stopped while it wrote this
                 raise DataError(
-                    f"line {number} of {path} is not JSON; remove it, or run the sweep again"
+                    f"line {number} of {path} is no row ({error}); remove it, or run the sweep "
+                    "again"
                 ) from None
-            if not isinstance(row, dict):
-                raise DataError(
-                    f"line {number} of {path} is {row!r:.40}; each line is a JSON object"
-                )
             if "panel" in row:
                 yield number, row
 

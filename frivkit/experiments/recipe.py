@@ -32,7 +32,7 @@ def _plans(name: str, request: SweepRequest, around: tuple[str, ...]) -> Iterato
         raise UsageError(f"recipe {name} is made of itself: {' → '.join((*around, name))}")
     text = _text(name)
     try:
-        table = tomllib.loads(text)
+        table = _table(text)
         if "recipes" in table:
             for part in _parts(table):
                 inner = str(Path(name).parent / part) if part.endswith(".toml") else part
@@ -42,8 +42,17 @@ def _plans(name: str, request: SweepRequest, around: tuple[str, ...]) -> Iterato
             planner = str(table.pop("planner", table.pop("laboratory", DEFAULT_PLANNER)))
             plan: ExperimentPlanner = installed().load("planners", planner)
             yield plan(table, request)
-    except (UsageError, tomllib.TOMLDecodeError) as error:
+    except UsageError as error:
         raise UsageError(f"recipe {name}: {error}") from error
+
+
+def _table(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise UsageError("its tables or lists are nested too deeply; write it flat") from None
+    except ValueError as error:  # no TOML, or a number of thousands of digits
+        raise UsageError(str(error)) from error
 
 
 def _parts(table: dict[str, Any]) -> list[str]:

@@ -1,18 +1,83 @@
 """The results of a sweep: one JSON object a line, valid also if writing was interrupted.
 
 The rows of a job are appended in one write, each with the number of them, so a job with fewer rows
-is unfinished, wherever the file was cut.
+is unfinished, wherever the file was cut.  The last field of a line is the CRC-32 of the text before
+it, by which damage is found; rows of earlier versions have none.
 """
 
 import json
 import os
+import re
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from frivkit.errors import DataError
 from frivkit.experiments.jobs import Row
-from frivkit.files import replace_file
+from frivkit.files import read_regular, replace_file
+
+_CHECKSUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}$')
+
+
+def decoded_row(line: bytes) -> dict[str, Any]:
+    """Return the row of a line, without its checksum.
+
+    Raises:
+        ValueError: the line is no JSON object, or its checksum is not that of its text.
+
+    Example:
+        >>> decoded_row(encoded_row({"width": 1}).rstrip())
+        {'width': 1}
+    """
+    line = line.rstrip()
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError(f"{row!r:.40} is no JSON object")
+    if "crc32" in row:
+        match = _CHECKSUM.search(line)
+        if match is None or int(match[1], 16) != zlib.crc32(line[: match.start()]):
+            raise ValueError("its checksum is wrong, so it is damaged")
+        del row["crc32"]
+    return row
+
+
+def encoded_row(row: Row) -> bytes:
+    """Return a row as a line that ends with its checksum."""
+    text = json.dumps(dict(row), allow_nan=False)[:-1].encode()
+    return b'%s, "crc32": "%08x"}\n' % (text, zlib.crc32(text))
+
+
+def decoded_journal(content: bytes) -> dict[str, Any]:
+    """Return the object of a journal, ``run.json``, without its checksum.
+
+    Raises:
+        ValueError: it is no JSON object, or its checksum is not that of its content.
+
+    Example:
+        >>> decoded_journal(encoded_journal({"runs": []}))
+        {'runs': []}
+    """
+    journal = json.loads(content)
+    if not isinstance(journal, dict):
+        raise ValueError("it is no JSON object")
+    if "crc32" in journal:
+        checksum = journal.pop("crc32")
+        if checksum != _checksum(journal):
+            raise ValueError("its checksum is wrong, so it is damaged")
+    return journal
+
+
+def encoded_journal(journal: Mapping[str, Any]) -> bytes:
+    """Return a journal as JSON with a checksum, which is that of its shortest JSON."""
+    whole = {**journal, "crc32": _checksum(journal)}
+    return json.dumps(whole, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _checksum(journal: Mapping[str, Any]) -> str:
+    text = json.dumps(journal, sort_keys=True, separators=(",", ":"))
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 class Results:
@@ -34,7 +99,7 @@ class Results:
         """
         self.path = path
         try:
-            lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+            lines = read_regular(path).splitlines(keepends=True) if path.exists() else []
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
         read = [self._read(lines, index) for index in range(len(lines))]
@@ -71,17 +136,16 @@ class Results:
     def _read(self, lines: Sequence[bytes], index: int) -> Row | None:
         line = lines[index]
         try:
-            row = json.loads(line)
-            is_row = isinstance(row, dict) and ("figure" in row or {"work", "rows"} <= row.keys())
-            if line.endswith(b"\n") and is_row:
-                return row  # type: ignore[no-any-return]  # JSON objects are such mappings
-        except ValueError:
-            pass
+            row, why = decoded_row(line), "it is no row of a sweep"
+            if line.endswith(b"\n") and ("figure" in row or {"work", "rows"} <= row.keys()):
+                return row
+        except ValueError as error:
+            why = str(error)
         if index == len(lines) - 1:
             return None
         raise DataError(
-            f"{self.path}: line {index + 1} is no row of a sweep; move the file away, or mend the "
-            "line"
+            f"{self.path}: line {index + 1} cannot be read ({why}); move the file away, or mend "
+            "the line"
         )
 
     def _rewrite(self) -> None:
@@ -89,4 +153,4 @@ class Results:
 
 
 def _text(rows: Iterable[Row]) -> bytes:
-    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+    return b"".join(map(encoded_row, rows))

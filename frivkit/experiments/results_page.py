@@ -4,12 +4,12 @@ A page is a Markdown file.  Two comments in it enclose the text that is written 
 The results of each protocol are in a folder of their own, in the folder ``data`` beside the page.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from frivkit.errors import DataError
+from frivkit.experiments.results import decoded_journal, decoded_row, encoded_journal
 from frivkit.experiments.runner import JOURNAL, RESULTS
 from frivkit.files import replace_file
 
@@ -32,11 +32,11 @@ def store_results(folder: Path, target: Path, stored: Callable[[bytes], bool]) -
     target.mkdir(parents=True, exist_ok=True)
     lines = (folder / RESULTS).read_bytes().splitlines(keepends=True)
     replace_file(target / RESULTS, b"".join(line for line in lines if stored(line)))
-    journal = json.loads((folder / JOURNAL).read_bytes())
+    journal = decoded_journal((folder / JOURNAL).read_bytes())
     for run in journal["runs"]:
         command = run["provenance"].get("command") or []
         command[:] = [Path(word).name if Path(word).is_absolute() else word for word in command]
-    replace_file(target / JOURNAL, json.dumps(journal, indent=1).encode() + b"\n")
+    replace_file(target / JOURNAL, encoded_journal(journal))
 
 
 def updated_page(page: str, data: Path, protocols: Iterable[str], text: ProtocolText) -> str:
@@ -61,9 +61,9 @@ def updated_page(page: str, data: Path, protocols: Iterable[str], text: Protocol
         if not folder.is_dir():
             continue
         try:
-            lines = (folder / RESULTS).read_text(encoding="utf-8").splitlines()
-            rows = [json.loads(line) for line in lines]
-            journal = json.loads((folder / JOURNAL).read_bytes())
+            lines = (folder / RESULTS).read_bytes().splitlines()
+            rows = [decoded_row(line) for line in lines]
+            journal = decoded_journal((folder / JOURNAL).read_bytes())
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{folder} has no results of a sweep ({error}); run it again"

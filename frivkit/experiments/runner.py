@@ -1,6 +1,5 @@
 """Running a plan: its remaining jobs, their results on disk, and the rows of its figures."""
 
-import json
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.arrays import write_arrays
 from frivkit.experiments.jobs import Row, SweepPlan
 from frivkit.experiments.progress_table import ProgressTable
-from frivkit.experiments.results import Results
+from frivkit.experiments.results import Results, decoded_journal, encoded_journal
 from frivkit.experiments.workers import WorkerPool
-from frivkit.files import replace_file
+from frivkit.files import read_regular, replace_file
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 
@@ -132,14 +131,14 @@ class Journal:
         self._settings: dict[str, Any] = dict(plan.settings)
         self.finished = False
         if self._path.exists():
-            self._settings = self._agreed(self._path.read_bytes())
+            self._settings = self._agreed(read_regular(self._path))
         elif (folder / RESULTS).exists():
             raise DataError(f"{folder} has results but no {JOURNAL}; give another folder")
 
     def _agreed(self, content: bytes) -> dict[str, Any]:
         """Return the settings of the file and of the plan together."""
         try:
-            before = json.loads(content)
+            before = decoded_journal(content)
             self._runs, settings = list(before["runs"]), dict(before["settings"])
         except (ValueError, KeyError, TypeError):
             raise DataError(f"{self._path} is no journal of a sweep; give another folder") from None
@@ -175,7 +174,7 @@ class Journal:
             }
             runs = [*runs, run]
         content = {"schema": SCHEMA, "settings": self._settings, "runs": runs}
-        replace_file(self._path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
+        replace_file(self._path, encoded_journal(content))
 
 
 def _difference(name: str, requested: Any, present: Any) -> tuple[str, str]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import threading
+import warnings
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -127,7 +128,8 @@ def _timed(job: Job, scratch: Path, threads: int, progress: Progress) -> tuple[J
 
 
 def _begin() -> None:
-    """Ignore interrupts in this process, and end it with the process that started it."""
+    """Ignore interrupts and warnings in this process, and end it with the one that started it."""
+    warnings.simplefilter("ignore")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

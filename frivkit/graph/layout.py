@@ -16,6 +16,10 @@ NO_UNIT = -1
 NO_GROUP = -1
 """The group id of positions without units that could be removed."""
 
+LARGEST_LAYOUTS = 1 << 23
+"""Positions in all layouts of a tensor beyond which units are not followed into it: a file of a few
+nodes can ask for billions."""
+
 IntArray = NDArray[np.intp]
 GroupIds = Mapping[int, IntArray]
 """By axis, for each axis of a tensor on which units lie, the pruning group at each position."""
@@ -170,6 +174,23 @@ class Layout:
         rows = (sorted_rows(self.units, at) for at in range(self.units.ndim))
         found = [int(is_first(row).sum()) for row in rows]
         return tuple(axis for axis, n in zip(self.axes, found, strict=True) if n == present)
+
+    @cached_property
+    def narrowed_axis(self) -> int:
+        """The axis that gets shorter if units are removed.
+
+        It is the longest of those whose positions have no unit in common, of equal ones the last;
+        of all axes if there is none of those.  Units at one position of it are one group, as those
+        of all heads of an attention.
+        """
+        sizes = dict(zip(self.axes, self.units.shape, strict=True))
+        return max(self.separating_axes or self.axes, key=lambda axis: (sizes[axis], axis))
+
+    @property
+    def units_at_positions(self) -> IntArray:
+        """The units at each position of the narrowed axis, shape (positions, units)."""
+        at = self.axes.index(self.narrowed_axis)
+        return np.moveaxis(self.units, at, 0).reshape(self.units.shape[at], -1)
 
     def stacked(self, axis: int) -> "tuple[Layout, ...] | None":
         """Return layouts on one axis alone, each with one of the units at each of its positions.

@@ -8,11 +8,39 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx_ir import Graph
 from onnx_ir import Model as OnnxModel
 
 from frivkit.data import TensorSpec
 from frivkit.errors import ModelError
+from frivkit.files import open_regular
+
+
+class GivenTensor(ir.Tensor[Any]):
+    """Numbers that the user gives for an input of the file, which stays an input of it."""
+
+
+class RunTensor(ir.Tensor[Any]):
+    """Numbers that a graph computes from sizes which the file leaves open, as one run gives them.
+
+    Attributes:
+        source: The name of the tensor that is computed.
+        before: The numbers, whatever is changed in them when units leave.
+        graph: The graph that computes it.
+    """
+
+    def __init__(
+        self,
+        array: NDArray[Any],
+        source: str,
+        before: NDArray[Any],
+        graph: Graph,
+        name: str,
+    ) -> None:
+        """Take the numbers of a run."""
+        super().__init__(array, name=name)
+        self.source, self.before, self.graph = source, before, graph
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,6 +58,8 @@ class Model:
         changes: A sentence for each change that was made on reading, so that the model can be
             analysed.  If there is one, the graph is not that of the file, and no model is written
             from it.
+        interface: What the file says of its inputs, outputs and tensors, an ``Interface`` of the
+            module ``frivkit.graph.interface``; None for a graph that was read from no file.
         notes: A sentence for each change that was made on reading and that files made from it keep.
         operators: Operators that plugins add, by name: ``Operators`` of the module
             ``frivkit.graph.operators.operator``, which stands above this one.
@@ -43,6 +73,7 @@ class Model:
     batch: int | None
     metadata: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+    interface: Any = None
     notes: tuple[str, ...] = ()
     operators: Mapping[str, Any] = field(default_factory=dict)
 
@@ -52,6 +83,24 @@ class Model:
             for spec in self.inputs
         )
         return f"<frivkit model {self.path}: {self.parameters:,} parameters, inputs {inputs}>"
+
+    @property
+    def identity(self) -> str:
+        """What results depend on: the digest, and that of the numbers given for inputs if any."""
+        given: Mapping[str, NDArray[Any]] = {} if self.interface is None else self.interface.given
+        if not given:
+            return self.sha256
+        total = hashlib.sha256(self.sha256.encode())
+        for name, array in sorted(given.items()):
+            total.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        return total.hexdigest()
+
+    @property
+    def has_open_sizes(self) -> bool:
+        """Whether other sizes than the number of examples may change from run to run."""
+        if any(None in spec.shape for spec in self.inputs):
+            return True
+        return self.interface is not None and bool(self.interface.open_sizes())
 
     @property
     def graph(self) -> Graph:
@@ -99,7 +148,7 @@ The options are any of ``input_shape`` (as in ``--input-shape``), ``data`` (a da
 
 def _constants(graph: ir.Graph) -> Iterator[ir.TensorProtocol]:
     for value in graph.initializers.values():
-        if value.const_value is not None:
+        if value.const_value is not None and not isinstance(value.const_value, GivenTensor):
             yield value.const_value
     for node in graph:
         for output in node.outputs:
@@ -184,7 +233,8 @@ def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int |
     Raises:
         ModelError: an input has no shape, no batch axis, or a type that is no tensor.
     """
-    specs, batches = [], set()
+    specs: list[TensorSpec] = []
+    batches: dict[int | None, str] = {}  # the first input of each number of examples
     for value in graph.inputs:
         if value.is_initializer():
             continue
@@ -197,26 +247,30 @@ def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int |
             raise ModelError(f"input {value.name!r} of {name} has no shape: give --input-shape")
         if len(value.shape) == 0:
             raise ModelError(
-                f"input {value.name!r} of {name} has no batch axis to put examples on: make it a "
-                "constant of the file"
+                f"input {value.name!r} of {name} has no axis for examples: give its value by "
+                f"--input {value.name}=VALUE"
             )
         sizes = [size if isinstance(size, int) and size > 0 else None for size in value.shape]
-        batches.add(sizes[0])
+        batches.setdefault(sizes[0], value.name or "")
         dtype = value.dtype.numpy().name
         specs.append(TensorSpec(value.name or "", dtype, tuple(sizes[1:])))
     if not specs:
         raise ModelError(f"{name} has no inputs: there is nothing to run it on")
-    fixed = {batch for batch in batches if batch is not None}
+    fixed = [batch for batch in batches if batch is not None]
     if len(fixed) > 1:
-        raise ModelError(f"inputs of {name} have different fixed batch sizes {sorted(fixed)}")
-    return tuple(specs), next(iter(fixed), None)
+        raise ModelError(
+            f"input {batches[fixed[1]]!r} of {name} has {fixed[1]} examples where "
+            f"{batches[fixed[0]]!r} has {fixed[0]}; if it has no axis for examples, give its value "
+            f"by --input {batches[fixed[1]]}=VALUE,..."
+        )
+    return tuple(specs), fixed[0] if fixed else None
 
 
 def digest(files: Iterable[Path]) -> str:
     """Return one sha256 of several files: the model's, then those of its external data."""
     total = hashlib.sha256()
     for part in files:
-        with part.open("rb") as stream:
+        with open_regular(part) as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
 

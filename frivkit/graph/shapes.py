@@ -26,7 +26,7 @@ def batch_symbol(graph: ir.Graph) -> str | None:
     firsts = [shape[0] for _, shape in _inputs(graph)]
     if any(isinstance(size, int) for size in firsts):
         return None
-    return next((name for size in firsts if (name := _axis_name(size))), "N")
+    return next((name for size in firsts if (name := axis_name(size))), "N")
 
 
 def batch_symbol_of(node: ir.Node) -> str | None:
@@ -55,7 +55,7 @@ def sizes_for(value: ir.Value | None, symbol: str | None, batch: int) -> Sizes |
 def _size_for(size: Size, symbol: str | None, batch: int) -> int | None:
     if isinstance(size, int):
         return size
-    name = _axis_name(size) or ""
+    name = axis_name(size) or ""
     if symbol is None or not name.endswith(symbol):
         return None
     times = name.removesuffix(symbol).removesuffix("*")
@@ -128,8 +128,28 @@ def batch_first(value: ir.Value, batch: int | None) -> bool:
     return (
         first == batch
         if isinstance(first, int)
-        else not _MULTIPLE.fullmatch(_axis_name(first) or "")
+        else not _MULTIPLE.fullmatch(axis_name(first) or "")
     )
+
+
+def examples_axis(value: ir.Value, symbol: str | None) -> int | None:
+    """Return the only axis of a tensor that is as long as the batch, the first one if it is.
+
+    Args:
+        value: The tensor.
+        symbol: The name of the free batch axis, None if the batch is fixed.
+
+    Returns:
+        The axis; None if no axis is known to hold examples alone.
+
+    Example:
+        >>> examples_axis(ir.Value(name="steps", shape=ir.Shape([7, "N", 40])), "N")
+        1
+    """
+    if value.shape is None or symbol is None:
+        return None
+    axes = [axis for axis, size in enumerate(value.shape) if axis_name(size) == symbol]
+    return axes[0] if axes[:1] == [0] or len(axes) == 1 else None
 
 
 def example_sizes(value: ir.Value | None) -> tuple[int | None, ...] | None:
@@ -146,9 +166,9 @@ def example_sizes(value: ir.Value | None) -> tuple[int | None, ...] | None:
     if value is None or value.shape is None:
         return None
     sizes = [size if isinstance(size, int) else None for size in value.shape]
-    named = [axis for axis, size in enumerate(value.shape) if _axis_name(size)]
+    named = [axis for axis, size in enumerate(value.shape) if axis_name(size)]
     if named:
-        inferred = _MULTIPLE.fullmatch(_axis_name(value.shape[named[0]]) or "")
+        inferred = _MULTIPLE.fullmatch(axis_name(value.shape[named[0]]) or "")
         sizes[named[0]] = int(inferred[1]) if inferred else 1
     elif None not in sizes[:1]:
         sizes[:1] = [1] * len(sizes[:1])
@@ -195,7 +215,7 @@ def _inputs(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Shape]]:
             yield value, value.shape
 
 
-def _axis_name(size: Size) -> str | None:
+def axis_name(size: Size) -> str | None:
     """Return the name of an axis, None for a number or a name that ONNX made up."""
     name = size.value if isinstance(size, ir.SymbolicDim) else None
     return None if name is None or _NAMELESS.fullmatch(name) else name
@@ -210,7 +230,7 @@ def _merge(inferred: ir.Shape | None, declared: ir.Shape | None) -> ir.Shape | N
 
 
 def _is_open(size: Size) -> bool:
-    return not isinstance(size, int) and not _axis_name(size)
+    return not isinstance(size, int) and not axis_name(size)
 
 
 def _run_inference(model: ir.Model) -> None:

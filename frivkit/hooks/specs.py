@@ -58,6 +58,11 @@ def metrics() -> list[Offer]:  # type: ignore[empty-body]
 
 
 @hookspec
+def tasks() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer ways to compare outputs; target: ``frivkit.tasks.task.Task``."""
+
+
+@hookspec
 def bases() -> list[Offer]:  # type: ignore[empty-body]
     """Offer bases, which offer moves; target: ``frivkit.compression.method.Basis``."""
 

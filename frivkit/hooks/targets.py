@@ -48,6 +48,7 @@ SHAPES: Mapping[str, TargetShape] = {
         ("name", "count", "mask", "rows", "axes"), {"count": 1, "mask": 2, "rows": 2, "axes": 1}
     ),
     "metrics": TargetShape(("measure", "options", "per_unit"), {"measure": 2}),
+    "tasks": TargetShape(("compares",), {"claims": 2, "comparer": 2}),
     "bases": TargetShape(calls={ITSELF: 2}),
     "rankings": TargetShape(calls={ITSELF: 2}),
     "refits": TargetShape(("fit", "quick"), {"fit": 2, "quick": 2}),

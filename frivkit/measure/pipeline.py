@@ -1,5 +1,6 @@
 """The spine: open a model, find its sites, open its data, measure.  Reads like the README."""
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ import numpy as np
 
 from frivkit.cache import Cache
 from frivkit.data import Data, Dataset, as_dataset, open_data
-from frivkit.errors import DataError, FrivkitError, ModelError
+from frivkit.errors import DataError, FrivkitError, ModelError, UsageError
 from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
@@ -20,10 +21,13 @@ from frivkit.hooks.registry import Registry, installed
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.scope import Scope
 from frivkit.measure.study import Study
+from frivkit.runtime.example_memory import check_example_fits
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.file_check import compare_with_file
+from frivkit.runtime.file_check import compare_with_file, naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
+from frivkit.runtime.output_check import check_output
 from frivkit.runtime.runner import Engine
+from frivkit.tasks.constant import constant_warning, is_label
 
 KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains of operators that ONNX Runtime brings."""
@@ -48,6 +52,7 @@ class Request:
         protocol: ``"paper"`` or ``"reference"``.
         output: The output whose labels are compared; None takes the first.
         input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
+        inputs: Numbers for inputs that have no axis for examples, by name; a list of a vector's.
         trust: Whether formats that can run code may be read.
         execution: How to run the model.
     """
@@ -62,6 +67,7 @@ class Request:
     protocol: str = "paper"
     output: str | None = None
     input_shape: str | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     trust: bool = False
     execution: Execution = field(default_factory=Execution)
 
@@ -73,13 +79,24 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What was measured, and all that is needed to report it."""
+    """What was measured, and all that is needed to report it.
+
+    Attributes:
+        study: The study.
+        measurements: What was measured.
+        data_warnings: What a user should know of the data, a sentence each.
+        largest_class: The share of labels in the most frequent class; 1 for a task without labels.
+        accuracy: The share of the data's own labels that the network predicts, None if there are
+            none.
+        constant: The agreement of a network that gives the same for every input.
+    """
 
     study: Study
     measurements: tuple[Measurement, ...]
     data_warnings: tuple[str, ...]
     largest_class: float
     accuracy: float | None
+    constant: float
 
 
 def load_model(request: Request, registry: Registry | None = None) -> Model:
@@ -93,6 +110,7 @@ def load_model(request: Request, registry: Registry | None = None) -> Model:
     model = request.model
     if not isinstance(model, Model):
         model = _read_file(model, request, registry)
+    _check_given(request, model)
     check_names(model)
     rules = [registry.load("operator_rules", each) for each in registry.offers("operator_rules")]
     return replace(model, operators={op: rule for table in rules for op, rule in table.items()})
@@ -104,6 +122,7 @@ def _read_file(path: Path, request: Request, registry: Registry) -> Model:
     name = suffix if suffix in offers else "onnx"
     given = {
         "input_shape": request.input_shape,
+        "inputs": json.dumps(dict(request.inputs)) if request.inputs else None,
         "data": request.data if isinstance(request.data, str) else None,
         "memory": str(request.execution.memory),
         "trust": "yes" if request.trust else None,
@@ -113,14 +132,27 @@ def _read_file(path: Path, request: Request, registry: Registry) -> Model:
     return model
 
 
+def _check_given(request: Request, model: Model) -> None:
+    """Raise an error if numbers are given for inputs that the model did not get."""
+    given = {} if model.interface is None else model.interface.given
+    missing = next((name for name in request.inputs if name not in given), None)
+    if missing is not None:
+        raise UsageError(
+            f"--input gives {missing!r}, but {model.path.name} was opened without it: only ONNX "
+            "files take numbers for inputs, when they are read"
+        )
+
+
 def inspect_model(request: Request) -> tuple[Model, SiteMap]:
     """Read a model and find what there is to analyse, without data unless shapes need a run.
 
     Raises:
         ModelError: the model cannot be read, or what is asked to be joined cannot be.
     """
-    model = prepare_model(load_model(request), Opening(request.execution))
-    return model, _find_sites(request, model)
+    model = load_model(request)
+    with naming_faults(model):
+        model = prepare_model(model, Opening(request.execution))
+        return model, _find_sites(request, model)
 
 
 def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, tuple[str, ...]]:
@@ -138,8 +170,12 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
     data, warnings = named_data(request, model)
     _check_operators(model)
     model.output(request.output)  # refuses one that is not there before anything is run
+    check_example_fits(model, request.execution.memory, data)
     differs = compare_with_file(model, data, request.execution.placement, request.output)
-    model = prepare_model(model, Opening(request.execution, data, request.output))
+    with naming_faults(model):
+        model = prepare_model(model, Opening(request.execution, data, request.output))
+        check_output(model, model.output(request.output), request.execution, data)
+        site_map = _find_sites(request, model)
     if model.batch is not None:
         warnings += (
             f"{model.path.name} insists on {model.batch} examples a run, and more at once were not "
@@ -147,7 +183,6 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
         )
     warnings += tuple(f"{model.path.name}: {change}" for change in (*model.changes, *model.notes))
     warnings += () if differs is None else (differs,)
-    site_map = _find_sites(request, model)
     scope = Scope(
         output=request.output,
         sites=_chosen(site_map, request.layers, model),
@@ -231,20 +266,20 @@ def analyze(
         parse_options(metric.options, part) for metric, part in zip(chosen, given, strict=True)
     ]
     study, warnings = open_study(request, cache=cache)
-    labels = study.labels()
-    _, counts = np.unique(labels, return_counts=True)
-    largest = float(counts.max() / labels.size)
-    if largest > ONE_SIDED and not study.regression:
+    largest, constant = _largest_class(study), study.constant_agreement()
+    if largest > ONE_SIDED and study.task.name == "classify":
         warnings += (
             f"{largest:.1%} of the labels fall in one class: give more varied data, "
             "for most labels have nowhere to go; if the output holds numbers, give --regression",
         )
+    elif constant > ONE_SIDED:
+        warnings += (constant_warning(study.task, constant),)
     found = []
     for metric, setting in zip(chosen, settings, strict=True):
         for measurement in metric.measure(study, setting):
             found.append(measurement)
             done(measurement)
-    return Analysis(study, tuple(found), warnings, largest, _accuracy(study))
+    return Analysis(study, tuple(found), warnings, largest, _accuracy(study), constant)
 
 
 def named_data(request: Request, model: Model) -> tuple[Dataset, tuple[str, ...]]:
@@ -294,10 +329,21 @@ def _chosen(found: SiteMap, patterns: Sequence[str], model: Model) -> tuple[Site
     )
 
 
+def _largest_class(study: Study) -> float:
+    """Return the share of the labels in the most frequent class; 1 for a task without labels."""
+    predictions = study.predictions()
+    if not is_label(predictions):
+        return 1.0
+    _, counts = np.unique(predictions, return_counts=True)
+    return float(counts.max() / predictions.size)
+
+
 def _accuracy(study: Study) -> float | None:
     """Return the share of the data's own labels that the intact network meets."""
+    if study.task.name != "classify" or not study.data.has_labels:
+        return None
     labels = study.labels()
-    if study.regression or not study.data.has_labels or labels.shape[1] != 1:
+    if labels.shape[1] != 1:
         return None
     met = 0
     for batch in study.data.batches(4096):

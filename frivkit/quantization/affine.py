@@ -206,7 +206,8 @@ def fold_into(
     if not constant.any():
         return
     if node.op_type == "MatMul":
-        constants.add_bias_node(node, constant.astype(dtype), None)
+        name = f"{node.outputs[0].name}/bias"
+        constants.add_bias_node(node, constants.new_constant(name, constant.astype(dtype)))
     else:
         bias = constant_tensor(node.inputs[2]) if len(node.inputs) > 2 else None
         old = 0.0 if bias is None else bias.numpy().astype(np.float64)

@@ -22,6 +22,7 @@ from frivkit.quantization.saturation import products_saturate
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.verification import Verification, verify
+from frivkit.verification.verification import check_unchanged
 
 FULL, REDUCED = 127, 64
 """The largest magnitude of a weight of 8 bits and of 7."""
@@ -130,14 +131,18 @@ def write_int8(
     """
     if output.resolve() == original.path.resolve():
         raise ModelError(f"{output} is the model that is compressed; give another name")
-    model = prepare_model(read(compressed), Opening(execution, data), keep_file=True)
+    given = {} if original.interface is None else original.interface.given
+    model = prepare_model(read(compressed, given=given), Opening(execution, data), keep_file=True)
     made = quantize(model, data, execution, options)
     made.ir.metadata_props["frivkit.int8"] = _description(data, made)
-    save(made.ir, output, model)
+    written = save(made.ir, output, model)
 
-    request = Request(model=original, execution=execution)
+    numbers = {name: array.tolist() for name, array in given.items()}
+    request = Request(model=original, inputs=numbers, execution=execution)
     verification = verify(request, output, data=held_out)
     against_float = verify(replace(request, model=model), output, data=held_out)
+    check_unchanged(verification.compressed.model, written)
+    check_unchanged(against_float.compressed.model, written)
     warnings = (
         *_slower(verification, "the original"),
         *_slower(against_float, compressed.name),

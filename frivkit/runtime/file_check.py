@@ -1,22 +1,74 @@
-"""Whether a quantised file, run as it is, computes the real numbers that it stands for.
+"""Whether a file is valid, and whether a quantised one computes the numbers that it stands for.
 
 Products of 8-bit numbers saturate on x86 processors without VNNI, unless ONNX Runtime is told to
 take its exact kernels (``session.x64quantprecision``, which :class:`Session` sets for graphs and
 not for files).  Whoever runs such a file as it is gets other outputs there than those analysed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from frivkit.data import Dataset
-from frivkit.errors import ModelError
+from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.graph.model import Model
+from frivkit.graph.operators.operator import STANDARD
+from frivkit.runtime.file_session import FileSession
+from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.session import QUANTIZED, Device, Session
+from frivkit.runtime.shape_probe import noise_for
 
 EXAMPLES = 16
 """Examples on which the file is tried."""
+LARGEST = 1 << 30
+"""Bytes of activations above which fewer examples are tried."""
+NOISE_EXAMPLES = 2
+"""Examples of noise on which a model is run that may be invalid."""
 APART = 0.05
 """Difference, as a share of the largest output, beyond which a file is said to compute otherwise:
 other orders of rounding moved the outputs of quantised networks by at most 0.02."""
+
+
+@contextmanager
+def naming_faults(model: Model) -> Iterator[None]:
+    """Raise ModelError in place of an unexpected error if the model itself is at fault.
+
+    Rules trust what the specification of ONNX guarantees, such as the rank of a weight.  A file
+    that breaks it passes ONNX's checker, which looks at no shapes.  ONNX Runtime is asked only when
+    an error was raised, so that valid files are not run once more; it is given noise.
+
+    Args:
+        model: The model that is worked on.
+
+    Raises:
+        ModelError: the work failed, and ONNX Runtime refuses the model.  Other errors pass.
+    """
+    try:
+        yield
+    except (FrivkitError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        fault = _fault(model)
+        if fault is None:
+            raise
+        raise ModelError(f"{model.path.name} is not a valid model: {fault}") from error
+
+
+def _fault(model: Model) -> str | None:
+    """Return what ONNX Runtime says of a model that it cannot run, None if it can."""
+    foreign = any(node.domain not in STANDARD for node in model.graph)
+    if foreign:
+        return None
+    try:
+        session = Session(model.ir, Device(threads=1))
+        names = [value.name or "" for value in model.graph.outputs]
+        session.run(noise_for(model, model.batch or NOISE_EXAMPLES), names)
+    except ModelError as error:
+        return str(error)
+    except Exception as error:  # what cannot even be written to be opened
+        return one_line(error, named=True)
+    return None
 
 
 def is_quantized_file(model: Model) -> bool:
@@ -53,7 +105,8 @@ def compare_with_file(
     """
     if not is_quantized_file(model):
         return None
-    inputs = data.read(0, min(model.batch or EXAMPLES, data.examples)).inputs
+    fitting = max(1, LARGEST // max(1, live_bytes(model.graph)))
+    inputs = data.read(0, min(model.batch or min(EXAMPLES, fitting), data.examples)).inputs
     if not all(spec.name in inputs for spec in model.inputs):
         return None
     feeds = {spec.name: inputs[spec.name] for spec in model.inputs}
@@ -64,7 +117,7 @@ def compare_with_file(
         }
     wanted = [model.output(output)]
     try:
-        (own,) = Session(model.path, device).run(feeds, wanted)
+        (own,) = FileSession(Session(model.path, device), model).run(feeds, wanted)
         (real,) = Session(model.ir, device).run(feeds, wanted)
     except ModelError:
         return None

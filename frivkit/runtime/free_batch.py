@@ -13,6 +13,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.onnx_io.fold_shapes import fold_shape_arithmetic
 from frivkit.graph.shapes import infer_shapes
+from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.session import Device
 
@@ -35,13 +36,18 @@ def free_batch_size(model: Model, output: str, device: Device, data: Dataset, me
         data: The examples to try.
         memory: Bytes that activations may take.
     """
-    count = min(data.examples, TRIED * (model.batch or 1))
+    fitting = memory // max(1, live_bytes(model.graph))
+    count = min(data.examples, TRIED * (model.batch or 1), fitting)
     if model.batch is None or count <= model.batch:
         return model
     inputs = data.read(0, count).inputs
     try:
         opened = _opened(model)
-        found = BaselineModel(opened, output, device, memory).run(inputs)
+        baseline = BaselineModel(opened, output, device, memory)
+        found = baseline.run(inputs)
+        # The last batch may have any number of examples, and no multiple of the file's.
+        for fewer in {1, count - 1}:
+            baseline.run({name: array[:fewer] for name, array in inputs.items()})
         wanted = _one_by_one(model, output, device, memory, inputs)
     except ModelError:
         return model

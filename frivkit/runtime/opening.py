@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from frivkit.data import Dataset
 from frivkit.graph.model import Model
 from frivkit.graph.sites.batch_first import move_batch_first
+from frivkit.runtime.example_memory import check_example_fits
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.free_batch import free_batch_size
 from frivkit.runtime.shape_probe import infer_shapes_by_running
@@ -48,8 +49,17 @@ class OpeningPass:
     keeps_file: bool
 
 
+def _check_memory(model: Model, opening: Opening) -> Model:
+    if opening.data is not None:  # else nothing is run but the probe, which is bounded
+        check_example_fits(model, opening.execution.memory, opening.data)
+    return model
+
+
 def _complete_shapes(model: Model, opening: Opening) -> Model:
-    return infer_shapes_by_running(model, opening.execution.placement, opening.data)
+    execution = opening.execution
+    return infer_shapes_by_running(
+        model, execution.placement, opening.data, memory=execution.memory
+    )
 
 
 def _free_batch(model: Model, opening: Opening) -> Model:
@@ -66,7 +76,9 @@ def _batch_first(model: Model, opening: Opening) -> Model:
 
 
 PASSES = (
+    OpeningPass("memory of an example", _check_memory, keeps_file=True),
     OpeningPass("shapes by running", _complete_shapes, keeps_file=True),
+    OpeningPass("memory with all shapes", _check_memory, keeps_file=True),
     OpeningPass("free batch size", _free_batch, keeps_file=False),
     OpeningPass("batch first", _batch_first, keeps_file=False),
 )
@@ -82,7 +94,7 @@ def prepare_model(model: Model, opening: Opening, *, keep_file: bool = False) ->
         keep_file: Apply only passes that keep the file's graph.
 
     Raises:
-        ModelError: the model cannot be run on the data.
+        ModelError: the model cannot be run on the data, or an example does not fit into memory.
     """
     for each in PASSES:
         if each.keeps_file or not keep_file:

@@ -23,9 +23,11 @@ from frivkit.graph.instrument.perturb import (
 )
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.operators.table import operators_of
+from frivkit.graph.shapes import batch_symbol, examples_axis
 from frivkit.graph.sites.site_map import Site
 from frivkit.graph.sites.site_weights import weights_of
 from frivkit.runtime.feeds import PreparedBatch, Target, feeds
+from frivkit.runtime.file_session import FileSession
 from frivkit.runtime.memory import batch_size, tensor_bytes
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.units.masks import Mask
@@ -57,19 +59,31 @@ class PerturbedModel:
         memory: int,
         *,
         kind: type[Perturbation] = Mask,
+        more: Sequence[str] = (),
     ) -> None:
+        """Build the graph.
+
+        Args:
+            model: The model.
+            sites: What is perturbed.
+            output: The first output that is computed.
+            device: Where to run.
+            memory: Bytes that activations may take.
+            kind: What is done to the sites.
+            more: Other outputs that are computed; with any, the whole graph is run.
+        """
         self._model = model
         self._device = device
-        self._output = output
+        self._outputs = (output, *more)
         by_name = {site.name: site for site in sites}
         insert = INSERTS.get(kind)
         weights = {} if insert else {site.name: weights_of(model, site) for site in sites}
         if insert is None:
-            self._graph = with_weight_inputs(model, weights, output)
-        elif len(sites) == 1:
+            self._graph = with_weight_inputs(model, weights, output, more=more)
+        elif len(sites) == 1 and not more:
             self._graph = suffix(model, sites[0], output, insert)
         else:
-            self._graph = perturbed_whole(model, sites, output, insert)
+            self._graph = perturbed_whole(model, sites, output, insert, more=more)
         self._session = Session(self._graph.ir, device)
         self._prefix: tuple[Session, tuple[str, ...]] | None = None
         self._target = Target(
@@ -102,9 +116,15 @@ class PerturbedModel:
     def run(
         self, batch: PreparedBatch, change: Perturbation, selector: UnitSelector | None = None
     ) -> NDArray[Any]:
-        """Return the output for one batch under one perturbation, shape (n, ...)."""
+        """Return the first output for one batch under one perturbation, shape (n, ...)."""
+        return self.run_all(batch, change, selector)[0]
+
+    def run_all(
+        self, batch: PreparedBatch, change: Perturbation, selector: UnitSelector | None = None
+    ) -> list[NDArray[Any]]:
+        """Return all outputs for one batch under one perturbation, each of shape (n, ...)."""
         inputs = {**batch.entry, **feeds(change, self._target, batch, selector)}
-        return run_padded(self._session, self._model, inputs, [self._output])[0]
+        return run_padded(self._session, self._model, inputs, self._outputs)
 
     def forget(self) -> None:
         """Let go of edited weights."""
@@ -134,34 +154,51 @@ class BaselineModel:
 
     Args:
         model: The model.
-        output: The output that is computed.
+        output: The first output that is computed.
         device: Where to run.
         memory: Bytes that activations may take.
         as_file: Run the model's file with ONNX Runtime's default options, and not the part of the
-            graph that computes the output.
+            graph that computes the outputs.
+        more: Other outputs that are computed.
     """
 
     def __init__(
-        self, model: Model, output: str, device: Device, memory: int, *, as_file: bool = False
+        self,
+        model: Model,
+        output: str,
+        device: Device,
+        memory: int,
+        *,
+        as_file: bool = False,
+        more: Sequence[str] = (),
     ) -> None:
-        self._model, self._output = model, output
+        self._model, self._outputs = model, (output, *more)
         if as_file:
             self._inputs = tuple(spec.name for spec in model.inputs)
-            self._session = Session(model.path, device)
+            self._session: Session | FileSession = FileSession(Session(model.path, device), model)
         else:
-            graph: Instrumented = with_outputs(model, [output])
+            graph: Instrumented = with_outputs(model, self._outputs)
             self._inputs = graph.inputs
             self._session = Session(graph.ir, device)
         self.batch = batch_size(model.graph, memory, model.batch)
 
     def run(self, inputs: Feeds) -> NDArray[Any]:
-        """Return the output for one batch, shape (n, ...)."""
+        """Return the first output for one batch, shape (n, ...)."""
+        return self.run_all(inputs)[0]
+
+    def run_all(self, inputs: Feeds) -> list[NDArray[Any]]:
+        """Return all outputs for one batch, each of shape (n, ...)."""
         feeds = {name: inputs[name] for name in self._inputs}
-        return run_padded(self._session, self._model, feeds, [self._output])[0]
+        return run_padded(self._session, self._model, feeds, self._outputs)
 
 
 def run_padded(
-    session: Session, model: Model, feeds: Feeds, wanted: Sequence[str], *, cut: bool = True
+    session: Session | FileSession,
+    model: Model,
+    feeds: Feeds,
+    wanted: Sequence[str],
+    *,
+    cut: bool = True,
 ) -> list[NDArray[Any]]:
     """Run a batch; where the model insists on a size, fill up with the last example.
 
@@ -175,6 +212,11 @@ def run_padded(
 
     Raises:
         ModelError: the run fails, or an output that is to be cut has no batch axis in front.
+
+    Returns:
+        The arrays, shape (n, ...), examples first wherever they lie in the graph.  Where several
+        rows of an output of the model are one example, these have an axis of their own behind the
+        examples: (n, rows, ...).
     """
     inputs = {name: array for name, array in feeds.items() if not name.startswith(RUN)}
     given = len(next(iter(inputs.values())))
@@ -185,14 +227,55 @@ def run_padded(
     arrays = session.run(feeds, wanted)
     if not cut:
         return arrays
-    for name, array in zip(wanted, arrays, strict=True):
-        if not isinstance(array, np.ndarray) or array.ndim == 0 or len(array) != given + missing:
-            shape = getattr(array, "shape", type(array).__name__)
-            raise ModelError(
-                f"tensor {name!r} has shape {shape} for {given + missing} examples: "
-                "its first axis must be the batch"
-            )
-    return [array[:given] for array in arrays]
+    outputs = {value.name for value in model.graph.outputs}
+    axes = _axes_of_examples(model, wanted)
+    return [
+        by_example(name, _moved(array, axes.get(name)), given + missing, rows=name in outputs)[
+            :given
+        ]
+        for name, array in zip(wanted, arrays, strict=True)
+    ]
+
+
+def _axes_of_examples(model: Model, names: Sequence[str]) -> dict[str, int | None]:
+    """Return the axis of examples of tensors, where it is known and not the first."""
+    symbol, wanted = batch_symbol(model.graph), set(names)
+    values = [value for node in model.graph for value in node.outputs if value.name in wanted]
+    found = {value.name or "": examples_axis(value, symbol) for value in values}
+    return {name: axis for name, axis in found.items() if axis}
+
+
+def _moved(array: Any, axis: int | None) -> Any:
+    return array if axis is None else np.moveaxis(array, axis, 0)
+
+
+def by_example(name: str, array: Any, examples: int, *, rows: bool) -> NDArray[Any]:
+    """Return a tensor with examples on its first axis.
+
+    Args:
+        name: Its name, for messages.
+        array: What a run gave.
+        examples: The number of examples that were run.
+        rows: Whether several consecutive rows may be one example; they get an axis of their own.
+
+    Raises:
+        ModelError: its rows are not those of the examples.
+
+    Example:
+        >>> by_example("y", np.zeros((6, 5)), 2, rows=True).shape
+        (2, 3, 5)
+    """
+    shape = getattr(array, "shape", type(array).__name__)
+    if isinstance(array, np.ndarray) and array.ndim > 0:
+        each, rest = divmod(len(array), examples)
+        if each == 1 and not rest:
+            return array
+        if rows and each > 1 and not rest:
+            return array.reshape(examples, each, *array.shape[1:])
+    raise ModelError(
+        f"tensor {name!r} has shape {shape} for {examples} examples: its first axis must be the "
+        "batch, or a multiple of it"
+    )
 
 
 def _named(weight: ir.Value) -> tuple[str, NDArray[Any]]:

@@ -1,6 +1,7 @@
 """ONNX Runtime sessions.  Nothing else in frivkit touches ONNX Runtime."""
 
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from frivkit.errors import DeviceError, ModelError, one_line
+from frivkit.errors import DeviceError, ModelError, is_out_of_memory, one_line
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
+from frivkit.interrupts import stoppable
 
 Feeds = Mapping[str, NDArray[Any]]
 """Arrays by the names of inputs, examples first."""
@@ -80,9 +82,7 @@ class Session:
             self._session = self._open(model, options, provider)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             if not exact:
-                raise ModelError(
-                    f"ONNX Runtime cannot load the model: {one_line(error)}"
-                ) from error
+                raise _failure("load", error) from error
             self._session = self._inexact(model, options, provider)
         found = self._session.get_providers()[0]
         if found != provider:
@@ -97,7 +97,7 @@ class Session:
         try:
             return self._open(model, options, provider)
         except Exception as error:
-            raise ModelError(f"ONNX Runtime cannot load the model: {one_line(error)}") from error
+            raise _failure("load", error) from error
 
     @staticmethod
     def _open(model: ir.Model | Path, options: Any, provider: str) -> Any:
@@ -125,12 +125,33 @@ class Session:
 
         Raises:
             ModelError: ONNX Runtime fails, for example for want of memory.
+        KeyboardInterrupt: the user interrupts; the run is ended after the node that is running.
         """
+        options = ort.RunOptions()
+        options.log_severity_level = 4
+
+        def stop() -> None:
+            options.terminate = True
+
         try:
-            return list(self._session.run(list(outputs), dict(feeds)))
+            return stoppable(
+                lambda: list(self._session.run(list(outputs), dict(feeds), options)), stop
+            )
         except Exception as error:
-            raise ModelError(f"ONNX Runtime cannot run the model: {one_line(error)}") from error
+            time.sleep(0)  # lets Python raise KeyboardInterrupt, if that is why the run ended
+            raise _failure("run", error) from error
 
     def end_profiling(self) -> Path:
         """Return the file of the profile, which is complete from now on."""
         return Path(self._session.end_profiling())
+
+
+def _failure(action: str, error: Exception) -> ModelError:
+    """Return the error for a model that cannot be run or loaded."""
+    why = one_line(error)
+    if is_out_of_memory(error):
+        return ModelError(
+            f"out of memory: ONNX Runtime cannot {action} the model ({why}); give a smaller "
+            "--memory, which makes batches smaller, or smaller examples"
+        )
+    return ModelError(f"ONNX Runtime cannot {action} the model: {why}")

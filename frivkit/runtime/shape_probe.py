@@ -9,22 +9,29 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from frivkit.cache.size import format_size
 from frivkit.data import Dataset
-from frivkit.errors import ModelError
+from frivkit.errors import ModelError, is_out_of_memory
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model, is_constant
 from frivkit.graph.onnx_io.fold_shapes import fold_shape_arithmetic
 from frivkit.graph.shapes import batch_symbol, example_sizes, sizes_from_two_batches
+from frivkit.runtime.example_memory import SMALLEST, limited_memory
 from frivkit.runtime.session import Device, Feeds, Session
 
 EXAMPLES = (2, 3)
 """Examples in the two runs of a probe: an axis that differs between them is the batch's."""
 
+ROOM = 4
+"""Times the memory of one example that the probe, which keeps more tensors, may take."""
+
 LARGEST_NOISE = 1 << 28
 """Entries of an input beyond which noise is not drawn: the file may declare anything."""
 
 
-def infer_shapes_by_running(model: Model, device: Device, data: Dataset | None = None) -> Model:
+def infer_shapes_by_running(
+    model: Model, device: Device, data: Dataset | None = None, *, memory: int = 2 << 30
+) -> Model:
     """Return the model with a known shape on every tensor that the probe can compute.
 
     Nothing is run where shape inference has found all shapes but the batch.
@@ -34,16 +41,17 @@ def infer_shapes_by_running(model: Model, device: Device, data: Dataset | None =
         device: Where to run the probe.
         data: Whose first examples to run; None draws noise in the shape of the inputs, and gives
             the model back as it is where the file leaves that open or noise cannot be run.
+        memory: Bytes that the activations of one example may take.
 
     Raises:
-        ModelError: the model cannot be run on the data.
+        ModelError: the model cannot be run on the data, or an example does not fit into memory.
     """
     open_values = [value for node in model.graph for value in node.outputs if _open(value)]
     names = [value.name for value in open_values if value.name]
     if not names:
         return model
     try:
-        small, large = _probed(model, names, device, data)
+        small, large = _within_memory(model, names, device, data, memory)
     except (ModelError, MemoryError):
         if data is not None:
             raise
@@ -57,7 +65,7 @@ def infer_shapes_by_running(model: Model, device: Device, data: Dataset | None =
             value.dtype = ir.DataType.from_numpy(a.dtype) if value.dtype is None else value.dtype
             shape = sizes_from_two_batches(a.shape, b.shape, symbol, EXAMPLES)
             value.shape = value.shape if shape is None else ir.Shape(shape)
-    fold_shape_arithmetic(copy)
+    fold_shape_arithmetic(copy, lasting=not model.has_open_sizes)
     return replace(model, ir=copy)
 
 
@@ -69,15 +77,54 @@ def _open(value: ir.Value) -> bool:
     return sizes is None or value.dtype is None or None in sizes
 
 
-def _probed(
-    model: Model, names: Sequence[str], device: Device, data: Dataset | None
+def _within_memory(
+    model: Model, names: Sequence[str], device: Device, data: Dataset | None, memory: int
 ) -> list[dict[str, Any]]:
-    """Return tensors by name, of two runs with different numbers of examples where any will do."""
+    """Return what :func:`_probed` does, unless one example takes more memory than allowed.
+
+    Sizes that depend on values show only in a run.  The probe keeps many tensors of several
+    examples, so what does not fit there is tried again for one example.
+
+    Raises:
+        ModelError: one example does not fit, or cannot be run.
+    """
+    allowed = max(memory, SMALLEST)
+    if device.name != "cpu":  # drivers reserve more address space than any machine has memory
+        return _probed(model, names, device, data)
+    try:
+        with limited_memory(ROOM * allowed):
+            return _probed(model, names, device, data)
+    except ModelError as error:
+        if not is_out_of_memory(error):
+            raise
+    outputs = [value.name or "" for value in model.graph.outputs]
+    try:
+        with limited_memory(allowed):
+            _probed(model, outputs, device, data, (1,))
+    except ModelError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{model.path.name}: the activations of one example do not fit into --memory "
+            f"({format_size(memory)}): {error.__cause__ or error}; give smaller examples, or a "
+            "larger --memory if the machine has it"
+        ) from error
+    return _probed(model, names, device, data)
+
+
+def _probed(
+    model: Model,
+    names: Sequence[str],
+    device: Device,
+    data: Dataset | None,
+    counts: Sequence[int] = EXAMPLES,
+) -> list[dict[str, Any]]:
+    """Return tensors by name, of runs with different numbers of examples where any will do."""
     probe = with_outputs(model, names)
     session = Session(probe.ir, device)
     runs = []
-    for count in EXAMPLES if model.batch is None else [model.batch]:
-        inputs = _noise(model, count) if data is None else _taken(data, count)
+    for count in counts if model.batch is None else [model.batch]:
+        inputs = noise_for(model, count) if data is None else _taken(data, count)
         feeds = {name: inputs[name] for name in probe.inputs}
         runs.append(dict(zip(names, session.run(feeds, names), strict=True)))
     return [runs[0], runs[-1]]
@@ -88,7 +135,16 @@ def _taken(data: Dataset, count: int) -> Feeds:
     return {name: np.resize(array, (count, *array.shape[1:])) for name, array in batch.items()}
 
 
-def _noise(model: Model, count: int) -> Feeds:
+def noise_for(model: Model, count: int) -> Feeds:
+    """Return noise in the shapes of a model's inputs, zeros for whole numbers.
+
+    Args:
+        model: The model.
+        count: The number of examples.
+
+    Raises:
+        ModelError: the size of an input is open or too large.
+    """
     generator = np.random.default_rng(0)
     inputs: dict[str, NDArray[Any]] = {}
     for tensor in model.inputs:

@@ -17,6 +17,7 @@ from frivkit.data import Array
 from frivkit.errors import FrivkitError, ModelError
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 from frivkit.runtime.session import Device, Session
+from frivkit.torch_io.difference import allowed_difference, difference
 from frivkit.torch_io.export import TOLERANCE, TRACING
 from frivkit.torch_io.network import Network, output_names, reason_of
 
@@ -79,7 +80,7 @@ def _torch_outputs(
         fixed = _resized(examples, batch)
         outputs = [_or_reason(lambda: network.run(fixed), f"it cannot be run on {shapes}")]
         again = network.run(fixed)
-    if any(_distance(a, b) > 0 for a, b in zip(outputs[0], again, strict=True)):
+    if any(difference(a, b) > 0 for a, b in zip(outputs[0], again, strict=True)):
         raise ModelError(
             "its outputs change from run to run, perhaps because it was traced or exported in "
             "training mode: call .eval() first"
@@ -139,31 +140,13 @@ def _compare(
     for arrays, expected in zip(inputs, outputs, strict=True):
         actual = session.run(arrays, names)
         for name, a, b in zip(names, expected, actual, strict=True):
-            bound = _bound(a)
-            distance = _distance(a, b)
+            bound = allowed_difference(a, TOLERANCE)
+            distance = difference(a, b)
             if not distance <= bound:
                 raise ModelError(
                     f"its {name} in ONNX Runtime differs from torch's by {distance:.2g}, more than "
                     f"{bound:.2g}; it is not used"
                 )
-
-
-def _bound(expected: Array) -> float:
-    finite = np.abs(expected[np.isfinite(expected)].astype(np.float64))
-    share = TOLERANCE
-    if expected.dtype == np.float16:  # its last digit is 1e-3 of the number
-        share = 8 * float(np.finfo(np.float16).eps)
-    return share * max(1.0, float(finite.max(initial=0)))
-
-
-def _distance(a: Array, b: Array) -> float:
-    """Return the largest absolute difference of outputs; infinite if their shapes differ."""
-    if a.shape != b.shape:
-        return float("inf")
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-    return float(np.nan_to_num(apart, nan=np.inf).max(initial=0))
 
 
 def _or_reason(do: Callable[[], Result], what: str) -> Result:

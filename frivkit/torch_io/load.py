@@ -29,12 +29,15 @@ def load(module: "nn.Module | ExportedProgram", example: Example | None = None) 
     """Open a torch network as a model, which can be used like the path of a model file.
 
     It is written as ONNX in evaluation mode, compared with torch on the example at two batch sizes
-    and read again; the module, its weights and its mode do not change.
+    and read again; the module, its weights and its mode do not change.  A module that was made from
+    a model (``frivkit.to_torch``) is not written anew: its weights are put into that model's graph,
+    whose names stay, and it needs no example.
 
     Args:
         module: A module, a TorchScript module, or a program of ``torch.export``.
         example: Examples of its inputs: a tensor or array, several in a tuple, or a dict by the
-            names of the inputs; at least one example, along the first axis.  A program needs none.
+            names of the inputs; at least one example, along the first axis.  A program needs none,
+            and for a module that was made from a model noise takes its place.
 
     Raises:
         ModelError: the example does not fit, the network cannot be written as ONNX, or its outputs
@@ -63,6 +66,9 @@ def load(module: "nn.Module | ExportedProgram", example: Example | None = None) 
             "of a file, an onnx.ModelProto, a torch.nn.Module or an ExportedProgram"
         )
     try:
+        made = _made_from_a_model(module, example)
+        if made is not None:
+            return made
         network, examples = _opened(module, example)
         with tempfile.TemporaryDirectory(prefix="frivkit-", ignore_cleanup_errors=True) as folder:
             path = Path(folder) / "model.onnx"
@@ -71,6 +77,19 @@ def load(module: "nn.Module | ExportedProgram", example: Example | None = None) 
     except ModelError as error:
         raise ModelError(f"{title}: {error}") from error
     return replace(model, path=Path(f"<{title}>"), format=kind)
+
+
+def _made_from_a_model(module: object, example: Example | None) -> Model | None:
+    """Return a module as a model if :func:`frivkit.to_torch` made it, else None."""
+    from torch import fx
+
+    from frivkit.torch_io.from_onnx.to_torch import origin_of
+    from frivkit.torch_io.from_onnx.written_back import written_back
+
+    if not isinstance(module, fx.GraphModule) or (origin := origin_of(module)) is None:
+        return None
+    names = [spec.name for spec in origin.model.inputs]
+    return written_back(module, origin, None if example is None else _named(example, names))
 
 
 def _opened(module: Any, example: Example | None) -> tuple[Network, dict[str, Array]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import onnx_ir as ir
 
 from frivkit.data import Array
-from frivkit.errors import ModelError
+from frivkit.errors import ModelError, is_out_of_memory
 
 if TYPE_CHECKING:  # torch takes a second to import
     from torch import Tensor
@@ -108,10 +108,8 @@ def reason_of(error: BaseException) -> str:
         ...                        "RuntimeError: shapes cannot be multiplied\n"))
         'shapes cannot be multiplied'
     """
-    if isinstance(error, MemoryError):
-        return "it takes more memory than allowed; allow more by --memory"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if any("allocate memory" in line or "bad_alloc" in line for line in lines):
+    if is_out_of_memory(error):
         return "it takes more memory than allowed; allow more by --memory"
     raised = [match[1] for line in lines if (match := _RAISED.fullmatch(line))]
     reason = (raised[-1:] or lines[:1] or [type(error).__name__])[0]

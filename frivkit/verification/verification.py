@@ -1,29 +1,36 @@
 """Verify a compressed model: label agreement with the original, size and latency."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.cache.size import format_size
 from frivkit.data import Dataset
-from frivkit.graph.model import Model, external_files
+from frivkit.errors import ModelError
+from frivkit.graph.model import Model, digest, external_files
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.timing import Latency, Verdict, interleaved
 from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data
+from frivkit.runtime.example_memory import check_example_fits
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file
+from frivkit.runtime.file_session import FileSession
 from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.opening import Opening, prepare_model
-from frivkit.runtime.session import Device, Session
+from frivkit.runtime.output_check import check_output
+from frivkit.runtime.session import Device, Feeds, Session
+from frivkit.tasks.choose import choose_tasks
+from frivkit.tasks.constant import constant_warning
 from frivkit.verification.compare import Comparison, ModelRun, compare, error_context
-from frivkit.verification.match import common_inputs, common_output
+from frivkit.verification.match import common_inputs, common_output, comparable
 from frivkit.verification.speed import left_fast_path, not_faster, verdicts
 
 BATCHES = (1, 64)
@@ -127,6 +134,9 @@ def verify(
     if data is None:
         data, warnings = named_data(request, replace(original, inputs=inputs))
     placement = request.execution.placement
+    for model in (original, smaller):
+        with error_context(model):
+            check_example_fits(model, request.execution.memory, data)
     differs = [
         compare_with_file(model, data, placement, output, exact=False)
         for model, output in zip((original, smaller), outputs, strict=True)
@@ -134,11 +144,19 @@ def verify(
     warnings += tuple(line for line in differs if line is not None)
     named = request.data is not None or "frivkit.data" in original.metadata
     models = [_complete(model, request.execution, data) for model in (original, smaller)]
-    before, after = (
-        ModelRun(model, output, request.execution)
-        for model, output in zip(models, outputs, strict=True)
+    for model, output in zip(models, outputs, strict=True):
+        with error_context(model):
+            check_output(model, output, request.execution, data)
+    tasks = choose_tasks(models[0], request.execution.labels, outputs[0])
+    tasks, names, unproved = comparable(
+        (models[0], models[1]), tasks, outputs, data=data, device=placement
     )
-    comparison = compare(before, after, data, request.execution.runner)
+    before = ModelRun(models[0], {name: name for name in names}, request.execution)
+    after = ModelRun(models[1], names, request.execution)
+    comparison = compare(
+        before, after, tasks, data, request.execution, requested=request.output is not None
+    )
+    comparison = replace(comparison, unproved=unproved)
     del before, after  # frees their weights before the files are timed
     memory = request.execution.memory
     unmeasured = {
@@ -161,6 +179,27 @@ def verify(
         warnings=(*warnings, *_warnings(facts[1], data, comparison, named=named)),
         left_fast_path=left,
     )
+
+
+def check_unchanged(model: Model, written: str) -> None:
+    """Raise an error if what was verified is not what was written, or is no more there.
+
+    Args:
+        model: The model that was read and verified.
+        written: The digest of the file that was written.
+
+    Raises:
+        ModelError: another program has replaced the file since it was written.
+    """
+    try:
+        now = digest([model.path, *external_files(ir.load(model.path))])
+    except Exception:  # gone, or no model any more; onnx_ir raises many classes
+        now = ""
+    if (model.sha256, now) != (written, written):
+        raise ModelError(
+            f"{model.path} was replaced by another program while it was verified, so there is no "
+            "proof of what it holds now: give each run a name of its own, or verify it"
+        )
 
 
 def stored_bytes(model: Model) -> int:
@@ -209,22 +248,28 @@ def _latencies(
     unmeasured: Mapping[int, str],
 ) -> list[dict[int, Latency | None]]:
     """Return the latency of each file, by batch size, with all of its outputs."""
-    sessions = []
+    runs: list[Callable[[Feeds, Sequence[str]], list[NDArray[Any]]]] = []
+    orders: list[Callable[[Feeds], Feeds]] = []
     for model in models:
         with error_context(model):
-            file = model.path if model.format == "onnx" else model.ir
-            sessions.append(Session(file, execution.placement))
+            if model.format == "onnx":
+                file = FileSession(Session(model.path, execution.placement), model)
+                runs.append(file.run_as_it_is)
+                orders.append(file.in_file_order)
+            else:
+                runs.append(Session(model.ir, execution.placement).run)
+                orders.append(lambda feeds: feeds)
     names = [[value.name or "" for value in model.graph.outputs] for model in models]
     latencies: list[dict[int, Latency | None]] = [dict.fromkeys(sizes) for _ in models]
     for size in sizes:
         if size in unmeasured:
             continue
         batch = _batch(data, size)
-        runs = [
-            partial(session.run, batch, outputs)
-            for session, outputs in zip(sessions, names, strict=True)
+        timed = [
+            partial(run, order(batch), outputs)
+            for run, order, outputs in zip(runs, orders, names, strict=True)
         ]
-        measured = interleaved(runs, execution.progress, f"batch {size}")
+        measured = interleaved(timed, execution.progress, f"batch {size}")
         for by_size, latency in zip(latencies, measured, strict=True):
             by_size[size] = latency
     return latencies
@@ -239,29 +284,35 @@ def _batch(data: Dataset, size: int) -> dict[str, NDArray[Any]]:
 def _warnings(
     compressed: ModelFacts, data: Dataset, comparison: Comparison, *, named: bool
 ) -> tuple[str, ...]:
-    warnings, agreement = [], comparison.agreement
+    warnings, agreement, main = [], comparison.agreement, comparison.main
     if named and is_noise(data.spec):  # there is a warning already if no data were named
         warnings.append(
             f"the examples are noise ({data.description}): agreement on noise may say little about "
             "agreement on real inputs; give real ones by --data"
         )
-    if comparison.largest_class > ONE_SIDED:
+    if main.largest_class > ONE_SIDED and main.task.name == "classify":
         warnings.append(
-            f"{comparison.largest_class:.1%} of the original's labels fall in one class, so that a "
+            f"{main.largest_class:.1%} of the original's labels fall in one class, so that a "
             "model that always says so would agree as often: give more varied data"
         )
+    for each in comparison.outputs:
+        told = each is main and main.largest_class > ONE_SIDED and main.task.name == "classify"
+        if not told and (each.constant > ONE_SIDED or each.constant >= each.agreement.share > 0):
+            warnings.append(constant_warning(each.task, each.constant))
+    for name, reason in comparison.unproved.items():
+        warnings.append(f"output {name!r} is not compared: {reason}")
     low, high = agreement.interval
     if high - low > WIDE:
         warnings.append(
             f"{agreement.examples} examples leave the agreement uncertain by "
             f"{100 * (high - low):.0f} percentage points: give more examples"
         )
-    if comparison.undefined:
+    undefined = sum(each.undefined for each in comparison.outputs)
+    if undefined:
         warnings.append(
-            f"{compressed.model.path} gives NaN for {comparison.undefined} labels, which count as "
-            "disagreement"
+            f"{compressed.model.path} gives NaN for {undefined} labels, which count as disagreement"
         )
-    distances = (comparison.max_abs, comparison.relative_l2)
+    distances = [d for each in comparison.outputs for d in (each.max_abs, each.relative_l2)]
     if any(value is not None and not np.isfinite(value) for value in distances):
         warnings.append("outputs are not all finite numbers, so not every distance is defined")
     return tuple(warnings)

@@ -12,6 +12,7 @@ from frivkit.compression.plan import (
     factorized_fit,
     keep_weights,
     ridge_fits,
+    shared_fits,
     whole_fits,
 )
 from frivkit.compression.ridge import Fit, fit_ridge
@@ -24,7 +25,7 @@ def fold_redundant(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     """Refit consumers to their outputs without the prunable units.
 
     Prunable units are dropped: they are set to zero without a refit, as in an ablation.  All other
-    removed units are folded into the kept ones.
+    removed units are folded into the kept ones.  Weights that several nodes read have a ridge fit.
 
     Source:
         The "promising possibility" of Casper et al., "Frivolous Units", AAAI 2021, section 5: to
@@ -33,7 +34,12 @@ def fold_redundant(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     prunable = classify_units(calibration, plan.keep).prunable
     prunable = np.append(prunable, False)  # the last stands for NO_GROUP
     fits = []
-    for linear_consumer, columns in affected_consumers(calibration, plan):
+    affected = list(affected_consumers(calibration, plan))
+    shared = {fit.linear_consumer.consumer.node: fit for fit in shared_fits(calibration, affected)}
+    for linear_consumer, columns in affected:
+        if linear_consumer.shared is not None:
+            fits.append(shared[linear_consumer.consumer.node])
+            continue
         dropped = prunable[linear_consumer.group_ids]
         matrix = np.where(dropped[:, np.newaxis], 0.0, linear_consumer.matrix)
         target = replace(linear_consumer, matrix=matrix)

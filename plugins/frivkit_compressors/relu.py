@@ -44,6 +44,7 @@ def refit_before_relu(calibration: Calibration, fits: Sequence[Fit]) -> tuple[Fi
         i
         for i, each in enumerate(fits)
         if each.bias is not None
+        and each.linear_consumer.shared is None  # its weight is fitted to other nodes, too
         and not patch_moments[each.linear_consumer.source].per_channel
         and into_relu(nodes[each.linear_consumer.consumer.node], each)
     ]

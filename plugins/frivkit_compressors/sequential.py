@@ -66,7 +66,7 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     The original network runs once to gather the targets of all nodes, or several times if these
     take too much memory together.  The compressed network runs in stages: each reads the input of
     some nodes, refits these, and the next one runs on from there.  Nodes whose whole patches do not
-    fit into memory keep the plain refit.
+    fit into memory, and those that share their weight with others, keep the plain refit.
     """
     model = calibration.model
     nodes = {node_label(node): node for node in model.graph}
@@ -157,6 +157,8 @@ def _stages(calibration: Calibration, plan: Plan, fits: Sequence[Fit]) -> list[_
     """Return the stages in the order of the graph, those whose whole patches fit into memory."""
     by_source: dict[ConsumerInput, list[int]] = {}
     for i, fit in enumerate(fits):
+        if fit.linear_consumer.shared is not None:
+            continue
         by_source.setdefault(fit.linear_consumer.source, []).append(i)
     examples = calibration.run.data.examples
     set_aside = np.zeros(examples, np.bool_)

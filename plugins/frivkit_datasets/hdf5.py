@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 
 from frivkit.data import Array, DataSpec, TensorSpec, input_columns
+from frivkit.digests import digest_state
 from frivkit.errors import DataError
 from frivkit_datasets.rows import agreed_length, numeric, regular_file, sha256
 
@@ -35,6 +36,8 @@ def hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Source":
     spec.check_keys()
     path = regular_file(spec)
     try:
+        if digest_state(path) == "wrong":  # a file that frivkit wrote; others have no digest
+            raise DataError(f"data {spec}: {str(path)!r} is damaged; write it again")
         with _opened(path) as file:
             names = list(file)
             columns = dict.fromkeys(input_columns(inputs, names).values())

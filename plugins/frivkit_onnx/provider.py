@@ -1,5 +1,6 @@
 """The model provider for ONNX files."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +14,11 @@ def load(path: Path, options: Mapping[str, str]) -> Model:
     Args:
         path: An ONNX file; external data lies beside it.
         options: ``input_shape`` such as ``"1x3x32x32"`` fixes sizes that the file leaves open, see
-            :func:`frivkit.graph.onnx_io.load.read`.
+            :func:`frivkit.graph.onnx_io.load.read`; ``inputs`` gives numbers for inputs that have
+            no axis for examples, as JSON: ``{"sr": 16000}``.
 
     Raises:
         ModelError: the file is missing, not ONNX, truncated or invalid, or has no usable input.
     """
-    return read(path, options.get("input_shape"))
+    given = json.loads(options.get("inputs", "{}"))
+    return read(path, options.get("input_shape"), given=given)

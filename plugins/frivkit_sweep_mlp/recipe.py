@@ -1,6 +1,6 @@
 """Recipes of stacked perceptrons: their types, and reading them from TOML tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -152,7 +152,7 @@ def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
     table = dict(table)
     if request.data and not request.part:
         raise UsageError("its data are made by a teacher of its own; take out --data")
-    scales = table.pop("scales", {})
+    scales = _table(table.pop("scales", {}), "scales")
     if request.scale not in scales:
         raise unknown_name("scale", request.scale, scales)
     size = _filled(Scale, scales[request.scale], f"scale {request.scale}")
@@ -160,8 +160,12 @@ def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
     table.pop("protocol", None)
     if base not in PROTOCOLS:
         raise unknown_name("protocol", str(base), PROTOCOLS)
-    changes = table.pop("changes", {}) | ({"epochs": size.epochs} if size.epochs else {})
-    series = tuple(_filled(Series, each, "a series") for each in table.pop("series", ()))
+    changes = _table(table.pop("changes", {}), "changes")
+    changes |= {"epochs": size.epochs} if size.epochs else {}
+    entries = table.pop("series", [])
+    if not isinstance(entries, list):
+        raise UsageError("series must be written [[series]]")
+    series = tuple(_filled(Series, each, "a series") for each in entries)
     recipe: Recipe = _filled(
         Recipe,
         table | {"protocol": PROTOCOLS[base].changed(**changes), "series": series, "scale": size},
@@ -175,9 +179,15 @@ def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
     return recipe
 
 
-def _filled(cls: type[Any], table: Mapping[str, Any], what: str) -> Any:
+def _table(value: object, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{what} is {value!r}; write a table")
+    return dict(value)
+
+
+def _filled(cls: type[Any], values: object, what: str) -> Any:
     """Return a dataclass with the values of a table; lists become tuples, types are checked."""
-    types = {field.name: field.type for field in fields(cls)}
+    types, table = {field.name: field.type for field in fields(cls)}, _table(values, what)
     for key in table:
         if key not in types:
             raise unknown_name(f"key of {what}", key, types)

@@ -7,7 +7,7 @@ from typing import Any
 
 from frivkit.errors import UsageError, unknown_name
 from frivkit.experiments.jobs import SweepRequest
-from frivkit_sweep_networks.tables import filled
+from frivkit_sweep_networks.tables import as_table, filled, text
 
 ACCURACIES = ("train accuracy", "validation accuracy", "test accuracy")
 SHARES = ("prunable", "redundant")
@@ -71,22 +71,32 @@ class Network:
             raise UsageError(f"network {self.name!r}: an option of its grid has no value; add one")
         if any(each < 0 for each in self.back):
             raise UsageError(f"network {self.name!r}: back counts epochs from the last, 0 or more")
-        for text in self.by_width:
-            _width(self.name, text)
+        for written in self.by_width:
+            _width(self.name, written)
+        by_width = self.by_width.values()
+        _check_options(
+            self.options, *by_width, self.paper, self.reference, self.grid, self.trainer_options
+        )
 
     def options_at(self, width: float, protocol: str) -> dict[str, str]:
         """Return the options at a width; those of the protocol override those of the width."""
-        own = [each for text, each in self.by_width.items() if _width(self.name, text) == width]
+        own = [each for key, each in self.by_width.items() if _width(self.name, key) == width]
         protocols = {"paper": self.paper, "reference": self.reference}
         return {**self.options, **(own[0] if own else {}), **protocols[protocol]}
 
 
-def _width(name: str, text: str) -> float:
+def _check_options(*tables: Mapping[str, object]) -> None:
+    """Raise an error for options that say where a trainer writes: a recipe may not choose that."""
+    if any("checkpoint" in table for table in tables):
+        raise UsageError("a sweep keeps its own checkpoints; take out the option checkpoint")
+
+
+def _width(name: str, written: str) -> float:
     try:
-        return float(Fraction(text))
+        return float(Fraction(written))
     except (ValueError, ZeroDivisionError):
         raise UsageError(
-            f"network {name!r}: {text!r} in by_width is no width; write 1/4 or 2"
+            f"network {name!r}: {written!r} in by_width is no width; write 1/4 or 2"
         ) from None
 
 
@@ -156,6 +166,7 @@ class Scale:
     series: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check_options(self.options)
         if not (self.widths and self.seeds):
             raise UsageError("a scale has at least one width and one seed; add what is missing")
         if min(self.widths) <= 0 or min(self.seeds) < 0:
@@ -208,16 +219,16 @@ def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
         raise unknown_name("scale", request.scale, scales)
     scale = filled(Scale, scales[request.scale], f"scale {request.scale}")
     entries = [
-        _merged(_merged(common, each), scale.changes.get(each.get("name"), {}))
-        for each in _of(unread, "networks", list)
+        _merged(_merged(common, each), scale.changes.get(str(each.get("name")), {}))
+        for each in (as_table(each, "a network") for each in _of(unread, "networks", list))
     ]
     networks = {net.name: net for each in entries for net in [filled(Network, each, "a network")]}
     curves = tuple(filled(CurveSpec, each, "a curve") for each in _of(unread, "curves", list))
-    title, choose = unread.pop("title", ""), unread.pop("choose", "")
+    title, choose = (text(unread.pop(key, ""), key) for key in ("title", "choose"))
     protocol = request.protocol or unread.get("protocol", "reference")
     unread.pop("protocol", None)
     metrics = {
-        name: {key: str(value) for key, value in options.items()}
+        name: {key: text(value, key) for key, value in as_table(options, name).items()}
         for name, options in _of(unread, "metrics", dict).items()
     }
     known = ("title", "protocol", "choose", "common", "networks", "curves", "metrics", "scales")

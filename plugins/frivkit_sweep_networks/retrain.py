@@ -6,7 +6,6 @@ A sweep deletes its networks: these files are for what needs the networks themse
 feature visualisation.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +18,7 @@ from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.figure import RESULTS
 from frivkit.experiments.jobs import SweepRequest
 from frivkit.experiments.recipe import read_recipe
+from frivkit.experiments.results import decoded_row
 from frivkit.files import write_file
 from frivkit.progress import Silent
 from frivkit_sweep_networks.network import NetworkJob
@@ -106,7 +106,10 @@ def differences(job: NetworkJob, found: Mapping[str, Any], folder: Path) -> list
     path = folder / RESULTS
     if not path.is_file():
         raise DataError(f"{folder} holds no {RESULTS}; give the folder that a sweep wrote")
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    try:
+        rows = [decoded_row(line) for line in path.read_bytes().splitlines() if line.endswith(b"}")]
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read: {error}; run the sweep again") from error
     same = (job.label, job.width, job.seed, dict(job.choice))
     recorded = {
         row["measurement"]: row["value"]

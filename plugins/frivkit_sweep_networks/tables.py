@@ -1,6 +1,5 @@
 """Dataclasses from the TOML tables of a recipe, with checks of types and keys."""
 
-from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -14,18 +13,18 @@ SEQUENCES: dict[Any, type] = {
 }
 
 
-def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
+def filled(cls: type[T], values: object, what: str) -> T:
     """Return a dataclass with the values of a table; lists become tuples, option values texts.
 
     Args:
         cls: A dataclass of ``str``, ``bool``, ``int``, tuples of ``str``, ``int`` or ``float``,
             ``dict[str, str]``, and dicts from ``str`` to these, to ``tuple[str, ...]`` or to
             ``dict[str, Any]``, whose values are not checked.
-        table: Its values by name.
+        values: A table of its values by name, as it stands in the file.
         what: The name of the table, for messages.
 
     Raises:
-        UsageError: a key is unknown or missing, or a value of another type.
+        UsageError: it is no table, a key is unknown or missing, or a value of another type.
 
     Example:
         >>> from dataclasses import dataclass
@@ -36,7 +35,7 @@ def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
         >>> filled(Net, {"name": "a", "options": {"lr": 0.1, "crop": True}}, "a network")
         Net(name='a', options={'lr': '0.1', 'crop': 'yes'})
     """
-    types = get_type_hints(cls)
+    types, table = get_type_hints(cls), as_table(values, what)
     for key in table:
         if key not in types:
             raise unknown_name(f"key of {what}", key, types)
@@ -49,16 +48,16 @@ def filled(cls: type[T], table: Mapping[str, Any], what: str) -> T:
 
 def _value(wanted: Any, value: Any, what: str) -> Any:
     if wanted == dict[str, str]:
-        return {key: text(each, f"{what}.{key}") for key, each in _table(value, what).items()}
+        return {key: text(each, f"{what}.{key}") for key, each in as_table(value, what).items()}
     if wanted == dict[str, tuple[str, ...]]:
         return {
             key: tuple(text(each, f"{what}.{key}") for each in _list(values, f"{what}.{key}"))
-            for key, values in _table(value, what).items()
+            for key, values in as_table(value, what).items()
         }
     if get_origin(wanted) is dict:
         inner = get_args(wanted)[1]
         return {
-            key: _value(inner, each, f"{what}.{key}") for key, each in _table(value, what).items()
+            key: _value(inner, each, f"{what}.{key}") for key, each in as_table(value, what).items()
         }
     if wanted in SEQUENCES:
         return tuple(_value(SEQUENCES[wanted], each, what) for each in _list(value, what))
@@ -82,7 +81,12 @@ def text(value: Any, what: str) -> str:
     raise UsageError(f"{what} is {value!r}; write a number, a text, true or false")
 
 
-def _table(value: Any, what: str) -> dict[str, Any]:
+def as_table(value: object, what: str) -> dict[str, Any]:
+    """Return a value that must be a table.
+
+    Raises:
+        UsageError: it is something else.
+    """
     if not isinstance(value, dict):
         raise UsageError(f"{what} is {value!r}; write a table such as {{ lr = 0.1 }}")
     return value

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from frivkit.data import Dataset
+from frivkit.digests import split_digest, with_digest
 from frivkit.errors import ModelError
 from frivkit.experiments.train import TrainingError
-from frivkit.files import check_writable, write_file
+from frivkit.files import check_writable, read_regular, write_file
 from frivkit_trainers.best_epoch import BestEpoch, Weights
 from frivkit_trainers.loaders import Batches
 from frivkit_trainers.settings import LabOptions
@@ -86,7 +87,7 @@ class Snapshot:
         }
         content = io.BytesIO()
         torch.save(state, content)
-        write_file(self.folder / NAME, content.getvalue(), ModelError)
+        write_file(self.folder / NAME, with_digest(content.getvalue()), ModelError)
 
     def load(self) -> TrainingState:
         """Restore the saved state; without one, make the folder for it.
@@ -107,7 +108,12 @@ class Snapshot:
             return TrainingState()
         try:
             # Only tensors and plain values are unpickled.
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            content, digest = split_digest(read_regular(path))
+            if digest == "wrong":
+                raise ValueError("its digest is not that of its content")
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(content), map_location="cpu", weights_only=True
+            )
             version, run = state["format"], state["run"]
             progressed = self._restored(state) if (version, run) == (FORMAT, self.run) else None
         except Exception as error:  # torch may raise anything

@@ -330,8 +330,10 @@ def attempt(path, kill_at):
         for owner, name in [(Part, "write"), (Part, "mark"), (Part, "close"), (Path, "replace"),
                             (Path, "unlink"), (writing, "put_in_place"), (os, "fsync")]:
             setattr(owner, name, deadly(getattr(owner, name)))
-        writing.write_activations(request, path, compress=compress)
-        os._exit(0)
+        try:
+            writing.write_activations(request, path, compress=compress)
+        finally:
+            os._exit(sys.exc_info()[0] is not None)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 kills = 0
@@ -414,7 +416,7 @@ def stop_at(batch: int, error: BaseException, monkeypatch) -> list[int]:
 def test_interrupt_exits_130_and_the_next_run_goes_on(folder, monkeypatch, capsys):
     started = stop_at(4, KeyboardInterrupt(), monkeypatch)
     assert run() == 130
-    assert names(folder) == ["acts.h5.part", "net.onnx"]
+    assert names(folder) == ["acts.h5.part", "acts.h5.part.log", "net.onnx"]
     assert "run the same command again to resume" in capsys.readouterr().err
     assert run() == 0
     assert "acts.h5.part holds 21 of 40 examples" in capsys.readouterr().err
@@ -478,7 +480,7 @@ def test_disk_that_fills_up_leaves_the_part_and_one_line(folder, monkeypatch, ca
         signal.signal(signal.SIGXFSZ, handler)
     last = capsys.readouterr().err.splitlines()[-1]
     assert re.match(r"frivkit: .*acts\.h5\.part cannot be written: File too large; ", last)
-    assert names(folder) == ["acts.h5.part", "net.onnx"]
+    assert names(folder) == ["acts.h5.part", "acts.h5.part.log", "net.onnx"]
     monkeypatch.setattr(Part, "write", write)
     assert run() == 0
     found = arrays(folder / "acts.h5")

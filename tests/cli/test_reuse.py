@@ -37,7 +37,7 @@ def test_other_options_reuse_what_does_not_depend_on_them(files: Path, frivkit: 
     del files
 
 
-@pytest.mark.parametrize("place", ["x.npz/cache", "/proc/frivkit", "/dev/null/cache"])
+@pytest.mark.parametrize("place", ["x.npz/cache", "/proc/frivkit", "/proc", "/dev/null/cache"])
 def test_cache_that_cannot_be_written_to_costs_one_line(
     files: Path, frivkit: Run, place: str
 ) -> None:

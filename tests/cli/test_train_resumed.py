@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from frivkit.cli import main
+from frivkit.digests import LINE_BYTES, split_digest
 from frivkit.errors import ModelError, UsageError
 from frivkit.experiments.train import TrainingError, train
 from frivkit_trainers import lab
@@ -94,6 +95,20 @@ def test_more_epochs_can_be_asked_for_later(folder):
     assert (folder / "part.onnx").read_bytes() == (folder / "whole.onnx").read_bytes()
     with pytest.raises(TrainingError, match="has 4 epochs, more than epochs=3"):
         trained(folder / "part.onnx", 3, checkpoint="state")
+
+
+def test_one_changed_byte_of_a_checkpoint_is_found(folder):
+    trained(folder / "part.onnx", 1, checkpoint="state")
+    path = folder / "state" / NAME
+    whole = path.read_bytes()
+    for position in range(0, len(whole) - LINE_BYTES, len(whole) // 4):
+        changed = bytearray(whole)
+        changed[position] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(TrainingError, match="cannot be read; remove it"):
+            trained(folder / "part.onnx", 2, checkpoint="state")
+    path.write_bytes(split_digest(whole)[0])  # as an earlier version wrote it
+    trained(folder / "part.onnx", 2, checkpoint="state")
 
 
 def test_dropout_and_momentum_go_on_too(folder, monkeypatch):

@@ -208,6 +208,8 @@ def test_built_in_recipe_can_be_read(name, scale):
         ('label = "small"', 'label = "either"', "labels of their own"),
         ("[scales.smoke]", "[changes]\nbalanse = 0.4\n[scales.smoke]", "did you mean balance"),
         ("[scales.smoke]", "[scales.large]", "no scale is named 'smoke'; known: large"),
+        ("[scales.smoke]", "[[scales.smoke]]", "scale smoke is [{"),
+        ('figure = "T"', 'figure = "T"\nchanges = 3', "changes is 3; write a table"),
     ],
 )
 def test_recipe_with_a_mistake_is_refused_in_one_line(old, new, message, tmp_path):

@@ -301,3 +301,30 @@ class TestData:
         assert "2 data specs are given, of which 2" in self.refused("fig4a", tmp_path, *twice)
         others = ("idx:/a", "npz:/b.npz")
         assert "of which 0 read cifar10" in self.refused("fig4a", tmp_path, *others)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("networks = [3]", "a network is 3; write a table"),
+        ('networks = [{name = ["a"], architecture = "mlp"}]', "a network: name is ['a']"),
+        ("curves = [true]", "a curve is True; write a table"),
+        ("title = [1]", "title is [1]; write a number, a text"),
+        ("metrics = {prunability = 3}", "prunability is 3; write a table"),
+        ("scales = 3", "scales: a table"),
+        (
+            'networks = [{name = "a", architecture = "mlp", options = {checkpoint = "../x"}}]',
+            "a sweep keeps its own checkpoints",
+        ),
+        ("a = " + "[" * 5000, "nested too deeply"),
+        ("a = " + "9" * 5000, "integer string conversion"),
+    ],
+)
+def test_recipe_of_something_else_than_tables_is_refused_in_one_line(text, message, tmp_path):
+    scales = "" if text.startswith("scales") else "[scales.full]\nwidths = [1]\nseeds = [0]\n"
+    path = tmp_path / "odd.toml"
+    path.write_text(f"{text}\n{scales}")
+    with pytest.raises(UsageError, match=r"^recipe \S+odd\.toml: ") as error:
+        read_recipe(str(path), SweepRequest())
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "frivkit").rglob("*.py"))
 CODE = [
     path
-    for folder in ("frivkit", "plugins", "tests", "benchmarks")
+    for folder in ("frivkit", "plugins", "tests", "benchmarks", "reliability")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 

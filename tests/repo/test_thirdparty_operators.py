@@ -132,12 +132,11 @@ def test_rules_hold_for_what_the_operators_compute(plugin):
         assert check_operator_rules(installed().load("operator_rules", name), examples)
 
 
-def test_without_the_plugin_units_are_not_traced(plugin, file, monkeypatch):
+def test_without_the_plugin_distances_are_no_layer(plugin, file, monkeypatch):
     others = [each for each in installed().plugins if each is not plugin]
     monkeypatch.setattr(installed(), "plugins", others)
     _, site_map = inspect_model(Request(file, execution=EXECUTION))
-    (site,) = site_map.sites
-    assert site.not_followed == ("c/CumSum: no rule for operator CumSum",)
+    assert [site.layer for site in site_map.sites] == ["a"]
 
 
 def test_sites_and_costs_are_those_of_the_plugin(plugin, file):

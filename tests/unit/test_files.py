@@ -5,13 +5,21 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from frivkit import files
 from frivkit.errors import FrivkitError, ModelError
-from frivkit.files import check_writable, is_special, replace_file, write_file
+from frivkit.files import (
+    HOST,
+    check_writable,
+    is_special,
+    replace_file,
+    temporary_name,
+    write_file,
+)
 
 FULL = OSError(28, "No space left on device")
 
@@ -46,7 +54,7 @@ def test_new_and_former_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()], ids=["full disk", "interruption"])
 @pytest.mark.parametrize(
     ("owner", "step"),
-    [(Path, "write_bytes"), (os, "fsync"), (Path, "replace")],
+    [(Path, "open"), (os, "fsync"), (Path, "replace")],
     ids=["write", "sync", "rename"],
 )
 def test_failure_at_any_step_leaves_the_former_file_and_nothing_else(
@@ -83,6 +91,26 @@ write_file(Path("a.json"), bytes(5000))
     assert "a.json cannot be written: File too large" in done.stderr.splitlines()[-1]
     assert (tmp_path / "a.json").read_bytes() == b"former"
     assert names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for processes by signal 0")
+def test_temporary_files_of_killed_processes_go_when_the_file_is_written_again(
+    tmp_path: Path,
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine = temporary_name(tmp_path / "a.json")
+    dead = mine.with_name(mine.name.replace(f".{os.getpid()}-", f".{gone.pid}-"))
+    remote = dead.with_name(dead.name.replace(f"-{HOST}", "-01234567"))
+    other = dead.with_name(dead.name.replace("a.json", "b.json"))
+    old = remote.with_name(remote.name.replace("-01234567", "-76543210"))
+    for path in (mine, dead, remote, other, old, tmp_path / ".a.json.tmp"):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 90_000,) * 2)
+    write_file(tmp_path / "a.json", b"whole")
+    assert set(names(tmp_path)) == {
+        "a.json", ".a.json.tmp", mine.name, remote.name, other.name
+    }  # fmt: skip
 
 
 def test_system_that_cannot_sync_a_folder_is_no_failure(

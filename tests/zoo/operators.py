@@ -3,12 +3,31 @@
 from pathlib import Path
 from types import ModuleType
 
-from frivkit.graph.operators import elementwise, indexing, normalization, shape, spatial, weighted
+from frivkit.graph.operators import (
+    choosing,
+    elementwise,
+    indexing,
+    normalization,
+    sampling,
+    shape,
+    spatial,
+    weighted,
+)
 from frivkit.graph.operators.operator import Operator
 from frivkit.graph.operators.table import OPERATORS
+from frivkit.graph.operators.without_rule import REASONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
-FAMILIES: tuple[ModuleType, ...] = (weighted, elementwise, normalization, spatial, indexing, shape)
+FAMILIES: tuple[ModuleType, ...] = (
+    weighted,
+    elementwise,
+    normalization,
+    spatial,
+    sampling,
+    indexing,
+    choosing,
+    shape,
+)
 
 HEAD = """# Operators
 
@@ -26,10 +45,24 @@ A plugin adds rules with the hook `operator_rules` (see [Writing plugins](writin
 The last column is whether units can be removed through an operator.
 For that it has a second rule, which returns the edits of a node.
 
+Before units are followed, reading rewrites some operators as others that compute the same.
+`Einsum` becomes matrix products; `FusedConv`, `FusedGemm` and `FusedMatMul` of ONNX Runtime become
+the operators that were fused (see [models](models.md#what-is-rewritten-on-reading)).
+
 The table is written by `python -m tests.zoo.operators`, and a test compares it with the rules.
 
 | family | operator | effect on units | removal |
 |---|---|---|---|
+"""
+WITHOUT = """
+
+## Operators without a rule
+
+Units end at these operators on purpose; all others of ONNX are in the table above.
+Such an operator:
+
+| operators | reason |
+|---|---|
 """
 
 
@@ -42,7 +75,13 @@ def page() -> str:
             assert OPERATORS[name_of] is operator, name_of
             removal = "no" if operator.narrow is None else "yes"
             lines.append(f"| {name} | `{name_of}` | {_effect(operator)} | {removal} |")
-    return HEAD + "\n".join(lines) + "\n"
+    operators_for: dict[str, list[str]] = {}
+    for name, reason in sorted(REASONS.items()):
+        operators_for.setdefault(reason, []).append(f"`{name}`")
+    without = [
+        f"| {', '.join(names)} | {reason} |" for reason, names in sorted(operators_for.items())
+    ]
+    return HEAD + "\n".join(lines) + WITHOUT + "\n".join(without) + "\n"
 
 
 def _effect(operator: Operator) -> str:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from frivkit.graph.builder import Builder
 from frivkit.graph.layout import rank_of, shape_of
 from frivkit.graph.model import constant_tensor
-from frivkit.graph.operators.equation import Term, parse_equation
+from frivkit.graph.operators.equation import Labels, parse_equation
 
 OLDEST = 13
 """The first opset in which the axes of Unsqueeze, Squeeze and ReduceSum are inputs."""
@@ -72,7 +72,7 @@ class _Writing:
         self._added: list[ir.Node] = []
         self._named: ir.Node | None = None
 
-    def replace(self, terms: Sequence[Term], result: Term) -> bool:
+    def replace(self, terms: Sequence[Labels], result: Labels) -> bool:
         """Replace the node, unless sizes are not known; return whether it was replaced."""
         operands = [value for value in self._node.inputs if value is not None]
         for labels, value in zip(terms, operands, strict=True):
@@ -96,8 +96,8 @@ class _Writing:
         return True
 
     def _pair(
-        self, a: ir.Value, left: Term, b: ir.Value, right: Term, later: set[str]
-    ) -> tuple[ir.Value, Term]:
+        self, a: ir.Value, left: Labels, b: ir.Value, right: Labels, later: set[str]
+    ) -> tuple[ir.Value, Labels]:
         """Return the product of two tensors, summed over labels that nothing needs later."""
         a, left = self._summed(a, left, later | set(right))
         b, right = self._summed(b, right, later | set(left))
@@ -117,7 +117,9 @@ class _Writing:
             else self._matmul(a, left, b, right, contracted)
         )
 
-    def _times(self, a: ir.Value, left: Term, b: ir.Value, right: Term) -> tuple[ir.Value, Term]:
+    def _times(
+        self, a: ir.Value, left: Labels, b: ir.Value, right: Labels
+    ) -> tuple[ir.Value, Labels]:
         labels = (*left, *(label for label in right if label not in left))
         factors = []
         for value, own in ((a, left), (b, right)):
@@ -130,8 +132,8 @@ class _Writing:
         return product, labels
 
     def _matmul(
-        self, a: ir.Value, left: Term, b: ir.Value, right: Term, contracted: Term
-    ) -> tuple[ir.Value, Term]:
+        self, a: ir.Value, left: Labels, b: ir.Value, right: Labels, contracted: Labels
+    ) -> tuple[ir.Value, Labels]:
         """Return a product of matrices, in which ``b`` may be the weight."""
         shared = tuple(label for label in left if label in right and label not in contracted)
         rows = tuple(label for label in left if label not in right)
@@ -155,7 +157,7 @@ class _Writing:
         return product, labels
 
     def _right_factor(
-        self, b: ir.Value, right: Term, shared: Term, contracted: Term, columns: Term
+        self, b: ir.Value, right: Labels, shared: Labels, contracted: Labels, columns: Labels
     ) -> ir.Value:
         """Return the right factor as a matrix for each entry of the shared labels."""
         order = (*shared, *contracted, *columns)
@@ -172,6 +174,8 @@ class _Writing:
         shape = (*sizes[:first], prod(sizes[first:second]), prod(sizes[second:]))
         if perm == tuple(range(len(perm))) and shape == array.shape:
             return b
+        if len(b.uses()) > 1 and len(shape) == len(perm):  # tied weights stay one tensor
+            return self._ordered(b, right, order)
         key = (id(b), perm, shape)
         if key not in self._matrices:
             matrix = np.ascontiguousarray(array.transpose(perm).reshape(shape))
@@ -179,7 +183,7 @@ class _Writing:
         return self._matrices[key]
 
     def _constant(self, old: ir.Value, array: np.ndarray, dtype: ir.DataType) -> ir.Value:
-        """Register a rearranged weight, under the name of the old one if nothing else reads that."""
+        """Register a rearranged weight; one that nothing else reads keeps its name."""
         name = old.name or "weight"
         if len(old.uses()) == 1 and old.is_initializer() and not old.is_graph_input():
             del self._graph.initializers[name]
@@ -194,19 +198,19 @@ class _Writing:
         self._graph.register_initializer(value)
         return value
 
-    def _summed(self, value: ir.Value, labels: Term, needed: set[str]) -> tuple[ir.Value, Term]:
+    def _summed(self, value: ir.Value, labels: Labels, needed: set[str]) -> tuple[ir.Value, Labels]:
         gone = [axis for axis, label in enumerate(labels) if label not in needed]
         if not gone:
             return value, labels
         left = tuple(label for label in labels if label in needed)
         return self._add("ReduceSum", value, self._build.constant(gone), keepdims=0), left
 
-    def _ordered(self, value: ir.Value, labels: Term, order: Term) -> ir.Value:
+    def _ordered(self, value: ir.Value, labels: Labels, order: Labels) -> ir.Value:
         if labels == order:
             return value
         return self._add("Transpose", value, perm=[labels.index(each) for each in order])
 
-    def _reshaped(self, value: ir.Value, front: list[int], parts: Sequence[Term]) -> ir.Value:
+    def _reshaped(self, value: ir.Value, front: list[int], parts: Sequence[Labels]) -> ir.Value:
         """Reshape the axes behind those in front, which are copied, to one axis for each part."""
         sizes = [[self._size.get(label) for label in part] for part in parts]
         numbers = [

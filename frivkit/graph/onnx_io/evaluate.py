@@ -110,7 +110,7 @@ def _model(node: ir.Node, operands: Sequence[AnyArray | None], opset: int) -> on
     helper = onnx.helper
     proto = ir.to_proto(node)
     names = ["" if each is None else f"i{i}" for i, each in enumerate(operands)]
-    outputs = [f"o{i}" if value.name else "" for i, value in enumerate(node.outputs)]
+    outputs = ["" if value.name == "" else f"o{i}" for i, value in enumerate(node.outputs)]
     del proto.input[:], proto.output[:]
     proto.input.extend(names)
     proto.output.extend(outputs)

@@ -26,9 +26,9 @@ STORING = frozenset(
 def fold_constants(model: ir.Model) -> None:
     """Replace nodes of standard operators whose operands are all constants by their results.
 
-    Not folded are random numbers, weights that other nodes read untransposed, what restores weights that are stored in fewer bits
-    (DequantizeLinear, a Cast to a wider type) and what is computed from it, outputs of the graph,
-    and results that are much larger than their operands.
+    Not folded are random numbers, outputs of the graph, a weight that others read untransposed,
+    what restores weights that are stored in fewer bits (DequantizeLinear, a Cast to a wider
+    type) and what is computed from it, and results that are much larger than their operands.
 
     Args:
         model: The model; it is changed, and its outputs are not.
@@ -64,9 +64,11 @@ def _foldable(node: ir.Node) -> bool:
     source, tensor = node.inputs[0], constant_tensor(node.inputs[0])
     if source is None or tensor is None or tensor.size <= 1:
         return True
-    if node.op_type == "Transpose" and len(source.uses()) > 1:  # tied weights stay one tensor
-        readers = (use.node for use in node.outputs[0].uses())
-        return any(all(each is None or is_constant(each) for each in n.inputs) for n in readers)
+    if (
+        node.op_type in ("Transpose", "Identity") and len(source.uses()) > 1
+    ):  # tied weights stay one tensor
+        consumers = (use.node for use in node.outputs[0].uses())
+        return any(all(each is None or is_constant(each) for each in n.inputs) for n in consumers)
     stores = tensor.dtype.is_floating_point() or tensor.dtype.itemsize <= 1
     casts = stores and node.op_type in ("Cast", "CastLike")
     return not casts or tensor.dtype.itemsize > _itemsize(node)
@@ -93,7 +95,7 @@ def _too_large(node: ir.Node, operands: list[AnyArray | None], opset: int) -> bo
 
 
 def _replace(graph: ir.Graph, value: ir.Value, array: AnyArray) -> None:
-    """Let the readers of a value read a constant of its name."""
+    """Let the consumers of a value read a constant of its name."""
     name = value.name or ""
     value.name = f"{name}/computed"
     array = np.ascontiguousarray(array).reshape(array.shape)

@@ -4,13 +4,16 @@ Exporters write ``x.chunk(2, 1)`` as a Slice whose bounds are computed from the 
 that size is fixed, the bounds can be written as constants.
 """
 
+from functools import partial
+
 import numpy as np
 import onnx_ir as ir
 
 from frivkit.graph.layout import SHAPE_ONLY
-from frivkit.graph.model import constant_tensor
+from frivkit.graph.model import GivenTensor, RunTensor, constant_tensor
 from frivkit.graph.onnx_io.evaluate import AnyArray, evaluate
 from frivkit.graph.onnx_io.limits import INITIALIZERS_ARE_NO_INPUTS
+from frivkit.graph.run_sizes import ARITHMETIC
 from frivkit.graph.shapes import batch_symbol, sizes_for
 
 BATCHES = (2, 3)
@@ -29,17 +32,20 @@ FOLDED_OPERANDS = {
 """By operator the operands that decide where units lie, and that must be constants for that."""
 
 
-def fold_shape_arithmetic(model: ir.Model) -> None:
+def fold_shape_arithmetic(model: ir.Model, *, lasting: bool = True) -> None:
     """Replace computed operands that are the same for any batch by constants.
 
     Args:
         model: The model, with inferred shapes; it is changed, and its outputs are not.
+        lasting: Whether the sizes are those of every run.  If not, the constants are marked, and
+            computed again in a file that is made from the model.
     """
     graph = model.graph
     symbol = batch_symbol(graph)
     opset = model.opset_imports.get("", 1)
     replaced: list[ir.Value] = []
-    evaluators = [_ShapeEvaluator(symbol, batch, opset) for batch in BATCHES]
+    whole = graph if lasting else graph.clone()
+    evaluators = [_ShapeEvaluator(symbol, batch, opset, lasting=lasting) for batch in BATCHES]
     for node in graph:
         for index in FOLDED_OPERANDS.get(node.op_type, ()) if node.domain == "" else ():
             value = node.inputs[index] if index < len(node.inputs) else None
@@ -50,7 +56,8 @@ def fold_shape_arithmetic(model: ir.Model) -> None:
                 continue
             name = f"{value.name}/fixed"
             if name not in graph.initializers:
-                tensor = ir.Tensor(first, name=name)
+                marked = partial(RunTensor, source=value.name or "", before=first, graph=whole)
+                tensor = (ir.Tensor if lasting else marked)(first, name=name)
                 graph.register_initializer(ir.Value(name=name, const_value=tensor))
             graph.initializers[name].shape = ir.Shape(first.shape)
             graph.initializers[name].dtype = ir.DataType.from_numpy(first.dtype)
@@ -77,8 +84,9 @@ def remove_unused(graph: ir.Graph, value: ir.Value) -> None:
 class _ShapeEvaluator:
     """Evaluates small tensors that depend on sizes alone, for one batch size."""
 
-    def __init__(self, symbol: str | None, batch: int, opset: int) -> None:
+    def __init__(self, symbol: str | None, batch: int, opset: int, *, lasting: bool) -> None:
         self._symbol, self._batch, self._opset = symbol, batch, opset
+        self._lasting = lasting
         self._results: dict[int, AnyArray | None] = {}
 
     def evaluate(self, value: ir.Value) -> AnyArray | None:
@@ -90,12 +98,14 @@ class _ShapeEvaluator:
 
     def _evaluate(self, value: ir.Value) -> AnyArray | None:
         tensor = constant_tensor(value)
+        if self._lasting and isinstance(tensor, GivenTensor):
+            return None
         if tensor is not None:
             return tensor.numpy() if tensor.size <= LARGEST else None
         node = value.producer()
         if node is not None and node.domain == "" and node.op_type in SHAPE_ONLY:
             return self._shape(node)
-        if node is None or node.domain != "" or node.op_type not in _ARITHMETIC:
+        if node is None or node.domain != "" or node.op_type not in ARITHMETIC:
             return None
         operands = [None if each is None else self.evaluate(each) for each in node.inputs]
         if any(each is not None and operands[i] is None for i, each in enumerate(node.inputs)):
@@ -116,13 +126,3 @@ class _ShapeEvaluator:
     def _run(self, node: ir.Node, operands: list[AnyArray | None]) -> AnyArray | None:
         results = evaluate(node, operands, self._opset)
         return results[0] if results and results[0].size <= LARGEST else None
-
-
-_ARITHMETIC = frozenset(
-    [
-        *("Add", "Sub", "Mul", "Div", "Mod", "Neg", "Abs", "Floor", "Ceil", "Min", "Max", "Pow"),
-        *("Cast", "Identity", "Gather", "Concat", "Slice", "Squeeze", "Unsqueeze", "Reshape"),
-        *("Transpose", "Where", "Equal", "Less", "Greater", "Not", "And", "Or", "ConstantOfShape"),
-        *("ReduceProd", "ReduceSum", "Sqrt", "Range", "Expand", "ScatterND"),
-    ]
-)

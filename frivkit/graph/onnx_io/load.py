@@ -1,6 +1,6 @@
 """Read an ONNX file: checked, weights mapped from disk, shapes inferred."""
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
 
@@ -10,13 +10,24 @@ from onnx.external_data_helper import uses_external_data
 from onnx_ir.external_data import set_base_dir
 
 from frivkit.errors import FrivkitError, ModelError, one_line
+from frivkit.files import check_utf8
+from frivkit.graph.interface import Interface
 from frivkit.graph.model import Model, digest, external_files, signature
+from frivkit.graph.onnx_io.given_inputs import Numbers
 from frivkit.graph.onnx_io.inference_mode import use_inference_mode
 from frivkit.graph.onnx_io.ordering import sort_nodes
-from frivkit.graph.onnx_io.passes import READING_PASSES
+from frivkit.graph.onnx_io.passes import READING_PASSES, ReadRequest
+from frivkit.graph.onnx_io.sparse import write_out_sparse
+from frivkit.graph.onnx_io.tensor_data import check_tensors
 
 
-def read(path: Path, input_shape: str | None = None, *, name: str | None = None) -> Model:
+def read(
+    path: Path,
+    input_shape: str | None = None,
+    *,
+    given: Mapping[str, Numbers] | None = None,
+    name: str | None = None,
+) -> Model:
     """Read the ONNX model at ``path``.
 
     Args:
@@ -24,6 +35,7 @@ def read(path: Path, input_shape: str | None = None, *, name: str | None = None)
         input_shape: Sizes that the file leaves open, as in ``--input-shape``: all axes of an
             input, the batch (which stays open) in front.  One shape must fit each input that has
             open sizes; several are for the inputs in turn.
+        given: Numbers for inputs that have no axis for examples, as in ``--input``, by name.
         name: The name of the file in messages about its inputs; that of ``path`` if None.
 
     Returns:
@@ -31,12 +43,14 @@ def read(path: Path, input_shape: str | None = None, *, name: str | None = None)
 
     Raises:
         ModelError: the file is missing, not ONNX, truncated, invalid, or without a usable input.
+        UsageError: numbers are given for an input that is not there or takes others.
     """
     if not path.is_file():
         state = "is a folder or a device" if path.exists() else "does not exist"
         raise ModelError(f"model file {path} {state}; give the path of an .onnx file")
+    check_utf8(path, ModelError)
     try:
-        return _read(path, input_shape, name or path.name)
+        return _read(path, input_shape, given or {}, name or path.name)
     except FrivkitError:
         raise
     except Exception as error:  # onnx, protobuf and onnx_ir share no base class
@@ -58,15 +72,18 @@ def detach(model: Model) -> Model:
     return model
 
 
-def _read(path: Path, input_shape: str | None, name: str) -> Model:
+def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], name: str) -> Model:
     model = _checked(path, name)
+    check_tensors(model, name)
     if len(model.graph.outputs) == 0:
         raise ModelError(f"{name} has no outputs: there is nothing to measure")
+    _check_places(path, external_files(model))
     sha256 = digest([path, *external_files(model)])
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
     note = use_inference_mode(model)
-    changes = [rewrite(model, input_shape) for rewrite in READING_PASSES]
+    request = ReadRequest(input_shape, given, Interface.of(model))
+    changes = [rewrite(model, request) for rewrite in READING_PASSES]
     inputs, batch = signature(model.graph, name)
     return Model(
         ir=model,
@@ -77,12 +94,14 @@ def _read(path: Path, input_shape: str | None, name: str) -> Model:
         batch=batch,
         metadata=dict(model.metadata_props),
         changes=tuple(change for change in changes if change is not None),
+        interface=request.interface,
         notes=() if note is None else (note,),
     )
 
 
 def _checked(path: Path, name: str) -> ir.Model:
     """Read a file that ONNX's checker accepts, or accepts when its nodes are sorted."""
+    proto = None
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError:
@@ -90,10 +109,12 @@ def _checked(path: Path, name: str) -> ir.Model:
         if not sort_nodes(proto.graph, name):
             raise
         _check_sorted(proto)
-        model = ir.from_proto(proto)
-        set_base_dir(model.graph, path.absolute().parent)
-        return model
-    return ir.load(path)
+    if proto is None:
+        proto = onnx.load(path, load_external_data=False)
+    write_out_sparse(proto.graph, name)
+    model: ir.Model = ir.from_proto(proto)
+    set_base_dir(model.graph, path.absolute().parent)
+    return model
 
 
 def _check_sorted(proto: onnx.ModelProto) -> None:
@@ -144,6 +165,17 @@ def _lazy(tensor: ir.ExternalTensor, path: Path) -> ir.LazyTensor:
     """
     _check_extent(tensor, path)
     return ir.LazyTensor(lambda: tensor, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
+
+
+def _check_places(path: Path, files: Iterable[Path]) -> None:
+    """Raise an error if weights lie outside the model's folder, as a linked folder leads to."""
+    folder = path.parent.resolve()
+    for file in files:
+        if not file.resolve().is_relative_to(folder):
+            raise ModelError(
+                f"{path} wants weights of {file}, which leads out of the folder of the model; "
+                "copy the file there"
+            )
 
 
 def _check_extent(tensor: ir.ExternalTensor, path: Path) -> None:

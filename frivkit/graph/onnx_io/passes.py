@@ -3,38 +3,85 @@
 They need neither data nor a run.  Rewrites that do stand in ``frivkit.runtime.opening``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from frivkit.errors import ModelError
 from frivkit.graph import shapes
+from frivkit.graph.interface import Interface
 from frivkit.graph.onnx_io import einsum, fold_shapes
 from frivkit.graph.onnx_io import fold_constants as constants
 from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
 from frivkit.graph.onnx_io.dequantize import dequantize
+from frivkit.graph.onnx_io.examples_first import move_inputs, move_outputs
+from frivkit.graph.onnx_io.given_inputs import Numbers, give_inputs
 from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
 from frivkit.graph.onnx_io.unfuse import unfuse
 
-ReadingPass = Callable[[ir.Model, str | None], str | None]
+
+@dataclass(slots=True)
+class ReadRequest:
+    """What the user says of a file, and what the rewrites find in it.
+
+    Attributes:
+        input_shape: Sizes that the file leaves open, as in ``--input-shape``.
+        given: Numbers for inputs without examples, as in ``--input``.
+        interface: What the file says of its inputs, outputs and tensors.
+    """
+
+    input_shape: str | None
+    given: Mapping[str, Numbers]
+    interface: Interface
+
+
+ReadingPass = Callable[[ir.Model, ReadRequest], str | None]
 """A rewrite in place.
 
-Called with the graph and the user's ``--input-shape``.  It returns None, or a sentence if the graph
-then computes otherwise than its file says, so that no file may be made from it.
+It returns None, or a sentence if the graph then computes otherwise than its file says, so that no
+file may be made from it.
 """
 
+MOST_NODES = 200_000
+"""Most nodes of a model whose functions are replaced by their bodies."""
 
-def inline_functions(model: ir.Model, input_shape: str | None) -> None:
-    """Replace calls of the model's own functions by their bodies."""
-    del input_shape
+
+def inline_functions(model: ir.Model, request: ReadRequest) -> None:
+    """Replace calls of the model's own functions by their bodies.
+
+    Raises:
+        ModelError: this would make more than :data:`MOST_NODES` nodes.
+    """
+    del request
     if model.functions:
+        _check_inlined_size(model)
         InlinePass()(model)
 
 
-def open_nonpositive_sizes(model: ir.Model, input_shape: str | None) -> None:
+def _check_inlined_size(model: ir.Model) -> None:
+    """Raise an error for functions that call each other so often that no memory would hold them."""
+
+    @cache
+    def size(function: ir.OperatorIdentifier) -> int:
+        return total(model.functions[function])
+
+    def total(holder: ir.Graph | ir.Function) -> int:
+        called = [node.op_identifier() for node in ir.traversal.RecursiveGraphIterator(holder)]
+        return sum(size(each) if each in model.functions else 1 for each in called)
+
+    if (nodes := total(model.graph)) > MOST_NODES:
+        raise ModelError(
+            f"its functions stand for {nodes:,} nodes, more than the {MOST_NODES:,} that are read; "
+            "export it without nested functions"
+        )
+
+
+def open_nonpositive_sizes(model: ir.Model, request: ReadRequest) -> None:
     """Replace sizes below 1, which some exporters write for "any", by open ones."""
-    del input_shape
+    del request
     graph = model.graph
     inputs = [value for value in graph.inputs if not value.is_initializer()]
     for value in [*inputs, *graph.outputs, *(v for node in graph for v in node.outputs)]:
@@ -46,27 +93,27 @@ def open_nonpositive_sizes(model: ir.Model, input_shape: str | None) -> None:
         value.shape = ir.Shape(sizes)
 
 
-def widen_bfloat16(model: ir.Model, input_shape: str | None) -> str | None:
+def widen_bfloat16(model: ir.Model, request: ReadRequest) -> str | None:
     """Compute in float32 what the file computes in bfloat16."""
-    del input_shape
+    del request
     return bfloat16_to_float32(model)
 
 
-def dequantize_integers(model: ir.Model, input_shape: str | None) -> str | None:
+def dequantize_integers(model: ir.Model, request: ReadRequest) -> str | None:
     """Compute in real numbers what the file computes in 8-bit integers."""
-    del input_shape
+    del request
     return dequantize(model)
 
 
-def set_input_sizes(model: ir.Model, input_shape: str | None) -> None:
+def set_input_sizes(model: ir.Model, request: ReadRequest) -> None:
     """Set the sizes that the user gave for inputs.
 
     Raises:
         ModelError: they do not fit the inputs.
     """
-    if input_shape is None:
+    if request.input_shape is None:
         return
-    text, graph = input_shape, model.graph
+    text, graph = request.input_shape, model.graph
     inputs = [value for value in graph.inputs if not value.is_initializer()]
     requested = parse_input_shapes(text)
     if len(requested) not in (1, len(inputs)):
@@ -81,8 +128,42 @@ def set_input_sizes(model: ir.Model, input_shape: str | None) -> None:
             shape = ir.Shape(["N", *[None] * (len(each.sizes) - 1)])
         if len(inputs) > len(requested) and all(isinstance(size, int) for size in shape[1:]):
             continue
-        _check_fit(value, shape, each)
-        value.shape = ir.Shape([shape[0], *each.sizes[1:]])
+        batch = request.interface.input_axes.get(value.name or "", 0)
+        first = _examples_first(each, batch)
+        _check_fit(value, shape, first)
+        value.shape = ir.Shape([shape[0], *first.sizes[1:]])
+    shapes.infer_shapes(model)
+    fold_shapes.fold_shape_arithmetic(model, lasting=not request.interface.open_sizes())
+
+
+def give_numbers(model: ir.Model, request: ReadRequest) -> None:
+    """Give inputs without examples the numbers that the user gives.
+
+    Raises:
+        UsageError: there is no such input, or it takes other numbers.
+    """
+    given = give_inputs(model, request.given)
+    request.interface = replace(request.interface, given=given)
+
+
+def examples_first_in(model: ir.Model, request: ReadRequest) -> None:
+    """Put the examples of all inputs on their first axis."""
+    axes = move_inputs(model)
+    request.interface = replace(request.interface, input_axes=axes)
+
+
+def examples_first_out(model: ir.Model, request: ReadRequest) -> None:
+    """Put the examples of outputs on their first axis, where they are known to be elsewhere."""
+    axes = move_outputs(model, moved_inputs=bool(request.interface.input_axes))
+    request.interface = replace(request.interface, output_axes=axes)
+
+
+def _examples_first(requested: InputShape, batch: int) -> InputShape:
+    """Return a shape that is given in the order of the file with its axis of examples in front."""
+    sizes = requested.sizes
+    if batch >= len(sizes):
+        return requested
+    return replace(requested, sizes=(sizes[batch], *sizes[:batch], *sizes[batch + 1 :]))
 
 
 def _check_fit(value: ir.Value, shape: ir.Shape, requested: InputShape) -> None:
@@ -104,35 +185,35 @@ def _check_fit(value: ir.Value, shape: ir.Shape, requested: InputShape) -> None:
             )
 
 
-def unfuse_operators(model: ir.Model, input_shape: str | None) -> None:
+def unfuse_operators(model: ir.Model, request: ReadRequest) -> None:
     """Write operators that an optimizer fused as operators of ONNX."""
-    del input_shape
+    del request
     unfuse(model)
 
 
-def fold_constants(model: ir.Model, input_shape: str | None) -> None:
+def fold_constants(model: ir.Model, request: ReadRequest) -> None:
     """Replace what is computed from weights alone by constants."""
-    del input_shape
+    del request
     constants.fold_constants(model)
 
 
-def infer_shapes(model: ir.Model, input_shape: str | None) -> None:
+def infer_shapes(model: ir.Model, request: ReadRequest) -> None:
     """Set the shapes that follow from those of the inputs."""
-    del input_shape
+    del request
     shapes.infer_shapes(model)
 
 
-def write_einsum_as_products(model: ir.Model, input_shape: str | None) -> None:
+def write_einsum_as_products(model: ir.Model, request: ReadRequest) -> None:
     """Replace Einsum nodes by products of matrices, which compute the same."""
-    del input_shape
+    del request
     if einsum.write_einsum_as_products(model):
         shapes.infer_shapes(model)
 
 
-def fold_shape_arithmetic(model: ir.Model, input_shape: str | None) -> None:
+def fold_shape_arithmetic(model: ir.Model, request: ReadRequest) -> None:
     """Replace sizes that the graph computes, and that never change, by constants."""
-    del input_shape
-    fold_shapes.fold_shape_arithmetic(model)
+    del request
+    fold_shapes.fold_shape_arithmetic(model, lasting=True)
 
 
 READING_PASSES: tuple[ReadingPass, ...] = (
@@ -140,10 +221,13 @@ READING_PASSES: tuple[ReadingPass, ...] = (
     open_nonpositive_sizes,
     widen_bfloat16,
     dequantize_integers,
-    set_input_sizes,
     unfuse_operators,
     fold_constants,
+    give_numbers,
+    examples_first_in,
     infer_shapes,
     write_einsum_as_products,
     fold_shape_arithmetic,
+    set_input_sizes,
+    examples_first_out,
 )

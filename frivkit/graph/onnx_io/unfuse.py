@@ -62,10 +62,10 @@ def _fused_matmul(node: ir.Node, build: Builder) -> ir.Value | None:
     factors = []
     for value, flag in ((a, "transA"), (b, "transB")):
         rank = _rank(value)
-        turned = attribute(node, flag, 0)
-        if turned and rank is None:
+        transposed = attribute(node, flag, 0)
+        if transposed and rank is None:
             return None
-        if turned and rank is not None and rank > 1:
+        if transposed and rank is not None and rank > 1:
             perm = [*range(rank - 2), rank - 1, rank - 2]
             value = build.add("Transpose", value, perm=perm)  # noqa: PLW2901
         factors.append(value)

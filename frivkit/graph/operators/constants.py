@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.graph.layout import attribute, shape_of
-from frivkit.graph.model import constant_tensor
+from frivkit.graph.model import GivenTensor, constant_tensor
 from frivkit.graph.operators.elementwise import ELEMENTWISE
 from frivkit.graph.operators.operator import STANDARD
 
@@ -90,6 +90,8 @@ def why_not_sliceable(value: ir.Value | None, axis: int, length: int) -> str | N
     sizes = shape_of(value)
     if value is None or sizes is None or axis >= len(sizes) or sizes[axis] != length:
         return f"{'an operand' if value is None else repr(value.name)} does not count its units"
+    if isinstance(value.const_value, GivenTensor):
+        return f"{value.name!r} is an input of the model"
     if constant_tensor(value) is not None:
         return None
     operands = operand_axes(value, axis)

@@ -45,6 +45,21 @@ class SelectOperand:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAttribute:
+    """An attribute that was left out gets the number that it had before groups were removed.
+
+    Attributes:
+        name: The attribute.
+        number: The number.
+        group_ids: The groups on which its default depends, shape (entries,).
+    """
+
+    name: str
+    number: float
+    group_ids: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateShape:
     """An entry of an operand is the length of an axis, and becomes the number of groups that stay.
 
@@ -137,6 +152,7 @@ class Locked:
 Edit = (
     SliceOperand
     | SelectOperand
+    | SetAttribute
     | UpdateShape
     | UpdateGroupCount
     | UpdateSplit

@@ -6,11 +6,11 @@ import onnx_ir as ir
 
 from frivkit.graph.layout import rank_of
 
-Term = tuple[str, ...]
+Labels = tuple[str, ...]
 """The labels of the axes of one tensor; axes of an ellipsis are ``...0`` and so on from behind."""
 
 
-def parse_equation(node: ir.Node) -> tuple[list[Term], Term]:
+def parse_equation(node: ir.Node) -> tuple[list[Labels], Labels]:
     """Return the labels of the operands of an Einsum and of its result.
 
     Args:
@@ -33,7 +33,7 @@ def parse_equation(node: ir.Node) -> tuple[list[Term], Term]:
     return terms, (*_ellipsis(longest), *once)
 
 
-def _labels(text: str, rank: int) -> Term:
+def _labels(text: str, rank: int) -> Labels:
     before, dots, after = text.partition("...")
     return (*before, *(_ellipsis(rank - len(before) - len(after)) if dots else ()), *after)
 
@@ -42,7 +42,7 @@ def _ellipsis(count: int) -> Sequence[str]:
     return [f"...{number}" for number in reversed(range(count))]
 
 
-def macs_of_equation(terms: Sequence[Term], result: Term, size: dict[str, int]) -> int:
+def macs_of_equation(terms: Sequence[Labels], result: Labels, size: dict[str, int]) -> int:
     """Return the multiply-accumulates of an equation, its operands multiplied from the left.
 
     Args:

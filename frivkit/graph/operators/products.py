@@ -11,8 +11,6 @@ from frivkit.graph.model import is_constant
 from frivkit.graph.operators.equation import macs_of_equation, parse_equation
 from frivkit.graph.shapes import example_sizes
 
-Sizes = tuple[int | None, ...]
-
 
 def product_macs(sizes: Sequence[int | None]) -> int | None:
     """Return a product of sizes, None if one of them is not known.
@@ -25,7 +23,7 @@ def product_macs(sizes: Sequence[int | None]) -> int | None:
     return prod(known) if len(known) == len(sizes) else None
 
 
-def sizes_of_operand(value: ir.Value | None) -> Sizes | None:
+def sizes_of_operand(value: ir.Value | None) -> tuple[int | None, ...] | None:
     """Return the sizes of an operand for one example; those of a weight as they are."""
     if value is None:
         return None

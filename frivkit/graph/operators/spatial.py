@@ -12,7 +12,7 @@ from frivkit.graph.operators.edits import (
     NodeContext,
     unchanged,
 )
-from frivkit.graph.operators.effects import Effect, Kept, Split, Untraceable
+from frivkit.graph.operators.effects import Effect, Kept, Split, Stacked, Untraceable
 from frivkit.graph.operators.operands import constant_numbers, has_input, integers, update_lengths
 from frivkit.graph.operators.operator import Operator
 from frivkit.graph.operators.written_norms import statistic_of
@@ -54,8 +54,8 @@ def _narrow_pooling(context: NodeContext) -> list[Edit]:
 
     Places are numbered over all channels, so that numbers change when one leaves.
     """
-    readers = [use for value in context.node.outputs[1:] for use in value.uses()]
-    unpooled = all(use.node.op_type == "MaxUnpool" and use.idx == 1 for use in readers)
+    consumers = [use for value in context.node.outputs[1:] for use in value.uses()]
+    unpooled = all(use.node.op_type == "MaxUnpool" and use.idx == 1 for use in consumers)
     if unpooled and not any(value.is_graph_output() for value in context.node.outputs[1:]):
         return []
     return context.locked("the places of its maxima are numbered over all channels")
@@ -98,7 +98,7 @@ def _propagate_pad(node: ir.Node, index: int, layout: Layout) -> Effect:
 
 
 def _propagate_reduction(node: ir.Node, index: int, layout: Layout) -> Effect:
-    """Keep units if positions are reduced, by a sum, mean or extreme; not if units are."""
+    """Keep units if positions are reduced, by a sum, mean or extreme; stack those of branches."""
     rank = rank_of(node.inputs[0])
     axes = integers(node, 1, "axes")
     if index != 0 or rank is None or not axes:
@@ -106,11 +106,15 @@ def _propagate_reduction(node: ir.Node, index: int, layout: Layout) -> Effect:
     reduced = {axis % rank for axis in axes}
     if reduced == {rank - 1} == {*layout.axes} and statistic_of(node) is not None:
         return Split((None,))
-    if reduced & {0, *layout.axes}:
+    left = tuple(axis for axis in layout.axes if axis not in reduced)
+    stacks = len(left) < len(layout.axes)
+    stack = layout.stacked(layout.narrowed_axis) if stacks else None
+    if 0 in reduced or (stacks and (stack is None or left != (layout.narrowed_axis,))):
         return Untraceable(f"{node.op_type} over the axis that units or examples lie on")
-    if attribute(node, "keepdims", 1):
-        return Kept(layout, moves_positions=True)
-    new_axes = [axis - sum(a < axis for a in reduced) for axis in layout.axes]
+    shift = 0 if attribute(node, "keepdims", 1) else 1
+    new_axes = [axis - shift * sum(a < axis for a in reduced) for axis in left]
+    if stack is not None:  # one unit of each branch at each position
+        return Stacked(tuple(each.with_axes(*new_axes) for each in stack))
     return Kept(layout.with_axes(*new_axes), moves_positions=True)
 
 

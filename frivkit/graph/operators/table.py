@@ -1,12 +1,13 @@
 """The table of all operators that frivkit knows, and their effects and edits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
 from frivkit.graph.layout import GroupIds, Layout, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.operators import (
+    attention,
     choosing,
     elementwise,
     indexing,
@@ -18,7 +19,14 @@ from frivkit.graph.operators import (
 )
 from frivkit.graph.operators.constants import why_not_sliceable
 from frivkit.graph.operators.edits import Edit, Locked, NodeContext, SliceOperand, UpdateShape
-from frivkit.graph.operators.effects import Effect, Untraceable
+from frivkit.graph.operators.effects import (
+    Coupled,
+    Effect,
+    Kept,
+    Split,
+    Stacked,
+    Untraceable,
+)
 from frivkit.graph.operators.operator import Operators, operator_name
 from frivkit.graph.operators.without_rule import REASONS
 
@@ -31,6 +39,7 @@ OPERATORS: Operators = {
     **choosing.OPERATORS,
     **shape.OPERATORS,
     **weighted.OPERATORS,
+    **attention.OPERATORS,
 }
 SPLITTING = ("Split", "TopK", "MaxPool")
 """Operators whose outputs can all have units."""
@@ -73,7 +82,35 @@ def effect(node: ir.Node, index: int, layout: Layout, operators: Operators = OPE
     with_batch = sizes is not None and any(sizes[axis] is None for axis in layout.axes)
     if with_batch and not operator.beside_batch:
         return Untraceable(f"{node.op_type} of an axis on which both examples and units lie")
-    return operator.propagate(node, index, layout)
+    result = operator.propagate(node, index, layout)
+    if not all(_fits(value, each) for value, each in _reached(node, result)):
+        return Untraceable(f"{node.op_type} whose output has another shape than follows from it")
+    return result
+
+
+def _reached(node: ir.Node, result: Effect) -> Iterator[tuple[ir.Value, Layout]]:
+    """Yield the outputs that units reach, and their layouts there."""
+    match result:
+        case Split():
+            pairs = zip(node.outputs, result.layouts, strict=False)
+            yield from ((value, each) for value, each in pairs if each is not None)
+        case Stacked():
+            yield from ((node.outputs[0], each) for each in result.layouts)
+        case Kept():
+            yield node.outputs[0], result.layout
+        case Coupled() if result.kind != "inner":
+            yield node.outputs[0], result.layout
+
+
+def _fits(value: ir.Value, layout: Layout) -> bool:
+    """Whether a layout may lie in a tensor: its axes are there, and as long as it says."""
+    sizes = shape_of(value)
+    if sizes is None:
+        return True
+    return all(
+        0 <= axis < len(sizes) and sizes[axis] in (None, length)
+        for axis, length in zip(layout.axes, layout.units.shape, strict=True)
+    )
 
 
 def edits(
@@ -142,7 +179,6 @@ def reshape_target(node: ir.Node, model: Model) -> list[int] | None:
         sizes besides the batch.
     """
     sizes = shape_of(node.outputs[0])
-    open_ = any(None in spec.shape for spec in model.inputs)
-    if node.op_type != "Reshape" or sizes is None or open_ or sizes.count(None) > 1:
+    if node.op_type != "Reshape" or sizes is None or model.has_open_sizes or sizes.count(None) > 1:
         return None
     return [-1 if size is None else size for size in sizes]

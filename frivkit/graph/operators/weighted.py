@@ -35,7 +35,6 @@ OPAQUE = (
     "ConvInteger",
     "MatMulInteger",
     "DeformConv",
-    "Attention",
     "MultiHeadAttention",
     "FusedMatMul",
     "FusedConv",
@@ -133,6 +132,7 @@ def _narrow_matmul(context: NodeContext) -> list[Edit]:
     if None in ranks:
         return context.locked("a MatMul of unknown rank")
     edits: list[Edit] = []
+    after = rank_of(context.node.outputs[0]) or 0
     for index in (0, 1):
         rank, other = ranks[index] or 0, ranks[1 - index] or 0
         summed, other_axis = (-1, max(other - 2, 0)) if index == 0 else (-2, other - 1)
@@ -144,6 +144,8 @@ def _narrow_matmul(context: NodeContext) -> list[Edit]:
                 edits.append(SliceOperand(1 - index, other_axis, group_ids))
             elif back < -2:
                 edits += _slice_stack(context, 1 - index, back, group_ids)
+            elif after + back not in context.output:
+                edits.append(Locked("rows of a product that no units are followed to", group_ids))
     output_ids = context.output.get((rank_of(context.node.outputs[0]) or 0) - 1)
     if output_ids is not None and context.constant(1):
         edits.append(SliceOperand(1, (ranks[1] or 0) - 1, output_ids))

@@ -1,6 +1,6 @@
 """The weighted consumers of units, as a least-squares fit of their weights needs them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -9,10 +9,8 @@ from frivkit.errors import ModelError
 from frivkit.graph.layout import Layout, attribute, shape_of
 from frivkit.graph.model import Model, is_constant
 from frivkit.graph.names import node_label
+from frivkit.graph.sites.shared_weights import LINEAR_CONSUMERS
 from frivkit.graph.sites.site_map import SiteMap
-
-LINEAR_CONSUMERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Operators that are linear in the units that they consume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,7 @@ class Consumer:
         transposed: Whether the first axis of the weight of a Gemm are outputs (``transB``).
         bias: The name of its constant bias, which may be that of an Add behind a MatMul; None for
             none.
-        layouts: The sites whose units lie on that axis, and their layouts; empty for a projection
-            of tokens without units.
+        layouts: The sites whose units lie on that axis, and their layouts.
         geometry: The patches of a convolution, None for Gemm and MatMul.
     """
 
@@ -68,20 +65,22 @@ class Consumer:
         return tuple(dict.fromkeys(site for site, _ in self.layouts))
 
 
-def find_consumers(model: Model, site_map: SiteMap) -> tuple[Consumer, ...]:
+def find_consumers(
+    model: Model, site_map: SiteMap, others: Collection[str] = ()
+) -> tuple[Consumer, ...]:
     """Return the nodes with constant weights that consume units, in the order of the graph.
 
-    Depthwise convolutions are among them, and so are projections of tokens whose input has no
-    units, as behind an embedding or a norm: they can be factorized, though not narrowed.
+    Depthwise convolutions are among them.
 
     Args:
         model: The model, with known shapes.
         site_map: Its sites.
+        others: Labels of further nodes, whatever they consume.
 
     Raises:
         ModelError: the padding of a convolution depends on a size that is not known.
     """
-    consumers = (_consumer(node, site_map.layouts) for node in model.graph)
+    consumers = (_consumer(node, site_map.layouts, others) for node in model.graph)
     return tuple(consumer for consumer in consumers if consumer is not None)
 
 
@@ -99,7 +98,9 @@ def added_bias(node: ir.Node) -> tuple[ir.Node, int] | None:
 
 
 def _consumer(
-    node: ir.Node, layouts: Mapping[str, tuple[tuple[str, Layout], ...]]
+    node: ir.Node,
+    layouts: Mapping[str, tuple[tuple[str, Layout], ...]],
+    others: Collection[str],
 ) -> Consumer | None:
     if node.op_type not in LINEAR_CONSUMERS or node.inputs[0] is None or node.inputs[1] is None:
         return None
@@ -107,10 +108,8 @@ def _consumer(
     convolves = node.op_type in ("Conv", "ConvTranspose")
     axis = 1 if convolves else len(shape_of(tensor) or ()) - 1
     located = tuple(_located_on(axis, layouts.get(tensor.name or "", ())))
-    if not is_constant(weight) or attribute(node, "transA", 0):
-        return None
-    tokens = node.op_type == "MatMul" and axis > 1 and len(shape_of(weight) or ()) == 2
-    if not located and not tokens:
+    wanted = bool(located) or node_label(node) in others
+    if not wanted or not is_constant(weight) or attribute(node, "transA", 0):
         return None
     return Consumer(
         node=node_label(node),

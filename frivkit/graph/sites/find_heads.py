@@ -17,12 +17,13 @@ import onnx_ir as ir
 from frivkit.graph.components import connected_components
 from frivkit.graph.layout import NO_GROUP, SHAPE_ONLY, IntArray, Layout, shape_of
 from frivkit.graph.names import node_label
+from frivkit.graph.operators.attention import has_head_axis
 from frivkit.graph.operators.effects import Coupled, Effect, Kept, Split, Untraceable
 from frivkit.graph.operators.operator import Operators
 from frivkit.graph.operators.table import effect
 from frivkit.graph.sites.head_axes import Coordinates, LocatedLines, groups_by_axes, located_lines
 from frivkit.graph.sites.heads import HeadBlock, Heads, numbered
-from frivkit.graph.sites.products import Product, product_of
+from frivkit.graph.sites.products import Product, factors_of, product_of
 
 Labels = Mapping[str, IntArray]  # by the name of a site, the group of each unit
 Layouts = Mapping[str, tuple[tuple[str, Layout], ...]]
@@ -93,22 +94,20 @@ def find_heads(
 
 def _operands(graph: ir.Graph, layouts: Layouts, labels: Labels) -> Iterator[_Operand]:
     for node in graph:
-        product = product_of(node)
-        if product is None:
-            continue
-        for index, value in enumerate(node.inputs):
+        for index, (product, side) in enumerate(factors_of(node)):
+            value = node.inputs[index]
             parts = layouts.get((value.name if value else None) or "", ())
             for axes, cells in groups_by_axes(parts, labels).items():
-                operand = _operand(node, index, product, axes, cells)
+                letters = tuple(product.operands[side][axis] for axis in axes)
+                operand = _operand(node, index, product, letters, cells)
                 if operand is not None and (operand.cells != NO_GROUP).all():
                     yield operand
 
 
 def _operand(
-    node: ir.Node, index: int, product: Product, axes: tuple[int, ...], cells: IntArray
+    node: ir.Node, index: int, product: Product, letters: tuple[str, ...], cells: IntArray
 ) -> _Operand | None:
     """Return the units of an operand as heads and dimensions, None if they are none."""
-    letters = [product.operands[index][axis] for axis in axes]
     inner = [letter for letter in letters if not product.is_batch(letter)]
     if len(inner) != 1 or not (product.is_summed(inner[0]) or inner[0] in product.output):
         return None
@@ -142,8 +141,9 @@ def _linked(
         ]
         links.pairs.append((np.array(firsts, np.intp), rows))
     traversal = _Traversal(operands, starts, links, operators)
+    links.pairs += _in_one_node(operands, starts)
     for number, operand in enumerate(operands):
-        if len(operand.cells) == 1 or not operand.summed:
+        if len(operand.cells) == 1 or not operand.summed or has_head_axis(operand.node):
             continue
         product = product_of(operand.node)
         if operand.letter is None or product is None:
@@ -151,6 +151,20 @@ def _linked(
         else:
             traversal.follow(number, product.output.index(operand.letter))
     return links
+
+
+def _in_one_node(operands: list[_Operand], starts: IntArray) -> list[tuple[IntArray, IntArray]]:
+    """Return pairs of rows of queries and values of attentions in one node."""
+    pairs = []
+    queries = {id(o.node): i for i, o in enumerate(operands) if o.index == 0}
+    for number, operand in enumerate(operands):
+        first = queries.get(id(operand.node))
+        if operand.index == 2 and first is not None:
+            count, own = len(operands[first].cells), len(operand.cells)
+            rows = np.arange(max(count, own))
+            of_queries, of_values = (rows * each // len(rows) for each in (count, own))
+            pairs.append((of_queries + int(starts[first]), of_values + int(starts[number])))
+    return pairs
 
 
 class _Traversal:

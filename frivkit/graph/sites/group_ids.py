@@ -23,24 +23,6 @@ from frivkit.graph.sites.heads import Heads
 from frivkit.graph.sites.site_map import SiteMap
 
 
-def narrowed_axis(layout: Layout) -> int:
-    """Return the axis that gets shorter if units are removed.
-
-    It is the longest of those whose positions have no unit in common, of equal ones the last; of
-    all axes if there is none of those.
-
-    Units at one position of it are one group, unless they are heads (see ``find_heads``).
-    """
-    sizes = dict(zip(layout.axes, layout.units.shape, strict=True))
-    return max(layout.separating_axes or layout.axes, key=lambda axis: (sizes[axis], axis))
-
-
-def units_at_positions(layout: Layout) -> IntArray:
-    """Return the units at each position of the narrowed axis, shape (positions, units)."""
-    at = layout.axes.index(narrowed_axis(layout))
-    return np.moveaxis(layout.units, at, 0).reshape(layout.units.shape[at], -1)
-
-
 @dataclass(frozen=True, slots=True)
 class GroupAssignment:
     """The pruning groups of a model, and their positions.
@@ -63,6 +45,35 @@ class GroupAssignment:
     def at(self, value: ir.Value | None) -> GroupIds:
         """Return the groups along the axes of a tensor, an empty mapping if no units lie in it."""
         return {} if value is None else self.group_ids.get(value.name or "", {})
+
+    def renumbered(self, numbers: IntArray) -> "GroupAssignment":
+        """Return the assignment with other numbers of groups, some of them joined.
+
+        Args:
+            numbers: The new number of each group, shape (groups,).
+        """
+        final = _Renumbering(np.arange(self.count), numbers)
+        joined = np.bincount(numbers)[numbers] > 1
+        heads = tuple(_held(each) if joined[each.groups].any() else each for each in self.heads)
+        return GroupAssignment(
+            {site: final(ids) for site, ids in self.of.items()},
+            final.count,
+            {
+                tensor: {axis: final(ids) for axis, ids in by_axis.items()}
+                for tensor, by_axis in self.group_ids.items()
+            },
+            np.unique(final(self.conflicting)),
+            tuple(map(final.heads, heads)),
+        )
+
+
+def _held(heads: Heads) -> Heads:
+    """Return heads of which none can leave, since other layers share their weights."""
+    blocks = tuple(replace(block, fixed=_SHARED) for block in heads.blocks)
+    return replace(heads, blocks=blocks, fixed=_SHARED)
+
+
+_SHARED = "its weights are those of another attention, too"
 
 
 def assign_groups(
@@ -172,14 +183,19 @@ def _merged_units(
     for merge_point in merge_points:
         if merge_point.kind == "concat":
             continue
-        merged: IntArray | None = None
-        for part in merge_point.parts:
-            units = _numbered(part.layout.units, offset[part.site])
-            if merged is None:
-                merged = units.copy()
-                continue
-            yield _pairs(merged, units)
-            merged = np.where(units == NO_UNIT, merged, units)
+        layouts = [part.layout for part in merge_point.parts]
+        if len({(layout.axes, layout.units.shape) for layout in layouts}) == 1:
+            units = [_numbered(p.layout.units, offset[p.site]) for p in merge_point.parts]
+            parts = [each.reshape(-1, 1) for each in units]  # entry by entry, heads by heads
+        else:
+            parts = [
+                _numbered(part.layout.units_at_positions, offset[part.site])
+                for part in merge_point.parts
+            ]
+        merged = np.full(len(parts[0]), NO_UNIT)
+        for column in (column for part in parts for column in part.T):
+            yield _pairs(merged, column)
+            merged = np.where(column == NO_UNIT, merged, column)
 
 
 def _split_units(
@@ -197,8 +213,8 @@ def _split_units(
         seen.add(layouts)
         last: dict[tuple[int, int], IntArray] = {}  # by axis and its length
         for site, layout in layouts:
-            units = _numbered(units_at_positions(layout), offset[site])
-            key = (narrowed_axis(layout), len(units))
+            units = _numbered(layout.units_at_positions, offset[site])
+            key = (layout.narrowed_axis, len(units))
             for column in units.T:
                 before = last.get(key, np.full(len(column), NO_UNIT))
                 yield _pairs(before, column)
@@ -257,9 +273,9 @@ def _ids_of(
     """Return the groups by axis of one tensor, and add those that conflict to a list."""
     by_axis: dict[int, IntArray] = {}
     for site, layout in layouts:
-        unit = units_at_positions(layout).max(axis=1)
+        unit = layout.units_at_positions.max(axis=1)
         group_ids = np.where(unit == NO_UNIT, NO_GROUP, of[site][unit])
-        axis = narrowed_axis(layout)
+        axis = layout.narrowed_axis
         known = by_axis.setdefault(axis, np.full(len(group_ids), NO_GROUP))
         if len(known) != len(group_ids):
             conflicting.extend((known[known != NO_GROUP], group_ids[group_ids != NO_GROUP]))

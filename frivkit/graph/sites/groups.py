@@ -14,6 +14,7 @@ from frivkit.graph.operators.edits import Edit, KeepStatistics, Locked, SelectOp
 from frivkit.graph.operators.table import edits, operators_of
 from frivkit.graph.sites.group_ids import GroupAssignment, assign_groups
 from frivkit.graph.sites.heads import Heads
+from frivkit.graph.sites.shared_weights import merged_groups, unequal_uses
 from frivkit.graph.sites.site_map import SiteMap
 
 
@@ -83,10 +84,12 @@ def find_groups(model: Model, site_map: SiteMap) -> Groups:
 
     1. Units that meet in a sum, a product, a depthwise convolution or in shared weights are one
        group, as are all units that one group of a grouped convolution consumes and produces.  The
-       parts of a concatenation are not.
+       parts of a concatenation are not.  The rows of a shared weight are one axis of units wherever
+       they are read or written, and so are its columns.
     2. A group is locked if one of its units is an output of the model, is not followed to all its
-       consumers, or is consumed by an operator that cannot be narrowed exactly (a normalization
-       over units, say) or that has no narrowing rule.
+       consumers, is consumed by an operator that cannot be narrowed exactly (a normalization over
+       units, say) or that has no narrowing rule, or lies on an axis of a shared weight of which
+       another node needs all.
 
     Args:
         model: The model, with known shapes.
@@ -118,7 +121,13 @@ def find_groups(model: Model, site_map: SiteMap) -> Groups:
 def analyze_groups(model: Model, site_map: SiteMap) -> PruningGraph:
     """Return the groups of a model and the edits that remove them (see ``find_groups``)."""
     assignment = assign_groups(model.graph, site_map, operators_of(model))
-    by_node = {i: tuple(edits(node, assignment.at, model)) for i, node in enumerate(model.graph)}
+    by_node = _edits(model, assignment)
+    numbers = merged_groups(
+        model.graph, _without_lines(by_node, assignment.count), assignment.count
+    )
+    if numbers.max(initial=-1) + 1 < assignment.count:
+        assignment = assignment.renumbered(numbers)
+        by_node = _edits(model, assignment)
     locked: dict[int, str] = {}
     of_lines: dict[int, str] = {}
     for reason, group_ids in _locks(model, site_map, assignment, by_node):
@@ -200,6 +209,24 @@ def _restricted(heads: Heads, of_lines: Mapping[int, str], uneven: set[int]) -> 
     return replace(heads, blocks=blocks, fixed=fixed)
 
 
+def _without_lines(
+    by_node: Mapping[int, tuple[Edit, ...]], count: int
+) -> dict[int, tuple[Edit, ...]]:
+    """Return edits with ``NO_GROUP`` in place of lines, which are numbered behind the groups."""
+    return {
+        i: tuple(
+            replace(edit, group_ids=np.where(edit.group_ids < count, edit.group_ids, NO_GROUP))
+            for edit in several
+        )
+        for i, several in by_node.items()
+    }
+
+
+def _edits(model: Model, assignment: GroupAssignment) -> dict[int, tuple[Edit, ...]]:
+    """Return the edits of each node, by its position in the graph."""
+    return {i: tuple(edits(node, assignment.at, model)) for i, node in enumerate(model.graph)}
+
+
 def _rows(assignment: GroupAssignment) -> tuple[IntArray, ...]:
     every = [
         *assignment.of.values(),
@@ -230,6 +257,7 @@ def _locks(
         for edit in by_node[index]:
             if isinstance(edit, Locked):
                 yield f"{node_label(node)}: {edit.reason}", edit.group_ids
+    yield from unequal_uses(model.graph, by_node)
     yield "units that lie on each other in one tensor only", assignment.conflicting
 
 

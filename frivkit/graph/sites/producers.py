@@ -97,7 +97,9 @@ def find_producers(
         operator = operators.get(operator_name(node))
         if operator is not None and operator.weights is not None:
             layout = operator.weights.produced(node)
-            if isinstance(layout, Layout):
+            if isinstance(layout, Layout) and not layout.units.size:
+                skipped.append(Skip.of(node, SkipReason("its weights are empty")))
+            elif isinstance(layout, Layout):
                 producers.append((node, layout))
             elif layout:
                 skipped.append(Skip.of(node, SkipReason(layout)))

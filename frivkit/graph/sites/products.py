@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from frivkit.graph.layout import rank_of
 from frivkit.graph.model import is_constant
+from frivkit.graph.operators.attention import has_head_axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +63,17 @@ def _of_einsum(equation: str) -> Product | None:
     if any(len(set(letters)) != len(letters) for letters in (*operands, right)):
         return None
     return Product((operands[0], operands[1]), right)
+
+
+def factors_of(node: ir.Node) -> tuple[tuple[Product, int], ...]:
+    """Return for each operand of a node the product that it is a factor of, and its side there.
+
+    An attention in one node is two products: of queries and keys, and of scores and values.
+    """
+    product = product_of(node)
+    if product is not None:
+        return (product, 0), (product, 1)
+    if has_head_axis(node):
+        scores, values = Product(("abyx", "abzx"), "abyz"), Product(("abyz", "abzx"), "abyx")
+        return (scores, 0), (scores, 1), (values, 1)
+    return ()

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from frivkit.graph.coupling import MergePoint, SitePart
-from frivkit.graph.layout import SHAPE_ONLY, Layout, shape_of
+from frivkit.graph.layout import LARGEST_LAYOUTS, SHAPE_ONLY, Layout, shape_of
 from frivkit.graph.model import consumed_values, is_constant, subgraphs
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.effects import (
@@ -60,11 +60,14 @@ class _Arrival:
 
     @property
     def position(self) -> tuple[object, ...]:
-        """A key that is equal for units that meet position by position."""
+        """A key that is equal for units that meet position by position of the axis narrowed."""
         if self.effect.kind in ("concat", "inner"):  # sums of products are broadcast, see _alike
             return (self.effect.kind,)
         layout = self.effect.layout
-        return (self.effect.kind, layout.axes, layout.units.shape)
+        if self.effect.kind in _ENDING:
+            return (self.effect.kind, layout.axes, layout.units.shape)
+        at = layout.axes.index(layout.narrowed_axis)
+        return (self.effect.kind, layout.narrowed_axis, layout.units.shape[at])
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +139,12 @@ def _pass_node(
     """Return the units that a node keeps in each output, and those that it couples."""
     outputs: list[_Units] = [[] for _ in node.outputs]
     arrivals: list[_Arrival] = []
+    too_many = _too_many(node, located)
     for index, value in enumerate(node.inputs):
         effects: dict[Layout, Effect] = {}  # hundreds of a long residual stage have one layout
         for name, layout in located.get(id(value), ()):
             if layout not in effects:
-                effects[layout] = effect(node, index, layout, operators)
+                effects[layout] = too_many or effect(node, index, layout, operators)
             known = effects[layout]
             if isinstance(known, Coupled):
                 arrivals.append(_Arrival(name, index, known))
@@ -158,6 +162,16 @@ def _pass_node(
     for name in {name for value in _captured(node) for name, _ in located.get(id(value), ())}:
         sites[name].stop(node, "read in a graph that is not entered")
     return outputs, arrivals
+
+
+def _too_many(node: ir.Node, located: _Located) -> Untraceable | None:
+    """Return why units are not followed into the outputs, None if their layouts are not large."""
+    layouts = sum(len({lies for _, lies in located.get(id(v), ())}) for v in node.inputs)
+    sizes = (size for value in node.outputs for size in (shape_of(value) or ())[1:])
+    positions = layouts * max((size for size in sizes if size is not None), default=0)
+    if positions <= LARGEST_LAYOUTS:
+        return None
+    return Untraceable(f"units lie at {positions:,} positions, more than {LARGEST_LAYOUTS:,}")
 
 
 def _keep(name: str, known: Kept | Split, outputs: list[_Units]) -> None:
@@ -252,6 +266,7 @@ def _note_arrivals(
         for index, value in enumerate(node.inputs)
         if value is not None
         and (index, position) not in located
+        and (position[0] != "inner" or index < 2)  # behind them are values and masks
         and _has_entry_for_each_unit(value, node, layout)
     }
     for arrival in arrivals:

@@ -12,9 +12,10 @@ from frivkit.graph.layout import NO_GROUP, IntArray, attribute, rank_of, shape_o
 from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io.evaluate import constant_array, evaluate
+from frivkit.graph.operators.attention import has_head_axis
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.head_axes import groups_by_axes
-from frivkit.graph.sites.products import Product, product_of
+from frivkit.graph.sites.products import Product, factors_of, product_of
 from frivkit.graph.sites.site_map import SiteMap
 
 _LINEAR = ("Mul", "Div")
@@ -50,7 +51,8 @@ class Score:
         query: The operand of which each position has a Softmax of its own.
         key: The operand whose positions the Softmax runs over.
         scale: The constant factor of scores in front of the Softmax.
-        weights: The tensor behind the Softmax, of the axes (batch, heads, queries, keys).
+        weights: The tensor behind the Softmax, of the axes (batch, heads, queries, keys); None if
+            the product and the Softmax are one node.
         value: The tensor that is weighed, None if it has no units.
     """
 
@@ -58,7 +60,7 @@ class Score:
     query: Operand
     key: Operand
     scale: float
-    weights: str
+    weights: str | None
     value: Operand | None
 
 
@@ -77,13 +79,14 @@ def _scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) -> Ite
     opset = model.ir.opset_imports.get("", 1)
     in_heads = {group for each in pruning_graph.groups.heads for group in each.groups.tolist()}
 
-    def operand(node: ir.Node, index: int, product: Product) -> Operand | None:
+    def operand(node: ir.Node, index: int) -> Operand | None:
+        product, side = factors_of(node)[index]
         value = node.inputs[index]
         parts = site_map.layouts.get((value.name if value else None) or "", ())
         found = [
             each
             for axes, groups in groups_by_axes(parts, pruning_graph.assignment.of).items()
-            if (each := _operand(value, product.operands[index], product, axes, groups)) is not None
+            if (each := _operand(value, product.operands[side], product, axes, groups)) is not None
         ]
         known = [each for each in found if in_heads.issuperset(each.groups.ravel().tolist())]
         return known[0] if len(known) == 1 else None
@@ -92,8 +95,11 @@ def _scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) -> Ite
         product = product_of(node)
         softmax = None if product is None else _softmax_behind(node, opset)
         if product is None or softmax is None:
+            found = _in_one_node(node, operand)
+            if found is not None:
+                yield found
             continue
-        left, right = (operand(node, index, product) for index in (0, 1))
+        left, right = (operand(node, index) for index in (0, 1))
         normalized, scale = softmax
         letter = product.output[attribute(normalized, "axis", -1) % len(product.output)]
         if left is None or right is None or letter not in product.operands[0] + product.operands[1]:
@@ -102,6 +108,18 @@ def _scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) -> Ite
         last = letter == product.output[-1]
         value = _weighed(normalized, operand) if last else None
         yield Score(node_label(node), query, key, scale, normalized.outputs[0].name or "", value)
+
+
+def _in_one_node(node: ir.Node, operand: Callable[[ir.Node, int], Operand | None]) -> Score | None:
+    """Return the scores of an attention in one node, None for any other node."""
+    if not has_head_axis(node):
+        return None
+    query, key, value = (operand(node, index) for index in range(3))
+    if query is None or key is None:
+        return None
+    given = node.attributes.get("scale")
+    scale = query.groups.shape[1] ** -0.5 if given is None else given.as_float()
+    return Score(node_label(node), query, key, scale, None, value)
 
 
 def _operand(
@@ -184,16 +202,14 @@ def _entries(value: ir.Value | None, opset: int, open_size: int) -> NDArray[Any]
     return None if results is None or at >= len(results) else results[at]
 
 
-def _weighed(
-    softmax: ir.Node, operand: Callable[[ir.Node, int, Product], Operand | None]
-) -> Operand | None:
+def _weighed(softmax: ir.Node, operand: Callable[[ir.Node, int], Operand | None]) -> Operand | None:
     """Return the values that a Softmax weighs, None if they have no units."""
     value = softmax.outputs[0]
     while len(uses := list(value.uses())) == 1:
         node, index = uses[0].node, uses[0].idx
         product = product_of(node)
         if product is not None:
-            return operand(node, 1 - index, product)
+            return operand(node, 1 - index)
         if node.op_type not in ("Dropout", "Cast", "Identity"):
             return None
         value = node.outputs[0]

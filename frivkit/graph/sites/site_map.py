@@ -1,18 +1,18 @@
 """Find the sites of a model: the tensors whose units are analysed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import prod
 
 import onnx_ir as ir
 
 from frivkit.graph.cost import Cost, node_cost
-from frivkit.graph.coupling import Coupling, MergePoint, SitePart, couple
+from frivkit.graph.coupling import Coupling, couple
 from frivkit.graph.layout import Layout, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.names import layer_names, node_label
 from frivkit.graph.operators.table import operators_of
-from frivkit.graph.shapes import batch_first
+from frivkit.graph.shapes import batch_first, batch_symbol, examples_axis
 from frivkit.graph.sites.batch_first import with_examples_first
 from frivkit.graph.sites.concat_sites import ConcatSites, find_concats, matching
 from frivkit.graph.sites.hook_point import find_hook_point
@@ -25,6 +25,7 @@ from frivkit.graph.sites.producers import (
     values_leading_to_weights,
 )
 from frivkit.graph.sites.propagation import SiteDraft, propagate
+from frivkit.graph.sites.shared_weights import shared_merge_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Site:
         layer: The name that ``--layer`` matches and that measurements carry.
         op: The operator that produces the units, for example ``"Conv"``, and ``"Concat"`` for a
             concat site.
-        axis: The axis of the tensor along which units change, at least 1 (the batch is axis 0).
+        axis: The axis of the tensor along which units change, at least 1 (the batch is axis 0,
+            wherever it lies in the graph).
         shape: The shape of one example, without the batch axis.
         producers: Labels of the weighted nodes that produce the tensor and no other site.
         consumers: Labels of the weighted nodes that consume its units.
@@ -98,7 +100,13 @@ class SiteMap:
         return None
 
 
-def find_sites(model: Model, output: str | None = None, concats: Sequence[str] = ()) -> SiteMap:
+def find_sites(
+    model: Model,
+    output: str | None = None,
+    concats: Sequence[str] = (),
+    *,
+    any_batch_axis: bool = False,
+) -> SiteMap:
     """Find sites, couplings and the weighted nodes that are not analysed.
 
     Args:
@@ -107,6 +115,8 @@ def find_sites(model: Model, output: str | None = None, concats: Sequence[str] =
         output: The output whose labels are compared; None takes the first.
         concats: Patterns for the names of layers of Concat nodes: each is one site, in place of the
             branches that it alone consumes.
+        any_batch_axis: Whether a tensor can be a site whose examples lie on another axis than the
+            first.  Its units can be removed, and no mask be put on them.
 
     Raises:
         ModelError: the model has no such output, a pattern matches no Concat of units, or the parts
@@ -129,7 +139,7 @@ def find_sites(model: Model, output: str | None = None, concats: Sequence[str] =
     target = model.output(output)
     producers, skipped = find_producers(graph, operators)
     to_output = values_leading_to_output(graph, target)
-    unfit = _unfit(model, target, to_output)
+    unfit = _unfit(model, target, to_output, any_batch_axis=any_batch_axis)
     drafts: dict[str, SiteDraft] = {}
     order = {id(node): i for i, node in enumerate(graph)}
     for node, produced_layout in producers:
@@ -157,10 +167,10 @@ def find_sites(model: Model, output: str | None = None, concats: Sequence[str] =
         concat_sites = ConcatSites(model, propagation.layouts, to_output, unfit)
         drafts, produced = concat_sites.replace(chosen, drafts, produced)
         propagation = propagate(graph, drafts, produced, operators)
-    sites = _sites(drafts, order, names)
+    sites = _sites(drafts, order, names, _batch_axes(model, drafts))
     couplings = couple(
         [site.name for site in sites],
-        [*propagation.merge_points, *_shared_weights(drafts, produced)],
+        [*propagation.merge_points, *shared_merge_points(graph, propagation.layouts)],
     )
     skipped.sort(key=lambda skip: skip.position(order))
     weights = {
@@ -169,14 +179,18 @@ def find_sites(model: Model, output: str | None = None, concats: Sequence[str] =
     return SiteMap(sites, couplings, tuple(skipped), weights, propagation.layouts)
 
 
+_FLATTENED = SkipReason("its nonlinearity comes after units were flattened")
+LARGEST_WIDTH = 1 << 20
+"""Units of a layer beyond which it is skipped: what is kept for each unit would fill memory."""
 _OTHER_LAYOUT = SkipReason("another layer's units lie otherwise in what it writes")
 
 
 def _unfit(
-    model: Model, target: str, to_output: Set[int]
+    model: Model, target: str, to_output: Set[int], *, any_batch_axis: bool
 ) -> Callable[[ir.Value, Layout], SkipReason | None]:
     """Return a function that returns why a tensor cannot be a site, None if it can."""
     to_weights = values_leading_to_weights(model.graph, to_output, operators_of(model))
+    symbol = batch_symbol(model.graph) if any_batch_axis else None
 
     def unfit(value: ir.Value, layout: Layout) -> SkipReason | None:
         shape = shape_of(value)
@@ -184,20 +198,34 @@ def _unfit(
             return SkipReason(f"does not lead to output {target!r}", SkipCause.OTHER_OUTPUT)
         if id(value) not in to_weights:
             return SkipReason("its units are the model's outputs", SkipCause.MODEL_OUTPUT)
-        if not batch_first(value, model.batch):
+        batch = 0 if batch_first(value, model.batch) else examples_axis(value, symbol)
+        if batch is None:
             return SkipReason("its examples lie on no axis of their own")
-        if shape is None or None in shape[1:]:
+        if shape is None or None in (*shape[:batch], *shape[batch + 1 :]):
             text = "its shape is not known: give --input-shape"
             return SkipReason(text, SkipCause.UNKNOWN_SHAPE)
-        if not layout.whole or shape[layout.axis] != layout.size:
-            return SkipReason("its nonlinearity comes after units were flattened")
-        return None
+        if layout.whole and layout.size > LARGEST_WIDTH:
+            return SkipReason(f"it has {layout.size:,} units, more than {LARGEST_WIDTH:,}")
+        flattened = not layout.whole or shape[layout.axis] != layout.size
+        return _FLATTENED if flattened else None
 
     return unfit
 
 
+def _batch_axes(model: Model, drafts: Mapping[str, SiteDraft]) -> dict[str, int]:
+    """Return the axis of examples of each site's tensor."""
+    symbol = batch_symbol(model.graph)
+    return {
+        name: 0 if batch_first(each.value, model.batch) else examples_axis(each.value, symbol) or 0
+        for name, each in drafts.items()
+    }
+
+
 def _sites(
-    drafts: Mapping[str, SiteDraft], order: Mapping[int, int], names: Mapping[int, str]
+    drafts: Mapping[str, SiteDraft],
+    order: Mapping[int, int],
+    names: Mapping[int, str],
+    batch_axes: Mapping[str, int],
 ) -> tuple[Site, ...]:
     """Return finished sites, in the order of the graph."""
     origins = {name: draft.concat or draft.producers[0] for name, draft in drafts.items()}
@@ -206,8 +234,12 @@ def _sites(
             name=name,
             layer=names[id(origins[name])],
             op=origins[name].op_type,
-            axis=draft.layout.axis,
-            shape=tuple(size for size in (shape_of(draft.value) or ())[1:] if size is not None),
+            axis=draft.layout.axis + (draft.layout.axis < batch_axes[name]),
+            shape=tuple(
+                size or 0
+                for axis, size in enumerate(shape_of(draft.value) or ())
+                if axis != batch_axes[name]
+            ),
             producers=tuple(node_label(node) for node in draft.producers),
             consumers=tuple(draft.consumers),
             not_followed=tuple(draft.not_followed),
@@ -217,18 +249,3 @@ def _sites(
     ]
     nodes = {name: draft.value.producer() for name, draft in drafts.items()}
     return tuple(sorted(sites, key=lambda site: order.get(id(nodes[site.name]), -1)))
-
-
-def _shared_weights(
-    drafts: Mapping[str, SiteDraft], produced: Mapping[int, Layout]
-) -> Iterable[MergePoint]:
-    """Return a merge point for each weight tensor that produces several sites."""
-    users: dict[str, dict[SitePart, None]] = {}
-    for name, draft in drafts.items():
-        for node in draft.producers:
-            for value in node.inputs[1:2]:
-                if value is not None and value.name:
-                    users.setdefault(value.name, {})[SitePart(name, produced[id(node)])] = None
-    for weight, parts in users.items():
-        if len(parts) > 1:
-            yield MergePoint(weight, "shared", tuple(parts))

@@ -1,5 +1,6 @@
 """Change constants of a graph: in place if all their consumers agree, else as copies."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,9 +8,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.graph.model import constant_tensor
+from frivkit.graph.model import RunTensor, constant_tensor
 from frivkit.graph.onnx_io.limits import INITIALIZERS_ARE_NO_INPUTS
 from frivkit.graph.operators.constants import ConstantChange, operand_axes
+from frivkit.graph.sites.shared_weights import weight_readers, weight_root
 
 
 class NewConstants:
@@ -64,13 +66,53 @@ class NewConstants:
         value = self.new_constant(name or f"{node.name or node.op_type}/{index}", array, dtype)
         node.replace_input_with(index, value)
 
-    def add_bias_node(self, node: ir.Node, array: NDArray[Any], dtype: ir.DataType | None) -> None:
-        """Add an array to the output of a node; the sum takes the name of the output."""
+    def replace_operands(self, operands: Sequence["Operand"]) -> None:
+        """Replace operands by arrays; a constant that several nodes read stays one.
+
+        It is changed in place if all that read it, itself or behind Transposes, get the same
+        numbers.  Otherwise nodes that get the same numbers share a new one.
+        """
+        by_root: dict[int, list[Operand]] = {}
+        for each in operands:
+            found = weight_root(each.node.inputs[each.index])
+            if found is None:
+                self.replace_operand(*each.arguments)
+            else:
+                by_root.setdefault(id(found[0]), []).append(each)
+        for several in by_root.values():
+            if len(several) == 1:
+                self.replace_operand(*several[0].arguments)
+            else:
+                self._replace_shared(several)
+
+    def _replace_shared(self, operands: Sequence["Operand"]) -> None:
+        found = [weight_root(each.node.inputs[each.index]) for each in operands]
+        root = next(each[0] for each in found if each is not None)
+        arrays = [
+            each.array.transpose(np.argsort(axes[1]))
+            for each, axes in zip(operands, found, strict=True)
+            if axes is not None
+        ]
+        requested = {(id(each.node), each.index) for each in operands}
+        users = {(id(node), index) for node, index in weight_readers(root)}
+        alike = all(np.array_equal(arrays[0], array) for array in arrays[1:])
+        if alike and users == requested and not root.is_graph_output():
+            dtype, first = operands[0].dtype, np.ascontiguousarray(arrays[0])
+            _set_tensor(root, ir.tensor(first, dtype=dtype, name=root.name))
+            return
+        made: dict[tuple[tuple[int, ...], bytes], ir.Value] = {}
+        for each in operands:
+            key = (each.array.shape, each.array.tobytes())
+            if key not in made:
+                made[key] = self.new_constant(root.name or "weight", each.array, each.dtype)
+            each.node.replace_input_with(each.index, made[key])
+
+    def add_bias_node(self, node: ir.Node, bias: ir.Value) -> None:
+        """Add a constant to the output of a node; the sum takes the name of the output."""
         value = node.outputs[0]
         name, uses = value.name or "", [(use.node, use.idx) for use in value.uses()]
         value.name = self.unused_name(f"{name}/unbiased")
         total = ir.Value(name=name, shape=value.shape, type=value.type)
-        bias = self.new_constant(f"{name}/bias", array, dtype)
         add = ir.Node(
             "", "Add", [value, bias], outputs=[total], name=self.unused_name(f"{name}/Add")
         )
@@ -80,6 +122,28 @@ class NewConstants:
         for index, output in enumerate(self.graph.outputs):
             if output is value:
                 self.graph.outputs[index] = total
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operand:
+    """New numbers for an operand of a node.
+
+    Attributes:
+        node: The node.
+        index: The operand.
+        array: Its numbers.
+        dtype: Their type; None takes that of the array.
+    """
+
+    node: ir.Node
+    index: int
+    array: NDArray[Any]
+    dtype: ir.DataType | None
+
+    @property
+    def arguments(self) -> tuple[ir.Node, int, NDArray[Any], ir.DataType | None]:
+        """What :meth:`NewConstants.replace_operand` takes."""
+        return self.node, self.index, self.array, self.dtype
 
 
 @dataclass(slots=True)
@@ -132,7 +196,12 @@ class ConstantEdits:
         tensor, node = constant_tensor(value), value.producer()
         if tensor is not None:
             array = requested.change.apply(tensor.numpy())
-            if all_uses:
+            if all_uses and isinstance(tensor, RunTensor):
+                name = value.name or ""
+                _set_tensor(
+                    value, RunTensor(array, tensor.source, tensor.before, tensor.graph, name)
+                )
+            elif all_uses:
                 _set_tensor(value, ir.tensor(array, dtype=tensor.dtype, name=tensor.name))
             else:
                 result = self._constants.new_constant(value.name or "constant", array, tensor.dtype)

@@ -12,7 +12,8 @@ from frivkit.errors import ModelError
 from frivkit.graph.layout import attribute
 from frivkit.graph.model import constant_tensor
 from frivkit.graph.names import node_label
-from frivkit.graph.sites.consumers import LINEAR_CONSUMERS, added_bias
+from frivkit.graph.sites.consumers import added_bias
+from frivkit.graph.sites.shared_weights import LINEAR_CONSUMERS
 from frivkit.graph.surgery.constant_edits import NewConstants, drop_unused
 from frivkit.graph.surgery.set_weights import set_bias
 

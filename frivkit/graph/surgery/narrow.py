@@ -13,6 +13,7 @@ from frivkit.graph.operators.constants import BoolArray, ConstantChange
 from frivkit.graph.operators.edits import (
     CompensateShape,
     Edit,
+    SetAttribute,
     SliceOperand,
     UpdateGroupCount,
     UpdateShape,
@@ -160,7 +161,7 @@ class _Narrowing:
         slices: dict[int, dict[int, BoolArray]] = {}
         lengths: dict[int, dict[int, int]] = {}
         compensated: dict[int, int] = {}
-        self._norms.apply(node, edits, self._stays)
+        self._adapt(node, edits)
         self._split(
             node, [self._stays(edit.group_ids) for edit in edits if isinstance(edit, UpdateSplit)]
         )
@@ -191,6 +192,13 @@ class _Narrowing:
         node.attributes.pop("num_outputs", None)
         node.resize_inputs(2)
         node.replace_input_with(1, self._constant(lengths))
+
+    def _adapt(self, node: ir.Node, edits: tuple[Edit, ...]) -> None:
+        """Select entries of operands, keep statistics, and set attributes that were left out."""
+        self._norms.apply(node, edits, self._stays)
+        for edit in edits:
+            if isinstance(edit, SetAttribute) and not self._stays(edit.group_ids).all():
+                node.attributes[edit.name] = ir.AttrFloat32(edit.name, edit.number)
 
     def _set_lengths(self, node: ir.Node, index: int, entries: dict[int, int]) -> None:
         """Set lengths in an operand; a computed operand gets them as upper bounds."""

@@ -80,8 +80,8 @@ class OperatorCase:
         final = isinstance(self.effect, Coupled) and self.effect.kind == "inner"
         if isinstance(self.effect, Consumed | Untraceable) or final:
             return []
-        stacked = isinstance(self.effect, Stacked)
-        first = self.effect.layouts if stacked else (self.effect.layout,)
+        effect = self.effect
+        first = effect.layouts if isinstance(effect, Stacked) else (effect.layout,)
         return [first, *[()] * (outputs - 1)]
 
     def _check_changes(self) -> None:

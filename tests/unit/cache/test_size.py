@@ -35,6 +35,12 @@ def test_a_malformed_size_is_a_usage_error_that_names_it(text: str) -> None:
     assert repr(text) in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["8388608TiB", "9" * 30, "9" * 400 + "GiB"])
+def test_a_size_that_no_machine_has_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="too large a size"):
+        parse_size(text)
+
+
 @given(st.integers(0, 1 << 50))
 def test_a_written_size_is_read_back_to_its_printed_precision(size: int) -> None:
     assert parse_size(format_size(size)) == pytest.approx(size, rel=0.06)

@@ -23,7 +23,7 @@ from frivkit.experiments import progress_table as table
 from frivkit.experiments.jobs import JobResult, SweepPlan, SweepRequest
 from frivkit.experiments.progress_table import Cell, ProgressTable, duration, table_lines
 from frivkit.experiments.recipe import read_recipe
-from frivkit.experiments.results import Results
+from frivkit.experiments.results import Results, decoded_row
 from frivkit.experiments.runner import run
 from frivkit.experiments.workers import WorkerPool
 from frivkit.progress import Progress
@@ -103,7 +103,7 @@ SUMS = [Sum(number, "quiet") for number in range(1, 7)]
 
 
 def rows(folder):
-    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    return [decoded_row(line) for line in (folder / "results.jsonl").read_bytes().splitlines()]
 
 
 def same(folder, whole):
@@ -294,9 +294,15 @@ class TestFolder:
         for bad in ("{", '"text"', '{"value": 1}'):
             text = "\n".join([*lines[:2], bad, *lines[3:], ""])
             (tmp_path / "results.jsonl").write_text(text)
-            with pytest.raises(DataError, match="line 3 is no row of a sweep"):
+            with pytest.raises(DataError, match="line 3 cannot be read"):
                 run(plan(*SUMS), tmp_path)
             assert (tmp_path / "results.jsonl").read_text() == text
+        text = "\n".join(
+            [*lines[:2], lines[2].replace('"value": ', '"value": 1', 1), *lines[3:], ""]
+        )
+        (tmp_path / "results.jsonl").write_text(text)
+        with pytest.raises(DataError, match=r"line 3 cannot be read .its checksum is wrong"):
+            run(plan(*SUMS), tmp_path)
         (tmp_path / "run.json").write_text("[]")
         with pytest.raises(DataError, match=r"run\.json is no journal"):
             run(plan(*SUMS), tmp_path)

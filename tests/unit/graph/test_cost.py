@@ -1,9 +1,10 @@
 """Parameters, multiply-accumulates and live bytes, counted by hand."""
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
-from frivkit.graph.cost import Cost, macs
+from frivkit.graph.cost import Cost, macs, uncounted
 from frivkit.graph.model import Model
 from frivkit.graph.shapes import infer_shapes
 from frivkit.graph.sites.site_map import find_sites
@@ -159,3 +160,80 @@ def test_batches_follow_from_memory():
     assert batch_size(graph, 59, None) == 1
     assert batch_size(graph, 1 << 40, None) == LARGEST_BATCH
     assert batch_size(graph, 1, 32) == 32
+
+
+PRODUCTS = {  # nodes, inputs, constants, and multiply-accumulates of one example counted by hand
+    "lstm": (
+        "y = LSTM <hidden_size = 3> (x, w, r)", "float[5, N, 4] x",
+        {"w": (1, 12, 4), "r": (1, 12, 3)}, 5 * 12 * (4 + 3),
+    ),
+    "gru in both directions": (
+        'y = GRU <hidden_size = 3, direction = "bidirectional"> (x, w, r)', "float[5, N, 4] x",
+        {"w": (2, 9, 4), "r": (2, 9, 3)}, 5 * 2 * 9 * (4 + 3),
+    ),
+    "two activations": (
+        "t = Transpose <perm = [0, 2, 1]> (x) y = MatMul (x, t)", "float[N, 5, 4] x", {}, 5 * 5 * 4
+    ),
+    "a diagonal": (
+        'y = Einsum <equation = "bii,io->bo"> (x, w)', "float[N, 4, 4] x", {"w": (4, 6)}, 4 * 6
+    ),
+    "deformed": (
+        "y = DeformConv (x, w, o)", "float[N, 2, 4, 4] x, float[N, 8, 3, 3] o",
+        {"w": (5, 2, 2, 2)}, 5 * 9 * 2 * 4,
+    ),
+    "attention of opset 23": (
+        "y = Attention <q_num_heads = 2, kv_num_heads = 2> (x, x, x)", "float[N, 5, 8] x", {},
+        5 * 5 * 8 * 2,
+    ),
+    "rows of a table": ("y = Gather (t, i)", "int64[N, 3] i", {"t": (9, 4)}, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_of_tensors_are_counted(name):
+    nodes, inputs, weights, wanted = PRODUCTS[name]
+    text = f"g ({inputs}) => (float[] y) {{ {nodes} }}"
+    model = ir.from_proto(written(text, opset=23 if "23" in name else 20, **weights))
+    infer_shapes(model)
+    assert macs(model.graph) == wanted
+    assert uncounted(model.graph) == ()
+
+
+FUSED = {
+    "attention": (
+        "y = com.microsoft.Attention <num_heads = 2> (x, w, b)", {"w": (6, 12), "b": (12,)},
+        "N, 5, 4", 5 * 6 * 12 + 2 * 5 * 5 * 4,
+    ),
+    "heads": (
+        "y = com.microsoft.MultiHeadAttention <num_heads = 2> (x, x, x)", {}, "N, 5, 6",
+        2 * 5 * 5 * 6,
+    ),
+    "fused product": ("y = com.microsoft.FusedMatMul (x, w)", {"w": (6, 7)}, "N, 5, 7", 5 * 6 * 7),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_fused_operators_are_counted(name):
+    node, weights, shape, wanted = FUSED[name]
+    text = f"g (float[N, 5, 6] x) => (float[{shape}] y) {{ {node} }}"
+    model = ir.from_proto(written(text, domains=("com.microsoft",), **weights))
+    assert macs(model.graph) == wanted
+    assert uncounted(model.graph) == ()
+
+
+def test_what_is_not_counted_is_named():
+    body = "b (int64 i, bool go, float[N, 6] h) => (bool more, float[N, 6] next)"
+    proto = written(
+        f"""g (float[N, 6] x) => (float[N, 4] y) {{
+          l = Loop (three, on, x) <body = {body} {{
+            more = Identity (go) next = MatMul (h, w)
+          }}>
+          b = org.example.Blend (l, v)
+          y = MatMul (b, u)
+        }}""",
+        domains=("org.example",), w=(6, 6), v=(6, 6), u=(6, 4), three=np.array(3),
+        on=np.bool_(True),
+    )  # fmt: skip
+    model = ir.from_proto(proto)
+    infer_shapes(model)
+    assert uncounted(model.graph) == ("Loop", "org.example.Blend")

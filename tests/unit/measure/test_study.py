@@ -24,6 +24,8 @@ from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import UNDEFINED, labels_of
 from frivkit.runtime.session import Session
 from frivkit.units.masks import Mask, keep_mask, random_order
+from frivkit.units.moments import merged
+from frivkit_unit_selectors.selectors import MAP
 from tests.handmade import written
 from tests.program import write_cnn, write_rows
 
@@ -278,7 +280,7 @@ def test_kept_entries_give_the_same_labels(
 ) -> None:
     plain = opened(cnn)
     expected = ablated(plain, ["conv2"], LEVELS)
-    monkeypatch.setattr("frivkit.measure.study.WORTH_KEEPING", 0)
+    monkeypatch.setattr("frivkit.measure.compared_runs.WORTH_KEEPING", 0)
     cache = Cache(tmp_path / "cache")
     study = opened(cnn, cache)
     assert np.array_equal(ablated(study, ["conv2"], LEVELS[:1]), expected[:1])
@@ -292,12 +294,30 @@ def test_kept_entries_give_the_same_labels(
     assert again.reused["entry activations"] == 1
 
 
+def test_what_fills_the_cache_for_one_metric_is_not_kept(
+    cnn: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frivkit.measure.compared_runs.WORTH_KEEPING", 0)
+    cache = Cache(tmp_path / "cache", limit=32 * 2000)
+    study, plain = opened(cnn, cache), opened(cnn)
+    for found, due in zip(study.moments(MAP), plain.moments(MAP), strict=True):
+        assert np.array_equal(merged(found[1]).gram, merged(due[1]).gram)
+    assert np.array_equal(ablated(study, ["conv2"], LEVELS), ablated(plain, ["conv2"], LEVELS))
+    assert np.array_equal(study.outputs(), plain.outputs())
+    kinds = [stored.fields["what"] for stored in cache.entries()]
+    assert "moments" not in kinds
+    assert "entries" not in kinds
+    again = opened(cnn, cache)
+    assert np.array_equal(again.outputs(), plain.outputs())  # too large, and computed again
+    assert np.array_equal(again.labels(), plain.labels())
+
+
 def test_analysis_is_the_same_however_much_is_kept(
     cnn: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = analyze(cnn).measurements
     results = analyze(cnn, cache=Cache(tmp_path / "a")).measurements
-    monkeypatch.setattr("frivkit.measure.study.WORTH_KEEPING", 0)
+    monkeypatch.setattr("frivkit.measure.compared_runs.WORTH_KEEPING", 0)
     everything = analyze(cnn, cache=Cache(tmp_path / "b")).measurements
     again = analyze(cnn, cache=Cache(tmp_path / "b")).measurements
     assert nothing == results == everything == again
@@ -311,7 +331,7 @@ def test_analysis_is_the_same_however_much_is_kept(
 def test_fixed_batch_gives_what_a_free_one_gives(
     cnn: Request, tmp_path: Path, batch: int, keeping: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frivkit.measure.study.WORTH_KEEPING", keeping)
+    monkeypatch.setattr("frivkit.measure.compared_runs.WORTH_KEEPING", keeping)
     fixed = replace(cnn, model=write_cnn(tmp_path / "fixed.onnx", batch=batch), examples=29)
     found = analyze(fixed, cache=Cache(tmp_path / "cache"))
     expected = analyze(replace(cnn, examples=29))

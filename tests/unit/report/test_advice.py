@@ -11,14 +11,14 @@ from tests.nets import network, opened
 
 
 def unknown_operator():
-    """A CumSum, for which there is no rule."""
+    """An operator of somebody else's, for which there is no rule."""
     return written(
         """g (float[N, 6] x) => (float[N, 3] y) {
           a = Gemm (x, wa)
-          s = CumSum (a, axis)
+          s = org.example.Blend (a)
           y = Gemm (s, wy)
         }""",
-        wa=(6, 4), wy=(4, 3), axis=1,
+        wa=(6, 4), wy=(4, 3), domains=("org.example",),
     )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def other_output():
         (lambda: network("recurrent"), "recurrent layers are left out"),
         (lambda: network("looped"), "layers inside an If or a Loop are left out"),
         (other_output, "layers that lead to other outputs only are left out"),
-        (unknown_operator, "units are lost at CumSum"),
+        (unknown_operator, "units are lost at org.example.Blend"),
     ],
     ids=["recurrent", "subgraph", "other output", "unknown operator"],
 )

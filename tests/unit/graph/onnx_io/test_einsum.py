@@ -104,7 +104,7 @@ def test_projections_of_an_attention_in_einsum_can_be_thinned(tmp_path):
         wq=(6, 2, 4), wk=(6, 2, 4), wv=(6, 2, 4), wo=(2, 4, 6), wy=(6, 2),
     )  # fmt: skip
     head = {f"{name}/Einsum/product/1/out": [1, 5] for name in "vqk"}
-    thin = agrees(proto, tmp_path, r=[0, 4], **head)  # two heads of four entries each
-    assert shapes(thin)["wy"] == [4, 2]
-    assert shapes(thin)["wq"] == shapes(thin)["wv"] == [6, 6]
-    assert shapes(thin)["wo"] == [6, 4]
+    compressed = agrees(proto, tmp_path, r=[0, 4], **head)  # two heads of four entries each
+    assert shapes(compressed)["wy"] == [4, 2]
+    assert shapes(compressed)["wq"] == shapes(compressed)["wv"] == [6, 6]
+    assert shapes(compressed)["wo"] == [6, 4]

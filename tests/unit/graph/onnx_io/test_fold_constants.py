@@ -1,4 +1,4 @@
-"""Weights that are computed from constants are constants, and those stored in fewer bits stay so."""
+"""Weights that are computed from constants are constants; those of fewer bits stay so."""
 
 import numpy as np
 import onnx
@@ -35,8 +35,8 @@ def test_weights_that_are_computed_from_constants_can_be_cut(computed, tmp_path)
         NORMED.format(computed=computed), d=(5, 6), g=(5, 1), v=(5, 3), zero=np.array([0]),
         five=np.array([5]), turned=np.array([3, 10]), whole=np.array([5, 6]),
     )  # fmt: skip
-    thin = agrees(proto, tmp_path, r=[0, 3])
-    assert shapes(thin) == {"w": [3, 6], "v": [3, 3]}
+    compressed = agrees(proto, tmp_path, r=[0, 3])
+    assert shapes(compressed) == {"w": [3, 6], "v": [3, 3]}
 
 
 def test_reading_does_not_change_what_is_computed(tmp_path):

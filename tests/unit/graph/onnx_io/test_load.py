@@ -128,11 +128,11 @@ UNSOUND = {
     "an output that is not": (change(graph__output__0__name="z"), "'z' is not an output"),
     "a cycle": (
         lambda proto: proto.graph.node[0].input.__setitem__(0, "y"),
-        "topologically sorted",
+        "in a circle",
     ),
     "one name twice": (
         lambda proto: proto.graph.node.append(proto.graph.node[0]),
-        "single static assignment",
+        "both compute 'a'",
     ),
     "a weight as large as it likes": (
         lambda proto: proto.graph.initializer[0].dims.__setitem__(0, 1 << 50),
@@ -168,10 +168,10 @@ def test_a_model_that_is_unsound(what, tmp_path):
     ("text", "reason"),
     [
         ("g () => (float[3] y) { y = Identity (w) }", "has no inputs"),
-        ("g (float x) => (float y) { y = Relu (x) }", "input 'x' of m.onnx has no batch axis"),
+        ("g (float x) => (float y) { y = Relu (x) }", "'x' of m.onnx has no axis for examples"),
         (
             "g (float[2, 3] x, float[4, 3] z) => (float[n, 3] y) { y = Concat <axis = 0> (x, z) }",
-            "different fixed batch sizes [2, 4]",
+            "input 'z' of m.onnx has 4 examples where 'x' has 2; if",
         ),
     ],
 )
@@ -187,6 +187,41 @@ def test_a_function_that_calls_itself(tmp_path):
     proto.opset_import.append(opsets[1])
     proto.graph.node[1].op_type, proto.graph.node[1].domain = "Again", "own"
     assert "recursive" in refusal(saved(proto, tmp_path))
+
+
+@pytest.mark.parametrize("flat", [True, False], ids=["flat indices", "an index for each axis"])
+def test_sparse_weights_are_the_dense_ones_that_they_stand_for(flat, tmp_path):
+    dense = np.zeros((6, 5), np.float32)
+    dense[1, 2], dense[5, 0] = 3, -2
+    wanted = load(saved(written(NET, wa=dense, wb=(5, 3)), tmp_path), {})
+    proto = written(NET, wa=dense, wb=(5, 3))
+    del proto.graph.initializer[0]
+    at = [7, 25] if flat else [1, 2, 5, 0]
+    indices = helper.make_tensor("at", TensorProto.INT64, [2] if flat else [2, 2], at)
+    values = helper.make_tensor("wa", TensorProto.FLOAT, [2], [3, -2])
+    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [6, 5]))
+    found = load(saved(proto, tmp_path), {})
+    (weight,) = (v for v in found.graph.initializers.values() if v.name == "wa")
+    np.testing.assert_array_equal(weight.const_value.numpy(), dense)
+    assert found.parameters == wanted.parameters == 45
+    values.dims[0] = indices.dims[0] = 1
+    proto.graph.sparse_initializer[0].dims[:] = [1 << 20, 1 << 20]
+    assert "1,099,511,627,776 entries" in refusal(saved(proto, tmp_path))
+
+
+def test_functions_that_stand_for_too_many_nodes(tmp_path):
+    proto, depth = net(), 8
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    for level in range(depth):
+        kind, domain = ("Relu", "") if level == depth - 1 else (f"F{level + 1}", "own")
+        names = ["a", *(f"t{n}" for n in range(9)), "b"]
+        body = [
+            helper.make_node(kind, [names[n]], [names[n + 1]], domain=domain) for n in range(10)
+        ]
+        proto.functions.append(helper.make_function("own", f"F{level}", ["a"], ["b"], body, opsets))
+    proto.opset_import.append(opsets[1])
+    proto.graph.node[1].op_type, proto.graph.node[1].domain = "F0", "own"
+    assert "stand for 100,000,002 nodes" in refusal(saved(proto, tmp_path))
 
 
 def test_functions_are_put_in_place(tmp_path):
@@ -293,6 +328,24 @@ def test_a_link_to_weights_elsewhere_is_refused(tmp_path):
     folder.mkdir()
     (folder / "model.bin").symlink_to(tmp_path / "w.bin")
     assert "symbolic link" in refusal(saved(proto, folder))
+
+
+def test_a_linked_folder_leads_to_no_weights_elsewhere(tmp_path, monkeypatch):
+    proto, tensor = with_tensor("weight")
+    raw = moved_out(tensor, "sub/w.bin")
+    for name in ("model", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "elsewhere/w.bin").write_bytes(raw)
+    (tmp_path / "model/sub").symlink_to(tmp_path / "elsewhere")
+    assert "outside" in refusal(saved(proto, tmp_path / "model"))
+    monkeypatch.chdir(tmp_path / "model")  # onnx looks less closely at a path without a folder
+    assert "leads out of the folder of the model" in refusal(Path("m.onnx"))
+    (tmp_path / "model/sub").unlink()
+    (tmp_path / "model/sub").mkdir()
+    (tmp_path / "model/sub/w.bin").write_bytes(raw)
+    (tmp_path / "linked").symlink_to("model")
+    for folder in ("model", "linked"):  # the folder of the model itself may be a link
+        assert load(tmp_path / folder / "m.onnx", {}).parameters == 45
 
 
 @pytest.mark.parametrize("requested", ["1x3x5x7", "16x3x5x7", "1X3X5X7"])

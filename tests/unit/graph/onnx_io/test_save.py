@@ -6,9 +6,11 @@ import onnx_ir as ir
 import pytest
 
 from frivkit.errors import ModelError
+from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io import save as writing
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.surgery.narrow import narrow
+from frivkit.graph.surgery.set_weights import set_weights
 from frivkit.runtime.session import Device
 from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit_onnx.provider import load
@@ -46,7 +48,8 @@ def names(folder):
 
 def test_what_is_written_is_what_was_made(model, tmp_path):
     compressed = thinner(model)
-    path = writing.save(compressed, tmp_path / "out.onnx", model)
+    path = tmp_path / "out.onnx"
+    assert writing.save(compressed, path, model) == load(path, {}).sha256
     onnx.checker.check_model(str(path), full_check=True)
     feeds = examples(model, 3)
     assert np.array_equal(run(ir.load(path), feeds)[0], run(compressed, feeds)[0])
@@ -61,7 +64,8 @@ def test_an_older_file_is_replaced(model, tmp_path):
 
 def test_weights_that_were_beside_stay_beside(apart, tmp_path):
     compressed = thinner(apart)
-    path = writing.save(compressed, tmp_path / "out.onnx", apart)
+    path = tmp_path / "out.onnx"
+    assert writing.save(compressed, path, apart) == load(path, {}).sha256
     assert names(tmp_path) == ["apart", "out.onnx", "out.onnx.data"]
     feeds = examples(apart, 3)
     assert np.array_equal(run(load(path, {}).ir, feeds)[0], run(compressed, feeds)[0])
@@ -133,10 +137,40 @@ def test_what_the_checker_refuses_is_not_written(model, tmp_path):
     with pytest.raises(ModelError, match=r"made of in.onnx is not valid: .*Convolve"):
         writing.save(compressed, tmp_path / "out.onnx", model)
     compressed = thinner(model)
-    next(iter(compressed.graph)).outputs[0].shape = ir.Shape([None, 17, 8, 8])  # found by inference
+    conv = next(node for node in compressed.graph if node.op_type == "Conv")
+    conv.attributes["strides"] = ir.AttrInt64s("strides", [1])  # found by inference
     with pytest.raises(ModelError, match=r"made of in.onnx is not valid"):
         writing.save(compressed, tmp_path / "out.onnx", model)
     assert names(tmp_path) == ["in.onnx"]
+
+
+def test_numbers_that_are_not_finite_are_not_written_unless_the_original_has_them(model, tmp_path):
+    def with_infinity(graph_model):
+        """Put an infinite number into the first weight."""
+        value = next(iter(graph_model.graph.initializers.values()))
+        array = value.const_value.numpy().copy()
+        array.flat[0] = np.inf
+        value.const_value = ir.tensor(array, name=value.name)
+        return graph_model
+
+    with pytest.raises(
+        ModelError, match=r"made of in.onnx has numbers in '.*' that are not finite"
+    ):
+        writing.save(with_infinity(thinner(model)), tmp_path / "out.onnx", model)
+    assert names(tmp_path) == ["in.onnx"]
+    with_infinity(model.ir)
+    writing.save(thinner(model), tmp_path / "out.onnx", model)
+
+
+def test_weights_that_a_cast_makes_infinite_are_refused(tmp_path):
+    model = opened(network("mlp"), tmp_path / "in.onnx")
+    node = next(node for node in model.graph if node.op_type in ("Gemm", "MatMul"))
+    weight = node.inputs[1]
+    weight.const_value = ir.tensor(weight.const_value.numpy().astype(np.float16), name=weight.name)
+    weight.dtype = ir.DataType.FLOAT16
+    new = np.full(weight.shape.numpy(), 7e4)
+    with pytest.raises(ModelError, match=r"reach 7e\+04, too large for float16"):
+        set_weights(model.ir, {node_label(node): (new, None)})
 
 
 def test_places_that_are_not_there_are_refused(model, tmp_path):

@@ -25,20 +25,15 @@ from tests.surgery import (
 )
 
 
-@pytest.mark.parametrize(
-    ("transposed", "left"),
-    [(1, {"w": [4, 2]}), (0, {"w": [4, 2], "w#2": [2, 4]})],  # cut alike, or not
-)
-def test_a_weight_that_writes_and_reads_units(transposed, left, tmp_path):
-    proto = written(
-        f"""g (float[N, 4] x) => (float[N, 4] y) {{
-          a = Gemm (x, w)
-          r = Relu (a)
-          y = Gemm <transB = {transposed}> (r, w)
-        }}""",
-        w=(4, 4),
-    )  # fmt: skip
-    assert shapes(agrees(proto, tmp_path, r=[0, 3])) == left
+def test_a_weight_that_writes_and_reads_units(tmp_path):
+    text = """g (float[N, 4] x) => (float[N, 4] y) {
+      a = Gemm (x, w)
+      r = Relu (a)
+      y = Gemm <transB = %d> (r, w)
+    }"""
+    assert shapes(agrees(written(text % 1, w=(4, 4)), tmp_path, r=[0, 3])) == {"w": [4, 2]}
+    with pytest.raises(ModelError, match="is that of a/Gemm, too, which needs all of it"):
+        narrowed(written(text % 0, w=(4, 4)), tmp_path, r=[0, 3])
 
 
 def test_a_weight_used_twice_alike_stays_one(tmp_path):
@@ -48,7 +43,7 @@ def test_a_weight_used_twice_alike_stays_one(tmp_path):
     assert len(narrow(model, found, keep).graph.initializers) == len(model.graph.initializers)
 
 
-def test_a_weight_that_another_node_reads_whole_is_copied(tmp_path):
+def test_a_weight_that_another_node_reads_whole_stays(tmp_path):
     proto = written(
         """g (float[N, 6] x) => (float[N, 5] y, float[N, 5] z) {
           a = Gemm (x, w)
@@ -58,8 +53,8 @@ def test_a_weight_that_another_node_reads_whole_is_copied(tmp_path):
         }""",
         w=(6, 5), v=(5, 5),
     )  # fmt: skip
-    compressed = agrees(proto, tmp_path, r=[2])
-    assert shapes(compressed) == {"w": [6, 5], "w#2": [6, 4], "v": [4, 5]}
+    with pytest.raises(ModelError, match="'w' is that of z/MatMul, too, which needs all of it"):
+        narrowed(proto, tmp_path, r=[2])
 
 
 def test_computed_weights_are_computed_from_less(tmp_path):
@@ -437,3 +432,33 @@ def test_maps_that_are_sampled_in_regions(tmp_path):
     }
     whole = {site.name: np.ones(site.width, bool) for site in found.sites}
     close(run(compressed, feeds), run(masked_consumers(model, found, whole | keep), feeds))
+
+
+def test_attention_between_branches_that_are_stacked(tmp_path):
+    """Weights of two branches are units of one layer; a softmax is taken over the branches."""
+    proto = written(
+        """g (float[N, 3, 4, 4] x) => (float[N, 2] y) {
+          a = Conv (x, wa)
+          ra = Relu (a)
+          b = Conv (x, wb)
+          rb = Relu (b)
+          ua = Unsqueeze (ra, one)
+          ub = Unsqueeze (rb, one)
+          u = Concat <axis = 1> (ua, ub)
+          m = ReduceMean <axes = [1, 3, 4], keepdims = 0> (u)
+          g = Gemm (m, wg)
+          h = Reshape (g, branches)
+          p = Softmax <axis = 1> (h)
+          w = Unsqueeze (p, places)
+          z = Mul (u, w)
+          s = ReduceSum <keepdims = 0> (z, one)
+          f = GlobalAveragePool (s)
+          t = Flatten (f)
+          y = Gemm (t, wy)
+        }""",
+        wa=(5, 3, 3, 3), wb=(5, 3, 3, 3), wg=(5, 10), wy=(5, 2), one=np.array([1]),
+        branches=np.array([0, 2, 5]), places=np.array([3, 4]),
+    )  # fmt: skip
+    compressed = agrees(proto, tmp_path, ra=[0, 3], rb=[0, 3], g=[0, 3, 5, 8])
+    assert shapes(compressed)["wg"] == [3, 6]
+    assert shapes(compressed)["wy"] == [3, 2]

@@ -29,6 +29,7 @@ BLOCKS = {
     "RoPE, pairs": (3, ((3, 2), (3, 5))),
     "masked words": (3, ((3, 4), (3, 4))),
     "crossed": (3, ((3, 4), (3, 5))),
+    "sdpa in one node": (3, ((3, 4), (3, 5))),
 }
 """By layout, the number of heads of the first attention, and the shapes of its blocks."""
 
@@ -39,7 +40,9 @@ def models(tmp_path_factory):
 
     def model(name):
         if name not in known:
-            known[name] = opened(transformer(name), folder / "net.onnx")
+            made, *in_one = name.split(" in one node")
+            proto = transformer(made, "dynamo 23" if in_one else "legacy 17")
+            known[name] = opened(proto, folder / "net.onnx")
         return known[name]
 
     return model
@@ -62,7 +65,7 @@ def test_heads_of_each_layout_leave_exactly(models, name):
         keep = drawn(groups, seed)
         compressed = narrow(model, site_map, keep)
         check(compressed)
-        inputs = TRANSFORMERS[name].examples(2, seed)
+        inputs = TRANSFORMERS[name.split(" in one")[0]].examples(2, seed)
         x = {spec.name: each.numpy() for spec, each in zip(model.inputs, inputs, strict=True)}
         close(run(compressed, x), run(zeroed(model, site_map, keep), x))
 
@@ -94,7 +97,8 @@ def test_heads_keep_equally_many_dimensions(models):
 
 
 @pytest.mark.parametrize(
-    ("name", "factor"), [("apart", 1.0), ("axes (timm)", 0.5**0.5), ("RoPE, halves", None)]
+    ("name", "factor"),
+    [("apart", 1.0), ("axes (timm)", 0.5**0.5), ("RoPE, halves", None), ("sdpa in one node", 1.0)],
 )
 def test_queries_are_made_by_one_node_unless_they_are_rotated(models, name, factor):
     model = models(name)

@@ -1,0 +1,97 @@
+"""Digests at the end of files that frivkit writes and reads back, by which damage is found.
+
+A file is its content and then one line, ``frivkit sha256`` with the SHA-256 of the content.  HDF5
+ignores what follows its own data, so other programs read such a file as before.  The digest covers
+every byte of the content: data, tables and attributes.  It finds damage and proves no author.
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import IO, Literal
+
+from frivkit.files import open_regular
+
+DigestState = Literal["right", "wrong", "missing"]
+"""What the end of a file says of its content; see :func:`digest_state`."""
+
+_HEAD = b"\nfrivkit sha256 "
+_LINE = re.compile(re.escape(_HEAD) + rb"([0-9a-f]{64})\n")
+LINE_BYTES = len(_HEAD) + 65
+"""Bytes of the line at the end."""
+_PIECE = 1 << 20
+
+
+def with_digest(content: bytes) -> bytes:
+    """Return content with its digest behind it.
+
+    Example:
+        >>> split_digest(with_digest(b"weights"))
+        (b'weights', 'right')
+    """
+    return content + _line(hashlib.sha256(content).hexdigest())
+
+
+def split_digest(stored: bytes) -> tuple[bytes, DigestState]:
+    """Return the content of a file's bytes, and whether its digest is right.
+
+    Example:
+        >>> split_digest(b"weights")
+        (b'weights', 'missing')
+        >>> split_digest(b"weighty" + with_digest(b"weights")[7:])
+        (b'weighty', 'wrong')
+    """
+    match = _LINE.fullmatch(stored[-LINE_BYTES:])
+    if match is None:
+        return stored, "missing"
+    content = stored[:-LINE_BYTES]
+    same = hashlib.sha256(content).hexdigest().encode() == match[1]
+    return content, "right" if same else "wrong"
+
+
+def append_digest(path: Path) -> None:
+    """Put the digest of a finished file behind its content.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+    with path.open("r+b") as file:
+        digest = _sha256(file, path.stat().st_size)
+        file.seek(0, os.SEEK_END)
+        file.write(_line(digest))
+
+
+def digest_state(path: Path) -> DigestState:
+    """Return whether the digest at the end of a file is that of its content; reads all of it.
+
+    A file without a digest is one that an earlier version wrote, or the last line itself is
+    damaged; then its content is whole if no more than one byte is.
+
+    Raises:
+        OSError: the file cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < LINE_BYTES:
+            return "missing"
+        file.seek(size - LINE_BYTES)
+        match = _LINE.fullmatch(file.read(LINE_BYTES))
+        if match is None:
+            return "missing"
+        file.seek(0)
+        same = _sha256(file, size - LINE_BYTES).encode() == match[1]
+        return "right" if same else "wrong"
+
+
+def _line(digest: str) -> bytes:
+    return _HEAD + digest.encode() + b"\n"
+
+
+def _sha256(file: IO[bytes], size: int) -> str:
+    """Return the SHA-256 of the next ``size`` bytes."""
+    digest = hashlib.sha256()
+    while size > 0 and (piece := file.read(min(size, _PIECE))):
+        digest.update(piece)
+        size -= len(piece)
+    return digest.hexdigest()

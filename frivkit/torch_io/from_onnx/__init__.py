@@ -1,0 +1,1 @@
+"""Models as torch modules: translated, their weights trainable, compared with ONNX Runtime."""

@@ -1,0 +1,1 @@
+"""Suites that try to break frivkit: kills, concurrency, starvation, damaged files, attacks."""

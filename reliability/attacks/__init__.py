@@ -1,0 +1,1 @@
+"""Attacks: files and names that were made to make the program read, write or run something else."""

@@ -1,0 +1,1 @@
+"""Damaged and misleading files of every kind that the program reads."""

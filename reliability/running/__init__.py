@@ -1,0 +1,1 @@
+"""Running the program many times: forked processes, verdicts, trials and their store."""

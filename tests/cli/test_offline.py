@@ -1,0 +1,60 @@
+"""No command uses the network."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+OFFLINE = """
+import json, sys
+
+def forbid(event, arguments):
+    if event.startswith("socket.") and event not in ("socket.__new__", "socket.gethostname"):
+        raise RuntimeError(f"{event} {arguments}")
+
+sys.addaudithook(forbid)
+from frivkit.cli import main
+
+for command in json.loads(sys.argv[1]):
+    try:
+        main(command)
+    except SystemExit as end:
+        print(command[0], end.code or 0, file=sys.stderr)
+"""
+DATA = ("--data", "npz:x.npz")
+RECIPE = """
+networks = [{name = "a", architecture = "mlp", shape = [10], classes = 2}]
+curves = [{figure = "f", series = "a", panels = ["parameters"]}]
+scales = {full = {widths = [1], seeds = [0]}}
+"""
+COMMANDS = [
+    ["inspect", "net.onnx"],
+    ["analyze", "net.onnx", *DATA, "--report", "page.html"],
+    ["compress", "net.onnx", *DATA, "--macs", "0.6", "--no-time", "-o", "thin.onnx"],
+    ["verify", "net.onnx", "thin.onnx", *DATA, "--no-time"],
+    ["activations", "net.onnx", *DATA, "-o", "out.h5"],
+    ["train", "mlp", "--data", "digits?n=64", "--option", "epochs=1", "-o", "trained.onnx"],
+    ["sweep", "recipe.toml", "-o", "swept"],
+    ["plugins"],
+    ["cache", "ls"],
+    ["doctor"],
+]
+
+
+def test_commands_run_with_sockets_forbidden(files: Path) -> None:
+    (files / "recipe.toml").write_text(RECIPE)
+    command = [sys.executable, "-c", OFFLINE, json.dumps(COMMANDS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    ends = [line for line in done.stderr.splitlines() if not line.startswith("frivkit: ")]
+    assert ends == [f"{command[0]} 0" for command in COMMANDS], done.stderr
+    assert "socket" not in done.stderr
+    assert (files / "trained.onnx").exists()
+
+
+def test_whoever_connects_is_noticed() -> None:
+    """So that the test above cannot pass for want of a hook."""
+    code = (
+        f"{OFFLINE.partition('from frivkit')[0]}import socket; socket.create_connection(('::1', 9))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "RuntimeError: socket." in done.stderr
