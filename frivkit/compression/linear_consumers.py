@@ -14,7 +14,7 @@ from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io.evaluate import constant_array
 from frivkit.graph.shapes import batch_first, batch_symbol, examples_axis
-from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
+from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers, projects_tokens
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.shared_weights import shared_weights
 from frivkit.graph.sites.site_map import SiteMap
@@ -181,7 +181,7 @@ def find_linear_consumers(
         for uses in shared_weights(model.graph)
         for use in uses
     }
-    wanted = {*shared, *(label for label, node in nodes.items() if _projects_tokens(node))}
+    wanted = {*shared, *(label for label, node in nodes.items() if projects_tokens(node))}
     linear_consumers = []
     for consumer in find_consumers(model, site_map, wanted):
         tensor = nodes[consumer.node].inputs[0]
@@ -212,12 +212,6 @@ def find_linear_consumers(
         for each in linear_consumers
         if each.reads_units or each.shared is None or each.shared[0] in read_shared
     )
-
-
-def _projects_tokens(node: ir.Node) -> bool:
-    """Whether a node multiplies tokens, on an axis of their own, by a matrix of weights."""
-    ranks = [len(shape_of(value) or ()) for value in node.inputs]
-    return node.op_type == "MatMul" and ranks[0] > 2 and ranks[1] == 2
 
 
 def _batch_axis(tensor: ir.Value, model: Model) -> int | None:
