@@ -23,9 +23,24 @@ Flags = Mapping[str, np.ndarray[Any, Any]]
 
 
 def drawn(groups: Groups, seed: int, share: float = 0.5) -> dict[str, np.ndarray[Any, Any]]:
-    """Draw which units stay: each group with probability ``share``, and of each site one."""
+    """Draw which units stay: each group with probability ``share``, and of each site one.
+
+    Of heads, some stay, with equally many dimensions each.
+    """
     generator = np.random.default_rng(seed)
     stays = (generator.random(groups.count) < share) | ~groups.free
+    for heads in groups.heads:
+        stays[heads.groups] = False
+        kept = (generator.random(heads.count) < share) | (heads.fixed is not None)
+        kept[generator.integers(heads.count)] = True
+        for block in heads.blocks:
+            dimensions = block.groups.shape[1]
+            count = generator.binomial(dimensions - 1, share) + 1
+            count = dimensions if block.fixed else int(count)
+            same = generator.permutation(dimensions)[:count]
+            for row in np.flatnonzero(kept[block.heads]):
+                chosen = same if block.uniform else generator.permutation(dimensions)[:count]
+                stays[block.groups[row, chosen]] = True
     for of in (*groups.of.values(), *groups.rows):
         if not stays[of].any():
             stays[generator.choice(of)] = True

@@ -1,7 +1,6 @@
 """Search for the smallest model that agrees often enough with the original, by its tasks."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import onnx_ir as ir
@@ -107,8 +106,8 @@ class AgreementSearch:
             except BudgetError:  # even the smallest model is larger
                 low = share
                 continue
-            fits = refit.quick(self._calibration, plan)
-            compressed = apply_plan(self._calibration, replace(plan, fits=fits))
+            fitted = refit.refitted(self._calibration, plan, quickly=True)
+            compressed = apply_plan(self._calibration, fitted)
             if self.agreement(compressed).interval[0] >= required:
                 best, high = plan, share
             else:

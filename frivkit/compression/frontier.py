@@ -250,7 +250,7 @@ def frontier(
             save(network, path, calibration.model)
         point = FrontierPoint(
             share,
-            replace(fitted, fits=()),  # which hold all weights
+            replace(fitted, fits=(), maps={}),  # which hold all weights
             _left(calibration, plan, network),
             compared.agreement(network),
             {b: LatencyPair(*each.compare(network)) for b, each in stopwatches.items()},

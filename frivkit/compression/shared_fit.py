@@ -50,7 +50,7 @@ def fit_shared(
     alike = all(_alike(side) for side in sides) and (len(sides) < 2 or _transposed(sides))
     if not complete or not alike or first is None:
         return tuple(without_refit(*reader) for reader in users)
-    pooled = [_Side.of(side, moments) for side in sides]
+    pooled = [_Orientation.of(side, moments) for side in sides]
     if any(side.moments.per_channel for side in pooled) and len(pooled) > 1:
         return tuple(without_refit(*reader) for reader in users)
     if len(pooled) == 1:
@@ -89,7 +89,7 @@ def _transposed(sides: Sequence[Sequence[Reader]]) -> bool:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Side:
+class _Orientation:
     """The readers of a weight in one orientation, as one node.
 
     Attributes:
@@ -106,7 +106,9 @@ class _Side:
     means: Mapping[str | None, Float64Array]
 
     @classmethod
-    def of(cls, side: Sequence[Reader], moments: Mapping[ConsumerInput, PatchMoments]) -> "_Side":
+    def of(
+        cls, side: Sequence[Reader], moments: Mapping[ConsumerInput, PatchMoments]
+    ) -> "_Orientation":
         """Return the readers of one orientation as one node."""
         free = all(each.has_bias_freedom for each, _ in side)
         consumer = replace(side[0][0], has_bias_freedom=free)
@@ -152,7 +154,7 @@ def _centred(moments: PatchMoments, mean: Float64Array) -> PatchMoments:
     return PatchMoments(tuple(parts), moments.per_channel)
 
 
-def _solve(one: _Side, other: _Side) -> tuple[Float64Array, float]:
+def _solve(one: _Orientation, other: _Orientation) -> tuple[Float64Array, float]:
     """Return the matrix of one orientation that serves both best, and the strength of its ridge.
 
     The error of each orientation counts as a share of the variance of its outputs.
@@ -165,7 +167,7 @@ def _solve(one: _Side, other: _Side) -> tuple[Float64Array, float]:
     return solved, max(strength, second)
 
 
-def _normal(side: _Side) -> tuple[Float64Array, Float64Array, float]:
+def _normal(side: _Orientation) -> tuple[Float64Array, Float64Array, float]:
     """Return the matrix and the right side of one normal equation, and the strength of its ridge.
 
     Returns:

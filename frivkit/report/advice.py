@@ -5,7 +5,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from frivkit.compression.unrefittable import removable_groups
+from frivkit.compression.locks import removable_groups
 from frivkit.errors import ModelError
 from frivkit.graph.cost import uncounted
 from frivkit.graph.layout import shape_of

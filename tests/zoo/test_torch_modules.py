@@ -11,7 +11,7 @@ from tests.zoo.files import EXPORTERS, UNWRITTEN, ZOO
 from tests.zoo.packaged import PACKAGED
 from tests.zoo.torch_modules import PAGE, measured
 
-SHARE = ("ccexam mnist", "facenet R-Net", "magika", "Silero VAD, sequence", "light ShuffleNet")
+SHARE = ("ccexam mnist", "facenet R-Net", "magika", "Silero VAD, sequence")
 TABLE = PAGE.read_text()
 
 

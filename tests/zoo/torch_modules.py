@@ -69,7 +69,7 @@ NODES = """
 The package onnx has tests of single nodes.
 Of those of {operators} [operators](operators.md) that frivkit follows, with number types that torch
 computes with, {right} of {all} give the outputs that onnx expects, to 1e-4.
-These do not, and a file with such a node is refused:
+These do not; a file with such a node is refused if its outputs show the difference:
 
 | operator | right | otherwise | tests, and what happens in the first |
 |---|---|---|---|

@@ -30,6 +30,36 @@ class SliceOperand:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectOperand:
+    """A computed operand without units loses the entries along an axis whose group is removed.
+
+    Attributes:
+        index: The operand.
+        axis: The axis.
+        group_ids: The group of each entry, shape (entries,).
+    """
+
+    index: int
+    axis: int
+    group_ids: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class SetAttribute:
+    """An attribute that was left out gets the number that it had before groups were removed.
+
+    Attributes:
+        name: The attribute.
+        number: The number.
+        group_ids: The groups on which its default depends, shape (entries,).
+    """
+
+    name: str
+    number: float
+    group_ids: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateShape:
     """An entry of an operand is the length of an axis, and becomes the number of groups that stay.
 
@@ -94,7 +124,16 @@ class Locked:
     group_ids: IntArray
 
 
-Edit = SliceOperand | UpdateShape | UpdateGroupCount | UpdateSplit | CompensateShape | Locked
+Edit = (
+    SliceOperand
+    | SelectOperand
+    | SetAttribute
+    | UpdateShape
+    | UpdateGroupCount
+    | UpdateSplit
+    | CompensateShape
+    | Locked
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +188,9 @@ class NodeContext:
         return self.node.inputs[index] if index < len(self.node.inputs) else None
 
 
+FACTORS = ("Mul", "Div")
+"""Operators by whose operands units are multiplied, also by computed ones without units, such as
+the cosines of a rotation."""
 NarrowingRule = Callable[[NodeContext], Sequence[Edit]]
 """A rule: from a node and the groups in its tensors to its edits, and to groups that are locked."""
 
@@ -162,8 +204,8 @@ def unchanged(context: NodeContext) -> list[Edit]:
 def broadcast(context: NodeContext, indices: Sequence[int] | None = None) -> list[Edit]:
     """Return the edits of operands that are broadcast over the output.
 
-    Constants are sliced.  Units are locked if a computed operand has other units or none at their
-    positions.
+    Constants are sliced, and entries of a computed factor without units are selected.  Units are
+    locked if any other computed operand has other units or none at their positions.
 
     Args:
         context: The node.
@@ -184,6 +226,9 @@ def broadcast(context: NodeContext, indices: Sequence[int] | None = None) -> lis
                 continue
             if is_constant(value):
                 edits.append(SliceOperand(index, its_axis, group_ids))
+                continue
+            if context.node.op_type in FACTORS and not context.inputs[index]:
+                edits.append(SelectOperand(index, its_axis, group_ids))
                 continue
             others = context.inputs[index].get(its_axis, np.full(len(group_ids), NO_GROUP))
             edits += require_same_groups(group_ids, others, value)

@@ -35,7 +35,6 @@ OPAQUE = (
     "ConvInteger",
     "MatMulInteger",
     "DeformConv",
-    "Attention",
     "MultiHeadAttention",
     "FusedMatMul",
     "FusedConv",
@@ -148,8 +147,7 @@ def _narrow_matmul(context: NodeContext) -> list[Edit]:
             if back < -2:
                 edits += _slice_stack(context, 1 - index, back, group_ids)
             if not np.array_equal(context.output.get(after + back, ()), group_ids):
-                reason = "units lie along two axes, and those of one are mixed in a MatMul"
-                edits.append(Locked(reason, group_ids))
+                edits.append(Locked("rows of a product that no units are followed to", group_ids))
     output_ids = context.output.get(after - 1)
     if output_ids is not None and context.constant(1):
         edits.append(SliceOperand(1, (ranks[1] or 0) - 1, output_ids))

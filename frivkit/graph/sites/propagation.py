@@ -1,14 +1,16 @@
 """Propagate the units of every site through a graph: their consumers, merge points and layouts."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from frivkit.graph.coupling import MergePoint, SitePart
 from frivkit.graph.layout import LARGEST_LAYOUTS, SHAPE_ONLY, Layout, shape_of
 from frivkit.graph.model import consumed_values, is_constant, subgraphs
 from frivkit.graph.names import node_label
+from frivkit.graph.operators.edits import FACTORS
 from frivkit.graph.operators.effects import (
     Consumed,
     Coupled,
@@ -60,7 +62,7 @@ class _Arrival:
     @property
     def position(self) -> tuple[object, ...]:
         """A key that is equal for units that meet position by position of the axis narrowed."""
-        if self.effect.kind == "concat":
+        if self.effect.kind in ("concat", "inner"):  # sums of products are broadcast, see _alike
             return (self.effect.kind,)
         layout = self.effect.layout
         if self.effect.kind in _ENDING:
@@ -113,7 +115,8 @@ def propagate(
                 for point in _merge_points(node, arrivals, produced_site, produced)
                 if not _inside_concat_site(point, sites)
             )
-        _note_arrivals(node, arrivals, produced_site, sites)
+        with_units = {i for i, value in enumerate(node.inputs) if id(value) in located}
+        _note_arrivals(node, arrivals, produced_site, sites, with_units)
         outputs[0] += [(a.site, a.effect.layout) for a in arrivals if a.effect.kind not in _ENDING]
         if produced_site is not None:
             outputs[0] = _with_site(outputs[0], produced_site, produced[id(node)])
@@ -209,8 +212,27 @@ def _merge_points(
     for (kind, *_), parts in meeting.items():
         if kind == "depthwise" and produced_site is not None:  # unit i is consumed by unit i alone
             parts.append(SitePart(produced_site, produced[id(node)]))
-        if len(set(parts)) > 1:
-            yield MergePoint(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
+        merged = _alike(parts) if kind == "inner" else parts
+        if len(set(merged)) > 1:
+            yield MergePoint(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(merged)))
+
+
+def _alike(parts: Sequence[SitePart]) -> list[SitePart]:
+    """Return parts of a sum of products with the axes of all of them, as they are broadcast."""
+    lengths: dict[int, int] = {}
+    for part in parts:
+        for axis, length in zip(part.layout.axes, part.layout.units.shape, strict=True):
+            lengths[axis] = max(length, lengths.get(axis, 1))
+    axes, shape = tuple(sorted(lengths)), [lengths[axis] for axis in sorted(lengths)]
+    alike = []
+    for part in parts:
+        own = [
+            part.layout.units.shape[part.layout.axes.index(axis)] if axis in part.layout.axes else 1
+            for axis in axes
+        ]
+        units = np.broadcast_to(part.layout.units.reshape(own), shape)
+        alike.append(SitePart(part.site, Layout(axes, np.ascontiguousarray(units))))
+    return alike
 
 
 def _inside_concat_site(merge_point: MergePoint, sites: Mapping[str, SiteDraft]) -> bool:
@@ -236,8 +258,10 @@ def _note_arrivals(
     arrivals: list[_Arrival],
     produced_site: str | None,
     sites: Mapping[str, SiteDraft],
+    with_units: Set[int],
 ) -> None:
     """Note consumers of coupled units, and units that meet entries of no site."""
+    factors = node.op_type in FACTORS
     located = {(arrival.index, arrival.position) for arrival in arrivals}
     positions = {arrival.position: arrival.effect.layout for arrival in arrivals}
     without_units = {
@@ -246,6 +270,8 @@ def _note_arrivals(
         for index, value in enumerate(node.inputs)
         if value is not None
         and (index, position) not in located
+        and (index in with_units or not factors)
+        and (position[0] != "inner" or index < 2)  # behind them are values and masks
         and _has_entry_for_each_unit(value, node, layout)
     }
     for arrival in arrivals:

@@ -13,6 +13,8 @@ from frivkit.graph.operators.constants import BoolArray, ConstantChange
 from frivkit.graph.operators.edits import (
     CompensateShape,
     Edit,
+    SelectOperand,
+    SetAttribute,
     SliceOperand,
     UpdateGroupCount,
     UpdateShape,
@@ -20,6 +22,7 @@ from frivkit.graph.operators.edits import (
 )
 from frivkit.graph.operators.table import SPLITTING, reshape_target
 from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups
+from frivkit.graph.sites.heads import line_flags, why_unequal
 from frivkit.graph.sites.site_map import Site, SiteMap
 from frivkit.graph.surgery.constant_edits import ConstantEdits, NewConstants, drop_unused
 
@@ -70,7 +73,8 @@ def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]
     copy = model.ir.clone()
     if staying.all():
         return copy
-    flags = np.append(staying, True)  # for NO_GROUP, the last entry
+    lines = line_flags(pruning_graph.groups.heads, staying)
+    flags = np.concatenate([staying, lines, [True]])  # the last entry is NO_GROUP's
     narrowing = _Narrowing(copy.graph, model, lambda group_ids: flags[group_ids])
     narrowing.apply(pruning_graph)
     return copy
@@ -104,6 +108,16 @@ def _staying_groups(
             )
     for name, site in sites.items():
         _check_unit_flags(site, groups.of[name], groups.locked, removed, stays)
+    for heads in groups.heads:
+        reason = why_unequal(heads, stays)
+        if reason is not None:
+            names = [
+                s.layer for s in sites.values() if np.isin(groups.of[s.name], heads.groups).any()
+            ]
+            raise ModelError(
+                f"units of {', '.join(names)} cannot leave as asked: {reason}; let every head that "
+                "stays keep equally many"
+            )
     return stays
 
 
@@ -144,6 +158,7 @@ class _Narrowing:
         slices: dict[int, dict[int, BoolArray]] = {}
         lengths: dict[int, dict[int, int]] = {}
         compensated: dict[int, int] = {}
+        self._adapt(node, edits)
         self._split(
             node, [self._stays(edit.group_ids) for edit in edits if isinstance(edit, UpdateSplit)]
         )
@@ -174,6 +189,30 @@ class _Narrowing:
         node.attributes.pop("num_outputs", None)
         node.resize_inputs(2)
         node.replace_input_with(1, self._constant(lengths))
+
+    def _adapt(self, node: ir.Node, edits: tuple[Edit, ...]) -> None:
+        """Select entries of computed operands, and set attributes that were left out."""
+        for edit in edits:
+            if self._stays(edit.group_ids).all():
+                continue
+            if isinstance(edit, SelectOperand):
+                self._select(node, edit.index, edit.axis, self._stays(edit.group_ids))
+            elif isinstance(edit, SetAttribute):
+                node.attributes[edit.name] = ir.AttrFloat32(edit.name, edit.number)
+
+    def _select(self, node: ir.Node, index: int, axis: int, stays: BoolArray) -> None:
+        """Insert a Gather of the entries that stay in front of a computed operand."""
+        value = node.inputs[index]
+        if value is None:
+            return
+        chosen = self._node("Gather", [value, self._constant(np.flatnonzero(stays).tolist())])
+        chosen.attributes["axis"] = ir.AttrInt64("axis", axis)
+        if value.shape is not None:
+            sizes = list(value.shape)
+            sizes[axis] = int(stays.sum())
+            chosen.outputs[0].shape = ir.Shape(sizes)
+        self._graph.insert_before(node, chosen)
+        node.replace_input_with(index, chosen.outputs[0])
 
     def _set_lengths(self, node: ir.Node, index: int, entries: dict[int, int]) -> None:
         """Set lengths in an operand; a computed operand gets them as upper bounds."""
