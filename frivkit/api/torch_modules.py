@@ -100,7 +100,8 @@ def save(model: ModelLike, output: PathLike, example: "Example | None" = None) -
     source = opened(model, example)
     if source.changes:
         raise ModelError(f"{source.path.name} cannot be written: {'; '.join(source.changes)}")
-    return write(source.ir, path, source)
+    write(source.ir, path, source)
+    return path
 
 
 def _examples(model: Model, data: Data | None) -> dict[str, Array] | None:
