@@ -39,6 +39,8 @@ MOST_TRIED = 16
 """Shares that are put between others at most."""
 APART = 0.97
 """Quotient of two shares above which none is put between them."""
+FAR_APART = 0.2
+"""Distance of the quartiles of a ratio, as a share of its median, that leaves it uncertain."""
 RESOURCES: tuple[Resource, ...] = ("macs", "params", "units")
 
 CostKind = Literal["latency", "macs"]
@@ -67,6 +69,12 @@ class LatencyPair:
     def verdict(self) -> Verdict:
         """What was measured of it."""
         return verdict(self.ratio)
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether no difference was measured, and the quartiles are far apart."""
+        low, middle, high = self.ratio
+        return self.verdict == "no difference measured" and high - low > FAR_APART * middle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -378,7 +386,7 @@ def _warnings(found: Frontier, compared: AgreementSearch, *, named: bool) -> lis
         )
     for batch in found.batches:
         measured = [point.latency[batch] for point in found.points if batch in point.latency]
-        unsure = sum(pair.verdict == "unreliable" for pair in measured)
+        unsure = sum(pair.uncertain for pair in measured)
         if unsure:
             warnings.append(
                 f"the latency of {unsure} of {len(measured)} plans at batch {batch} is uncertain: "

@@ -36,7 +36,7 @@ COSTS = 257
 VARIANTS = 16
 """Random networks along the path from which latency is learned."""
 WIDE = 0.1
-"""Width of the quartiles of a measured share above which it is unreliable."""
+"""Width of the quartiles of a measured share above which it is uncertain."""
 
 
 @dataclass(frozen=True, slots=True)

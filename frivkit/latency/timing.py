@@ -18,9 +18,7 @@ TURN = 0.02
 """Seconds that a turn should last: shorter runs are repeated and their median is taken."""
 WARM_UP = 2
 """Runs of each model before the first turn."""
-WIDE_SPREAD = 0.2
-"""Distance of the quartiles of a ratio, as a share of its median, above which it is unreliable."""
-Verdict = Literal["faster", "slower", "no difference measured", "unreliable"]
+Verdict = Literal["faster", "slower", "no difference measured"]
 """What was measured of a ratio of two latencies, see :func:`verdict`."""
 
 
@@ -66,8 +64,8 @@ def verdict(ratio: tuple[float, float, float]) -> Verdict:
 
     1. It is faster if three quarters of the pairs say so (the third quartile is below 1), and
        slower if three quarters say the contrary.
-    2. Else no difference is measured, if the quartiles are near each other.
-    3. Else the measurement is unreliable: other load on the machine hides what there is.
+    2. Else, where the quartiles are on both sides of 1, no difference is measured.  If they are far
+       apart, other load on the machine may hide one.
 
     Args:
         ratio: The first quartile, the median and the third quartile, as :meth:`Latency.against`
@@ -75,14 +73,14 @@ def verdict(ratio: tuple[float, float, float]) -> Verdict:
 
     Example:
         >>> verdict((0.5, 0.6, 0.9)), verdict((0.98, 1.0, 1.01)), verdict((0.7, 0.9, 1.2))
-        ('faster', 'no difference measured', 'unreliable')
+        ('faster', 'no difference measured', 'no difference measured')
     """
-    low, middle, high = ratio
+    low, _, high = ratio
     if high < 1:
         return "faster"
     if low > 1:
         return "slower"
-    return "unreliable" if high - low > WIDE_SPREAD * middle else "no difference measured"
+    return "no difference measured"
 
 
 def interleaved(
