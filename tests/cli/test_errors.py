@@ -10,7 +10,6 @@ import pytest
 
 from frivkit.runtime.selftest import run_once
 from tests.handmade import written
-from tests.handmade import written
 from tests.program import CLASSES, EXAMPLES, INPUTS, Outcome, write_mlp, write_rows
 
 Run = Callable[..., Outcome]
