@@ -18,6 +18,7 @@ from frivkit.graph.surgery.narrow import narrow
 from tests.nets import examples, opened
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
+NORMS = ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 Arrays = dict[str, np.ndarray[Any, Any]]
 Flags = Mapping[str, np.ndarray[Any, Any]]
 
@@ -54,9 +55,9 @@ def staying(layout: Layout, flags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]
 
 
 def masked_consumers(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
-    """Return the model with zeros in place of removed units in the inputs of weighted nodes."""
+    """Return the model with zeros for removed units in what weighted nodes and norms read."""
     copy = model.ir.clone()
-    for node in [node for node in copy.graph if node.op_type in WEIGHTED]:
+    for node in [node for node in copy.graph if node.op_type in WEIGHTED + NORMS or _norms(node)]:
         for index, value in enumerate(node.inputs):
             layouts = site_map.layouts.get(value.name or "", ()) if value is not None else ()
             for site, layout in layouts:
@@ -67,6 +68,20 @@ def masked_consumers(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
                 _multiply(copy.graph, node, index, factor)
     copy.ir_version = max(copy.ir_version, 4)  # the factors are no inputs
     return copy
+
+
+def _norms(node: ir.Node) -> bool:
+    """Whether a node reads what a norm in pieces takes statistics of: means, squares, distances."""
+    value = node.inputs[0] if node.inputs else None
+    if value is None or node.op_type not in {"ReduceMean", "Pow", "Sub"}:
+        return False
+    producer = value.producer()
+    consumers = {use.node.op_type for use in value.uses()}
+    if producer is not None and producer.op_type in {"Sub", "Pow"}:
+        return False  # what has left is no zero here
+    return consumers >= {"ReduceMean", "Sub"} or (
+        "Pow" in consumers and consumers & {"Mul", "Div"} != set()
+    )
 
 
 def masked_sites(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
@@ -81,6 +96,14 @@ def masked_sites(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
                     _multiply(copy.graph, node, index, keep[site.name].reshape(shape))
     copy.ir_version = max(copy.ir_version, 4)
     return copy
+
+
+def zeroed(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
+    """Return the model with zeros for removed units in sites, and in what weights and norms read.
+
+    A norm makes other numbers of the zeros in a residual stream, which its consumers must not see.
+    """
+    return masked_consumers(as_model(masked_sites(model, site_map, keep), model), site_map, keep)
 
 
 def _multiply(graph: ir.Graph, node: ir.Node, index: int, factor: np.ndarray[Any, Any]) -> None:

@@ -101,6 +101,11 @@ def find_layer_groups(
             be the unit's share of the squares of the weights that produce the site.
     """
     groups = pruning_graph.groups
+    linear_consumers = [
+        linear_consumer
+        for linear_consumer in linear_consumers
+        if (linear_consumer.group_ids != NO_GROUP).any()
+    ]
     units = {
         id(linear_consumer): _units(linear_consumer, patch_moments[linear_consumer.source])
         for linear_consumer in linear_consumers

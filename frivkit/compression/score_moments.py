@@ -12,7 +12,7 @@ from frivkit.compression.patch_moments import PatchReader, reading_batch
 from frivkit.data import Dataset
 from frivkit.data.subset import Subset
 from frivkit.graph.model import Model
-from frivkit.graph.sites.scores import Operand, Score
+from frivkit.graph.sites.scores import HeadOperand, Score
 from frivkit.runtime.execution import Execution
 from frivkit.units.moments import Float64Array
 
@@ -73,7 +73,7 @@ def _read(score: Score) -> list[str]:
     return read
 
 
-def rows_of(operand: Operand, tensor: NDArray[Any]) -> NDArray[np.float64]:
+def rows_of(operand: HeadOperand, tensor: NDArray[Any]) -> NDArray[np.float64]:
     """Return an operand by example and head, shape (examples, heads, positions, dimensions)."""
     order = [operand.positions, operand.dimensions]
     others = [axis for axis in range(tensor.ndim) if axis not in order]

@@ -112,6 +112,31 @@ class CompensateShape:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepStatistics:
+    """A norm over the last axis takes its statistics as if the removed entries were zeros.
+
+    Attributes:
+        group_ids: The group at each position of that axis, shape (positions,).
+    """
+
+    group_ids: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class KeepMean:
+    """A mean over the last axis, part of a norm in pieces, counts the removed entries as zeros.
+
+    Attributes:
+        group_ids: The group at each position of that axis, shape (positions,).
+        centred: Whether it is the mean of squares of entries from which their mean was subtracted,
+            so that what is zero before that is the square of the mean.
+    """
+
+    group_ids: IntArray
+    centred: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Locked:
     """Groups that cannot be removed.
 
@@ -132,6 +157,8 @@ Edit = (
     | UpdateGroupCount
     | UpdateSplit
     | CompensateShape
+    | KeepStatistics
+    | KeepMean
     | Locked
 )
 
@@ -188,9 +215,6 @@ class NodeContext:
         return self.node.inputs[index] if index < len(self.node.inputs) else None
 
 
-FACTORS = ("Mul", "Div")
-"""Operators by whose operands units are multiplied, also by computed ones without units, such as
-the cosines of a rotation."""
 NarrowingRule = Callable[[NodeContext], Sequence[Edit]]
 """A rule: from a node and the groups in its tensors to its edits, and to groups that are locked."""
 
@@ -204,8 +228,8 @@ def unchanged(context: NodeContext) -> list[Edit]:
 def broadcast(context: NodeContext, indices: Sequence[int] | None = None) -> list[Edit]:
     """Return the edits of operands that are broadcast over the output.
 
-    Constants are sliced, and entries of a computed factor without units are selected.  Units are
-    locked if any other computed operand has other units or none at their positions.
+    Constants are sliced, and so are computed operands in which no units lie.  Units are locked if
+    a computed operand has other units at their positions.
 
     Args:
         context: The node.
@@ -227,11 +251,11 @@ def broadcast(context: NodeContext, indices: Sequence[int] | None = None) -> lis
             if is_constant(value):
                 edits.append(SliceOperand(index, its_axis, group_ids))
                 continue
-            if context.node.op_type in FACTORS and not context.inputs[index]:
+            others = context.inputs[index].get(its_axis)
+            if others is None or (others == NO_GROUP).all():
                 edits.append(SelectOperand(index, its_axis, group_ids))
-                continue
-            others = context.inputs[index].get(its_axis, np.full(len(group_ids), NO_GROUP))
-            edits += require_same_groups(group_ids, others, value)
+            else:
+                edits += require_same_groups(group_ids, others, value)
     return edits
 
 

@@ -25,7 +25,7 @@ from frivkit.graph.sites.head_axes import Coordinates, LocatedLines, groups_by_a
 from frivkit.graph.sites.heads import HeadBlock, Heads, numbered
 from frivkit.graph.sites.products import Product, factors_of, product_of
 
-Labels = Mapping[str, IntArray]  # by the name of a site, the group of each unit
+GroupsBySite = Mapping[str, IntArray]  # by the name of a site, the group of each unit
 Layouts = Mapping[str, tuple[tuple[str, Layout], ...]]
 
 
@@ -65,7 +65,7 @@ class _Links:
 
 
 def find_heads(
-    graph: ir.Graph, layouts: Layouts, labels: Labels, count: int, operators: Operators
+    graph: ir.Graph, layouts: Layouts, labels: GroupsBySite, count: int, operators: Operators
 ) -> tuple[tuple[Heads, ...], LocatedLines]:
     """Return the heads of all attentions of a graph.
 
@@ -92,7 +92,7 @@ def find_heads(
     return heads, located | _score_lines(heads, operands, links, values)
 
 
-def _operands(graph: ir.Graph, layouts: Layouts, labels: Labels) -> Iterator[_Operand]:
+def _operands(graph: ir.Graph, layouts: Layouts, labels: GroupsBySite) -> Iterator[_Operand]:
     for node in graph:
         for index, (product, side) in enumerate(factors_of(node)):
             value = node.inputs[index]

@@ -10,7 +10,7 @@ from frivkit.graph.components import connected_components
 from frivkit.graph.layout import NO_GROUP, IntArray
 from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
-from frivkit.graph.operators.edits import Edit, Locked, SelectOperand, SliceOperand
+from frivkit.graph.operators.edits import Edit, KeepStatistics, Locked, SelectOperand, SliceOperand
 from frivkit.graph.operators.table import edits, operators_of
 from frivkit.graph.sites.group_ids import GroupAssignment, assign_groups
 from frivkit.graph.sites.heads import Heads
@@ -184,7 +184,8 @@ def _uneven_lines(edits: Iterable[Edit], heads: Sequence[Heads]) -> set[int]:
             lines = lines[(lines >= 0) & (lines < block.groups.shape[1])]
             counts = np.bincount(lines, minlength=block.groups.shape[1])
             if len(lines) and (
-                isinstance(edit, SliceOperand | SelectOperand) or len(set(counts.tolist())) > 1
+                isinstance(edit, SliceOperand | SelectOperand | KeepStatistics)
+                or len(set(counts.tolist())) > 1
             ):
                 uneven.add(block.first_line)
     return uneven

@@ -9,7 +9,7 @@ from frivkit.graph.layout import NO_UNIT, IntArray, attribute
 from frivkit.graph.model import Model, constant_tensor, is_constant
 from frivkit.graph.names import node_label
 from frivkit.graph.sites.consumers import added_bias
-from frivkit.graph.sites.scores import Operand, scalar
+from frivkit.graph.sites.scores import HeadOperand, scalar
 from frivkit.graph.sites.site_map import SiteMap
 
 _MOVING = (
@@ -33,7 +33,7 @@ class Projection:
     factor: float
 
 
-def find_projection(model: Model, site_map: SiteMap, operand: Operand) -> Projection | None:
+def find_projection(model: Model, site_map: SiteMap, operand: HeadOperand) -> Projection | None:
     """Return the node whose outputs are the units of an operand, moved and scaled alike.
 
     A rotation of positions, a norm or a constant for each dimension in between does not commute
@@ -86,7 +86,7 @@ def _has_map(node: ir.Node) -> bool:
     )
 
 
-def _outputs(site_map: SiteMap, operand: Operand, node: ir.Node) -> IntArray | None:
+def _outputs(site_map: SiteMap, operand: HeadOperand, node: ir.Node) -> IntArray | None:
     """Return the output of a node at each dimension of each head, None if others are there."""
     parts = site_map.layouts.get(operand.tensor, ())
     made = dict(site_map.layouts.get(node.outputs[0].name or "", ()))

@@ -1,6 +1,6 @@
 """Propagate the units of every site through a graph: their consumers, merge points and layouts."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,6 @@ from frivkit.graph.coupling import MergePoint, SitePart
 from frivkit.graph.layout import LARGEST_LAYOUTS, SHAPE_ONLY, Layout, shape_of
 from frivkit.graph.model import consumed_values, is_constant, subgraphs
 from frivkit.graph.names import node_label
-from frivkit.graph.operators.edits import FACTORS
 from frivkit.graph.operators.effects import (
     Consumed,
     Coupled,
@@ -115,8 +114,7 @@ def propagate(
                 for point in _merge_points(node, arrivals, produced_site, produced)
                 if not _inside_concat_site(point, sites)
             )
-        with_units = {i for i, value in enumerate(node.inputs) if id(value) in located}
-        _note_arrivals(node, arrivals, produced_site, sites, with_units)
+        _note_arrivals(node, arrivals, produced_site, sites)
         outputs[0] += [(a.site, a.effect.layout) for a in arrivals if a.effect.kind not in _ENDING]
         if produced_site is not None:
             outputs[0] = _with_site(outputs[0], produced_site, produced[id(node)])
@@ -258,10 +256,8 @@ def _note_arrivals(
     arrivals: list[_Arrival],
     produced_site: str | None,
     sites: Mapping[str, SiteDraft],
-    with_units: Set[int],
 ) -> None:
     """Note consumers of coupled units, and units that meet entries of no site."""
-    factors = node.op_type in FACTORS
     located = {(arrival.index, arrival.position) for arrival in arrivals}
     positions = {arrival.position: arrival.effect.layout for arrival in arrivals}
     without_units = {
@@ -270,7 +266,6 @@ def _note_arrivals(
         for index, value in enumerate(node.inputs)
         if value is not None
         and (index, position) not in located
-        and (index in with_units or not factors)
         and (position[0] != "inner" or index < 2)  # behind them are values and masks
         and _has_entry_for_each_unit(value, node, layout)
     }
@@ -281,7 +276,7 @@ def _note_arrivals(
         if arrival.effect.kind == "depthwise":
             if produced_site is None:
                 site.stop(node, "carried into units that are not analysed")
-        elif arrival.effect.kind != "concat":
+        elif arrival.effect.kind == "inner":
             for (_, position), other in without_units.items():
                 if position == arrival.position:
                     site.stop(node, f"met by {other.name!r}, where no units lie along their axis")

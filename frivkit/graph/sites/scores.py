@@ -24,7 +24,7 @@ _PASSING = ("Add", "Sub", "Where", "Cast", "Identity", "Dropout", "Reshape", "Ma
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Operand:
+class HeadOperand:
     """An operand of a product with heads, as a tensor to read.
 
     Attributes:
@@ -57,11 +57,11 @@ class Score:
     """
 
     node: str
-    query: Operand
-    key: Operand
+    query: HeadOperand
+    key: HeadOperand
     scale: float
     weights: str | None
-    value: Operand | None
+    value: HeadOperand | None
 
 
 def find_scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) -> tuple[Score, ...]:
@@ -79,7 +79,7 @@ def _scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) -> Ite
     opset = model.ir.opset_imports.get("", 1)
     in_heads = {group for each in pruning_graph.groups.heads for group in each.groups.tolist()}
 
-    def operand(node: ir.Node, index: int) -> Operand | None:
+    def operand(node: ir.Node, index: int) -> HeadOperand | None:
         product, side = factors_of(node)[index]
         value = node.inputs[index]
         parts = site_map.layouts.get((value.name if value else None) or "", ())
@@ -110,7 +110,9 @@ def _scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) -> Ite
         yield Score(node_label(node), query, key, scale, normalized.outputs[0].name or "", value)
 
 
-def _in_one_node(node: ir.Node, operand: Callable[[ir.Node, int], Operand | None]) -> Score | None:
+def _in_one_node(
+    node: ir.Node, operand: Callable[[ir.Node, int], HeadOperand | None]
+) -> Score | None:
     """Return the scores of an attention in one node, None for any other node."""
     if not has_head_axis(node):
         return None
@@ -128,7 +130,7 @@ def _operand(
     product: Product,
     axes: tuple[int, ...],
     groups: IntArray,
-) -> Operand | None:
+) -> HeadOperand | None:
     """Return an operand whose units lie in heads and dimensions, None for any other."""
     inner = [axis for axis in axes if not product.is_batch(letters[axis])]
     outer = [axis for axis in axes if product.is_batch(letters[axis])]
@@ -141,7 +143,7 @@ def _operand(
     heads = outer[0] if outer else None
     if heads == 0 or (heads is None and len(letters) > 3 and (shape_of(value) or ())[1] != 1):
         return None
-    return Operand(value.name or "", heads, inner[0], free[0], matrix)
+    return HeadOperand(value.name or "", heads, inner[0], free[0], matrix)
 
 
 def _softmax_behind(node: ir.Node, opset: int) -> tuple[ir.Node, float] | None:
@@ -202,7 +204,9 @@ def _entries(value: ir.Value | None, opset: int, open_size: int) -> NDArray[Any]
     return None if results is None or at >= len(results) else results[at]
 
 
-def _weighed(softmax: ir.Node, operand: Callable[[ir.Node, int], Operand | None]) -> Operand | None:
+def _weighed(
+    softmax: ir.Node, operand: Callable[[ir.Node, int], HeadOperand | None]
+) -> HeadOperand | None:
     """Return the values that a Softmax weighs, None if they have no units."""
     value = softmax.outputs[0]
     while len(uses := list(value.uses())) == 1:

@@ -13,7 +13,6 @@ from frivkit.graph.operators.constants import BoolArray, ConstantChange
 from frivkit.graph.operators.edits import (
     CompensateShape,
     Edit,
-    SelectOperand,
     SetAttribute,
     SliceOperand,
     UpdateGroupCount,
@@ -25,6 +24,7 @@ from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups
 from frivkit.graph.sites.heads import line_flags, why_unequal
 from frivkit.graph.sites.site_map import Site, SiteMap
 from frivkit.graph.surgery.constant_edits import ConstantEdits, NewConstants, drop_unused
+from frivkit.graph.surgery.norms import NarrowedNorms
 
 ADDED = "narrowed"
 """Prefix of the names of added nodes and constants.
@@ -39,7 +39,8 @@ _Stays = Callable[[IntArray], BoolArray]  # from the group at each position to w
 def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]]) -> ir.Model:
     """Return a model without some of its units.
 
-    It computes what the model computes if every weighted node reads 0 from the removed units.
+    It computes what the model computes if every weighted node, and every norm for its statistics,
+    reads 0 from the removed units.
     Inputs, outputs, names, metadata and unchanged weights are those of the model; the weights are
     shared with it.
 
@@ -142,6 +143,7 @@ class _Narrowing:
         self._graph, self._model, self._stays = graph, model, stays
         self._constants = NewConstants(graph, model.ir.ir_version)
         self._edits = ConstantEdits(self._constants)
+        self._norms = NarrowedNorms(self._constants, ADDED)
 
     def apply(self, pruning_graph: PruningGraph) -> None:
         nodes = list(self._graph)
@@ -149,7 +151,8 @@ class _Narrowing:
             self._edit(nodes[index], pruning_graph.edits.get(index, ()))
             self._edits.apply_to_outputs(nodes[index])
         self._edits.finish()
-        for node in nodes:
+        self._norms.finish()
+        for node in [*nodes, *self._norms.added]:
             for value in node.outputs if node.op_type in SPLITTING else node.outputs[:1]:
                 self._narrow_shape(node, value, pruning_graph)
         drop_unused(self._graph)
@@ -191,28 +194,11 @@ class _Narrowing:
         node.replace_input_with(1, self._constant(lengths))
 
     def _adapt(self, node: ir.Node, edits: tuple[Edit, ...]) -> None:
-        """Select entries of computed operands, and set attributes that were left out."""
+        """Select entries of operands, keep statistics, and set attributes that were left out."""
+        self._norms.apply(node, edits, self._stays)
         for edit in edits:
-            if self._stays(edit.group_ids).all():
-                continue
-            if isinstance(edit, SelectOperand):
-                self._select(node, edit.index, edit.axis, self._stays(edit.group_ids))
-            elif isinstance(edit, SetAttribute):
+            if isinstance(edit, SetAttribute) and not self._stays(edit.group_ids).all():
                 node.attributes[edit.name] = ir.AttrFloat32(edit.name, edit.number)
-
-    def _select(self, node: ir.Node, index: int, axis: int, stays: BoolArray) -> None:
-        """Insert a Gather of the entries that stay in front of a computed operand."""
-        value = node.inputs[index]
-        if value is None:
-            return
-        chosen = self._node("Gather", [value, self._constant(np.flatnonzero(stays).tolist())])
-        chosen.attributes["axis"] = ir.AttrInt64("axis", axis)
-        if value.shape is not None:
-            sizes = list(value.shape)
-            sizes[axis] = int(stays.sum())
-            chosen.outputs[0].shape = ir.Shape(sizes)
-        self._graph.insert_before(node, chosen)
-        node.replace_input_with(index, chosen.outputs[0])
 
     def _set_lengths(self, node: ir.Node, index: int, entries: dict[int, int]) -> None:
         """Set lengths in an operand; a computed operand gets them as upper bounds."""

@@ -12,7 +12,7 @@ from frivkit.graph.sites.scores import find_scores
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.graph.surgery.narrow import narrow
 from tests.nets import opened
-from tests.surgery import check, close, drawn, masked_sites, run
+from tests.surgery import check, close, drawn, run, zeroed
 from tests.zoo.transformer_files import TRANSFORMERS, transformer
 
 BLOCKS = {
@@ -67,7 +67,7 @@ def test_heads_of_each_layout_leave_exactly(models, name):
         check(compressed)
         inputs = TRANSFORMERS[name.split(" in one")[0]].examples(2, seed)
         x = {spec.name: each.numpy() for spec, each in zip(model.inputs, inputs, strict=True)}
-        close(run(compressed, x), run(masked_sites(model, site_map, keep), x))
+        close(run(compressed, x), run(zeroed(model, site_map, keep), x))
 
     exact()
 
