@@ -17,10 +17,10 @@ ROWS = ROOT / "build" / "reliability"
 COUNTS = {"kills": 100, "concurrency": 10, "starvation": 1, "fuzz": 10_000, "attacks": 1}
 """Trials of each suite: of each command or situation, for fuzz in all."""
 QUICK = {
-    "kills": (1, 2),
+    "kills": (1, 5),
     "concurrency": (1, 7),
     "starvation": (1, 28),
-    "fuzz": (24, 1),
+    "fuzz": (20, 1),
     "attacks": (1, 16),
 }
 """The share that runs with the tests: trials as above, and one of how many of them."""

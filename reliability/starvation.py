@@ -168,7 +168,7 @@ def _leave(folder: Path) -> None:
     gone.rmdir()
 
 
-FULL = ("no space left", "too large", "take", "free")
+FULL = ("no space left", "too large", "take", "free", "files may have")
 SITUATIONS = {
     "disk: full": Situation(mount="size=512k", says=FULL),
     "disk: full, cache on it": Situation(mount="size=512k", prepare=_cache_in_folder, says=FULL),

@@ -63,7 +63,8 @@ def tensor_bytes(value: ir.Value) -> int:
     sizes = example_sizes(value)
     if sizes is None:
         return 0
-    itemsize = 4 if value.dtype in (None, ir.DataType.STRING) else value.dtype.itemsize
+    unsized = (None, ir.DataType.STRING, ir.DataType.UNDEFINED)
+    itemsize = 4 if value.dtype in unsized else value.dtype.itemsize
     return ceil(itemsize * prod(1 if size is None else size for size in sizes))
 
 

@@ -211,7 +211,8 @@ def run_padded(
             first axis.
 
     Raises:
-        ModelError: the run fails, or an output that is to be cut has no batch axis in front.
+        ModelError: the run fails, nothing that is wanted depends on an input, or an output that is
+            to be cut has no batch axis in front.
 
     Returns:
         The arrays, shape (n, ...), examples first wherever they lie in the graph.  Where several
@@ -219,6 +220,11 @@ def run_padded(
         examples: (n, rows, ...).
     """
     inputs = {name: array for name, array in feeds.items() if not name.startswith(RUN)}
+    if not inputs:
+        raise ModelError(
+            f"{', '.join(wanted)} of {model.path.name} depends on no input: there is nothing to "
+            "measure; choose another output with --output-name"
+        )
     given = len(next(iter(inputs.values())))
     missing = 0 if model.batch is None else model.batch - given
     if missing > 0:

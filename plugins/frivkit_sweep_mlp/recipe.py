@@ -156,10 +156,10 @@ def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
     if request.scale not in scales:
         raise unknown_name("scale", request.scale, scales)
     size = _filled(Scale, scales[request.scale], f"scale {request.scale}")
-    base = request.protocol or table.pop("protocol", "paper")
+    base = str(request.protocol or table.pop("protocol", "paper"))
     table.pop("protocol", None)
     if base not in PROTOCOLS:
-        raise unknown_name("protocol", str(base), PROTOCOLS)
+        raise unknown_name("protocol", base, PROTOCOLS)
     changes = _table(table.pop("changes", {}), "changes")
     changes |= {"epochs": size.epochs} if size.epochs else {}
     entries = table.pop("series", [])

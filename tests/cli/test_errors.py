@@ -325,3 +325,20 @@ def test_doctor_names_a_cache_that_cannot_be_written_to(files: Path, frivkit: Ru
     assert ran.code == 1
     (bad,) = [line for line in ran.out.splitlines() if line.startswith("bad")]
     assert str(files / "x.npz" / "cache") in bad
+
+
+def test_output_that_depends_on_no_input_is_named(files: Path, frivkit: Run) -> None:
+    model = written(
+        """g (float[N, 8] x) => (float[N, 4] logits) {
+          layer = Gemm <transB = 1> (x, v)
+          logits = Gemm <transB = 1> (u, w)
+        }""",
+        v=(16, 8),
+        u=(1, 16),
+        w=(4, 16),
+    )
+    onnx.save(model, files / "constant.onnx")
+    for arguments in (["analyze", "constant.onnx"], ["verify", "constant.onnx", "constant.onnx"]):
+        ran = frivkit(*arguments, *DATA)
+        assert ran.code == 1
+        assert "depends on no input" in ran.error()

@@ -202,6 +202,7 @@ def test_built_in_recipe_can_be_read(name, scale):
         ("inputs = 10", 'inputs = 10\noptimiser = "adan"', "did you mean adam"),
         ('"prunable", ', '"prunabel", ', "did you mean prunable"),
         ('"reference"', '"referenz"', "did you mean reference"),
+        ('"reference"', '["reference"]', "no protocol is named"),
         ("rates = [1, 0.1]", "rates = [1, -1]", "widths and rates must be above 0"),
         ("rates = [1, 0.1]", "rates = []", "at least one width, seed and rate"),
         ("rates = [1, 0.1]", "rats = [1]", "no key of scale smoke is named 'rats'"),

@@ -145,6 +145,7 @@ def test_outputs_and_what_a_branch_reads_stay():
         (ir.DataType.FLOAT, ["N", "H", 3], 12),
         (ir.DataType.STRING, ["N", 3], 12),
         (ir.DataType.FLOAT, None, 0),
+        (ir.DataType.UNDEFINED, ["N", 3], 12),
         (None, ["N", 3], 12),
     ],
 )
