@@ -235,6 +235,20 @@ def write_errors(path: Path, error: type[FrivkitError] = FrivkitError) -> Iterat
         raise error(f"{path} cannot be written: {reason}") from failure
 
 
+def largest_file() -> int | None:
+    """Return the bytes that this process may write to one file (``ulimit -f``), None for any.
+
+    HDF5 2.0.0 crashes the process where a write fails while a file is closed, so what would fail
+    is looked for before.
+    """
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if most == resource.RLIM_INFINITY else most
+
+
 def real_path(path: Path) -> Path:
     """Return a path without links; a circle of links, unlike in ``Path.resolve``, is no error."""
     return Path(os.path.realpath(path))

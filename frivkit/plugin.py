@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         UsageError,
         unknown_name,
     )
-    from frivkit.experiments.figure import Drawing, Figure
+    from frivkit.experiments.figure import Drawing, Figure, FolderFigure
     from frivkit.experiments.gain import Gain, WidthCurve, gain
     from frivkit.experiments.jobs import (
         ExperimentPlanner,
@@ -108,10 +108,21 @@ if TYPE_CHECKING:
     from frivkit.hooks.options import NoOptions
     from frivkit.measure.metric import Measurement, Metric
     from frivkit.measure.pipeline import Request
-    from frivkit.measure.study import Study
+    from frivkit.measure.study import Study, Unchanged
     from frivkit.progress import Progress
     from frivkit.runtime.execution import Execution
+    from frivkit.runtime.labels import LabelOptions
     from frivkit.runtime.runner import Engine, EngineFactory
+    from frivkit.tasks.classify import SameLabels
+    from frivkit.tasks.task import (
+        Claim,
+        Comparer,
+        Evidence,
+        Figures,
+        JoinedTensor,
+        ModelOutput,
+        Task,
+    )
     from frivkit.units.masks import Mask, keep_mask, random_order
     from frivkit.units.moments import Moments, merged
     from frivkit.units.perturbations import (
@@ -132,6 +143,8 @@ __all__ = [
     "BranchMove",
     "BudgetError",
     "Calibration",
+    "Claim",
+    "Comparer",
     "CompensateShape",
     "Consumed",
     "Coupled",
@@ -145,19 +158,24 @@ __all__ = [
     "Effect",
     "Engine",
     "EngineFactory",
+    "Evidence",
     "Execution",
     "ExperimentPlanner",
     "Factorization",
     "Factors",
     "Figure",
+    "Figures",
     "Fit",
     "Fitter",
+    "FolderFigure",
     "FrivkitError",
     "Gain",
     "GroupIds",
     "Job",
     "JobResult",
+    "JoinedTensor",
     "Kept",
+    "LabelOptions",
     "LayerGroup",
     "Layout",
     "LinearConsumer",
@@ -168,6 +186,7 @@ __all__ = [
     "Metric",
     "Model",
     "ModelError",
+    "ModelOutput",
     "Moments",
     "Moves",
     "NarrowingRule",
@@ -190,6 +209,7 @@ __all__ = [
     "Refit",
     "Request",
     "Row",
+    "SameLabels",
     "Site",
     "SiteMap",
     "SliceOperand",
@@ -198,10 +218,12 @@ __all__ = [
     "Study",
     "SweepPlan",
     "SweepRequest",
+    "Task",
     "TensorSpec",
     "Trainer",
     "TrainingError",
     "TrainingRecord",
+    "Unchanged",
     "UnitSelector",
     "Untraceable",
     "UpdateGroupCount",
@@ -263,7 +285,7 @@ _MODULES = {
         "BudgetError DataError DeviceError FrivkitError ModelError PluginError UsageError "
         "unknown_name"
     ),
-    "frivkit.experiments.figure": "Drawing Figure",
+    "frivkit.experiments.figure": "Drawing Figure FolderFigure",
     "frivkit.experiments.gain": "Gain WidthCurve gain",
     "frivkit.experiments.jobs": "ExperimentPlanner Job JobResult Row SweepPlan SweepRequest",
     "frivkit.experiments.train": (
@@ -284,10 +306,13 @@ _MODULES = {
     "frivkit.hooks.options": "NoOptions",
     "frivkit.measure.metric": "Measurement Metric",
     "frivkit.measure.pipeline": "Request",
-    "frivkit.measure.study": "Study",
+    "frivkit.measure.study": "Study Unchanged",
     "frivkit.progress": "Progress",
     "frivkit.runtime.execution": "Execution",
+    "frivkit.runtime.labels": "LabelOptions",
     "frivkit.runtime.runner": "Engine EngineFactory",
+    "frivkit.tasks.classify": "SameLabels",
+    "frivkit.tasks.task": "Claim Comparer Evidence Figures ModelOutput JoinedTensor Task",
     "frivkit.units.masks": "Mask keep_mask random_order",
     "frivkit.units.moments": "Moments merged",
     "frivkit.units.perturbations": (

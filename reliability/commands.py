@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frivkit.cli import COMMANDS
 from reliability.running.outputs import (
     array_digests,
     digest,
@@ -34,7 +33,7 @@ class WritingCommand:
     grows: bool = False
 
 
-_ALL = {
+WRITING = {
     "analyze": WritingCommand(
         (
             *("analyze", "net.onnx", *DATA, "--metric", "prunability", "--metric", "redundancy"),
@@ -65,9 +64,5 @@ _ALL = {
         {"swept/results.jsonl": row_values, "swept/run.json": whole_json},
         grows=True,
     ),
-    "visualize": WritingCommand(
-        ("visualize", "net.onnx", "--units", "2", "--seed", "0", "-o", "pictures"), {}
-    ),
 }
-WRITING = {name: command for name, command in _ALL.items() if name in COMMANDS}
-"""The commands that are there, by name."""
+"""The commands that write files, by name."""

@@ -92,7 +92,7 @@ def _kill(
         for name in command.outputs:
             (folder / name).write_bytes(EARLIER)
     sent, ended = _end_somehow(command, undisturbed, folder, rng)
-    fault = _ended_wrongly(sent, ended, grows=command.grows)
+    fault = _ended_wrongly(sent, ended)
     fault = fault or _half_written(command, undisturbed, folder, earlier=earlier)
     if fault or ended is None:
         return Verdict("fault", fault)
@@ -130,13 +130,17 @@ def _end_somehow(
     return sent, ended
 
 
-def _ended_wrongly(sent: signal.Signals, ended: Ended | None, *, grows: bool) -> str | None:
+def _ended_wrongly(sent: signal.Signals, ended: Ended | None) -> str | None:
     if ended is None:
         return f"{sent.name} did not end it in {PATIENCE:g} s"
     if ended.code not in (0, -sent, 130 if sent == signal.SIGINT else 0):
         return f"exit code {ended.code} on {sent.name}: {ended.err[-300:]}"
-    if ended.code == 130 and len(ended.err.splitlines()) > 1 + grows:
-        return f"several lines on SIGINT: {ended.err[:300]}"
+    if ended.code == 130:
+        lines = ended.err.splitlines()
+        if "interrupted" not in lines[-1] or any(
+            not each.startswith("frivkit: ") for each in lines
+        ):
+            return f"not one line on SIGINT: {ended.err[:300]}"
     return None
 
 

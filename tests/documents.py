@@ -80,9 +80,21 @@ def document(*measurements: Document, layers: tuple[str, ...] = ("a", "b", "c"))
                 "sha256": "b" * 64,
                 "examples": 500,
                 "labels_in_largest_class": 0.102,
+                "constant_agreement": 0.102,
                 "accuracy": 0.996,
                 "warnings": [],
             },
+            "task": "classify",
+            "tasks": [
+                {
+                    "name": "classify",
+                    "outputs": ["y"],
+                    "compares": "labels",
+                    "reason": "nothing speaks for another task",
+                    "axis": 1,
+                    "tolerance": None,
+                }
+            ],
             "sites": [
                 {
                     "name": f"{layer}/relu",

@@ -18,14 +18,30 @@ from frivkit.graph.surgery.narrow import narrow
 from tests.nets import examples, opened
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
+NORMS = ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 Arrays = dict[str, np.ndarray[Any, Any]]
 Flags = Mapping[str, np.ndarray[Any, Any]]
 
 
 def drawn(groups: Groups, seed: int, share: float = 0.5) -> dict[str, np.ndarray[Any, Any]]:
-    """Draw which units stay: each group with probability ``share``, and of each site one."""
+    """Draw which units stay: each group with probability ``share``, and of each site one.
+
+    Of heads, some stay, with equally many dimensions each.
+    """
     generator = np.random.default_rng(seed)
     stays = (generator.random(groups.count) < share) | ~groups.free
+    for heads in groups.heads:
+        stays[heads.groups] = False
+        kept = (generator.random(heads.count) < share) | (heads.fixed is not None)
+        kept[generator.integers(heads.count)] = True
+        for block in heads.blocks:
+            dimensions = block.groups.shape[1]
+            count = generator.binomial(dimensions - 1, share) + 1
+            count = dimensions if block.fixed else int(count)
+            same = generator.permutation(dimensions)[:count]
+            for row in np.flatnonzero(kept[block.heads]):
+                chosen = same if block.uniform else generator.permutation(dimensions)[:count]
+                stays[block.groups[row, chosen]] = True
     for of in (*groups.of.values(), *groups.rows):
         if not stays[of].any():
             stays[generator.choice(of)] = True
@@ -39,9 +55,9 @@ def staying(layout: Layout, flags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]
 
 
 def masked_consumers(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
-    """Return the model with zeros in place of removed units in the inputs of weighted nodes."""
+    """Return the model with zeros for removed units in what weighted nodes and norms read."""
     copy = model.ir.clone()
-    for node in [node for node in copy.graph if node.op_type in WEIGHTED]:
+    for node in [node for node in copy.graph if node.op_type in WEIGHTED + NORMS or _norms(node)]:
         for index, value in enumerate(node.inputs):
             layouts = site_map.layouts.get(value.name or "", ()) if value is not None else ()
             for site, layout in layouts:
@@ -52,6 +68,20 @@ def masked_consumers(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
                 _multiply(copy.graph, node, index, factor)
     copy.ir_version = max(copy.ir_version, 4)  # the factors are no inputs
     return copy
+
+
+def _norms(node: ir.Node) -> bool:
+    """Whether a node reads what a norm in pieces takes statistics of: means, squares, distances."""
+    value = node.inputs[0] if node.inputs else None
+    if value is None or node.op_type not in {"ReduceMean", "Pow", "Sub"}:
+        return False
+    producer = value.producer()
+    consumers = {use.node.op_type for use in value.uses()}
+    if producer is not None and producer.op_type in {"Sub", "Pow"}:
+        return False  # what has left is no zero here
+    return consumers >= {"ReduceMean", "Sub"} or (
+        "Pow" in consumers and consumers & {"Mul", "Div"} != set()
+    )
 
 
 def masked_sites(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
@@ -66,6 +96,14 @@ def masked_sites(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
                     _multiply(copy.graph, node, index, keep[site.name].reshape(shape))
     copy.ir_version = max(copy.ir_version, 4)
     return copy
+
+
+def zeroed(model: Model, site_map: SiteMap, keep: Flags) -> ir.Model:
+    """Return the model with zeros for removed units in sites, and in what weights and norms read.
+
+    A norm makes other numbers of the zeros in a residual stream, which its consumers must not see.
+    """
+    return masked_consumers(as_model(masked_sites(model, site_map, keep), model), site_map, keep)
 
 
 def _multiply(graph: ir.Graph, node: ir.Node, index: int, factor: np.ndarray[Any, Any]) -> None:

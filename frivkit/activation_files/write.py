@@ -18,7 +18,7 @@ from frivkit.cache import format_size
 from frivkit.data import Batch
 from frivkit.digests import LINE_BYTES, append_digest, digest_state
 from frivkit.errors import FrivkitError, ModelError, UsageError
-from frivkit.files import put_in_place, removed_on_failure
+from frivkit.files import largest_file, put_in_place, removed_on_failure
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
@@ -29,6 +29,8 @@ from frivkit.runtime.session import Session
 
 RESERVE_BYTES = 16 << 20
 """Bytes of the disk that are left free."""
+TABLE_BYTES = 64 << 10
+"""Bytes that the tables of a file may take beside a twentieth of its data."""
 SECONDS_AT_RISK = 1.0
 """Seconds of work that a kill may cost: finished examples are recorded this often."""
 
@@ -247,6 +249,12 @@ class _Job:
             f"{self._layout.examples:,} examples of {len(self._study.sites)} layers take "
             f"{size}{more if copies == 2 else ''}; {format_size(free)} are free"
         )
+        most = largest_file()
+        if most is not None and most < self._layout.bytes * 1.05 + TABLE_BYTES:
+            raise FrivkitError(
+                f"{part} would have {size}, and files may have {format_size(most)} at most "
+                "(ulimit -f): raise that limit, or give fewer --examples, --layer or --rows"
+            )
         if free < need + RESERVE_BYTES:
             raise FrivkitError(
                 f"{part.parent} has {format_size(free)} free and {format_size(need)} are needed: "

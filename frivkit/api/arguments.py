@@ -40,9 +40,12 @@ class Arguments(TypedDict, total=False):
         memory: What activations may take: bytes, or a text such as ``"2GiB"`` (the default).
         engine: Where batches are run: the name of an engine, ``"local"`` by default, or an engine.
         output_name: The output whose labels are compared; None takes the first.
-        label_axis: The axis of the output along which classes lie, the batch being 0 (1).
-        regression: The output holds numbers, which count as changed if they move by more than
-            this share of their spread; None for class scores.
+        label_axis: The axis of the output along which classes lie, the batch being 0; None takes
+            1, or that of a softmax at the end.
+        task: How outputs are compared, such as ``"classify"`` or ``"detect"``; None chooses by
+            their names and shapes.
+        regression: The task ``"regress"``, in which numbers count as changed if they move by more
+            than this share of their standard deviation (0.1).
         input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
         inputs: Numbers for inputs that have no axis for examples, such as ``{"sr": 16000}``.
         trust: Whether formats that can run code (TorchScript, ``.pt2``) may be read (False).
@@ -57,7 +60,8 @@ class Arguments(TypedDict, total=False):
     memory: int | str
     engine: str | Engine
     output_name: str | None
-    label_axis: int
+    label_axis: int | None
+    task: str | None
     regression: float | None
     input_shape: str | None
     inputs: Mapping[str, Any]
@@ -212,7 +216,8 @@ def _execution(given: Arguments) -> Execution:
     if size <= 0:
         raise UsageError(f"memory is {memory}; give a size above 0, such as '500MB'")
     threads = given.get("threads")
-    regression = given.get("regression")
+    regression, axis = given.get("regression"), given.get("label_axis")
+    task = given.get("task")
     return Execution(
         device=given.get("device", "cpu"),
         memory=size,
@@ -220,8 +225,9 @@ def _execution(given: Arguments) -> Execution:
         seed=whole("seed", given.get("seed", 0), 0),
         progress=progress_of(given.get("progress", False)),
         labels=LabelOptions(
-            whole("label_axis", given.get("label_axis", 1), None),
+            None if axis is None else whole("label_axis", axis, None),
             None if regression is None else above_zero("regression", regression),
+            None if task is None else text("task", task),
         ),
         engine=_engine_of(given.get("engine", "local")),
     )

@@ -19,10 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from frivkit.cache.entry import CHUNK_BYTES, TYPE, VERSION, contents_of, read_name, stored_name
 from frivkit.digests import append_digest
-from frivkit.files import put_in_place
+from frivkit.errors import CacheError
+from frivkit.files import largest_file, put_in_place
 
 RESERVE_BYTES = 16 << 20
 """Bytes that a writer leaves free on the disk, for other programs and for HDF5's tables."""
+TABLE_BYTES = 64 << 10
+"""Bytes that the tables of a file take at most beside its arrays, where a file may not grow."""
 _UNBOUNDED = 1 << 62
 P = ParamSpec("P")
 
@@ -165,6 +168,7 @@ class Writer:
         import h5py
 
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._check_limit()
         # Without a chunk cache, data meets the disk inside the call that writes it.  With one, a
         # full disk is met in close(), after which HDF5 2.0.0 crashes the process at its exit.
         # No other process opens this file, and some network file systems have no locks.
@@ -223,6 +227,13 @@ class Writer:
             raise _too_large()
         if shutil.disk_usage(self._path.parent).free < size + RESERVE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._check_limit()
+
+    def _check_limit(self) -> None:
+        """Raise an error if the system lets no file grow as large as this one."""
+        most = largest_file()
+        if most is not None and most < self._written + TABLE_BYTES:
+            raise CacheError(f"files may have {most} bytes at most: ulimit -f")
 
     def _claim(self, name: str) -> None:
         if not name or name in self._names:

@@ -45,15 +45,24 @@ class _FigureCommand(click.Command):
 )
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def command(*, name: str, folder: Path, output: Path, protocol: str) -> None:
-    """Draw the figure NAME from the results of a sweep in DIR, and list the gains."""
-    from frivkit.experiments.figure import FORMATS, RESULTS, Figure, read_curves
+    """Draw the figure NAME from the results in DIR, and list the gains of a sweep.
+
+    DIR is the folder of a sweep; for images of units, that of frivkit visualize.
+    """
+    from frivkit.experiments.figure import FORMATS, RESULTS, Figure, FolderFigure, read_curves
     from frivkit.hooks.registry import installed
 
-    figure: Figure = installed().load("figures", name if ":" in name else name.lower())
+    figure: Figure | FolderFigure = installed().load(
+        "figures", name if ":" in name else name.lower()
+    )
     kind = output.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise UsageError(f"{output} does not say its format; give a name in .png, .svg or .pdf")
     check_places(output)
+    if isinstance(figure, FolderFigure):
+        write_file(output, figure.draw(folder)(kind))
+        click.echo(f"{output}: figure {name}")
+        return
     curves = read_curves(folder)
     chosen = figure.choose(curves)
     if not chosen:

@@ -49,16 +49,21 @@ _OPTIONS = (
     click.option(
         "--label-axis",
         type=int,
-        default=1,
-        show_default=True,
-        help="The axis of the output along which classes lie; the batch is axis 0.",
+        help="The axis of the output along which classes lie; the batch is axis 0.  [1, or that of "
+        "a softmax at the end]",
+    ),
+    click.option(
+        "--task",
+        metavar="NAME",
+        help="How outputs are compared, such as classify, multilabel, regress, embed, segment, "
+        "heatmap, detect or generate; see 'frivkit plugins'.  [by their names and shapes]",
     ),
     click.option(
         "--regression",
         type=click.FloatRange(0, min_open=True),
         metavar="SHARE",
-        help="The output holds numbers; one that changes by more than SHARE of its standard "
-        "deviation counts as changed.",
+        help="The task regress: a number that changes by more than SHARE of its standard "
+        "deviation counts as changed.  [0.1]",
     ),
     click.option("--no-progress", is_flag=True, help="Show no progress."),
     click.option("-q", "--quiet", is_flag=True, help="Write nothing but errors to stderr."),
@@ -88,7 +93,8 @@ class CommonOptions:
     input_shape: str | None
     inputs: tuple[str, ...]
     output_name: str | None
-    label_axis: int
+    label_axis: int | None
+    task: str | None
     regression: float | None
     no_progress: bool
     quiet: bool
@@ -124,7 +130,7 @@ class CommonOptions:
                 threads=self.threads,
                 seed=seed,
                 progress=progress,
-                labels=LabelOptions(self.label_axis, self.regression),
+                labels=LabelOptions(self.label_axis, self.regression, self.task),
             ),
             **more,
         )

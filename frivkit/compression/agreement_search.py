@@ -1,9 +1,8 @@
-"""Search for the smallest model whose labels agree often enough with those of the original."""
+"""Search for the smallest model that agrees often enough with the original, by its tasks."""
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -13,53 +12,74 @@ from frivkit.compression.method import Refit
 from frivkit.compression.plan import Plan, apply_plan
 from frivkit.data import Batch, Dataset
 from frivkit.errors import BudgetError, ModelError
-from frivkit.runtime.labels import UNDEFINED, LabelReader
 from frivkit.runtime.memory import batch_size
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Session
+from frivkit.tasks.choose import choose_tasks
+from frivkit.tasks.provable import provable
+from frivkit.tasks.reference import Reference
 from frivkit.verification.agreement import Agreement
-from frivkit.verification.compare import check_defined
+from frivkit.verification.output_comparison import check_defined
 
 STEPS = 8
 """Steps of the bisection."""
 
 
 class AgreementSearch:
-    """Compares compressed models with the original, whose labels are computed once.
+    """Compares compressed models with the original, whose outputs are read once.
 
     Attributes:
-        labels: The labels of the original, shape (examples, positions).
+        reference: What the original says, by each task that counts.
     """
 
-    def __init__(self, calibration: Calibration, data: Dataset) -> None:
+    def __init__(self, calibration: Calibration, data: Dataset, *, requested: bool = False) -> None:
         """Run the original.
 
         Args:
             calibration: The original.
             data: The examples to compare on.
+            requested: Whether the user asked for the output of the calibration, so that it alone
+                counts; else every output does.
 
         Raises:
             ModelError: the original gives NaN.
+            DataError: what outputs say takes more memory than there is.
         """
         self._calibration, self._data = calibration, data
         model, run = calibration.model, calibration.run
-        self._label_reader = LabelReader.of_output(model.graph, run.output, run.execution.labels)
-        self._outputs: NDArray[Any] | None = None  # only numbers need more than labels
-        outputs = self._run(model.ir)
-        if self._label_reader.regression:
-            self._outputs = outputs
-            self._label_reader = self._label_reader.fitted([outputs])
-            outputs = self._label_reader.labels(outputs)
-        self.labels: NDArray[np.int32] = outputs
-        check_defined(str(model.path), self.labels, 0, data)
+        execution = run.execution
+        tasks = choose_tasks(model, execution.labels, run.output)
+        if requested:
+            tasks = tasks[:1]
+        else:
+            tasks, _ = provable(model, tasks, data, execution.placement)
+        self.reference = Reference(
+            tasks, lambda names: self._runs(model.ir, names), data.examples, execution.memory
+        )
+        for comparer, predictions in zip(
+            self.reference.comparers, self.reference.predictions, strict=True
+        ):
+            check_defined(str(model.path), comparer, predictions, 0, data)
 
     def agreement(self, compressed: ir.Model) -> Agreement:
-        """Return the label agreement of a compressed model with the original."""
-        labels = self._run(compressed)
-        if self._outputs is not None:
-            labels = self._label_reader.against(labels, self._outputs)
-        same = (labels == self.labels) & (labels != UNDEFINED)
-        return Agreement(int(same.sum()), len(same), same.shape[1])
+        """Return the agreement of a compressed model with the original: the least of its tasks."""
+        return min(self.agreements(compressed), key=lambda each: each.interval[0])
+
+    def agreements(self, compressed: ir.Model) -> tuple[Agreement, ...]:
+        """Return the agreement of a compressed model with the original, by each task."""
+        reference = self.reference
+        sums = reference.sums(
+            reference.compared(run, first)
+            for first, run in self._numbered(self._runs(compressed, reference.outputs))
+        )
+        found = []
+        for comparer, predictions, total in zip(
+            reference.comparers, reference.predictions, sums, strict=True
+        ):
+            positions = comparer.positions(predictions)
+            same = round(total * positions) if positions else total
+            found.append(Agreement(same, len(predictions), positions or 1, graded=not positions))
+        return tuple(found)
 
     def smallest(self, allocator: Allocator, refit: Refit, required: float) -> Plan:
         """Return the plan of fewest multiply-accumulates that agrees as often as required.
@@ -86,31 +106,39 @@ class AgreementSearch:
             except BudgetError:  # even the smallest model is larger
                 low = share
                 continue
-            fits = refit.quick(self._calibration, plan)
-            compressed = apply_plan(self._calibration, replace(plan, fits=fits))
+            fitted = refit.refitted(self._calibration, plan, quickly=True)
+            compressed = apply_plan(self._calibration, fitted)
             if self.agreement(compressed).interval[0] >= required:
                 best, high = plan, share
             else:
                 low = share
         if best is None:
             raise ModelError(
-                f"no smaller model was found that surely agrees on {required:.4g} of the labels, "
-                f"by {self._data.examples} examples: give more examples or ask for less"
+                f"no smaller model was found that surely agrees on {required:.4g} of the "
+                f"{self.reference.tasks[0].compares}, by {self._data.examples} examples: give more "
+                "examples or ask for less"
             )
         return best
 
-    def _run(self, graph: ir.Model) -> NDArray[Any]:
-        """Return the labels of a model; where outputs are numbers, these."""
+    def _runs(self, graph: ir.Model, outputs: Sequence[str]) -> Iterator[list[NDArray[Any]]]:
+        """Yield outputs of a model, batch by batch."""
         model, run = self._calibration.model, self._calibration.run
         session = Session(graph, run.execution.placement)
         names = [value.name or "" for value in graph.graph.inputs if not value.is_initializer()]
 
-        def result_of(batch: Batch) -> NDArray[Any]:
+        def result_of(batch: Batch) -> list[NDArray[Any]]:
             inputs = {name: batch.inputs[name] for name in names}
-            outputs: NDArray[Any] = run_padded(session, model, inputs, [run.output])[0]
-            reader = self._label_reader
-            return outputs if reader.regression else reader.labels(outputs)
+            return run_padded(session, model, inputs, outputs)
 
         size = batch_size(model.graph, run.execution.memory, model.batch)
-        results = run.execution.runner.map(self._data, size, result_of, "agreement")
-        return np.concatenate([*results])
+        return run.execution.runner.map(self._data, size, result_of, "agreement")
+
+    @staticmethod
+    def _numbered(
+        runs: Iterator[list[NDArray[Any]]],
+    ) -> Iterator[tuple[int, list[NDArray[Any]]]]:
+        """Yield the number of the first example of each run with its outputs."""
+        first = 0
+        for run in runs:
+            yield first, run
+            first += len(run[0])

@@ -12,12 +12,15 @@ from frivkit.compression.linear_consumers import (
     distinct_sources,
     find_linear_consumers,
 )
+from frivkit.compression.locks import lock_unscored
 from frivkit.compression.patch_moments import PatchMoments, UnitSpread
+from frivkit.compression.score_moments import ScoreMoments, accumulate_score_moments
 from frivkit.compression.unrefittable import lock_unrefittable, unfitted_readers
 from frivkit.data import Dataset
 from frivkit.graph.model import Model
 from frivkit.graph.sites.branches import ResidualBranch, find_branches
 from frivkit.graph.sites.groups import PruningGraph, analyze_groups
+from frivkit.graph.sites.scores import find_scores
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.measure.scope import Scope
 from frivkit.measure.study import Study
@@ -54,6 +57,7 @@ class Calibration:
         layer_groups: The layers whose units are removed together.
         run: The examples, and how the model is run on them.
         reused: Whether the moments came out of the cache.
+        scores: The moments of products of queries and keys.
     """
 
     model: Model
@@ -66,6 +70,7 @@ class Calibration:
     layer_groups: tuple[LayerGroup, ...]
     run: Run
     reused: bool = False
+    scores: tuple[ScoreMoments, ...] = ()
 
     def variance(self, tensor: str) -> float:
         """Return the variance of a tensor, summed over its units; 0 if it is not known."""
@@ -103,7 +108,9 @@ def calibrate(
     """
     pruning_graph = analyze_groups(model, site_map)
     linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
-    unfitted = unfitted_readers(model, site_map, linear_consumers)
+    scores = find_scores(model, site_map, pruning_graph)
+    pruning_graph = lock_unscored(pruning_graph, linear_consumers, scores)
+    unfitted = unfitted_readers(model, site_map, linear_consumers, pruning_graph.groups)
     if refits:
         pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
     branches = find_branches(model, site_map)
@@ -115,6 +122,7 @@ def calibrate(
         run.execution,
         tensor_axes=_tensor_axes(linear_consumers, branches),
     )
+    score_moments = accumulate_score_moments(model, scores, run.data, run.execution)
     layers = {site.name: site.layer for site in site_map.sites}
     layer_groups = find_layer_groups(
         model,
@@ -123,6 +131,7 @@ def calibrate(
         linear_consumers=linear_consumers,
         patch_moments=moments.patch_moments,
         variances={name: spread.variance for name, spread in moments.spreads.items()},
+        scores=score_moments,
         unfitted=unfitted,
     )
     return Calibration(
@@ -136,6 +145,7 @@ def calibrate(
         layer_groups,
         run,
         moments.reused,
+        score_moments,
     )
 
 

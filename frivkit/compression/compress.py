@@ -122,7 +122,7 @@ class Compressor:
             ModelError: the model cannot be read or run, or nothing of it can be made smaller.
             DataError: the data cannot be read, do not fit, or are too few.
         """
-        self.method = method or Method()
+        self.method, self._cache = method or Method(), cache
         basis: Basis = installed().load("bases", self.method.basis)
         ranker: Ranker = installed().load("rankings", self.method.ranking)
         self._refit: Refit = installed().load("refits", self.method.refit)
@@ -144,10 +144,8 @@ class Compressor:
             examples, model, verify_data, searches=searches
         )
         self.request = replace(request, model=model)  # reading it again may take long
-
         run = Run(data, model.output(request.output), request.execution)
         constraints.check_layers([site.layer for site in site_map.sites])
-        self._cache = cache
         with naming_faults(model), blas_threads(request.execution.threads):
             self.calibration = calibrate(
                 model, site_map, run, refits=not self._refit.keeps_weights, cache=cache
@@ -164,7 +162,7 @@ class Compressor:
     @cached_property
     def _search(self) -> AgreementSearch:
         data = self._search_data or self.calibration.run.data
-        return AgreementSearch(self.calibration, data)
+        return AgreementSearch(self.calibration, data, requested=self.request.output is not None)
 
     def plan(self, budget: Budget, timing: Timing | None = None) -> tuple[Plan, TimedPlan | None]:
         """Return the plan under a budget, before a refit, and how a budget in time was met.
@@ -197,14 +195,14 @@ class Compressor:
         """Return a plan with its fits, and the compressed model."""
         calibration = self.calibration
         with blas_threads(self.request.execution.threads):
-            refitted = replace(plan, fits=self._refit.fit(calibration, plan))
+            refitted = self._refit.refitted(calibration, plan)
         compressed = apply_plan(calibration, refitted)
         if (
             budget.kind == "agreement"
             and self._search.agreement(compressed).interval[0] < budget.share
         ):
-            quick = self._refit.quick(calibration, plan)  # as the search tried it
-            refitted = replace(plan, fits=quick)
+            # as the search tried it
+            refitted = self._refit.refitted(calibration, plan, quickly=True)
             compressed = apply_plan(calibration, refitted)
         return refitted, compressed
 

@@ -26,6 +26,8 @@ from frivkit.graph.onnx_io.save import save
 from frivkit.latency.target import TargetMachine
 from frivkit.latency.timing import Latency, Verdict, verdict
 from frivkit.measure.pipeline import ONE_SIDED
+from frivkit.tasks.choose import OutputTask
+from frivkit.tasks.constant import constant_warning
 from frivkit.verification.agreement import Agreement
 from frivkit.verification.verification import WIDE, is_noise
 
@@ -119,6 +121,7 @@ class Frontier:
         timings: What was timed.
         unmeasured: Why latency was not measured, by batch size.
         warnings: What a user should know of the data and the results, a sentence each.
+        tasks: How outputs were compared.
     """
 
     calibration: Calibration
@@ -130,6 +133,7 @@ class Frontier:
     timings: tuple[Timing, ...]
     unmeasured: Mapping[int, str]
     warnings: tuple[str, ...]
+    tasks: tuple[OutputTask, ...]
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -229,7 +233,8 @@ def frontier(
         plans = _with_more(compressor, plans)
 
     calibration = compressor.calibration
-    compared = AgreementSearch(calibration, compressor.held_out)
+    requested = compressor.request.output is not None
+    compared = AgreementSearch(calibration, compressor.held_out, requested=requested)
     unmeasured = {t.batch: r for t in timings if (r := _unmeasured(calibration, t)) is not None}
     timed = [timing for timing in timings if timing.batch not in unmeasured]
     stopwatches = {timing.batch: Stopwatch(calibration, timing) for timing in timed}
@@ -245,7 +250,7 @@ def frontier(
             save(network, path, calibration.model)
         point = FrontierPoint(
             share,
-            replace(fitted, fits=()),  # which hold all weights
+            replace(fitted, fits=(), maps={}),  # which hold all weights
             _left(calibration, plan, network),
             compared.agreement(network),
             {b: LatencyPair(*each.compare(network)) for b, each in stopwatches.items()},
@@ -265,6 +270,7 @@ def frontier(
         tuple(timings),
         unmeasured,
         compressor.warnings,
+        compared.reference.tasks,
     )
     named = compressor.request.data is not None or "frivkit.data" in calibration.model.metadata
     return replace(found, warnings=(*found.warnings, *_warnings(found, compared, named=named)))
@@ -357,14 +363,12 @@ def _warnings(found: Frontier, compared: AgreementSearch, *, named: bool) -> lis
             f"the examples are noise ({held_out.description}): agreement on noise may say little "
             "about agreement on real inputs; give real ones by --data"
         )
-    if found.calibration.run.execution.labels.tolerance is None:
-        _, counts = np.unique(compared.labels, return_counts=True)
-        largest = counts.max() / compared.labels.size
-        if largest > ONE_SIDED:
-            warnings.append(
-                f"{largest:.1%} of the original's labels fall in one class, so that a model that "
-                "always says so would agree as often: give more varied data"
-            )
+    reference = compared.reference
+    warnings += [
+        constant_warning(task, constant)
+        for task, constant in zip(reference.tasks, reference.constants, strict=True)
+        if constant > ONE_SIDED
+    ]
     intervals = [point.agreement.interval for point in found.points]
     widest = max(high - low for low, high in intervals)
     if widest > WIDE:

@@ -13,10 +13,12 @@ from frivkit.compression.linear_consumers import (
 )
 from frivkit.compression.packed_moments import mean_covariance
 from frivkit.compression.patch_moments import PatchMoments
+from frivkit.compression.score_moments import ScoreMoments
 from frivkit.graph.layout import NO_GROUP, attribute, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.onnx_io.evaluate import constant_array
 from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.heads import Heads
 from frivkit.graph.sites.shared_weights import LINEAR_CONSUMERS
 from frivkit.units.elimination import RIDGE, Term
 from frivkit.units.moments import Float64Array
@@ -43,6 +45,8 @@ class LayerGroup:
         written: The sum of squares of the weights that produce each group, shape (groups,).
         ridge: Share of the mean variance of a term's units that is added to each variance, so that
             few examples do not make units seem to explain each other.
+        heads: The heads that their units are, with the groups of the whole model.
+        scores: The products of their queries and keys.
     """
 
     sites: tuple[str, ...]
@@ -52,6 +56,8 @@ class LayerGroup:
     terms: tuple[Term, ...]
     written: Float64Array
     ridge: float
+    heads: tuple[Heads, ...] = ()
+    scores: tuple[ScoreMoments, ...] = ()
 
     @property
     def covariance(self) -> Float64Array:
@@ -75,6 +81,7 @@ def find_layer_groups(
     linear_consumers: Sequence[LinearConsumer],
     patch_moments: Mapping[ConsumerInput, PatchMoments],
     variances: Mapping[str, float],
+    scores: Sequence[ScoreMoments] = (),
     unfitted: Collection[str] = (),
 ) -> tuple[LayerGroup, ...]:
     """Return every layer group of which a unit can be removed.
@@ -89,10 +96,16 @@ def find_layer_groups(
         linear_consumers: The consumers of units.
         patch_moments: The moments of their inputs.
         variances: The variance of their error tensors, by name.
+        scores: The moments of products of queries and keys.
         unfitted: Sites whose units are read by nodes of which no error is known.  It is taken to
             be the unit's share of the squares of the weights that produce the site.
     """
     groups = pruning_graph.groups
+    linear_consumers = [
+        linear_consumer
+        for linear_consumer in linear_consumers
+        if (linear_consumer.group_ids != NO_GROUP).any()
+    ]
     units = {
         id(linear_consumer): _units(linear_consumer, patch_moments[linear_consumer.source])
         for linear_consumer in linear_consumers
@@ -126,6 +139,8 @@ def find_layer_groups(
                 tuple(terms),
                 written[members],
                 ridge,
+                tuple(each for each in groups.heads if np.isin(each.groups, members).any()),
+                tuple(each for each in scores if np.isin(each.score.query.groups, members).any()),
             )
         )
     return tuple(layer_groups)

@@ -14,7 +14,7 @@ from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io.evaluate import constant_array
 from frivkit.graph.shapes import batch_first, batch_symbol, examples_axis
-from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers
+from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers, projects_tokens
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.shared_weights import shared_weights
 from frivkit.graph.sites.site_map import SiteMap
@@ -171,8 +171,9 @@ def find_linear_consumers(
     are.
 
     Nodes that read a weight of such a node are among them whatever they read, since one fit serves
-    all of them.  Grouped convolutions are not among them: each of their channel groups is removed
-    as a whole or not at all, so other channels have nothing to compensate.
+    all of them; so are projections of tokens, which can be factorized if no units lie in these.
+    Grouped convolutions are not among them: each of their channel groups is removed as a whole or
+    not at all, so other channels have nothing to compensate.
     """
     nodes = {node_label(node): node for node in model.graph}
     shared = {
@@ -180,20 +181,21 @@ def find_linear_consumers(
         for uses in shared_weights(model.graph)
         for use in uses
     }
+    wanted = {*shared, *(label for label, node in nodes.items() if projects_tokens(node))}
     linear_consumers = []
-    for consumer in find_consumers(model, site_map, shared):
+    for consumer in find_consumers(model, site_map, wanted):
         tensor = nodes[consumer.node].inputs[0]
         batch = None if tensor is None else _batch_axis(tensor, model)
         if tensor is None or batch is None or batch >= consumer.axis:
             continue
         grouped = consumer.geometry is not None and consumer.geometry.group > 1
         group_ids = pruning_graph.assignment.group_ids.get(consumer.tensor, {}).get(consumer.axis)
-        if group_ids is None and consumer.node in shared:
+        if group_ids is None and consumer.node in wanted:
             sizes = shape_of(tensor) or ()
             size = sizes[consumer.axis] if consumer.axis < len(sizes) else None
             group_ids = None if size is None else np.full(size, NO_GROUP, np.intp)
         others = group_ids is None or (group_ids == NO_GROUP).all()
-        if grouped or group_ids is None or (others and consumer.node not in shared):
+        if grouped or group_ids is None or (others and consumer.node not in wanted):
             continue
         node = nodes[consumer.node]
         axis = -1 if consumer.op == "MatMul" else 1
@@ -204,11 +206,11 @@ def find_linear_consumers(
         )
         if linear_consumer is not None:
             linear_consumers.append(replace(linear_consumer, shared=shared.get(consumer.node)))
-    reading = {each.shared[0] for each in linear_consumers if each.shared and each.reads_units}
+    read_shared = {each.shared[0] for each in linear_consumers if each.shared and each.reads_units}
     return tuple(
         each
         for each in linear_consumers
-        if each.reads_units or (each.shared is not None and each.shared[0] in reading)
+        if each.reads_units or each.shared is None or each.shared[0] in read_shared
     )
 
 

@@ -1,11 +1,12 @@
 """How a model is compressed: the basis, the ranking, the refit and the allocation, by name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from frivkit.compression.allocation import Allocation
 from frivkit.compression.calibration import Calibration
+from frivkit.compression.logit_refit import with_logits
 from frivkit.compression.moves import Moves
 from frivkit.compression.plan import Plan, ridge_fits
 from frivkit.compression.ranking import Ranker
@@ -56,3 +57,16 @@ class Refit:
     fit: Fitter
     quick: Fitter = ridge_fits
     keeps_weights: bool = False
+
+    def refitted(self, calibration: Calibration, plan: Plan, *, quickly: bool = False) -> Plan:
+        """Return a plan with new weights.
+
+        Args:
+            calibration: The model and its statistics.
+            plan: The plan, without fits.
+            quickly: Whether to take the substitute.
+        """
+        if not self.keeps_weights:
+            plan = with_logits(calibration, plan)
+        fitter = self.quick if quickly else self.fit
+        return replace(plan, fits=fitter(calibration, plan))

@@ -121,9 +121,12 @@ class PatchReader:
         self._names = list(dict.fromkeys([*(s.tensor for s in sources), *tensors]))
         inputs = {v.name for v in model.graph.inputs}
         self._model_inputs = [name for name in self._names if name in inputs]
-        graph = with_outputs(model, [name for name in self._names if name not in inputs])
-        self._inputs = graph.inputs
-        self._session = Session(graph.ir, device)
+        self._computed = [name for name in self._names if name not in inputs]
+        self._inputs: tuple[str, ...] = ()
+        self._session: Session | None = None
+        if self._computed:
+            graph = with_outputs(model, self._computed)
+            self._inputs, self._session = graph.inputs, Session(graph.ir, device)
 
     def of_batch(self, batch: Batch) -> tuple[int, dict[str, NDArray[Any]]]:
         """Return the index of a batch's first example, and every tensor."""
@@ -131,11 +134,12 @@ class PatchReader:
 
     def tensors(self, inputs: Feeds) -> dict[str, NDArray[Any]]:
         """Return the tensors by name for one batch of examples."""
-        wanted = [name for name in self._names if name not in self._model_inputs]
-        model_inputs = {name: inputs[name] for name in self._inputs}
-        arrays = run_padded(self._session, self._model, model_inputs, wanted)
         given = {name: inputs[name] for name in self._model_inputs}
-        return given | dict(zip(wanted, arrays, strict=True))
+        if self._session is None:
+            return given
+        model_inputs = {name: inputs[name] for name in self._inputs}
+        arrays = run_padded(self._session, self._model, model_inputs, self._computed)
+        return given | dict(zip(self._computed, arrays, strict=True))
 
 
 def reading_batch(model: Model, tensors: Sequence[str], execution: Execution) -> int:

@@ -23,6 +23,7 @@ from frivkit.graph.sites.shared_weights import shared_weights, weight_readers
 from frivkit.graph.sites.site_map import Site
 from frivkit.graph.surgery.drop_branches import drop_branches
 from frivkit.graph.surgery.factorize import factorize
+from frivkit.graph.surgery.map_outputs import OutputMap, map_outputs
 from frivkit.graph.surgery.narrow import narrow
 from frivkit.graph.surgery.set_weights import set_weights
 from frivkit.units.moments import Float64Array
@@ -60,6 +61,7 @@ class Plan:
         dropped: The residual blocks whose branch is dropped.
         fits: The new weights of nodes; empty before a refit.
         whole: Why other nodes are not factorized, by their labels.
+        maps: Maps of the outputs that are left of nodes, by their labels; empty before a refit.
     """
 
     keep: Keep
@@ -68,6 +70,7 @@ class Plan:
     dropped: tuple[BranchMove, ...] = ()
     fits: tuple[Fit, ...] = ()
     whole: Mapping[str, str] = field(default_factory=dict)
+    maps: Mapping[str, OutputMap] = field(default_factory=dict)
 
     @property
     def changes_nothing(self) -> bool:
@@ -154,11 +157,11 @@ def shared_fits(calibration: Calibration, affected: Sequence[Reader]) -> Iterato
     by_weight: dict[str, list[Reader]] = {}
     for linear_consumer, columns in affected:
         if linear_consumer.shared is not None:
-            readers = by_weight.setdefault(linear_consumer.shared[0], [])
-            readers.append((linear_consumer, columns))
-    for name, readers in by_weight.items():
-        complete = len(readers) == len(weight_readers(counts[name][0].root))
-        yield from fit_shared(readers, calibration.patch_moments, complete=complete)
+            users = by_weight.setdefault(linear_consumer.shared[0], [])
+            users.append((linear_consumer, columns))
+    for name, users in by_weight.items():
+        complete = len(users) == len(weight_readers(counts[name][0].root))
+        yield from fit_shared(users, calibration.patch_moments, complete=complete)
 
 
 def keep_weights(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
@@ -230,6 +233,8 @@ def with_fits(calibration: Calibration, plan: Plan, narrowed: ir.Model) -> ir.Mo
     model = set_weights(narrowed, weights)
     if factors:
         model = factorize(model, factors)
+    if plan.maps:
+        model = map_outputs(model, plan.maps)
     return drop_branches(model, _means(calibration, plan)) if plan.dropped else model
 
 

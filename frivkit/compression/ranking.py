@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
+from frivkit.compression.head_ranking import order_heads
 from frivkit.compression.layer_groups import LayerGroup
 from frivkit.compression.ridge import validation_errors
 from frivkit.errors import PluginError
@@ -46,17 +47,23 @@ class Ranking:
         errors: The error curve: after each removal, the squared error in the consumers' outputs as
             a share of the variance of their error tensor, summed over consumers; not decreasing,
             shape as ``order``.
+        counts: After how many removals a plan may stop, rising; None if after each.
+        logits: The part of the errors that comes from the logits of attention, shape as ``order``;
+            None if there are none.
     """
 
     sites: tuple[str, ...]
     order: NDArray[np.intp]
     errors: Float64Array
+    counts: NDArray[np.intp] | None = None
+    logits: Float64Array | None = None
 
 
 def build_ranking(layer_group: LayerGroup, order: NDArray[np.int64]) -> Ranking:
     """Return the ranking of an order, with its predicted errors.
 
-    Groups that nothing reads come first, at no error.
+    Groups that nothing reads come first, at no error.  Groups of heads leave in steps that every
+    head takes alike, see :func:`~frivkit.compression.head_ranking.order_heads`.
 
     Args:
         layer_group: The layer group.
@@ -69,6 +76,11 @@ def build_ranking(layer_group: LayerGroup, order: NDArray[np.int64]) -> Ranking:
         raise PluginError(
             f"the ranking gave {len(np.unique(order))} of {len(layer_group.groups)} units of "
             f"{layer_group.layers[0]}; it must give each once"
+        )
+    if layer_group.heads:
+        ordered = order_heads(layer_group, layer_group.groups[order])
+        return Ranking(
+            layer_group.sites, ordered.order, ordered.errors, ordered.counts, ordered.logits
         )
     is_read = np.zeros(len(layer_group.groups), np.bool_)
     for term in layer_group.terms:
@@ -110,11 +122,13 @@ def calibrate_error_curves(
 
 
 def _calibrated(calibration: Calibration, ranking: Ranking) -> Ranking:
+    logits = np.zeros(len(ranking.order)) if ranking.logits is None else ranking.logits
+    linear = np.maximum.accumulate(np.maximum(ranking.errors - logits, 0.0))
     by_predicted: dict[float, int] = {}
     for point in POINTS:
-        count = int(np.searchsorted(ranking.errors, point, side="right"))
+        count = int(np.searchsorted(linear, point, side="right"))
         count = min(max(count, 1), len(ranking.order) - 1)
-        predicted = float(ranking.errors[count - 1]) if count > 0 else 0.0
+        predicted = float(linear[count - 1]) if count > 0 else 0.0
         if predicted > SMALLEST:
             by_predicted.setdefault(predicted, count)
     errors = _measured_errors(calibration, ranking, list(by_predicted.values()))
@@ -127,9 +141,9 @@ def _calibrated(calibration: Calibration, ranking: Ranking) -> Ranking:
         return ranking
     points, lost = (np.array(each) for each in zip(*sorted(measured.items()), strict=True))
     ratio = np.log(np.maximum(lost, SMALLEST) / points)
-    at = np.log(np.maximum(ranking.errors, SMALLEST))
-    curve: Float64Array = ranking.errors * np.exp(np.interp(at, np.log(points), ratio))
-    return replace(ranking, errors=np.maximum.accumulate(curve))
+    at = np.log(np.maximum(linear, SMALLEST))
+    curve: Float64Array = linear * np.exp(np.interp(at, np.log(points), ratio))
+    return replace(ranking, errors=np.maximum.accumulate(curve + logits))
 
 
 def _measured_errors(

@@ -35,42 +35,42 @@ Reader = tuple[LinearConsumer, NDArray[np.bool_]]
 
 
 def fit_shared(
-    readers: Sequence[Reader], moments: Mapping[ConsumerInput, PatchMoments], *, complete: bool
+    users: Sequence[Reader], moments: Mapping[ConsumerInput, PatchMoments], *, complete: bool
 ) -> tuple[Fit, ...]:
     """Return fits of the readers of one weight that agree in it.
 
     Args:
-        readers: The nodes that read the weight.
+        users: The nodes that read the weight.
         moments: The moments of their inputs.
         complete: Whether these are all nodes that read it.  If not, or if they read it scaled
             differently, its numbers stay and no fit is made.
     """
-    first = readers[0][0].shared
-    sides = [[each for each in readers if each[0].shared == side] for side in _sides(readers)]
+    first = users[0][0].shared
+    sides = [[each for each in users if each[0].shared == side] for side in _sides(users)]
     alike = all(_alike(side) for side in sides) and (len(sides) < 2 or _transposed(sides))
     if not complete or not alike or first is None:
-        return tuple(without_refit(*reader) for reader in readers)
-    pooled = [_Side.of(side, moments) for side in sides]
+        return tuple(without_refit(*reader) for reader in users)
+    pooled = [_Orientation.of(side, moments) for side in sides]
     if any(side.moments.per_channel for side in pooled) and len(pooled) > 1:
-        return tuple(without_refit(*reader) for reader in readers)
+        return tuple(without_refit(*reader) for reader in users)
     if len(pooled) == 1:
         fit = fit_ridge(pooled[0].consumer, pooled[0].moments, pooled[0].columns)
         solved, strength, error = [fit.matrix], fit.ridge, fit.error
     else:
         matrix, strength = _solve(pooled[0], pooled[1])
         solved, error = [matrix, matrix.T], None
-    by_side = dict(zip(_sides(readers), zip(pooled, solved, strict=True), strict=True))
+    by_side = dict(zip(_sides(users), zip(pooled, solved, strict=True), strict=True))
     fits = []
-    for consumer, columns in readers:
+    for consumer, columns in users:
         side, matrix = by_side[consumer.shared or ("", 0)]
         bias = side.bias(consumer, columns, matrix)
         fits.append(Fit(consumer, columns, matrix, bias, strength, error))
     return tuple(fits)
 
 
-def _sides(readers: Sequence[Reader]) -> list[tuple[str, int]]:
+def _sides(users: Sequence[Reader]) -> list[tuple[str, int]]:
     """Return the orientations in which readers read their weight, in order."""
-    return list(dict.fromkeys(each.shared for each, _ in readers if each.shared is not None))
+    return list(dict.fromkeys(each.shared for each, _ in users if each.shared is not None))
 
 
 def _alike(side: Sequence[Reader]) -> bool:
@@ -89,7 +89,7 @@ def _transposed(sides: Sequence[Sequence[Reader]]) -> bool:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Side:
+class _Orientation:
     """The readers of a weight in one orientation, as one node.
 
     Attributes:
@@ -106,7 +106,9 @@ class _Side:
     means: Mapping[str | None, Float64Array]
 
     @classmethod
-    def of(cls, side: Sequence[Reader], moments: Mapping[ConsumerInput, PatchMoments]) -> "_Side":
+    def of(
+        cls, side: Sequence[Reader], moments: Mapping[ConsumerInput, PatchMoments]
+    ) -> "_Orientation":
         """Return the readers of one orientation as one node."""
         free = all(each.has_bias_freedom for each, _ in side)
         consumer = replace(side[0][0], has_bias_freedom=free)
@@ -152,7 +154,7 @@ def _centred(moments: PatchMoments, mean: Float64Array) -> PatchMoments:
     return PatchMoments(tuple(parts), moments.per_channel)
 
 
-def _solve(one: _Side, other: _Side) -> tuple[Float64Array, float]:
+def _solve(one: _Orientation, other: _Orientation) -> tuple[Float64Array, float]:
     """Return the matrix of one orientation that serves both best, and the strength of its ridge.
 
     The error of each orientation counts as a share of the variance of its outputs.
@@ -165,7 +167,7 @@ def _solve(one: _Side, other: _Side) -> tuple[Float64Array, float]:
     return solved, max(strength, second)
 
 
-def _normal(side: _Side) -> tuple[Float64Array, Float64Array, float]:
+def _normal(side: _Orientation) -> tuple[Float64Array, Float64Array, float]:
     """Return the matrix and the right side of one normal equation, and the strength of its ridge.
 
     Returns:

@@ -152,6 +152,8 @@ def _unit_steps(
     members = len(np.unique(np.concatenate([groups.of[site] for site in ranking.sites])))
     counts = np.unique(members - widths.counts(ranking.sites))
     counts = counts[(counts >= 0) & (counts <= len(order))]
+    if ranking.counts is not None:
+        counts = np.intersect1d(counts, np.append(ranking.counts, 0))
     shares = [s for s in map(constraints.share_of, layers) if s is not None]
     if any(map(constraints.keeps_whole, layers)):
         counts = counts[:1]
@@ -190,6 +192,8 @@ def _removable(
             error += max(after - before, 0.0)
             order.append(group)
             errors.append(error)
+        elif ranking.counts is not None:
+            break  # its steps are counted in groups, none of which can be left out
         before = after
     return np.array(order, np.intp), np.array(errors)
 

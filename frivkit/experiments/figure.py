@@ -62,6 +62,18 @@ class Figure:
         return chosen
 
 
+@dataclass(frozen=True, slots=True)
+class FolderFigure:
+    """A way to draw what a folder holds that no sweep wrote; a target of an offer of ``figures``.
+
+    Attributes:
+        draw: Called with the folder; returns a drawing.  Raises
+            :class:`frivkit.errors.DataError` if the folder does not hold what it draws.
+    """
+
+    draw: Callable[[Path], Drawing]
+
+
 def read_curves(folder: Path) -> list[WidthCurve]:
     """Read the curves in the ``results.jsonl`` of a folder.
 

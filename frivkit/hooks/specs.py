@@ -58,6 +58,11 @@ def metrics() -> list[Offer]:  # type: ignore[empty-body]
 
 
 @hookspec
+def tasks() -> list[Offer]:  # type: ignore[empty-body]
+    """Offer ways to compare outputs; target: ``frivkit.tasks.task.Task``."""
+
+
+@hookspec
 def bases() -> list[Offer]:  # type: ignore[empty-body]
     """Offer bases, which offer moves; target: ``frivkit.compression.method.Basis``."""
 
@@ -94,7 +99,7 @@ def recipes() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def figures() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer figures of the curves of a sweep; target: ``frivkit.experiments.figure.Figure``."""
+    """Offer figures; target: ``Figure`` or ``FolderFigure`` of ``frivkit.experiments.figure``."""
 
 
 @hookspec

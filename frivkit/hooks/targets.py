@@ -48,6 +48,7 @@ SHAPES: Mapping[str, TargetShape] = {
         ("name", "count", "mask", "rows", "axes"), {"count": 1, "mask": 2, "rows": 2, "axes": 1}
     ),
     "metrics": TargetShape(("measure", "options", "per_unit"), {"measure": 2}),
+    "tasks": TargetShape(("compares",), {"claims": 2, "comparer": 2}),
     "bases": TargetShape(calls={ITSELF: 2}),
     "rankings": TargetShape(calls={ITSELF: 2}),
     "refits": TargetShape(("fit", "quick"), {"fit": 2, "quick": 2}),
@@ -55,7 +56,7 @@ SHAPES: Mapping[str, TargetShape] = {
     "trainers": TargetShape(("fit", "options"), {"fit": 6}),
     "planners": TargetShape(calls={ITSELF: 2}),
     "recipes": TargetShape(("read_text", "name")),
-    "figures": TargetShape(("draw", "labels", "panels", "choose"), {"draw": 2, "choose": 1}),
+    "figures": TargetShape(("draw",)),  # called with curves, or with a folder
     "engines": TargetShape(calls={ITSELF: 1}),
     "cli_commands": TargetShape(("name", "help", "params", "main", "invoke", "get_short_help_str")),
 }

@@ -27,6 +27,7 @@ from frivkit.runtime.file_check import compare_with_file, naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
 from frivkit.runtime.runner import Engine
+from frivkit.tasks.constant import constant_warning, is_label
 
 KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains of operators that ONNX Runtime brings."""
@@ -78,13 +79,24 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What was measured, and all that is needed to report it."""
+    """What was measured, and all that is needed to report it.
+
+    Attributes:
+        study: The study.
+        measurements: What was measured.
+        data_warnings: What a user should know of the data, a sentence each.
+        largest_class: The share of labels in the most frequent class; 1 for a task without labels.
+        accuracy: The share of the data's own labels that the network predicts, None if there are
+            none.
+        constant: The agreement of a network that gives the same for every input.
+    """
 
     study: Study
     measurements: tuple[Measurement, ...]
     data_warnings: tuple[str, ...]
     largest_class: float
     accuracy: float | None
+    constant: float
 
 
 def load_model(request: Request, registry: Registry | None = None) -> Model:
@@ -254,20 +266,20 @@ def analyze(
         parse_options(metric.options, part) for metric, part in zip(chosen, given, strict=True)
     ]
     study, warnings = open_study(request, cache=cache)
-    labels = study.labels()
-    _, counts = np.unique(labels, return_counts=True)
-    largest = float(counts.max() / labels.size)
-    if largest > ONE_SIDED and not study.regression:
+    largest, constant = _largest_class(study), study.constant_agreement()
+    if largest > ONE_SIDED and study.task.name == "classify":
         warnings += (
             f"{largest:.1%} of the labels fall in one class: give more varied data, "
             "for most labels have nowhere to go; if the output holds numbers, give --regression",
         )
+    elif constant > ONE_SIDED:
+        warnings += (constant_warning(study.task, constant),)
     found = []
     for metric, setting in zip(chosen, settings, strict=True):
         for measurement in metric.measure(study, setting):
             found.append(measurement)
             done(measurement)
-    return Analysis(study, tuple(found), warnings, largest, _accuracy(study))
+    return Analysis(study, tuple(found), warnings, largest, _accuracy(study), constant)
 
 
 def named_data(request: Request, model: Model) -> tuple[Dataset, tuple[str, ...]]:
@@ -317,10 +329,21 @@ def _chosen(found: SiteMap, patterns: Sequence[str], model: Model) -> tuple[Site
     )
 
 
+def _largest_class(study: Study) -> float:
+    """Return the share of the labels in the most frequent class; 1 for a task without labels."""
+    predictions = study.predictions()
+    if not is_label(predictions):
+        return 1.0
+    _, counts = np.unique(predictions, return_counts=True)
+    return float(counts.max() / predictions.size)
+
+
 def _accuracy(study: Study) -> float | None:
     """Return the share of the data's own labels that the intact network meets."""
+    if study.task.name != "classify" or not study.data.has_labels:
+        return None
     labels = study.labels()
-    if study.regression or not study.data.has_labels or labels.shape[1] != 1:
+    if labels.shape[1] != 1:
         return None
     met = 0
     for batch in study.data.batches(4096):

@@ -1,26 +1,26 @@
 """The study: the one door through which a metric sees a model and its data."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.cache import Cache, Entry, Key
+from frivkit.cache import Cache
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
 from frivkit.hooks.registry import installed
+from frivkit.measure.compared_runs import ComparedRuns, scored
+from frivkit.measure.kept_results import KeptResults
 from frivkit.measure.scope import Scope
-from frivkit.runtime.batch_loops import run_baseline, run_perturbed
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.labels import UNDEFINED, LabelReader
 from frivkit.runtime.memory import gram_room, plan_gram_passes
 from frivkit.runtime.moment_pass import ActivationReader, accumulate_moments
-from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
+from frivkit.tasks.choose import choose_tasks
+from frivkit.tasks.classify import ClassLabels, SameLabels
 from frivkit.units.masks import Mask
 from frivkit.units.moments import Moments, read_moments, write_moments
 from frivkit.units.perturbations import Perturbation
@@ -28,8 +28,19 @@ from frivkit.units.selector import UnitSelector
 
 GROUPS = 10
 """Runs of consecutive examples whose moments are kept apart, for intervals."""
-WORTH_KEEPING = 100
-"""Multiply-accumulates a byte above which reading an entry back beats computing it again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unchanged:
+    """How far perturbed networks agree with the intact one.
+
+    Attributes:
+        shares: The share of each example that stays what it was, in [0, 1], shape (changes, n).
+        undefined: Whether a network gives NaN for an example, shape (changes, n).
+    """
+
+    shares: NDArray[np.float64]
+    undefined: NDArray[np.bool_]
 
 
 class Study:
@@ -50,6 +61,8 @@ class Study:
         data: The examples.
         execution: How the model is run.
         protocol: ``"paper"`` or ``"reference"``.
+        task: How the outputs of a perturbed network are compared with those of the intact one.
+        tasks: The tasks of all outputs, this one first.
         warnings: What a reader of the results must know; metrics add to it.
         reused: How many results of each kind came out of the cache.
 
@@ -75,13 +88,18 @@ class Study:
         self.sites = self.site_map.sites if scope.sites is None else scope.sites
         self.protocol = scope.protocol
         self.warnings: list[str] = []
-        self.reused: dict[str, int] = {}
         self._scope = scope
-        self._cache = cache or Cache(None)
-        self._label_reader = LabelReader.of_output(model.graph, self._output, self.execution.labels)
-        self._labels: NDArray[np.int32] | None = None
-        self._built: set[str] = set()
-        self._entry_bytes = 0
+        self.tasks = choose_tasks(model, self.execution.labels, self._output)
+        self.task = self.tasks[0]
+        fixed = {"runtime": self.execution.placement.fingerprint, "output": self._output}
+        if self.task.fingerprint:
+            fixed["labels"] = self.task.fingerprint
+        self._kept = KeptResults(cache or Cache(None), model.identity, data.digest, fixed)
+        self.reused = self._kept.reused
+        self._runs = ComparedRuns(
+            model, data, self.execution, site_map=self.site_map, task=self.task, kept=self._kept
+        )
+        self._predictions: NDArray[Any] | None = None
         self._moments: dict[tuple[str, bool], dict[str, tuple[Moments, ...]]] = {}
 
     @property
@@ -105,14 +123,9 @@ class Study:
         return self._scope.whole or len(self.sites) == len(self.site_map.sites)
 
     @property
-    def label_reader(self) -> LabelReader:
-        """What reads labels from the output."""
-        return self._label_reader
-
-    @property
-    def regression(self) -> bool:
-        """Whether the output holds numbers, of which only changes count."""
-        return self._label_reader.regression
+    def output(self) -> str:
+        """The output that was asked for, or the first."""
+        return self._output
 
     def units(self, default: str) -> UnitSelector:
         """Return the unit selector that the user asked for, else the one named ``default``."""
@@ -127,28 +140,74 @@ class Study:
             Shape (n, positions): one position, unless the network labels pixels or tokens.
 
         Raises:
-            ModelError: the model gives NaN for an example.
+            ModelError: the model gives NaN for an example, or its task has no labels.
         """
-        if self._labels is None:
-            self._labels = self._baseline("labels")
-            undefined = (self._labels == UNDEFINED).any(axis=1)
+        self._check_labels()
+        return self.predictions()
+
+    def predictions(self) -> NDArray[Any]:
+        """Return what the task reads from the outputs of the intact network, shape (n, ...).
+
+        Raises:
+            ModelError: the model gives NaN for an example.
+            DataError: the predictions of all examples do not fit into memory.
+        """
+        if self._predictions is None:
+            self._predictions = self._runs.baseline("labels")
+            undefined = self.task.comparer.undefined(self._predictions) > 0
             if undefined.any():
                 raise ModelError(
                     f"{self.model.path.name} gives NaN for {undefined.sum()} of {self.examples} "
                     f"examples, first for example {int(undefined.argmax())} of "
                     f"{self.data.description}"
                 )
-        return self._labels
+        return self._predictions
 
     def outputs(self) -> NDArray[Any]:
-        """Return the outputs of the intact network, shape (n, classes, ...)."""
-        return self._baseline("outputs")
+        """Return the outputs of the intact network, shape (n, classes, ...).
+
+        Of several outputs that are compared together, it is the first.
+        """
+        return self._runs.baseline("outputs")
+
+    def constant_agreement(self) -> float:
+        """Return the agreement of a network that gives the same for every input, in [0, 1].
+
+        A perturbed network that agrees no better may be dead: see ``frivkit.tasks.constant``.
+        """
+        return self._runs.constant_agreement(self.predictions())
+
+    def unchanged(
+        self, changes: Sequence[Perturbation], selector: UnitSelector | None = None
+    ) -> "Unchanged":
+        """Return how far the network agrees with the intact one under each perturbation.
+
+        Masks that act on one site run only what lies behind it.  Perturbations that do the same
+        thing are run once, and one that does nothing is not run at all.
+
+        Args:
+            changes: What to do; all of one kind, and on the same sites.
+            selector: How the flags of masks are read; None for other perturbations.
+
+        Raises:
+            ValueError: the changes are of several kinds, or act on different sites.
+            ModelError: weights to be edited are computed in the graph.
+        """
+        if not isinstance(self.task.comparer, ClassLabels):
+            found = self._under(changes, selector, scores=True)
+            return Unchanged(found[..., 0], found[..., 1] > 0)
+        labels, original = self._under(changes, selector, scores=False), self.predictions()
+        found = np.empty((len(changes), self.examples, 2))
+        for i, each in enumerate(labels):
+            found[i] = scored(self.task.comparer, original, each)
+        return Unchanged(found[..., 0], found[..., 1] > 0)
 
     def ablate(self, masks: Sequence[Mask], selector: UnitSelector) -> NDArray[np.int32]:
         """Return the labels of the network under each mask.
 
         Masks that act on one site run only what lies behind it.  Masks that do the same thing are
-        run once, and one that ablates nothing is not run at all.
+        run once, and one that ablates nothing is not run at all.  :meth:`unchanged` takes less
+        memory, and tasks that have no labels, too.
 
         Args:
             masks: What to ablate; all act on the same sites.
@@ -160,8 +219,10 @@ class Study:
 
         Raises:
             ValueError: the masks act on different sites.
+            ModelError: the task has no labels.
         """
-        return self._under(masks, selector)
+        self._check_labels()
+        return self._under(masks, selector, scores=False)
 
     def perturb(self, changes: Sequence[Perturbation]) -> NDArray[np.int32]:
         """Return the labels of the network under noise, edits of weights, or folds.
@@ -174,22 +235,34 @@ class Study:
 
         Raises:
             ValueError: the changes are of several kinds, or act on different sites.
-            ModelError: weights to be edited are computed in the graph.
+            ModelError: weights to be edited are computed in the graph, or the task has no labels.
         """
-        return self._under(changes, None)
+        self._check_labels()
+        return self._under(changes, None, scores=False)
+
+    def _check_labels(self) -> None:
+        """Raise an error if the task has no labels."""
+        if not isinstance(self.task.comparer, SameLabels):
+            raise ModelError(
+                f"the outputs of {self.model.path.name} are compared by the task {self.task.name}, "
+                "which has no labels; give --task classify"
+            )
 
     def _under(
-        self, changes: Sequence[Perturbation], selector: UnitSelector | None
-    ) -> NDArray[np.int32]:
-        """Run every change that differs once."""
+        self, changes: Sequence[Perturbation], selector: UnitSelector | None, *, scores: bool
+    ) -> NDArray[Any]:
+        """Run every change that differs once; see ``ComparedRuns.perturbed``."""
         if len({(type(change), change.sites) for change in changes}) > 1:
             raise ValueError("the changes of one call must be of one kind, on the same sites")
-        found = {"": self.labels()}
+        found = {"": self.predictions()}
+        if scores:
+            found[""] = np.tile([1.0, 0.0], (self.examples, 1))
         distinct = {change.digest: change for change in changes if not change.idle}
         if distinct:
-            found |= zip(distinct, self._perturbed(list(distinct.values()), selector), strict=True)
-        labels = [found["" if change.idle else change.digest] for change in changes]
-        return np.stack(labels) if labels else np.empty((0, *found[""].shape), np.int32)
+            runs = self._runs.perturbed(list(distinct.values()), selector, scores=scores)
+            found |= zip(distinct, runs, strict=True)
+        results = [found["" if change.idle else change.digest] for change in changes]
+        return np.stack(results) if results else np.empty((0, *found[""].shape), found[""].dtype)
 
     def fits(self, selector: UnitSelector, site: Site) -> bool:
         """Whether the second moments of a site fit into the memory bound."""
@@ -217,19 +290,22 @@ class Study:
         """
         requested = self.sites if sites is None else tuple(sites)
         passes, groups = plan_gram_passes(self.memory, requested, selector, GROUPS)
-        keep = self._cache.takes(groups * sum(8 * selector.count(s) ** 2 for s in requested))
+        size = groups * sum(8 * selector.count(s) ** 2 for s in requested)
+        keep = self._kept.cache.takes(size)
         extra = {"exact": str(exact), "groups": str(groups)}
         group = (f"{selector.name} in {groups}", exact)
         kept = self._moments.setdefault(group, {}) if len(passes) == 1 else {}
         for together in passes:
-            keys = {s.name: self._key("moments", s.name, selector.name, extra) for s in together}
+            keys = {
+                s.name: self._kept.key("moments", s.name, selector.name, extra) for s in together
+            }
             found = {name: parts for name, parts in kept.items() if name in keys}
             for name, key in keys.items():
-                entry = None if name in found else self._cache.get(key)
+                entry = None if name in found else self._kept.cache.get(key)
                 if entry is not None:
                     with entry:
                         found[name] = read_moments(entry)
-                    self._count("moments", key)
+                    self._kept.count("moments", key)
             missing = [site for site in together if site.name not in found]
             if missing:
                 sums = accumulate_moments(
@@ -243,9 +319,9 @@ class Study:
                 )
                 for name, parts in sums.items():
                     if keep:
-                        with self._cache.build(keys[name]) as writer:
+                        with self._kept.cache.build(keys[name]) as writer:
                             write_moments(writer, parts)
-                    self._built.add(keys[name].digest)
+                    self._kept.built(keys[name])
                     found[name] = tuple(parts)
             if len(passes) == 1:
                 kept |= found
@@ -283,118 +359,3 @@ class Study:
 
         runner = self.execution.runner
         return runner.map_ranges(self.examples, batch or most, rows_of, "activations")
-
-    def _baseline(self, name: str) -> NDArray[Any]:
-        """Return ``"labels"`` or ``"outputs"`` of the network as it is, cached if possible."""
-        key = self._key("outputs", "")
-        with self._stored(key) as entry:
-            if entry is not None and name in entry.names:
-                self._count("baseline outputs", key)
-                return entry.read(name)
-            self._built.add(key.digest)
-            baseline = BaselineModel(
-                self.model, self._output, self.execution.placement, self.memory
-            )
-            parts: list[NDArray[Any]] = []
-            with self._cache.build(key) as writer:
-                for outputs in run_baseline(baseline, self.data, self.execution.runner):
-                    labels = self._label_reader.labels(outputs)
-                    if self._cache.takes(outputs.nbytes // len(outputs) * self.examples):
-                        writer.append("outputs", outputs)
-                    writer.append("labels", labels)
-                    parts.append(labels if name == "labels" else outputs)
-            return np.concatenate(parts)
-
-    def _perturbed(
-        self, changes: Sequence[Perturbation], selector: UnitSelector | None
-    ) -> NDArray[np.int32]:
-        sites = [site for site in self.site_map.sites if site.name in changes[0].sites]
-        digests = hashlib.sha256("".join(change.digest for change in changes).encode()).hexdigest()
-        site = sites[0].name if len(sites) == 1 else ""
-        read_by = "" if selector is None else selector.name
-        key = self._key("ablation", site, read_by, {"masks": digests})
-        with self._stored(key) as entry:
-            if entry is not None:
-                self._count("ablation runs", key, len(changes))
-                return entry.read("labels")
-            self._built.add(key.digest)
-            what = f"layer {sites[0].layer}" if len(sites) == 1 else "network"
-            labels = self._run(changes, selector, sites, what)
-            with self._cache.build(key) as writer:
-                writer.put("labels", labels)
-            return labels
-
-    def _run(
-        self,
-        changes: Sequence[Perturbation],
-        selector: UnitSelector | None,
-        sites: Sequence[Site],
-        what: str,
-    ) -> NDArray[np.int32]:
-        """Run changes, with the entries of masks from the cache where that pays."""
-        kind = type(changes[0])
-        outputs = self.outputs() if self._label_reader.regression else None
-        if outputs is not None and self._label_reader.spread is None:
-            self._label_reader = self._label_reader.fitted([outputs])
-        path = PerturbedModel(
-            self.model, sites, self._output, self.execution.placement, self.memory, kind=kind
-        )
-
-        def run(
-            some: Sequence[Perturbation], cached: Entry | None = None, store: Any = None
-        ) -> NDArray[np.int32]:
-            return run_perturbed(
-                path,
-                self.data,
-                some,
-                selector,
-                label_reader=self._label_reader,
-                baseline=lambda a, b: None if outputs is None else outputs[a:b],
-                what=what,
-                runner=self.execution.runner,
-                cached=cached,
-                store=store,
-            )
-
-        if kind is not Mask:
-            size = max(1, self.memory // max(1, path.weight_bytes()))
-            return np.concatenate(
-                [run(changes[i : i + size]) for i in range(0, len(changes), size)]
-            )
-        size = path.prefix_bytes()
-        small = self._cache.takes(self._entry_bytes + size * self.examples)
-        if len(sites) > 1 or not small or path.prefix_macs() < WORTH_KEEPING * size:
-            return run(changes)
-        key = self._key("entries", sites[0].name)
-        entry = self._cache.get(key)
-        if entry is not None:
-            with entry:
-                self._count("entry activations", key)
-                return run(changes, cached=entry)
-        self._built.add(key.digest)
-        self._entry_bytes += size * self.examples
-        with self._cache.build(key) as writer:
-            return run(changes, store=writer)
-
-    @contextmanager
-    def _stored(self, key: Key) -> Iterator[Entry | None]:
-        with self._cache.building(key) as entry:
-            if entry is None:
-                yield None
-            else:
-                with entry:
-                    yield entry
-
-    def _key(
-        self, what: str, site: str, selector: str = "", extra: dict[str, str] | None = None
-    ) -> Key:
-        fixed = {"runtime": self.execution.placement.fingerprint, "output": self._output}
-        shared = fixed | (extra or {})
-        if self._label_reader.fingerprint:
-            shared |= {"labels": self._label_reader.fingerprint}
-        return Key(self.model.identity, self.data.digest, site, selector, what, shared)
-
-    def _count(self, what: str, key: Key, number: int = 1) -> None:
-        """Note what an earlier run had kept; what this one built itself is no news."""
-        if key.digest not in self._built:
-            self.reused[what] = self.reused.get(what, 0) + number

@@ -5,7 +5,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from frivkit.compression.unrefittable import removable_groups
+from frivkit.compression.locks import removable_groups
 from frivkit.errors import ModelError
 from frivkit.graph.cost import uncounted
 from frivkit.graph.layout import shape_of
@@ -14,7 +14,9 @@ from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.batch_first import as_in_file
 from frivkit.graph.sites.producers import Skip, SkipCause
 from frivkit.graph.sites.site_map import SiteMap, find_sites
+from frivkit.report.tasks import task_document, task_line
 from frivkit.runtime.labels import LabelOptions, are_labels, rows_per_example, threshold_of
+from frivkit.tasks.choose import choose_tasks
 
 _MOVED = "examples lie behind other axes in the file, where a refit does not find them"
 
@@ -54,7 +56,7 @@ def advice(
     """
     return [
         *_on_reading(model),
-        *_on_labels(model.graph, output, labels or LabelOptions()),
+        *_on_tasks(model, output, labels or LabelOptions()),
         *_on_skipped(site_map.skipped),
         *_on_unknown_operators(site_map),
         *_on_uncounted(model),
@@ -73,20 +75,22 @@ def _on_reading(model: Model) -> Iterator[str]:
         yield "the file names no data: give real inputs by --data, or noise stands in for them"
 
 
-def _on_labels(graph: ir.Graph, output: str, labels: LabelOptions) -> Iterator[str]:
-    value = next(each for each in graph.outputs if each.name == output)
-    others = len(graph.outputs) - 1
+def _on_tasks(model: Model, output: str, labels: LabelOptions) -> Iterator[str]:
+    others = len(model.graph.outputs) - 1
     if others:
         yield (
-            f"labels are read from the first of {others + 1} outputs, {output!r}: another one by "
-            "--output-name"
+            f"metrics look at the first of {others + 1} outputs, {output!r}, and layers that lead "
+            "to it: another one by --output-name; a compressed file is compared by all"
         )
-    if labels.tolerance is not None:
-        yield (
-            f"the output holds numbers: an example counts as changed if one moves by more than "
-            f"{labels.tolerance:g} of its spread"
-        )
-        return
+    for task in choose_tasks(model, labels, output):
+        if task.name != "classify":
+            yield task_line(task_document(task))
+        elif output in task.outputs:
+            yield from _on_labels(model.graph, output, task.axis or 1)
+
+
+def _on_labels(graph: ir.Graph, output: str, axis: int) -> Iterator[str]:
+    value = next(each for each in graph.outputs if each.name == output)
     try:
         rows = rows_per_example(graph, value)
     except ModelError as error:
@@ -98,7 +102,7 @@ def _on_labels(graph: ir.Graph, output: str, labels: LabelOptions) -> Iterator[s
     shape = shape_of(value)
     if shape is None or (value.dtype is not None and are_labels(value.dtype.numpy())):
         return
-    axis = labels.axis % len(shape) if -len(shape) < labels.axis < len(shape) else 1
+    axis = axis % len(shape) if -len(shape) < axis < len(shape) else 1
     if len(shape) > 2 and shape[axis] != 1:
         others_ = [size for at, size in enumerate(shape) if at not in (0, axis)]
         positions = [size for size in others_ if size is not None]

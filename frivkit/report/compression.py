@@ -17,6 +17,7 @@ from frivkit.report.quantization import int8_document, int8_text
 from frivkit.report.terminal import columns, joined, wrapped
 from frivkit.report.verification import (
     comparison_text,
+    doubt_lines,
     model_facts,
     speed_lines,
     verification_document,
@@ -39,7 +40,7 @@ def compression_document(
     shared = (
         {
             "original": model_facts(_original(compression, request)),
-            **dict.fromkeys(("thin", "agreement", "accuracy", "outputs", "latency")),
+            **dict.fromkeys(("thin", "task", "agreement", "accuracy", "outputs", "latency")),
         }
         if compression.verification is None
         else verification_document(compression.verification, clock, request.execution.seed)
@@ -71,7 +72,7 @@ def compression_document(
             "sha256": data.digest,
             "examples": data.examples,
         },
-        **{key: shared[key] for key in ("agreement", "accuracy", "outputs", "latency")},
+        **{key: shared[key] for key in ("task", "agreement", "accuracy", "outputs", "latency")},
         "timing": _timing(compression),
         "int8": None
         if compression.int8 is None
@@ -250,7 +251,7 @@ def compression_text(document: Mapping[str, Any]) -> str:
         lines += wrapped(describe_kinds(shown["kinds"]), "")
     if document["thin"] is None:
         return joined([*lines, "", "This is a plan (--dry-run): no model was written."])
-    lines = [*speed_lines(document), *lines, "", comparison_text(document)]
+    lines = [*doubt_lines(document), *speed_lines(document), *lines, "", comparison_text(document)]
     if document["int8"] is not None:
         lines += ["", int8_text(document["int8"])]
     return joined(lines)

@@ -10,7 +10,7 @@ from frivkit.report.compression import RESOURCES, calibration_sentence, describe
 from frivkit.report.figures import MOST_BARS, NAME, Chart, ReportFigure
 from frivkit.report.format import file_name, number, percent, readable, short
 from frivkit.report.scale import SHARE
-from frivkit.report.verification import savings, sentences
+from frivkit.report.verification import doubt_lines, savings, sentences
 
 PLANNED = "This is a plan: no model was written, so nothing is known of its labels."
 
@@ -34,7 +34,7 @@ def compression_page(document: Mapping[str, Any]) -> str:
             file=file_name(document["original" if planned else "thin"]["path"]),
             left=percent(left[what]),
             what=RESOURCES[what],
-            lead=PLANNED if planned else sentences(shown),
+            lead=PLANNED if planned else " ".join([*doubt_lines(document), sentences(shown)]),
             warnings=shown["warnings"],
             calibration=calibration_sentence(shown),
             kinds=describe_kinds(shown["kinds"]) if shown["kinds"]["leaving"] else "",

@@ -14,6 +14,7 @@ from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Analysis
 from frivkit.provenance import Clock, provenance
 from frivkit.report.advice import advice, held_layers
+from frivkit.report.tasks import task_document
 from frivkit.runtime.labels import LabelOptions
 
 
@@ -28,14 +29,17 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
             "sha256": study.data.digest,
             "examples": study.examples,
             "labels_in_largest_class": analysis.largest_class,
+            "constant_agreement": analysis.constant,
             "accuracy": analysis.accuracy,
             "warnings": list(analysis.data_warnings),
         },
         "labels": {
-            "output": study.label_reader.output,
-            "axis": None if study.regression else study.label_reader.options.axis,
-            "change": study.label_reader.options.tolerance,
+            "output": study.output,
+            "axis": study.task.axis,
+            "change": study.task.tolerance,
         },
+        "task": study.task.name,
+        "tasks": [task_document(task) for task in study.tasks],
         "sites": _sites(study.site_map),
         "skipped": _skipped(study.site_map),
         "measurements": [_measurement(measurement) for measurement in analysis.measurements],

@@ -8,6 +8,7 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, readable
+from frivkit.report.tasks import task_document
 from frivkit.report.terminal import columns, joined, wrapped
 from frivkit.report.verification import model_facts
 from frivkit.verification.agreement import Agreement
@@ -38,6 +39,8 @@ def frontier_document(
     return {
         "schema": "frivkit.frontier/1",
         "original": model_facts(_original(frontier, request)),
+        "task": frontier.tasks[0].name,
+        "tasks": [task_document(task) for task in frontier.tasks],
         "method": {
             "basis": frontier.method.basis,
             "ranking": frontier.method.ranking,
@@ -206,9 +209,12 @@ def data_sentence(shown: Mapping[str, Any]) -> str:
         shown: ``frivkit.frontier/1``, its texts readable.
     """
     calibration, held_out, timing = shown["calibration"], shown["held_out"], shown["timing"]
+    kinds = dict.fromkeys(task["compares"] for task in shown["tasks"])
+    compared = " and ".join(kinds)
+    compared = compared[0].upper() + compared[1:]
     text = (
         f"Calibrated on {calibration['examples']:,} examples of {calibration['data']}. "
-        f"Labels were compared on {held_out['examples']:,} examples of {held_out['data']}; "
+        f"{compared} were compared on {held_out['examples']:,} examples of {held_out['data']}; "
         "intervals are 95 % intervals."
     )
     if measured_batches(shown):

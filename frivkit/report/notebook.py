@@ -135,7 +135,7 @@ def advice_fragment(document: Mapping[str, Any]) -> str:
 
 
 def agreement_sentence(document: Mapping[str, Any]) -> str:
-    """Return the label agreement of two models with its interval.
+    """Return the agreement of two models with its interval.
 
     Example:
         >>> labels = {"labels": 0.98, "interval": [0.97, 0.99], "examples": 500}
@@ -144,8 +144,10 @@ def agreement_sentence(document: Mapping[str, Any]) -> str:
     """
     agreement = document["agreement"]
     interval = span(agreement["interval"], percent)
+    compares = agreement.get("compares", "labels")
+    what = "label agreement" if compares == "labels" else f"agreement of {compares}"
     return (
-        f"label agreement {percent(agreement['labels'])} ({interval}) on "
+        f"{what} {percent(agreement['labels'])} ({interval}) on "
         f"{tables.grouped(agreement['examples'])} examples"
     )
 

@@ -45,7 +45,11 @@ def _against(verification: Verification) -> dict[str, Any]:
         "path": str(before.model.path),
         "bytes": before.bytes,
         "latency_ratio": ratios,
-        "agreement": {"labels": agreement.share, "interval": list(agreement.interval)},
+        "agreement": {
+            "labels": agreement.share,
+            "interval": list(agreement.interval),
+            "compares": verification.comparison.main.task.compares,
+        },
     }
 
 
@@ -70,8 +74,9 @@ def int8_text(document: Mapping[str, Any]) -> str:
         f"{document['verification']['thin']['bytes'] / float_file['bytes']:.3f} of its bytes"
     )
     sentences = [
-        f"Against {name}: {', '.join(shares)}; {percent(agreement['labels'])} of the labels are "
-        f"the same (95 % interval {span(agreement['interval'], percent)}).",
+        f"Against {name}: {', '.join(shares)}; {percent(agreement['labels'])} of the "
+        f"{agreement.get('compares', 'labels')} are the same "
+        f"(95 % interval {span(agreement['interval'], percent)}).",
         f"Weights have {document['weight_bits']} bits.",
     ]
     if document["float_nodes"]:

@@ -103,6 +103,7 @@ def model_facts(document: Mapping[str, Any]) -> FactList:
         ("multiply-accumulates for one example", grouped(model["macs"])),
         ("layers with units", layers),
         ("nodes not analysed", grouped(len(document["skipped"]))),
+        ("task", f"{document['task']} of {', '.join(document['tasks'][0]['outputs'])}"),
     ]
 
 
@@ -114,6 +115,7 @@ def data_facts(data: Mapping[str, Any]) -> FactList:
         ("examples", grouped(data["examples"])),
         ("accuracy of the network", "unknown" if accuracy is None else percent(accuracy)),
         ("labels in the largest class", percent(data["labels_in_largest_class"])),
+        ("agreement of a constant output", percent(data["constant_agreement"])),
     ]
 
 

@@ -43,6 +43,10 @@ def analysis_text(document: Mapping[str, Any]) -> str:
             f"data   {data['examples']} examples of {data['spec']}"
             + ("" if accuracy is None else f", accuracy {percent(accuracy)}")
         ),
+        *wrapped(
+            f"task   {document['task']} of {', '.join(document['tasks'][0]['outputs'])}: a "
+            f"constant output would agree on {percent(data['constant_agreement'])}"
+        ),
     ]
     measurements = document["measurements"]
     for metric in dict.fromkeys(row["metric"] for row in measurements):

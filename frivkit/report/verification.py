@@ -11,10 +11,14 @@ from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, magnitude, number, percent, readable, short, span
+from frivkit.report.tasks import output_lines
+from frivkit.verification.output_comparison import OutputComparison
 from frivkit.verification.speed import not_faster
 from frivkit.verification.verification import ModelFacts, Verification, is_noise
 
 WIDTH = 80
+LOW = 0.5
+"""Agreement below which the first line says so."""
 NAME = 26
 """Characters of a file's name in the head of its column."""
 
@@ -22,28 +26,35 @@ NAME = 26
 def verification_document(verification: Verification, clock: Clock, seed: int) -> dict[str, Any]:
     """Return the document ``frivkit.verification/1``, see ``docs/json.md``."""
     comparison = verification.comparison
-    agreement, accuracy = comparison.agreement, comparison.accuracy
+    main, agreement, accuracy = comparison.main, comparison.agreement, comparison.accuracy
     return {
         "schema": "frivkit.verification/1",
         "original": model_facts(verification.original),
         "thin": model_facts(verification.compressed),
         "layers": _layers(verification),
         "skipped": _skipped(verification),
+        "task": main.task.name,
         "agreement": {
             "labels": agreement.share,
+            "compares": main.task.compares,
+            "outputs": list(main.task.outputs),
             "interval": list(agreement.interval),
             "examples": agreement.examples,
             "positions": agreement.positions,
             "same": agreement.same,
-            "undefined": comparison.undefined,
-            "labels_in_largest_class": comparison.largest_class,
+            "graded": agreement.graded,
+            "undefined": main.undefined,
+            "labels_in_largest_class": main.largest_class,
+            "constant": main.constant,
             "data": verification.data.description,
             "data_sha256": verification.data.digest,
         },
         "accuracy": accuracy and {"before": accuracy[0], "after": accuracy[1]},
         "outputs": {
-            "max_abs": _finite(comparison.max_abs),
-            "relative_l2": _finite(comparison.relative_l2),
+            "max_abs": _finite(main.max_abs),
+            "relative_l2": _finite(main.relative_l2),
+            "each": [_output(each) for each in comparison.outputs],
+            "not_compared": dict(comparison.unproved),
         },
         "latency": {
             "device": verification.device.name,
@@ -57,6 +68,29 @@ def verification_document(verification: Verification, clock: Clock, seed: int) -
         },
         "warnings": list(verification.warnings),
         "provenance": provenance(clock, seed, installed().versions()),
+    }
+
+
+def _output(each: OutputComparison) -> dict[str, Any]:
+    """Return the part of a document on the outputs of one task."""
+    agreement = each.agreement
+    return {
+        "task": each.task.name,
+        "outputs": list(each.task.outputs),
+        "compares": each.task.compares,
+        "reason": each.task.reason,
+        "axis": each.task.axis,
+        "tolerance": each.task.tolerance,
+        "agreement": agreement.share,
+        "interval": list(agreement.interval),
+        "same": agreement.same,
+        "positions": agreement.positions,
+        "graded": agreement.graded,
+        "constant": each.constant,
+        "undefined": each.undefined,
+        "figures": {name: _finite(value) for name, value in each.figures.items()},
+        "max_abs": _finite(each.max_abs),
+        "relative_l2": _finite(each.relative_l2),
     }
 
 
@@ -114,7 +148,24 @@ def verification_text(document: Mapping[str, Any]) -> str:
     Args:
         document: ``frivkit.verification/1``, see ``docs/json.md``.
     """
-    return "\n".join([*speed_lines(document), comparison_text(document)])
+    lines = [*doubt_lines(document), *speed_lines(document)]
+    return "\n".join([*lines, comparison_text(document)])
+
+
+def doubt_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return lines that say that less than half agrees, none if it is more.
+
+    Args:
+        document: A verification, or a compression with one.
+    """
+    agreement = readable(document["agreement"] or {"labels": 1.0})
+    if agreement["labels"] >= LOW:
+        return []
+    text = (
+        f"Only {percent(agreement['labels'])} of the {agreement['compares']} agree: the compressed "
+        "model does not do what the original does."
+    )
+    return [*wrap(text, WIDTH, break_on_hyphens=False), ""]
 
 
 def speed_lines(document: Mapping[str, Any]) -> list[str]:
@@ -185,12 +236,19 @@ def sentences(document: Mapping[str, Any]) -> str:
     agreement, outputs = document["agreement"], document["outputs"]
     examples, positions = agreement["examples"], agreement["positions"]
     noise = " (noise, no real inputs)" if is_noise(agreement["data"]) else ""
-    labels = "labels" if positions == 1 else f"labels ({positions:,} an example)"
-    text = [
-        f"{agreement['same']:,} of {examples * positions:,} {labels} are the same, "
-        f"{percent(agreement['labels'])} (95 % interval {span(agreement['interval'], percent)}), "
-        f"on {examples:,} examples of {agreement['data']}{noise}."
-    ]
+    kind = agreement["compares"]
+    compared = kind if positions == 1 else f"{kind} ({positions:,} an example)"
+    share = percent(agreement["labels"])
+    interval = f"95 % interval {span(agreement['interval'], percent)}"
+    on = f"on {examples:,} examples of {agreement['data']}{noise}"
+    if agreement["graded"]:
+        text = [f"{share} of the {kind} agree ({interval}), {on}."]
+    else:
+        text = [
+            f"{agreement['same']:,} of {examples * positions:,} {compared} are the same, {share} "
+            f"({interval}), {on}."
+        ]
+    text += output_lines(outputs["each"])
     if outputs["max_abs"] == 0:
         text.append("Outputs are equal.")
     elif outputs["max_abs"] is not None:

@@ -9,16 +9,23 @@ from numpy.typing import NDArray
 from frivkit.cache import Entry, Writer
 from frivkit.data import Dataset
 from frivkit.runtime.feeds import PreparedBatch
-from frivkit.runtime.labels import LabelReader
 from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
 from frivkit.runtime.runner import Runner
 from frivkit.units.perturbations import Perturbation
 from frivkit.units.selector import UnitSelector
 
+Read = Callable[[Sequence[NDArray[Any]], int, int], NDArray[Any]]
+"""From the outputs of a run for the examples of a range, each of shape (n, ...), to what is kept of
+them, shape (n, ...), of one number type; the range is given by its ends."""
 
-def run_baseline(baseline: BaselineModel, data: Dataset, runner: Runner) -> Iterator[NDArray[Any]]:
+
+def run_baseline(
+    baseline: BaselineModel, data: Dataset, runner: Runner
+) -> Iterator[list[NDArray[Any]]]:
     """Yield the outputs of the network as it is, batch by batch."""
-    return runner.map(data, baseline.batch, lambda batch: baseline.run(batch.inputs), "baseline")
+    return runner.map(
+        data, baseline.batch, lambda batch: baseline.run_all(batch.inputs), "baseline"
+    )
 
 
 def run_perturbed(
@@ -27,51 +34,50 @@ def run_perturbed(
     changes: Sequence[Perturbation],
     selector: UnitSelector | None,
     *,
-    label_reader: LabelReader,
-    baseline: Callable[[int, int], NDArray[Any] | None],
+    read: Read,
     what: str,
     runner: Runner,
     cached: Entry | None = None,
     store: Writer | None = None,
-) -> NDArray[np.int32]:
-    """Return labels under every perturbation, shape (changes, n, positions).
+) -> NDArray[Any]:
+    """Return what is kept of the outputs under every perturbation, shape (changes, n, ...).
 
     Args:
         model: The model, ready to be perturbed.
         data: The examples.
         changes: The perturbations, one run of a batch each.
         selector: How the flags of masks are read.
-        label_reader: Reads labels from outputs.
-        baseline: Returns the unperturbed outputs of examples, for a regression.
+        read: Says what is kept of outputs.
         what: What is being done, for the display of progress.
         runner: Runs the batches.
         cached: Prefix activations of an earlier run, read back instead of computed.
         store: Where to put the prefix activations that are computed.
     """
 
-    def labels_of(first: int, last: int) -> tuple[int, PreparedBatch, list[NDArray[np.int32]]]:
+    def runs(first: int, last: int) -> tuple[int, PreparedBatch, list[NDArray[Any]]]:
         if cached is None:
             prepared = model.prepare(data.read(first, last).inputs)
         else:
             arrays = {name: cached.read(name, first, last) for name in model.prefix}
             prepared = PreparedBatch(arrays)
-        labels = []
+        kept = []
         for change in changes:
-            outputs = model.run(prepared, change, selector)
-            labels.append(label_reader.against(outputs, baseline(first, last)))
+            kept.append(read(model.run_all(prepared, change, selector), first, last))
             runner.tick(last - first)
-        return first, prepared, labels
+        return first, prepared, kept
 
-    result = np.empty((len(changes), 0, 1), np.int32)
-    for first, prepared, batch_labels in runner.map_ranges(
-        data.examples, model.batch, labels_of, what, steps=len(changes)
+    result: NDArray[Any] | None = None
+    for first, prepared, kept in runner.map_ranges(
+        data.examples, model.batch, runs, what, steps=len(changes)
     ):
         if store is not None:
             for name, array in prepared.entry.items():
                 store.append(name, array)
-        for i, labels in enumerate(batch_labels):
-            if result.shape[1] == 0:
-                result = np.empty((len(changes), data.examples, labels.shape[1]), np.int32)
-            result[i, first : first + len(labels)] = labels
+        for i, rows in enumerate(kept):
+            if result is None:
+                result = np.empty((len(changes), data.examples, *rows.shape[1:]), rows.dtype)
+            result[i, first : first + len(rows)] = rows
     model.forget()
+    if result is None:
+        raise ValueError("there is no example, or no perturbation")
     return result

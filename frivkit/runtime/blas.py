@@ -1,8 +1,12 @@
 """How many threads the linear algebra of numpy and scipy uses."""
 
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+BUFFERS = 64 << 20
+"""Bytes that the OpenBLAS of numpy and that of scipy take for a thread, 32 MiB each."""
 
 
 @contextmanager
@@ -16,6 +20,10 @@ def blas_threads(threads: int | None) -> Iterator[None]:
     Args:
         threads: The number; None takes half of the cores, at least one.
 
+    Raises:
+        MemoryError: there is no memory for the buffers of a thread; OpenBLAS would wait for it for
+            ever.
+
     Example:
         >>> from threadpoolctl import threadpool_info
         >>> with blas_threads(1):
@@ -24,5 +32,9 @@ def blas_threads(threads: int | None) -> Iterator[None]:
     """
     from threadpoolctl import threadpool_limits
 
+    try:
+        mmap.mmap(-1, BUFFERS).close()
+    except OSError as error:
+        raise MemoryError(f"linear algebra needs {BUFFERS >> 20} MiB") from error
     with threadpool_limits(threads or max(1, (os.cpu_count() or 1) // 2), user_api="blas"):
         yield

@@ -1,14 +1,13 @@
 """Labels: what a network says about an example, read from its output."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.errors import ModelError
+from frivkit.errors import ModelError, UsageError
 from frivkit.graph.shapes import batch_symbol, sizes_for
 
 SHAPING = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
@@ -28,34 +27,49 @@ def threshold_of(graph: ir.Graph, output: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class LabelOptions:
-    """How a user wants an output read.
+    """How a user wants outputs read.
 
     Attributes:
-        axis: The axis along which classes lie, counted with the batch; negative from the end.
-        tolerance: None where the output holds scores of classes; for one that holds numbers (a
-            regression) the share of an output's spread that it may change by and count as the same.
+        axis: The axis along which classes lie, counted with the batch; negative from the end.  None
+            takes the axis of a softmax at the end, else 1.
+        tolerance: Where numbers are compared (a regression), the share of an entry's standard
+            deviation that it may change by and count as the same; None takes a tenth.
+        task: The task by which outputs are compared, None to choose it from the outputs.
+
+    Raises:
+        UsageError: a tolerance is given for a task other than ``regress``.
     """
 
-    axis: int = 1
+    axis: int | None = None
     tolerance: float | None = None
+    task: str | None = None
+
+    def __post_init__(self) -> None:
+        """Take a tolerance alone as the task ``regress``."""
+        if self.tolerance is None:
+            return
+        if self.task not in (None, "regress"):
+            raise UsageError(
+                f"--regression is a tolerance of the task regress and does not go with --task "
+                f"{self.task}; leave out one"
+            )
+        object.__setattr__(self, "task", "regress")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class LabelReader:
-    """Says what an output says, and whether another says the same.
+    """Reads class labels from an output.
 
     Attributes:
-        output: The name of the output.
+        output: The name of the output, for messages.
         threshold: What separates the two classes of an output with one entry.
-        options: How the output is to be read.
-        spread: The standard deviation of each entry over the data, where numbers are judged.
+        axis: The axis along which classes lie, counted with the batch; negative from the end.
         rows: Whether several rows of the output are one example, on an axis of their own.
     """
 
     output: str
     threshold: float = 0.0
-    options: LabelOptions = LabelOptions()
-    spread: NDArray[np.float64] | None = None
+    axis: int = 1
     rows: bool = False
 
     @classmethod
@@ -65,84 +79,30 @@ class LabelReader:
         Raises:
             ModelError: the rows of the output are not those of examples.
         """
+        axis = 1 if options.axis is None else options.axis
         value = next(value for value in graph.outputs if value.name == output)
         rows = rows_per_example(graph, value) > 1
-        return cls(output, threshold_of(graph, output), options, rows=rows)
-
-    @property
-    def regression(self) -> bool:
-        """Whether the output holds numbers and no scores of classes."""
-        return self.options.tolerance is not None
-
-    @property
-    def fingerprint(self) -> str:
-        """What labels depend on beside the output: empty for classes along axis 1."""
-        return (
-            ""
-            if self.options == LabelOptions()
-            else f"{self.options.axis} {self.options.tolerance}"
-        )
-
-    def fitted(self, outputs: Iterable[NDArray[Any]]) -> "LabelReader":
-        """Learn the spread of numbers from batches of the intact network's outputs.
-
-        Where an entry never changes, its spread counts as the mean of the others, or as 1.
-        """
-        if not self.regression:
-            return self
-        count, total, squares = 0, np.zeros(1), np.zeros(1)
-        for batch in outputs:
-            rows = batch.reshape(len(batch), -1).astype(np.float64)
-            count += len(rows)
-            total, squares = total + rows.sum(axis=0), squares + (rows**2).sum(axis=0)
-        spread = np.sqrt(np.maximum(squares / max(count, 1) - (total / max(count, 1)) ** 2, 0.0))
-        small = spread <= 1e-9 * spread.max(initial=0.0)
-        usual = spread[~small].mean() if (~small).any() else 1.0
-        return replace(self, spread=np.where(small, usual, spread))
+        return cls(output, threshold_of(graph, output), axis, rows)
 
     def labels(self, outputs: NDArray[Any]) -> NDArray[np.int32]:
-        """Return the labels of the intact network, shape (n, positions).
-
-        Numbers have the label 0, whatever they are: other runs are compared with them.
+        """Return the labels of outputs of shape (n, ...), shape (n, positions).
 
         Raises:
             ModelError: the output has no such axis, or no numbers.
         """
-        if not self.regression:
-            return labels_of(self._classes_first(outputs), self.threshold)
-        rows = outputs.reshape(len(outputs), -1)
-        undefined = np.isnan(rows).any(axis=1) if rows.dtype.kind == "f" else np.zeros(len(rows))
-        return np.where(undefined, UNDEFINED, 0).astype(np.int32)[:, np.newaxis]
-
-    def against(self, outputs: NDArray[Any], baseline: NDArray[Any] | None) -> NDArray[np.int32]:
-        """Return the labels of another run of the same examples.
-
-        Args:
-            outputs: What it gave, shape (n, ...).
-            baseline: What the network gave as it is, for a regression: an example keeps the label
-                0 while no entry moves by more than the tolerated share of its spread.
-        """
-        if not self.regression or baseline is None or self.spread is None:
-            return self.labels(outputs)
-        limit = (self.options.tolerance or 0.0) * self.spread
-        rows, was = (each.reshape(len(each), -1).astype(np.float64) for each in (outputs, baseline))
-        labels = (np.abs(rows - was) > limit).any(axis=1).astype(np.int32)
-        return np.where(np.isnan(rows).any(axis=1), UNDEFINED, labels).astype(np.int32)[:, None]
-
-    def _classes_first(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        axis = self.options.axis + (self.rows and self.options.axis >= 1)
+        axis = self.axis + (self.rows and self.axis >= 1)
         if are_labels(outputs.dtype):
-            return outputs
+            return labels_of(outputs)
         if self.rows and outputs.ndim == 2:  # each row is a number of its own
-            return outputs[:, np.newaxis]
+            return labels_of(outputs[:, np.newaxis], self.threshold)
         if axis == 1:
-            return outputs
+            return labels_of(outputs, self.threshold)
         if not (1 <= axis < outputs.ndim or -outputs.ndim < axis <= -1):
             raise ModelError(
                 f"output {self.output!r} has shape {('n', *outputs.shape[1:])}, with no axis "
                 f"{axis} for classes; give another --label-axis"
             )
-        return np.moveaxis(outputs, axis, 1)
+        return labels_of(np.moveaxis(outputs, axis, 1), self.threshold)
 
 
 def rows_per_example(graph: ir.Graph, output: ir.Value) -> int:

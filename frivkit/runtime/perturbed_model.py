@@ -59,19 +59,31 @@ class PerturbedModel:
         memory: int,
         *,
         kind: type[Perturbation] = Mask,
+        more: Sequence[str] = (),
     ) -> None:
+        """Build the graph.
+
+        Args:
+            model: The model.
+            sites: What is perturbed.
+            output: The first output that is computed.
+            device: Where to run.
+            memory: Bytes that activations may take.
+            kind: What is done to the sites.
+            more: Other outputs that are computed; with any, the whole graph is run.
+        """
         self._model = model
         self._device = device
-        self._output = output
+        self._outputs = (output, *more)
         by_name = {site.name: site for site in sites}
         insert = INSERTS.get(kind)
         weights = {} if insert else {site.name: weights_of(model, site) for site in sites}
         if insert is None:
-            self._graph = with_weight_inputs(model, weights, output)
-        elif len(sites) == 1:
+            self._graph = with_weight_inputs(model, weights, output, more=more)
+        elif len(sites) == 1 and not more:
             self._graph = suffix(model, sites[0], output, insert)
         else:
-            self._graph = perturbed_whole(model, sites, output, insert)
+            self._graph = perturbed_whole(model, sites, output, insert, more=more)
         self._session = Session(self._graph.ir, device)
         self._prefix: tuple[Session, tuple[str, ...]] | None = None
         self._target = Target(
@@ -104,9 +116,15 @@ class PerturbedModel:
     def run(
         self, batch: PreparedBatch, change: Perturbation, selector: UnitSelector | None = None
     ) -> NDArray[Any]:
-        """Return the output for one batch under one perturbation, shape (n, ...)."""
+        """Return the first output for one batch under one perturbation, shape (n, ...)."""
+        return self.run_all(batch, change, selector)[0]
+
+    def run_all(
+        self, batch: PreparedBatch, change: Perturbation, selector: UnitSelector | None = None
+    ) -> list[NDArray[Any]]:
+        """Return all outputs for one batch under one perturbation, each of shape (n, ...)."""
         inputs = {**batch.entry, **feeds(change, self._target, batch, selector)}
-        return run_padded(self._session, self._model, inputs, [self._output])[0]
+        return run_padded(self._session, self._model, inputs, self._outputs)
 
     def forget(self) -> None:
         """Let go of edited weights."""
@@ -136,30 +154,42 @@ class BaselineModel:
 
     Args:
         model: The model.
-        output: The output that is computed.
+        output: The first output that is computed.
         device: Where to run.
         memory: Bytes that activations may take.
         as_file: Run the model's file with ONNX Runtime's default options, and not the part of the
-            graph that computes the output.
+            graph that computes the outputs.
+        more: Other outputs that are computed.
     """
 
     def __init__(
-        self, model: Model, output: str, device: Device, memory: int, *, as_file: bool = False
+        self,
+        model: Model,
+        output: str,
+        device: Device,
+        memory: int,
+        *,
+        as_file: bool = False,
+        more: Sequence[str] = (),
     ) -> None:
-        self._model, self._output = model, output
+        self._model, self._outputs = model, (output, *more)
         if as_file:
             self._inputs = tuple(spec.name for spec in model.inputs)
             self._session: Session | FileSession = FileSession(Session(model.path, device), model)
         else:
-            graph: Instrumented = with_outputs(model, [output])
+            graph: Instrumented = with_outputs(model, self._outputs)
             self._inputs = graph.inputs
             self._session = Session(graph.ir, device)
         self.batch = batch_size(model.graph, memory, model.batch)
 
     def run(self, inputs: Feeds) -> NDArray[Any]:
-        """Return the output for one batch, shape (n, ...)."""
+        """Return the first output for one batch, shape (n, ...)."""
+        return self.run_all(inputs)[0]
+
+    def run_all(self, inputs: Feeds) -> list[NDArray[Any]]:
+        """Return all outputs for one batch, each of shape (n, ...)."""
         feeds = {name: inputs[name] for name in self._inputs}
-        return run_padded(self._session, self._model, feeds, [self._output])[0]
+        return run_padded(self._session, self._model, feeds, self._outputs)
 
 
 def run_padded(

@@ -1,7 +1,6 @@
-"""Run two models over the same examples and count equal labels; nothing but sums is stored."""
+"""Run two models over the same examples and compare all of their outputs, each by its task."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,36 +13,35 @@ from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import is_quantized_file
-from frivkit.runtime.labels import UNDEFINED, LabelReader, are_labels
+from frivkit.runtime.labels import are_labels
 from frivkit.runtime.perturbed_model import BaselineModel
-from frivkit.runtime.runner import Runner
+from frivkit.tasks.choose import OutputTask
 from frivkit.verification.agreement import Agreement
-from frivkit.verification.difference import Difference
+from frivkit.verification.output_comparison import OutputComparison, OutputCounter, Outputs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """The outputs of two models for the same examples, compared.
+    """All outputs of two models for the same examples, compared.
 
     Attributes:
-        agreement: The label agreement.
+        outputs: The comparison of each task, that of the requested or first output first.
+        main: The one that counts: of the output that was asked for, else the one that agrees least.
         accuracy: The share of the data's own labels that each model predicts, the original first;
-            None if the data have none, or an example has several labels.
-        max_abs: The largest absolute difference of outputs; None if outputs are labels.
-        relative_l2: The norm of the differences over that of the original's outputs; None if
-            outputs are labels.
-        undefined: The number of labels that the compressed model leaves undefined, since it gives
-            NaN; they agree with none.
-        largest_class: The share of the original's labels that are in the most frequent class, in
-            [0, 1]; 0 for regression.
+            None if the data have none, or the first output is not one of classes with one label an
+            example.
+        unproved: Why an output is not compared, by its name.
     """
 
-    agreement: Agreement
+    outputs: tuple[OutputComparison, ...]
+    main: OutputComparison
     accuracy: tuple[float, float] | None
-    max_abs: float | None
-    relative_l2: float | None
-    undefined: int
-    largest_class: float
+    unproved: Mapping[str, str]
+
+    @property
+    def agreement(self) -> Agreement:
+        """The agreement that counts."""
+        return self.main.agreement
 
 
 class ModelRun:
@@ -54,126 +52,124 @@ class ModelRun:
 
     Args:
         model: The model, its shapes complete.
-        output: The output that is compared.
+        outputs: The names of its outputs by those in the original, the first one first.
         execution: How to run it.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        output: str,
-        execution: Execution,
-    ) -> None:
-        self.name, self.output, self.fixed = str(model.path), output, model.batch is not None
-        self.label_reader = LabelReader.of_output(model.graph, output, execution.labels)
+    def __init__(self, model: Model, outputs: Mapping[str, str], execution: Execution) -> None:
+        self.name, self.fixed = str(model.path), model.batch is not None
+        self.outputs = dict(outputs)
+        main, *more = self.outputs.values()
         with error_context(model):
             self._baseline = BaselineModel(
                 model,
-                output,
+                main,
                 execution.placement,
                 execution.memory,
                 as_file=is_quantized_file(model),
+                more=more,
             )
-        self._model, self.batch = model, self._baseline.batch
+        self.model, self.batch = model, self._baseline.batch
 
-    def run(self, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
-        """Return the outputs for examples, shape (n, ...), run ``batch`` examples at a time."""
+    def run(self, inputs: dict[str, NDArray[Any]]) -> Outputs:
+        """Return the outputs for examples, run ``batch`` examples at a time."""
         n = len(next(iter(inputs.values())))
-        with error_context(self._model):
+        with error_context(self.model):
             parts = [
-                self._baseline.run({k: array[i : i + self.batch] for k, array in inputs.items()})
+                self._baseline.run_all(
+                    {k: array[i : i + self.batch] for k, array in inputs.items()}
+                )
                 for i in range(0, n, self.batch)
             ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        joined = (
+            parts[0] if len(parts) == 1 else [np.concatenate(p) for p in zip(*parts, strict=True)]
+        )
+        return dict(zip(self.outputs, joined, strict=True))
 
 
-def compare(original: ModelRun, compressed: ModelRun, data: Dataset, runner: Runner) -> Comparison:
+def compare(
+    original: ModelRun,
+    compressed: ModelRun,
+    tasks: Sequence[OutputTask],
+    data: Dataset,
+    execution: Execution,
+    *,
+    requested: bool = False,
+) -> Comparison:
     """Compare the outputs of two models for every example.
 
+    Args:
+        original: The original.
+        compressed: The compressed model.
+        tasks: What to compare, the task of the requested or first output first.
+        data: The examples.
+        execution: The runner, and the memory for predictions.
+        requested: Whether the user asked for that output, so that it counts.
+
     Raises:
-        ModelError: the original gives NaN, or the outputs cannot be compared.
+        ModelError: the original gives NaN, or the first outputs cannot be compared.
+        DataError: predictions take more memory than there is.
     """
     if not (original.fixed or compressed.fixed):  # equal models get equal batches and equal outputs
         original.batch = compressed.batch = min(original.batch, compressed.batch)
-    size = max(original.batch, compressed.batch)
-    label_reader = original.label_reader
-    if label_reader.regression:
-        outputs = runner.map(
-            data, size, lambda batch: original.run(dict(batch.inputs)), "spread of outputs"
+    size, runner = max(original.batch, compressed.batch), execution.runner
+    comparers = [task.comparer for task in tasks]
+    if any(comparer.spread_needed for comparer in comparers):
+        comparers = [
+            comparer.fitted(
+                [outputs[name] for name in task.outputs]
+                for outputs in runner.map(
+                    data, size, lambda batch: original.run(dict(batch.inputs)), "spread of outputs"
+                )
+            )
+            if comparer.spread_needed
+            else comparer
+            for task, comparer in zip(tasks, comparers, strict=True)
+        ]
+    counters = [
+        OutputCounter(
+            task,
+            comparer,
+            task.reader_of(compressed.model, [compressed.outputs[name] for name in task.outputs]),
+            data=data,
+            memory=execution.memory,
+            name=original.name,
         )
-        label_reader = label_reader.fitted(outputs)
-    difference = Difference()
-    counts: Counter[int] = Counter()
-    same = undefined = positions = 0
-    correct = [0, 0]
-    are_scores = True
+        for task, comparer in zip(tasks, comparers, strict=True)
+    ]
 
-    def both(batch: Batch) -> tuple[Batch, NDArray[Any], NDArray[Any]]:
+    def both(batch: Batch) -> tuple[Batch, Outputs, Outputs]:
         inputs = dict(batch.inputs)
         return batch, original.run(inputs), compressed.run(inputs)
 
     for batch, a, b in runner.map(data, size, both, "comparing outputs"):
-        _check(original, a, compressed, b)
-        first, second = (
-            label_reader.labels(a),
-            (label_reader if label_reader.regression else compressed.label_reader).against(b, a),
-        )
-        check_defined(original.name, first, batch.first, data)
-        if positions not in (0, first.shape[1]):
-            raise ModelError(
-                f"output {original.output!r} of {original.name} has {positions} positions for some "
-                f"examples and {first.shape[1]} for others; choose another by --output-name"
-            )
-        positions = first.shape[1]
-        same += int((first == second).sum())
-        undefined += int((second == UNDEFINED).sum()) if b.dtype.kind == "f" else 0
-        for label, count in zip(*np.unique(first, return_counts=True), strict=True):
-            counts[int(label)] += int(count)
-        if batch.labels is not None and positions == 1:
-            for i, labels in enumerate((first, second)):
-                correct[i] += int((labels[:, 0] == batch.labels).sum())
-        are_scores = not are_labels(a.dtype)
-        if are_scores:
-            difference.add(a, b)
-    has_accuracy = data.has_labels and positions == 1 and not label_reader.regression
-    return Comparison(
-        agreement=Agreement(same, data.examples, positions),
-        accuracy=(correct[0] / data.examples, correct[1] / data.examples) if has_accuracy else None,
-        max_abs=difference.max_abs if are_scores else None,
-        relative_l2=difference.relative_l2 if are_scores else None,
-        undefined=undefined,
-        largest_class=0.0 if label_reader.regression else max(counts.values()) / counts.total(),
-    )
+        check_comparable(original, compressed, a, b)
+        for counter in counters:
+            counter.add(batch.first, batch.labels, a, b)
+    found = tuple(counter.result() for counter in counters)
+    main = found[0] if requested else min(found, key=lambda each: each.agreement.interval[0])
+    accuracy = None
+    if data.has_labels and counters[0].has_one_label:
+        correct = counters[0].correct
+        accuracy = correct[0] / data.examples, correct[1] / data.examples
+    return Comparison(found, main, accuracy, {})
 
 
-def _check(original: ModelRun, a: NDArray[Any], compressed: ModelRun, b: NDArray[Any]) -> None:
-    if a.shape == b.shape and are_labels(a.dtype) == are_labels(b.dtype):
-        return
-    first, second = (f"{x.dtype} {x.shape[1:]}" for x in (a, b))
-    raise ModelError(
-        f"output {original.output!r} of {original.name} gives {first} for an example and "
-        f"{compressed.output!r} of {compressed.name} gives {second}: they cannot be "
-        "compared; give outputs of one shape, or choose others by --output-name"
-    )
-
-
-def check_defined(original: str, labels: NDArray[np.int32], start: int, data: Dataset) -> None:
-    """Raise an error if the original leaves a label undefined.
-
-    Args:
-        original: The name of the original.
-        labels: Its labels, shape (examples, positions).
-        start: The number of the first of these examples.
-        data: The examples.
+def check_comparable(original: ModelRun, compressed: ModelRun, a: Outputs, b: Outputs) -> None:
+    """Raise an error if outputs have different shapes, or only one holds labels.
 
     Raises:
-        ModelError: a label is undefined, since the original gives NaN.
+        ModelError: they do.
     """
-    undefined = (labels == UNDEFINED).any(axis=1)
-    if undefined.any():
+    for name, was in a.items():
+        now = b[name]
+        if was.shape == now.shape and are_labels(was.dtype) == are_labels(now.dtype):
+            continue
+        first, second = (f"{x.dtype} {x.shape[1:]}" for x in (was, now))
         raise ModelError(
-            f"{original} gives NaN for example {start + int(undefined.argmax())} of "
-            f"{data.description}: there is no label to agree with; leave out such examples"
+            f"output {name!r} of {original.name} gives {first} for an example and "
+            f"{compressed.outputs[name]!r} of {compressed.name} gives {second}: they cannot be "
+            "compared; give outputs of one shape, or choose others by --output-name"
         )
 
 

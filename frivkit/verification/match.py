@@ -1,10 +1,14 @@
 """The inputs and outputs by which two models can be compared."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from frivkit.data import TensorSpec
+from frivkit.data import Dataset, TensorSpec
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
+from frivkit.runtime.session import Device
+from frivkit.tasks.choose import OutputTask
+from frivkit.tasks.provable import provable, without_batch
 
 
 def common_inputs(original: Model, compressed: Model) -> tuple[TensorSpec, ...]:
@@ -64,3 +68,51 @@ def common_output(original: Model, compressed: Model, requested: str | None) -> 
         f"{compressed.path} has no output {name!r} nor one in place {position + 1} to compare with "
         f"that of {original.path}; it has {', '.join(names)}: choose another by --output-name"
     )
+
+
+def comparable(
+    models: tuple[Model, Model],
+    tasks: Sequence[OutputTask],
+    first: tuple[str, str],
+    *,
+    data: Dataset,
+    device: Device,
+) -> tuple[tuple[OutputTask, ...], dict[str, str], dict[str, str]]:
+    """Return what of two models can be compared.
+
+    Args:
+        models: The original and the compressed model.
+        tasks: The tasks of the original, that of the first output first.
+        first: The names of that output in both models.
+        data: Examples, of which a few are run.
+        device: Where to run them.
+
+    Returns:
+        The tasks; by the names of all their outputs those in the compressed model, the requested or
+        first output first; and why other outputs are not compared, by their names.
+
+    Raises:
+        ModelError: the compressed model lacks an output of the first task, or cannot be run.
+    """
+    original, compressed = models
+    kept, unproved = provable(original, tasks, data, device)
+    names = {first[0]: first[1]}
+    for name in kept[0].outputs:
+        if name != first[0]:
+            names[name] = common_output(original, compressed, name)[1]
+    found = [kept[0]]
+    for task in kept[1:]:
+        try:
+            pairs = dict(common_output(original, compressed, name) for name in task.outputs)
+        except ModelError:
+            unproved |= dict.fromkeys(
+                task.outputs, f"{compressed.path} has none to compare it with"
+            )
+            continue
+        lacking = without_batch(compressed, list(pairs.values()), data, device)
+        if lacking:
+            unproved |= dict.fromkeys(task.outputs, next(iter(lacking.values())))
+            continue
+        names |= pairs
+        found.append(task)
+    return tuple(found), names, unproved

@@ -27,8 +27,10 @@ from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
 from frivkit.runtime.session import Device, Feeds, Session
+from frivkit.tasks.choose import choose_tasks
+from frivkit.tasks.constant import constant_warning
 from frivkit.verification.compare import Comparison, ModelRun, compare, error_context
-from frivkit.verification.match import common_inputs, common_output
+from frivkit.verification.match import common_inputs, common_output, comparable
 from frivkit.verification.speed import left_fast_path, not_faster, verdicts
 
 BATCHES = (1, 64)
@@ -145,11 +147,16 @@ def verify(
     for model, output in zip(models, outputs, strict=True):
         with error_context(model):
             check_output(model, output, request.execution, data)
-    before, after = (
-        ModelRun(model, output, request.execution)
-        for model, output in zip(models, outputs, strict=True)
+    tasks = choose_tasks(models[0], request.execution.labels, outputs[0])
+    tasks, names, unproved = comparable(
+        (models[0], models[1]), tasks, outputs, data=data, device=placement
     )
-    comparison = compare(before, after, data, request.execution.runner)
+    before = ModelRun(models[0], {name: name for name in names}, request.execution)
+    after = ModelRun(models[1], names, request.execution)
+    comparison = compare(
+        before, after, tasks, data, request.execution, requested=request.output is not None
+    )
+    comparison = replace(comparison, unproved=unproved)
     del before, after  # frees their weights before the files are timed
     memory = request.execution.memory
     unmeasured = {
@@ -277,29 +284,35 @@ def _batch(data: Dataset, size: int) -> dict[str, NDArray[Any]]:
 def _warnings(
     compressed: ModelFacts, data: Dataset, comparison: Comparison, *, named: bool
 ) -> tuple[str, ...]:
-    warnings, agreement = [], comparison.agreement
+    warnings, agreement, main = [], comparison.agreement, comparison.main
     if named and is_noise(data.spec):  # there is a warning already if no data were named
         warnings.append(
             f"the examples are noise ({data.description}): agreement on noise may say little about "
             "agreement on real inputs; give real ones by --data"
         )
-    if comparison.largest_class > ONE_SIDED:
+    if main.largest_class > ONE_SIDED and main.task.name == "classify":
         warnings.append(
-            f"{comparison.largest_class:.1%} of the original's labels fall in one class, so that a "
+            f"{main.largest_class:.1%} of the original's labels fall in one class, so that a "
             "model that always says so would agree as often: give more varied data"
         )
+    for each in comparison.outputs:
+        told = each is main and main.largest_class > ONE_SIDED and main.task.name == "classify"
+        if not told and (each.constant > ONE_SIDED or each.constant >= each.agreement.share > 0):
+            warnings.append(constant_warning(each.task, each.constant))
+    for name, reason in comparison.unproved.items():
+        warnings.append(f"output {name!r} is not compared: {reason}")
     low, high = agreement.interval
     if high - low > WIDE:
         warnings.append(
             f"{agreement.examples} examples leave the agreement uncertain by "
             f"{100 * (high - low):.0f} percentage points: give more examples"
         )
-    if comparison.undefined:
+    undefined = sum(each.undefined for each in comparison.outputs)
+    if undefined:
         warnings.append(
-            f"{compressed.model.path} gives NaN for {comparison.undefined} labels, which count as "
-            "disagreement"
+            f"{compressed.model.path} gives NaN for {undefined} labels, which count as disagreement"
         )
-    distances = (comparison.max_abs, comparison.relative_l2)
+    distances = [d for each in comparison.outputs for d in (each.max_abs, each.relative_l2)]
     if any(value is not None and not np.isfinite(value) for value in distances):
         warnings.append("outputs are not all finite numbers, so not every distance is defined")
     return tuple(warnings)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
-from frivkit.measure.study import Study
+from frivkit.measure.study import Study, Unchanged
 from frivkit.units.elimination import (
     Elimination,
     LinearReconstruction,
@@ -210,8 +210,7 @@ class _Scope:
         for unexplained in (*tolerances, 0.0):
             folds = {s.name: self._layers[s.name].fold(unexplained) for s in self._sites}
             replacement = LinearReplacement({name: fold.map for name, fold in folds.items()})
-            labels = self._study.perturb([replacement])[0]
-            agreement = float((labels == self._study.labels()).mean())
+            agreement = float(self._study.unchanged([replacement]).shares.mean())
             if agreement >= 1 - self._options.tolerance:
                 return unexplained, folds, agreement
         return 0.0, {s.name: self._layers[s.name].identity() for s in self._sites}, 1.0
@@ -219,9 +218,7 @@ class _Scope:
     def _order(self, site: Site, repeat: int) -> NDArray[np.int64]:
         return random_order(self._study.seed, site.layer, repeat, site.width)
 
-    def _run(
-        self, folds: Mapping[str, _Folding], points: Sequence[CurvePoint]
-    ) -> NDArray[np.int32]:
+    def _run(self, folds: Mapping[str, _Folding], points: Sequence[CurvePoint]) -> Unchanged:
         maps = {name: fold.map for name, fold in folds.items()}
         replacements = [
             LinearReplacement(
@@ -229,7 +226,7 @@ class _Scope:
             )
             for point in points
         ]
-        return self._study.perturb(replacements)
+        return self._study.unchanged(replacements)
 
     def _remaining(
         self, site: Site, keep: NDArray[np.bool_], repeat: int, level: float

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from frivkit.errors import DataError, UsageError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement
-from frivkit.measure.study import Study
-from frivkit.runtime.labels import UNDEFINED
+from frivkit.measure.study import Study, Unchanged
 from frivkit.units.statistics import CHANGED, crossings
 from frivkit_ablation.curve import AblationCurve, interval
 
@@ -67,7 +66,7 @@ class LevelSearch:
         self,
         study: Study,
         layer: str | None,
-        run: Callable[[Sequence[CurvePoint]], NDArray[np.int32]],
+        run: Callable[[Sequence[CurvePoint]], Unchanged],
         *,
         curve_level: Callable[[float], float] = float,
         examples: int | None = None,
@@ -77,7 +76,7 @@ class LevelSearch:
         Args:
             study: The study.
             layer: The layer's name, None for the network.
-            run: Returns the labels of points, shape (points, n, positions).
+            run: Returns how far the network stays what it was, a row for each point.
             curve_level: Returns the level on the curve of a nominal level, such as the share of
                 units really ablated.
             examples: How many of the first examples count; None takes all.
@@ -99,11 +98,10 @@ class LevelSearch:
         new = [(point[0], level) for point, level in nominal.items() if point not in self._flags]
         if not new:
             return
-        labels = self._run(new)[:, : self._examples]
-        baseline = self._study.labels()[: self._examples]
-        self._undefined += int((labels == UNDEFINED).any(axis=2).sum())
-        for (repeat, level), point_labels in zip(new, labels, strict=True):
-            self._flags[repeat, self._curve_level(level)] = (point_labels == baseline).mean(axis=1)
+        found = self._run(new)
+        self._undefined += int(found.undefined[:, : self._examples].sum())
+        for (repeat, level), shares in zip(new, found.shares, strict=True):
+            self._flags[repeat, self._curve_level(level)] = shares[: self._examples]
             self._nominal.setdefault(self._curve_level(level), level)
 
     def evaluate_levels(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.graph.sites.site_map import Site
-from frivkit.measure.study import Study
+from frivkit.measure.study import Study, Unchanged
 from frivkit.units.masks import Mask, keep_mask
 from frivkit.units.selector import UnitSelector
 from frivkit.units.statistics import ablated_units
@@ -59,8 +59,8 @@ class MaskSchedule:
             return level
         return sum(self._count(level, units) for units in self._sites.values()) / self.units
 
-    def _run(self, points: Sequence[CurvePoint]) -> NDArray[np.int32]:
-        return self._study.ablate([self._mask(*point) for point in points], self._selector)
+    def _run(self, points: Sequence[CurvePoint]) -> Unchanged:
+        return self._study.unchanged([self._mask(*point) for point in points], self._selector)
 
     def _mask(self, repeat: int, level: float) -> Mask:
         return Mask(

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from frivkit.errors import UsageError
 from frivkit.measure.metric import Measurement, Metric
-from frivkit.measure.study import Study
+from frivkit.measure.study import Study, Unchanged
 from frivkit.units.perturbations import Noise, Perturbation, WeightKnockout, WeightNoise
 from frivkit_ablation.level_search import (
     CurveOptions,
@@ -105,8 +104,8 @@ def _measure(
 
 def _run(
     study: Study, make: Make, layers: Mapping[str, str], points: Sequence[CurvePoint]
-) -> NDArray[np.int32]:
-    return study.perturb([make(layers, point) for point in points])
+) -> Unchanged:
+    return study.unchanged([make(layers, point) for point in points])
 
 
 def _require_paper_protocol(study: Study) -> None:

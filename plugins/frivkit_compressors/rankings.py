@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from frivkit.compression.layer_groups import LayerGroup
 from frivkit.measure.study import Study
-from frivkit.runtime.labels import UNDEFINED
 from frivkit.units.elimination import eliminate_together
 from frivkit.units.masks import Mask, random_order
 from frivkit.units.statistics import KEPT
@@ -89,15 +88,14 @@ def prunable(layer_group: LayerGroup, study: Study) -> Order:
         largest that leaves the labels of 80 % of the examples unchanged is the prunable one.
         Ties between orders are broken by the mean share of unchanged labels.
     """
-    baseline = study.labels()
     units = len(layer_group.groups)
     orders = [
         random_order(study.seed, layer_group.layers[0], repeat, units) for repeat in range(REPEATS)
     ]
     counts = np.unique(np.rint(np.linspace(0, 1, LEVELS)[1:] * units).astype(int))
     masks = [_mask(layer_group, order[:count]) for order in orders for count in counts]
-    labels = study.ablate(masks, study.units("map"))
-    same = ((labels == baseline) & (labels != UNDEFINED)).mean(axis=(1, 2)).reshape(REPEATS, -1)
+    shares = study.unchanged(masks, study.units("map")).shares
+    same = shares.mean(axis=1).reshape(REPEATS, -1)
     levels = np.logical_and.accumulate(same >= KEPT, axis=1).sum(axis=1)
     best = max(range(REPEATS), key=lambda repeat: (levels[repeat], same[repeat].mean()))
     return orders[best]

@@ -261,7 +261,7 @@ def _become(
             prepare()
         code = _run_main(arguments)
         atexit._run_exitfuncs()
-        code = _flush() or code
+        code = code or _flush()
     except BaseException:
         traceback.print_exc()
         _flush()
@@ -284,8 +284,9 @@ def _run_main(arguments: list[str]) -> int:
 def _flush() -> int:
     """Flush both streams; return the exit code of an interpreter that cannot."""
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
     except (OSError, ValueError):
         return 120
     return 0

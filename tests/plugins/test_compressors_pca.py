@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 from onnx import numpy_helper
 
@@ -129,7 +130,7 @@ def test_a_layer_of_rank_three_comes_back_at_three(tmp_path, layers):
     made = compress(request, tmp_path / "t.onnx", Budget("tolerance", 1e-6), method=PCA)
     assert ranks(made)["l1.weight"] == 3
     assert made.verification.comparison.agreement.share == 1.0
-    assert made.verification.comparison.relative_l2 < 1e-4
+    assert made.verification.comparison.main.relative_l2 < 1e-4
 
 
 @pytest.mark.parametrize("kind", ["macs", "params"])
@@ -227,3 +228,31 @@ def test_reports_name_what_is_split_and_why_others_are_not(writes, tmp_path, req
     whole = {each.consumer.node for each in made.calibration.linear_consumers} - set(split)
     assert whole
     assert all("would lose more than it is worth" in reasons[node] for node in whole)
+
+
+def test_projections_of_tokens_without_units_are_factorized(tmp_path: Path) -> None:
+    """Tokens in a plane: two directions of them are all that projections read."""
+    proto = written(
+        """g (float[N, 4, 24] x) => (float[N, 3] y) {
+          q = MatMul (x, wq)
+          r = Relu (q)
+          m = ReduceMean <axes = [1], keepdims = 0> (r)
+          y = Gemm (m, wy)
+        }""",
+        wq=(24, 24), wy=(24, 3),
+    )  # fmt: skip
+    onnx.save(proto, tmp_path / "m.onnx")
+    generator = np.random.default_rng(2)
+    tokens = generator.normal(size=(200, 4, 2)) @ generator.normal(size=(2, 24))
+    np.savez(tmp_path / "x.npz", x=tokens.astype(np.float32))
+    request = Request(tmp_path / "m.onnx", data=f"npz:{tmp_path / 'x.npz'}")
+    made = compress(
+        request, tmp_path / "thin.onnx", Budget("macs", 0.3), method=PCA, constraints=ANY_WIDTH
+    )
+    assert 2 <= ranks(made)["wq"] <= 3
+    assert made.verification is not None
+    feeds = {"x": tokens.astype(np.float32)}
+    whole, compressed = (
+        run(onnx_ir.load(tmp_path / name), feeds)[0] for name in ("m.onnx", "thin.onnx")
+    )
+    np.testing.assert_allclose(compressed, whole, atol=1e-3 * np.abs(whole).max())

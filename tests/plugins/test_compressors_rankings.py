@@ -11,6 +11,7 @@ from frivkit.compression.ranking import build_ranking
 from frivkit.errors import PluginError
 from frivkit.graph.layout import NO_GROUP
 from frivkit.runtime.labels import UNDEFINED
+from frivkit.tasks.classify import SameLabels
 from frivkit.units.elimination import RIDGE, Term, eliminate, eliminate_together, errors_along
 from frivkit.units.masks import random_order
 from frivkit_compressors import rankings
@@ -187,23 +188,21 @@ def test_prunable_is_the_order_of_most_levels_with_labels_unchanged(seed):
         if (levels, float(np.mean(kept))) > best:
             best, chosen = (levels, float(np.mean(kept))), order
 
-    def ablate(masks, selector):
+    def unchanged(masks, selector):
         assert selector == "map"
         assert all(set(mask.keep) == {"s"} for mask in masks)
-        return np.array([labels_without(np.flatnonzero(~mask.keep["s"])) for mask in masks])
+        labels = [labels_without(np.flatnonzero(~mask.keep["s"])) for mask in masks]
+        shares = np.stack([SameLabels().agreement(baseline, each) for each in labels])
+        return SimpleNamespace(shares=shares)
 
-    study = SimpleNamespace(
-        seed=seed, labels=lambda: baseline, ablate=ablate, units=lambda name: name
-    )
+    study = SimpleNamespace(seed=seed, unchanged=unchanged, units=lambda name: name)
     assert prunable(layer_group(), study).tolist() == chosen.tolist()
 
 
 def test_a_layer_of_one_unit_has_one_order():
-    same = np.zeros((4, 1), np.int32)
     study = SimpleNamespace(
         seed=0,
-        labels=lambda: same,
-        ablate=lambda masks, _: np.array([same for _ in masks]),
+        unchanged=lambda masks, _: SimpleNamespace(shares=np.ones((len(masks), 4))),
         units=lambda name: name,
     )
     assert prunable(layer_group(units=1), study).tolist() == [0]

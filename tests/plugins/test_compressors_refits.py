@@ -49,7 +49,7 @@ def test_a_deep_network_is_nearer_when_refitted_in_sequence(share, tmp_path):
             method=method,
             constraints=ANY_WIDTH,
         )
-        apart[refit] = made.verification.comparison.relative_l2
+        apart[refit] = made.verification.comparison.main.relative_l2
     assert apart["sequential"] < apart["ridge"]
 
 

@@ -41,7 +41,7 @@ def test_rankings_study_the_calibration_examples_as_the_user_said(calibration):
 
     select(with_labels(calibration, LabelOptions(tolerance=0.1)), ranker)
     (study,) = studies
-    assert study.regression
+    assert study.task.name == "regress"
     assert study.execution.labels == LabelOptions(tolerance=0.1)
     assert (study.seed, study.data.digest) == (4, calibration.run.data.digest)
 
@@ -53,14 +53,14 @@ def test_prunable_ranking_counts_changed_numbers_of_a_regression(calibration):
     for name, labels in (("classes", LabelOptions()), ("numbers", LabelOptions(tolerance=1e-6))):
         seen = []
         study = with_labels(calibration, labels).study
-        ablate = study.ablate
+        measure = study.unchanged
 
-        def noted(masks, selector, ablate=ablate, seen=seen, study=study):
-            found = ablate(masks, selector)
-            seen.append((found == study.labels()).mean())
+        def noted(masks, selector, measure=measure, seen=seen):
+            found = measure(masks, selector)
+            seen.append(found.shares.mean())
             return found
 
-        study.ablate = noted
+        study.unchanged = noted
         assert sorted(prunable(layer_group, study)) == list(range(12))
         unchanged[name] = seen[0]
     assert unchanged["numbers"] < 0.1

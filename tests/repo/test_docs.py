@@ -88,6 +88,7 @@ EXAMPLES = {
     "data_sources": "halves",
     "unit_selectors": "PAIRS",
     "metrics": "METRIC",
+    "tasks": "BEST_THREE",
     "bases": "last_units",
     "rankings": "apoz",
     "refits": "MEANS",

@@ -186,3 +186,18 @@ def test_folder_without_permission(tmp_path: Path) -> None:
                 function(tmp_path / "a")
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
+def test_limit_on_the_size_of_files_is_known():
+    script = """
+import resource
+from frivkit.files import largest_file
+print(largest_file())
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+print(largest_file())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["None", "5000"]

@@ -14,10 +14,8 @@ PICTURES = {
     "AlexNet with LRN": """
         conv1: Conv>Relu 8, 16x16 -> /conv2/Conv
         ! /norm/AveragePool: AveragePool pools over axis 2, where units lie
-        ! /norm/Div: met by '/norm/Pow_output_0', MET
         conv2: Conv>Relu 12, 8x8 -> /fc3/Gemm
         ! /norm_1/AveragePool: AveragePool pools over axis 2, where units lie
-        ! /norm_1/Div: met by '/norm_1/Pow_output_0', MET
         fc3: Gemm>Relu 16, - -> /fc4/Gemm
         - /norm/If: If holds a graph of its own, which is not entered
         - /norm_1/If: If holds a graph of its own, which is not entered
@@ -236,7 +234,6 @@ PICTURES = {
         stem: Conv>Conv 6, 4x4 -> /up2/MatMul
         up1: MatMul>Mul 8 on axis 2, 6 -> /down1/MatMul
         down1: MatMul>Add 16 on axis 2, 6 -> nobody
-        ! /Add_1: met by '/Transpose_output_0', MET
         ! /ReduceMean: ReduceMean over the axis that units or examples lie on
         up2: MatMul>Mul 12 on axis 2, 16 -> /down2/MatMul
         down2: MatMul>Add 6 on axis 2, 16 -> /head/Gemm
@@ -245,7 +242,6 @@ PICTURES = {
         """,
     "ViT": """
         patch: Conv>Conv 8, 4x4 -> /encoder/layers.0/self_attn/MatMul /encoder/layers.0/linear1/MatMul
-        ! /Concat_2: met by '/Expand_output_0', MET
         encoder.layers.0.self_attn: MatMul>Transpose 24 on axis 2, 17 -> /encoder/layers.0/self_attn/MatMul_1 /encoder/layers.0/self_attn/Gemm
         encoder.layers.0.self_attn.out_proj: Gemm>Transpose 8 on axis 2, 17 -> /encoder/layers.0/linear1/MatMul
         encoder.layers.0.linear1: MatMul>Mul 16 on axis 2, 17 -> /encoder/layers.0/linear2/MatMul
@@ -266,7 +262,6 @@ PICTURES = {
     "BERT-like": """
         encoder.layers.0.self_attn: MatMul>Transpose 24 on axis 2, 10 -> /encoder/layers.0/self_attn/MatMul_1 /encoder/layers.0/self_attn/Gemm
         encoder.layers.0.self_attn.out_proj: Gemm>Transpose 8 on axis 2, 10 -> /encoder/layers.0/linear1/MatMul
-        ! /encoder/layers.0/Add: met by '/norm/LayerNormalization_output_0', MET
         encoder.layers.0.linear1: MatMul>Mul 16 on axis 2, 10 -> /encoder/layers.0/linear2/MatMul
         encoder.layers.0.linear2: MatMul>Add 8 on axis 2, 10 -> /encoder/layers.1/self_attn/MatMul /encoder/layers.1/linear1/MatMul
         encoder.layers.1.self_attn: MatMul>Transpose 24 on axis 2, 10 -> /encoder/layers.1/self_attn/MatMul_1 /encoder/layers.1/self_attn/Gemm
@@ -286,7 +281,6 @@ PICTURES = {
     "GPT-like": """
         blocks.0.attend.qkv: MatMul>Add 24 on axis 2, 6 -> /blocks/blocks.0/attend/MatMul /blocks/blocks.0/attend/out/MatMul
         blocks.0.attend.out: MatMul>Add 8 on axis 2, 6 -> /blocks/blocks.0/up/MatMul
-        ! /blocks/blocks.0/Add: met by '/Add_output_0', MET
         blocks.0.up: MatMul>Mul 16 on axis 2, 6 -> /blocks/blocks.0/down/MatMul
         blocks.0.down: MatMul>Add 8 on axis 2, 6 -> /blocks/blocks.1/attend/qkv/MatMul
         blocks.1.attend.qkv: MatMul>Add 24 on axis 2, 6 -> /blocks/blocks.1/attend/MatMul /blocks/blocks.1/attend/out/MatMul
@@ -304,16 +298,13 @@ PICTURES = {
         """,
     "Llama-like": """
         stem: MatMul>Add 8 on axis 2, 7 -> /block/q/MatMul /block/k/MatMul /block/v/MatMul
-        ! /block/n1/ReduceMean: ReduceMean over the axis that units or examples lie on
         block.q: MatMul>MatMul 8 on axis 2, 7 -> /block/MatMul
         block.k: MatMul>MatMul 8 on axis 2, 7 -> /block/MatMul
         block.v: MatMul>MatMul 8 on axis 2, 7 -> /block/o/MatMul
         block.o: MatMul>Add 8 on axis 2, 7 -> /block/gate/MatMul /block/up/MatMul
-        ! /block/n2/ReduceMean: ReduceMean over the axis that units or examples lie on
         block.gate: MatMul>Mul 12 on axis 2, 7 -> /block/down/MatMul
         block.up: MatMul>MatMul 12 on axis 2, 7 -> /block/down/MatMul
         block.down: MatMul>Add 8 on axis 2, 7 -> /head/Gemm
-        ! /norm/ReduceMean: ReduceMean over the axis that units or examples lie on
         = sum stem block.o
         = sum block.o block.down
         = inner block.q block.k

@@ -96,7 +96,7 @@ def norm(kind: str, wide: int = WIDE) -> nn.Module:
     return kinds[kind](wide)
 
 
-def turned(x: Tensor, places: str) -> Tensor:
+def rotated(x: Tensor, places: str) -> Tensor:
     """Turn pairs of numbers of each head by angles that grow with the token (RoPE, Su 2021).
 
     Args:
@@ -203,7 +203,7 @@ class Attention(nn.Module):
         if self.shape.normed_heads:
             q, k = self.nq(q), self.nk(k)
         if self.shape.places in {"halves", "pairs"}:
-            q, k = turned(q, self.shape.places), turned(k, self.shape.places)
+            q, k = rotated(q, self.shape.places), rotated(k, self.shape.places)
         made = self.attended(q, self.repeated(k), self.repeated(v))
         if self.shape.projected == "einsum":
             return torch.einsum("nhtd,hdc->ntc", made, self.wo)

@@ -90,22 +90,28 @@ def insert_linear_map(
 
 
 def perturbed_whole(
-    model: Model, sites: Iterable[Site], output: str, insert: Insert = insert_mask
+    model: Model,
+    sites: Iterable[Site],
+    output: str,
+    insert: Insert = insert_mask,
+    *,
+    more: Sequence[str] = (),
 ) -> Instrumented:
     """Return a whole model with a perturbation of each of some sites.
 
     Args:
         model: The model.
         sites: The sites.
-        output: The only output of the graph.
+        output: The first output of the graph.
         insert: The perturbation.
+        more: Its other outputs.
     """
     graph = model.graph.clone()
     values = _by_name(graph)
-    graph.outputs[:] = [values[output]]
+    graph.outputs[:] = [values[name] for name in (output, *more)]
     needed_inputs = tuple(value.name or "" for value in graph.inputs if not value.is_initializer())
     added = {site.name: _insert(model, graph, values[site.name], site, insert) for site in sites}
-    return Instrumented(_wrap(model, graph), needed_inputs, added, (output,))
+    return Instrumented(_wrap(model, graph), needed_inputs, added, (output, *more))
 
 
 def with_outputs(model: Model, tensors: Sequence[str]) -> Instrumented:
@@ -169,18 +175,29 @@ def suffix(model: Model, site: Site, output: str, insert: Insert = insert_mask) 
 
 
 def with_weight_inputs(
-    model: Model, weights: Mapping[str, Sequence[ir.Value]], output: str
+    model: Model,
+    weights: Mapping[str, Sequence[ir.Value]],
+    output: str,
+    *,
+    more: Sequence[str] = (),
 ) -> Instrumented:
     """Return the part of a model that depends on weights, with these as inputs.
+
+    With several outputs, not all of which need depend on the weights, it is the whole model.
 
     Args:
         model: The model.
         weights: By the name of a site, the weights that become inputs, named ``WEIGHT + name``.
-        output: The only output of the graph.
+        output: The first output of the graph.
+        more: Its other outputs.
     """
     changed = list({id(v): v for values in weights.values() for v in values}.values())
-    inputs = _entering(model, changed, output)
-    graph = ir.convenience.extract(model.graph, inputs, [_by_name(model.graph)[output]])
+    if more:
+        inputs = [value for value in model.graph.inputs if not value.is_initializer()]
+    else:
+        inputs = _entering(model, changed, output)
+    ends = [_by_name(model.graph)[name] for name in (output, *more)]
+    graph = ir.convenience.extract(model.graph, inputs, ends)
     names = tuple(value.name or "" for value in inputs)
     values = _by_name(graph) | dict(graph.initializers.items())
     for weight in changed:
@@ -192,7 +209,7 @@ def with_weight_inputs(
     added = {
         site: tuple(f"{WEIGHT}{value.name}" for value in values) for site, values in weights.items()
     }
-    return Instrumented(_wrap(model, graph), names, added, (output,))
+    return Instrumented(_wrap(model, graph), names, added, (output, *more))
 
 
 def _entering(model: Model, changed: Sequence[ir.Value], output: str) -> list[ir.Value]:

@@ -12,7 +12,7 @@ from frivkit.errors import UsageError
 from frivkit.graph.model import GivenTensor
 
 Numbers = float | Sequence[Any] | NDArray[Any]
-_TRUTH = {"true": 1.0, "false": 0.0}
+_TRUTH = {"true": 1, "false": 0}
 
 
 def parse_given(text: str) -> tuple[str, list[float]]:
@@ -23,7 +23,7 @@ def parse_given(text: str) -> tuple[str, list[float]]:
 
     Example:
         >>> parse_given("mask=1,1,0")
-        ('mask', [1.0, 1.0, 0.0])
+        ('mask', [1, 1, 0])
     """
     name, equals, numbers = text.partition("=")
     try:

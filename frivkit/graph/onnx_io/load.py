@@ -16,7 +16,7 @@ from frivkit.graph.model import Model, digest, external_files, signature
 from frivkit.graph.onnx_io.given_inputs import Numbers
 from frivkit.graph.onnx_io.inference_mode import use_inference_mode
 from frivkit.graph.onnx_io.ordering import sort_nodes
-from frivkit.graph.onnx_io.passes import READING_PASSES, Reading
+from frivkit.graph.onnx_io.passes import READING_PASSES, ReadRequest
 from frivkit.graph.onnx_io.sparse import write_out_sparse
 from frivkit.graph.onnx_io.tensor_data import check_tensors
 
@@ -82,8 +82,8 @@ def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], nam
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
     note = use_inference_mode(model)
-    reading = Reading(input_shape, given, Interface.of(model))
-    changes = [rewrite(model, reading) for rewrite in READING_PASSES]
+    request = ReadRequest(input_shape, given, Interface.of(model))
+    changes = [rewrite(model, request) for rewrite in READING_PASSES]
     inputs, batch = signature(model.graph, name)
     return Model(
         ir=model,
@@ -94,7 +94,7 @@ def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], nam
         batch=batch,
         metadata=dict(model.metadata_props),
         changes=tuple(change for change in changes if change is not None),
-        interface=reading.interface,
+        interface=request.interface,
         notes=() if note is None else (note,),
     )
 

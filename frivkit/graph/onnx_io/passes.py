@@ -24,7 +24,7 @@ from frivkit.graph.onnx_io.unfuse import unfuse
 
 
 @dataclass(slots=True)
-class Reading:
+class ReadRequest:
     """What the user says of a file, and what the rewrites find in it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Reading:
     interface: Interface
 
 
-ReadingPass = Callable[[ir.Model, Reading], str | None]
+ReadingPass = Callable[[ir.Model, ReadRequest], str | None]
 """A rewrite in place.
 
 It returns None, or a sentence if the graph then computes otherwise than its file says, so that no
@@ -49,13 +49,13 @@ MOST_NODES = 200_000
 """Most nodes of a model whose functions are replaced by their bodies."""
 
 
-def inline_functions(model: ir.Model, reading: Reading) -> None:
+def inline_functions(model: ir.Model, request: ReadRequest) -> None:
     """Replace calls of the model's own functions by their bodies.
 
     Raises:
         ModelError: this would make more than :data:`MOST_NODES` nodes.
     """
-    del reading
+    del request
     if model.functions:
         _check_inlined_size(model)
         InlinePass()(model)
@@ -79,9 +79,9 @@ def _check_inlined_size(model: ir.Model) -> None:
         )
 
 
-def open_nonpositive_sizes(model: ir.Model, reading: Reading) -> None:
+def open_nonpositive_sizes(model: ir.Model, request: ReadRequest) -> None:
     """Replace sizes below 1, which some exporters write for "any", by open ones."""
-    del reading
+    del request
     graph = model.graph
     inputs = [value for value in graph.inputs if not value.is_initializer()]
     for value in [*inputs, *graph.outputs, *(v for node in graph for v in node.outputs)]:
@@ -93,27 +93,27 @@ def open_nonpositive_sizes(model: ir.Model, reading: Reading) -> None:
         value.shape = ir.Shape(sizes)
 
 
-def widen_bfloat16(model: ir.Model, reading: Reading) -> str | None:
+def widen_bfloat16(model: ir.Model, request: ReadRequest) -> str | None:
     """Compute in float32 what the file computes in bfloat16."""
-    del reading
+    del request
     return bfloat16_to_float32(model)
 
 
-def dequantize_integers(model: ir.Model, reading: Reading) -> str | None:
+def dequantize_integers(model: ir.Model, request: ReadRequest) -> str | None:
     """Compute in real numbers what the file computes in 8-bit integers."""
-    del reading
+    del request
     return dequantize(model)
 
 
-def set_input_sizes(model: ir.Model, reading: Reading) -> None:
+def set_input_sizes(model: ir.Model, request: ReadRequest) -> None:
     """Set the sizes that the user gave for inputs.
 
     Raises:
         ModelError: they do not fit the inputs.
     """
-    if reading.input_shape is None:
+    if request.input_shape is None:
         return
-    text, graph = reading.input_shape, model.graph
+    text, graph = request.input_shape, model.graph
     inputs = [value for value in graph.inputs if not value.is_initializer()]
     requested = parse_input_shapes(text)
     if len(requested) not in (1, len(inputs)):
@@ -128,34 +128,34 @@ def set_input_sizes(model: ir.Model, reading: Reading) -> None:
             shape = ir.Shape(["N", *[None] * (len(each.sizes) - 1)])
         if len(inputs) > len(requested) and all(isinstance(size, int) for size in shape[1:]):
             continue
-        batch = reading.interface.input_axes.get(value.name or "", 0)
+        batch = request.interface.input_axes.get(value.name or "", 0)
         first = _examples_first(each, batch)
         _check_fit(value, shape, first)
         value.shape = ir.Shape([shape[0], *first.sizes[1:]])
     shapes.infer_shapes(model)
-    fold_shapes.fold_shape_arithmetic(model, lasting=not reading.interface.open_sizes())
+    fold_shapes.fold_shape_arithmetic(model, lasting=not request.interface.open_sizes())
 
 
-def give_numbers(model: ir.Model, reading: Reading) -> None:
+def give_numbers(model: ir.Model, request: ReadRequest) -> None:
     """Give inputs without examples the numbers that the user gives.
 
     Raises:
         UsageError: there is no such input, or it takes other numbers.
     """
-    given = give_inputs(model, reading.given)
-    reading.interface = replace(reading.interface, given=given)
+    given = give_inputs(model, request.given)
+    request.interface = replace(request.interface, given=given)
 
 
-def examples_first_in(model: ir.Model, reading: Reading) -> None:
+def examples_first_in(model: ir.Model, request: ReadRequest) -> None:
     """Put the examples of all inputs on their first axis."""
     axes = move_inputs(model)
-    reading.interface = replace(reading.interface, input_axes=axes)
+    request.interface = replace(request.interface, input_axes=axes)
 
 
-def examples_first_out(model: ir.Model, reading: Reading) -> None:
+def examples_first_out(model: ir.Model, request: ReadRequest) -> None:
     """Put the examples of outputs on their first axis, where they are known to be elsewhere."""
-    axes = move_outputs(model, moved_inputs=bool(reading.interface.input_axes))
-    reading.interface = replace(reading.interface, output_axes=axes)
+    axes = move_outputs(model, moved_inputs=bool(request.interface.input_axes))
+    request.interface = replace(request.interface, output_axes=axes)
 
 
 def _examples_first(requested: InputShape, batch: int) -> InputShape:
@@ -185,34 +185,34 @@ def _check_fit(value: ir.Value, shape: ir.Shape, requested: InputShape) -> None:
             )
 
 
-def unfuse_operators(model: ir.Model, reading: Reading) -> None:
+def unfuse_operators(model: ir.Model, request: ReadRequest) -> None:
     """Write operators that an optimizer fused as operators of ONNX."""
-    del reading
+    del request
     unfuse(model)
 
 
-def fold_constants(model: ir.Model, reading: Reading) -> None:
+def fold_constants(model: ir.Model, request: ReadRequest) -> None:
     """Replace what is computed from weights alone by constants."""
-    del reading
+    del request
     constants.fold_constants(model)
 
 
-def infer_shapes(model: ir.Model, reading: Reading) -> None:
+def infer_shapes(model: ir.Model, request: ReadRequest) -> None:
     """Set the shapes that follow from those of the inputs."""
-    del reading
+    del request
     shapes.infer_shapes(model)
 
 
-def write_einsum_as_products(model: ir.Model, reading: Reading) -> None:
+def write_einsum_as_products(model: ir.Model, request: ReadRequest) -> None:
     """Replace Einsum nodes by products of matrices, which compute the same."""
-    del reading
+    del request
     if einsum.write_einsum_as_products(model):
         shapes.infer_shapes(model)
 
 
-def fold_shape_arithmetic(model: ir.Model, reading: Reading) -> None:
+def fold_shape_arithmetic(model: ir.Model, request: ReadRequest) -> None:
     """Replace sizes that the graph computes, and that never change, by constants."""
-    del reading
+    del request
     fold_shapes.fold_shape_arithmetic(model, lasting=True)
 
 

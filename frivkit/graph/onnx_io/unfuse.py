@@ -11,15 +11,17 @@ import onnx_ir as ir
 from frivkit.graph.builder import Builder
 from frivkit.graph.layout import attribute, rank_of
 from frivkit.graph.model import constant_tensor
+from frivkit.graph.onnx_io.unfuse_norms import skip_layer_norm, skip_simplified_norm
 
 OLDEST = 13
 """The first opset for which nodes are written."""
 
 
 def unfuse(model: ir.Model) -> None:
-    """Replace FusedConv, FusedGemm and FusedMatMul of the domain of ONNX Runtime.
+    """Replace fused convolutions, matrix products and norms of the domain of ONNX Runtime.
 
-    A FusedMatMul stays as it is if it transposes a tensor of unknown rank, or more than matrices.
+    A FusedMatMul stays as it is if it transposes a tensor of unknown rank, or more than matrices;
+    a norm if its statistics are read.
 
     Args:
         model: The model; it is changed, and its outputs are not.
@@ -134,5 +136,7 @@ WRITINGS: dict[str, Callable[[ir.Node, Builder], ir.Value | None]] = {
     "FusedConv": _fused_conv,
     "FusedGemm": _fused_gemm,
     "FusedMatMul": _fused_matmul,
+    "SkipLayerNormalization": skip_layer_norm,
+    "SkipSimplifiedLayerNormalization": skip_simplified_norm,
 }
 """By the name of a fused operator, what writes it."""

@@ -30,6 +30,36 @@ class SliceOperand:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectOperand:
+    """A computed operand without units loses the entries along an axis whose group is removed.
+
+    Attributes:
+        index: The operand.
+        axis: The axis.
+        group_ids: The group of each entry, shape (entries,).
+    """
+
+    index: int
+    axis: int
+    group_ids: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class SetAttribute:
+    """An attribute that was left out gets the number that it had before groups were removed.
+
+    Attributes:
+        name: The attribute.
+        number: The number.
+        group_ids: The groups on which its default depends, shape (entries,).
+    """
+
+    name: str
+    number: float
+    group_ids: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateShape:
     """An entry of an operand is the length of an axis, and becomes the number of groups that stay.
 
@@ -82,6 +112,31 @@ class CompensateShape:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepStatistics:
+    """A norm over the last axis takes its statistics as if the removed entries were zeros.
+
+    Attributes:
+        group_ids: The group at each position of that axis, shape (positions,).
+    """
+
+    group_ids: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class KeepMean:
+    """A mean over the last axis, part of a norm in pieces, counts the removed entries as zeros.
+
+    Attributes:
+        group_ids: The group at each position of that axis, shape (positions,).
+        centred: Whether it is the mean of squares of entries from which their mean was subtracted,
+            so that what is zero before that is the square of the mean.
+    """
+
+    group_ids: IntArray
+    centred: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Locked:
     """Groups that cannot be removed.
 
@@ -94,7 +149,18 @@ class Locked:
     group_ids: IntArray
 
 
-Edit = SliceOperand | UpdateShape | UpdateGroupCount | UpdateSplit | CompensateShape | Locked
+Edit = (
+    SliceOperand
+    | SelectOperand
+    | SetAttribute
+    | UpdateShape
+    | UpdateGroupCount
+    | UpdateSplit
+    | CompensateShape
+    | KeepStatistics
+    | KeepMean
+    | Locked
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +228,8 @@ def unchanged(context: NodeContext) -> list[Edit]:
 def broadcast(context: NodeContext, indices: Sequence[int] | None = None) -> list[Edit]:
     """Return the edits of operands that are broadcast over the output.
 
-    Constants are sliced.  Units are locked if a computed operand has other units or none at their
-    positions.
+    Constants are sliced, and so are computed operands in which no units lie.  Units are locked if
+    a computed operand has other units at their positions.
 
     Args:
         context: The node.
@@ -185,8 +251,11 @@ def broadcast(context: NodeContext, indices: Sequence[int] | None = None) -> lis
             if is_constant(value):
                 edits.append(SliceOperand(index, its_axis, group_ids))
                 continue
-            others = context.inputs[index].get(its_axis, np.full(len(group_ids), NO_GROUP))
-            edits += require_same_groups(group_ids, others, value)
+            others = context.inputs[index].get(its_axis)
+            if others is None or (others == NO_GROUP).all():
+                edits.append(SelectOperand(index, its_axis, group_ids))
+            else:
+                edits += require_same_groups(group_ids, others, value)
     return edits
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from frivkit.graph.layout import NO_UNIT, Layout, attribute, rank_of, shape_of
 from frivkit.graph.model import constant_tensor
@@ -162,6 +163,11 @@ def _narrow_slice(context: NodeContext) -> list[Edit]:
             and (output_ids == group_ids).all()
         ):
             continue  # all units: from the first to beyond the last, which Slice clips
+        if starts is not None and ends is not None and steps is not None and steps[at] > 1:
+            every = slice(starts[at], ends[at], steps[at]).indices(len(group_ids))
+            whole = every[0] < steps[at] and ends[at] >= len(group_ids) > 0
+            if whole and _leave_side_by_side(group_ids, steps[at]):
+                continue
         if starts is None or ends is None or (steps is not None and steps[at] != 1):
             edits.append(Locked("a Slice that chooses among units by what it computes", group_ids))
             continue
@@ -174,6 +180,14 @@ def _narrow_slice(context: NodeContext) -> list[Edit]:
             UpdateShape(2, at, group_ids[: bounds[1]]),
         ]
     return edits
+
+
+def _leave_side_by_side(group_ids: NDArray[np.intp], step: int) -> bool:
+    """Whether each run of ``step`` positions is one group, so that steps stay in their places."""
+    if len(group_ids) % step:
+        return False
+    runs = group_ids.reshape(-1, step)
+    return bool((runs == runs[:, :1]).all())
 
 
 def _narrow_gather(context: NodeContext) -> list[Edit]:

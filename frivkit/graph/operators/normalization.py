@@ -6,7 +6,15 @@ from functools import partial
 import onnx_ir as ir
 
 from frivkit.graph.layout import Layout, attribute, rank_of, shape_of
-from frivkit.graph.operators.edits import Edit, Locked, NarrowingRule, NodeContext, SliceOperand
+from frivkit.graph.model import is_constant
+from frivkit.graph.operators.edits import (
+    Edit,
+    KeepStatistics,
+    Locked,
+    NarrowingRule,
+    NodeContext,
+    SliceOperand,
+)
 from frivkit.graph.operators.effects import Coupled, Effect, Kept, PropagationRule, Untraceable
 from frivkit.graph.operators.operator import Operator
 
@@ -93,6 +101,20 @@ def _lock_normalized(context: NodeContext, normalized: Sequence[int]) -> list[Ed
     ]
 
 
+def _narrow_last_axis(context: NodeContext) -> list[Edit]:
+    """Let a norm over the last axis alone keep its statistics; lock units in any other norm."""
+    rank = rank_of(context.operand(0))
+    if rank is None:
+        return context.locked("a normalisation of a tensor of unknown rank")
+    last = attribute(context.node, "axis", -1) % rank == rank - 1
+    group_ids = context.located(0, rank - 1)
+    parameters = [value for value in context.node.inputs[1:] if value is not None]
+    rows = all(is_constant(value) and rank_of(value) == 1 for value in parameters)
+    if not last or group_ids is None or not rows:
+        return _narrow_across_units(context, first=-1, behind=True)
+    return [KeepStatistics(group_ids)]
+
+
 def _narrow_lrn(context: NodeContext) -> list[Edit]:
     group_ids = context.located(0, 1)
     return (
@@ -134,8 +156,6 @@ def _operator(propagate: PropagationRule, narrow: NarrowingRule | None = None) -
     return Operator(propagate, narrow, beside_batch=True)
 
 
-_over_last = partial(_narrow_across_units, first=-1, behind=True)
-
 OPERATORS = {
     "BatchNormalization": _operator(_per_unit, _narrow_per_unit),
     "InstanceNormalization": _operator(_over_positions, _narrow_per_unit),
@@ -143,9 +163,9 @@ OPERATORS = {
     "LpNormalization": _operator(
         _across_units, partial(_narrow_across_units, first=-1, behind=False)
     ),
-    "LayerNormalization": _operator(_across_units, _over_last),
-    "SimplifiedLayerNormalization": _operator(_across_units, _over_last),
-    "RMSNormalization": _operator(_across_units, _over_last),
+    "LayerNormalization": _operator(_across_units, _narrow_last_axis),
+    "SimplifiedLayerNormalization": _operator(_across_units, _narrow_last_axis),
+    "RMSNormalization": _operator(_across_units, _narrow_last_axis),
     "SkipLayerNormalization": _operator(_skip_norm),
     "SkipSimplifiedLayerNormalization": _operator(_skip_norm),
     "GroupNormalization": _operator(_across_units, _narrow_group_norm),

@@ -7,6 +7,7 @@ from frivkit.graph.layout import NO_UNIT, Layout, attribute, rank_of, shape_of
 from frivkit.graph.model import constant_tensor
 from frivkit.graph.operators.edits import (
     Edit,
+    KeepMean,
     Locked,
     NodeContext,
     unchanged,
@@ -14,6 +15,7 @@ from frivkit.graph.operators.edits import (
 from frivkit.graph.operators.effects import Effect, Kept, Split, Stacked, Untraceable
 from frivkit.graph.operators.operands import constant_numbers, has_input, integers, update_lengths
 from frivkit.graph.operators.operator import Operator
+from frivkit.graph.operators.written_norms import statistic_of
 
 POOLING = ("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
 
@@ -102,6 +104,8 @@ def _propagate_reduction(node: ir.Node, index: int, layout: Layout) -> Effect:
     if index != 0 or rank is None or not axes:
         return Untraceable(f"{node.op_type} over axes that are computed, or over all of them")
     reduced = {axis % rank for axis in axes}
+    if reduced == {rank - 1} == {*layout.axes} and statistic_of(node) is not None:
+        return Split((None,))
     left = tuple(axis for axis in layout.axes if axis not in reduced)
     stacks = len(left) < len(layout.axes)
     stack = layout.stacked(layout.narrowed_axis) if stacks else None
@@ -112,6 +116,17 @@ def _propagate_reduction(node: ir.Node, index: int, layout: Layout) -> Effect:
     if stack is not None:  # one unit of each branch at each position
         return Stacked(tuple(each.with_axes(*new_axes) for each in stack))
     return Kept(layout.with_axes(*new_axes), moves_positions=True)
+
+
+def _narrow_reduction(context: NodeContext) -> list[Edit]:
+    """Let a mean over units that is part of a norm keep the number that it is divided by."""
+    statistic, rank = statistic_of(context.node), rank_of(context.operand(0))
+    group_ids = None if rank is None else context.located(0, rank - 1)
+    if statistic is None or rank is None or group_ids is None:
+        return []
+    if (rank - 1) in {axis % rank for axis in integers(context.node, 1, "axes") or ()}:
+        return [KeepMean(group_ids, statistic == "spread")]
+    return []
 
 
 def _narrow_resize(context: NodeContext) -> list[Edit]:
@@ -167,5 +182,5 @@ OPERATORS = {
     **dict.fromkeys(["Resize", "Upsample"], Operator(propagate_resize, _narrow_resize)),
     "Tile": Operator(propagate_resize, unchanged),  # the axis of units is repeated once
     "Pad": Operator(_propagate_pad, _narrow_pad),
-    **dict.fromkeys(REDUCING, Operator(_propagate_reduction, unchanged)),
+    **dict.fromkeys(REDUCING, Operator(_propagate_reduction, _narrow_reduction)),
 }

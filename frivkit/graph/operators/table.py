@@ -7,6 +7,7 @@ import onnx_ir as ir
 from frivkit.graph.layout import GroupIds, Layout, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.operators import (
+    attention,
     choosing,
     elementwise,
     indexing,
@@ -38,6 +39,7 @@ OPERATORS: Operators = {
     **choosing.OPERATORS,
     **shape.OPERATORS,
     **weighted.OPERATORS,
+    **attention.OPERATORS,
 }
 SPLITTING = ("Split", "TopK", "MaxPool")
 """Operators whose outputs can all have units."""

@@ -35,7 +35,6 @@ OPAQUE = (
     "ConvInteger",
     "MatMulInteger",
     "DeformConv",
-    "Attention",
     "MultiHeadAttention",
     "FusedMatMul",
     "FusedConv",
@@ -141,13 +140,15 @@ def _narrow_matmul(context: NodeContext) -> list[Edit]:
             back = axis - rank
             if back == summed and not context.constant(1 - index):
                 edits += _lock_unequal_factors(context, 1 - index, other_axis, group_ids)
-            elif back == summed:
+                continue
+            if back == summed:
                 edits.append(SliceOperand(1 - index, other_axis, group_ids))
-            elif back < -2:
+                continue
+            if back < -2:
                 edits += _slice_stack(context, 1 - index, back, group_ids)
-            elif after + back not in context.output:
+            if not np.array_equal(context.output.get(after + back, ()), group_ids):
                 edits.append(Locked("rows of a product that no units are followed to", group_ids))
-    output_ids = context.output.get((rank_of(context.node.outputs[0]) or 0) - 1)
+    output_ids = context.output.get(after - 1)
     if output_ids is not None and context.constant(1):
         edits.append(SliceOperand(1, (ranks[1] or 0) - 1, output_ids))
     return edits

@@ -84,6 +84,12 @@ def find_consumers(
     return tuple(consumer for consumer in consumers if consumer is not None)
 
 
+def projects_tokens(node: ir.Node) -> bool:
+    """Whether a node multiplies tokens, on an axis of their own, by a matrix of weights."""
+    ranks = [len(shape_of(value) or ()) for value in node.inputs]
+    return node.op_type == "MatMul" and ranks[0] > 2 and ranks[1] == 2
+
+
 def added_bias(node: ir.Node) -> tuple[ir.Node, int] | None:
     """Return the Add of a constant bias behind a MatMul and the bias's operand index, or None."""
     output, uses = node.outputs[0], list(node.outputs[0].uses())

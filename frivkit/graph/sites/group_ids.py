@@ -7,8 +7,8 @@ For a Gemm of 3 units whose output is added to that of another Gemm, unit *i* of
 and unit *i* of the second are group *i*, and the group ids of the sum are ``{1: [0, 1, 2]}``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +16,10 @@ import onnx_ir as ir
 from frivkit.graph.components import connected_components
 from frivkit.graph.coupling import MergePoint
 from frivkit.graph.layout import NO_GROUP, NO_UNIT, GroupIds, IntArray, Layout, attribute
+from frivkit.graph.operators.operator import Operators
+from frivkit.graph.operators.table import OPERATORS
+from frivkit.graph.sites.find_heads import find_heads
+from frivkit.graph.sites.heads import Heads
 from frivkit.graph.sites.site_map import SiteMap
 
 
@@ -28,12 +32,15 @@ class GroupAssignment:
         count: The number of groups; they are numbered from 0 in the order of the sites.
         group_ids: By the name of a tensor in which units lie, the groups along its axes.
         conflicting: Groups that share a position of some tensor with another group, sorted.
+        heads: The heads of attentions; their lines are numbered behind the groups, and are in
+            ``group_ids``, too.
     """
 
     of: Mapping[str, IntArray]
     count: int
     group_ids: Mapping[str, GroupIds]
     conflicting: IntArray
+    heads: tuple[Heads, ...] = ()
 
     def at(self, value: ir.Value | None) -> GroupIds:
         """Return the groups along the axes of a tensor, an empty mapping if no units lie in it."""
@@ -45,47 +52,128 @@ class GroupAssignment:
         Args:
             numbers: The new number of each group, shape (groups,).
         """
-        new = np.append(numbers, NO_GROUP)  # the last entry stands for NO_GROUP
+        final = _Renumbering(np.arange(self.count), numbers)
+        joined = np.bincount(numbers)[numbers] > 1
+        heads = tuple(_held(each) if joined[each.groups].any() else each for each in self.heads)
         return GroupAssignment(
-            {site: new[ids] for site, ids in self.of.items()},
-            int(numbers.max(initial=-1)) + 1,
+            {site: final(ids) for site, ids in self.of.items()},
+            final.count,
             {
-                tensor: {axis: new[ids] for axis, ids in by_axis.items()}
+                tensor: {axis: final(ids) for axis, ids in by_axis.items()}
                 for tensor, by_axis in self.group_ids.items()
             },
-            np.unique(new[self.conflicting]),
+            np.unique(final(self.conflicting)),
+            tuple(map(final.heads, heads)),
         )
 
 
-def assign_groups(graph: ir.Graph, site_map: SiteMap) -> GroupAssignment:
+def _held(heads: Heads) -> Heads:
+    """Return heads of which none can leave, since other layers share their weights."""
+    blocks = tuple(replace(block, fixed=_SHARED) for block in heads.blocks)
+    return replace(heads, blocks=blocks, fixed=_SHARED)
+
+
+_SHARED = "its weights are those of another attention, too"
+
+
+def assign_groups(
+    graph: ir.Graph, site_map: SiteMap, operators: Operators = OPERATORS
+) -> GroupAssignment:
     """Return the pruning groups of a model.
 
     Units that meet in a sum, a product, a depthwise convolution or shared weights are one group.
     So are all units that one group of a grouped convolution consumes and produces: it can only be
-    removed as a whole.
+    removed as a whole.  Units that lie along several axes are heads of an attention, or leave at
+    one position of the longest axis.
 
     Args:
         graph: The graph of the model.
         site_map: Its sites.
+        operators: The operators, by name.
     """
     widths = [site.width for site in site_map.sites]
     starts = np.cumsum([0, *widths])
     offset = {site.name: int(start) for site, start in zip(site_map.sites, starts, strict=False)}
-    width = {site.name: site.width for site in site_map.sites}
     merge_points = [merge_point for each in site_map.couplings for merge_point in each.merge_points]
-    pairs = [
-        *_merged_units(merge_points, offset),
-        *_grouped_units(graph, site_map, offset),
-        *_split_units(site_map, offset),
-    ]
-    labels = connected_components(int(starts[-1]), pairs)
-    of = {name: labels[start : start + width[name]] for name, start in offset.items()}
-    group_ids: dict[str, GroupIds] = {}
+    pairs = [*_merged_units(merge_points, offset), *_grouped_units(graph, site_map, offset)]
+    apart = connected_components(int(starts[-1]), pairs)
+    count = int(apart.max(initial=-1)) + 1
+    by_site = {
+        site.name: apart[start : start + site.width]
+        for site, start in zip(site_map.sites, starts.tolist(), strict=False)
+    }
+    heads, located = find_heads(graph, site_map.layouts, by_site, count, operators)
+    in_heads = {group for each in heads for group in each.groups.tolist()}
+    split = _outside(site_map.layouts, by_site, in_heads)
+    labels = connected_components(int(starts[-1]), [*pairs, *_split_units(split, offset)])
+    of = {name: labels[start : start + len(by_site[name])] for name, start in offset.items()}
+    final = _Renumbering(apart, labels)
+    group_ids: dict[str, GroupIds] = {
+        tensor: {axis: final(ids) for axis, ids in by_axis.items()}
+        for tensor, by_axis in located.items()
+    }
     conflicting: list[IntArray] = [np.zeros(0, dtype=np.intp)]
-    for tensor, layouts in site_map.layouts.items():
-        group_ids[tensor] = _ids_of(layouts, of, conflicting)
-    count = int(labels.max()) + 1 if len(labels) else 0
-    return GroupAssignment(of, count, group_ids, np.unique(np.concatenate(conflicting)))
+    for tensor, layouts in split.items():
+        found = _ids_of(layouts, of, conflicting)
+        group_ids[tensor] = {**found, **group_ids.get(tensor, {})}
+    return GroupAssignment(
+        of,
+        final.count,
+        group_ids,
+        np.unique(np.concatenate(conflicting)),
+        tuple(map(final.heads, heads)),
+    )
+
+
+class _Renumbering:
+    """From groups and lines of a finer numbering to those of a coarser one."""
+
+    def __init__(self, before: IntArray, after: IntArray) -> None:
+        self.count = int(after.max(initial=-1)) + 1
+        self._shift = self.count - (int(before.max(initial=-1)) + 1)
+        self._new = np.zeros(int(before.max(initial=-1)) + 1, np.intp)
+        self._new[before] = after
+
+    def __call__(self, ids: IntArray) -> IntArray:
+        """Return new numbers of groups, and of lines, which are numbered behind them."""
+        lines = ids >= len(self._new)
+        known = np.where(lines | (ids == NO_GROUP), 0, ids)
+        return np.where(
+            ids == NO_GROUP, NO_GROUP, np.where(lines, ids + self._shift, self._new[known])
+        )
+
+    def heads(self, heads: Heads) -> Heads:
+        blocks = tuple(
+            replace(block, groups=self(block.groups), first_line=block.first_line + self._shift)
+            for block in heads.blocks
+        )
+        return replace(heads, first_line=heads.first_line + self._shift, blocks=blocks)
+
+
+def _outside(
+    layouts: Mapping[str, tuple[tuple[str, Layout], ...]],
+    groups: Mapping[str, IntArray],
+    in_heads: Set[int],
+) -> dict[str, tuple[tuple[str, Layout], ...]]:
+    """Return the layouts of units that are not in heads."""
+    sites = {name for name, of in groups.items() if not in_heads.isdisjoint(of.tolist())}
+    result = {}
+    for tensor, parts in layouts.items():
+        others = tuple(
+            (site, layout)
+            for site, layout in parts
+            if site not in sites or in_heads.isdisjoint(_groups_in(layout, groups[site]))
+        )
+        if others:
+            result[tensor] = others
+    return result
+
+
+def _groups_in(layout: Layout, groups: IntArray) -> list[int]:
+    """Return the groups of the units of a layout."""
+    units = layout.units[layout.units != NO_UNIT]
+    found: list[int] = groups[units].tolist()
+    return found
 
 
 def _merged_units(
@@ -95,24 +183,31 @@ def _merged_units(
     for merge_point in merge_points:
         if merge_point.kind == "concat":
             continue
-        parts = [
-            _numbered(part.layout.units_at_positions, offset[part.site])
-            for part in merge_point.parts
-        ]
+        layouts = [part.layout for part in merge_point.parts]
+        if len({(layout.axes, layout.units.shape) for layout in layouts}) == 1:
+            units = [_numbered(p.layout.units, offset[p.site]) for p in merge_point.parts]
+            parts = [each.reshape(-1, 1) for each in units]  # entry by entry, heads by heads
+        else:
+            parts = [
+                _numbered(part.layout.units_at_positions, offset[part.site])
+                for part in merge_point.parts
+            ]
         merged = np.full(len(parts[0]), NO_UNIT)
         for column in (column for part in parts for column in part.T):
             yield _pairs(merged, column)
             merged = np.where(column == NO_UNIT, merged, column)
 
 
-def _split_units(site_map: SiteMap, offset: Mapping[str, int]) -> Iterator[Sequence[IntArray]]:
+def _split_units(
+    located: Mapping[str, tuple[tuple[str, Layout], ...]], offset: Mapping[str, int]
+) -> Iterator[Sequence[IntArray]]:
     """Return pairs of units that lie at one position of a narrowed axis.
 
-    Such are the units of all heads of an attention, and those of sites that lay side by side
+    Such are the units of all groups of a channel shuffle, and those of sites that lay side by side
     before their axis was split.
     """
     seen: set[tuple[tuple[str, Layout], ...]] = set()
-    for layouts in site_map.layouts.values():
+    for layouts in located.values():
         if layouts in seen or all(len(layout.axes) == 1 for _, layout in layouts):
             continue
         seen.add(layouts)

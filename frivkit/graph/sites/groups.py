@@ -1,7 +1,7 @@
 """The pruning groups of a model, and the reasons why some of them cannot be removed."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,10 @@ from frivkit.graph.components import connected_components
 from frivkit.graph.layout import NO_GROUP, IntArray
 from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
-from frivkit.graph.operators.edits import Edit, Locked
-from frivkit.graph.operators.table import edits
+from frivkit.graph.operators.edits import Edit, KeepStatistics, Locked, SelectOperand, SliceOperand
+from frivkit.graph.operators.table import edits, operators_of
 from frivkit.graph.sites.group_ids import GroupAssignment, assign_groups
+from frivkit.graph.sites.heads import Heads
 from frivkit.graph.sites.shared_weights import merged_groups, unequal_uses
 from frivkit.graph.sites.site_map import SiteMap
 
@@ -25,10 +26,11 @@ class Groups:
         of: By the name of a site, the group of each of its units, shape (units,).
         count: The number of groups; they are numbered from 0.
         locked: By group, the reason why it cannot be removed, for each that cannot.
-        layer_groups: Sets of sites that share groups, each site in one of them, in the order of the
-            graph.
+        layer_groups: Sets of sites that share groups or heads, each site in one of them, in the
+            order of the graph.
         rows: Sets of groups that fill an axis of some tensor, so that one of each must stay: those
             of a site, of a part of a split, of a head.
+        heads: The heads of attentions, which keep equally many groups each.
     """
 
     of: Mapping[str, IntArray]
@@ -36,6 +38,7 @@ class Groups:
     locked: Mapping[int, str]
     layer_groups: tuple[tuple[str, ...], ...]
     rows: tuple[IntArray, ...] = ()
+    heads: tuple[Heads, ...] = ()
 
     @property
     def free(self) -> NDArray[np.bool_]:
@@ -117,20 +120,106 @@ def find_groups(model: Model, site_map: SiteMap) -> Groups:
 
 def analyze_groups(model: Model, site_map: SiteMap) -> PruningGraph:
     """Return the groups of a model and the edits that remove them (see ``find_groups``)."""
-    assignment = assign_groups(model.graph, site_map)
+    assignment = assign_groups(model.graph, site_map, operators_of(model))
     by_node = _edits(model, assignment)
-    numbers = merged_groups(model.graph, by_node, assignment.count)
+    numbers = merged_groups(
+        model.graph, _without_lines(by_node, assignment.count), assignment.count
+    )
     if numbers.max(initial=-1) + 1 < assignment.count:
         assignment = assignment.renumbered(numbers)
         by_node = _edits(model, assignment)
     locked: dict[int, str] = {}
+    of_lines: dict[int, str] = {}
     for reason, group_ids in _locks(model, site_map, assignment, by_node):
         for group in np.unique(group_ids[group_ids != NO_GROUP]).tolist():
-            locked.setdefault(group, reason)
+            (locked if group < assignment.count else of_lines).setdefault(group, reason)
+    uneven = _uneven_lines((e for several in by_node.values() for e in several), assignment.heads)
+    heads = tuple(_restricted(each, of_lines, uneven) for each in assignment.heads)
     groups = Groups(
-        assignment.of, assignment.count, locked, _layer_groups(assignment), _rows(assignment)
+        assignment.of, assignment.count, {}, _layer_groups(assignment), _rows(assignment), heads
     )
+    groups = with_locks(groups, locked)
     return PruningGraph(groups, assignment, {i: each for i, each in by_node.items() if each})
+
+
+def with_locks(groups: Groups, locked: Mapping[int, str]) -> Groups:
+    """Return groups of which some more are locked.
+
+    A locked group holds its dimension in all heads, and its head.  If neither a dimension nor a
+    head can leave, all are locked.
+
+    Args:
+        groups: The groups.
+        locked: Reasons by group; those that are locked already keep theirs.
+    """
+    reasons = {**locked, **groups.locked}
+    heads = []
+    for each in groups.heads:
+        why = [reasons[group] for group in each.groups.tolist() if group in reasons]
+        fixed = each.fixed or (why[0] if why else None)
+        blocks = []
+        for block in each.blocks:
+            own = [reasons[group] for group in block.groups.ravel().tolist() if group in reasons]
+            held = block.fixed or (own[0] if own else None)
+            if fixed is not None and held is not None:
+                for group in block.groups.ravel().tolist():
+                    reasons.setdefault(group, held)
+            blocks.append(replace(block, fixed=held))
+        heads.append(replace(each, fixed=fixed, blocks=tuple(blocks)))
+    return replace(groups, locked=reasons, heads=tuple(heads))
+
+
+def _uneven_lines(edits: Iterable[Edit], heads: Sequence[Heads]) -> set[int]:
+    """Return the first lines of blocks of whose dimensions a node needs to know which stay.
+
+    It slices a constant, or it takes some dimensions and not others.
+    """
+    blocks = [block for each in heads for block in each.blocks]
+    uneven: set[int] = set()
+    for edit in edits:
+        if isinstance(edit, Locked):
+            continue
+        for block in blocks:
+            lines = edit.group_ids - block.first_line
+            lines = lines[(lines >= 0) & (lines < block.groups.shape[1])]
+            counts = np.bincount(lines, minlength=block.groups.shape[1])
+            if len(lines) and (
+                isinstance(edit, SliceOperand | SelectOperand | KeepStatistics)
+                or len(set(counts.tolist())) > 1
+            ):
+                uneven.add(block.first_line)
+    return uneven
+
+
+def _restricted(heads: Heads, of_lines: Mapping[int, str], uneven: set[int]) -> Heads:
+    """Return heads with what holds their lines, and whether they lose the same dimensions."""
+
+    def held(first: int, count: int) -> str | None:
+        return next((of_lines[i] for i in range(first, first + count) if i in of_lines), None)
+
+    blocks = tuple(
+        replace(
+            block,
+            uniform=block.uniform or block.first_line in uneven,
+            fixed=block.fixed or held(block.first_line, block.groups.shape[1]),
+        )
+        for block in heads.blocks
+    )
+    fixed = heads.fixed or held(heads.first_line, heads.count)
+    return replace(heads, blocks=blocks, fixed=fixed)
+
+
+def _without_lines(
+    by_node: Mapping[int, tuple[Edit, ...]], count: int
+) -> dict[int, tuple[Edit, ...]]:
+    """Return edits with ``NO_GROUP`` in place of lines, which are numbered behind the groups."""
+    return {
+        i: tuple(
+            replace(edit, group_ids=np.where(edit.group_ids < count, edit.group_ids, NO_GROUP))
+            for edit in several
+        )
+        for i, several in by_node.items()
+    }
 
 
 def _edits(model: Model, assignment: GroupAssignment) -> dict[int, tuple[Edit, ...]]:
@@ -146,7 +235,7 @@ def _rows(assignment: GroupAssignment) -> tuple[IntArray, ...]:
     full = [
         np.unique(group_ids)
         for group_ids in every
-        if (group_ids != NO_GROUP).all() and len(group_ids)
+        if (group_ids != NO_GROUP).all() and len(group_ids) and group_ids.max() < assignment.count
     ]
     return tuple({row.tobytes(): row for row in full}.values())
 
@@ -182,7 +271,12 @@ def _layer_groups(assignment: GroupAssignment) -> tuple[tuple[str, ...], ...]:
         for group in np.unique(assignment.of[site]).tolist()
     ]
     pairs = np.array(edges, np.intp).reshape(-1, 2)
-    component = connected_components(len(sites), [(pairs[:, 0], pairs[:, 1])])
+    together = [
+        (np.full(len(numbers), numbers[0]), np.array(numbers))
+        for heads in assignment.heads
+        if (numbers := sorted({owner[group] for group in heads.groups.tolist()}))
+    ]
+    component = connected_components(len(sites), [(pairs[:, 0], pairs[:, 1]), *together])
     gathered: dict[int, list[str]] = {}
     for site, number in zip(sites, component.tolist(), strict=True):
         gathered.setdefault(number, []).append(site)

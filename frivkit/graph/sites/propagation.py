@@ -1,8 +1,9 @@
 """Propagate the units of every site through a graph: their consumers, merge points and layouts."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from frivkit.graph.coupling import MergePoint, SitePart
@@ -60,7 +61,7 @@ class _Arrival:
     @property
     def position(self) -> tuple[object, ...]:
         """A key that is equal for units that meet position by position of the axis narrowed."""
-        if self.effect.kind == "concat":
+        if self.effect.kind in ("concat", "inner"):  # sums of products are broadcast, see _alike
             return (self.effect.kind,)
         layout = self.effect.layout
         if self.effect.kind in _ENDING:
@@ -209,8 +210,27 @@ def _merge_points(
     for (kind, *_), parts in meeting.items():
         if kind == "depthwise" and produced_site is not None:  # unit i is consumed by unit i alone
             parts.append(SitePart(produced_site, produced[id(node)]))
-        if len(set(parts)) > 1:
-            yield MergePoint(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(parts)))
+        merged = _alike(parts) if kind == "inner" else parts
+        if len(set(merged)) > 1:
+            yield MergePoint(node.outputs[0].name or "", str(kind), tuple(dict.fromkeys(merged)))
+
+
+def _alike(parts: Sequence[SitePart]) -> list[SitePart]:
+    """Return parts of a sum of products with the axes of all of them, as they are broadcast."""
+    lengths: dict[int, int] = {}
+    for part in parts:
+        for axis, length in zip(part.layout.axes, part.layout.units.shape, strict=True):
+            lengths[axis] = max(length, lengths.get(axis, 1))
+    axes, shape = tuple(sorted(lengths)), [lengths[axis] for axis in sorted(lengths)]
+    alike = []
+    for part in parts:
+        own = [
+            part.layout.units.shape[part.layout.axes.index(axis)] if axis in part.layout.axes else 1
+            for axis in axes
+        ]
+        units = np.broadcast_to(part.layout.units.reshape(own), shape)
+        alike.append(SitePart(part.site, Layout(axes, np.ascontiguousarray(units))))
+    return alike
 
 
 def _inside_concat_site(merge_point: MergePoint, sites: Mapping[str, SiteDraft]) -> bool:
@@ -246,6 +266,7 @@ def _note_arrivals(
         for index, value in enumerate(node.inputs)
         if value is not None
         and (index, position) not in located
+        and (position[0] != "inner" or index < 2)  # behind them are values and masks
         and _has_entry_for_each_unit(value, node, layout)
     }
     for arrival in arrivals:
@@ -255,7 +276,7 @@ def _note_arrivals(
         if arrival.effect.kind == "depthwise":
             if produced_site is None:
                 site.stop(node, "carried into units that are not analysed")
-        elif arrival.effect.kind != "concat":
+        elif arrival.effect.kind == "inner":
             for (_, position), other in without_units.items():
                 if position == arrival.position:
                     site.stop(node, f"met by {other.name!r}, where no units lie along their axis")

@@ -65,15 +65,15 @@ def weight_readers(root: ir.Value) -> list[tuple[ir.Node, int]]:
     Args:
         root: The stored weight.
     """
-    readers: list[tuple[ir.Node, int]] = []
+    users: list[tuple[ir.Node, int]] = []
     pending = [root]
     while pending:
         for use in pending.pop().uses():
             if use.idx == 0 and weight_root(use.node.outputs[0]) is not None:
                 pending.append(use.node.outputs[0])
             else:
-                readers.append((use.node, use.idx))
-    return readers
+                users.append((use.node, use.idx))
+    return users
 
 
 @dataclass(frozen=True, slots=True, eq=False)

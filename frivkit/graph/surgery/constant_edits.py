@@ -94,9 +94,9 @@ class NewConstants:
             if axes is not None
         ]
         requested = {(id(each.node), each.index) for each in operands}
-        readers = {(id(node), index) for node, index in weight_readers(root)}
+        users = {(id(node), index) for node, index in weight_readers(root)}
         alike = all(np.array_equal(arrays[0], array) for array in arrays[1:])
-        if alike and readers == requested and not root.is_graph_output():
+        if alike and users == requested and not root.is_graph_output():
             dtype, first = operands[0].dtype, np.ascontiguousarray(arrays[0])
             _set_tensor(root, ir.tensor(first, dtype=dtype, name=root.name))
             return

@@ -13,6 +13,7 @@ from frivkit.graph.operators.constants import BoolArray, ConstantChange
 from frivkit.graph.operators.edits import (
     CompensateShape,
     Edit,
+    SetAttribute,
     SliceOperand,
     UpdateGroupCount,
     UpdateShape,
@@ -20,8 +21,10 @@ from frivkit.graph.operators.edits import (
 )
 from frivkit.graph.operators.table import SPLITTING, reshape_target
 from frivkit.graph.sites.groups import Groups, PruningGraph, analyze_groups
+from frivkit.graph.sites.heads import line_flags, why_unequal
 from frivkit.graph.sites.site_map import Site, SiteMap
 from frivkit.graph.surgery.constant_edits import ConstantEdits, NewConstants, drop_unused
+from frivkit.graph.surgery.norms import NarrowedNorms
 
 ADDED = "narrowed"
 """Prefix of the names of added nodes and constants.
@@ -36,7 +39,8 @@ _Stays = Callable[[IntArray], BoolArray]  # from the group at each position to w
 def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]]) -> ir.Model:
     """Return a model without some of its units.
 
-    It computes what the model computes if every weighted node reads 0 from the removed units.
+    It computes what the model computes if every weighted node, and every norm for its statistics,
+    reads 0 from the removed units.
     Inputs, outputs, names, metadata and unchanged weights are those of the model; the weights are
     shared with it.
 
@@ -70,7 +74,8 @@ def narrow(model: Model, site_map: SiteMap, keep: Mapping[str, NDArray[np.bool_]
     copy = model.ir.clone()
     if staying.all():
         return copy
-    flags = np.append(staying, True)  # for NO_GROUP, the last entry
+    lines = line_flags(pruning_graph.groups.heads, staying)
+    flags = np.concatenate([staying, lines, [True]])  # the last entry is NO_GROUP's
     narrowing = _Narrowing(copy.graph, model, lambda group_ids: flags[group_ids])
     narrowing.apply(pruning_graph)
     return copy
@@ -104,6 +109,16 @@ def _staying_groups(
             )
     for name, site in sites.items():
         _check_unit_flags(site, groups.of[name], groups.locked, removed, stays)
+    for heads in groups.heads:
+        reason = why_unequal(heads, stays)
+        if reason is not None:
+            names = [
+                s.layer for s in sites.values() if np.isin(groups.of[s.name], heads.groups).any()
+            ]
+            raise ModelError(
+                f"units of {', '.join(names)} cannot leave as asked: {reason}; let every head that "
+                "stays keep equally many"
+            )
     return stays
 
 
@@ -128,6 +143,7 @@ class _Narrowing:
         self._graph, self._model, self._stays = graph, model, stays
         self._constants = NewConstants(graph, model.ir.ir_version)
         self._edits = ConstantEdits(self._constants)
+        self._norms = NarrowedNorms(self._constants, ADDED)
 
     def apply(self, pruning_graph: PruningGraph) -> None:
         nodes = list(self._graph)
@@ -135,7 +151,8 @@ class _Narrowing:
             self._edit(nodes[index], pruning_graph.edits.get(index, ()))
             self._edits.apply_to_outputs(nodes[index])
         self._edits.finish()
-        for node in nodes:
+        self._norms.finish()
+        for node in [*nodes, *self._norms.added]:
             for value in node.outputs if node.op_type in SPLITTING else node.outputs[:1]:
                 self._narrow_shape(node, value, pruning_graph)
         drop_unused(self._graph)
@@ -144,6 +161,7 @@ class _Narrowing:
         slices: dict[int, dict[int, BoolArray]] = {}
         lengths: dict[int, dict[int, int]] = {}
         compensated: dict[int, int] = {}
+        self._adapt(node, edits)
         self._split(
             node, [self._stays(edit.group_ids) for edit in edits if isinstance(edit, UpdateSplit)]
         )
@@ -174,6 +192,13 @@ class _Narrowing:
         node.attributes.pop("num_outputs", None)
         node.resize_inputs(2)
         node.replace_input_with(1, self._constant(lengths))
+
+    def _adapt(self, node: ir.Node, edits: tuple[Edit, ...]) -> None:
+        """Select entries of operands, keep statistics, and set attributes that were left out."""
+        self._norms.apply(node, edits, self._stays)
+        for edit in edits:
+            if isinstance(edit, SetAttribute) and not self._stays(edit.group_ids).all():
+                node.attributes[edit.name] = ir.AttrFloat32(edit.name, edit.number)
 
     def _set_lengths(self, node: ir.Node, index: int, entries: dict[int, int]) -> None:
         """Set lengths in an operand; a computed operand gets them as upper bounds."""

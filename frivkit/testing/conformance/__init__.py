@@ -30,6 +30,7 @@ from frivkit.testing.conformance.providers import check_model_provider
 from frivkit.testing.conformance.selectors import check_unit_selector
 from frivkit.testing.conformance.sources import check_data_source
 from frivkit.testing.conformance.sweeps import check_figure, check_planner, check_recipe
+from frivkit.testing.conformance.tasks import check_task
 from frivkit.testing.conformance.training import check_architecture, check_trainer
 from frivkit.testing.laws.metric_case import LawError
 
@@ -39,6 +40,7 @@ CHECKS: Mapping[str, Callable[..., Any]] = {
     "data_sources": check_data_source,
     "unit_selectors": check_unit_selector,
     "metrics": check_metric,
+    "tasks": check_task,
     "bases": check_basis,
     "rankings": check_ranking,
     "refits": check_refit,
@@ -70,6 +72,7 @@ __all__ = [
     "check_ranking",
     "check_recipe",
     "check_refit",
+    "check_task",
     "check_trainer",
     "check_unit_selector",
 ]

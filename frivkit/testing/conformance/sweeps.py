@@ -5,13 +5,14 @@ import pickle
 import re
 import tomllib
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from frivkit.errors import FrivkitError, UsageError
-from frivkit.experiments.figure import FORMATS, Figure
+from frivkit.errors import DataError, FrivkitError, UsageError
+from frivkit.experiments.figure import FORMATS, Drawing, Figure, FolderFigure
 from frivkit.experiments.gain import SHARES, WidthCurve
 from frivkit.experiments.jobs import ExperimentPlanner, Job, JobResult, Row, SweepPlan, SweepRequest
 from frivkit.experiments.recipe import DEFAULT_PLANNER
@@ -192,21 +193,23 @@ def check_recipe(
 
 
 def check_figure(
-    figure: Figure,
-    curves: Sequence[WidthCurve] | None = None,
+    figure: Figure | FolderFigure,
+    drawn: Sequence[WidthCurve] | Path | None = None,
     *,
     formats: Sequence[str] = FORMATS,
 ) -> tuple[str, ...]:
     """Check that a figure draws files of its formats, the same each time.
 
     - ``choose``: it takes some of the curves that it is for, and of curves that it is not for none.
+    - ``folder``: of an empty folder, a figure of folders raises a DataError of one line.
     - ``bytes``: a drawing in a format is a file of that format.
     - ``repeatable``: drawn again, a file has the same bytes.
     - ``errors``: a format that it does not know is a UsageError.
 
     Args:
         figure: The target; it need not be registered.
-        curves: Curves to draw; None makes some for each of its labels and panels.
+        drawn: Curves to draw; None makes some for each of its labels and panels.  A figure of
+            folders needs a folder that it can draw.
         formats: The formats to draw, of which it may decline some with a UsageError, but not all.
 
     Returns:
@@ -217,25 +220,49 @@ def check_figure(
     """
     rules = Rules("figures", named(figure.draw, "figure") if hasattr(figure, "draw") else "figure")
     rules.shape(figure)
-    every = _curves(figure) if curves is None else list(curves)
-    chosen = figure.choose(every)
-    rules.require(chosen, "choose", "it takes none of the curves")
-    if figure.labels:
-        others = [WidthCurve("prunable", "A", (1.0,), ((0.5,),), figure="no-such-figure")]
-        rules.require(not figure.choose(others), "choose", "it takes curves of another figure")
-    drawn = []
+    if isinstance(figure, FolderFigure):
+        redraw = _folder_drawing(rules, figure, drawn)
+    else:
+        redraw = _curve_drawing(rules, figure, drawn)
+    found = []
     for kind in formats:
         try:
-            first = figure.draw(chosen, "paper")(kind)
+            first = redraw()(kind)
         except UsageError as error:
             rules.one_line(error, f"format {kind}")
             continue
         _check_bytes(rules, kind, first)
-        again = figure.draw(figure.choose(every), "paper")(kind)
+        again = redraw()(kind)
         rules.require(first == again, "repeatable", f"drawn again, the {kind} has other bytes")
-        drawn.append(kind)
-    rules.require(drawn, "bytes", f"it draws none of {', '.join(formats)}")
-    return tuple(drawn)
+        found.append(kind)
+    rules.require(found, "bytes", f"it draws none of {', '.join(formats)}")
+    return tuple(found)
+
+
+def _curve_drawing(
+    rules: Rules, figure: Figure, drawn: Sequence[WidthCurve] | Path | None
+) -> Callable[[], Drawing]:
+    every = _curves(figure) if drawn is None or isinstance(drawn, Path) else list(drawn)
+    rules.require(figure.choose(every), "choose", "it takes none of the curves")
+    if figure.labels:
+        others = [WidthCurve("prunable", "A", (1.0,), ((0.5,),), figure="no-such-figure")]
+        rules.require(not figure.choose(others), "choose", "it takes curves of another figure")
+    return lambda: figure.draw(figure.choose(every), "paper")
+
+
+def _folder_drawing(
+    rules: Rules, figure: FolderFigure, drawn: Sequence[WidthCurve] | Path | None
+) -> Callable[[], Drawing]:
+    if not isinstance(drawn, Path):
+        raise rules.broken("folder", "give a folder that it can draw")
+    with TemporaryDirectory() as empty:
+        try:
+            figure.draw(Path(empty))
+        except DataError as error:
+            rules.one_line(error, "an empty folder")
+        else:
+            raise rules.broken("folder", "it draws an empty folder")
+    return lambda: figure.draw(drawn)
 
 
 def _curves(figure: Figure) -> list[WidthCurve]:

@@ -1,6 +1,6 @@
 """One basis, ranking and refit on one network: the case on which a law is checked."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,7 @@ class CompressionCase:
 
     def refit_plan(self, calibration: Calibration, plan: Plan) -> Plan:
         """Return a plan with the fits of the refit."""
-        return replace(plan, fits=self.parts.refit.fit(calibration, plan))
+        return self.parts.refit.refitted(calibration, plan)
 
     def outputs(self, graph: ir.Model) -> NDArray[np.float32]:
         """Return the outputs of a graph for all examples, shape (n, classes)."""

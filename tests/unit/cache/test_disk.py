@@ -193,3 +193,29 @@ def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", textwrap.dedent(script), *arguments],
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [1024, 100_000])
+def test_a_limit_on_the_size_of_files_costs_one_line_and_no_crash(
+    tmp_path: Path, limit: int
+) -> None:
+    """HDF5 2.0.0 would end the process by SIGSEGV when it closes a file that cannot be written."""
+    script = f"""
+    import resource
+    from pathlib import Path
+    import numpy as np
+    from frivkit.cache import Cache, Key
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+    cache = Cache(Path("cache"), warn=print)
+    with cache.build(Key("m", "d", "", "", "large")) as writer:
+        writer.append("x", np.ones((1000, 100)))
+    print(list(Path("cache").iterdir()))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    line, left = done.stdout.splitlines()
+    assert f"files may have {limit} bytes at most" in line
+    assert left == "[]"

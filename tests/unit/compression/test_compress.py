@@ -100,7 +100,7 @@ def test_copies_leave_and_nothing_changes(tmp_path):
     assert widths(model) == [15, 12, 3]
     assert widths(compressed) == [5, 4, 3]
     assert made.verification.comparison.agreement.share == 1.0
-    assert made.verification.comparison.relative_l2 < 1e-3
+    assert made.verification.comparison.main.relative_l2 < 1e-3
 
 
 def test_linear_combinations_fold_into_what_they_combine(tmp_path):
@@ -126,7 +126,7 @@ def test_dead_and_constant_units_leave_free(tmp_path):
     assert widths(compressed)[0] == 6
     flags = made.plan.keep["h0"]
     assert flags.tolist() == [True] * 3 + [False] * 3 + [True] * 3
-    assert made.verification.comparison.relative_l2 < 1e-3
+    assert made.verification.comparison.main.relative_l2 < 1e-3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -231,7 +231,7 @@ def test_few_examples_of_a_wide_layer_are_fitted_and_better_than_cut(examples, t
             verify_data=verification,
             method=Method("select", refit=how),
         )
-        errors[how] = made.verification.comparison.relative_l2
+        errors[how] = made.verification.comparison.main.relative_l2
     assert errors["relu"] < errors["none"]
 
 
@@ -274,7 +274,7 @@ def test_a_single_bias_for_all_outputs_is_refitted(tmp_path):
     request = Request(tmp_path / "m.onnx", data=write_data(tmp_path / "x.npz", 6))
     made = compress(request, tmp_path / "thin.onnx", Budget("tolerance", 1e-3))
     assert made.plan.keep["h0"].sum() == 5
-    assert made.verification.comparison.relative_l2 < 1e-2
+    assert made.verification.comparison.main.relative_l2 < 1e-2
 
 
 def test_errors_of_tokens_are_judged_by_the_variance_of_units(tmp_path):
@@ -371,7 +371,7 @@ def test_refitting_beats_slicing(tmp_path):
             Budget("macs", 0.5),
             method=Method("select", refit=how),
         )
-        errors[how] = made.verification.comparison.relative_l2
+        errors[how] = made.verification.comparison.main.relative_l2
     assert errors["relu"] < errors["ridge"] < 0.5 * errors["none"]
 
 

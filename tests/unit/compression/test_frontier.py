@@ -179,7 +179,7 @@ def made_up(drawn):
         for same, macs, time in drawn
     )
     empty = SimpleNamespace()
-    return Frontier(empty, empty, None, empty, points, {}, (Timing(),), {}, ())
+    return Frontier(empty, empty, None, empty, points, {}, (Timing(),), {}, (), ())
 
 
 class TestChoice:

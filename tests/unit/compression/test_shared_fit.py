@@ -128,14 +128,14 @@ def test_narrowing_is_exact_and_copies_no_weight(name, tmp_path):
     model = opened(NETS[name], tmp_path / "m.onnx")
     found = find_sites(model)
     keep = drawn(find_groups(model, found), 4)
-    _, _, _, thin = narrowed(
+    _, _, _, compressed = narrowed(
         NETS[name], tmp_path, **{site: np.flatnonzero(~flags) for site, flags in keep.items()}
     )
-    check(thin)
+    check(compressed)
     feeds = examples(model, 3)
-    close(run(thin, feeds), run(masked_consumers(model, found, keep), feeds))
+    close(run(compressed, feeds), run(masked_consumers(model, found, keep), feeds))
     names = {value.name for value in model.graph.initializers.values()}
-    assert {value.name for value in thin.graph.initializers.values()} <= names
+    assert {value.name for value in compressed.graph.initializers.values()} <= names
 
 
 def test_each_axis_of_a_shared_weight_is_one_axis_of_units(tmp_path):
@@ -164,10 +164,10 @@ def test_a_refit_leaves_one_weight(name, refit, tmp_path):
     model = opened(NETS[name], tmp_path / "m.onnx")
     calibration = calibrated(model, "gaussian?n=60")
     plan = allocator(calibration).for_budget("units", 0.6)
-    thin = apply_plan(calibration, replace(plan, fits=refit(calibration, plan)))
-    check(thin)
-    assert parameters(thin.graph) < parameters(model.graph)
-    matrices = [v for v in thin.graph.initializers.values() if len(v.shape) > 1]
+    compressed = apply_plan(calibration, replace(plan, fits=refit(calibration, plan)))
+    check(compressed)
+    assert parameters(compressed.graph) < parameters(model.graph)
+    matrices = [v for v in compressed.graph.initializers.values() if len(v.shape) > 1]
     wanted = [v for v in model.graph.initializers.values() if len(v.shape) > 1]
     assert len(matrices) == len(wanted)
     for one, other in combinations(matrices, 2):
@@ -181,7 +181,7 @@ def test_a_budget_of_parameters_holds(name, tmp_path):
     path.write_bytes(NETS[name].SerializeToString())
     request = Request(path, "gaussian?n=80", execution=Execution(threads=1))
     result = compress(
-        request, tmp_path / "thin.onnx", Budget("params", 0.75), method=Method(basis="auto")
+        request, tmp_path / "compressed.onnx", Budget("params", 0.75), method=Method(basis="auto")
     )
     facts = result.verification
     assert facts.compressed.model.parameters <= 0.75 * facts.original.model.parameters
@@ -192,13 +192,13 @@ def test_towers_of_a_siamese_network_stay_equal(tmp_path):
     path.write_bytes(SIAMESE.SerializeToString())
     compress(
         Request(path, "gaussian?n=80", execution=Execution(threads=1)),
-        tmp_path / "thin.onnx",
+        tmp_path / "compressed.onnx",
         Budget("params", 0.6),
     )
-    thin = opened(onnx.load(tmp_path / "thin.onnx"), tmp_path / "n.onnx")
-    x = examples(thin, 5)["first"]
-    assert (run(thin.ir, {"first": x, "second": x})[0] == 0).all()
-    assert (run(thin.ir, {"first": x, "second": -x})[0] > 0).any()
+    compressed = opened(onnx.load(tmp_path / "compressed.onnx"), tmp_path / "n.onnx")
+    x = examples(compressed, 5)["first"]
+    assert (run(compressed.ir, {"first": x, "second": x})[0] == 0).all()
+    assert (run(compressed.ir, {"first": x, "second": -x})[0] > 0).any()
 
 
 def test_the_joint_fit_is_the_least_squares_of_all_readers(tmp_path):
@@ -207,8 +207,8 @@ def test_the_joint_fit_is_the_least_squares_of_all_readers(tmp_path):
     calibration = calibrated(model, "gaussian?n=400")
     plan = allocator(calibration).for_budget("units", 0.7)
     fits = {fit.linear_consumer.consumer.node: fit for fit in ridge_fits(calibration, plan)}
-    readers = [r for r in affected_consumers(calibration, plan) if r[0].shared[0] == "v"]
-    (one, kept), (other, others) = readers
+    users = [r for r in affected_consumers(calibration, plan) if r[0].shared[0] == "v"]
+    (one, kept), (other, others) = users
     fit = fits[one.consumer.node]
     np.testing.assert_allclose(fits[other.consumer.node].matrix, fit.matrix.T)
     errors = {}

@@ -280,7 +280,7 @@ def test_kept_entries_give_the_same_labels(
 ) -> None:
     plain = opened(cnn)
     expected = ablated(plain, ["conv2"], LEVELS)
-    monkeypatch.setattr("frivkit.measure.study.WORTH_KEEPING", 0)
+    monkeypatch.setattr("frivkit.measure.compared_runs.WORTH_KEEPING", 0)
     cache = Cache(tmp_path / "cache")
     study = opened(cnn, cache)
     assert np.array_equal(ablated(study, ["conv2"], LEVELS[:1]), expected[:1])
@@ -297,7 +297,7 @@ def test_kept_entries_give_the_same_labels(
 def test_what_fills_the_cache_for_one_metric_is_not_kept(
     cnn: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frivkit.measure.study.WORTH_KEEPING", 0)
+    monkeypatch.setattr("frivkit.measure.compared_runs.WORTH_KEEPING", 0)
     cache = Cache(tmp_path / "cache", limit=32 * 2000)
     study, plain = opened(cnn, cache), opened(cnn)
     for found, due in zip(study.moments(MAP), plain.moments(MAP), strict=True):
@@ -317,7 +317,7 @@ def test_analysis_is_the_same_however_much_is_kept(
 ) -> None:
     nothing = analyze(cnn).measurements
     results = analyze(cnn, cache=Cache(tmp_path / "a")).measurements
-    monkeypatch.setattr("frivkit.measure.study.WORTH_KEEPING", 0)
+    monkeypatch.setattr("frivkit.measure.compared_runs.WORTH_KEEPING", 0)
     everything = analyze(cnn, cache=Cache(tmp_path / "b")).measurements
     again = analyze(cnn, cache=Cache(tmp_path / "b")).measurements
     assert nothing == results == everything == again
@@ -331,7 +331,7 @@ def test_analysis_is_the_same_however_much_is_kept(
 def test_fixed_batch_gives_what_a_free_one_gives(
     cnn: Request, tmp_path: Path, batch: int, keeping: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frivkit.measure.study.WORTH_KEEPING", keeping)
+    monkeypatch.setattr("frivkit.measure.compared_runs.WORTH_KEEPING", keeping)
     fixed = replace(cnn, model=write_cnn(tmp_path / "fixed.onnx", batch=batch), examples=29)
     found = analyze(fixed, cache=Cache(tmp_path / "cache"))
     expected = analyze(replace(cnn, examples=29))

@@ -40,7 +40,10 @@ def model(tmp_path: Path) -> Path:
         ([], "an example has 5 labels: the largest of 3 entries along axis 1 at each position"),
         (["--label-axis", "2"], "an example has 3 labels: the largest of 5 entries along axis 2"),
         (["--label-axis", "-1"], "an example has 3 labels: the largest of 5 entries along axis 2"),
-        (["--regression", "0.1"], "the output holds numbers: an example counts as changed if one"),
+        (
+            ["--regression", "0.1"],
+            "task regress for 'y': entries are compared, since it was asked for",
+        ),
     ],
 )
 def test_inspection_tells_how_labels_are_read(options, words, model, capsys):

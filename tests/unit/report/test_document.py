@@ -78,7 +78,7 @@ class TestAnalysis:
         odd = Measurement(
             "m", "network", None, nan, 3, interval=(-inf, 1.0), detail={"a": [nan, {"b": (inf,)}]}
         )
-        changed = Analysis(analysis.study, (odd,), (), 0.5, None)
+        changed = Analysis(analysis.study, (odd,), (), 0.5, None, 0.5)
         found = analysis_document(changed, Clock.start())
         (shown,) = found["measurements"]
         assert shown["value"] is None

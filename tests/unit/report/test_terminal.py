@@ -108,7 +108,7 @@ class TestAnalysis:
         assert "accuracy" not in analysis_text(found)
 
     def test_nothing_measured_shows_the_model_and_the_data(self):
-        assert len(analysis_text(document()).splitlines()) == 2
+        assert len(analysis_text(document()).splitlines()) == 3
 
 
 class TestInspection:

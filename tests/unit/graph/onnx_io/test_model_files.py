@@ -17,7 +17,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.onnx_io.dequantize import dequantize
 from frivkit.measure.pipeline import Request, analyze, inspect_model, open_study
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.labels import LabelOptions, LabelReader
+from frivkit.runtime.labels import LabelOptions
 from tests.handmade import written
 from tests.nets import exported, network
 from tests.quantised import reference
@@ -258,12 +258,13 @@ def test_numbers_count_as_changed_by_more_than_a_share_of_their_spread(tmp_path)
 
     (site,) = study.sites
     masks = [Mask({site.name: np.arange(3) != unit}) for unit in range(3)]
-    labels = study.ablate(masks, MAP)[..., 0]
+    shares = study.unchanged(masks, MAP).shares
     rows = np.maximum(study.data.read(0, 500).inputs["x"], 0)
     limit = 0.1 * study.outputs().std()
-    assert np.array_equal(labels[0] == 1, rows[:, 0] > limit)
-    assert not labels[2].any()
-    assert not study.labels().any()
+    assert np.array_equal(shares[0] == 0, rows[:, 0] > limit)
+    assert shares[2].all()
+    with pytest.raises(ModelError, match="compared by the task regress, which has no labels"):
+        study.labels()
     assert not any("class" in line for line in said)
     found = analyze(
         Request(
@@ -271,14 +272,3 @@ def test_numbers_count_as_changed_by_more_than_a_share_of_their_spread(tmp_path)
         )
     )
     assert found.accuracy is None
-
-
-def test_what_a_judge_of_numbers_says():
-    outputs = np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]])
-    label_reader = LabelReader("y", options=LabelOptions(tolerance=0.5)).fitted(
-        [outputs[:1], outputs[1:]]
-    )
-    assert label_reader.spread == pytest.approx([np.std([0, 2, 4])] * 2)  # the second never changes
-    moved = outputs + np.array([[0.5, 0], [1.0, 0], [np.nan, 0]])
-    assert label_reader.against(moved, outputs)[:, 0].tolist() == [0, 1, -1]
-    assert label_reader.labels(moved)[:, 0].tolist() == [0, 0, -1]

@@ -69,6 +69,25 @@ def test_scores_of_two_activations(tmp_path):
     assert "MatMul" in {node.op_type for node in model.graph}
 
 
+@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("op", ["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"])
+def test_a_norm_with_the_sum_before_it(op, opset, tmp_path):
+    beta = ", beta" if op == "SkipLayerNormalization" else ""
+    more = {"beta": (6,)} if beta else {}
+    proto = written(
+        f"""g (float[N, 3, 4] x) => (float[N, 3, 6] y) {{
+          a = MatMul (x, wa)
+          b = MatMul (x, wb)
+          n, mean, spread, t = com.microsoft.{op} <epsilon = 0.3> (a, b, gamma{beta}, bias)
+          y = Sub (n, t)
+        }}""",
+        opset=opset, ir=10, domains=("com.microsoft",), wa=(4, 6), wb=(4, 6), gamma=(6,), bias=(6,),
+        **more,
+    )  # fmt: skip
+    model = agrees_with_file(proto, {"x": (2, 3, 4)}, tmp_path)
+    assert not any(node.domain == "com.microsoft" for node in model.graph)
+
+
 def agrees_with_file(proto, sizes, tmp_path):
     """Return the model of a file, which computes what the file does."""
     path = tmp_path / "m.onnx"

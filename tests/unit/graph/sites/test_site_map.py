@@ -131,7 +131,6 @@ PICTURES = {
     "local norm": """
         0: Conv>Relu 4, 4x4 -> /3/Conv
         ! /2/AveragePool: AveragePool pools over axis 2, where units lie
-        ! /2/Div: met by '/2/Pow_output_0', MET
         3: Conv>Relu 5, 4x4 -> /5/5.2/Gemm
         - /2/If: If holds a graph of its own, which is not entered
         - /5/5.2/Gemm: OUT""",
@@ -206,7 +205,6 @@ PICTURES = {
     # Inside the attention the examples lie on axis 1, and nothing has put them first.
     "attention": """
         attend.out_proj: Gemm>Transpose 4 on axis 2, 5 -> /up/MatMul
-        ! /Add: met by 'x', MET
         up: MatMul>Relu 6 on axis 2, 5 -> /down/MatMul
         down: MatMul>Add 4 on axis 2, 5 -> /out/Gemm
         = sum attend.out_proj down
@@ -222,7 +220,6 @@ PICTURES = {
         stem: MatMul>Relu 4 on axis 2, 5 -> /out/Gemm
         up: MatMul>Relu 7 on axis 2, 4 -> /down/MatMul
         down: MatMul>Add 5 on axis 2, 4 -> nobody
-        ! /Add: met by '/Relu_output_0', MET
         ! /ReduceMean: ReduceMean over the axis that units or examples lie on
         - /out/Gemm: OUT""",
     "constants": """
@@ -275,7 +272,6 @@ PICTURES = {
         - y/Gemm: OUT""",
     "identity skip": """
         a: Gemm>Relu 5, - -> y/Gemm
-        ! s/Add: met by 'x', MET
         - y/Gemm: OUT""",
     "sizes of four": """
         a: Conv>Relu 3, 4x5 -> y/Gemm
@@ -306,7 +302,6 @@ PICTURES = {
         - y/Gemm: OUT""",
     "crossed": """
         a: MatMul>Relu 4, 4 -> y/Gemm
-        ! s/Add: met by 'b', MET
         - b/MatMul: another layer's units lie otherwise in what it writes
         - y/Gemm: OUT""",
     # Sixteen entries before s are sixteen of its units.

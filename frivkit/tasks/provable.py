@@ -1,0 +1,83 @@
+"""Which tasks can be compared example by example: their outputs have the examples in front."""
+
+from collections.abc import Mapping, Sequence
+
+from frivkit.data import Dataset
+from frivkit.errors import ModelError
+from frivkit.graph.instrument.perturb import with_outputs
+from frivkit.graph.model import Model
+from frivkit.runtime.perturbed_model import run_padded
+from frivkit.runtime.session import Device, Session
+from frivkit.tasks.choose import OutputTask
+
+TRIED = 7
+"""Examples that are run to see along which axis of an output they lie."""
+
+
+def without_batch(
+    model: Model, outputs: Sequence[str], data: Dataset, device: Device
+) -> Mapping[str, str]:
+    """Return why outputs cannot be compared example by example, by their names.
+
+    Args:
+        model: The model.
+        outputs: Names of its outputs.
+        data: Examples, of which a few are run.
+        device: Where to run them.
+
+    Raises:
+        ModelError: the model cannot be run.
+    """
+    given = min(TRIED if model.batch is None else model.batch, data.examples)
+    graph = with_outputs(model, outputs)
+    batch = data.read(0, given).inputs
+    feeds = {name: batch[name] for name in graph.inputs}
+    session = Session(graph.ir, device)
+    reasons = {}
+    for name in outputs:
+        try:
+            (array,) = run_padded(session, model, feeds, [name])
+        except ModelError as error:
+            reasons[name] = str(error)
+            continue
+        if array.dtype.kind not in "biuf":
+            reasons[name] = "it is no tensor of numbers"
+        elif array.size == 0:
+            reasons[name] = "it is empty"
+    return reasons
+
+
+def provable(
+    model: Model, tasks: Sequence[OutputTask], data: Dataset, device: Device
+) -> tuple[tuple[OutputTask, ...], dict[str, str]]:
+    """Return the tasks that can be compared, and why other outputs cannot be, by their names.
+
+    The first task is always among them: it is what the user asks for.
+
+    Args:
+        model: The model.
+        tasks: Its tasks.
+        data: Examples, of which a few are run.
+        device: Where to run them.
+
+    Raises:
+        ModelError: the model cannot be run.
+    """
+    known = {name for task in tasks for name in task.outputs}
+    reasons = {
+        value.name or "": "it is no tensor of numbers"
+        for value in model.graph.outputs
+        if value.name not in known
+    }
+    if len(tasks) == 1:
+        return tuple(tasks), reasons
+    others = [name for task in tasks[1:] for name in task.outputs]
+    lacking = without_batch(model, others, data, device)
+    kept = [tasks[0]]
+    for task in tasks[1:]:
+        why = [lacking[name] for name in task.outputs if name in lacking]
+        if why:
+            reasons |= dict.fromkeys(task.outputs, why[0])
+        else:
+            kept.append(task)
+    return tuple(kept), reasons

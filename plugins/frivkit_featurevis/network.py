@@ -1,0 +1,84 @@
+"""A network as a function from images to the activations of one layer, with gradients."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from frivkit.errors import ModelError
+from frivkit.graph.model import Model
+from frivkit.graph.sites.site_map import Site
+from frivkit.runtime.session import Feeds
+from frivkit.torch_io.from_onnx.to_torch import to_torch
+from frivkit_featurevis.ascent import Activations
+
+FEW = 4
+"""An axis of at most so many entries can hold colours (grey, or RGB with transparency)."""
+
+
+def images_first(model: Model) -> bool:
+    """Whether channels are the first axis of an image that a model takes, and not the last.
+
+    Raises:
+        ModelError: the model takes other things than images.
+    """
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 3:
+        taken = ", ".join(f"{each.name} {tuple(each.shape)}" for each in model.inputs)
+        raise ModelError(
+            f"{model.path.name} takes {taken or 'nothing'}; visualisation needs a model of one "
+            "input of images, of shape (channels, height, width)"
+        )
+    first, _, last = model.inputs[0].shape
+    return not (
+        isinstance(last, int) and last <= FEW and not (isinstance(first, int) and first <= FEW)
+    )
+
+
+def activations_of(model: Model, site: Site, feeds: Feeds) -> Activations:
+    """Return the activations of a layer as a function of images (n, channels, height, width).
+
+    Only the part of the network that leads to the layer is computed.
+
+    Args:
+        model: A model whose shapes are known.
+        site: The layer.
+        feeds: Inputs on which the converted network is compared with ONNX Runtime.
+
+    Returns:
+        A function whose result has shape (n, units, ...); gradients pass through it.  A model that
+        insists on a batch size is run so many images at a time, the last ones repeated.
+
+    Raises:
+        FrivkitError: the extra that converts networks is not installed.
+        ModelError: the network cannot be converted to torch.
+    """
+    channels_first = images_first(model)
+    network = to_torch(model, feeds, [site.name])
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)  # torch takes it by position only
+
+    def activations(images: Tensor) -> Tensor:
+        shown = images if channels_first else images.permute(0, 2, 3, 1)
+        reached = network(shown) if model.batch is None else by_turns(shown, model.batch)
+        units_second: Tensor = reached.movedim(site.axis, 1)
+        return units_second
+
+    def by_turns(images: Tensor, size: int) -> Tensor:
+        missing = -len(images) % size
+        padded = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])])
+        return torch.cat([network(part) for part in torch.split(padded, size)])[: len(images)]
+
+    return activations
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Bound the threads of torch, and restore their number afterwards."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,1 @@
+"""Tasks: classify, multilabel, regress, segment, heatmap, embed, generate, detect."""
