@@ -28,7 +28,7 @@ def test_network_and_its_gradient_are_those_of_the_file(name, zoo_file):
     row = measured(frivkit.load(zoo_file(name, exporter)))
     assert row.apart < 1e-5
     assert row.kind is torch.float64
-    assert row.gradient < 1e-6
+    assert row.gradient < 1e-5
     found = [line for line in TABLE.splitlines() if line.startswith(f"| {name} |")]
     (line,) = [line for line in found if exporter in line.split("|")[2]]
     assert row.counts in line, "run: python -m tests.zoo.torch_modules"
@@ -41,7 +41,7 @@ def test_network_of_a_package_is_that_of_the_file(name, tmp_path):
     known = PACKAGED[name]
     row = measured(frivkit.load(known.file(tmp_path), input_shape=known.shape))
     assert row.apart < 1e-5
-    assert row.gradient < 1e-6
+    assert row.gradient < 1e-5
     (line,) = [line for line in TABLE.splitlines() if line.startswith(f"| {name} |")]
     assert row.counts in line, "run: python -m tests.zoo.torch_modules"
 

@@ -57,8 +57,8 @@ NETWORKS = """
 PACKAGES = """
 ## Networks of packages
 
-The weights of the networks named "light" are computed in the file, from their shapes, so that few
-of them are trained.
+The weights of the networks named "light" are computed in the file; those that reading folds into
+tensors are trained.
 
 | network | trained | fixed | difference | gradient |
 |---|---|---|---|---|

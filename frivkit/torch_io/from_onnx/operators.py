@@ -65,8 +65,8 @@ def register() -> None:
 
 def _fits(node: ir.Node, opset: int) -> bool:
     """Whether a node is one that the translation of its operator is written for."""
-    if node.op_type == "BatchNormalization":  # without the statistics that training gives
-        return not any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
+    if node.op_type == "BatchNormalization":  # one that reading left in training mode
+        return not node.attributes.get_int("training_mode", 0)
     if node.op_type == "Loop":
         return len(node.outputs) == 1
     if node.op_type == "Resize":
@@ -83,19 +83,10 @@ def _fits(node: ir.Node, opset: int) -> bool:
 
 
 def _batch_normalization(builder: Any, node: onnx.NodeProto) -> Any:
-    """Normalise, by the running statistics unless the file says otherwise.
-
-    onnx2fx hands running statistics to torch in training mode, which changes them in every run.
-    """
+    """Normalise by running statistics, which torch takes no gradient of."""
     inputs = [builder.get_value(name) for name in node.input]
     epsilon = _attribute(node, "epsilon", 1e-5)
-    if _attribute(node, "training_mode", 0):
-        return builder.call_function(_by_batch, (*inputs[:3], epsilon))
     return builder.call_function(_by_running_statistics, (*inputs, epsilon))
-
-
-def _by_batch(x: Tensor, scale: Tensor, bias: Tensor, epsilon: float) -> Tensor:
-    return functional.batch_norm(x, None, None, scale, bias, training=True, eps=epsilon)
 
 
 def _by_running_statistics(x: Tensor, *numbers: Any) -> Tensor:

@@ -53,7 +53,7 @@ def resized(
     """
     for axis in {**scales, **sizes}:
         width = x.shape[axis]
-        size = sizes[axis] if axis in sizes else floor(width * scales[axis])
+        size = sizes[axis] if axis in sizes else floor(np.float32(width) * np.float32(scales[axis]))
         scale = scales.get(axis, size / width)
         if size == width and scale == 1:
             continue
@@ -98,7 +98,7 @@ def neighbours(
         }[how.nearest]
         return np.clip(rounded, 0, width - 1).astype(np.int64)[:, None], np.ones((size, 1))
     first = np.floor(at).astype(np.int64)
-    part = at - first
+    part = (at - first).astype(np.float64)
     if how.mode == "linear":
         offsets, weights = [0, 1], np.stack([1 - part, part], 1)
     else:
@@ -110,18 +110,18 @@ def neighbours(
     return np.clip(places, 0, width - 1), weights
 
 
-def _coordinates(width: int, size: int, scale: float, mode: str) -> NDArray[np.float64]:
-    """Return the place in the input of each entry of the output."""
-    at = np.arange(size, dtype=np.float64)
+def _coordinates(width: int, size: int, scale: float, mode: str) -> NDArray[np.float32]:
+    """Return the place in the input of each entry of the output, in float32 as ONNX Runtime."""
+    at, half, ratio = np.arange(size, dtype=np.float32), np.float32(0.5), np.float32(scale)
     if mode == "asymmetric":
-        return at / scale
+        return at / ratio
     if mode == "align_corners":
-        return at * ((width - 1) / (width * scale - 1)) if width * scale != 1 else 0 * at
+        return at * np.float32(width - 1) / (width * ratio - 1) if width * ratio != 1 else 0 * at
     if mode == "pytorch_half_pixel" and size == 1:
-        return 0 * at - 0.5
-    centred = (at + 0.5) / scale - 0.5
+        return 0 * at
+    centred = (at + half) / ratio - half
     if mode == "half_pixel_symmetric":
-        centred += width / 2 * (1 - size / (width * scale))
+        centred += np.float32(width / 2) * (1 - size / (width * ratio))
     return centred
 
 

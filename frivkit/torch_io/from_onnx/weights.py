@@ -48,7 +48,7 @@ def is_parameter(value: ir.Value) -> bool:
     if all(use.idx in SETTINGS.get(use.node.op_type, ()) for use in value.uses()):
         return False
     numbers = tensor.numpy()
-    return bool(numbers.max() < MASKED and numbers.min() > -MASKED)
+    return float(numbers.max()) < MASKED and float(numbers.min()) > -MASKED
 
 
 def state_keys(names: Iterable[str]) -> dict[str, str]:
