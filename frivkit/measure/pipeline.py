@@ -143,10 +143,13 @@ def _check_given(request: Request, model: Model) -> None:
         )
 
 
-def inspect_model(request: Request) -> tuple[Model, SiteMap]:
+def inspect_model(request: Request, *, every_output: bool = True) -> tuple[Model, SiteMap]:
     """Read a model and find its layers, without data unless shapes need a run.
 
-    Layers that lead to any output are among them, unless the request names one output.
+    Args:
+        request: The model, and how it is read.
+        every_output: Whether layers are among them that lead to any output, if the request names
+            none; else those that lead to the first.
 
     Raises:
         ModelError: the model cannot be read, or what is asked to be joined cannot be.
@@ -154,7 +157,7 @@ def inspect_model(request: Request) -> tuple[Model, SiteMap]:
     model = load_model(request)
     with naming_faults(model):
         model = prepare_model(model, Opening(request.execution))
-        return model, _find_sites(request, model, every_output=True)
+        return model, _find_sites(request, model, every_output=every_output)
 
 
 def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, tuple[str, ...]]:

@@ -188,6 +188,12 @@ LARGEST_WIDTH = 1 << 20
 _OTHER_LAYOUT = SkipReason("another layer's units lie otherwise in what it writes")
 
 
+def _not_leading(target: str | None) -> SkipReason:
+    if target is None:
+        return SkipReason("leads to no output")
+    return SkipReason(f"does not lead to output {target!r}", SkipCause.OTHER_OUTPUT)
+
+
 def _unfit(
     model: Model, target: str | None, to_output: Set[int], *, any_batch_axis: bool
 ) -> Callable[[ir.Value, Layout], SkipReason | None]:
@@ -198,9 +204,7 @@ def _unfit(
     def unfit(value: ir.Value, layout: Layout) -> SkipReason | None:
         shape = shape_of(value)
         if id(value) not in to_output:
-            if target is None:
-                return SkipReason("leads to no output")
-            return SkipReason(f"does not lead to output {target!r}", SkipCause.OTHER_OUTPUT)
+            return _not_leading(target)
         if id(value) not in to_weights:
             return SkipReason("its units are the model's outputs", SkipCause.MODEL_OUTPUT)
         batch = 0 if batch_first(value, model.batch) else examples_axis(value, symbol)
