@@ -138,8 +138,8 @@ def find_sites(
         [('h', 'MatMul', 2)]
     """
     graph, operators = model.graph, operators_of(model)
-    target = model.output(output)
-    target = None if every_output and output is None else target
+    named = model.output(output)
+    target = None if every_output and output is None else named
     producers, skipped = find_producers(graph, operators)
     to_output = values_leading_to_output(graph, target)
     unfit = _unfit(model, target, to_output, any_batch_axis=any_batch_axis)
