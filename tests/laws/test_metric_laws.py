@@ -12,8 +12,10 @@ from frivkit.testing.laws import METRIC_LAWS, REDUNDANCY_LAWS, MetricLaw
 
 NAMES = list(installed().offers("metrics"))
 REDUNDANCY_LIKE = ("redundancy", "predictability")
-QUICK = {"repeats": "2", "levels": "5", "refine": "1", "resamples": "20", "batch": "8"}
+QUICK = {"steps": "4", "images": "2", "repeats": "2", "levels": "5", "refine": "1", "resamples": "20", "batch": "8"}
 """Options that make a metric quicker, or let it use few examples, where it has them."""
+OF_IMAGES = ("interpretability",)
+"""Metrics that refuse networks whose inputs are no images."""
 
 
 def metric_of(name: str) -> tuple[Metric, object]:
@@ -29,6 +31,9 @@ def metric_of(name: str) -> tuple[Metric, object]:
 def test_metric_keeps_the_law(name: str, law: MetricLaw, tmp_path: Path) -> None:
     metric, options = metric_of(name)
     checked = law.check(metric, tmp_path, options)
+    if name in OF_IMAGES:
+        assert checked
+        return
     assert {f"{make().name}, paper protocol" for make in law.networks} <= set(checked)
 
 

@@ -18,7 +18,12 @@ from frivkit.hooks.registry import installed
 from frivkit_figures.style import COLOURS, style
 from tests.papercurves import write_results
 
-NAMES = sorted(set(installed().offers("figures")) - {"widths"})  # which is not of the paper
+CURVES = {  # "widths" is not of the paper
+    name
+    for name, offer in installed().offers("figures").items()
+    if offer.target.startswith("frivkit_figures.") and name != "widths"
+}
+NAMES = sorted(CURVES)
 LETTERS = {"1": 3, "2": 4, "3": 4, "e1": 3, "e2": 4, "e3": 8, "e12": 3}
 """How many panels the paper's figures have; the others are 4a to 4d and E4 to E11."""
 

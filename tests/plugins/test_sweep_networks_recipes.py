@@ -144,7 +144,8 @@ def test_networks_of_cifar10_have_four_widths_a_factor_2_apart_at_laptop(name):
 
 def test_every_figure_of_curves_has_a_recipe():
     """Except for ``widths``, which ``frivkit advise`` draws of files that people have."""
-    drawn = set(installed().offers("figures")) - {"widths"}
+    offers = installed().offers("figures")
+    drawn = {n for n, o in offers.items() if o.target.startswith("frivkit_figures.")} - {"widths"}
     named = {name.removeprefix("fig") for name in installed().offers("recipes")}
     assert drawn - named == set()
 

@@ -47,40 +47,6 @@ def figures(comparer: Comparer, was: np.ndarray, now: np.ndarray) -> dict[str, f
     return dict(found.result())
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_task_keeps_the_rules(task):
-    assert check_task(installed().load("tasks", task))
-
-
-class TestConformance:
-    """The check of tasks finds what is planted."""
-
-    @pytest.mark.parametrize(
-        ("changes", "rule"),
-        [
-            ({"agreement": lambda self, one, two: np.full(len(one), 0.9)}, "same"),
-            ({"agreement": lambda self, one, two: np.ones(1)}, "range"),
-            ({"positions": lambda self, predictions: 7}, "positions"),
-            (
-                {"read": lambda self, outputs: np.full((len(outputs[0]), 2), len(outputs[0]))},
-                "read",
-            ),
-            ({"undefined": lambda self, predictions: np.zeros(len(predictions), int)}, "undefined"),
-        ],
-        ids=lambda value: value if isinstance(value, str) else "",
-    )
-    def test_offender_is_named(self, changes, rule):
-        offender = type("Offender", (ClassLabels,), changes)
-        task = replace(CLASSIFY, comparer=lambda outputs, options: offender())
-        with pytest.raises(LawError, match=f"rule {rule} of tasks is broken"):
-            check_task(task)
-
-    def test_claim_to_nothing_is_named(self):
-        task = replace(CLASSIFY, claims=lambda outputs, inputs: [])
-        with pytest.raises(LawError, match="rule claims of tasks is broken"):
-            check_task(task)
-
-
 def test_labels_are_given_above_the_threshold():
     was, now = drawn(40, 6)
     logits = opened("multilabel", output(6))
