@@ -15,7 +15,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 GRACE = 2.0
-"""Seconds that a call may go on after it was asked to stop, before the program ends itself."""
+"""Seconds that a call may go on after it was requested to stop, before the program ends itself."""
 
 
 class _Watcher:
@@ -35,22 +35,22 @@ class _Watcher:
         threading.Thread(target=self._watch, name="frivkit interrupts", daemon=True).start()
 
     def _watch(self) -> None:
-        asked = None
+        requested = None
         while True:
-            self._receiver.settimeout(None if asked is None else GRACE)
+            self._receiver.settimeout(None if requested is None else GRACE)
             try:
                 received = self._receiver.recv(64)
             except TimeoutError:
-                if asked is self.stop:
+                if requested is self.stop:
                     _end()
-                asked = None
+                requested = None
                 continue
             ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
             if signal.SIGINT in received and ours and self.stop is not None:
-                if asked is self.stop:  # a second Ctrl-C in the same call
+                if requested is self.stop:  # a second Ctrl-C in the same call
                     _end()
-                asked = self.stop
-                asked()
+                requested = self.stop
+                requested()
 
 
 _ends: list[Callable[[], None]] = []
@@ -101,7 +101,7 @@ def giving_up(end: Callable[[], None]) -> Iterator[None]:
 
     Args:
         end: Ends the program; called in another thread, after a call of
-            :func:`stoppable` was asked to stop and did not.
+            :func:`stoppable` was requested to stop and did not.
     """
     _ends.append(end)
     try:

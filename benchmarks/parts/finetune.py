@@ -69,7 +69,7 @@ def rows(network: Network, examples: Examples, epochs: int, folder: Path) -> lis
     level, lr = LEVELS[network.name], 1e-3 if epochs > 1 else 3e-4
     start = process_time()
     thin_file, data = folder / "thin.onnx", f"npz:{network.calibration}"
-    thin = frivkit.compress(network.model, thin_file, data=data, macs=level, threads=THREADS)
+    compressed = frivkit.compress(network.model, thin_file, data=data, macs=level, threads=THREADS)
     spent = process_time() - start
     with torch.no_grad():
         wanted = torch.cat([frivkit.to_torch(network.model)(part) for part in x.split(50)])
@@ -84,7 +84,7 @@ def rows(network: Network, examples: Examples, epochs: int, folder: Path) -> lis
     found = [_row("whole", whole, None), _row("compressed", score(network, thin_file), spent)]
     for name, loss in losses.items():
         start = process_time()
-        trained = finetuned(thin.module, x, loss, epochs=epochs, lr=lr)
+        trained = finetuned(compressed.module, x, loss, epochs=epochs, lr=lr)
         spent = process_time() - start
         path = frivkit.save(trained, folder / "finetuned.onnx")
         found.append(_row(f"finetuned {name}", score(network, path), spent))

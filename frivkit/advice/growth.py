@@ -207,7 +207,7 @@ def advise(
     names, sites = [], []
     seen: dict[str, str] = {}
     for request in query.requests:
-        model, site_map = inspect_model(request)
+        model, site_map = inspect_model(request, every_output=False)
         if model.sha256 in seen:
             raise UsageError(
                 f"{model.path} is the same file as {seen[model.sha256]}; give each network once"

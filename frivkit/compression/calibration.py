@@ -20,6 +20,7 @@ from frivkit.data import Dataset
 from frivkit.graph.model import Model
 from frivkit.graph.sites.branches import ResidualBranch, find_branches
 from frivkit.graph.sites.groups import PruningGraph, analyze_groups
+from frivkit.graph.sites.producers import values_leading_to_output
 from frivkit.graph.sites.scores import find_scores
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.measure.scope import Scope
@@ -80,7 +81,21 @@ class Calibration:
     @property
     def study(self) -> Study:
         """A study of the model on the calibration examples, run as the calibration was."""
-        scope = Scope(output=self.run.output)
+        return self.study_of(self.run.output)
+
+    def output_of(self, sites: Sequence[str]) -> str:
+        """Return the output by which units are judged: that of the run, else one they lead to."""
+        graph = self.model.graph
+        for output in (self.run.output, *(value.name or "" for value in graph.outputs)):
+            reached = values_leading_to_output(graph, output)
+            values = (value for node in graph for value in node.outputs if id(value) in reached)
+            if any(value.name in sites for value in values):
+                return output
+        return self.run.output
+
+    def study_of(self, output: str) -> Study:
+        """Return a study by the labels of an output, run as the calibration was."""
+        scope = Scope(output=output)
         return Study(
             self.model, self.run.data, self.run.execution, site_map=self.site_map, scope=scope
         )

@@ -139,7 +139,7 @@ class Compressor:
         with naming_faults(model):
             model = prepare_model(model, opening, keep_file=True)
             check_output(model, model.output(request.output), request.execution, examples)
-            site_map = find_sites(model, request.output, any_batch_axis=True)
+            site_map = find_sites(model, request.output, any_batch_axis=True, every_output=True)
         data, self._search_data, self.held_out = _split_data(
             examples, model, verify_data, searches=searches
         )

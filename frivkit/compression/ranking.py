@@ -99,12 +99,13 @@ def rank_units(calibration: Calibration, ranker: Ranker) -> tuple[Ranking, ...]:
         calibration: The model and its statistics.
         ranker: Returns the order of removal of each layer group.
     """
-    study = calibration.study
+    outputs = [calibration.output_of(group.sites) for group in calibration.layer_groups]
+    studies = {output: calibration.study_of(output) for output in dict.fromkeys(outputs)}
     return calibrate_error_curves(
         calibration,
         [
-            build_ranking(layer_group, ranker(layer_group, study))
-            for layer_group in calibration.layer_groups
+            build_ranking(layer_group, ranker(layer_group, studies[output]))
+            for layer_group, output in zip(calibration.layer_groups, outputs, strict=True)
         ],
     )
 

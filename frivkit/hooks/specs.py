@@ -99,7 +99,7 @@ def recipes() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def figures() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer figures; target: ``Figure`` or ``FolderFigure`` of ``frivkit.experiments.figure``."""
+    """Offer figures; target: ``frivkit.experiments.figure.Figure`` or a ``FolderFigure``."""
 
 
 @hookspec

@@ -143,8 +143,13 @@ def _check_given(request: Request, model: Model) -> None:
         )
 
 
-def inspect_model(request: Request) -> tuple[Model, SiteMap]:
-    """Read a model and find what there is to analyse, without data unless shapes need a run.
+def inspect_model(request: Request, *, every_output: bool = True) -> tuple[Model, SiteMap]:
+    """Read a model and find its layers, without data unless shapes need a run.
+
+    Args:
+        request: The model, and how it is read.
+        every_output: Whether layers are among them that lead to any output, if the request names
+            none; else those that lead to the first.
 
     Raises:
         ModelError: the model cannot be read, or what is asked to be joined cannot be.
@@ -152,7 +157,7 @@ def inspect_model(request: Request) -> tuple[Model, SiteMap]:
     model = load_model(request)
     with naming_faults(model):
         model = prepare_model(model, Opening(request.execution))
-        return model, _find_sites(request, model)
+        return model, _find_sites(request, model, every_output=every_output)
 
 
 def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, tuple[str, ...]]:
@@ -212,12 +217,12 @@ def open_engine(spec: str) -> Engine:
     return engine
 
 
-def _find_sites(request: Request, model: Model) -> SiteMap:
+def _find_sites(request: Request, model: Model, *, every_output: bool = False) -> SiteMap:
     """Find the sites, with those joined that a user names, else those that the model names."""
     named = request.joined or tuple(model.metadata.get("frivkit.joined", "").split(","))
     patterns = tuple(pattern for pattern in named if pattern)
     try:
-        return find_sites(model, request.output, patterns)
+        return find_sites(model, request.output, patterns, every_output=every_output)
     except ModelError as error:
         if request.joined or not patterns:
             raise

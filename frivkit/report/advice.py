@@ -12,7 +12,7 @@ from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.operators.table import operators_of
 from frivkit.graph.sites.batch_first import as_in_file
-from frivkit.graph.sites.producers import Skip, SkipCause
+from frivkit.graph.sites.producers import Skip, SkipCause, values_leading_to_output
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.report.tasks import task_document, task_line
 from frivkit.runtime.labels import LabelOptions, are_labels, rows_per_example, threshold_of
@@ -21,13 +21,13 @@ from frivkit.tasks.choose import choose_tasks
 _MOVED = "examples lie behind other axes in the file, where a refit does not find them"
 
 
-def held_layers(model: Model, site_map: SiteMap, output: str) -> dict[str, str | None]:
+def held_layers(model: Model, site_map: SiteMap, output: str | None) -> dict[str, str | None]:
     """Return by the name of a site why ``compress`` can remove none of its units, None if it can.
 
     Args:
         model: The model, as it was inspected; one whose examples were moved to the first axis, too.
         site_map: Its sites.
-        output: The output whose labels are compared.
+        output: The output that layers must lead to; None takes any.
     """
     sites = site_map.sites
     if model.changes:
@@ -37,7 +37,7 @@ def held_layers(model: Model, site_map: SiteMap, output: str) -> dict[str, str |
         }
     in_file = as_in_file(model)
     if in_file is not model:
-        site_map = find_sites(in_file, output, any_batch_axis=True)
+        site_map = find_sites(in_file, output, any_batch_axis=True, every_output=True)
     groups = removable_groups(in_file, site_map)
     reasons = {site.layer: groups.reason(site.name) for site in site_map.sites}
     return {site.name: reasons.get(site.layer, _MOVED) for site in sites}
@@ -56,6 +56,7 @@ def advice(
     """
     return [
         *_on_reading(model),
+        *_on_other_outputs(model, site_map, output),
         *_on_tasks(model, output, labels or LabelOptions()),
         *_on_skipped(site_map.skipped),
         *_on_unknown_operators(site_map),
@@ -73,6 +74,19 @@ def _on_reading(model: Model) -> Iterator[str]:
         )
     if "frivkit.data" not in model.metadata:
         yield "the file names no data: give real inputs by --data, or noise stands in for them"
+
+
+def _on_other_outputs(model: Model, site_map: SiteMap, output: str) -> Iterator[str]:
+    to_output = values_leading_to_output(model.graph, output)
+    measured = {
+        value.name for node in model.graph for value in node.outputs if id(value) in to_output
+    }
+    others = [site.layer for site in site_map.sites if site.name not in measured]
+    if others:
+        yield (
+            f"{len(others)} layers lead to other outputs than {output!r} only: compress can narrow "
+            f"them, analyze leaves them out unless --output-name names theirs: {', '.join(others)}"
+        )
 
 
 def _on_tasks(model: Model, output: str, labels: LabelOptions) -> Iterator[str]:

@@ -67,7 +67,7 @@ def inspection_document(
         output: The output whose labels are compared; None takes the first.
         labels: How they are read; None takes the defaults.
     """
-    locked = held_layers(model, site_map, model.output(output))
+    locked = held_layers(model, site_map, output)
     return {
         "schema": "frivkit.inspection/1",
         "model": _model(model)

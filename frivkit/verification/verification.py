@@ -166,7 +166,13 @@ def verify(
     slow = any(found not in (None, "faster") for found in verdicts(*latencies).values())
     left = left_fast_path(*models) if slow and request.execution.device == "cpu" else ()
     facts = [
-        ModelFacts(model, find_sites(model, output), output, stored_bytes(model), latency)
+        ModelFacts(
+            model,
+            find_sites(model, None if request.output is None else output, every_output=True),
+            output,
+            stored_bytes(model),
+            latency,
+        )
         for model, output, latency in zip(models, outputs, latencies, strict=True)
     ]
     return Verification(

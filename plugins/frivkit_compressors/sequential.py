@@ -303,7 +303,8 @@ def _streams(
 ) -> dict[str, tuple[ConsumerInput, NDArray[np.bool_]]]:
     """Return the residual streams that nodes are added to, and which of their units are kept.
 
-    A stream needs a row for each row of the node, so transposed convolutions are left out.
+    A stream needs a row for each row of the node, so transposed convolutions are left out, and so
+    are streams with units at positions, which lose rows with them.
     """
     kept = group_flags(calibration, plan.keep)
     original = {
@@ -320,6 +321,9 @@ def _streams(
         ):
             continue
         axis = linear_consumer.source.axis if linear_consumer.consumer.op == "MatMul" else 1
+        layouts = calibration.site_map.layouts.get(linear_consumer.residual_input, ())
+        if any(layout.axes != (axis,) for _, layout in layouts):
+            continue
         stream = ConsumerInput(
             linear_consumer.residual_input, axis, None, (len(linear_consumer.output_groups),), 1
         )

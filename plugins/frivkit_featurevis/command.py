@@ -83,7 +83,7 @@ def command(
     arrays, a page that shows all of them (index.html) and the results as JSON.
     """
     from frivkit_featurevis.render import Settings
-    from frivkit_featurevis.work import Work, text_of, visualize
+    from frivkit_featurevis.work import VisualizationJob, text_of, visualize
 
     progress = common.progress()
     settings = Settings(units, steps, method, position, seed)
@@ -94,7 +94,7 @@ def command(
     ]
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
-            document = visualize(Work(requests, settings, folder, common.cache()), common.info)
+            document = visualize(VisualizationJob(requests, settings, folder, common.cache()), common.info)
     finally:
         progress.finish()
     for warning in document["warnings"]:

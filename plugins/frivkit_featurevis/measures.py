@@ -1,4 +1,4 @@
-"""How much structure the images of layers have, and thin against wide networks."""
+"""How much structure the images of layers have, and narrow against wide networks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,15 +38,15 @@ def layer_measures(found: LayerImages) -> LayerMeasures:
 
 
 def comparison_rows(
-    thin: Sequence[LayerMeasures], wide: Sequence[LayerMeasures], seed: int
+    narrow: Sequence[LayerMeasures], wide: Sequence[LayerMeasures], seed: int
 ) -> list[dict[str, Any]]:
-    """Return thin against wide for each layer that both have, JSON types only.
+    """Return narrow against wide for each layer that both have, JSON types only.
 
     Each row has ``layer`` and, for each measure, ``p``, ``p_upper``, ``effect``, ``exact`` and
     ``corrected``, the two-sided p corrected for the number of layers.
     """
     others = {each.layer: each for each in wide}
-    pairs = [(each, others[each.layer]) for each in thin if each.layer in others]
+    pairs = [(each, others[each.layer]) for each in narrow if each.layer in others]
     rows: list[dict[str, Any]] = [{"layer": first.layer} for first, _ in pairs]
     for name in MEASURES:
         results = [compare(a.values[name], b.values[name], seed=seed) for a, b in pairs]

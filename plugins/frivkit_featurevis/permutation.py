@@ -1,7 +1,7 @@
-"""Whether thin and wide networks differ: a permutation test of ranks, as in the paper.
+"""Whether narrow and wide networks differ: a permutation test of ranks, as in the paper.
 
 Source: Casper et al., "Frivolous Units", AAAI 2021, appendix E: the statistic is the sum of the
-ranks of the thin network's values among all, and p is the share of assignments of which the sum is
+ranks of the narrow network's values among all, and p is the share of assignments of which the sum is
 not above the observed one.  The paper draws 100,000 shuffles; here all assignments are taken where
 there are at most so many, as for 8 against 8 (12,870).
 """
@@ -20,9 +20,9 @@ class Comparison:
     """Thin against wide.
 
     Attributes:
-        p: The one-sided p value; small if the thin network has the lower values.
-        upper: The p value of the other side; small if the thin network has the higher values.
-        effect: Mean of the thin divided by the mean of the wide; None if the latter is 0.
+        p: The one-sided p value; small if the narrow network has the lower values.
+        upper: The p value of the other side; small if the narrow network has the higher values.
+        effect: Mean of the narrow divided by the mean of the wide; None if the latter is 0.
         exact: Whether all assignments were taken.
     """
 
@@ -32,13 +32,13 @@ class Comparison:
     exact: bool
 
 
-def compare(thin: Sequence[float], wide: Sequence[float], *, seed: int = 0) -> Comparison:
-    """Return the comparison of values of a thin and of a wide network.
+def compare(narrow: Sequence[float], wide: Sequence[float], *, seed: int = 0) -> Comparison:
+    """Return the comparison of values of a narrow and of a wide network.
 
     Equal values share the mean of their ranks.
 
     Args:
-        thin: At least 2 values.
+        narrow: At least 2 values.
         wide: At least 2 values.
         seed: Of the shuffles, where not all assignments are taken.
 
@@ -49,14 +49,14 @@ def compare(thin: Sequence[float], wide: Sequence[float], *, seed: int = 0) -> C
     """
     from scipy.stats import permutation_test, rankdata
 
-    values = np.concatenate([np.asarray(thin, float), np.asarray(wide, float)])
+    values = np.concatenate([np.asarray(narrow, float), np.asarray(wide, float)])
     ranks = rankdata(values)
-    assignments = math.comb(len(values), len(thin))
+    assignments = math.comb(len(values), len(narrow))
     exact = assignments <= SHUFFLES
 
     def one_sided(alternative: str) -> float:
         found = permutation_test(
-            (ranks[: len(thin)], ranks[len(thin) :]),
+            (ranks[: len(narrow)], ranks[len(narrow) :]),
             lambda first, second, axis: first.sum(axis=axis),
             vectorized=True,
             n_resamples=SHUFFLES,
@@ -66,7 +66,7 @@ def compare(thin: Sequence[float], wide: Sequence[float], *, seed: int = 0) -> C
         return float(found.pvalue)
 
     mean = float(np.mean(wide))
-    effect = float(np.mean(thin)) / mean if mean else None
+    effect = float(np.mean(narrow)) / mean if mean else None
     return Comparison(one_sided("less"), one_sided("greater"), effect, exact)
 
 

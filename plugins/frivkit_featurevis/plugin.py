@@ -6,7 +6,7 @@ from frivkit.hooks.specs import Offer, hookimpl
 @hookimpl
 def cli_commands() -> list[Offer]:
     """Offer the command that finds images for units."""
-    summary = "Find images that excite units most, and measure their structure."
+    summary = "Find images that excite units most, and measure their structure"
     return [Offer("visualize", "frivkit_featurevis.command:command", summary)]
 
 

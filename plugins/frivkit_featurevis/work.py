@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class VisualizationJob:
     """What is to be visualised.
 
     Attributes:
@@ -40,11 +40,11 @@ class Work:
     cache: Cache
 
 
-def visualize(work: Work, say: Say) -> dict[str, Any]:
+def visualize(job: VisualizationJob, say: Say) -> dict[str, Any]:
     """Find the images, write all files, and return the document ``frivkit.visualization/1``.
 
     Args:
-        work: What to do.
+        job: What to do.
         say: Called with lines for the user, such as the time that the work will take.
 
     Raises:
@@ -54,12 +54,12 @@ def visualize(work: Work, say: Say) -> dict[str, Any]:
         FrivkitError: the folder cannot be written to.
     """
     clock = Clock.start()
-    if len(work.requests) == 2 and work.settings.units < 2:
+    if len(job.requests) == 2 and job.settings.units < 2:
         raise UsageError("--against compares units; give --units 2 or more")
-    pieces = work.folder / "pieces"
-    with write_errors(work.folder):
+    pieces = job.folder / "pieces"
+    with write_errors(job.folder):
         pieces.mkdir(parents=True, exist_ok=True)
-    opened = [open_study(request, cache=work.cache) for request in work.requests]
+    opened = [open_study(request, cache=job.cache) for request in job.requests]
     studies = [study for study, _ in opened]
     if len(studies) == 2:
         _check_same_images(*studies)
@@ -67,17 +67,17 @@ def visualize(work: Work, say: Say) -> dict[str, Any]:
     found: list[list[LayerImages]] = []
     for study in studies:
         with torch_threads(study.execution.threads):
-            found.append(_find(study, work.settings, pieces, say))
+            found.append(_find(study, job.settings, pieces, say))
     names = _file_names(found[0])
     for layers, suffix in zip(found, ("", "-wider"), strict=False):
         for each in layers:
             if each.layer in names:
-                _write_pictures(work.folder, f"{names[each.layer]}{suffix}", each)
-    document = _document(work, studies, found, warnings, clock)
-    write_file(work.folder / "results.json", (json.dumps(document, indent=2) + "\n").encode())
+                _write_pictures(job.folder, f"{names[each.layer]}{suffix}", each)
+    document = _document(job, studies, found, warnings, clock)
+    write_file(job.folder / "results.json", (json.dumps(document, indent=2) + "\n").encode())
     if document["comparisons"]:
-        write_file(work.folder / "table.md", (table(document["comparisons"]) + "\n").encode())
-    write_file(work.folder / "index.html", page(document, found).encode())
+        write_file(job.folder / "table.md", (table(document["comparisons"]) + "\n").encode())
+    write_file(job.folder / "index.html", page(document, found).encode())
     return document
 
 
@@ -98,16 +98,16 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _check_same_images(thin: Study, wide: Study) -> None:
-    if thin.model.inputs[0].shape != wide.model.inputs[0].shape:
+def _check_same_images(narrow: Study, wide: Study) -> None:
+    if narrow.model.inputs[0].shape != wide.model.inputs[0].shape:
         raise DataError(
-            f"{thin.model.path.name} takes images of shape {thin.model.inputs[0].shape} and "
+            f"{narrow.model.path.name} takes images of shape {narrow.model.inputs[0].shape} and "
             f"{wide.model.path.name} of {wide.model.inputs[0].shape}; give networks of one input"
         )
-    shared = {site.layer for site in thin.sites} & {site.layer for site in wide.sites}
+    shared = {site.layer for site in narrow.sites} & {site.layer for site in wide.sites}
     if not shared:
         raise FrivkitError(
-            f"{thin.model.path.name} and {wide.model.path.name} have no layer of the same name; "
+            f"{narrow.model.path.name} and {wide.model.path.name} have no layer of the same name; "
             "give networks of one family"
         )
 
@@ -129,7 +129,7 @@ def _write_pictures(folder: Path, name: str, found: LayerImages) -> None:
 
 
 def _document(
-    work: Work,
+    job: VisualizationJob,
     studies: Sequence[Study],
     found: Sequence[Sequence[LayerImages]],
     warnings: list[str],
@@ -137,7 +137,7 @@ def _document(
 ) -> dict[str, Any]:
     measures = [[layer_measures(each) for each in layers] for layers in found]
     comparisons = (
-        comparison_rows(measures[0], measures[1], work.settings.seed) if len(found) == 2 else []
+        comparison_rows(measures[0], measures[1], job.settings.seed) if len(found) == 2 else []
     )
     return {
         "schema": "frivkit.visualization/1",
@@ -145,7 +145,7 @@ def _document(
             {"path": str(study.model.path), "sha256": study.model.sha256} for study in studies
         ],
         "data": {"spec": studies[0].data.description, "sha256": studies[0].data.digest},
-        "settings": asdict(work.settings),
+        "settings": asdict(job.settings),
         "layers": [
             {
                 "model": i,
@@ -162,7 +162,7 @@ def _document(
         ],
         "comparisons": comparisons,
         "warnings": warnings + _silent(found),
-        "provenance": provenance(clock, work.settings.seed, installed().versions()),
+        "provenance": provenance(clock, job.settings.seed, installed().versions()),
     }
 
 

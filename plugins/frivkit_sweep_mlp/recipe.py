@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any
 
 from frivkit.errors import UsageError, unknown_name
@@ -206,6 +207,8 @@ def _value(wanted: Any, value: Any, what: str) -> Any:
         return tuple(_value(scalars[wanted], each, what) for each in value)
     if wanted is float and type(value) is int:
         return float(value)
+    if isinstance(value, float) and not isfinite(value):
+        raise UsageError(f"{what} is {value}; write a finite number")
     if wanted in {int, float, str} and type(value) is not wanted:
         raise UsageError(f"{what} is {value!r}; write a value of type {wanted.__name__}")
     return value

@@ -1,6 +1,7 @@
 """Dataclasses from the TOML tables of a recipe, with checks of types and keys."""
 
 from dataclasses import MISSING, fields
+from math import isfinite
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from frivkit.errors import UsageError, unknown_name
@@ -63,6 +64,8 @@ def _value(wanted: Any, value: Any, what: str) -> Any:
         return tuple(_value(SEQUENCES[wanted], each, what) for each in _list(value, what))
     if wanted is float and type(value) is int:
         return float(value)
+    if isinstance(value, float) and not isfinite(value):
+        raise UsageError(f"{what} is {value}; write a finite number")
     if wanted is not Any and type(value) is not wanted:
         raise UsageError(f"{what} is {value!r}; write a value of type {wanted.__name__}")
     return value
@@ -76,6 +79,8 @@ def text(value: Any, what: str) -> str:
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float) and not isfinite(value):
+        raise UsageError(f"{what} is {value}; write a finite number")
     if isinstance(value, int | float | str):
         return str(value)
     raise UsageError(f"{what} is {value!r}; write a number, a text, true or false")

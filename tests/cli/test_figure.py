@@ -43,7 +43,7 @@ def test_help_lists_the_figures(frivkit):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["e13", "sweep", "-o", "x.svg"], 2, ["figure is named 'e13'; did you mean", "e12"]),
+        (["e14", "sweep", "-o", "x.svg"], 2, ["figure is named 'e14'; did you mean", "e12"]),
         (["4d", "sweep", "-o", "x.gif"], 2, ["x.gif", ".png, .svg or .pdf"]),
         (["4d", "sweep", "-o", "x"], 2, [".png, .svg or .pdf"]),
         (["4d", "sweep", "-o", "nowhere/x.svg"], 1, ["there is no folder nowhere"]),

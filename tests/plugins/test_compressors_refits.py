@@ -235,3 +235,16 @@ def test_curves_stay_where_no_examples_are_kept_apart(tmp_path):
     ]
     for before, after in zip(foretold, calibrate_error_curves(found, foretold), strict=True):
         assert np.array_equal(before.errors, after.errors)
+
+
+@pytest.mark.parametrize("share", [0.8, 0.5])
+def test_a_stream_whose_positions_are_units_is_not_made_good(share, tmp_path):
+    model = opened(network("crossed"), tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=examples(model, 60)["x"])
+    found = calibrated(tmp_path / "m.onnx", f"npz:{tmp_path / 'x.npz'}")
+    plan = allocator(found).for_budget("units", share)
+    assert not all(kept.all() for kept in plan.keep.values())
+    fits = refit_in_sequence(found, plan)
+    feeds = examples(model, 5)
+    after = run(apply_plan(found, replace(plan, fits=fits)), feeds)[0]
+    assert np.isfinite(after).all()

@@ -66,9 +66,9 @@ class _ChannelsLast(nn.Module):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
-    """A thin and a wide network of images, the thin one as TorchScript too, and images."""
+    """A narrow and a wide network of images, the narrow one as TorchScript too, and images."""
     folder = tmp_path_factory.mktemp("visualize")
-    for name, width in (("thin", 3), ("wide", 9)):
+    for name, width in (("narrow", 3), ("wide", 9)):
         net = _network(width)
         onnx.save(nets.exported(net, (3, 12, 12)), folder / f"{name}.onnx")
         with warnings.catch_warnings():
@@ -93,7 +93,7 @@ def quick(folder: Path, model: str, *more: str) -> tuple[str, ...]:
 def test_a_page_pictures_and_a_table(files, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     wide = str(files / "wide.onnx")
-    assert run(*quick(files, "thin.onnx", "--against", wide, "-o", str(out), "--json", "-")) == 0
+    assert run(*quick(files, "narrow.onnx", "--against", wide, "-o", str(out), "--json", "-")) == 0
     document = json.loads(capsys.readouterr().out)
     jsonschema.validate(document, json.loads(SCHEMA.read_text()))
     assert document == json.loads((out / "results.json").read_text())
@@ -116,7 +116,7 @@ def test_a_page_pictures_and_a_table(files, tmp_path, capsys) -> None:
 
 def test_the_same_run_twice_takes_finished_pieces(files, tmp_path) -> None:
     out = tmp_path / "out"
-    arguments = quick(files, "thin.onnx", "-o", str(out))
+    arguments = quick(files, "narrow.onnx", "-o", str(out))
     assert run(*arguments) == 0
     pieces = {path: path.stat().st_mtime_ns for path in (out / "pieces").iterdir()}
     first = json.loads((out / "results.json").read_text())["layers"]
@@ -130,7 +130,7 @@ def test_the_same_run_twice_takes_finished_pieces(files, tmp_path) -> None:
 
 def test_torchscript_gives_the_images_of_onnx(files, tmp_path) -> None:
     results = []
-    for model, more in (("thin.onnx", ()), ("thin.pt", ("--trust",))):
+    for model, more in (("narrow.onnx", ()), ("narrow.pt", ("--trust",))):
         out = tmp_path / model
         assert run(*quick(files, model, *more, "-o", str(out), "--steps", "2")) == 0
         results.append(json.loads((out / "results.json").read_text())["layers"])
@@ -174,13 +174,13 @@ def test_channels_last(tmp_path) -> None:
 
 
 def test_hostile_names_are_text(files, tmp_path) -> None:
-    model = onnx.load(files / "thin.onnx")
+    model = onnx.load(files / "narrow.onnx")
     name = "<img src=x onerror=alert(1)>/../../\x1b[2J"
     for node in model.graph.node:
         if node.op_type == "Conv":
             node.name = f"{name}{node.output[0]}"
     onnx.save(model, tmp_path / "hostile.onnx")
-    arguments = quick(files, "thin.onnx", "-o", str(tmp_path / "out"))[1:]
+    arguments = quick(files, "narrow.onnx", "-o", str(tmp_path / "out"))[1:]
     assert run(str(tmp_path / "hostile.onnx"), *arguments) == 0
     page = _Tags((tmp_path / "out" / "index.html").read_text())
     assert len(page.pictures) == 2 * 2 * 2
@@ -206,15 +206,15 @@ def test_folders_that_cannot_be_drawn(content, message, tmp_path) -> None:
     ("arguments", "message"),
     [
         (("mlp.onnx", "--data", "gaussian"), "visualisation needs a model of one input of images"),
-        (("{thin}", "--data", "gaussian", "--layer", "no"), "no layer matches"),
-        (("{thin}", "--data", "gaussian", "--against", "{thin}", "--units", "1"), "2 or more"),
-        (("{thin}", "--data", "gaussian", "-o", "{thin}/x"), "cannot be written"),
+        (("{narrow}", "--data", "gaussian", "--layer", "no"), "no layer matches"),
+        (("{narrow}", "--data", "gaussian", "--against", "{narrow}", "--units", "1"), "2 or more"),
+        (("{narrow}", "--data", "gaussian", "-o", "{narrow}/x"), "cannot be written"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(arguments, message, files, tmp_path, capsys) -> None:
     onnx.save(nets.network("mlp"), tmp_path / "mlp.onnx")
-    thin = str(files / "thin.onnx")
-    given = [each.format(thin=thin) for each in arguments]
+    narrow = str(files / "narrow.onnx")
+    given = [each.format(narrow=narrow) for each in arguments]
     given[0] = str(tmp_path / given[0])
     if "-o" not in given:
         given += ["-o", str(tmp_path / "out")]
@@ -225,7 +225,7 @@ def test_what_cannot_be_done_is_one_line(arguments, message, files, tmp_path, ca
 
 
 def test_the_metric_measures_layers(files, capsys) -> None:
-    arguments = [str(files / "thin.onnx"), "--data", f"npz:{files / 'x.npz'}", "--no-cache"]
+    arguments = [str(files / "narrow.onnx"), "--data", f"npz:{files / 'x.npz'}", "--no-cache"]
     options = ["--option", "steps=4", "--option", "images=3", "--json", "-"]
     with pytest.raises(SystemExit) as end:
         main(["analyze", *arguments, "--metric", "interpretability", *options])

@@ -45,14 +45,14 @@ def test_spectrum_of_a_wave_has_two_points() -> None:
 
 def test_p_is_the_share_of_all_assignments() -> None:
     rng = np.random.default_rng(2)
-    thin, wide = rng.normal(size=5), rng.normal(0.5, size=6)
-    ranks = rankdata(np.concatenate([thin, wide]))
+    narrow, wide = rng.normal(size=5), rng.normal(0.5, size=6)
+    ranks = rankdata(np.concatenate([narrow, wide]))
     sums = [ranks[list(chosen)].sum() for chosen in combinations(range(11), 5)]
-    found = compare(thin.tolist(), wide.tolist())
+    found = compare(narrow.tolist(), wide.tolist())
     assert found.exact
     assert found.p == pytest.approx(np.mean(np.array(sums) <= ranks[:5].sum()))
     assert found.upper == pytest.approx(np.mean(np.array(sums) >= ranks[:5].sum()))
-    assert found.effect == pytest.approx(thin.mean() / wide.mean())
+    assert found.effect == pytest.approx(narrow.mean() / wide.mean())
 
 
 def test_ties_share_ranks_and_equal_groups_are_undecided() -> None:
@@ -69,10 +69,10 @@ def test_lower_values_of_the_thin_give_a_small_p() -> None:
 
 def test_many_values_are_shuffled_and_repeat_with_the_seed() -> None:
     rng = np.random.default_rng(3)
-    thin, wide = rng.normal(size=20).tolist(), rng.normal(size=20).tolist()
-    found = compare(thin, wide, seed=5)
+    narrow, wide = rng.normal(size=20).tolist(), rng.normal(size=20).tolist()
+    found = compare(narrow, wide, seed=5)
     assert not found.exact
-    assert found == compare(thin, wide, seed=5)
+    assert found == compare(narrow, wide, seed=5)
 
 
 def test_an_effect_over_nothing_is_undefined() -> None:
@@ -93,9 +93,9 @@ def _layer(name: str, scale: float) -> LayerImages:
 
 
 def test_rows_are_of_shared_layers_in_the_layout_of_the_table() -> None:
-    thin = [layer_measures(_layer("a|b", 0.01)), layer_measures(_layer("only", 0.1))]
+    narrow = [layer_measures(_layer("a|b", 0.01)), layer_measures(_layer("only", 0.1))]
     wide = [layer_measures(_layer("a|b", 0.2))]
-    rows = comparison_rows(thin, wide, seed=0)
+    rows = comparison_rows(narrow, wide, seed=0)
     assert [row["layer"] for row in rows] == ["a|b"]
     assert rows[0]["pixels"]["p"] < 0.025
     assert rows[0]["pixels"]["effect"] < 0.5

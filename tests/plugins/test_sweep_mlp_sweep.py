@@ -204,6 +204,7 @@ def test_built_in_recipe_can_be_read(name, scale):
         ('"reference"', '"referenz"', "did you mean reference"),
         ('"reference"', '["reference"]', "no protocol is named"),
         ("rates = [1, 0.1]", "rates = [1, -1]", "widths and rates must be above 0"),
+        ("rates = [1, 0.1]", "rates = [inf]", "rates is inf; write a finite number"),
         ("rates = [1, 0.1]", "rates = []", "at least one width, seed and rate"),
         ("rates = [1, 0.1]", "rats = [1]", "no key of scale smoke is named 'rats'"),
         ('label = "small"', 'label = "either"', "labels of their own"),

@@ -312,6 +312,7 @@ class TestData:
         ("title = [1]", "title is [1]; write a number, a text"),
         ("metrics = {prunability = 3}", "prunability is 3; write a table"),
         ("scales = 3", "scales: a table"),
+        ("scales = {full = {widths = [nan], seeds = [0]}}", "widths is nan; write a finite number"),
         (
             'networks = [{name = "a", architecture = "mlp", options = {checkpoint = "../x"}}]',
             "a sweep keeps its own checkpoints",

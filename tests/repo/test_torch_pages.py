@@ -43,6 +43,6 @@ def test_page_of_finetuning(tmp_path, monkeypatch, mnist_model, mnist_digits, ca
         for name in ("thin", "without-labels")
     }
     assert apart["without-labels"] < 0.9 * apart["thin"]
-    thin, trained = (frivkit.load(f"{name}.onnx") for name in ("thin", "without-labels"))
-    assert [node.name for node in trained.graph] == [node.name for node in thin.graph]
-    assert {*trained.graph.initializers} >= {*thin.graph.initializers}
+    compressed, trained = (frivkit.load(f"{name}.onnx") for name in ("thin", "without-labels"))
+    assert [node.name for node in trained.graph] == [node.name for node in compressed.graph]
+    assert {*trained.graph.initializers} >= {*compressed.graph.initializers}

@@ -75,7 +75,7 @@ def test_a_run_inside_the_runtime_is_ended():
 @pytest.mark.skipif(sys.platform != "linux", reason="calls the mutex of glibc")
 def test_a_call_that_does_not_stop_ends_the_program(monkeypatch):
     monkeypatch.setattr(interrupts, "GRACE", 0.1)
-    asked, ended = threading.Event(), threading.Event()
+    requested, ended = threading.Event(), threading.Event()
     libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
     libc.pthread_mutex_lock(mutex)
 
@@ -85,20 +85,20 @@ def test_a_call_that_does_not_stop_ends_the_program(monkeypatch):
 
     interrupt_soon()
     with giving_up(end), pytest.raises(KeyboardInterrupt):
-        stoppable(lambda: libc.pthread_mutex_lock(mutex), asked.set)  # goes on after a signal
-    assert asked.is_set()
+        stoppable(lambda: libc.pthread_mutex_lock(mutex), requested.set)  # goes on after a signal
+    assert requested.is_set()
     assert ended.is_set()
 
 
 def test_another_handler_keeps_its_say():
-    asked, seen = [], []
+    requested, seen = [], []
     before = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
     try:
-        stoppable(lambda: os.kill(os.getpid(), signal.SIGINT), lambda: asked.append(1))
+        stoppable(lambda: os.kill(os.getpid(), signal.SIGINT), lambda: requested.append(1))
         time.sleep(0.1)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert (asked, seen) == ([], [1])
+    assert (requested, seen) == ([], [1])
 
 
 @pytest.mark.filterwarnings("default")

@@ -168,9 +168,9 @@ def _mixes(node: ir.Node, operators: Operators) -> bool:
     return mixes or any(_mixes(n, operators) for body in subgraphs(node) for n in body)
 
 
-def values_leading_to_output(graph: ir.Graph, output: str) -> set[int]:
-    """Return the ids of the values from which the output of a name is computed."""
-    reached = {id(value) for value in graph.outputs if value.name == output}
+def values_leading_to_output(graph: ir.Graph, output: str | None) -> set[int]:
+    """Return the ids of the values from which an output is computed; None takes every output."""
+    reached = {id(value) for value in graph.outputs if output in (None, value.name)}
     for node in reversed(graph):
         if any(id(value) in reached for value in node.outputs):
             reached.update(id(value) for value in consumed_values(node))

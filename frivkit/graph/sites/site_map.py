@@ -106,6 +106,7 @@ def find_sites(
     concats: Sequence[str] = (),
     *,
     any_batch_axis: bool = False,
+    every_output: bool = False,
 ) -> SiteMap:
     """Find sites, couplings and the weighted nodes that are not analysed.
 
@@ -117,6 +118,7 @@ def find_sites(
             branches that it alone consumes.
         any_batch_axis: Whether a tensor can be a site whose examples lie on another axis than the
             first.  Its units can be removed, and no mask be put on them.
+        every_output: Whether layers are sites that lead to any output, if ``output`` is None.
 
     Raises:
         ModelError: the model has no such output, a pattern matches no Concat of units, or the parts
@@ -136,7 +138,8 @@ def find_sites(
         [('h', 'MatMul', 2)]
     """
     graph, operators = model.graph, operators_of(model)
-    target = model.output(output)
+    named = model.output(output)
+    target = None if every_output and output is None else named
     producers, skipped = find_producers(graph, operators)
     to_output = values_leading_to_output(graph, target)
     unfit = _unfit(model, target, to_output, any_batch_axis=any_batch_axis)
@@ -185,8 +188,14 @@ LARGEST_WIDTH = 1 << 20
 _OTHER_LAYOUT = SkipReason("another layer's units lie otherwise in what it writes")
 
 
+def _not_leading(target: str | None) -> SkipReason:
+    if target is None:
+        return SkipReason("leads to no output")
+    return SkipReason(f"does not lead to output {target!r}", SkipCause.OTHER_OUTPUT)
+
+
 def _unfit(
-    model: Model, target: str, to_output: Set[int], *, any_batch_axis: bool
+    model: Model, target: str | None, to_output: Set[int], *, any_batch_axis: bool
 ) -> Callable[[ir.Value, Layout], SkipReason | None]:
     """Return a function that returns why a tensor cannot be a site, None if it can."""
     to_weights = values_leading_to_weights(model.graph, to_output, operators_of(model))
@@ -195,7 +204,7 @@ def _unfit(
     def unfit(value: ir.Value, layout: Layout) -> SkipReason | None:
         shape = shape_of(value)
         if id(value) not in to_output:
-            return SkipReason(f"does not lead to output {target!r}", SkipCause.OTHER_OUTPUT)
+            return _not_leading(target)
         if id(value) not in to_weights:
             return SkipReason("its units are the model's outputs", SkipCause.MODEL_OUTPUT)
         batch = 0 if batch_first(value, model.batch) else examples_axis(value, symbol)

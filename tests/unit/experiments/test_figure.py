@@ -85,8 +85,8 @@ def test_trial_without_a_value_is_left_out_and_its_width_stays(tmp_path, value):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("no json\n", "line 2 of .* is not JSON"),
-        ("[1]\n", r"line 2 of .* is \[1\]; each line is a JSON object"),
+        ("no json\n", "line 2 of .* is no row .Expecting value"),
+        ("[1]\n", r"line 2 of .* is no row .\[1\] is no JSON object"),
         ({"panel": "prunable"}, "line 2 of .* has a panel but no 'figure'"),
         ({**ROW, "series": 5}, "line 2 of .* has series 5; it must be a text"),
         ({**ROW, "value": "0.5"}, "line 2 of .* has value '0.5'; it must be a number"),

@@ -22,7 +22,7 @@ from tests.nets import NETS, examples, network, opened
 from tests.surgery import batches, close, run
 
 UNREAD = {
-    *("recurrent", "windows", "branching", "weightless", "integer", "squeezed"),
+    *("windows", "branching", "weightless", "integer", "squeezed"),
     *("flattened first", "looped", "ends in depthwise"),
 }
 """Networks in which nothing that reads units can be split."""
