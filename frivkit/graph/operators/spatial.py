@@ -111,7 +111,9 @@ def _propagate_reduction(node: ir.Node, index: int, layout: Layout) -> Effect:
     stacks = len(left) < len(layout.axes)
     stack = layout.stacked(layout.narrowed_axis) if stacks else None
     examples = examples_axis(node.inputs[0], batch_symbol_of(node)) if node.inputs[0] else None
-    if (examples or 0) in reduced or (stacks and (stack is None or left != (layout.narrowed_axis,))):
+    if (examples or 0) in reduced or (
+        stacks and (stack is None or left != (layout.narrowed_axis,))
+    ):
         return Untraceable(f"{node.op_type} over the axis that units or examples lie on")
     shift = 0 if attribute(node, "keepdims", 1) else 1
     new_axes = [axis - shift * sum(a < axis for a in reduced) for axis in left]
