@@ -125,17 +125,17 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """The number of floating-point weights, each counted once."""
+        """The number of weights, each counted once; see :func:`parameters`."""
         return parameters(self.graph)
 
 
 def parameters(graph: ir.Graph) -> int:
-    """Return the number of floating-point weights of a graph, each counted once."""
-    return sum(
-        prod(tensor.shape.numpy())
-        for tensor in {id(t): t for t in _constants(graph)}.values()
-        if tensor.dtype.is_floating_point()
-    )
+    """Return the number of weights of a graph, each counted once.
+
+    They are its floating-point constants, and the whole numbers that DequantizeLinear makes real
+    ones of: quantized weights and biases, but not their zero points.
+    """
+    return sum(prod(t.shape.numpy()) for t in {id(t): t for t in _weights(graph)}.values())
 
 
 Provider = Callable[[Path, Mapping[str, str]], Model]
@@ -146,15 +146,25 @@ The options are any of ``input_shape`` (as in ``--input-shape``), ``data`` (a da
 """
 
 
-def _constants(graph: ir.Graph) -> Iterator[ir.TensorProtocol]:
+def _weights(graph: ir.Graph) -> Iterator[ir.TensorProtocol]:
+    return (tensor for value, tensor in _constants(graph) if _is_weight(value, tensor))
+
+
+def _constants(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
     for value in graph.initializers.values():
         if value.const_value is not None and not isinstance(value.const_value, GivenTensor):
-            yield value.const_value
+            yield value, value.const_value
     for node in graph:
         for output in node.outputs:
             tensor = constant_tensor(output)
             if node.op_type == "Constant" and tensor is not None and len(tensor.shape) > 0:
-                yield tensor
+                yield output, tensor
+
+
+def _is_weight(value: ir.Value, tensor: ir.TensorProtocol) -> bool:
+    return tensor.dtype.is_floating_point() or any(
+        use.node.op_type == "DequantizeLinear" and use.idx == 0 for use in value.uses()
+    )
 
 
 def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
@@ -277,6 +287,6 @@ def digest(files: Iterable[Path]) -> str:
 
 def external_files(model: ir.Model) -> list[Path]:
     """Return the files of external data that a model refers to, sorted by name."""
-    tensors = [tensor for graph in model.graphs() for tensor in _constants(graph)]
+    tensors = [tensor for graph in model.graphs() for _, tensor in _constants(graph)]
     stored = [tensor.raw() if isinstance(tensor, ir.LazyTensor) else tensor for tensor in tensors]
     return sorted({Path(tensor.path) for tensor in stored if isinstance(tensor, ir.ExternalTensor)})

@@ -16,6 +16,7 @@ from frivkit.graph.operators.effects import Effect, Kept, Split, Stacked, Untrac
 from frivkit.graph.operators.operands import constant_numbers, has_input, integers, update_lengths
 from frivkit.graph.operators.operator import Operator
 from frivkit.graph.operators.written_norms import statistic_of
+from frivkit.graph.shapes import batch_symbol_of, examples_axis
 
 POOLING = ("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
 
@@ -109,7 +110,10 @@ def _propagate_reduction(node: ir.Node, index: int, layout: Layout) -> Effect:
     left = tuple(axis for axis in layout.axes if axis not in reduced)
     stacks = len(left) < len(layout.axes)
     stack = layout.stacked(layout.narrowed_axis) if stacks else None
-    if 0 in reduced or (stacks and (stack is None or left != (layout.narrowed_axis,))):
+    examples = examples_axis(node.inputs[0], batch_symbol_of(node)) if node.inputs[0] else None
+    if (examples or 0) in reduced or (
+        stacks and (stack is None or left != (layout.narrowed_axis,))
+    ):
         return Untraceable(f"{node.op_type} over the axis that units or examples lie on")
     shift = 0 if attribute(node, "keepdims", 1) else 1
     new_axes = [axis - shift * sum(a < axis for a in reduced) for axis in left]

@@ -55,7 +55,7 @@ COUNTED = {
     "windows": ({"a": (112, 4 * 64 * 27)}, (112 + 20 + 5 + 18, 6912 + 4 * 16 * 20 + 15)),
     # Four tokens; a weight that is rounded to 8 bits counts as one.
     "embedded": ({"a": (30, 4 * 30)}, (60 + 24 + 30 + 15, 120 + 15)),
-    "quantised": ({"a": (30, 30)}, (None, 30 + 15 + 15)),
+    "quantised": ({"a": (30, 30)}, (30 + 15 + 15 + 1, 30 + 15 + 15)),  # and the step
     "constants": ({"a": (30, 30)}, (30 + 15, 30 + 15)),
     "siamese": ({"a": (35, 30), "a#2": (35, 30)}, (35 + 5 * 3 + 3, 30 + 30 + 15)),
 }

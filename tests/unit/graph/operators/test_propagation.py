@@ -230,3 +230,17 @@ def test_units_end_with_a_reason(node, layout, reason, more):
     found = effect_of(node, layout, more)
     assert isinstance(found, Untraceable)
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(("axis", "wanted"), [(0, at(1)), (1, "examples")])
+def test_steps_in_front_of_examples_are_reduced(axis, wanted):
+    proto = written(
+        f"""g (float[N, 5, 8] x) => (float[] y) {{
+          s = Transpose <perm = [1, 0, 2]> (x)
+          y = ReduceMean <axes = [{axis}], keepdims = 0> (s)
+        }}"""
+    )
+    model = ir.from_proto(proto)
+    infer_shapes(model)
+    found = effect(model.graph[1], 0, ROWS)
+    assert wanted in found.reason if isinstance(wanted, str) else found == wanted
