@@ -94,7 +94,9 @@ def command(
     ]
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results, whatever a plugin prints
-            document = visualize(VisualizationJob(requests, settings, folder, common.cache()), common.info)
+            document = visualize(
+                VisualizationJob(requests, settings, folder, common.cache()), common.info
+            )
     finally:
         progress.finish()
     for warning in document["warnings"]:

@@ -1,9 +1,9 @@
 """Whether narrow and wide networks differ: a permutation test of ranks, as in the paper.
 
 Source: Casper et al., "Frivolous Units", AAAI 2021, appendix E: the statistic is the sum of the
-ranks of the narrow network's values among all, and p is the share of assignments of which the sum is
-not above the observed one.  The paper draws 100,000 shuffles; here all assignments are taken where
-there are at most so many, as for 8 against 8 (12,870).
+ranks of the narrow network's values among all, and p is the share of assignments of which the sum
+is not above the observed one.  The paper draws 100,000 shuffles; here all assignments are taken
+where there are at most so many, as for 8 against 8 (12,870).
 """
 
 import math

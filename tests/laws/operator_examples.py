@@ -43,9 +43,6 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             rescales=(2, 3),
         )
     ],
-    "LayerNormalization": [
-        Example("y = LayerNormalization (x, s)", {"x": (3, 6)}, {"s": drawn(6)}, rescales=(2,))
-    ],
     "LRN": [Example("y = LRN <size = 3> (x)", MAPS, rescales=(1,))],
     "Softmax": [
         Example("y = Softmax <axis = 1> (x)", {"x": (4,)}, rescales=(1,)),

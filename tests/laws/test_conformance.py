@@ -24,6 +24,7 @@ from frivkit.testing.conformance import CHECKS, check_cli_command, check_operato
 from frivkit.testing.tiny_models import twin_units, write
 from tests.laws.operator_examples import EXAMPLES
 from tests.laws.sources import SOURCES
+from tests.visualization import write_visualization
 
 BY_LAWS = {"metrics", "bases", "rankings", "refits"}
 """Hooks whose checks are laws; test_metric_laws and test_compression_laws try each offer."""
@@ -80,6 +81,12 @@ def planner(text: str) -> Trial:
 
 def svg(target: Any, folder: Path) -> object:
     return CHECKS["figures"](target, formats=("svg",))
+
+
+def visualized(target: Any, folder: Path) -> object:
+    """Check a figure of images of units on images that are drawn."""
+    write_visualization(folder)
+    return CHECKS["figures"](target, folder, formats=("svg",))
 
 
 STACKS = """
@@ -141,7 +148,13 @@ TRIALS: Mapping[str, Mapping[str, Trial]] = {
     "recipes": dict.fromkeys(
         installed().offers("recipes"), lambda target, folder: CHECKS["recipes"](target)
     ),
-    "figures": dict.fromkeys(installed().offers("figures"), svg),
+    "figures": {
+        name: visualized if offer.target.startswith("frivkit_featurevis.") else svg
+        for name, offer in installed().offers("figures").items()
+    },
+    "tasks": dict.fromkeys(
+        installed().offers("tasks"), lambda target, folder: CHECKS["tasks"](target)
+    ),
     "engines": {"local": lambda target, folder: CHECKS["engines"](target)},
 }
 """How each built-in offer is tried, by hook and name."""

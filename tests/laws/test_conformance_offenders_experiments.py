@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from frivkit.errors import UsageError
-from frivkit.experiments.figure import Figure
+from frivkit.experiments.figure import Figure, FolderFigure
 from frivkit.experiments.jobs import JobResult, SweepPlan, SweepRequest
 from frivkit.experiments.train import Architecture, Trainer, TrainingRecord
 from frivkit.hooks.options import NoOptions
@@ -251,13 +251,15 @@ FIGURES = [
         drawing(lambda kind: b"\x89PNG\r\n\x1a\n" + bytes([next(CALLS)])),
         "drawn again",
     ),
+    ("folder", FolderFigure(lambda folder: lambda kind: SVG), "give a folder"),
     ("choose", SimpleNamespace(draw=print, labels=(), panels=(), choose=lambda c: []), "none"),
 ]
 
 
 @pytest.mark.parametrize(("rule", "figure", "says"), FIGURES)
 def test_figure(rule, figure, says):
-    figure = figure if isinstance(figure, Figure) else SimpleNamespace(**vars(figure))
+    if not isinstance(figure, Figure | FolderFigure):
+        figure = SimpleNamespace(**vars(figure))
     if says == "none":
         figure.draw = lambda curves, protocol: None
     fails(rule, "figures", says, figure)

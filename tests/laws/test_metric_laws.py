@@ -12,7 +12,15 @@ from frivkit.testing.laws import METRIC_LAWS, REDUNDANCY_LAWS, MetricLaw
 
 NAMES = list(installed().offers("metrics"))
 REDUNDANCY_LIKE = ("redundancy", "predictability")
-QUICK = {"steps": "4", "images": "2", "repeats": "2", "levels": "5", "refine": "1", "resamples": "20", "batch": "8"}
+QUICK = {
+    "steps": "4",
+    "images": "2",
+    "repeats": "2",
+    "levels": "5",
+    "refine": "1",
+    "resamples": "20",
+    "batch": "8",
+}
 """Options that make a metric quicker, or let it use few examples, where it has them."""
 OF_IMAGES = ("interpretability",)
 """Metrics that refuse networks whose inputs are no images."""

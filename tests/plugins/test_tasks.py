@@ -1,6 +1,5 @@
 """What each task compares, against references that are written otherwise."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,6 @@ from sklearn.neighbors import NearestNeighbors
 from frivkit.errors import ModelError
 from frivkit.hooks.registry import installed
 from frivkit.plugin import Comparer, LabelOptions, ModelOutput
-from frivkit.tasks.classify import CLASSIFY, ClassLabels
-from frivkit.testing.conformance import LawError, check_task
 from frivkit_tasks.boxes import ABSENT, MOST, best, matched, overlaps, present, without_overlaps
 
 TASKS = ("classify", "multilabel", "regress", "segment", "heatmap", "detect", "embed", "generate")
