@@ -323,6 +323,7 @@ PICTURES = {
         a#2: Gemm>Relu 8, - -> /b_1/Gemm
         b#2: Gemm>Relu 5, - -> /head/Gemm
         = shared a a#2
+        = shared a a#2
         = sum b b#2
         = shared b b#2
         - /head/Gemm: OUT
