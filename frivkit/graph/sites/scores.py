@@ -176,32 +176,51 @@ def scalar(value: ir.Value | None, opset: int) -> float | None:
     Returns:
         The number; None if there are more, or if it depends on inputs or on open sizes.
     """
-    found = [_entries(value, opset, size) for size in _OPEN_SIZES]
+    sizes = None if value is None else shape_of(value)
+    if sizes is not None and any(size != 1 for size in sizes):  # such as a residual stream
+        return None
+    found = [_Entries(opset, size).of(value) for size in _OPEN_SIZES]
     numbers = {float(each.ravel()[0]) for each in found if each is not None and each.size == 1}
     return numbers.pop() if len(numbers) == 1 and None not in found else None
 
 
-def _entries(value: ir.Value | None, opset: int, open_size: int) -> NDArray[Any] | None:
-    """Return the entries of a tensor if open sizes had a value, None if inputs matter."""
-    known = constant_array(value, opset)
-    node = None if value is None else value.producer()
-    if known is not None or node is None or node.domain not in ("", "ai.onnx"):
-        return known
-    if node.op_type == "Shape":
-        sizes = shape_of(node.inputs[0])
-        if sizes is None:
+class _Entries:
+    """The entries of tensors if open sizes had a value.
+
+    Each tensor is computed once: behind residual sums there are exponentially many ways back.
+    """
+
+    def __init__(self, opset: int, open_size: int) -> None:
+        self._opset, self._open_size = opset, open_size
+        self._known: dict[int, NDArray[Any] | None] = {}
+
+    def of(self, value: ir.Value | None) -> NDArray[Any] | None:
+        """Return the entries of a tensor, None if inputs matter."""
+        if id(value) not in self._known:
+            self._known[id(value)] = self._computed(value)
+        return self._known[id(value)]
+
+    def _computed(self, value: ir.Value | None) -> NDArray[Any] | None:
+        known = constant_array(value, self._opset)
+        node = None if value is None else value.producer()
+        if known is not None or node is None or node.domain not in ("", "ai.onnx"):
+            return known
+        if node.op_type == "Shape":
+            sizes = shape_of(node.inputs[0])
+            if sizes is None:
+                return None
+            whole = np.array([self._open_size if n is None else n for n in sizes], np.int64)
+            return whole[attribute(node, "start", 0) : attribute(node, "end", len(sizes))]
+        operands: list[NDArray[Any] | None] = []
+        for each in node.inputs:
+            operands.append(self.of(each))
+            if operands[-1] is None and each is not None:
+                return None
+        if not operands:
             return None
-        whole = np.array([open_size if size is None else size for size in sizes], np.int64)
-        first, last = attribute(node, "start", 0), attribute(node, "end", len(sizes))
-        return whole[first:last]
-    operands = [_entries(each, opset, open_size) for each in node.inputs]
-    if not operands or any(
-        each is None and node.inputs[i] is not None for i, each in enumerate(operands)
-    ):
-        return None
-    results = evaluate(node, operands, opset)
-    at = next(i for i, output in enumerate(node.outputs) if output is value)
-    return None if results is None or at >= len(results) else results[at]
+        results = evaluate(node, operands, self._opset)
+        at = next(i for i, output in enumerate(node.outputs) if output is value)
+        return None if results is None or at >= len(results) else results[at]
 
 
 def _weighed(
