@@ -261,6 +261,8 @@ def _linear_consumer(
     outputs = matrix.shape[1]
     if output_groups is None:
         output_groups = np.full(outputs, NO_GROUP)
+    if not len(output_groups) or outputs % len(output_groups):  # a shape that is not that declared
+        return None
     output_scale, error_tensor, residual_input = _error_tensor(node, outputs, model.batch)
     return LinearConsumer(
         consumer=consumer,
