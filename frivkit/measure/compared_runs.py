@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from frivkit.cache import Entry
 from frivkit.data import Dataset
+from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site, SiteMap
 from frivkit.measure.kept_results import KeptResults
@@ -52,6 +53,7 @@ class ComparedRuns:
         self._model, self._data, self._execution = model, data, execution
         self._site_map, self._task, self._kept = site_map, task, kept
         self._comparer = task.comparer
+        self._rows: dict[int, tuple[int, ...]] = {}
         self._entry_bytes = 0
 
     def baseline(self, name: str) -> NDArray[Any]:
@@ -64,6 +66,7 @@ class ComparedRuns:
 
         Raises:
             DataError: what is read from all examples does not fit into memory.
+            ModelError: an output has other rows in one batch than in another.
         """
         key = self._kept.key("outputs", "")
         with self._kept.stored(key) as entry:
@@ -76,6 +79,7 @@ class ComparedRuns:
             parts: list[NDArray[Any]] = []
             with self._kept.cache.build(key) as writer:
                 for outputs in self._run_baseline():
+                    self._check_rows(outputs)
                     predictions = comparer.read(outputs)
                     check_room(predictions, self._data.examples, memory)
                     size = outputs[0].nbytes // len(outputs[0]) * self._data.examples
@@ -90,6 +94,23 @@ class ComparedRuns:
                     writer.put("constant", agreement)
                     parts = [agreement] if name == "constant" else parts
             return np.concatenate(parts)
+
+    def _check_rows(self, outputs: Sequence[NDArray[Any]]) -> None:
+        """Raise an error if an output has other rows than in the batches before.
+
+        How many boxes a detector keeps depends on its input, which no shape tells.
+
+        Raises:
+            ModelError: it has.
+        """
+        for i, output in enumerate(outputs):
+            rows = self._rows.setdefault(i, output.shape[1:])
+            if output.shape[1:] != rows:
+                raise ModelError(
+                    f"output {self._task.outputs[i]!r} of {self._model.path.name} has shape "
+                    f"{output.shape[1:]} for some examples and {rows} for others; choose another "
+                    "by --output-name"
+                )
 
     def constant_agreement(self, predictions: NDArray[Any]) -> float:
         """Return the agreement of the best constant network, in [0, 1].
