@@ -4,35 +4,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from reliability.fuzz.seeds import RECIPE
 from reliability.fuzz.table_mutations import as_toml
-from tests.handmade import written
+from tests.program import write_cnn
 
 INPUTS = ("net.onnx", "x.npz", "recipe.toml")
 SIDE = 12
 CLASSES = 4
-
-
-def write_model(path: Path, channels: int = 12) -> Path:
-    """Write a network of two convolutions on (1, 12, 12)."""
-    model = written(
-        f"""g (float[N, 1, {SIDE}, {SIDE}] x) => (float[N, {CLASSES}] logits) {{
-          conv1 = Conv <pads = [1, 1, 1, 1]> (x, u)
-          a = Relu (conv1)
-          conv2 = Conv <pads = [1, 1, 1, 1]> (a, v)
-          b = Relu (conv2)
-          c = GlobalAveragePool (b)
-          d = Flatten (c)
-          logits = Gemm <transB = 1> (d, w)
-        }}""",
-        u=(channels, 1, 3, 3),
-        v=(channels, channels, 3, 3),
-        w=(CLASSES, channels),
-    )
-    onnx.save(model, path)
-    return path
 
 
 def write_data(path: Path, examples: int = 400) -> Path:
@@ -52,7 +31,7 @@ def write_recipe(path: Path) -> Path:
 def write_inputs(folder: Path) -> None:
     """Write all of these into a new folder, under the names of :data:`INPUTS`."""
     folder.mkdir(parents=True)
-    write_model(folder / "net.onnx")
+    write_cnn(folder / "net.onnx", 12, SIDE)
     write_data(folder / "x.npz")
     write_recipe(folder / "recipe.toml")
 

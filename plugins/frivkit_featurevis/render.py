@@ -101,7 +101,7 @@ def render(
     settings: Settings,
     folder: Path | None = None,
     *,
-    foretell: Callable[[float], None] = lambda seconds: None,
+    foretell: Callable[[float], None] | None = None,
 ) -> Iterator[LayerImages]:
     """Find images for units of each layer under study, layer by layer.
 
@@ -114,24 +114,33 @@ def render(
             data are the same; None keeps nothing.
         foretell: Called before the work with the seconds that it will take, from four steps of the
             first and of the last piece that are not finished; not called if all are.
+            None times nothing.
 
     Raises:
-        ModelError: the model takes other things than images, or cannot be converted to torch.
+        ModelError: the model takes other things than images, cannot be converted to torch, or has a
+            layer whose activations are not finite.
     """
     canvas = _canvas(study, settings)
     pieces = _pieces(study, canvas, folder)
-    missing = [piece for piece in pieces if _read(piece) is None]
-    if missing:
+    kept = [_read(piece) for piece in pieces]
+    missing = [piece for piece, arrays in zip(pieces, kept, strict=True) if arrays is None]
+    if missing and foretell is not None:
         foretell(_seconds_a_step(study, canvas, missing) * settings.steps * len(missing))
+    if missing:
         study.execution.progress.start("images of units", settings.steps * len(missing))
     network: tuple[str, Activations] | None = None
     found: list[tuple[_Piece, _Arrays]] = []
-    for piece in pieces:
-        arrays = _read(piece)
+    for piece, finished in zip(pieces, kept, strict=True):
+        arrays = finished
         if arrays is None:
             if network is None or network[0] != piece.site.name:
                 network = piece.site.name, _activations(study, piece.site)
             arrays = _find(network[1], canvas, piece, study.execution.progress.advance)
+            if not all(np.isfinite(part).all() for part in arrays):
+                raise ModelError(
+                    f"layer {piece.site.layer} of {study.model.path.name} gives numbers that are "
+                    "not finite, so its units have no images; leave it out by --layer"
+                )
             if piece.path is not None:
                 write_file(piece.path, _packed(*arrays))
         found.append((piece, arrays))
@@ -144,7 +153,7 @@ def _pieces(study: Study, canvas: "_Canvas", folder: Path | None) -> list[_Piece
     """Return all pieces of the work, in the order of the layers."""
     settings = canvas.settings
     identity = json.dumps(
-        [VERSION, study.model.sha256, study.data.digest, asdict(settings), torch.__version__]
+        [VERSION, study.model.identity, study.data.digest, asdict(settings), torch.__version__]
     )
     size = max(1, BATCH_PIXELS // (canvas.size[0] * canvas.size[1]))
     pieces = []

@@ -185,7 +185,8 @@ def _silent(found: Sequence[Sequence[LayerImages]]) -> list[str]:
 
 def text_of(document: dict[str, Any], folder: Path) -> str:
     """Return a document as text for a terminal."""
-    lines = [f"{folder / 'index.html'}: images of {len(document['layers'])} layers"]
+    layers = len({row["layer"] for row in document["layers"]})
+    lines = [f"{folder / 'index.html'}: images of {layers} layers"]
     if document["comparisons"]:
         lines += ["", table(document["comparisons"])]
     return "\n".join(lines)

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reliability.inputs import write_data, write_model
+from reliability.inputs import SIDE, write_data
 from reliability.running.forked import GIBIBYTE, Ended, Limits, start
 from reliability.running.verdict import Verdict, judged
+from tests.program import write_cnn
 
 SECRET = "the-token-of-the-secret-e0a1f6"  # noqa: S105  # of nothing
 HOSTILE = "evil\x1b[2J\x1b]0;owned\x07\nfrivkit: all is well\r\u202e<script>alert(1)</script>\"'>"
@@ -47,7 +48,7 @@ def attempt(folder: Path, attack: Attack) -> Verdict:
     may reach a terminal or a page as anything but text.
     """
     outside = _write_outside(folder)
-    write_model(folder / "net.onnx", channels=6)
+    write_cnn(folder / "net.onnx", 6, SIDE)
     write_data(folder / "x.npz", examples=40)
     command = attack.plant(folder)
     planted = {path.name for path in folder.rglob("*")}
