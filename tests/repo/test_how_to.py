@@ -2,11 +2,14 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from frivkit.cli import main
 
 PAGES = sorted((Path(__file__).parents[2] / "docs/how-to").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -20,11 +23,25 @@ def test_page_works_as_printed(page, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PATH", programs)
     namespace: dict[str, object] = {"__name__": "page"}
     blocks = BLOCK.findall(page.read_text())
-    assert {language for language, _ in blocks} <= {"python", "sh", "text", "toml"}
+    assert {language for language, _ in blocks} <= {"python", "sh", "text", "console"}
     for language, block in blocks:
         if language == "python":
             exec(compile(block, str(page), "exec"), namespace)  # noqa: S102  # our own page
         elif language == "sh":
-            ran = subprocess.run(["bash", "-euc", block], check=False)
-            assert ran.returncode == 0, f"{block}\n{capfd.readouterr().err}"
+            for line in block.replace("\\\n", "").splitlines():
+                code = code_of(line)
+                assert code == 0, f"{line}\n{capfd.readouterr().err}"
     assert any(language in ("python", "sh") for language, _ in blocks)
+
+
+def code_of(line: str) -> int:
+    """Run a line of a shell and return its exit code; frivkit runs here, which saves its start."""
+    words = shlex.split(line)
+    if words[0] == "cd":
+        os.chdir(words[1])
+        return 0
+    if words[0] != "frivkit":
+        return subprocess.run(["bash", "-c", line], check=False).returncode
+    with pytest.raises(SystemExit) as ended:
+        main(words[1:])
+    return int(ended.value.code or 0)
