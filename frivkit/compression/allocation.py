@@ -58,7 +58,7 @@ class Allocator:
             raise ModelError(_nothing_to_do(calibration, moves))
         self.calibration, self.moves, self._allocation = calibration, moves, allocation
         self.constraints, self._fine = constraints, fine
-        self.widths = Widths(calibration, constraints, fine=fine)
+        self.widths = Widths(calibration.model, calibration.pruning_graph, constraints, fine=fine)
         self._steps = tuple(find_steps(calibration, moves, constraints, self.widths))
         self._finer: Allocator | None = None
         self._walkers: dict[Resource, Walker] = {}

@@ -13,9 +13,11 @@ from frivkit.compression.allocation import Allocator
 from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.constraints import Constraints
+from frivkit.compression.file_metadata import describe
+from frivkit.compression.foretold import held_layers
 from frivkit.compression.latency_search import TimedPlan, Timing, plan_for_latency
 from frivkit.compression.method import Basis, Method, Refit
-from frivkit.compression.plan import Plan, apply_plan
+from frivkit.compression.plan import Plan, apply_plan, units_left
 from frivkit.compression.plan_file import read_plan
 from frivkit.compression.ranking import Ranker
 from frivkit.compression.ruined_layers import ruined_layers
@@ -39,8 +41,6 @@ from frivkit.verification.verification import BATCHES, check_unchanged
 
 MIN_EXAMPLES = 8
 """Examples below which there are too few to split."""
-STALE = ("frivkit.trainable_parameters", "frivkit.accuracy")
-"""Metadata of the original that are not true of a compressed model."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +50,7 @@ class Compression:
     Attributes:
         calibration: The original model, and its statistics on the calibration examples.
         method: The method.
+        constraints: What the plan keeps to beside the budget.
         budget: The budget.
         target: The machine whose kernels set the widths; None if widths are free or given.
         plan: The units that are kept, and the new weights.
@@ -63,6 +64,7 @@ class Compression:
 
     calibration: Calibration
     method: Method
+    constraints: Constraints
     budget: Budget
     target: TargetMachine | None
     plan: Plan
@@ -74,11 +76,16 @@ class Compression:
 
     @property
     def locked_layers(self) -> Mapping[str, str]:
-        """The layers of which no unit can be removed, with the reason, by the layer's name."""
-        groups = self.calibration.pruning_graph.groups
-        sites = self.calibration.site_map.sites
-        reasons = {site.layer: groups.reason(site.name) for site in sites}
-        return {layer: reason for layer, reason in reasons.items() if reason is not None}
+        """The layers of which no unit can be removed, with the reason, by the layer's name.
+
+        None of those that leave with a branch is among them.
+        """
+        calibration = self.calibration
+        reasons = held_layers(
+            calibration.model, calibration.site_map, calibration.pruning_graph, self.constraints
+        )
+        left = {site.layer: units_left(self.plan, site) for site in calibration.site_map.sites}
+        return {layer: why for layer, why in reasons.items() if why is not None and left[layer]}
 
     @property
     def kinds(self) -> UnitKinds:
@@ -225,9 +232,7 @@ class Compressor:
                 f"{name} would get no smaller under {under}: the biases that are added outweigh "
                 "what is saved; ask for a smaller one"
             )
-        for stale in STALE:
-            compressed.metadata_props.pop(stale, None)
-        compressed.metadata_props.update(_metadata(calibration, budget, self.method, plan))
+        describe(compressed, calibration, budget, self.method, plan)
         return plan, compressed
 
     def compress(
@@ -294,6 +299,7 @@ class Compressor:
         return Compression(
             self.calibration,
             self.method,
+            self.allocator.constraints,
             budget,
             self.allocator.widths.target,
             plan,
@@ -375,26 +381,3 @@ def _split_data(
             f"agreement on others: give {MIN_EXAMPLES} or more"
         )
     return *split(data), held_out
-
-
-def _metadata(
-    calibration: Calibration, budget: Budget, method: Method, plan: Plan
-) -> dict[str, str]:
-    """Return the metadata that the compressed file carries."""
-    from frivkit import __version__
-
-    kept = sum(int(flags.sum()) for flags in plan.keep.values())
-    units = sum(flags.size for flags in plan.keep.values())
-    metadata = {
-        "frivkit.compressed": __version__,
-        "frivkit.source": calibration.model.sha256,
-        "frivkit.calibration": calibration.run.data.digest,
-        "frivkit.budget": f"{budget.kind} {budget.share:g}",
-        "frivkit.method": f"{method.basis} {method.ranking} {method.refit} {method.allocation}",
-        "frivkit.units": f"{kept} of {units}",
-    }
-    if plan.factorized:
-        metadata["frivkit.factors"] = str(len(plan.factorized))
-    if plan.dropped:
-        metadata["frivkit.dropped_branches"] = str(len(plan.dropped))
-    return metadata

@@ -197,6 +197,7 @@ def _skipped(compression: Compression) -> list[dict[str, str]]:
         if site.layer in locked
     ]
     nodes = [{"node": each.node, "op": each.op, "reason": each.reason} for each in site_map.skipped]
+    gone = {node for move in compression.plan.dropped for node in move.branch.nodes}
     ops = {
         linear_consumer.consumer.node: linear_consumer.consumer.op
         for linear_consumer in compression.calibration.linear_consumers
@@ -204,6 +205,7 @@ def _skipped(compression: Compression) -> list[dict[str, str]]:
     whole = [
         {"node": node, "op": ops[node], "reason": reason}
         for node, reason in compression.plan.whole.items()
+        if node not in gone
     ]
     return layers + nodes + whole
 
