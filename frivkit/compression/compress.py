@@ -17,6 +17,7 @@ from frivkit.compression.file_metadata import describe
 from frivkit.compression.foretold import held_layers
 from frivkit.compression.latency_search import TimedPlan, Timing, plan_for_latency
 from frivkit.compression.method import Basis, Method, Refit
+from frivkit.compression.overshoot import Overshoot, find_overshoot
 from frivkit.compression.plan import Plan, apply_plan, units_left
 from frivkit.compression.plan_file import read_plan
 from frivkit.compression.ranking import Ranker
@@ -55,6 +56,7 @@ class Compression:
         target: The machine whose kernels set the widths; None if widths are free or given.
         plan: The units that are kept, and the new weights.
         timing: How a budget in time was met; None for others.
+        overshoot: Why far less is left than the budget allows; None if it is not.
         path: The file that was written, None if none was.
         verification: The comparison with the original on other examples; None if no file was
             written.
@@ -69,6 +71,7 @@ class Compression:
     target: TargetMachine | None
     plan: Plan
     timing: TimedPlan | None
+    overshoot: Overshoot | None
     path: Path | None
     verification: Verification | None
     int8: Int8Result | None
@@ -304,6 +307,7 @@ class Compressor:
             self.allocator.widths.target,
             plan,
             timed,
+            find_overshoot(self.allocator, plan, budget),
             path=None,
             verification=None,
             int8=None,
