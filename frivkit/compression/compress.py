@@ -27,6 +27,7 @@ from frivkit.data import Data, Dataset, as_dataset
 from frivkit.data.subset import split
 from frivkit.errors import DataError, ModelError, NotSmallerError, UsageError
 from frivkit.graph.model import Model, parameters
+from frivkit.graph.onnx_io.finite import check_weights
 from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
@@ -143,6 +144,7 @@ class Compressor:
                 f"{model.path.name} is read otherwise than it is written ({model.changes[0]}), so "
                 "no smaller file can be made of it: compress the float32 model that it came from"
             )
+        check_weights(model)
         examples, self.warnings = named_data(request, model)
         self.warnings += tuple(f"{model.path.name}: {note}" for note in model.notes)
         opening = Opening(request.execution, examples, request.output)
