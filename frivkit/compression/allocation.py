@@ -139,11 +139,15 @@ class Allocator:
         path = self.path(resource)
         return self._walker(resource).within(path, cost, uniform=self._uniform)
 
+    def least(self, resource: Resource) -> float:
+        """Return what the smallest network costs, counted in its graph."""
+        return self.cost(self.plan_of(self.path(resource).states[-1]), resource)
+
     def _smallest_within(self, resource: Resource, allowed: float, whole: float) -> Plan:
         """Return the first plan of the path whose graph costs no more than is allowed."""
         path = self.path(resource)
         low, high = 0, len(path.states) - 1
-        least = self.cost(self.plan_of(path.states[high]), resource)
+        least = self.least(resource)
         if least > allowed:
             raise BudgetError(
                 f"{allowed / whole:.4g} of the {resource} of {self.calibration.model.path.name} "
@@ -263,4 +267,5 @@ def _nothing_to_do(calibration: Calibration, moves: Moves) -> str:
     told = "; ".join(dict.fromkeys(reasons)) or "it has no units"
     done = "factorized" if moves.whole else "removed"
     what = "node" if moves.whole else "unit"
-    return f"no {what} of {name} can be {done}: {told[:300]}"
+    other = "; --basis auto removes units, too" if moves.whole and calibration.layer_groups else ""
+    return f"no {what} of {name} can be {done}: {told[:300]}{other}"

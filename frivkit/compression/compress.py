@@ -23,9 +23,10 @@ from frivkit.compression.plan_file import read_plan
 from frivkit.compression.ranking import Ranker
 from frivkit.compression.ruined_layers import ruined_layers
 from frivkit.compression.unit_kinds import UnitKinds, classify_units
+from frivkit.compression.ways_out import with_ways_out
 from frivkit.data import Data, Dataset, as_dataset
 from frivkit.data.subset import split
-from frivkit.errors import DataError, ModelError, NotSmallerError, UsageError
+from frivkit.errors import BudgetError, DataError, ModelError, NotSmallerError, UsageError
 from frivkit.graph.model import Model, parameters
 from frivkit.graph.onnx_io.finite import check_weights
 from frivkit.graph.onnx_io.save import save
@@ -195,6 +196,11 @@ class Compressor:
             raise UsageError("a plan is given; it needs no budget")
         return self.allocator.for_budget(budget.kind, budget.share), None
 
+    def with_ways_out(self, error: BudgetError, budget: Budget) -> BudgetError:
+        """Return an error that also names the options by which its budget can be met."""
+        refits = not self._refit.keeps_weights
+        return with_ways_out(error, self.allocator, self.method, budget, refits=refits)
+
     def read_plan(self, path: Path) -> Plan:
         """Return the plan of a JSON file.
 
@@ -235,7 +241,7 @@ class Compressor:
         if parameters(compressed.graph) >= parameters(calibration.model.graph):
             raise NotSmallerError(
                 f"{name} would get no smaller under {under}: the biases that are added outweigh "
-                "what is saved; ask for a smaller one"
+                "what is saved; ask for a smaller one, or give --refit none, which adds none"
             )
         describe(compressed, calibration, budget, self.method, plan)
         return plan, compressed
@@ -267,7 +273,10 @@ class Compressor:
         """
         timed = None
         if plan is None:
-            plan, timed = self.plan(budget, timing)
+            try:
+                plan, timed = self.plan(budget, timing)
+            except BudgetError as error:
+                raise self.with_ways_out(error, budget) from error
         if output is None:
             return self._result(budget, plan, timed)
 

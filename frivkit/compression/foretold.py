@@ -19,7 +19,7 @@ from frivkit.compression.locks import Removable, find_removable
 from frivkit.compression.low_rank import FactorKind
 from frivkit.compression.moves import TOO_LARGE, useful_rank
 from frivkit.compression.patch_moments import by_channel
-from frivkit.compression.ranking import build_ranking
+from frivkit.compression.ranking import Ranking, build_ranking
 from frivkit.compression.steps import unit_steps
 from frivkit.graph.model import Model
 from frivkit.graph.names import node_label
@@ -117,13 +117,8 @@ def held_layers(
     every = [coarse]
     if coarse.target is not None:  # small budgets take finer ones
         every.append(Widths(model, pruning_graph, constraints, fine=True))
-    for sites in groups.layer_groups:
-        members = np.unique(np.concatenate([groups.of[site] for site in sites]))
-        members = members[groups.free[members]]
-        if not members.size:
-            continue
-        unread = _unread(sites, layers, pruning_graph, members)
-        ranking = build_ranking(unread, np.arange(members.size))
+    for ranking in cut_rankings(site_map, pruning_graph):
+        sites = ranking.sites
         steps = [unit_steps(groups, site_map, ranking, constraints, widths) for widths in every]
         if any(each.counts[-1] > 0 for each in steps):
             continue
@@ -133,6 +128,25 @@ def held_layers(
             reason = f"{kept_whole[0]} is left whole (--keep-layer)"
         held |= {layers[site]: held[layers[site]] or reason for site in sites}
     return held
+
+
+def cut_rankings(site_map: SiteMap, pruning_graph: PruningGraph) -> tuple[Ranking, ...]:
+    """Return some ranking of each layer group of which a unit can be removed, without errors.
+
+    Args:
+        site_map: The sites of a model.
+        pruning_graph: Its groups.
+    """
+    groups = pruning_graph.groups
+    layers = {site.name: site.layer for site in site_map.sites}
+    rankings = []
+    for sites in groups.layer_groups:
+        members = np.unique(np.concatenate([groups.of[site] for site in sites]))
+        members = members[groups.free[members]]
+        if members.size:
+            unread = _unread(sites, layers, pruning_graph, members)
+            rankings.append(build_ranking(unread, np.arange(members.size)))
+    return tuple(rankings)
 
 
 def _unread(

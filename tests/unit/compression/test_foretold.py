@@ -5,10 +5,12 @@ import re
 import numpy as np
 import pytest
 
+from frivkit.compression.budget import Budget
 from frivkit.compression.compress import Compressor
+from frivkit.compression.constraints import Constraints
 from frivkit.compression.method import Method
 from frivkit.compression.steps import BranchSteps, RankSteps, UnitSteps
-from frivkit.errors import ModelError
+from frivkit.errors import BudgetError, ModelError
 from frivkit.measure.pipeline import Request, inspect_model
 from frivkit.provenance import Clock
 from frivkit.report.document import inspection_document
@@ -171,3 +173,24 @@ def test_units_that_a_recurrent_layer_reads_leave_without_a_refit(tmp_path):
     held = {layer: reason for layer, reason in reasons(document).items() if reason}
     assert any("only cut (--refit none)" in reason for reason in held.values())
     assert held.keys() == {site["layer"] for site in document["sites"] if site["cut_only"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "constraints", "named"),
+    [
+        (Method(), Constraints(), "give --refit none, by which 0."),
+        (Method(basis="pca"), Constraints(), "give --basis auto with --refit none, by which 0."),
+        (Method(refit="none"), Constraints(round_to=64), "give --round-to none, by which 0."),
+        (Method(refit="none"), Constraints(keep_layers=("*",)), "give less by --keep-layer, by "),
+    ],
+)
+def test_a_budget_that_another_option_meets_is_refused_with_its_name(
+    method, constraints, named, tmp_path
+):
+    path = tmp_path / "m.onnx"
+    model = opened(network("recurrent"), path)
+    data = Request(path, data=examples(model, 32))
+    made = Compressor(data, method=method, constraints=constraints)
+    with pytest.raises(BudgetError, match=f"ask for more, or {named}") as refused:
+        made.compress(Budget("macs", 0.55), None)
+    assert refused.value.least > 0.55
