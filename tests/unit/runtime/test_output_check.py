@@ -6,8 +6,12 @@ import pytest
 
 import frivkit
 from frivkit.compression import compress as compression
+from frivkit.data import as_dataset
 from frivkit.errors import ModelError
+from frivkit.runtime.free_batch import free_batch_size
+from frivkit.runtime.session import Device
 from tests.handmade import written
+from tests.nets import opened
 
 RECORD = """g (float[{batch}, 3, 8, 8] x) => (int64[K, 3] picked, float[{batch}, 4] y) {{
   a = Conv <pads = [1, 1, 1, 1]> (x, wa)
@@ -54,3 +58,25 @@ def test_rows_that_vary_are_refused_before_calibration(batch, tmp_path, monkeypa
     monkeypatch.undo()
     made = frivkit.compress(path, tmp_path / "t.onnx", data=x, macs=0.6, output_name="y")
     assert made.document["budget"]["left"]["macs"] <= 0.6
+
+
+def test_a_batch_size_is_freed_only_if_every_output_is_the_same(tmp_path):
+    """The second output of an example says how many run beside it."""
+    made = written(
+        """g (float[1, 4] x) => (float[1, 3] y, float[1, 4] z) {
+          y = MatMul (x, w)
+          total = ReduceSum <keepdims = 1> (x, axis)
+          z = Mul (x, total)
+        }""",
+        w=(4, 3),
+        axis=np.array([0]),
+    )
+    x = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    model = opened(made, tmp_path / "m.onnx")
+    data = as_dataset(x, model.inputs)
+    assert free_batch_size(model, "y", Device(), data, 1 << 26).batch == 1
+    alone = onnx.ModelProto()
+    alone.CopyFrom(made)
+    del alone.graph.output[1]
+    model = opened(alone, tmp_path / "alone.onnx")
+    assert free_batch_size(model, "y", Device(), data, 1 << 26).batch is None
