@@ -97,9 +97,10 @@ def inspect(
     clock = Clock.start()
     request = request_of("inspect", model, data, arguments, joined=texts("join", join))
     opened_model, site_map = inspect_model(request)
-    labels = request.execution.labels
     with naming_faults(opened_model):
-        document = inspection_document(opened_model, site_map, clock, request.output, labels)
+        document = inspection_document(
+            opened_model, site_map, clock, request.output, request.execution
+        )
     return InspectionResult(document)
 
 

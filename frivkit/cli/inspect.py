@@ -27,9 +27,8 @@ def command(
     check_places(json_to, model=model)
     request = common.request(model, common.progress(), joined=joined)
     opened, site_map = inspect_model(request)
-    labels = request.execution.labels
     with naming_faults(opened):
-        document = inspection_document(opened, site_map, clock, request.output, labels)
+        document = inspection_document(opened, site_map, clock, request.output, request.execution)
     if json_to:
         write_json(document, json_to)
     if json_to != "-":

@@ -8,13 +8,28 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.constraints import Constraints, Widths
 from frivkit.compression.ledger import Ledger
 from frivkit.compression.moves import BranchMove, Moves
-from frivkit.compression.plan import Factorization, Plan, Resource, amount, outline
-from frivkit.compression.steps import RankSteps, UnitSteps, active, find_steps, predicted_error
+from frivkit.compression.plan import (
+    Factorization,
+    Plan,
+    Resource,
+    amount,
+    group_flags,
+    outline,
+)
+from frivkit.compression.steps import (
+    RankSteps,
+    Steps,
+    UnitSteps,
+    active,
+    find_steps,
+    predicted_error,
+)
 from frivkit.compression.walker import Path, State, Walker
 from frivkit.errors import BudgetError, ModelError, UsageError
 
@@ -58,7 +73,7 @@ class Allocator:
             raise ModelError(_nothing_to_do(calibration, moves))
         self.calibration, self.moves, self._allocation = calibration, moves, allocation
         self.constraints, self._fine = constraints, fine
-        self.widths = Widths(calibration, constraints, fine=fine)
+        self.widths = Widths(calibration.model, calibration.pruning_graph, constraints, fine=fine)
         self._steps = tuple(find_steps(calibration, moves, constraints, self.widths))
         self._finer: Allocator | None = None
         self._walkers: dict[Resource, Walker] = {}
@@ -74,6 +89,10 @@ class Allocator:
             )
         return self._finer
 
+    @property
+    def _uniform(self) -> bool:
+        return self._allocation == "uniform"
+
     def path(self, resource: Resource) -> Path:
         """Return the path that saves a resource; it is found once.
 
@@ -82,7 +101,7 @@ class Allocator:
         """
         if resource not in self._paths:
             walker = self._walker(resource)
-            self._paths[resource] = walker.path(uniform=self._allocation == "uniform")
+            self._paths[resource] = walker.path(uniform=self._uniform)
         return self._paths[resource]
 
     def for_budget(self, resource: Resource, share: float) -> Plan:
@@ -101,7 +120,7 @@ class Allocator:
         rest = whole - walker.original
         best: Plan | None = None
         for _ in range(CORRECTIONS):
-            state = walker.refined(path.states[path.first_within(allowed - rest)], allowed - rest)
+            state = walker.within(path, allowed - rest, uniform=self._uniform)
             plan = self.plan_of(state)
             cost = self.cost(plan, resource)
             if cost <= allowed and (best is None or plan.error < best.error):
@@ -118,13 +137,17 @@ class Allocator:
         It is near the path, or its last state if that costs more.
         """
         path = self.path(resource)
-        return self._walker(resource).refined(path.states[path.first_within(cost)], cost)
+        return self._walker(resource).within(path, cost, uniform=self._uniform)
+
+    def least(self, resource: Resource) -> float:
+        """Return what the smallest network costs, counted in its graph."""
+        return self.cost(self.plan_of(self.path(resource).states[-1]), resource)
 
     def _smallest_within(self, resource: Resource, allowed: float, whole: float) -> Plan:
         """Return the first plan of the path whose graph costs no more than is allowed."""
         path = self.path(resource)
         low, high = 0, len(path.states) - 1
-        least = self.cost(self.plan_of(path.states[high]), resource)
+        least = self.least(resource)
         if least > allowed:
             raise BudgetError(
                 f"{allowed / whole:.4g} of the {resource} of {self.calibration.model.path.name} "
@@ -185,6 +208,18 @@ class Allocator:
         """Return what the network of a plan costs, counted in its graph."""
         return amount(outline(self.calibration, plan), self.calibration, resource, plan)
 
+    def coarsest(self, plan: Plan, resource: Resource) -> tuple[Steps, float]:
+        """Return the move of a plan whose last step saved most, and how much of a resource.
+
+        Args:
+            plan: A plan of this allocator that changes something.
+            resource: The resource.
+        """
+        kept = group_flags(self.calibration, plan.keep)
+        state = tuple(_reached(step, plan, kept) for step in self._steps)
+        i, saved = self._walker(resource).coarsest(state)
+        return self._steps[i], saved
+
     def _walker(self, resource: Resource) -> Walker:
         if resource not in self._walkers:
             if resource == "units" and not self.moves.units:
@@ -210,6 +245,21 @@ class Allocator:
         return dict(self.moves.whole or {}) | ranks
 
 
+def _reached(step: Steps, plan: Plan, kept: NDArray[np.bool_]) -> int:
+    """Return the number of the step of a move that a plan has reached.
+
+    Args:
+        step: The steps of the move.
+        plan: The plan.
+        kept: Whether it keeps each group, shape (groups + 1,).
+    """
+    if isinstance(step, UnitSteps):
+        return int(np.searchsorted(step.counts, (~kept[step.order]).sum(), side="right")) - 1
+    if isinstance(step, RankSteps):
+        return step.options.index(plan.factorized.get(step.node))
+    return int(any(move is step.move for move in plan.dropped))
+
+
 def _nothing_to_do(calibration: Calibration, moves: Moves) -> str:
     """Return why nothing of a model can be made smaller."""
     name, locked = calibration.model.path.name, calibration.pruning_graph.groups.locked
@@ -217,4 +267,5 @@ def _nothing_to_do(calibration: Calibration, moves: Moves) -> str:
     told = "; ".join(dict.fromkeys(reasons)) or "it has no units"
     done = "factorized" if moves.whole else "removed"
     what = "node" if moves.whole else "unit"
-    return f"no {what} of {name} can be {done}: {told[:300]}"
+    other = "; --basis auto removes units, too" if moves.whole and calibration.layer_groups else ""
+    return f"no {what} of {name} can be {done}: {told[:300]}{other}"

@@ -10,18 +10,15 @@ from frivkit.compression.linear_consumers import (
     ConsumerInput,
     LinearConsumer,
     distinct_sources,
-    find_linear_consumers,
 )
-from frivkit.compression.locks import lock_unscored
+from frivkit.compression.locks import find_removable
 from frivkit.compression.patch_moments import PatchMoments, UnitSpread
 from frivkit.compression.score_moments import ScoreMoments, accumulate_score_moments
-from frivkit.compression.unrefittable import lock_unrefittable, unfitted_readers
 from frivkit.data import Dataset
 from frivkit.graph.model import Model
-from frivkit.graph.sites.branches import ResidualBranch, find_branches
-from frivkit.graph.sites.groups import PruningGraph, analyze_groups
+from frivkit.graph.sites.branches import ResidualBranch
+from frivkit.graph.sites.groups import PruningGraph
 from frivkit.graph.sites.producers import values_leading_to_output
-from frivkit.graph.sites.scores import find_scores
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.measure.scope import Scope
 from frivkit.measure.study import Study
@@ -121,23 +118,17 @@ def calibrate(
     Raises:
         ModelError: activations are not finite.
     """
-    pruning_graph = analyze_groups(model, site_map)
-    linear_consumers = find_linear_consumers(model, site_map, pruning_graph)
-    scores = find_scores(model, site_map, pruning_graph)
-    pruning_graph = lock_unscored(pruning_graph, linear_consumers, scores)
-    unfitted = unfitted_readers(model, site_map, linear_consumers, pruning_graph.groups)
-    if refits:
-        pruning_graph = lock_unrefittable(model, site_map, pruning_graph, linear_consumers)
-    branches = find_branches(model, site_map)
+    found = find_removable(model, site_map, refits=refits)
+    pruning_graph, linear_consumers = found.pruning_graph, found.linear_consumers
     moments = calibration_moments(
         cache or Cache(None),
         model,
         distinct_sources(linear_consumers),
         run.data,
         run.execution,
-        tensor_axes=_tensor_axes(linear_consumers, branches),
+        tensor_axes=_tensor_axes(linear_consumers, found.branches),
     )
-    score_moments = accumulate_score_moments(model, scores, run.data, run.execution)
+    score_moments = accumulate_score_moments(model, found.scores, run.data, run.execution)
     layers = {site.name: site.layer for site in site_map.sites}
     layer_groups = find_layer_groups(
         model,
@@ -147,7 +138,7 @@ def calibrate(
         patch_moments=moments.patch_moments,
         variances={name: spread.variance for name, spread in moments.spreads.items()},
         scores=score_moments,
-        unfitted=unfitted,
+        unfitted=found.unfitted,
     )
     return Calibration(
         model,
@@ -155,7 +146,7 @@ def calibrate(
         pruning_graph,
         linear_consumers,
         moments.patch_moments,
-        branches,
+        found.branches,
         moments.spreads,
         layer_groups,
         run,

@@ -13,17 +13,22 @@ from frivkit.compression.allocation import Allocator
 from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.constraints import Constraints
+from frivkit.compression.file_metadata import describe
+from frivkit.compression.foretold import held_layers
 from frivkit.compression.latency_search import TimedPlan, Timing, plan_for_latency
 from frivkit.compression.method import Basis, Method, Refit
-from frivkit.compression.plan import Plan, apply_plan
+from frivkit.compression.overshoot import Overshoot, find_overshoot
+from frivkit.compression.plan import Plan, apply_plan, units_left
 from frivkit.compression.plan_file import read_plan
 from frivkit.compression.ranking import Ranker
 from frivkit.compression.ruined_layers import ruined_layers
 from frivkit.compression.unit_kinds import UnitKinds, classify_units
+from frivkit.compression.ways_out import with_ways_out
 from frivkit.data import Data, Dataset, as_dataset
 from frivkit.data.subset import split
-from frivkit.errors import DataError, ModelError, NotSmallerError, UsageError
+from frivkit.errors import BudgetError, DataError, ModelError, NotSmallerError, UsageError
 from frivkit.graph.model import Model, parameters
+from frivkit.graph.onnx_io.finite import check_weights
 from frivkit.graph.onnx_io.save import save
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
@@ -39,8 +44,6 @@ from frivkit.verification.verification import BATCHES, check_unchanged
 
 MIN_EXAMPLES = 8
 """Examples below which there are too few to split."""
-STALE = ("frivkit.trainable_parameters", "frivkit.accuracy")
-"""Metadata of the original that are not true of a compressed model."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,10 +53,12 @@ class Compression:
     Attributes:
         calibration: The original model, and its statistics on the calibration examples.
         method: The method.
+        constraints: What the plan keeps to beside the budget.
         budget: The budget.
         target: The machine whose kernels set the widths; None if widths are free or given.
         plan: The units that are kept, and the new weights.
         timing: How a budget in time was met; None for others.
+        overshoot: Why far less is left than the budget allows; None if it is not.
         path: The file that was written, None if none was.
         verification: The comparison with the original on other examples; None if no file was
             written.
@@ -63,10 +68,12 @@ class Compression:
 
     calibration: Calibration
     method: Method
+    constraints: Constraints
     budget: Budget
     target: TargetMachine | None
     plan: Plan
     timing: TimedPlan | None
+    overshoot: Overshoot | None
     path: Path | None
     verification: Verification | None
     int8: Int8Result | None
@@ -74,11 +81,16 @@ class Compression:
 
     @property
     def locked_layers(self) -> Mapping[str, str]:
-        """The layers of which no unit can be removed, with the reason, by the layer's name."""
-        groups = self.calibration.pruning_graph.groups
-        sites = self.calibration.site_map.sites
-        reasons = {site.layer: groups.reason(site.name) for site in sites}
-        return {layer: reason for layer, reason in reasons.items() if reason is not None}
+        """The layers of which no unit can be removed, with the reason, by the layer's name.
+
+        None of those that leave with a branch is among them.
+        """
+        calibration = self.calibration
+        reasons = held_layers(
+            calibration.model, calibration.site_map, calibration.pruning_graph, self.constraints
+        )
+        left = {site.layer: units_left(self.plan, site) for site in calibration.site_map.sites}
+        return {layer: why for layer, why in reasons.items() if why is not None and left[layer]}
 
     @property
     def kinds(self) -> UnitKinds:
@@ -133,6 +145,7 @@ class Compressor:
                 f"{model.path.name} is read otherwise than it is written ({model.changes[0]}), so "
                 "no smaller file can be made of it: compress the float32 model that it came from"
             )
+        check_weights(model)
         examples, self.warnings = named_data(request, model)
         self.warnings += tuple(f"{model.path.name}: {note}" for note in model.notes)
         opening = Opening(request.execution, examples, request.output)
@@ -183,6 +196,11 @@ class Compressor:
             raise UsageError("a plan is given; it needs no budget")
         return self.allocator.for_budget(budget.kind, budget.share), None
 
+    def with_ways_out(self, error: BudgetError, budget: Budget) -> BudgetError:
+        """Return an error that also names the options by which its budget can be met."""
+        refits = not self._refit.keeps_weights
+        return with_ways_out(error, self.allocator, self.method, budget, refits=refits)
+
     def read_plan(self, path: Path) -> Plan:
         """Return the plan of a JSON file.
 
@@ -223,11 +241,9 @@ class Compressor:
         if parameters(compressed.graph) >= parameters(calibration.model.graph):
             raise NotSmallerError(
                 f"{name} would get no smaller under {under}: the biases that are added outweigh "
-                "what is saved; ask for a smaller one"
+                "what is saved; ask for a smaller one, or give --refit none, which adds none"
             )
-        for stale in STALE:
-            compressed.metadata_props.pop(stale, None)
-        compressed.metadata_props.update(_metadata(calibration, budget, self.method, plan))
+        describe(compressed, calibration, budget, self.method, plan)
         return plan, compressed
 
     def compress(
@@ -257,7 +273,10 @@ class Compressor:
         """
         timed = None
         if plan is None:
-            plan, timed = self.plan(budget, timing)
+            try:
+                plan, timed = self.plan(budget, timing)
+            except BudgetError as error:
+                raise self.with_ways_out(error, budget) from error
         if output is None:
             return self._result(budget, plan, timed)
 
@@ -294,10 +313,12 @@ class Compressor:
         return Compression(
             self.calibration,
             self.method,
+            self.allocator.constraints,
             budget,
             self.allocator.widths.target,
             plan,
             timed,
+            find_overshoot(self.allocator, plan, budget),
             path=None,
             verification=None,
             int8=None,
@@ -375,26 +396,3 @@ def _split_data(
             f"agreement on others: give {MIN_EXAMPLES} or more"
         )
     return *split(data), held_out
-
-
-def _metadata(
-    calibration: Calibration, budget: Budget, method: Method, plan: Plan
-) -> dict[str, str]:
-    """Return the metadata that the compressed file carries."""
-    from frivkit import __version__
-
-    kept = sum(int(flags.sum()) for flags in plan.keep.values())
-    units = sum(flags.size for flags in plan.keep.values())
-    metadata = {
-        "frivkit.compressed": __version__,
-        "frivkit.source": calibration.model.sha256,
-        "frivkit.calibration": calibration.run.data.digest,
-        "frivkit.budget": f"{budget.kind} {budget.share:g}",
-        "frivkit.method": f"{method.basis} {method.ranking} {method.refit} {method.allocation}",
-        "frivkit.units": f"{kept} of {units}",
-    }
-    if plan.factorized:
-        metadata["frivkit.factors"] = str(len(plan.factorized))
-    if plan.dropped:
-        metadata["frivkit.dropped_branches"] = str(len(plan.dropped))
-    return metadata

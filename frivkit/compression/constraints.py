@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.compression.calibration import Calibration
 from frivkit.errors import UsageError
+from frivkit.graph.model import Model
+from frivkit.graph.sites.groups import PruningGraph
 from frivkit.latency.fast_widths import fast_counts, is_fast_between
 from frivkit.latency.target import TargetMachine, target_named, this_machine
 
@@ -75,27 +76,32 @@ class Widths:
     """
 
     def __init__(
-        self, calibration: Calibration, constraints: Constraints, *, fine: bool = False
+        self,
+        model: Model,
+        pruning_graph: PruningGraph,
+        constraints: Constraints,
+        *,
+        fine: bool = False,
     ) -> None:
         """Find the widths.
 
         Args:
-            calibration: The model and its groups.
+            model: The model, with known shapes.
+            pruning_graph: Its groups.
             constraints: What is demanded.
             fine: Whether it is enough that convolutions stay fast, see
                 :func:`~frivkit.latency.fast_widths.fast_counts`.
         """
         self._fine = fine
-        self._groups = calibration.pruning_graph.groups
+        self._groups = pruning_graph.groups
         self._multiple = 1 if constraints.round_to == "auto" else constraints.round_to
         self.target: TargetMachine | None = None
         self._fast: dict[tuple[str, ...], NDArray[np.intp]] = {}
         if constraints.round_to == "auto":
             named = constraints.target
             self.target = this_machine() if named is None else target_named(named)
-            model, graph = calibration.model, calibration.pruning_graph
-            counts = fast_counts(model, graph, self.target, fine=fine)
-            self._fast = dict(zip(graph.groups.layer_groups, counts, strict=True))
+            counts = fast_counts(model, pruning_graph, self.target, fine=fine)
+            self._fast = dict(zip(self._groups.layer_groups, counts, strict=True))
 
     def counts(self, sites: tuple[str, ...]) -> NDArray[np.intp]:
         """Return the numbers of pruning groups that a layer group may keep, rising."""

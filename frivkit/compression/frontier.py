@@ -309,7 +309,7 @@ def _plans(
         else:
             plans[share] = plan
     if not plans and last is not None:
-        raise last
+        raise compressor.with_ways_out(last, Budget("macs", min(shares))) from last
     return plans, left_out
 
 

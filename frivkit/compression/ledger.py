@@ -68,7 +68,7 @@ class Ledger:
         self._whole = np.array(amounts, np.float64)
         self._sizes = np.array(sizes, np.float64).reshape(-1, 2)
         self._left = self._sizes.copy()
-        self._is_there = np.ones(len(labels), np.bool_)
+        self._dropped_by = np.zeros(len(labels), np.intp)  # branches, which may lie in others
         self._rank = np.zeros(len(labels))  # 0 if the node is not factorized
         self._per_rank = np.zeros((len(labels), 2))
         of = pruning_graph.groups.of
@@ -81,7 +81,7 @@ class Ledger:
         """What is left now."""
         if self._counts_units:
             return self._units_left
-        return self.cost_of(np.flatnonzero(self._is_there))
+        return self._cost_of(np.flatnonzero(self._dropped_by == 0))
 
     def removal(self, order: NDArray[np.intp]) -> Removal:
         """Return what the removal of groups takes away, after each of them in turn.
@@ -118,7 +118,7 @@ class Ledger:
         at = removal.nodes
         inputs = self._left[at, 0, None] - (removal.inputs[:, then] - removal.inputs[:, [now]])
         outputs = self._left[at, 1, None] - (removal.outputs[:, then] - removal.outputs[:, [now]])
-        there = self._is_there[at, None]
+        there = (self._dropped_by[at] == 0)[:, None]
         before = self._costs(at, self._left[at, 0, None], self._left[at, 1, None]) * there
         after = self._costs(at, inputs, outputs) * there
         saved: Float64Array = before.sum() - after.sum(axis=0)
@@ -144,7 +144,7 @@ class Ledger:
         Returns:
             Shape (n,); zeros if units are counted or the node is gone.
         """
-        if self._counts_units or not self._is_there[node]:
+        if self._counts_units or self._dropped_by[node]:
             return np.zeros(len(ranks))
         shares = self._left[node] / self._sizes[node]
         factorized = ranks * (per_rank @ shares)
@@ -156,16 +156,25 @@ class Ledger:
         """Factorize a node at a rank, or take it whole again at rank 0."""
         self._rank[node], self._per_rank[node] = rank, per_rank
 
-    def cost_of(self, nodes: Sequence[int] | NDArray[np.intp]) -> float:
-        """Return what nodes cost now, or would if they were not dropped."""
+    def dropping(self, nodes: Sequence[int], *, now: bool) -> float:
+        """Return what the nodes of a branch cost that no other dropped branch holds.
+
+        Args:
+            nodes: Its nodes.
+            now: Whether the branch is dropped already, so that they are what it would cost again.
+        """
         at = np.array(nodes, np.intp)
+        return self._cost_of(at[self._dropped_by[at] == int(now)])
+
+    def set_dropped(self, nodes: Sequence[int], *, dropped: bool) -> None:
+        """Drop the nodes of a branch, or take them back."""
+        self._dropped_by[list(nodes)] += 1 if dropped else -1
+
+    def _cost_of(self, at: NDArray[np.intp]) -> float:
+        """Return what nodes cost, or would if they were not dropped."""
         if self._counts_units or not at.size:
             return 0.0
         return float(self._costs(at, self._left[at, 0, None], self._left[at, 1, None]).sum())
-
-    def set_dropped(self, nodes: Sequence[int], *, dropped: bool) -> None:
-        """Drop nodes, or take them back."""
-        self._is_there[list(nodes)] = not dropped
 
     def _costs(self, at: NDArray[np.intp], inputs: Any, outputs: Any) -> Float64Array:
         """Return costs of nodes for numbers of positions, shape as these, (nodes, n)."""

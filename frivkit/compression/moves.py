@@ -29,6 +29,8 @@ from frivkit.units.moments import Float64Array
 
 CURVE_SHARES = (0.08, 0.16, 0.25, 0.37, 0.52, 0.72, 0.95)
 """Shares of the highest rank at which separable factors are made for their curve of error."""
+TOO_LARGE = "the moments of its patches do not fit into --memory"
+"""Why a node is not factorized of which whole patches were not looked at."""
 SMALLEST = 1e-12
 """The smallest error whose logarithm is taken."""
 
@@ -110,9 +112,6 @@ def rank_moves(calibration: Calibration, kind: FactorKind) -> Moves:
     ranks: list[RankMoves] = []
     whole: dict[str, str] = {}
     for linear_consumer in calibration.linear_consumers:
-        if linear_consumer.kept_as_is is not None:
-            whole[linear_consumer.consumer.node] = linear_consumer.kept_as_is
-            continue
         node = nodes[linear_consumer.consumer.node]
         moves = _rank_moves(calibration, linear_consumer, kind, node, operators)
         if isinstance(moves, str):
@@ -130,20 +129,14 @@ def _rank_moves(
     operators: Operators,
 ) -> RankMoves | str:
     """Return the factorizations of one node, or why there are none."""
-    if linear_consumer.shared is not None:
-        return f"its weight {linear_consumer.shared[0]!r} is that of other nodes, too"
-    columns, outputs = linear_consumer.matrix.shape
-    kernel = kernel_of(linear_consumer)
-    shape = WeightShape(columns // linear_consumer.source.kernel_size, outputs, kernel)
-    highest = highest_rank(kind, shape, Positions(1, 1))
-    positions = factor_positions(kind, node, operators)
-    if positions is not None:
-        highest = min(highest, highest_rank(kind, shape, positions))
-    if highest < 1:
-        return f"no rank saves anything of a weight of {columns} x {outputs}"
+    highest = useful_rank(linear_consumer, kind, node, operators)
+    if isinstance(highest, str):
+        return highest
     patch_moments = calibration.patch_moments[linear_consumer.source]
     if patch_moments.per_channel:
-        return "the moments of its patches do not fit into --memory"
+        return TOO_LARGE
+    kernel, positions = kernel_of(linear_consumer), factor_positions(kind, node, operators)
+    shape = _weight_shape(linear_consumer)
     ranks = np.arange(highest, 0, -1, dtype=np.intp)
     squared, own = _curve(linear_consumer, patch_moments, kind, kernel, ranks)
     variance = calibration.variance(linear_consumer.error_tensor)
@@ -158,6 +151,38 @@ def _rank_moves(
         _per_rank(kind, shape, positions),
         _per_rank(kind, shape, Positions(1, 1)),
     )
+
+
+def useful_rank(
+    linear_consumer: LinearConsumer, kind: FactorKind, node: ir.Node, operators: Operators
+) -> int | str:
+    """Return the highest rank at which a factorization saves anything, or why there is none.
+
+    Args:
+        linear_consumer: The node, as a matrix.
+        kind: The kind of the factorization.
+        node: The node in the graph.
+        operators: The operators, by name.
+    """
+    if linear_consumer.kept_as_is is not None:
+        return linear_consumer.kept_as_is
+    if linear_consumer.shared is not None:
+        return f"its weight {linear_consumer.shared[0]!r} is that of other nodes, too"
+    shape = _weight_shape(linear_consumer)
+    highest = highest_rank(kind, shape, Positions(1, 1))
+    positions = factor_positions(kind, node, operators)
+    if positions is not None:
+        highest = min(highest, highest_rank(kind, shape, positions))
+    if highest < 1:
+        columns, outputs = linear_consumer.matrix.shape
+        return f"no rank saves anything of a weight of {columns} x {outputs}"
+    return highest
+
+
+def _weight_shape(linear_consumer: LinearConsumer) -> WeightShape:
+    columns, outputs = linear_consumer.matrix.shape
+    channels = columns // linear_consumer.source.kernel_size
+    return WeightShape(channels, outputs, kernel_of(linear_consumer))
 
 
 def kernel_of(linear_consumer: LinearConsumer) -> Kernel:

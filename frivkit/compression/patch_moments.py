@@ -189,7 +189,7 @@ def accumulate_patch_moments(
         return {}, {}
     tensor_axes = {} if tensor_axes is None else tensor_axes
     reader = PatchReader(model, sources, execution.placement, tuple(tensor_axes))
-    modes = _per_channel(sources, execution.memory)
+    modes = by_channel(sources, execution.memory)
     columns = sum(source.columns for source in sources)
     sums = {
         source: _InputSums(
@@ -214,7 +214,7 @@ def accumulate_patch_moments(
     return moments, {name: each.spread for name, each in running.items()}
 
 
-def _per_channel(sources: Sequence[ConsumerInput], memory: int) -> dict[ConsumerInput, bool]:
+def by_channel(sources: Sequence[ConsumerInput], memory: int) -> dict[ConsumerInput, bool]:
     """Return whether each input goes by channel, since its whole patches do not fit."""
     modes = {source: 8 * source.columns**2 * WORKING > memory for source in sources}
 

@@ -11,6 +11,8 @@ from frivkit.compression.constraints import Constraints, Widths
 from frivkit.compression.moves import BranchMove, Moves, RankMoves
 from frivkit.compression.plan import Factorization, Resource
 from frivkit.compression.ranking import Ranking
+from frivkit.graph.sites.groups import Groups
+from frivkit.graph.sites.site_map import SiteMap
 from frivkit.units.moments import Float64Array
 
 
@@ -119,7 +121,8 @@ def find_steps(
     producers = {site.name: site.producers for site in calibration.site_map.sites}
     nodes_of: list[set[str]] = []
     for ranking in moves.units:
-        yield _unit_steps(calibration, ranking, constraints, widths)
+        groups = calibration.pruning_graph.groups
+        yield unit_steps(groups, calibration.site_map, ranking, constraints, widths)
         nodes_of.append({node for site in ranking.sites for node in producers[site]})
     produced = {node: site.layer for site in calibration.site_map.sites for node in site.producers}
     by_node: dict[str, list[RankMoves]] = {}
@@ -142,13 +145,24 @@ def find_steps(
             nodes_of.append(nodes)
 
 
-def _unit_steps(
-    calibration: Calibration, ranking: Ranking, constraints: Constraints, widths: Widths
+def unit_steps(
+    groups: Groups,
+    site_map: SiteMap,
+    ranking: Ranking,
+    constraints: Constraints,
+    widths: Widths,
 ) -> UnitSteps:
-    """Return the steps of one layer group."""
-    groups = calibration.pruning_graph.groups
-    layers = [site.layer for site in calibration.site_map.sites if site.name in ranking.sites]
-    order, errors = _removable(calibration, ranking, constraints.least)
+    """Return the steps of one layer group; a single one, that removes nothing, if it stays whole.
+
+    Args:
+        groups: The pruning groups of the model.
+        site_map: Its sites.
+        ranking: The order in which the groups of the layer group are removed.
+        constraints: What plans must keep to.
+        widths: The widths that layers may have.
+    """
+    layers = [site.layer for site in site_map.sites if site.name in ranking.sites]
+    order, errors = _removable(groups, ranking, constraints.least)
     members = len(np.unique(np.concatenate([groups.of[site] for site in ranking.sites])))
     counts = np.unique(members - widths.counts(ranking.sites))
     counts = counts[(counts >= 0) & (counts <= len(order))]
@@ -165,13 +179,12 @@ def _unit_steps(
 
 
 def _removable(
-    calibration: Calibration, ranking: Ranking, least: int
+    groups: Groups, ranking: Ranking, least: int
 ) -> tuple[NDArray[np.intp], Float64Array]:
     """Return the groups of a ranking that can all be removed, in order, and the errors.
 
     Every site, and every part into which units are split, keeps at least one unit.
     """
-    groups = calibration.pruning_graph.groups
     mine = set(ranking.order.tolist())
     rows = [*(groups.of[site] for site in ranking.sites), *groups.rows]
     rows = [row for row in rows if mine.intersection(row.tolist())]

@@ -1,7 +1,7 @@
 """The walk from the whole network to the smallest one, step by step, with the ledger."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,13 @@ from frivkit.units.moments import Float64Array
 
 AHEAD = 64
 """Steps of one move that are looked ahead, so that a step of no gain hides none behind it."""
+NEAR = 0.95
+"""Share of a bound from which on a state is near enough that no other way is tried."""
+FAR, FINER = 0.5, 2.0
+"""A state below this share of a bound gives way to one above it of up to so many times its error:
+what is far smaller than it was asked to be was not asked for, and sums of errors are rough."""
+DETOURS = 8
+"""Steps that are left out, one after the other, when the path passes a bound by far."""
 FREE = 1e-12
 """Saving below which a step saves nothing."""
 State = tuple[int, ...]
@@ -74,15 +81,42 @@ class Walker:
         self._go_to(state)
         return self._ledger.total
 
-    def path(self, *, uniform: bool) -> Path:
-        """Return the path from the first state on."""
-        self._go_to((0,) * len(self._steps))
+    def coarsest(self, state: State) -> tuple[int, float]:
+        """Return the move whose last step saved most, and what it saved.
+
+        Args:
+            state: A state in which some move has made a step.
+        """
+        self._go_to(state)
+        made = [i for i in active(self._steps, state) if state[i]]
+        saved = {i: float(-self._saved(i, np.array([state[i] - 1]))[0]) for i in made}
+        i = max(saved, key=lambda number: saved[number])
+        return i, saved[i]
+
+    def path(
+        self,
+        *,
+        uniform: bool,
+        start: State | None = None,
+        held: Collection[int] = (),
+        until: float = 0.0,
+    ) -> Path:
+        """Return the path from a state on.
+
+        Args:
+            uniform: Whether all moves lose alike; else the cheapest step comes next.
+            start: The state; None takes the whole network.
+            held: Numbers of moves of which no step is taken.
+            until: The cost at which the path may end.
+        """
+        self._go_to((0,) * len(self._steps) if start is None else start)
         best = self._next_alike if uniform else self._next_cheapest
         states, costs = [tuple(self._at)], [self._ledger.total]
         errors = [predicted_error(self._steps, self._at)]
-        heap = [(price, i) for i in range(len(self._steps)) if (price := best(i)[0]) < np.inf]
+        free = [i for i in range(len(self._steps)) if i not in held]
+        heap = [(price, i) for i in free if (price := best(i)[0]) < np.inf]
         heapq.heapify(heap)
-        while heap:
+        while heap and costs[-1] > until:
             _, i = heapq.heappop(heap)
             price, then = best(i)  # what it saves may have changed since it was pushed
             if heap and price > heap[0][0]:
@@ -98,22 +132,62 @@ class Walker:
             costs.append(self._ledger.total)
             # The more is gone of a branch, the less its removal adds.
             for other in (i, *self._around.get(i, ())):
-                price = best(other)[0]
+                price = np.inf if other in held else best(other)[0]
                 if price < np.inf:
                     heapq.heappush(heap, (price, other))
         return Path(states, np.array(costs), np.array(errors))
 
-    def refined(self, state: State, allowed: float) -> State:
+    def within(self, path: Path, allowed: float, *, uniform: bool) -> State:
+        """Return the state of least error, near a path, that costs no more than is allowed.
+
+        The step of the path that meets the bound may save far more than was needed, as that of a
+        branch with all that is in it does.  So the path is also left before that step, and gone on
+        without it.  A state that costs far less than is allowed has to be far better, too, see
+        :data:`FINER`.  If not even the end of the path meets the bound, it is the state returned.
+
+        Args:
+            path: The path.
+            allowed: The bound, by the ledger.
+            uniform: Whether all moves lose alike, so that the path is not left.
+        """
+        at = path.first_within(allowed)
+        best = self.refined(path.states[at], allowed)
+        held: set[int] = set()
+        for _ in range(0 if uniform else DETOURS):
+            if at == 0 or path.costs[at] > allowed or self.cost_of(best) >= NEAR * allowed:
+                break
+            before, after = path.states[at - 1], path.states[at]
+            held |= {i for i in range(len(before)) if before[i] != after[i]}
+            path = self.path(uniform=False, start=before, held=held, until=allowed)
+            at = path.first_within(allowed)
+            if path.costs[at] > allowed:
+                break
+            for finer in (held, ()):
+                found = self.refined(path.states[at], allowed, finer)
+                if self._error_of(found) < self._error_of(best) * self._worth(best, found, allowed):
+                    best = found
+        return best
+
+    def _worth(self, best: State, found: State, allowed: float) -> float:
+        """Return how many times as much error a state may have that is nearer to a bound."""
+        coarse, fine = self.cost_of(best) / allowed, self.cost_of(found) / allowed
+        return FINER if coarse < FAR <= fine else 1.0
+
+    def _error_of(self, state: State) -> float:
+        return predicted_error(self._steps, state)
+
+    def refined(self, state: State, allowed: float, held: Collection[int] = ()) -> State:
         """Return a state of less error that costs no more than is allowed.
 
         The last step of a path often saves more than was needed; what is left over goes to the
-        moves where it lowers the error most.
+        moves where it lowers the error most, those that are held left out.
         """
         self._go_to(state)
         slack = allowed - self._ledger.total
         while slack > 0:
-            gains = [self._best_gain(i, slack) for i in range(len(self._steps))]
-            i = max(range(len(gains)), key=lambda number: gains[number][0], default=None)
+            free = (i for i in range(len(self._steps)) if i not in held)
+            gains = {i: self._best_gain(i, slack) for i in free}
+            i = max(gains, key=lambda number: gains[number][0], default=None)
             if i is None or gains[i][0] <= 0:
                 break
             self._go(i, gains[i][1])
@@ -190,7 +264,9 @@ class Walker:
             return saved
         if isinstance(step, BranchSteps):
             inside = [ledger.index[node] for node in step.move.branch.nodes if node in ledger.index]
-            return np.where(then == now, 0.0, (1 - 2 * now) * ledger.cost_of(inside))
+            return np.where(
+                then == now, 0.0, (1 - 2 * now) * ledger.dropping(inside, now=bool(now))
+            )
         return np.zeros(len(then))
 
     def _go(self, i: int, then: int) -> None:
@@ -201,7 +277,7 @@ class Walker:
         elif isinstance(step, RankSteps) and step.node in ledger.index:
             per_rank = step.per_rank[self._resource][then]
             ledger.set_rank(ledger.index[step.node], int(step.ranks[then]), per_rank)
-        elif isinstance(step, BranchSteps):
+        elif isinstance(step, BranchSteps) and then != now:
             inside = [ledger.index[node] for node in step.move.branch.nodes if node in ledger.index]
             ledger.set_dropped(inside, dropped=bool(then))
         self._at[i] = then

@@ -27,6 +27,7 @@ from frivkit.runtime.file_check import compare_with_file, naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
 from frivkit.runtime.runner import Engine
+from frivkit.runtime.shape_probe import with_some_sizes
 from frivkit.tasks.constant import constant_warning, is_label
 
 KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
@@ -157,6 +158,8 @@ def inspect_model(request: Request, *, every_output: bool = True) -> tuple[Model
     model = load_model(request)
     with naming_faults(model):
         model = prepare_model(model, Opening(request.execution))
+        execution = request.execution
+        model = with_some_sizes(model, execution.placement, memory=execution.memory)
         return model, _find_sites(request, model, every_output=every_output)
 
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
+from frivkit.graph.onnx_io.finite import check_weights
 from frivkit.graph.onnx_io.load import read
 from frivkit.graph.onnx_io.save import save
 from frivkit.measure.pipeline import Request
@@ -176,6 +177,7 @@ def quantize(
     """
     options = options or Int8Options()
     _check(model)
+    check_weights(model)
     reduce = options.reduce_range
     if reduce is None:
         reduce = products_saturate(execution.placement)

@@ -5,42 +5,16 @@ from math import prod
 
 import onnx_ir as ir
 
-from frivkit.compression.locks import removable_groups
 from frivkit.errors import ModelError
 from frivkit.graph.cost import uncounted
 from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.operators.table import operators_of
-from frivkit.graph.sites.batch_first import as_in_file
 from frivkit.graph.sites.producers import Skip, SkipCause, values_leading_to_output
-from frivkit.graph.sites.site_map import SiteMap, find_sites
+from frivkit.graph.sites.site_map import SiteMap
 from frivkit.report.tasks import task_document, task_line
 from frivkit.runtime.labels import LabelOptions, are_labels, rows_per_example, threshold_of
 from frivkit.tasks.choose import choose_tasks
-
-_MOVED = "examples lie behind other axes in the file, where a refit does not find them"
-
-
-def held_layers(model: Model, site_map: SiteMap, output: str | None) -> dict[str, str | None]:
-    """Return by the name of a site why ``compress`` can remove none of its units, None if it can.
-
-    Args:
-        model: The model, as it was inspected; one whose examples were moved to the first axis, too.
-        site_map: Its sites.
-        output: The output that layers must lead to; None takes any.
-    """
-    sites = site_map.sites
-    if model.changes:
-        return {
-            site.name: f"{model.path.name}: {model.changes[0]}, so no smaller file is made of it"
-            for site in sites
-        }
-    in_file = as_in_file(model)
-    if in_file is not model:
-        site_map = find_sites(in_file, output, any_batch_axis=True, every_output=True)
-    groups = removable_groups(in_file, site_map)
-    reasons = {site.layer: groups.reason(site.name) for site in site_map.sites}
-    return {site.name: reasons.get(site.layer, _MOVED) for site in sites}
 
 
 def advice(

@@ -49,7 +49,12 @@ def compression_document(
         "schema": "frivkit.compression/1",
         "original": shared["original"],
         "thin": shared["thin"],
-        "budget": {"kind": budget.kind, "share": budget.share, "left": _left(compression)},
+        "budget": {
+            "kind": budget.kind,
+            "share": budget.share,
+            "left": _left(compression),
+            "overshoot": _overshoot(compression),
+        },
         "method": {
             "basis": compression.method.basis,
             "ranking": compression.method.ranking,
@@ -89,6 +94,12 @@ def _original(compression: Compression, request: Request) -> ModelFacts:
     untimed = dict.fromkeys(BATCHES)
     site_map = compression.calibration.site_map
     return ModelFacts(model, site_map, output, stored_bytes(model), untimed)
+
+
+def _overshoot(compression: Compression) -> dict[str, Any] | None:
+    """Return why far less is left than was asked for, None if it is not."""
+    found = compression.overshoot
+    return None if found is None else {"reached": found.reached, "reason": found.reason}
 
 
 def _left(compression: Compression) -> dict[str, float | None]:
@@ -197,6 +208,7 @@ def _skipped(compression: Compression) -> list[dict[str, str]]:
         if site.layer in locked
     ]
     nodes = [{"node": each.node, "op": each.op, "reason": each.reason} for each in site_map.skipped]
+    gone = {node for move in compression.plan.dropped for node in move.branch.nodes}
     ops = {
         linear_consumer.consumer.node: linear_consumer.consumer.op
         for linear_consumer in compression.calibration.linear_consumers
@@ -204,6 +216,7 @@ def _skipped(compression: Compression) -> list[dict[str, str]]:
     whole = [
         {"node": node, "op": ops[node], "reason": reason}
         for node, reason in compression.plan.whole.items()
+        if node not in gone
     ]
     return layers + nodes + whole
 
@@ -247,6 +260,7 @@ def compression_text(document: Mapping[str, Any]) -> str:
     ]
     lines += _reasons(shown["skipped"])
     lines += ["", *wrapped(calibration_sentence(shown), "")]
+    lines += wrapped(coarse, "") if (coarse := overshoot_sentence(shown)) else []
     if shown["kinds"]["leaving"]:
         lines += wrapped(describe_kinds(shown["kinds"]), "")
     if document["thin"] is None:
@@ -306,6 +320,22 @@ def calibration_sentence(document: Mapping[str, Any]) -> str:
     return (
         f"Calibrated on {calibration['examples']:,} examples of {calibration['data']}. "
         f"What is left: {shares}."
+    )
+
+
+def overshoot_sentence(document: Mapping[str, Any]) -> str:
+    """Return a sentence on a budget that the plan goes far below, empty if it does not.
+
+    Args:
+        document: ``frivkit.compression/1``.
+    """
+    budget = document["budget"]
+    found = budget["overshoot"]
+    if found is None:
+        return ""
+    return (
+        f"Requested: {percent(budget['share'])} of the {RESOURCES[budget['kind']]}; reached: "
+        f"{percent(found['reached'])}, since {found['reason']}."
     )
 
 

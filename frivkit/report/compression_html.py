@@ -6,7 +6,12 @@ from typing import Any
 from frivkit.report import tables
 from frivkit.report.analysis_html import environment
 from frivkit.report.chart import Bar, bar_plot, column_plot
-from frivkit.report.compression import RESOURCES, calibration_sentence, describe_kinds
+from frivkit.report.compression import (
+    RESOURCES,
+    calibration_sentence,
+    describe_kinds,
+    overshoot_sentence,
+)
 from frivkit.report.figures import MOST_BARS, NAME, Chart, ReportFigure
 from frivkit.report.format import file_name, number, percent, readable, short
 from frivkit.report.scale import SHARE
@@ -36,7 +41,7 @@ def compression_page(document: Mapping[str, Any]) -> str:
             what=RESOURCES[what],
             lead=PLANNED if planned else " ".join([*doubt_lines(document), sentences(shown)]),
             warnings=shown["warnings"],
-            calibration=calibration_sentence(shown),
+            calibration=f"{calibration_sentence(shown)} {overshoot_sentence(shown)}".strip(),
             kinds=describe_kinds(shown["kinds"]) if shown["kinds"]["leaving"] else "",
             figure=_figure(shown["layers"]),
             split=_split(shown["factors"]),

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from frivkit.compression.foretold import foretell
 from frivkit.graph.cost import macs, uncounted
 from frivkit.graph.model import Model
 from frivkit.graph.operators.table import operators_of
@@ -13,9 +14,9 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Analysis
 from frivkit.provenance import Clock, provenance
-from frivkit.report.advice import advice, held_layers
+from frivkit.report.advice import advice
 from frivkit.report.tasks import task_document
-from frivkit.runtime.labels import LabelOptions
+from frivkit.runtime.execution import Execution
 
 
 def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def inspection_document(
     site_map: SiteMap,
     clock: Clock,
     output: str | None = None,
-    labels: LabelOptions | None = None,
+    execution: Execution | None = None,
 ) -> dict[str, Any]:
     """Return the document ``frivkit.inspection/1``.
 
@@ -65,9 +66,12 @@ def inspection_document(
         site_map: Its layers.
         clock: The start of the inspection.
         output: The output whose labels are compared; None takes the first.
-        labels: How they are read; None takes the defaults.
+        execution: How labels are read, and the memory that a compression may take; None takes the
+            defaults.
     """
-    locked = held_layers(model, site_map, output)
+    execution = execution or Execution()
+    foretold = foretell(model, site_map, output, execution.memory)
+    layer_of = {node: site.layer for site in site_map.sites for node in site.producers}
     return {
         "schema": "frivkit.inspection/1",
         "model": _model(model)
@@ -86,7 +90,8 @@ def inspection_document(
                 "writers": list(site.producers),
                 "readers": list(site.consumers),
                 "not_followed": list(site.not_followed),
-                "held": locked[site.name],
+                "held": foretold.held[site.layer],
+                "cut_only": site.layer in foretold.cut_only,
                 "parameters": site_map.weights[site.name].parameters,
                 "macs": site_map.weights[site.name].macs,
             }
@@ -107,8 +112,16 @@ def inspection_document(
             }
             for coupling in site_map.couplings
         ],
+        "branches": [
+            {
+                "node": branch.add,
+                "layers": list(dict.fromkeys(layer_of[n] for n in branch.nodes if n in layer_of)),
+            }
+            for branch in foretold.branches
+        ],
+        "factors": [{"node": node, "held": why} for node, why in foretold.whole.items()],
         "skipped": _skipped(site_map),
-        "advice": advice(model, site_map, model.output(output), labels),
+        "advice": advice(model, site_map, model.output(output), execution.labels),
         "provenance": _provenance(clock, 0),
     }
 

@@ -120,6 +120,7 @@ def _summary(document: Mapping[str, Any]) -> list[str]:
     if not sites:
         return ["", *_advice(document)] if document["advice"] else []
     locked = [site["held"] for site in sites if site["held"]]
+    cut = sum(site["cut_only"] for site in sites)
     units = sum(site["units"] for site in sites)
     lines = [
         "",
@@ -127,7 +128,9 @@ def _summary(document: Mapping[str, Any]) -> list[str]:
             f"in short: {len(sites)} {'layer' if len(sites) == 1 else 'layers'} with {units:,} "
             f"units will be analysed, {len(skipped)} {'node' if len(skipped) == 1 else 'nodes'} "
             f"with weights will not; units of {len(sites) - len(locked)} can be removed by compress"
-            + ("" if not locked else f", those of {len(locked)} cannot:"),
+            + ("" if not locked else f", those of {len(locked)} cannot")
+            + (f" ({cut} of them with --refit none)" if cut else "")
+            + (":" if locked else ""),
             "  ",
         ),
     ]
@@ -139,7 +142,26 @@ def _summary(document: Mapping[str, Any]) -> list[str]:
         lines += wrapped(f"  {count:>3} {reason}", "      ")
     if len(reasons) > REASONS:
         lines.append(f"     {_more(len(reasons) - REASONS).strip()}")
-    return [*lines, *_advice(document)]
+    return [*lines, *_other_moves(document), *_advice(document)]
+
+
+def _other_moves(document: Mapping[str, Any]) -> list[str]:
+    """Return a line on the residual branches and the nodes that compress can make smaller."""
+    adds = list(dict.fromkeys(branch["node"] for branch in document["branches"]))
+    whole = [each["held"] for each in document["factors"]]
+    told = []
+    if adds:
+        named = ", ".join(short(add, WIDTH // 2) for add in adds[:NODES]) + _more(len(adds) - NODES)
+        one = len(adds) == 1
+        told.append(
+            f"drop the residual branch added at {named}"
+            if one
+            else f"drop {len(adds)} residual branches, added at {named}"
+        )
+    if None in whole:
+        told.append(f"factorize {whole.count(None)} of {len(whole)} nodes")
+    also = "also " if None in [site["held"] for site in document["sites"]] else ""
+    return wrapped(f"  compress can {also}{', and '.join(told)}", "  ") if told else []
 
 
 def _advice(document: Mapping[str, Any]) -> list[str]:

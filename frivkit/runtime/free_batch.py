@@ -31,7 +31,7 @@ def free_batch_size(model: Model, output: str, device: Device, data: Dataset, me
 
     Args:
         model: The model; one that takes any number is given back as it is.
-        output: The output that must be the same.
+        output: An output that must be the same, as all of the file's must.
         device: Where to try.
         data: The examples to try.
         memory: Bytes that activations may take.
@@ -41,22 +41,40 @@ def free_batch_size(model: Model, output: str, device: Device, data: Dataset, me
     if model.batch is None or count <= model.batch:
         return model
     inputs = data.read(0, count).inputs
+    opened = _opened(model)
+    names = dict.fromkeys([output, *(value.name or "" for value in model.graph.outputs)])
     try:
-        opened = _opened(model)
-        baseline = BaselineModel(opened, output, device, memory)
-        found = baseline.run(inputs)
-        # The last batch may have any number of examples, and no multiple of the file's.
-        for fewer in {1, count - 1}:
-            baseline.run({name: array[:fewer] for name, array in inputs.items()})
-        wanted = _one_by_one(model, output, device, memory, inputs)
+        same = all(
+            _same(model, opened, name, device=device, memory=memory, inputs=inputs)
+            for name in names
+        )
     except ModelError:
         return model
+    return opened if same else model
+
+
+def _same(
+    model: Model,
+    opened: Model,
+    output: str,
+    *,
+    device: Device,
+    memory: int,
+    inputs: Mapping[str, NDArray[Any]],
+) -> bool:
+    """Whether an output is the same for several examples at once and for each alone."""
+    baseline = BaselineModel(opened, output, device, memory)
+    found = baseline.run(inputs)
+    # The last batch may have any number of examples, and no multiple of the file's.
+    for fewer in {1, len(next(iter(inputs.values()))) - 1}:
+        baseline.run({name: array[:fewer] for name, array in inputs.items()})
+    wanted = _one_by_one(model, output, device, memory, inputs)
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
-        return model
+        return False
     if found.dtype.kind != "f":
-        return opened if np.array_equal(found, wanted) else model
+        return bool(np.array_equal(found, wanted))
     limit = TOLERANCE * max(1.0, float(np.abs(wanted).max(initial=0.0)))
-    return opened if bool((np.abs(found - wanted) <= limit).all()) else model
+    return bool((np.abs(found - wanted) <= limit).all())
 
 
 def _opened(model: Model) -> Model:

@@ -1,8 +1,12 @@
 """Whether the rows of an output are those of examples, seen before long work begins."""
 
+import onnx_ir as ir
+
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
+from frivkit.graph.layout import shape_of
 from frivkit.graph.model import Model
+from frivkit.graph.names import node_label
 from frivkit.graph.shapes import axis_name, batch_symbol
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import rows_per_example
@@ -10,12 +14,16 @@ from frivkit.runtime.perturbed_model import BaselineModel
 
 COUNTS = (2, 3)
 """Examples of the two runs by which rows are counted."""
+TRIED = 8
+"""Runs of a file for a fixed number of examples by which rows are counted."""
+VARYING = ("NonMaxSuppression", "NonZero", "Unique", "Compress", "If", "Loop")
+"""Operators whose outputs have as many entries as their inputs make them have."""
 
 
 def check_output(model: Model, output: str, execution: Execution, data: Dataset) -> None:
-    """Raise an error if the rows of an output are not those of examples.
+    """Raise an error if the rows of an output are not those of examples, or vary among them.
 
-    The model is run on a few examples if its shapes do not tell.
+    The model is run on a few examples if its graph does not tell.
 
     Args:
         model: The model, its shapes complete.
@@ -24,21 +32,58 @@ def check_output(model: Model, output: str, execution: Execution, data: Dataset)
         data: Its examples.
 
     Raises:
-        ModelError: the number of rows is no multiple of that of examples, or it cannot be run.
+        ModelError: the number of rows is no multiple of that of examples, or differs from example
+            to example, or the model cannot be run.
     """
     value = next(value for value in model.graph.outputs if value.name == output)
     rows_per_example(model.graph, value)
     symbol = batch_symbol(model.graph)
+    sizes = shape_of(value)
+    varying = _varying(value)
     first = None if value.shape is None else value.shape[0]
-    if symbol is None or (axis_name(first) or "").split("*")[-1] == symbol:
+    by_example = symbol is None or (axis_name(first) or "").split("*")[-1] == symbol
+    if by_example and varying is None and sizes is not None and None not in sizes[1:]:
         return
     baseline = BaselineModel(model, output, execution.placement, execution.memory)
-    seen = {
-        baseline.run(data.read(0, count).inputs).shape[1:2]
-        for count in (min(count, data.examples) for count in COUNTS)
-    }
+    if model.batch is None:
+        parts = [(0, min(count, data.examples)) for count in COUNTS]
+        parts += [(1, min(3, data.examples))] if varying and data.examples > 1 else []
+    else:
+        runs = min(TRIED, max(1, data.examples // model.batch))
+        parts = [(i * model.batch, (i + 1) * model.batch) for i in range(runs)]
+    try:
+        seen = {baseline.run(data.read(first, last).inputs).shape[1:] for first, last in parts}
+    except ModelError as error:
+        if varying is None:
+            raise
+        raise ModelError(f"{error}; {_advice(model, output, varying)}") from error
     if len(seen) > 1:
         raise ModelError(
-            f"output {output!r} of {model.path.name} has other rows for other examples; choose "
-            "another by --output-name"
+            f"output {output!r} of {model.path.name} has other rows for other examples; "
+            f"{_advice(model, output, varying)}"
         )
+
+
+def _varying(value: ir.Value) -> ir.Node | None:
+    """Return the last node before an output that gives as many entries as its inputs ask for."""
+    pending, seen = [value], set()
+    while pending:
+        current = pending.pop(0)
+        node = current.producer()
+        if node is None or node in seen:
+            continue
+        if node.op_type in VARYING:
+            return node
+        seen.add(node)
+        pending.extend(each for each in node.inputs if each is not None)
+    return None
+
+
+def _advice(model: Model, output: str, varying: ir.Node | None) -> str:
+    others = [value.name or "" for value in model.graph.outputs if value.name != output]
+    choose = f"choose another by --output-name: {', '.join(others)}" if others else ""
+    if varying is None:
+        return choose or "no other output can be chosen: give a file whose output has fixed rows"
+    read = ", ".join(value.name or "" for value in varying.inputs[:2] if value is not None)
+    cut = f"cut the file before {node_label(varying)}, so that it gives {read}"
+    return f"{cut}, or {choose}" if choose else cut

@@ -25,12 +25,20 @@ EXAMPLES = (2, 3)
 ROOM = 4
 """Times the memory of one example that the probe, which keeps more tensors, may take."""
 
+TRIED = (64, 32, 224, 16)
+"""Sizes along open axes at which a model is looked at: which units can leave is the same at all."""
+
 LARGEST_NOISE = 1 << 28
 """Entries of an input beyond which noise is not drawn: the file may declare anything."""
 
 
 def infer_shapes_by_running(
-    model: Model, device: Device, data: Dataset | None = None, *, memory: int = 2 << 30
+    model: Model,
+    device: Device,
+    data: Dataset | None = None,
+    *,
+    memory: int = 2 << 30,
+    open_size: int | None = None,
 ) -> Model:
     """Return the model with a known shape on every tensor that the probe can compute.
 
@@ -42,6 +50,7 @@ def infer_shapes_by_running(
         data: Whose first examples to run; None draws noise in the shape of the inputs, and gives
             the model back as it is where the file leaves that open or noise cannot be run.
         memory: Bytes that the activations of one example may take.
+        open_size: The size in which noise is drawn along axes that the file leaves open.
 
     Raises:
         ModelError: the model cannot be run on the data, or an example does not fit into memory.
@@ -51,7 +60,7 @@ def infer_shapes_by_running(
     if not names:
         return model
     try:
-        small, large = _within_memory(model, names, device, data, memory)
+        small, large = _within_memory(model, names, device, data or open_size, memory)
     except (ModelError, MemoryError):
         if data is not None:
             raise
@@ -69,6 +78,24 @@ def infer_shapes_by_running(
     return replace(model, ir=copy)
 
 
+def with_some_sizes(model: Model, device: Device, *, memory: int = 2 << 30) -> Model:
+    """Return a model whose sizes are known: some that it runs with, where its file leaves any.
+
+    A note of the model says which.  A model that runs with none of them is given back as it is.
+
+    Args:
+        model: The model.
+        device: Where to try.
+        memory: Bytes that the activations of one example may take.
+    """
+    for size in TRIED if any(None in each.shape for each in model.inputs) else ():
+        found = infer_shapes_by_running(model, device, memory=memory, open_size=size)
+        if found is not model:
+            note = f"the file leaves sizes open: looked at with {size}; others by --input-shape"
+            return replace(found, notes=(*found.notes, note))
+    return model
+
+
 def _open(value: ir.Value) -> bool:
     """Whether a tensor of numbers has an axis behind the batch whose size is unknown."""
     sizes = example_sizes(value)
@@ -78,7 +105,7 @@ def _open(value: ir.Value) -> bool:
 
 
 def _within_memory(
-    model: Model, names: Sequence[str], device: Device, data: Dataset | None, memory: int
+    model: Model, names: Sequence[str], device: Device, data: Dataset | int | None, memory: int
 ) -> list[dict[str, Any]]:
     """Return what :func:`_probed` does, unless one example takes more memory than allowed.
 
@@ -116,15 +143,21 @@ def _probed(
     model: Model,
     names: Sequence[str],
     device: Device,
-    data: Dataset | None,
+    data: Dataset | int | None,
     counts: Sequence[int] = EXAMPLES,
 ) -> list[dict[str, Any]]:
-    """Return tensors by name, of runs with different numbers of examples where any will do."""
+    """Return tensors by name, of runs with different numbers of examples where any will do.
+
+    They are of data, or of noise, whose size along open axes may be given.
+    """
     probe = with_outputs(model, names)
     session = Session(probe.ir, device)
     runs = []
     for count in counts if model.batch is None else [model.batch]:
-        inputs = noise_for(model, count) if data is None else _taken(data, count)
+        if data is None or isinstance(data, int):
+            inputs = noise_for(model, count, data)
+        else:
+            inputs = _taken(data, count)
         feeds = {name: inputs[name] for name in probe.inputs}
         runs.append(dict(zip(names, session.run(feeds, names), strict=True)))
     return [runs[0], runs[-1]]
@@ -135,12 +168,13 @@ def _taken(data: Dataset, count: int) -> Feeds:
     return {name: np.resize(array, (count, *array.shape[1:])) for name, array in batch.items()}
 
 
-def noise_for(model: Model, count: int) -> Feeds:
+def noise_for(model: Model, count: int, open_size: int | None = None) -> Feeds:
     """Return noise in the shapes of a model's inputs, zeros for whole numbers.
 
     Args:
         model: The model.
         count: The number of examples.
+        open_size: The size along axes that the file leaves open; None refuses them.
 
     Raises:
         ModelError: the size of an input is open or too large.
@@ -148,7 +182,8 @@ def noise_for(model: Model, count: int) -> Feeds:
     generator = np.random.default_rng(0)
     inputs: dict[str, NDArray[Any]] = {}
     for tensor in model.inputs:
-        sizes = [size for size in tensor.shape if size is not None]
+        known = [open_size if size is None else size for size in tensor.shape]
+        sizes = [size for size in known if size is not None]
         if len(sizes) != len(tensor.shape) or count * prod(sizes) > LARGEST_NOISE:
             raise ModelError(f"input {tensor.name!r} has no size that noise can be drawn in")
         dtype, shape = np.dtype(tensor.dtype), (count, *sizes)

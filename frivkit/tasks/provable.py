@@ -10,6 +10,8 @@ from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Session
 from frivkit.tasks.choose import OutputTask
 
+RUNS = 4
+"""Runs that are made to see whether the rows of an output vary from example to example."""
 TRIED = 7
 """Examples that are run to see along which axis of an output they lie."""
 
@@ -28,22 +30,28 @@ def without_batch(
     Raises:
         ModelError: the model cannot be run.
     """
-    given = min(TRIED if model.batch is None else model.batch, data.examples)
+    given = TRIED if model.batch is None else model.batch
     graph = with_outputs(model, outputs)
-    batch = data.read(0, given).inputs
-    feeds = {name: batch[name] for name in graph.inputs}
     session = Session(graph.ir, device)
-    reasons = {}
+    starts = range(0, min(data.examples, RUNS * given), given)
+    batches = [data.read(first, min(first + given, data.examples)).inputs for first in starts]
+    reasons: dict[str, str] = {}
     for name in outputs:
-        try:
-            (array,) = run_padded(session, model, feeds, [name])
-        except ModelError as error:
-            reasons[name] = str(error)
-            continue
-        if array.dtype.kind not in "biuf":
-            reasons[name] = "it is no tensor of numbers"
-        elif array.size == 0:
-            reasons[name] = "it is empty"
+        shapes = set()
+        for batch in batches:
+            feeds = {each: batch[each] for each in graph.inputs}
+            try:
+                (array,) = run_padded(session, model, feeds, [name])
+            except ModelError as error:
+                reasons[name] = str(error)
+                break
+            shapes.add(array.shape[1:])
+            if array.dtype.kind not in "biuf":
+                reasons[name] = "it is no tensor of numbers"
+            elif array.size == 0:
+                reasons[name] = "it is empty"
+        if len(shapes) > 1:
+            reasons.setdefault(name, "it has other rows for other examples")
     return reasons
 
 

@@ -4,7 +4,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -12,6 +11,7 @@ from frivkit.errors import ModelError, one_line
 from frivkit.files import check_utf8, put_in_place, write_errors
 from frivkit.graph.interface import restored
 from frivkit.graph.model import Model, digest, external_files
+from frivkit.graph.onnx_io.finite import check_made
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 
 
@@ -36,7 +36,7 @@ def save(model: ir.Model, path: Path, original: Model) -> str:
 
     Raises:
         ModelError: the path is one of the original's files, cannot be written to, a weight is not
-            finite that is in the original, or the checker rejects the model.
+            finite, or a number that was finite in the original, or the checker rejects the model.
     """
     check_utf8(path, ModelError)
     data = path.with_name(f"{path.name}.data")
@@ -49,29 +49,10 @@ def save(model: ir.Model, path: Path, original: Model) -> str:
         raise ModelError(f"{path} is a folder; give the name of a file in it")
     if original.interface is not None:
         model = restored(model, original.ir, original.interface)
-    _check_finite(model, original)
+    check_made(model, original)
     external = bool(weight_files) or _bytes(model) > LARGEST_INLINE
     with write_errors(path, ModelError):
         return _write(model, path, data if external else None, original)
-
-
-def _check_finite(model: ir.Model, original: Model) -> None:
-    """Raise an error if numbers of the model are not finite, unless the original's are not."""
-    before = {value.name: value.const_value for value in original.graph.initializers.values()}
-    for value in model.graph.initializers.values():
-        tensor, old = value.const_value, before.get(value.name)
-        if tensor is None or tensor is old or not tensor.dtype.is_floating_point():
-            continue
-        if not _all_finite(tensor) and (old is None or _all_finite(old)):
-            raise ModelError(
-                f"what was made of {original.path.name} has numbers in {value.name!r} that are not "
-                "finite, so it is not written: remove fewer units, or give --refit none"
-            )
-
-
-def _all_finite(tensor: ir.TensorProtocol) -> bool:
-    array = tensor.numpy()
-    return bool(np.isfinite(array if array.dtype.kind == "f" else array.astype(np.float32)).all())
 
 
 def _write(model: ir.Model, path: Path, data: Path | None, original: Model) -> str:

@@ -14,6 +14,7 @@ from tests.documents import ablation, document, plain
 def inspection(**more):
     found = documents.small()
     found |= {"schema": "frivkit.inspection/1", "couplings": [], "advice": []}
+    found |= {"branches": [], "factors": []}
     found["model"] |= {
         "inputs": [{"name": "image", "dtype": "float32", "shape": [1, 28, None]}],
         "outputs": ["logits"],
@@ -26,6 +27,7 @@ def inspection(**more):
             "readers": [],
             "not_followed": [],
             "held": None,
+            "cut_only": False,
             "parameters": 18496,
             "macs": 3612672,
         }
@@ -161,10 +163,16 @@ class TestInspection:
     def test_the_end_says_in_short_what_to_expect_and_what_to_do(self):
         found = inspection(advice=["give real inputs by --data"])
         found["sites"][1]["held"] = "/n/Softmax: Softmax rescales each unit by all of them"
-        assert inspection_text(found).splitlines()[-4:] == [
+        found["sites"][1]["cut_only"] = True
+        found["branches"] = [{"node": "/Add", "layers": ["b"]}] * 2
+        found["factors"] = [{"node": "/c/Conv", "held": None}, {"node": "/d/Conv", "held": "no"}]
+        assert inspection_text(found).splitlines()[-7:] == [
             "in short: 3 layers with 96 units will be analysed, 1 node with weights will not;",
-            "  units of 2 can be removed by compress, those of 1 cannot:",
+            "  units of 2 can be removed by compress, those of 1 cannot (1 of them with",
+            "  --refit none):",
             "    1 Softmax rescales each unit by all of them",
+            "  compress can also drop the residual branch added at /Add, and factorize 1 of 2",
+            "  nodes",
             "- give real inputs by --data",
         ]
 
@@ -201,6 +209,7 @@ def test_no_line_is_wider_than_a_terminal(names, what):
                     "readers": list(names[:2]),
                     "not_followed": [],
                     "held": f"{names[0]}: held for a reason that is long enough to be wrapped",
+                    "cut_only": True,
                     "parameters": 10**9,
                     "macs": None,
                 }
@@ -210,6 +219,7 @@ def test_no_line_is_wider_than_a_terminal(names, what):
         kinds = [{"tensor": "t", "kind": kind, "parts": []} for kind in ("sum", "concat")]
         sites = [site["name"] for site in found["sites"]]
         found["couplings"] = [{"name": "coupling 1", "sites": sites, "junctions": kinds}]
+        found["branches"] = [{"node": n, "layers": list(names)} for n in names]
         found["skipped"] = [
             {"node": n, "op": "ConvTranspose", "reason": "why " * 30} for n in names
         ]
