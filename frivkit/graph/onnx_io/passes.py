@@ -20,6 +20,8 @@ from frivkit.graph.onnx_io.dequantize import dequantize
 from frivkit.graph.onnx_io.examples_first import move_inputs, move_outputs
 from frivkit.graph.onnx_io.given_inputs import Numbers, give_inputs
 from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
+from frivkit.graph.onnx_io import split_parts as parts
+from frivkit.graph.onnx_io import unmix_axes as unmix
 from frivkit.graph.onnx_io.unfuse import unfuse
 
 
@@ -216,6 +218,18 @@ def fold_shape_arithmetic(model: ir.Model, request: ReadRequest) -> None:
     fold_shapes.fold_shape_arithmetic(model, lasting=True)
 
 
+def split_parts(model: ir.Model, request: ReadRequest) -> None:
+    """Cut an axis into parts where it is, in place of moving them to the front."""
+    del request
+    parts.split_parts(model)
+
+
+def unmix_axes(model: ir.Model, request: ReadRequest) -> None:
+    """Compute on axes apart what is computed on merged ones."""
+    del request
+    unmix.unmix_axes(model)
+
+
 READING_PASSES: tuple[ReadingPass, ...] = (
     inline_functions,
     open_nonpositive_sizes,
@@ -229,5 +243,7 @@ READING_PASSES: tuple[ReadingPass, ...] = (
     write_einsum_as_products,
     fold_shape_arithmetic,
     set_input_sizes,
+    split_parts,
+    unmix_axes,
     examples_first_out,
 )
