@@ -230,6 +230,12 @@ def unmix_axes(model: ir.Model, request: ReadRequest) -> None:
     unmix.unmix_axes(model)
 
 
+def write_reshape_sizes(model: ir.Model, request: ReadRequest) -> None:
+    """Write sizes that follow from the number of entries."""
+    del request
+    unmix.write_reshape_sizes(model)
+
+
 READING_PASSES: tuple[ReadingPass, ...] = (
     inline_functions,
     open_nonpositive_sizes,
@@ -243,6 +249,7 @@ READING_PASSES: tuple[ReadingPass, ...] = (
     write_einsum_as_products,
     fold_shape_arithmetic,
     set_input_sizes,
+    write_reshape_sizes,
     split_parts,
     unmix_axes,
     examples_first_out,

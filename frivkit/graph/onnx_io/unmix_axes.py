@@ -18,12 +18,14 @@ from frivkit.graph.layout import attribute
 from frivkit.graph.model import constant_tensor, is_constant
 from frivkit.graph.onnx_io.fold_shapes import remove_unused
 from frivkit.graph.operators.table import OPERATORS
-from frivkit.graph.shapes import axis_name
+from frivkit.graph.shapes import axis_name, infer_shapes
 
 Size = tuple[int, tuple[str, ...]]
 """A number times the names of open sizes, sorted."""
 Sizes = tuple[Size, ...]
 Runs = tuple[tuple[int, ...], ...]
+MOST_INFERENCES = 8
+"""Times that shapes are inferred again, each time from sizes that were found by the last one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +73,36 @@ def unmix_axes(model: ir.Model) -> None:
         if node.domain == "" and node.outputs and node.inputs:
             rewriting.visit(node)
     rewriting.finish()
+
+
+def write_reshape_sizes(model: ir.Model) -> None:
+    """Write the sizes of a Reshape, of which one is unknown, as constants.
+
+    Exporters compute the width of a head from that of the stream, by steps that shape inference
+    does not follow.  It follows from the number of entries.
+
+    Args:
+        model: The model, with inferred shapes; it is changed, and its outputs are not.
+    """
+    for _ in range(MOST_INFERENCES):
+        changed = False
+        for node in model.graph:
+            if node.op_type != "Reshape" or node.domain or attribute(node, "allowzero", 0):
+                continue
+            before, output = sizes_of(node.inputs[0]), node.outputs[0]
+            if before is None or is_constant(node.inputs[1]) or sizes_of(output) is not None:
+                continue
+            wanted = _completed(output, before)
+            entries = None if wanted is None else _entries(before, wanted)
+            if entries is not None:
+                old = node.inputs[1]
+                build = Builder(model.graph, 0, f"{output.name}/sizes")
+                node.replace_input_with(1, build.constant(entries))
+                remove_unused(model.graph, old)
+                changed = True
+        if not changed:
+            return
+        infer_shapes(model)
 
 
 class _Rewriting:
@@ -295,8 +327,13 @@ def _size(size: int | ir.SymbolicDim | None) -> Size | None:
     name = axis_name(size)
     if name is None:
         return None
-    times, star, symbol = name.partition("*")
-    return (int(times), (symbol,)) if star and times.isdigit() else (1, (name,))
+    factors = name.split("*")
+    if not all(each.isalnum() for each in factors):  # a sum, or another expression
+        return 1, (name,)
+    if all(each.isdigit() for each in factors):
+        return None
+    numbers = [int(each) for each in factors if each.isdigit()]
+    return prod(numbers), tuple(sorted(each for each in factors if not each.isdigit()))
 
 
 def _completed(value: ir.Value, entries: Sizes) -> Sizes | None:
