@@ -16,6 +16,7 @@ from frivkit.graph.sites.producers import Skip, SkipCause, values_leading_to_out
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.report.tasks import task_document, task_line
 from frivkit.runtime.labels import LabelOptions, are_labels, rows_per_example, threshold_of
+from frivkit.runtime.shape_probe import TOKENS, assumes_tokens
 from frivkit.tasks.choose import choose_tasks
 
 _MOVED = "examples lie behind other axes in the file, where a refit does not find them"
@@ -58,7 +59,7 @@ def advice(
         *_on_reading(model),
         *_on_other_outputs(model, site_map, output),
         *_on_tasks(model, output, labels or LabelOptions()),
-        *_on_skipped(site_map.skipped),
+        *_on_skipped(model, site_map.skipped),
         *_on_unknown_operators(site_map),
         *_on_uncounted(model),
     ]
@@ -133,11 +134,13 @@ def _on_labels(graph: ir.Graph, output: str, axis: int) -> Iterator[str]:
         )
 
 
-def _on_skipped(skipped: Iterable[Skip]) -> Iterator[str]:
+def _on_skipped(model: Model, skipped: Iterable[Skip]) -> Iterator[str]:
     causes = [skip.cause for skip in skipped]
     unknown = causes.count(SkipCause.UNKNOWN_SHAPE)
     if unknown:
         yield f"the sizes of {unknown} layers are open: fix them by --input-shape, all axes of it"
+    elif assumes_tokens(model):
+        yield f"sizes that the file leaves open count as {TOKENS} here: others by --input-shape"
     if SkipCause.SUBGRAPH in causes:
         yield "layers inside an If or a Loop are left out: export the network without them"
     if SkipCause.RECURRENT in causes:

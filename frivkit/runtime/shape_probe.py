@@ -25,6 +25,11 @@ EXAMPLES = (2, 3)
 ROOM = 4
 """Times the memory of one example that the probe, which keeps more tensors, may take."""
 
+TOKENS = 16
+"""Tokens of an example where noise stands in for data and the file leaves their number open."""
+
+_MOST_AXES = 2  # of one example of which open sizes are numbers of tokens, not of pixels
+
 LARGEST_NOISE = 1 << 28
 """Entries of an input beyond which noise is not drawn: the file may declare anything."""
 
@@ -39,8 +44,9 @@ def infer_shapes_by_running(
     Args:
         model: The model.
         device: Where to run the probe.
-        data: Whose first examples to run; None draws noise in the shape of the inputs, and gives
-            the model back as it is where the file leaves that open or noise cannot be run.
+        data: Whose first examples to run; None draws noise in the shape of the inputs, of
+            ``TOKENS`` tokens if the file leaves their number open, and gives the model back as it
+            is where it leaves other sizes open or noise cannot be run.
         memory: Bytes that the activations of one example may take.
 
     Raises:
@@ -124,7 +130,7 @@ def _probed(
     session = Session(probe.ir, device)
     runs = []
     for count in counts if model.batch is None else [model.batch]:
-        inputs = noise_for(model, count) if data is None else _taken(data, count)
+        inputs = noise_for(model, count, TOKENS) if data is None else _taken(data, count)
         feeds = {name: inputs[name] for name in probe.inputs}
         runs.append(dict(zip(names, session.run(feeds, names), strict=True)))
     return [runs[0], runs[-1]]
@@ -135,12 +141,20 @@ def _taken(data: Dataset, count: int) -> Feeds:
     return {name: np.resize(array, (count, *array.shape[1:])) for name, array in batch.items()}
 
 
-def noise_for(model: Model, count: int) -> Feeds:
+def assumes_tokens(model: Model) -> bool:
+    """Whether noise for a model has a number of tokens that its file leaves open."""
+    return any(None in tensor.shape for tensor in model.inputs) and all(
+        None not in tensor.shape or len(tensor.shape) <= _MOST_AXES for tensor in model.inputs
+    )
+
+
+def noise_for(model: Model, count: int, tokens: int | None = None) -> Feeds:
     """Return noise in the shapes of a model's inputs, zeros for whole numbers.
 
     Args:
         model: The model.
         count: The number of examples.
+        tokens: What an open size of an input of at most three axes counts as; None for an error.
 
     Raises:
         ModelError: the size of an input is open or too large.
@@ -148,7 +162,8 @@ def noise_for(model: Model, count: int) -> Feeds:
     generator = np.random.default_rng(0)
     inputs: dict[str, NDArray[Any]] = {}
     for tensor in model.inputs:
-        sizes = [size for size in tensor.shape if size is not None]
+        given = tokens if len(tensor.shape) <= _MOST_AXES else None
+        sizes = [each for size in tensor.shape if (each := given if size is None else size)]
         if len(sizes) != len(tensor.shape) or count * prod(sizes) > LARGEST_NOISE:
             raise ModelError(f"input {tensor.name!r} has no size that noise can be drawn in")
         dtype, shape = np.dtype(tensor.dtype), (count, *sizes)
