@@ -117,6 +117,8 @@ def located_lines(
             if attention == {NO_GROUP}:
                 continue
             found = _axes(where, axes, groups)
+            if len(axes) == 1:
+                attention.discard(NO_GROUP)  # beside units of no head each keeps its group
             if found is None or len(attention) > 1:
                 refused |= attention
                 continue
