@@ -21,6 +21,11 @@ positions have."""
 _MULTIPLE = re.compile(r"(\d+)\*.+")
 _NAMELESS = re.compile(r"unk__\d+")  # what ONNX calls sizes it could not infer
 
+MICROSOFT = "com.microsoft"
+_ELEMENTWISE = ("BiasGelu", "FastGelu", "Gelu", "QuickGelu")
+"""Operators of ONNX Runtime whose output has the shape of a sum of their inputs; ONNX's inference
+does not know them."""
+
 Size = int | ir.SymbolicDim | str | None
 Sizes = tuple[int | None, ...]
 
@@ -294,7 +299,17 @@ def _run_inference(model: ir.Model) -> None:
     """Run ONNX's shape inference without its log; it leaves what it cannot infer."""
     log = logging.getLogger("onnx_ir.passes.common.shape_inference")
     disabled_before, log.disabled = log.disabled, True
+    renamed = [
+        (node, node.op_type)
+        for graph in model.graphs()
+        for node in graph
+        if node.domain == MICROSOFT and node.op_type in _ELEMENTWISE
+    ]
+    for node, _ in renamed:
+        node.domain, node.op_type = "", "Sum"
     try:
         ShapeInferencePass(check_type=False, strict_mode=False)(model)
     finally:
         log.disabled = disabled_before
+        for node, op in renamed:
+            node.domain, node.op_type = MICROSOFT, op

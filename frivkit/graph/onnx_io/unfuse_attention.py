@@ -1,7 +1,7 @@
 """Write attentions in one node as products and a Softmax, or with an axis for heads.
 
-Those of ONNX Runtime stay as they are if they keep keys and values of earlier tokens, if several
-examples are packed into one, or if a mask is given as lengths.
+Those of ONNX Runtime stay as they are if they keep keys and values of earlier tokens, turn queries
+and keys themselves, or read queries, keys and values from one tensor.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def attention(node: ir.Node, build: Builder) -> ir.Value | None:
     size = None if weight is None else (shape_of(weight) or (None, None))[1]
     if tokens is None or weight is None or size is None or past is not None or _keeps(node):
         return None
-    if attribute(node, "do_rotary", 0) or attribute(node, "past_present_share_buffer", 0):
+    if attribute(node, "do_rotary", 0) or not _is_known(mask):
         return None
     given = node.attributes.get("qkv_hidden_sizes")
     sizes = [size // 3] * 3 if given is None else list(given.as_ints())
@@ -48,7 +48,7 @@ def multi_head(node: ir.Node, build: Builder) -> ir.Value | None:
     if query is None or key is None or value is None or _keeps(node) or past != [None, None]:
         return None
     parts = [query, key, value]
-    if not all(_in_rows(each) for each in parts):
+    if not all(_in_rows(each) for each in parts) or not _is_known(mask):
         return None
     offsets = None if bias is None else constant_tensor(bias)
     wide = _units(query)
@@ -107,6 +107,24 @@ def _named(value: ir.Value, node: ir.Node) -> ir.Value:
     return value
 
 
+def _is_known(mask: ir.Value | None) -> bool:
+    """Whether a mask has an entry for each key, or the length of each example, or there is none."""
+    return mask is None or _are_lengths(mask) or _hides_keys(mask)
+
+
+def _hides_keys(mask: ir.Value) -> bool:
+    maker = mask.producer()
+    if rank_of(mask) is None and maker is not None and maker.op_type in ("Cast", "Identity"):
+        source = maker.inputs[0]
+        return source is not None and _hides_keys(source)
+    return rank_of(mask) == 2
+
+
+def _are_lengths(mask: ir.Value) -> bool:
+    maker = mask.producer()
+    return maker is not None and maker.op_type in ("ReduceSum", "EmbedLayerNormalization")
+
+
 def _in_rows(value: ir.Value) -> bool:
     """Whether a tensor has axes for examples, tokens and units."""
     if rank_of(value) is not None:
@@ -144,20 +162,19 @@ def _weighed(
     mask: ir.Value | None,
     added: ir.Value | None,
     wide: int,
-) -> ir.Value | None:
+) -> ir.Value:
     """Add the products and the Softmax of an attention.
 
     Args:
         node: The attention, with attributes of ONNX Runtime.
         build: Where nodes are added.
         parts: Queries, keys and values, each (examples, tokens, units).
-        mask: 1 for keys that are seen, (examples, keys); None for all.
+        mask: 1 for keys that are seen, (examples, keys), or their number, (examples,); None for
+            all.
         added: What is added to scores; None for nothing.
         wide: The units of queries.
     """
     heads = attribute(node, "num_heads", 1)
-    if mask is not None and rank_of(mask) != 2:
-        return None
     dtype = (parts[0].dtype or ir.DataType.FLOAT).numpy()
     given = node.attributes.get("mask_filter_value")
     hidden = build.array(np.array(HIDDEN if given is None else given.as_float(), dtype))
@@ -171,23 +188,26 @@ def _weighed(
     if added is not None:
         scores = build.add("Add", scores, added)
     if mask is not None:
-        seen = build.add("Cast", mask, to=ir.DataType.BOOL.value)
+        if _are_lengths(mask):
+            ends = build.add("Unsqueeze", mask, build.constant([1]))
+            ends = build.add("Cast", ends, to=ir.DataType.INT64.value)
+            seen = build.add("Less", _places(build, key), ends)
+        else:
+            seen = build.add("Cast", mask, to=ir.DataType.BOOL.value)
         seen = build.add("Unsqueeze", seen, build.constant([1, 2]))
         scores = build.add("Add", scores, build.add("Where", seen, nothing, hidden))
     if attribute(node, "unidirectional", 0):
-        seen = _up_to_each(build, parts[0])
+        places = _places(build, query)
+        rows, columns = (build.add("Unsqueeze", places, build.constant([axis])) for axis in (1, 0))
+        seen = build.add("LessOrEqual", columns, rows)
         scores = build.add("Add", scores, build.add("Where", seen, nothing, hidden))
     weights = build.add("Softmax", scores, axis=-1)
     return _in_one(build, build.add("MatMul", weights, value))
 
 
-def _up_to_each(build: Builder, tokens: ir.Value) -> ir.Value:
-    """Add which keys each query sees if it sees those up to its own place, (queries, keys)."""
-    sizes = build.add("Shape", tokens)
-    count = build.add("Gather", sizes, build.array(np.array(1, np.int64)))
+def _places(build: Builder, by_head: ir.Value) -> ir.Value:
+    """Add the numbers of tokens, from 0."""
+    sizes = build.add("Shape", by_head)
+    count = build.add("Gather", sizes, build.array(np.array(2, np.int64)))
     start, step = (build.array(np.array(number, np.int64)) for number in (0, 1))
-    places = build.add("Range", start, count, step)
-    rows, columns = (build.add("Unsqueeze", places, build.constant([axis])) for axis in (1, 0))
-    return build.add("LessOrEqual", columns, rows)
-
-
+    return build.add("Range", start, count, step)
