@@ -98,9 +98,7 @@ def infer_shapes(model: ir.Model) -> None:
     _infer_for_open_sizes(model, values, symbol)
 
 
-def _infer_for_open_sizes(
-    model: ir.Model, values: Sequence[ir.Value], symbol: str | None
-) -> None:
+def _infer_for_open_sizes(model: ir.Model, values: Sequence[ir.Value], symbol: str | None) -> None:
     """Set what is still unknown of the shapes of values, by numbers for the inputs' open sizes.
 
     A size that is computed from an open one, such as the last of a Reshape to (examples, tokens,

@@ -13,8 +13,8 @@ from torch.nn import functional as fn
 from tests.zoo.transformers import WrittenRMSNorm, rotated_by
 
 WORDS, TOKENS, PLACES, HEADS, DEEP, WIDE, INNER, CLASSES = 30, 7, 100, 3, 4, 12, 20, 5
-"""Words, tokens of an example, most tokens, heads, the width of a head, of the stream and of the dense part, and
-outputs.  Heads fill the stream, as in all these families."""
+"""Words, tokens of an example and at most, heads, the width of a head, of the stream and of the
+dense part, and outputs.  Heads fill the stream, as in all these families."""
 
 
 def by_heads(x: Tensor, heads: int = HEADS) -> Tensor:
@@ -107,8 +107,9 @@ class Conv1D(nn.Module):
 
     def __init__(self, wide: int, reads: int) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.zeros(reads, wide)), nn.Parameter(
-            torch.zeros(wide)
+        self.weight, self.bias = (
+            nn.Parameter(torch.zeros(reads, wide)),
+            nn.Parameter(torch.zeros(wide)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,7 +125,8 @@ class GPT2Block(nn.Module):
         self.n1, self.n2 = nn.LayerNorm(WIDE), nn.LayerNorm(WIDE)
         self.c_attn, self.c_proj = Conv1D(3 * WIDE, WIDE), Conv1D(WIDE, WIDE)
         self.c_fc, self.c_out = Conv1D(INNER, WIDE), Conv1D(WIDE, INNER)
-        self.register_buffer("past", torch.ones(PLACES, PLACES, dtype=torch.bool).tril()[None, None])
+        past = torch.ones(PLACES, PLACES, dtype=torch.bool).tril()
+        self.register_buffer("past", past[None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (by_heads(part) for part in self.c_attn(self.n1(x)).split(WIDE, 2))
@@ -169,9 +171,7 @@ class LlamaBlock(nn.Module):
         y = self.n1(x)
         q, k, v = by_heads(self.q(y), 6), by_heads(self.k(y), 2), by_heads(self.v(y), 2)
         q, k = (rotated_by(each, cos[:, None], sin[:, None]) for each in (q, k))
-        k, v = (
-            each[:, :, None].expand(n, 2, 3, t, DEEP).reshape(n, 6, t, DEEP) for each in (k, v)
-        )
+        k, v = (each[:, :, None].expand(n, 2, 3, t, DEEP).reshape(n, 6, t, DEEP) for each in (k, v))
         made = fn.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.o(in_rows(made))
         y = self.n2(x)

@@ -13,15 +13,15 @@ from onnx_ir.passes.common import InlinePass
 from frivkit.errors import ModelError
 from frivkit.graph import shapes
 from frivkit.graph.interface import Interface
-from frivkit.graph.onnx_io import einsum, fold_shapes
+from frivkit.graph.onnx_io import einsum, fold_shapes, reshape_sizes
 from frivkit.graph.onnx_io import fold_constants as constants
+from frivkit.graph.onnx_io import split_parts as parts
+from frivkit.graph.onnx_io import unmix_axes as unmix
 from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
 from frivkit.graph.onnx_io.dequantize import dequantize
 from frivkit.graph.onnx_io.examples_first import move_inputs, move_outputs
 from frivkit.graph.onnx_io.given_inputs import Numbers, give_inputs
 from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
-from frivkit.graph.onnx_io import split_parts as parts
-from frivkit.graph.onnx_io import unmix_axes as unmix
 from frivkit.graph.onnx_io.unfuse import unfuse
 
 
@@ -233,7 +233,7 @@ def unmix_axes(model: ir.Model, request: ReadRequest) -> None:
 def write_reshape_sizes(model: ir.Model, request: ReadRequest) -> None:
     """Write sizes that follow from the number of entries."""
     del request
-    unmix.write_reshape_sizes(model)
+    reshape_sizes.write_reshape_sizes(model)
 
 
 READING_PASSES: tuple[ReadingPass, ...] = (

@@ -12,7 +12,7 @@ from frivkit.graph.builder import Builder
 from frivkit.graph.layout import attribute
 from frivkit.graph.model import constant_tensor
 from frivkit.graph.onnx_io.fold_shapes import remove_unused
-from frivkit.graph.onnx_io.unmix_axes import Size, sizes_of
+from frivkit.graph.onnx_io.reshape_sizes import Size, sizes_of
 
 SPLIT_SIZES_ARE_AN_INPUT = 13
 """The first opset whose Split takes sizes as an operand; before it nothing is written."""

@@ -6,7 +6,6 @@ and keys themselves, or read queries, keys and values from one tensor.
 
 from collections.abc import Sequence
 
-
 import numpy as np
 import onnx_ir as ir
 
@@ -22,7 +21,7 @@ _ROWS, _BY_HEAD = 3, 4  # axes of tensors without and with an axis for heads
 
 def attention(node: ir.Node, build: Builder) -> ir.Value | None:
     """Add what an Attention of ONNX Runtime computes; return it, None if the node stays."""
-    tokens, weight, bias, mask, past, added = _operands(node, 6)
+    tokens, weight, bias, mask, past = _operands(node, 5)
     size = None if weight is None else (shape_of(weight) or (None, None))[1]
     if tokens is None or weight is None or size is None or past is not None or _keeps(node):
         return None
@@ -39,12 +38,12 @@ def attention(node: ir.Node, build: Builder) -> ir.Value | None:
     build.graph.insert_before(node, parts)
     for i, output in enumerate(parts.outputs):
         output.name = f"{parts.name}/{i}"
-    return _weighed(node, build, list(parts.outputs), mask, added, sizes[0])
+    return _weighed(node, build, list(parts.outputs), mask, sizes[0])
 
 
 def multi_head(node: ir.Node, build: Builder) -> ir.Value | None:
     """Add what a MultiHeadAttention of ONNX Runtime computes; return it, None if it stays."""
-    query, key, value, bias, mask, added, *past = _operands(node, 8)
+    query, key, value, bias, mask, _, *past = _operands(node, 8)
     if query is None or key is None or value is None or _keeps(node) or past != [None, None]:
         return None
     parts = [query, key, value]
@@ -61,7 +60,7 @@ def multi_head(node: ir.Node, build: Builder) -> ir.Value | None:
             build.add("Add", part, build.array(piece))
             for part, piece in zip(parts, cut, strict=True)
         ]
-    return None if wide is None else _weighed(node, build, parts, mask, added, wide)
+    return None if wide is None else _weighed(node, build, parts, mask, wide)
 
 
 def attention_of_rows(node: ir.Node, build: Builder) -> ir.Value | None:
@@ -156,12 +155,7 @@ def _in_one(build: Builder, value: ir.Value) -> ir.Value:
 
 
 def _weighed(
-    node: ir.Node,
-    build: Builder,
-    parts: Sequence[ir.Value],
-    mask: ir.Value | None,
-    added: ir.Value | None,
-    wide: int,
+    node: ir.Node, build: Builder, parts: Sequence[ir.Value], mask: ir.Value | None, wide: int
 ) -> ir.Value:
     """Add the products and the Softmax of an attention.
 
@@ -171,38 +165,42 @@ def _weighed(
         parts: Queries, keys and values, each (examples, tokens, units).
         mask: 1 for keys that are seen, (examples, keys), or their number, (examples,); None for
             all.
-        added: What is added to scores; None for nothing.
         wide: The units of queries.
     """
-    heads = attribute(node, "num_heads", 1)
-    dtype = (parts[0].dtype or ir.DataType.FLOAT).numpy()
-    given = node.attributes.get("mask_filter_value")
-    hidden = build.array(np.array(HIDDEN if given is None else given.as_float(), dtype))
-    nothing = build.array(np.array(0, dtype))
+    heads, added = attribute(node, "num_heads", 1), _operands(node, 6)[5]
     query, key, value = (_by_head(build, part, heads) for part in parts)
     scores = build.add("MatMul", query, build.add("Transpose", key, perm=[0, 1, 3, 2]))
+    dtype = (parts[0].dtype or ir.DataType.FLOAT).numpy()
     scale = node.attributes.get("scale")
     factor = 0.0 if scale is None else scale.as_float()
     number = np.array(factor or (wide // heads) ** -0.5, dtype)
     scores = build.add("Mul", scores, build.array(number))
-    if added is not None:
-        scores = build.add("Add", scores, added)
-    if mask is not None:
-        if _are_lengths(mask):
-            ends = build.add("Unsqueeze", mask, build.constant([1]))
-            ends = build.add("Cast", ends, to=ir.DataType.INT64.value)
-            seen = build.add("Less", _places(build, key), ends)
-        else:
-            seen = build.add("Cast", mask, to=ir.DataType.BOOL.value)
-        seen = build.add("Unsqueeze", seen, build.constant([1, 2]))
-        scores = build.add("Add", scores, build.add("Where", seen, nothing, hidden))
+    scores = scores if added is None else build.add("Add", scores, added)
+    given = node.attributes.get("mask_filter_value")
+    nothing, hidden = (
+        build.array(np.array(number, dtype))
+        for number in (0.0, HIDDEN if given is None else given.as_float())
+    )
+    seen = [] if mask is None else [_seen_keys(build, mask, key)]
     if attribute(node, "unidirectional", 0):
         places = _places(build, query)
         rows, columns = (build.add("Unsqueeze", places, build.constant([axis])) for axis in (1, 0))
-        seen = build.add("LessOrEqual", columns, rows)
-        scores = build.add("Add", scores, build.add("Where", seen, nothing, hidden))
+        seen.append(build.add("LessOrEqual", columns, rows))
+    for each in seen:
+        scores = build.add("Add", scores, build.add("Where", each, nothing, hidden))
     weights = build.add("Softmax", scores, axis=-1)
     return _in_one(build, build.add("MatMul", weights, value))
+
+
+def _seen_keys(build: Builder, mask: ir.Value, key: ir.Value) -> ir.Value:
+    """Add whether each key is seen, (examples, 1, 1, keys)."""
+    if _are_lengths(mask):
+        ends = build.add("Unsqueeze", mask, build.constant([1]))
+        ends = build.add("Cast", ends, to=ir.DataType.INT64.value)
+        seen = build.add("Less", _places(build, key), ends)
+    else:
+        seen = build.add("Cast", mask, to=ir.DataType.BOOL.value)
+    return build.add("Unsqueeze", seen, build.constant([1, 2]))
 
 
 def _places(build: Builder, by_head: ir.Value) -> ir.Value:

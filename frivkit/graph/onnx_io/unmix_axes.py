@@ -8,7 +8,6 @@ have axes of their own.  Where the axes stay merged nothing is changed.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -17,15 +16,18 @@ from frivkit.graph.builder import Builder
 from frivkit.graph.layout import attribute
 from frivkit.graph.model import constant_tensor, is_constant
 from frivkit.graph.onnx_io.fold_shapes import remove_unused
+from frivkit.graph.onnx_io.reshape_sizes import (
+    Runs,
+    Sizes,
+    completed,
+    is_mixed,
+    named_shape,
+    product,
+    refined,
+    reshape_entries,
+    sizes_of,
+)
 from frivkit.graph.operators.table import OPERATORS
-from frivkit.graph.shapes import axis_name, infer_shapes
-
-Size = tuple[int, tuple[str, ...]]
-"""A number times the names of open sizes, sorted."""
-Sizes = tuple[Size, ...]
-Runs = tuple[tuple[int, ...], ...]
-MOST_INFERENCES = 8
-"""Times that shapes are inferred again, each time from sizes that were found by the last one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +49,7 @@ class Apart:
     @property
     def merged(self) -> Sizes:
         """The sizes of the tensor with merged axes."""
-        return tuple(_product([self.sizes[axis] for axis in run]) for run in self.runs)
+        return tuple(product([self.sizes[axis] for axis in run]) for run in self.runs)
 
     def single(self, count: int) -> bool:
         """Whether none of the last axes is a merged one."""
@@ -57,7 +59,7 @@ class Apart:
         """Return the tensor with the axes apart, which is written once."""
         if self.made is None:
             self.made = self.write()
-            self.made.shape = _shape(self.sizes)
+            self.made.shape = named_shape(self.sizes)
         return self.made
 
 
@@ -73,36 +75,6 @@ def unmix_axes(model: ir.Model) -> None:
         if node.domain == "" and node.outputs and node.inputs:
             rewriting.visit(node)
     rewriting.finish()
-
-
-def write_reshape_sizes(model: ir.Model) -> None:
-    """Write the sizes of a Reshape, of which one is unknown, as constants.
-
-    Exporters compute the width of a head from that of the stream, by steps that shape inference
-    does not follow.  It follows from the number of entries.
-
-    Args:
-        model: The model, with inferred shapes; it is changed, and its outputs are not.
-    """
-    for _ in range(MOST_INFERENCES):
-        changed = False
-        for node in model.graph:
-            if node.op_type != "Reshape" or node.domain or attribute(node, "allowzero", 0):
-                continue
-            before, output = sizes_of(node.inputs[0]), node.outputs[0]
-            if before is None or is_constant(node.inputs[1]) or sizes_of(output) is not None:
-                continue
-            wanted = _completed(output, before)
-            entries = None if wanted is None else _entries(before, wanted)
-            if entries is not None:
-                old = node.inputs[1]
-                build = Builder(model.graph, 0, f"{output.name}/sizes")
-                node.replace_input_with(1, build.constant(entries))
-                remove_unused(model.graph, old)
-                changed = True
-        if not changed:
-            return
-        infer_shapes(model)
 
 
 class _Rewriting:
@@ -137,13 +109,15 @@ class _Rewriting:
             if value.uses() or value.is_graph_output():
                 made = apart.made.producer()
                 build = self._builder(value, after=made)
-                entries = _entries(apart.sizes, apart.merged)
+                entries = reshape_entries(apart.sizes, apart.merged)
                 merged = build.add("Reshape", apart.made, build.constant(entries or [-1]))
                 _take_place(value, merged)
             remove_unused(self._graph, value)
 
     def _note(self, node: ir.Node, found: Apart) -> None:
-        if _entries(found.sizes, found.merged) is not None:  # else it could not be merged again
+        if (
+            reshape_entries(found.sizes, found.merged) is not None
+        ):  # else it could not be merged again
             self._apart[id(node.outputs[0])] = found
             self._nodes.append((node, found))
 
@@ -176,18 +150,18 @@ class _Rewriting:
         before = known.sizes if known is not None else sizes_of(source)
         if source is None or before is None or node.inputs[1] is None:
             return
-        wanted = _completed(output, before)
-        fine = None if wanted is None else _refined(before, wanted)
-        if wanted is None or fine is None or _entries(before, fine[0]) is None:
+        wanted = completed(output, before)
+        fine = None if wanted is None else refined(before, wanted)
+        if wanted is None or fine is None or reshape_entries(before, fine[0]) is None:
             return
-        if any(_mixed(size) for size in wanted):
+        if any(is_mixed(size) for size in wanted):
 
             def write() -> ir.Value:
                 value = source if known is None else known.value()
                 return self._reshaped(value, before, fine[0], output)
 
             self._note(node, Apart(fine[0], fine[1], write))
-        elif known is not None and _entries(before, wanted) is not None:
+        elif known is not None and reshape_entries(before, wanted) is not None:
             made = self._reshaped(known.value(), before, wanted, output)
             if made is known.made and output.is_graph_output():
                 made = self._builder(output).add("Identity", made)
@@ -198,8 +172,8 @@ class _Rewriting:
         if before == wanted:
             return value
         build = self._builder(name)
-        made = build.add("Reshape", value, build.constant(_entries(before, wanted) or []))
-        made.shape, made.type = _shape(wanted), value.type
+        made = build.add("Reshape", value, build.constant(reshape_entries(before, wanted) or []))
+        made.shape, made.type = named_shape(wanted), value.type
         return made
 
     def _transpose(self, node: ir.Node) -> Apart | None:
@@ -255,8 +229,9 @@ class _Rewriting:
         if left is None or not left.single(1 if right is None else 2):
             return None
         if right is None:  # rows times weights
-            weight = sizes_of(node.inputs[1])
-            if weight is None or len(weight) != 2 or not is_constant(node.inputs[1]):
+            matrix = node.inputs[1]
+            weight = sizes_of(matrix)
+            if matrix is None or weight is None or len(weight) != 2 or not is_constant(matrix):
                 return None
             sizes = (*left.sizes[:-1], weight[1])
         else:
@@ -286,7 +261,7 @@ class _Rewriting:
         if bias is not None and sizes_of(bias) not in ((writes,), ((1, ()), writes)):
             return None
         tokens = tuple(known.sizes[axis] for axis in known.runs[0])
-        if _entries(known.sizes, (*tokens, reads)) is None:
+        if reshape_entries(known.sizes, (*tokens, reads)) is None:
             return None
 
         def write() -> ir.Value:
@@ -294,10 +269,10 @@ class _Rewriting:
             build = self._builder(node.outputs[0])
             matrix = _transposed(weight, build) if turned else weight
             made = build.add("MatMul", value, matrix)
-            made.shape, made.type = _shape((*tokens, writes)), node.outputs[0].type
-            product = made.producer()
-            if product is not None and node.name:
-                product.name = node.name
+            made.shape, made.type = named_shape((*tokens, writes)), node.outputs[0].type
+            producer = made.producer()
+            if producer is not None and node.name:
+                producer.name = node.name
             if bias is not None:
                 made = build.add("Add", made, bias)
                 made.type = node.outputs[0].type
@@ -305,119 +280,6 @@ class _Rewriting:
 
         count = len(tokens)
         return Apart((*tokens, writes), (tuple(range(count)), (count,)), write)
-
-
-def sizes_of(value: ir.Value | None) -> Sizes | None:
-    """Return the sizes of a tensor, None if one of them is neither a number nor named.
-
-    Example:
-        >>> sizes_of(ir.Value(name="q", shape=ir.Shape([7, "3*N", 4])))
-        ((7, ()), (3, ('N',)), (4, ()))
-    """
-    if value is None or value.shape is None:
-        return None
-    found = [_size(each) for each in value.shape]
-    known = [each for each in found if each is not None]
-    return tuple(known) if len(known) == len(found) else None
-
-
-def _size(size: int | ir.SymbolicDim | None) -> Size | None:
-    if isinstance(size, int):
-        return size, ()
-    name = axis_name(size)
-    if name is None:
-        return None
-    factors = name.split("*")
-    if not all(each.isalnum() for each in factors):  # a sum, or another expression
-        return 1, (name,)
-    if all(each.isdigit() for each in factors):
-        return None
-    numbers = [int(each) for each in factors if each.isdigit()]
-    return prod(numbers), tuple(sorted(each for each in factors if not each.isdigit()))
-
-
-def _completed(value: ir.Value, entries: Sizes) -> Sizes | None:
-    """Return the sizes of a tensor of which one may be unknown, from those of the same entries."""
-    found = [_size(each) for each in value.shape or ()]
-    if not found or found.count(None) > 1:
-        return None
-    known = _product([each for each in found if each is not None])
-    left = _quotient(_product(entries), known)
-    return None if left is None else tuple(left if each is None else each for each in found)
-
-
-def _mixed(size: Size) -> bool:
-    """Whether an axis holds more than what one open size counts."""
-    return bool(size[1]) and (size[0] > 1 or len(size[1]) > 1)
-
-
-def _product(sizes: Sequence[Size]) -> Size:
-    names = sorted(name for _, names in sizes for name in names)
-    return prod(number for number, _ in sizes), tuple(names)
-
-
-def _quotient(size: Size, by: Size) -> Size | None:
-    names = list(size[1])
-    for name in by[1]:
-        if name not in names:
-            return None
-        names.remove(name)
-    if not by[0] or size[0] % by[0]:
-        return None
-    return size[0] // by[0], tuple(names)
-
-
-def _refined(before: Sizes, after: Sizes) -> tuple[Sizes, Runs] | None:
-    """Return the axes that two shapes of the same entries are both merged from.
-
-    Returns:
-        Their sizes, and for each axis of ``after`` those that are merged in it; None if there are
-        none.
-
-    Example:
-        >>> _refined(((7, ()), (1, ("N",)), (12, ())), ((7, ()), (3, ("N",)), (4, ())))
-        (((7, ()), (1, ('N',)), (3, ()), (4, ())), ((0,), (1, 2), (3,)))
-    """
-    fine: list[Size] = []
-    runs: list[tuple[int, ...]] = []
-    waiting = list(before)
-    for size in after:
-        left, run = size, []
-        while left != (1, ()) or not run:
-            if not waiting:
-                if left != (1, ()):
-                    return None
-                piece = left
-            else:
-                piece = waiting.pop(0)
-                rest = _quotient(left, piece)
-                if rest is None:
-                    more = _quotient(piece, left)
-                    if more is None:
-                        return None
-                    waiting.insert(0, more)
-                    piece, rest = left, (1, ())
-                left = rest
-            run.append(len(fine))
-            fine.append(piece)
-        runs.append(tuple(run))
-    if any(size != (1, ()) for size in waiting):
-        return None
-    return tuple(fine), tuple(runs)
-
-
-def _entries(before: Sizes, wanted: Sizes) -> list[int] | None:
-    """Return the constant by which a Reshape gives the wanted sizes, None if there is none."""
-    entries = []
-    for axis, (number, names) in enumerate(wanted):
-        same = axis < len(before) and before[axis] == wanted[axis]
-        entries.append(number if not names else 0 if same else -1)
-    return entries if entries.count(-1) < 2 else None
-
-
-def _shape(sizes: Sizes) -> ir.Shape:
-    names = ["*".join([*([str(n)] if n != 1 else []), *named]) for n, named in sizes]
-    return ir.Shape([name if s[1] else s[0] for name, s in zip(names, sizes, strict=True)])
 
 
 def _alike(one: Apart, other: Apart) -> bool:
