@@ -121,7 +121,10 @@ def _hides_keys(mask: ir.Value) -> bool:
 
 def _are_lengths(mask: ir.Value) -> bool:
     maker = mask.producer()
-    return maker is not None and maker.op_type in ("ReduceSum", "EmbedLayerNormalization")
+    while maker is not None and maker.op_type == "Cast" and maker.inputs[0] is not None:
+        maker = maker.inputs[0].producer()
+    lengths = maker is not None and maker.op_type in ("ReduceSum", "EmbedLayerNormalization")
+    return lengths and rank_of(mask) in (None, 1)
 
 
 def _in_rows(value: ir.Value) -> bool:
