@@ -11,14 +11,14 @@ from frivkit.graph.model import is_constant
 from frivkit.graph.onnx_io.fold_shapes import remove_unused
 from frivkit.graph.shapes import axis_name, infer_shapes
 
-Size = tuple[int, tuple[str, ...]]
+ProductSize = tuple[int, tuple[str, ...]]
 """A number times the names of open sizes, sorted."""
-Sizes = tuple[Size, ...]
+ProductSizes = tuple[ProductSize, ...]
 Runs = tuple[tuple[int, ...], ...]
 """For each axis the axes that are merged in it."""
 MOST_INFERENCES = 8
 """Times that shapes are inferred again, each time from sizes that were found by the last one."""
-_ONE: Size = (1, ())
+_ONE: ProductSize = (1, ())
 
 
 def write_reshape_sizes(model: ir.Model) -> None:
@@ -50,7 +50,7 @@ def write_reshape_sizes(model: ir.Model) -> None:
         infer_shapes(model)
 
 
-def sizes_of(value: ir.Value | None) -> Sizes | None:
+def sizes_of(value: ir.Value | None) -> ProductSizes | None:
     """Return the sizes of a tensor, None if one of them is neither a number nor named.
 
     Example:
@@ -64,7 +64,7 @@ def sizes_of(value: ir.Value | None) -> Sizes | None:
     return tuple(known) if len(known) == len(found) else None
 
 
-def _size(size: int | ir.SymbolicDim | None) -> Size | None:
+def _size(size: int | ir.SymbolicDim | None) -> ProductSize | None:
     if isinstance(size, int):
         return size, ()
     name = axis_name(size)
@@ -79,7 +79,7 @@ def _size(size: int | ir.SymbolicDim | None) -> Size | None:
     return prod(numbers), tuple(sorted(each for each in factors if not each.isdigit()))
 
 
-def completed(value: ir.Value, entries: Sizes) -> Sizes | None:
+def completed(value: ir.Value, entries: ProductSizes) -> ProductSizes | None:
     """Return the sizes of a tensor of which one may be unknown, from those of the same entries."""
     found = [_size(each) for each in value.shape or ()]
     if not found or found.count(None) > 1:
@@ -89,18 +89,18 @@ def completed(value: ir.Value, entries: Sizes) -> Sizes | None:
     return None if left is None else tuple(left if each is None else each for each in found)
 
 
-def is_mixed(size: Size) -> bool:
+def is_mixed(size: ProductSize) -> bool:
     """Whether an axis holds more than what one open size counts."""
     return bool(size[1]) and (size[0] > 1 or len(size[1]) > 1)
 
 
-def product(sizes: Sequence[Size]) -> Size:
+def product(sizes: Sequence[ProductSize]) -> ProductSize:
     """Return the number of entries of axes."""
     names = sorted(name for _, names in sizes for name in names)
     return prod(number for number, _ in sizes), tuple(names)
 
 
-def _quotient(size: Size, by: Size) -> Size | None:
+def _quotient(size: ProductSize, by: ProductSize) -> ProductSize | None:
     names = list(size[1])
     for name in by[1]:
         if name not in names:
@@ -111,7 +111,7 @@ def _quotient(size: Size, by: Size) -> Size | None:
     return size[0] // by[0], tuple(names)
 
 
-def refined(before: Sizes, after: Sizes) -> tuple[Sizes, Runs] | None:
+def refined(before: ProductSizes, after: ProductSizes) -> tuple[ProductSizes, Runs] | None:
     """Return the axes that two shapes of the same entries are both merged from.
 
     Returns:
@@ -122,11 +122,11 @@ def refined(before: Sizes, after: Sizes) -> tuple[Sizes, Runs] | None:
         >>> refined(((7, ()), (1, ("N",)), (12, ())), ((7, ()), (3, ("N",)), (4, ())))
         (((7, ()), (1, ('N',)), (3, ()), (4, ())), ((0,), (1, 2), (3,)))
     """
-    fine: list[Size] = []
+    fine: list[ProductSize] = []
     runs: list[tuple[int, ...]] = []
     waiting = list(before)
     for size in after:
-        left: Size = size
+        left: ProductSize = size
         run: list[int] = []
         while left != _ONE or not run:
             if not waiting:
@@ -151,7 +151,7 @@ def refined(before: Sizes, after: Sizes) -> tuple[Sizes, Runs] | None:
     return tuple(fine), tuple(runs)
 
 
-def reshape_entries(before: Sizes, wanted: Sizes) -> list[int] | None:
+def reshape_entries(before: ProductSizes, wanted: ProductSizes) -> list[int] | None:
     """Return the constant by which a Reshape gives the wanted sizes, None if there is none."""
     entries = []
     for axis, (number, names) in enumerate(wanted):
@@ -160,7 +160,7 @@ def reshape_entries(before: Sizes, wanted: Sizes) -> list[int] | None:
     return entries if entries.count(-1) < 2 else None
 
 
-def named_shape(sizes: Sizes) -> ir.Shape:
+def named_shape(sizes: ProductSizes) -> ir.Shape:
     """Return sizes as the shape of a tensor, with a name for each open one."""
     names = ["*".join([*([str(n)] if n != 1 else []), *named]) for n, named in sizes]
     return ir.Shape([name if s[1] else s[0] for name, s in zip(names, sizes, strict=True)])

@@ -12,7 +12,7 @@ from frivkit.graph.builder import Builder
 from frivkit.graph.layout import attribute
 from frivkit.graph.model import constant_tensor
 from frivkit.graph.onnx_io.fold_shapes import remove_unused
-from frivkit.graph.onnx_io.reshape_sizes import Size, sizes_of
+from frivkit.graph.onnx_io.reshape_sizes import ProductSize, sizes_of
 
 SPLIT_SIZES_ARE_AN_INPUT = 13
 """The first opset whose Split takes sizes as an operand; before it nothing is written."""
@@ -74,7 +74,7 @@ def _cut(node: ir.Node) -> tuple[ir.Value, int, int] | None:
     if value is None or value.producer() is None or before is None or after is None:
         return None
     (count, names), part = after[_PART:] if len(after) > 1 else ((0, ()), (0, ()))
-    cut: tuple[Size, ...] = (*before[:-1], (count, ()), part)
+    cut: tuple[ProductSize, ...] = (*before[:-1], (count, ()), part)
     if names or part[1] or after != cut or before[-1] != (count * part[0], ()) or count < 2:
         return None
     axes: list[int | None] | None = list(range(len(after)))

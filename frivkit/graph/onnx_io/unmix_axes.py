@@ -17,8 +17,8 @@ from frivkit.graph.layout import attribute
 from frivkit.graph.model import constant_tensor, is_constant
 from frivkit.graph.onnx_io.fold_shapes import remove_unused
 from frivkit.graph.onnx_io.reshape_sizes import (
+    ProductSizes,
     Runs,
-    Sizes,
     completed,
     is_mixed,
     named_shape,
@@ -41,13 +41,13 @@ class Apart:
         made: That tensor, None before it is written.
     """
 
-    sizes: Sizes
+    sizes: ProductSizes
     runs: Runs
     write: Callable[[], ir.Value]
     made: ir.Value | None = None
 
     @property
-    def merged(self) -> Sizes:
+    def merged(self) -> ProductSizes:
         """The sizes of the tensor with merged axes."""
         return tuple(product([self.sizes[axis] for axis in run]) for run in self.runs)
 
@@ -168,7 +168,9 @@ class _Rewriting:
             _take_place(output, made)
             remove_unused(self._graph, output)
 
-    def _reshaped(self, value: ir.Value, before: Sizes, wanted: Sizes, name: ir.Value) -> ir.Value:
+    def _reshaped(
+        self, value: ir.Value, before: ProductSizes, wanted: ProductSizes, name: ir.Value
+    ) -> ir.Value:
         if before == wanted:
             return value
         build = self._builder(name)
@@ -251,11 +253,11 @@ class _Rewriting:
         known, weight = self._known(node.inputs[0]), node.inputs[1]
         factors = [node.attributes.get(name) for name in ("alpha", "beta")]
         plain = all(each is None or each.as_float() == 1 for each in factors)
-        wide, turned = sizes_of(weight), attribute(node, "transB", 0)
+        wide, transposed = sizes_of(weight), attribute(node, "transB", 0)
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         if known is None or weight is None or wide is None or len(wide) != 2 or not plain:
             return None
-        reads, writes = (wide[1], wide[0]) if turned else (wide[0], wide[1])
+        reads, writes = (wide[1], wide[0]) if transposed else (wide[0], wide[1])
         if attribute(node, "transA", 0) or (bias is not None and not is_constant(bias)):
             return None
         if bias is not None and sizes_of(bias) not in ((writes,), ((1, ()), writes)):
@@ -267,7 +269,7 @@ class _Rewriting:
         def write() -> ir.Value:
             value = self._reshaped(known.value(), known.sizes, (*tokens, reads), node.outputs[0])
             build = self._builder(node.outputs[0])
-            matrix = _transposed(weight, build) if turned else weight
+            matrix = _transposed(weight, build) if transposed else weight
             made = build.add("MatMul", value, matrix)
             made.shape, made.type = named_shape((*tokens, writes)), node.outputs[0].type
             producer = made.producer()
