@@ -50,12 +50,16 @@ class Builder:
 
     def constant(self, numbers: Sequence[int]) -> ir.Value:
         """Register integers as an initializer of type int64."""
-        tensor = ir.tensor(np.array(numbers, dtype=np.int64))
+        return self.array(np.array(numbers, dtype=np.int64))
+
+    def array(self, array: np.ndarray[Any, Any]) -> ir.Value:
+        """Register numbers as an initializer of their own type."""
+        tensor = ir.tensor(array)
         value = ir.Value(
             name=self._name(),
             const_value=tensor,
-            shape=ir.Shape([len(numbers)]),
-            type=ir.TensorType(ir.DataType.INT64),
+            shape=ir.Shape(array.shape),
+            type=ir.TensorType(tensor.dtype),
         )
         self.graph.register_initializer(value)
         return value

@@ -6,7 +6,7 @@ or tokens share the axis with the examples) or independent of it.
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
@@ -14,8 +14,17 @@ from onnx_ir.passes.common import ShapeInferencePass
 TRIAL_BATCHES = (7919, 7927)
 """Batch sizes for which shapes are inferred: two primes that no fixed size is a multiple of."""
 
+TRIAL_SIZES = ((389, 97), (73, 31))
+"""Numbers for open sizes: large, so that pooling leaves different ones, and below what tables of
+positions have."""
+
 _MULTIPLE = re.compile(r"(\d+)\*.+")
 _NAMELESS = re.compile(r"unk__\d+")  # what ONNX calls sizes it could not infer
+
+MICROSOFT = "com.microsoft"
+_ELEMENTWISE = ("BiasGelu", "FastGelu", "Gelu", "QuickGelu")
+"""Operators of ONNX Runtime whose output has the shape of a sum of their inputs; ONNX's inference
+does not know them."""
 
 Size = int | ir.SymbolicDim | str | None
 Sizes = tuple[int | None, ...]
@@ -79,26 +88,77 @@ def infer_shapes(model: ir.Model) -> None:
     values = [value for each in model.graphs() for node in each for value in node.outputs]
     values += [value for body in bodies for value in body.inputs if not value.is_initializer()]
     declared = [value.shape for value in values]
+    runs: list[tuple[Size, Mapping[str, int]]] = [(batch, {}) for batch in TRIAL_BATCHES]
     if symbol is None:
         batch = next(shape[0] for _, shape in _inputs(graph) if isinstance(shape[0], int))
-        inferred = _infer_for_batch(model, values, batch)
-    else:
-        small, large = (_infer_for_batch(model, values, batch) for batch in TRIAL_BATCHES)
-        inferred = [
-            sizes_from_two_batches(a, b, symbol, TRIAL_BATCHES)
-            for a, b in zip(small, large, strict=True)
-        ]
+        runs = [(batch, {})]
+    inferred = _common_shapes(model, values, symbol, runs)
     for value, shape, before in zip(values, inferred, declared, strict=True):
         value.shape = _merge(None if shape is None else ir.Shape(shape), before)
+    _infer_for_open_sizes(model, values, symbol)
 
 
-def _infer_for_batch(
-    model: ir.Model, values: Sequence[ir.Value], batch: int
+def _infer_for_open_sizes(model: ir.Model, values: Sequence[ir.Value], symbol: str | None) -> None:
+    """Set what is still unknown of the shapes of values, by numbers for the inputs' open sizes.
+
+    A size that is computed from an open one, such as the last of a Reshape to (examples, tokens,
+    -1), is known only if that has a number.  What is the same for two numbers is taken as fixed,
+    and what is as large as an open size gets its name.
+    """
+    inputs = [shape for _, shape in _inputs(model.graph)]
+    names = [name for shape in inputs for name in map(axis_name, shape[1:]) if name]
+    names = [name for name in dict.fromkeys(names) if name != symbol]
+    for numbers in TRIAL_SIZES if names else ():
+        found = [value.shape for value in values]
+        if not any(shape is None or any(map(_is_open, shape)) for shape in found):
+            return
+        batches = TRIAL_BATCHES if symbol is not None else (inputs[0][0],) * 2
+        runs = [
+            (batch, {name: number + 2 * i for i, name in enumerate(names)})
+            for batch, number in zip(batches, numbers, strict=True)
+        ]
+        shapes = _common_shapes(model, values, symbol, runs)
+        for value, shape, before in zip(values, shapes, found, strict=True):
+            value.shape = _merge(before, None if shape is None else ir.Shape(shape))
+
+
+def _common_shapes(
+    model: ir.Model,
+    values: Sequence[ir.Value],
+    symbol: str | None,
+    runs: Sequence[tuple[Size, Mapping[str, int]]],
+) -> list[tuple[Size, ...] | None]:
+    """Return the shapes of values from one or two numbers for the batch and for open sizes.
+
+    Args:
+        model: The model.
+        values: The values.
+        symbol: The name of the free batch axis, None if the batch is fixed.
+        runs: For each inference the batch, and numbers for open sizes by their names.
+    """
+    inferred = [_infer_for(model, values, batch, sizes) for batch, sizes in runs]
+    if len(runs) == 1:
+        return inferred[0]
+    (_, small), (_, large) = runs
+    names = {(number, large[name]): ir.SymbolicDim(name) for name, number in small.items()}
+    return [
+        None
+        if a is None or b is None or len(a) != len(b)
+        else tuple(
+            names[pair] if pair in names else _common_size(*pair, symbol or "", TRIAL_BATCHES)
+            for pair in zip(a, b, strict=True)
+        )
+        for a, b in zip(*inferred, strict=True)
+    ]
+
+
+def _infer_for(
+    model: ir.Model, values: Sequence[ir.Value], batch: Size, sizes: Mapping[str, int]
 ) -> list[tuple[Size, ...] | None]:
     """Return the shapes of values for one batch size; those of the inputs are not changed."""
     inputs = list(_inputs(model.graph))
     for value, shape in inputs:
-        value.shape = ir.Shape([batch, *shape[1:]])
+        value.shape = ir.Shape([batch, *(sizes.get(axis_name(s) or "", s) for s in shape[1:])])
     for value in values:
         value.shape = None
     _run_inference(model)
@@ -237,7 +297,17 @@ def _run_inference(model: ir.Model) -> None:
     """Run ONNX's shape inference without its log; it leaves what it cannot infer."""
     log = logging.getLogger("onnx_ir.passes.common.shape_inference")
     disabled_before, log.disabled = log.disabled, True
+    renamed = [
+        (node, node.op_type)
+        for graph in model.graphs()
+        for node in graph
+        if node.domain == MICROSOFT and node.op_type in _ELEMENTWISE
+    ]
+    for node, _ in renamed:
+        node.domain, node.op_type = "", "Sum"
     try:
         ShapeInferencePass(check_type=False, strict_mode=False)(model)
     finally:
         log.disabled = disabled_before
+        for node, op in renamed:
+            node.domain, node.op_type = MICROSOFT, op

@@ -26,7 +26,12 @@ ROOM = 4
 """Times the memory of one example that the probe, which keeps more tensors, may take."""
 
 TRIED = (64, 32, 224, 16)
-"""Sizes along open axes at which a model is looked at: which units can leave is the same at all."""
+"""Sizes along open axes at which a model is looked at: which units can leave is the same at all.
+
+The last comes first if the open axes look like numbers of tokens: see :func:`with_some_sizes`.
+"""
+
+_MOST_AXES = 2  # of one example of which open sizes are numbers of tokens, not of pixels
 
 LARGEST_NOISE = 1 << 28
 """Entries of an input beyond which noise is not drawn: the file may declare anything."""
@@ -88,7 +93,9 @@ def with_some_sizes(model: Model, device: Device, *, memory: int = 2 << 30) -> M
         device: Where to try.
         memory: Bytes that the activations of one example may take.
     """
-    for size in TRIED if any(None in each.shape for each in model.inputs) else ():
+    open_inputs = [each.shape for each in model.inputs if None in each.shape]
+    tokens = all(len(shape) <= _MOST_AXES for shape in open_inputs)
+    for size in (reversed(TRIED) if tokens else TRIED) if open_inputs else ():
         found = infer_shapes_by_running(model, device, memory=memory, open_size=size)
         if found is not model:
             note = f"the file leaves sizes open: looked at with {size}; others by --input-shape"

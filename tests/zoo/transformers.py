@@ -107,12 +107,17 @@ def rotated(x: Tensor, places: str) -> Tensor:
     deep = x.shape[-1]
     angles = torch.arange(TOKENS)[:, None] * 100.0 ** (-torch.arange(0, deep, 2) / deep)
     if places == "halves":
-        cos, sin = (f(torch.cat([angles, angles], -1)) for f in (torch.cos, torch.sin))
-        left, right = x[..., : deep // 2], x[..., deep // 2 :]
-        return x * cos + torch.cat([-right, left], -1) * sin
+        angles = torch.cat([angles, angles], -1)
+        return rotated_by(x, angles.cos(), angles.sin())
     cos, sin = angles.cos(), angles.sin()
     even, odd = x[..., ::2], x[..., 1::2]
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+
+
+def rotated_by(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each number of a head with that half a head behind it, by angles for each of them."""
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
 
 
 class Attention(nn.Module):

@@ -13,8 +13,10 @@ from onnx_ir.passes.common import InlinePass
 from frivkit.errors import ModelError
 from frivkit.graph import shapes
 from frivkit.graph.interface import Interface
-from frivkit.graph.onnx_io import einsum, fold_shapes
+from frivkit.graph.onnx_io import einsum, fold_shapes, reshape_sizes
 from frivkit.graph.onnx_io import fold_constants as constants
+from frivkit.graph.onnx_io import split_parts as parts
+from frivkit.graph.onnx_io import unmix_axes as unmix
 from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
 from frivkit.graph.onnx_io.dequantize import dequantize
 from frivkit.graph.onnx_io.examples_first import move_inputs, move_outputs
@@ -216,6 +218,24 @@ def fold_shape_arithmetic(model: ir.Model, request: ReadRequest) -> None:
     fold_shapes.fold_shape_arithmetic(model, lasting=True)
 
 
+def split_parts(model: ir.Model, request: ReadRequest) -> None:
+    """Cut an axis into parts where it is, in place of moving them to the front."""
+    del request
+    parts.split_parts(model)
+
+
+def unmix_axes(model: ir.Model, request: ReadRequest) -> None:
+    """Compute on axes apart what is computed on merged ones."""
+    del request
+    unmix.unmix_axes(model)
+
+
+def write_reshape_sizes(model: ir.Model, request: ReadRequest) -> None:
+    """Write sizes that follow from the number of entries."""
+    del request
+    reshape_sizes.write_reshape_sizes(model)
+
+
 READING_PASSES: tuple[ReadingPass, ...] = (
     inline_functions,
     open_nonpositive_sizes,
@@ -229,5 +249,8 @@ READING_PASSES: tuple[ReadingPass, ...] = (
     write_einsum_as_products,
     fold_shape_arithmetic,
     set_input_sizes,
+    write_reshape_sizes,
+    split_parts,
+    unmix_axes,
     examples_first_out,
 )

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from frivkit.graph.builder import Builder
 from frivkit.graph.layout import attribute, rank_of
 from frivkit.graph.model import constant_tensor
+from frivkit.graph.onnx_io.unfuse_attention import attention, attention_of_rows, multi_head
 from frivkit.graph.onnx_io.unfuse_norms import skip_layer_norm, skip_simplified_norm
 
 OLDEST = 13
@@ -28,8 +29,8 @@ def unfuse(model: ir.Model) -> None:
     """
     opset = model.opset_imports.get("", 1)
     for node in list(model.graph):
-        write = WRITINGS.get(node.op_type)
-        if node.domain == "com.microsoft" and write is not None and opset >= OLDEST:
+        write = WRITINGS.get((node.domain, node.op_type))
+        if write is not None and opset >= OLDEST:
             name = node.name or node.outputs[0].name or node.op_type
             build = Builder(model.graph, opset, f"{name}/part", before=node)
             result = write(node, build)
@@ -132,11 +133,15 @@ def _replace(graph: ir.Graph, node: ir.Node, result: ir.Value) -> None:
 
 
 _PARAMETERS = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Elu": ("alpha",)}
-WRITINGS: dict[str, Callable[[ir.Node, Builder], ir.Value | None]] = {
-    "FusedConv": _fused_conv,
-    "FusedGemm": _fused_gemm,
-    "FusedMatMul": _fused_matmul,
-    "SkipLayerNormalization": skip_layer_norm,
-    "SkipSimplifiedLayerNormalization": skip_simplified_norm,
+_MICROSOFT = "com.microsoft"
+WRITINGS: dict[tuple[str, str], Callable[[ir.Node, Builder], ir.Value | None]] = {
+    (_MICROSOFT, "Attention"): attention,
+    (_MICROSOFT, "FusedConv"): _fused_conv,
+    (_MICROSOFT, "FusedGemm"): _fused_gemm,
+    (_MICROSOFT, "FusedMatMul"): _fused_matmul,
+    (_MICROSOFT, "MultiHeadAttention"): multi_head,
+    (_MICROSOFT, "SkipLayerNormalization"): skip_layer_norm,
+    (_MICROSOFT, "SkipSimplifiedLayerNormalization"): skip_simplified_norm,
+    ("", "Attention"): attention_of_rows,
 }
-"""By the name of a fused operator, what writes it."""
+"""By the domain and the name of a fused operator, what writes it."""

@@ -117,6 +117,8 @@ def located_lines(
             if attention == {NO_GROUP}:
                 continue
             found = _axes(where, axes, groups)
+            if len(axes) == 1:
+                attention.discard(NO_GROUP)  # beside units of no head each keeps its group
             if found is None or len(attention) > 1:
                 refused |= attention
                 continue
@@ -246,12 +248,13 @@ def _axes(where: Coordinates, axes: tuple[int, ...], groups: IntArray) -> _Found
         same_dimension = bool((by_dimension == by_dimension[:1]).all())
         if same_row and same_dimension:
             continue
-        if same_row and bool((flat_dimension == flat_dimension[:, :1]).all()):
+        same_head = bool((by_head == by_head[:1]).all())
+        if same_head and bool((flat_dimension == flat_dimension[:, :1]).all()):
             lines[axis] = flat_dimension[:, 0]
         elif same_dimension and bool((flat_head == flat_head[:, :1]).all()):
             lines[axis] = flat_head[:, 0]
             of_heads.append(axis)
-        elif not (same_dimension and bool((by_head == by_head[:1]).all())):
+        elif not (same_dimension and same_head):
             return None
     return _Found(lines, tuple(of_heads), dimensions, ragged_breaks=False)
 

@@ -80,15 +80,21 @@ def _scores(model: Model, site_map: SiteMap, pruning_graph: PruningGraph) -> Ite
     in_heads = {group for each in pruning_graph.groups.heads for group in each.groups.tolist()}
 
     def operand(node: ir.Node, index: int) -> HeadOperand | None:
+        """Return queries or keys, which are in heads, or values, which in one head need not be."""
         product, side = factors_of(node)[index]
-        value = node.inputs[index]
+        value, letters = node.inputs[index], product.operands[side]
         parts = site_map.layouts.get((value.name if value else None) or "", ())
         found = [
             each
             for axes, groups in groups_by_axes(parts, pruning_graph.assignment.of).items()
-            if (each := _operand(value, product.operands[side], product, axes, groups)) is not None
+            if (each := _operand(value, letters, product, axes, groups)) is not None
         ]
-        known = [each for each in found if in_heads.issuperset(each.groups.ravel().tolist())]
+        known = [
+            each
+            for each in found
+            if not product.is_summed(letters[each.dimensions])
+            or in_heads.issuperset(each.groups.ravel().tolist())
+        ]
         return known[0] if len(known) == 1 else None
 
     for node in model.graph:

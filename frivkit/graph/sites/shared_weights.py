@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ Edits = Mapping[int, tuple[Edit, ...]]
 _MATRIX = 2
 """Axes of more than one entry from which on a constant counts as a weight that is shared: exporters
 join vectors that happen to be equal, such as biases of zeros, so these are copied instead."""
+_LARGEST_COPY = 1 << 18
+"""Entries up to which a table that is added or multiplied is copied, too: angles of positions, or
+biases of distances, which all attentions of a network read."""
 
 
 def weight_root(value: ir.Value | None) -> tuple[ir.Value, tuple[int, ...]] | None:
@@ -212,9 +216,18 @@ def _roots(graph: ir.Graph, edits: Edits, order: Mapping[int, int]) -> list[ir.V
     for node in graph:
         for edit in edits.get(order[id(node)], ()):
             found = weight_root(node.inputs[edit.index]) if isinstance(edit, SliceOperand) else None
-            if found is not None and sum(s != 1 for s in shape_of(found[0]) or ()) >= _MATRIX:
+            if found is not None and _stays_one(found[0]):
                 roots[id(found[0])] = found[0]
     return list(roots.values())
+
+
+def _stays_one(root: ir.Value) -> bool:
+    """Whether a constant is not copied for nodes that need other slices of it."""
+    sizes = [size for size in shape_of(root) or () if size != 1]
+    if len(sizes) < _MATRIX:
+        return False
+    linear = any(node.op_type in LINEAR_CONSUMERS for node, _ in weight_readers(root))
+    return linear or prod(size or 1 for size in sizes) > _LARGEST_COPY
 
 
 def _requests(root: ir.Value, edits: Edits, order: Mapping[int, int]) -> list[_Request] | None:
