@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frivkit.compression.locks import removable_groups
+from frivkit.compression.locks import find_removable
 from frivkit.graph.interface import restored
 from frivkit.graph.sites.groups import find_groups
 from frivkit.graph.sites.site_map import find_sites
@@ -134,7 +134,7 @@ def test_units_of_every_layout_leave_exactly(name, exporter, tmp_path):
     inputs = feeds(case, 2)
     close(run(model.ir, inputs), as_stored(path.read_bytes(), inputs))  # as it is read
     site_map = find_sites(model)
-    removable = removable_groups(model, site_map)
+    removable = find_removable(model, site_map).pruning_graph.groups
     assert (removable.count, int(removable.free.sum())) == (case.units, case.units)
     found = tuple(
         (None if each.fixed else each.count, tuple(block.groups.shape for block in each.blocks))
@@ -158,7 +158,7 @@ def test_what_can_leave_is_known_for_any_number_of_tokens(name, tmp_path):
     path.write_bytes(exported(case, "legacy 17", open_tokens=True))
     model = with_some_sizes(opened_file(path), Device(threads=1))
     site_map = find_sites(model)
-    removable = removable_groups(model, site_map)
+    removable = find_removable(model, site_map).pruning_graph.groups
     assert (removable.count, int(removable.free.sum())) == (case.units, case.units)
     keep = drawn(find_groups(model, site_map), seed=3)
     graphs = model.ir, narrow(model, site_map, keep), zeroed(model, site_map, keep)
