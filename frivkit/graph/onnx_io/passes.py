@@ -4,7 +4,7 @@ They need neither data nor a run.  Rewrites that do stand in ``frivkit.runtime.o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import onnx_ir as ir
@@ -30,12 +30,14 @@ class ReadRequest:
     Attributes:
         input_shape: Sizes that the file leaves open, as in ``--input-shape``.
         given: Numbers for inputs without examples, as in ``--input``.
+        scalars: Single numbers of the data, for inputs of those names that take one number.
         interface: What the file says of its inputs, outputs and tensors.
     """
 
     input_shape: str | None
     given: Mapping[str, Numbers]
     interface: Interface
+    scalars: Mapping[str, float] = field(default_factory=dict)
 
 
 ReadingPass = Callable[[ir.Model, ReadRequest], str | None]
@@ -137,12 +139,14 @@ def set_input_sizes(model: ir.Model, request: ReadRequest) -> None:
 
 
 def give_numbers(model: ir.Model, request: ReadRequest) -> None:
-    """Give inputs without examples the numbers that the user gives.
+    """Give inputs without examples the numbers that the user gives, or else those of the data.
 
     Raises:
         UsageError: there is no such input, or it takes other numbers.
     """
-    given = give_inputs(model, request.given)
+    single = {v.name for v in model.graph.inputs if v.shape is not None and not len(v.shape)}
+    scalars = {name: number for name, number in request.scalars.items() if name in single}
+    given = give_inputs(model, {**scalars, **request.given})
     request.interface = replace(request.interface, given=given)
 
 
