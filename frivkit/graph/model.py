@@ -60,7 +60,8 @@ class Model:
             from it.
         interface: What the file says of its inputs, outputs and tensors, an ``Interface`` of the
             module ``frivkit.graph.interface``; None for a graph that was read from no file.
-        notes: A sentence for each change that was made on reading and that files made from it keep.
+        notes: A sentence for each change that was made on reading and that files made from it keep,
+            and for each thing that the file does not say and that is assumed.
         operators: Operators that plugins add, by name: ``Operators`` of the module
             ``frivkit.graph.operators.operator``, which stands above this one.
     """

@@ -120,8 +120,7 @@ def _with_numbers(
 ) -> "list[Tensor | float | int | bool]":
     """Return the arguments of a network: tensors, and Python numbers where it takes these."""
     return [
-        tensor.item() if number else tensor
-        for tensor, number in zip(tensors, numbers, strict=True)
+        tensor.item() if number else tensor for tensor, number in zip(tensors, numbers, strict=True)
     ]
 
 

@@ -15,6 +15,8 @@ from frivkit.cache.size import format_size
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model, digest, external_files
+from frivkit.graph.onnx_io.load import moved
+from frivkit.graph.onnx_io.save import FileAside
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.timing import Latency, Verdict, interleaved
@@ -184,6 +186,25 @@ def verify(
         device=request.execution.placement,
         warnings=(*warnings, *_warnings(facts[1], data, comparison, named=named)),
         left_fast_path=left,
+    )
+
+
+def put_in_place(aside: FileAside, *verified: Verification) -> tuple[Verification, ...]:
+    """Put a file in its place that was verified, and return the verifications of it there.
+
+    Raises:
+        ModelError: another program has changed the file, or it cannot be renamed.
+    """
+    for each in verified:
+        check_unchanged(each.compressed.model, aside.digest)
+    aside.put_in_place()
+    return tuple(
+        replace(
+            each,
+            compressed=replace(each.compressed, model=moved(each.compressed.model, aside.place)),
+            warnings=tuple(map(aside.named, each.warnings)),
+        )
+        for each in verified
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 
 from frivkit.data import Array, DataSpec, TensorSpec, input_columns
-from frivkit.digests import digest_state
+from frivkit.digests import digest_state, warn_unchecked
 from frivkit.errors import DataError
 from frivkit_datasets.rows import FileFactory, agreed_length, numeric, regular_file, sha256
 
@@ -36,9 +36,12 @@ def open_hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Source":
     spec.check_keys()
     path = regular_file(spec)
     try:
-        if digest_state(path) == "wrong":  # a file that frivkit wrote; others have no digest
+        state = digest_state(path)
+        if state == "wrong":  # a file that frivkit wrote; others have no digest
             raise DataError(f"data {spec}: {str(path)!r} is damaged; write it again")
         with _opened(path) as file:
+            if state == "missing" and str(file.attrs.get("encoding-type")).startswith("frivkit-"):
+                warn_unchecked(path)
             names = list(file)
             columns = dict.fromkeys(input_columns(inputs, names).values())
             if "y" in names:

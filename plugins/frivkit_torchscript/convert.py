@@ -100,8 +100,8 @@ def _check_complete(script: Any, inputs: Sequence[str]) -> None:
     if len(inputs) < (required_inputs(script) or 0):
         missing = names[len(inputs)]
         raise ModelError(
-            f"its inputs are {', '.join(names)}, and nothing is given for {missing!r}: give a shape "
-            f"of each by --input-shape, or numbers by --input {missing}=VALUE"
+            f"its inputs are {', '.join(names)}, and nothing is given for {missing!r}: give a "
+            f"shape of each by --input-shape, or numbers by --input {missing}=VALUE"
         )
 
 

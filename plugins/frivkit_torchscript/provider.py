@@ -72,6 +72,11 @@ def _examples(path: Path, kind: Kind, options: Mapping[str, str]) -> tuple[list[
         return [], 1  # such a program holds the shapes of its inputs
     if "input_shape" in options:
         shapes = parse_input_shapes(options["input_shape"])
+        if any(shape.examples for shape in shapes):
+            raise ModelError(
+                f"--input-shape {options['input_shape']} has examples behind other axes, and a "
+                "TorchScript file takes them first: give n, or a number, in front"
+            )
         batch = shapes[0].sizes[0]
         return [_random_examples(shape, max(batch, ROWS)) for shape in shapes], batch
     if "data" not in options:

@@ -1,5 +1,6 @@
 """Read an ONNX file: checked, weights mapped from disk, shapes inferred."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,18 @@ def detach(model: Model) -> Model:
     return model
 
 
+def moved(model: Model, path: Path) -> Model:
+    """Return a model whose file, with its external data, was moved to another folder.
+
+    Args:
+        model: A model that :func:`read` returned; its graph is changed.
+        path: Where the file is now.
+    """
+    for tensor, _ in _external(model.ir):
+        tensor.base_dir = path.parent
+    return dataclasses.replace(model, path=path)
+
+
 def _read(
     path: Path,
     input_shape: str | None,
@@ -103,7 +116,7 @@ def _read(
         metadata=dict(model.metadata_props),
         changes=tuple(change for change in changes if change is not None),
         interface=request.interface,
-        notes=() if note is None else (note,),
+        notes=(*(() if note is None else (note,)), *request.notes),
     )
 
 

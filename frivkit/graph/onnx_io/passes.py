@@ -13,11 +13,11 @@ from onnx_ir.passes.common import InlinePass
 from frivkit.errors import ModelError
 from frivkit.graph import shapes
 from frivkit.graph.interface import Interface
-from frivkit.graph.onnx_io import einsum, fold_shapes
+from frivkit.graph.onnx_io import branches, einsum, fold_shapes
 from frivkit.graph.onnx_io import fold_constants as constants
 from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
 from frivkit.graph.onnx_io.dequantize import dequantize
-from frivkit.graph.onnx_io.examples_first import move_inputs, move_outputs
+from frivkit.graph.onnx_io.examples_first import doubtful_axes, move_inputs, move_outputs
 from frivkit.graph.onnx_io.given_inputs import Numbers, give_inputs
 from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
 from frivkit.graph.onnx_io.unfuse import unfuse
@@ -31,6 +31,7 @@ class ReadRequest:
         input_shape: Sizes that the file leaves open, as in ``--input-shape``.
         given: Numbers for inputs without examples, as in ``--input``.
         scalars: Single numbers of the data, for inputs of those names that take one number.
+        notes: A sentence for each thing that the file does not say and that is assumed.
         interface: What the file says of its inputs, outputs and tensors.
     """
 
@@ -38,6 +39,7 @@ class ReadRequest:
     given: Mapping[str, Numbers]
     interface: Interface
     scalars: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 ReadingPass = Callable[[ir.Model, ReadRequest], str | None]
@@ -95,6 +97,12 @@ def open_nonpositive_sizes(model: ir.Model, request: ReadRequest) -> None:
         value.shape = ir.Shape(sizes)
 
 
+def choose_branches(model: ir.Model, request: ReadRequest) -> None:
+    """Replace conditions that are the same in every run by the branches that they choose."""
+    del request
+    branches.choose_branches(model)
+
+
 def widen_bfloat16(model: ir.Model, request: ReadRequest) -> str | None:
     """Compute in float32 what the file computes in bfloat16."""
     del request
@@ -115,8 +123,28 @@ def set_input_sizes(model: ir.Model, request: ReadRequest) -> None:
     """
     if request.input_shape is None:
         return
-    text, graph = request.input_shape, model.graph
-    inputs = [value for value in graph.inputs if not value.is_initializer()]
+    graph = model.graph
+    inputs = {value.name: value for value in graph.inputs}
+    for name, each in _requested_shapes(model, request.input_shape):
+        value = inputs[name]
+        shape = value.shape
+        if shape is None:
+            shape = ir.Shape(["N", *[None] * (len(each.sizes) - 1)])
+        batch = request.interface.input_axes.get(value.name or "", 0)
+        first = _examples_first(each, batch)
+        _check_fit(value, shape, first)
+        value.shape = ir.Shape([shape[0], *first.sizes[1:]])
+    shapes.infer_shapes(model)
+    fold_shapes.fold_shape_arithmetic(model, lasting=not request.interface.open_sizes())
+
+
+def _requested_shapes(model: ir.Model, text: str) -> list[tuple[str, InputShape]]:
+    """Return the inputs whose sizes are given, with these; one shape is for all with open sizes.
+
+    Raises:
+        ModelError: there are neither one nor as many shapes as inputs.
+    """
+    inputs = [value for value in model.graph.inputs if not value.is_initializer()]
     requested = parse_input_shapes(text)
     if len(requested) not in (1, len(inputs)):
         names = ", ".join(value.name or "" for value in inputs)
@@ -124,18 +152,16 @@ def set_input_sizes(model: ir.Model, request: ReadRequest) -> None:
             f"--input-shape {text} has {len(requested)} shapes, the model has {len(inputs)} inputs "
             f"({names}); give one for each, in that order"
         )
-    for value, each in zip(inputs, requested * (len(inputs) // len(requested)), strict=True):
-        shape = value.shape
-        if shape is None:
-            shape = ir.Shape(["N", *[None] * (len(each.sizes) - 1)])
-        if len(inputs) > len(requested) and all(isinstance(size, int) for size in shape[1:]):
-            continue
-        batch = request.interface.input_axes.get(value.name or "", 0)
-        first = _examples_first(each, batch)
-        _check_fit(value, shape, first)
-        value.shape = ir.Shape([shape[0], *first.sizes[1:]])
-    shapes.infer_shapes(model)
-    fold_shapes.fold_shape_arithmetic(model, lasting=not request.interface.open_sizes())
+    one_for_all = len(inputs) > len(requested)
+    return [
+        (value.name or "", each)
+        for value, each in zip(inputs, requested * (len(inputs) // len(requested)), strict=True)
+        if not (
+            one_for_all
+            and value.shape is not None
+            and all(isinstance(s, int) for s in value.shape[1:])
+        )
+    ]
 
 
 def give_numbers(model: ir.Model, request: ReadRequest) -> None:
@@ -152,7 +178,11 @@ def give_numbers(model: ir.Model, request: ReadRequest) -> None:
 
 def examples_first_in(model: ir.Model, request: ReadRequest) -> None:
     """Put the examples of all inputs on their first axis."""
-    axes = move_inputs(model)
+    shapes = () if request.input_shape is None else _requested_shapes(model, request.input_shape)
+    said = {name: each.examples for name, each in shapes if each.examples is not None}
+    if request.input_shape is None:
+        request.notes += tuple(doubtful_axes(model))
+    axes = move_inputs(model, said)
     request.interface = replace(request.interface, input_axes=axes)
 
 
@@ -223,6 +253,7 @@ def fold_shape_arithmetic(model: ir.Model, request: ReadRequest) -> None:
 READING_PASSES: tuple[ReadingPass, ...] = (
     inline_functions,
     open_nonpositive_sizes,
+    choose_branches,
     widen_bfloat16,
     dequantize_integers,
     unfuse_operators,
