@@ -13,6 +13,7 @@ import onnx_ir as ir
 from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.files import (
     check_utf8,
+    is_special,
     put_in_place,
     remove_abandoned,
     temporary_name,
@@ -98,6 +99,8 @@ def written_aside(model: ir.Model, path: Path, original: Model) -> Iterator[File
             raise ModelError(f"{file} belongs to the model that is read; give another name")
     if path.is_dir():
         raise ModelError(f"{path} is a folder; give the name of a file in it")
+    if is_special(path):
+        raise ModelError(f"{path} is no regular file; give the name of a file")
     if original.interface is not None:
         model = restored(model, original.ir, original.interface)
     _check_finite(model, original)
