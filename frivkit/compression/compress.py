@@ -264,8 +264,8 @@ class Compressor:
         plan, compressed = self.finished(plan, budget)
         calibration = self.calibration
         with written_aside(compressed, output, calibration.model) as aside:
-            proof = verify(self.request, aside.path, data=self.held_out, time_batches=time_batches)
-            (verification,) = put_in_place(aside, proof)
+            found = verify(self.request, aside.path, data=self.held_out, time_batches=time_batches)
+            (verification,) = put_in_place(aside, found)
         result = self._result(budget, plan, timed)
         result = replace(
             result,

@@ -50,7 +50,7 @@ def convert(
             outputs differ by more than 1e-5 of the largest (of 1 at least).
     """
     examples = {name: _varied(array) for name, array in examples.items()}
-    feeds = Feeds(network.inputs, examples, fixed or {})
+    feeds = BatchFeeds(network.inputs, examples, fixed or {})
     with _quiet():
         sizes, outputs = _torch_outputs(network, feeds, batch)
         names = output_names(len(outputs[0]), network.inputs)
@@ -65,7 +65,7 @@ def convert(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Feeds:
+class BatchFeeds:
     """What a network is fed, at any batch size.
 
     Attributes:
@@ -91,7 +91,7 @@ class Feeds:
 
 
 def _torch_outputs(
-    network: Network, feeds: Feeds, batch: int
+    network: Network, feeds: BatchFeeds, batch: int
 ) -> tuple[tuple[int, ...], list[list[Array]]]:
     """Return the batch sizes of the comparison, and the outputs of torch at each.
 

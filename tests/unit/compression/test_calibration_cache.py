@@ -155,9 +155,11 @@ def test_a_proof_is_of_the_file_that_is_there(request_, tmp_path, monkeypatch):
         return result
 
     monkeypatch.setattr(compressing, "verify", raced)
-    proof = Compressor(request_).compress(Budget("macs", 0.5), path, time_batches=()).verification
-    assert proof.compressed.model.path == path
-    assert proof.compressed.model.sha256 == digest([path])
+    verification = (
+        Compressor(request_).compress(Budget("macs", 0.5), path, time_batches=()).verification
+    )
+    assert verification.compressed.model.path == path
+    assert verification.compressed.model.sha256 == digest([path])
     before, changed = path.read_bytes(), None
     with pytest.raises(ModelError, match=r"/thin\.onnx was replaced by another program") as caught:
         Compressor(request_).compress(Budget("macs", 0.5), path, time_batches=())

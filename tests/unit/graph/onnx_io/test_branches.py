@@ -97,7 +97,7 @@ def test_a_chosen_branch_is_compressed(tmp_path):
         ReferenceEvaluator(onnx.load(tmp_path / name)).run(["y"], feeds)[0]
         for name in ("m.onnx", "t.onnx")
     )
-    proof = verify(request, tmp_path / "t.onnx", time_batches=())
-    distance = proof.comparison.outputs[0].max_abs
+    verification = verify(request, tmp_path / "t.onnx", time_batches=())
+    distance = verification.comparison.outputs[0].max_abs
     np.testing.assert_allclose(np.abs(after - before).max(), distance, rtol=1e-3)
     assert distance > 0
