@@ -53,7 +53,11 @@ suites: .venv/installed
 
 # The tools have an environment of their own, so that they are not among what they look at.
 audit: .venv-audit/installed
-	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	@mkdir -p build
+	@.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict \
+	    --progress-spinner off > build/audit.txt 2>&1; code=$$?; \
+	if grep -q "known vulnerabilit" build/audit.txt; then cat build/audit.txt; \
+	else echo "not audited: $$(tail -n 1 build/audit.txt)" >&2; fi; exit $$code
 
 sbom: .venv-audit/installed .venv-wheel/installed
 	mkdir -p build

@@ -8,6 +8,7 @@ every byte of the content: data, tables and attributes.  It finds damage and pro
 import hashlib
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import IO, Literal
 
@@ -82,6 +83,20 @@ def digest_state(path: Path) -> DigestState:
         file.seek(0)
         same = _sha256(file, size - LINE_BYTES).encode() == match[1]
         return "right" if same else "wrong"
+
+
+def warn_unchecked(path: Path, what: str = "it has no digest") -> None:
+    """Warn, in one line, that a file of an earlier version cannot be checked for damage.
+
+    Args:
+        path: The file.
+        what: What is missing.
+    """
+    warnings.warn(
+        f"{path} cannot be checked for damage: {what}, as files of earlier versions or files that "
+        "were cut at the end; write it again to be sure",
+        stacklevel=3,
+    )
 
 
 def _line(digest: str) -> bytes:

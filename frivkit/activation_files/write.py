@@ -16,7 +16,7 @@ from frivkit.activation_files.layout import file_layout, key_of, layer_path
 from frivkit.activation_files.part_log import NOTHING, Written, log_path, start_log
 from frivkit.cache import format_size
 from frivkit.data import Batch
-from frivkit.digests import LINE_BYTES, append_digest, digest_state
+from frivkit.digests import LINE_BYTES, append_digest, digest_state, warn_unchecked
 from frivkit.errors import FrivkitError, ModelError, UsageError
 from frivkit.files import largest_file, put_in_place, removed_on_failure
 from frivkit.graph.instrument.perturb import with_outputs
@@ -292,8 +292,11 @@ def _is_usable(
     if existing == key:
         if to_resume:
             return True
-        if not force and digest_state(path) == "wrong":
+        state = "right" if force else digest_state(path)
+        if state == "wrong":
             raise FrivkitError(f"{path} is damaged: give another -o, or --force to write it again")
+        if state == "missing":
+            warn_unchecked(path)
         return not force
     if force:
         return False

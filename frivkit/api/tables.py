@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.digests import digest_state
+from frivkit.digests import digest_state, warn_unchecked
 from frivkit.errors import FrivkitError
 from frivkit.report.unit_table import unit_tables
 
@@ -143,7 +143,10 @@ def stored_array(path: Path | None, name: str) -> NDArray[Any]:
 @lru_cache(maxsize=8)
 def _is_damaged(path: Path, modified: int) -> bool:
     del modified  # a file that was written again is read again
-    return digest_state(path) == "wrong"
+    state = digest_state(path)
+    if state == "missing":
+        warn_unchecked(path)
+    return state == "wrong"
 
 
 def _pandas() -> Any:

@@ -1,11 +1,11 @@
 """The functions ``frivkit.to_torch`` and ``frivkit.save``: a model as a module, and as a file."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from frivkit.api.arguments import PathLike, file_path
+from frivkit.api.arguments import PathLike, file_path, given_numbers
 from frivkit.api.models import ModelLike, opened
 from frivkit.api.values import texts
 from frivkit.data import Array, Data
@@ -31,6 +31,7 @@ def to_torch(
     data: Data | None = None,
     tensors: str | Iterable[str] | None = None,
     input_shape: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> "GraphModule":
     """Return a torch module that computes what a model computes, so that it has gradients.
@@ -47,6 +48,8 @@ def to_torch(
         tensors: Names of tensors of the graph that the module returns in place of the outputs;
             nodes and inputs that they do not need are left out.
         input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
+        inputs: Numbers for inputs that have no axis for examples, by name; they are constants of
+            the module, and defaults of the inputs in a file that :func:`save` makes of it.
         trust: Whether formats that can run code may be read.
 
     Returns:
@@ -72,7 +75,14 @@ def to_torch(
     from frivkit.torch_io.from_onnx.to_torch import to_torch as translate
 
     names = None if tensors is None else texts("tensors", tensors)
-    source = opened(model, example, data=data, input_shape=input_shape, trust=trust)
+    source = opened(
+        model,
+        example,
+        data=data,
+        input_shape=input_shape,
+        inputs=given_numbers(inputs or {}),
+        trust=trust,
+    )
     return translate(source, _examples(source, data), names)
 
 

@@ -35,7 +35,8 @@ _OPTIONS = (
     click.option("--trust", is_flag=True, help="Read formats that can run code, such as .pt."),
     click.option(
         "--input-shape",
-        help="Sizes that the file leaves open, such as 1x3x32x32, or 1x3x32x32,1x10:int64.",
+        help="Sizes that the file leaves open, such as 1x3x32x32, or 1x3x32x32,1x10:int64; n is "
+        "the axis of the examples, as in 7xnx40.",
     ),
     click.option(
         "--input",

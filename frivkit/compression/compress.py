@@ -29,7 +29,7 @@ from frivkit.data.subset import split
 from frivkit.errors import BudgetError, DataError, ModelError, NotSmallerError, UsageError
 from frivkit.graph.model import Model, parameters
 from frivkit.graph.onnx_io.finite import check_weights
-from frivkit.graph.onnx_io.save import save
+from frivkit.graph.onnx_io.save import written_aside
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.target import TargetMachine
@@ -40,7 +40,7 @@ from frivkit.runtime.file_check import naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
 from frivkit.verification import Verification, verify
-from frivkit.verification.verification import BATCHES, check_unchanged
+from frivkit.verification.verification import BATCHES, put_in_place
 
 MIN_EXAMPLES = 8
 """Examples below which there are too few to split."""
@@ -256,7 +256,7 @@ class Compressor:
         time_batches: Sequence[int] = BATCHES,
         int8: bool = False,
     ) -> Compression:
-        """Plan under a budget, refit, write the compressed model and verify it.
+        """Plan under a budget, refit, verify the compressed model and then put it in its place.
 
         Args:
             budget: The size or the quality of the compressed model.
@@ -282,9 +282,9 @@ class Compressor:
 
         plan, compressed = self.finished(plan, budget)
         calibration = self.calibration
-        written = save(compressed, output, calibration.model)
-        verification = verify(self.request, output, data=self.held_out, time_batches=time_batches)
-        check_unchanged(verification.compressed.model, written)
+        with written_aside(compressed, output, calibration.model) as aside:
+            found = verify(self.request, aside.path, data=self.held_out, time_batches=time_batches)
+            (verification,) = put_in_place(aside, found)
         result = self._result(budget, plan, timed)
         result = replace(
             result,

@@ -29,7 +29,7 @@ from frivkit.measure.pipeline import ONE_SIDED
 from frivkit.tasks.choose import OutputTask
 from frivkit.tasks.constant import constant_warning
 from frivkit.verification.agreement import Agreement
-from frivkit.verification.verification import WIDE, is_noise
+from frivkit.verification.verification import WIDE, check_unchanged, is_noise
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.15, 0.1)
 """Shares of the multiply-accumulates that are tried unless others are asked for."""
@@ -246,7 +246,7 @@ def frontier(
     unmeasured = {t.batch: r for t in timings if (r := _unmeasured(calibration, t)) is not None}
     timed = [timing for timing in timings if timing.batch not in unmeasured]
     stopwatches = {timing.batch: Stopwatch(calibration, timing) for timing in timed}
-    points = []
+    points, written = [], dict[Path, str]()
     for share, plan in sorted(plans.items(), reverse=True):
         try:
             fitted, network = compressor.finished(plan, Budget("macs", share))
@@ -255,7 +255,7 @@ def frontier(
             continue
         path = output(share)
         if path is not None:
-            save(network, path, calibration.model)
+            written[path] = save(network, path, calibration.model)
         point = FrontierPoint(
             share,
             replace(fitted, fits=(), maps={}),  # which hold all weights
@@ -266,6 +266,8 @@ def frontier(
         )
         points.append(point)
         done(point)
+    for place, sha256 in written.items():
+        check_unchanged(place, sha256)
     if not points:
         raise NotSmallerError(next(iter(left_out.values())))
     found = Frontier(

@@ -251,7 +251,7 @@ def open_data(
         if examples < 1:
             raise UsageError(f"{examples} examples are requested; request 1 or more")
         spec = spec.with_options(n=min(examples, spec.whole("n", default=examples, least=1)))
-    name, local = _resolved(spec, registry)
+    name, local = resolved(spec, registry)
     factory: SourceFactory = registry.load("data_sources", name)
     try:
         source = factory(local, tuple(inputs or ()))
@@ -262,7 +262,7 @@ def open_data(
     return Dataset(spec, source, inputs)
 
 
-def _resolved(spec: DataSpec, registry: Registry) -> tuple[str, DataSpec]:
+def resolved(spec: DataSpec, registry: Registry) -> tuple[str, DataSpec]:
     """Return the name of the offer, and the spec without the name of a plugin."""
     plugins = {plugin.name for plugin in registry.plugins}
     if spec.path is None or spec.name not in plugins - set(registry.offers("data_sources")):

@@ -72,6 +72,9 @@ SourceFactory = Callable[[DataSpec, Sequence[TensorSpec]], DataSource]
 
 A source calls :meth:`~frivkit.data.spec.DataSpec.check_keys` with its own keys, so that no
 other key is silently ignored.  It need not apply ``n``, which the dataset does.
+
+A factory may have an attribute ``scalars``, a function from a spec to single numbers by name, which
+inputs without an axis for examples take.
 """
 
 

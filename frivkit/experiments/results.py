@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from frivkit.digests import warn_unchecked
 from frivkit.errors import DataError
 from frivkit.experiments.jobs import Row
 from frivkit.files import read_regular, replace_file
@@ -47,6 +48,18 @@ def encoded_row(row: Row) -> bytes:
     """Return a row as a line that ends with its checksum."""
     text = json.dumps(dict(row), allow_nan=False)[:-1].encode()
     return b'%s, "crc32": "%08x"}\n' % (text, zlib.crc32(text))
+
+
+def warn_of_rows(path: Path, lines: Sequence[bytes]) -> None:
+    """Warn, once for a file, of rows of earlier versions, which have no checksum.
+
+    Args:
+        path: The file.
+        lines: Its lines that are rows.
+    """
+    unchecked = sum(_CHECKSUM.search(line.rstrip()) is None for line in lines)
+    if unchecked:
+        warn_unchecked(path, f"{unchecked} of its {len(lines)} lines have no checksum")
 
 
 def decoded_journal(content: bytes) -> dict[str, Any]:
@@ -103,6 +116,7 @@ class Results:
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
         read = [self._read(lines, index) for index in range(len(lines))]
+        warn_of_rows(path, [line for line, row in zip(lines, read, strict=True) if row is not None])
         whole = [row for row in read if row is not None]
         counts = Counter(row["work"] for row in whole if "work" in row)
         self.rows: list[Row] = [

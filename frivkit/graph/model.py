@@ -60,7 +60,8 @@ class Model:
             from it.
         interface: What the file says of its inputs, outputs and tensors, an ``Interface`` of the
             module ``frivkit.graph.interface``; None for a graph that was read from no file.
-        notes: A sentence for each change that was made on reading and that files made from it keep.
+        notes: A sentence for each change that was made on reading and that files made from it keep,
+            and for each thing that the file does not say and that is assumed.
         operators: Operators that plugins add, by name: ``Operators`` of the module
             ``frivkit.graph.operators.operator``, which stands above this one.
     """
@@ -141,8 +142,10 @@ def parameters(graph: ir.Graph) -> int:
 Provider = Callable[[Path, Mapping[str, str]], Model]
 """A model provider: a function from a file and options to a model.
 
-The options are any of ``input_shape`` (as in ``--input-shape``), ``data`` (a data spec), ``memory``
-(bytes) and ``trust`` (``"yes"``: the file may run code).
+The options are any of ``input_shape`` (as in ``--input-shape``), ``inputs`` (numbers for inputs
+without examples by name, as JSON), ``scalars`` (single numbers of the data, likewise, for inputs
+that take one number), ``data`` (a data spec), ``memory`` (bytes) and ``trust`` (``"yes"``: the file
+may run code).
 """
 
 
@@ -258,7 +261,7 @@ def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int |
         if len(value.shape) == 0:
             raise ModelError(
                 f"input {value.name!r} of {name} has no axis for examples: give its value by "
-                f"--input {value.name}=VALUE"
+                f"--input {value.name}=VALUE, or as a single number of that name in the data"
             )
         sizes = [size if isinstance(size, int) and size > 0 else None for size in value.shape]
         batches.setdefault(sizes[0], value.name or "")

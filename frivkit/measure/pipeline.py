@@ -12,6 +12,7 @@ import numpy as np
 
 from frivkit.cache import Cache
 from frivkit.data import Data, Dataset, as_dataset, open_data
+from frivkit.data.scalars import stored_scalars
 from frivkit.errors import DataError, FrivkitError, ModelError, UsageError
 from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.model import Model
@@ -121,16 +122,27 @@ def _read_file(path: Path, request: Request, registry: Registry) -> Model:
     suffix = path.suffix.lower().removeprefix(".")
     offers = registry.offers("model_providers")
     name = suffix if suffix in offers else "onnx"
+    scalars = stored_scalars(request.data, registry)
     given = {
         "input_shape": request.input_shape,
         "inputs": json.dumps(dict(request.inputs)) if request.inputs else None,
+        "scalars": json.dumps(dict(scalars)) if scalars else None,
         "data": request.data if isinstance(request.data, str) else None,
         "memory": str(request.execution.memory),
         "trust": "yes" if request.trust else None,
     }
     options = {key: value for key, value in given.items() if value}
     model: Model = registry.load("model_providers", name)(path, options)
-    return model
+    return _naming_scalars(model, request)
+
+
+def _naming_scalars(model: Model, request: Request) -> Model:
+    """Say which numbers of the data inputs without examples got."""
+    given = {} if model.interface is None else model.interface.given
+    taken = [f"{name}={given[name].item()}" for name in given if name not in request.inputs]
+    if not taken:
+        return model
+    return replace(model, notes=(*model.notes, f"{', '.join(taken)} is taken from the data"))
 
 
 def _check_given(request: Request, model: Model) -> None:
@@ -139,8 +151,8 @@ def _check_given(request: Request, model: Model) -> None:
     missing = next((name for name in request.inputs if name not in given), None)
     if missing is not None:
         raise UsageError(
-            f"--input gives {missing!r}, but {model.path.name} was opened without it: only ONNX "
-            "files take numbers for inputs, when they are read"
+            f"--input gives {missing!r}, but {model.path.name} was opened without it: numbers for "
+            "inputs are taken when a file is read"
         )
 
 

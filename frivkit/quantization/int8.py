@@ -12,7 +12,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.graph.onnx_io.finite import check_weights
 from frivkit.graph.onnx_io.load import read
-from frivkit.graph.onnx_io.save import save
+from frivkit.graph.onnx_io.save import written_aside
 from frivkit.measure.pipeline import Request
 from frivkit.quantization.equalization import equalize
 from frivkit.quantization.folding import fold_normalizations
@@ -23,7 +23,7 @@ from frivkit.quantization.saturation import products_saturate
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.verification import Verification, verify
-from frivkit.verification.verification import check_unchanged
+from frivkit.verification.verification import put_in_place
 
 FULL, REDUCED = 127, 64
 """The largest magnitude of a weight of 8 bits and of 7."""
@@ -136,14 +136,12 @@ def write_int8(
     model = prepare_model(read(compressed, given=given), Opening(execution, data), keep_file=True)
     made = quantize(model, data, execution, options)
     made.ir.metadata_props["frivkit.int8"] = _description(data, made)
-    written = save(made.ir, output, model)
-
     numbers = {name: array.tolist() for name, array in given.items()}
     request = Request(model=original, inputs=numbers, execution=execution)
-    verification = verify(request, output, data=held_out)
-    against_float = verify(replace(request, model=model), output, data=held_out)
-    check_unchanged(verification.compressed.model, written)
-    check_unchanged(against_float.compressed.model, written)
+    with written_aside(made.ir, output, model) as aside:
+        verification = verify(request, aside.path, data=held_out)
+        against_float = verify(replace(request, model=model), aside.path, data=held_out)
+        verification, against_float = put_in_place(aside, verification, against_float)
     warnings = (
         *_slower(verification, "the original"),
         *_slower(against_float, compressed.name),

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +28,13 @@ SIZES = (2, 3)
 Result = TypeVar("Result")
 
 
-def convert(network: Network, examples: Mapping[str, Array], batch: int, path: Path) -> None:
+def convert(
+    network: Network,
+    examples: Mapping[str, Array],
+    batch: int,
+    path: Path,
+    fixed: Mapping[str, Array] | None = None,
+) -> None:
     """Write a network as an ONNX file, and compare its outputs with those of torch on examples.
 
     Args:
@@ -36,35 +43,63 @@ def convert(network: Network, examples: Mapping[str, Array], batch: int, path: P
             fewer than three, noise is added to floats, and integers are repeated.
         batch: The batch size to write if the network does not take any batch size.
         path: The file to write, in a folder without other files.
+        fixed: Arrays of the inputs that have no axis for examples, the same in every run.
 
     Raises:
         ModelError: the network does not run on the examples, cannot be written as ONNX, or its
             outputs differ by more than 1e-5 of the largest (of 1 at least).
     """
     examples = {name: _varied(array) for name, array in examples.items()}
+    feeds = BatchFeeds(network.inputs, examples, fixed or {})
     with _quiet():
-        sizes, outputs = _torch_outputs(network, examples, batch)
-        names = output_names(len(outputs[0]), examples)
+        sizes, outputs = _torch_outputs(network, feeds, batch)
+        names = output_names(len(outputs[0]), network.inputs)
         free = _free(examples, names, outputs, sizes)
-        arrays = _resized(examples, sizes[0])
+        arrays = feeds.in_order(sizes[0])
         graph = _or_reason(
             lambda: network.graph(arrays, names, free, path.parent),
             "it cannot be written as ONNX",
         )
         _or_reason(lambda: _write(graph, path), "torch wrote it as invalid ONNX")
-        _compare(path, names, [_inputs(examples, size) for size in sizes], outputs)
+        _compare(path, names, [feeds.by_name(size) for size in sizes], outputs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchFeeds:
+    """What a network is fed, at any batch size.
+
+    Attributes:
+        names: The inputs in order.
+        examples: Arrays of examples, shape (n, ...), repeated or cut to the batch size.
+        fixed: Arrays that are the same at any batch size.
+    """
+
+    names: Sequence[str]
+    examples: Mapping[str, Array]
+    fixed: Mapping[str, Array]
+
+    def by_name(self, size: int) -> dict[str, Array]:
+        """Return the arrays for a batch size by input."""
+        return {
+            name: self.fixed[name] if name in self.fixed else _resized(self.examples[name], size)
+            for name in self.names
+        }
+
+    def in_order(self, size: int) -> list[Array]:
+        """Return the arrays for a batch size in the order of the inputs."""
+        return list(self.by_name(size).values())
 
 
 def _torch_outputs(
-    network: Network, examples: Mapping[str, Array], batch: int
+    network: Network, feeds: BatchFeeds, batch: int
 ) -> tuple[tuple[int, ...], list[list[Array]]]:
     """Return the batch sizes of the comparison, and the outputs of torch at each.
 
     There is one size only if the network takes no other, because it was traced at that size.
     """
     try:
-        outputs = [network.run(_resized(examples, size)) for size in SIZES]
-        again = network.run(_resized(examples, SIZES[0]))
+        outputs = [network.run(feeds.in_order(size)) for size in SIZES]
+        again = network.run(feeds.in_order(SIZES[0]))
     except FrivkitError:
         raise
     except Exception:  # torch may raise anything
@@ -74,12 +109,12 @@ def _torch_outputs(
     else:
         sizes = (batch,)
         shapes = ", ".join(
-            f"{name} {'x'.join(map(str, (batch, *array.shape[1:])))} {array.dtype}"
-            for name, array in examples.items()
+            f"{name} {'x'.join(map(str, array.shape)) or 'one number'} {array.dtype}"
+            for name, array in feeds.by_name(batch).items()
         )
-        fixed = _resized(examples, batch)
-        outputs = [_or_reason(lambda: network.run(fixed), f"it cannot be run on {shapes}")]
-        again = network.run(fixed)
+        arrays = feeds.in_order(batch)
+        outputs = [_or_reason(lambda: network.run(arrays), f"it cannot be run on {shapes}")]
+        again = network.run(arrays)
     if any(difference(a, b) > 0 for a, b in zip(outputs[0], again, strict=True)):
         raise ModelError(
             "its outputs change from run to run, perhaps because it was traced or exported in "
@@ -114,12 +149,8 @@ def _varied(array: Array) -> Array:
     return np.concatenate([array, noise.astype(array.dtype)])
 
 
-def _resized(examples: Mapping[str, Array], size: int) -> list[Array]:
-    return [np.resize(array, (size, *array.shape[1:])) for array in examples.values()]
-
-
-def _inputs(examples: Mapping[str, Array], size: int) -> dict[str, Array]:
-    return dict(zip(examples, _resized(examples, size), strict=True))
+def _resized(array: Array, size: int) -> Array:
+    return np.resize(array, (size, *array.shape[1:]))
 
 
 def _write(model: ir.Model, path: Path) -> None:

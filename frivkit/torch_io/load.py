@@ -101,7 +101,7 @@ def _opened(module: Any, example: Example | None) -> tuple[Network, dict[str, Ar
     if isinstance(module, ExportedProgram):
         program = ProgramNetwork(module)
         if example is None:
-            return program, program.examples()
+            return program, program.examples()[0]
         return program, _named(example, program.inputs)
     if example is None:
         raise ModelError("the inputs of a module are unknown: give an example")

@@ -1,10 +1,11 @@
 """Modules and TorchScript modules: run, and written as ONNX by tracing."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from frivkit.data import Array
 from frivkit.errors import ModelError
 from frivkit.torch_io.export import trace
-from frivkit.torch_io.network import arrays_of, tensors_of
+from frivkit.torch_io.network import arrays_of, check_given, tensors_of
 
 if TYPE_CHECKING:
     from torch.jit import ScriptModule
@@ -51,11 +52,13 @@ class ModuleNetwork:
                 "give a shape for each"
             )
         self.inputs: Sequence[str] = names[:inputs]
+        self._numbers = _python_numbers(module, self.inputs)
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Return all outputs."""
         with torch.inference_mode():
-            return arrays_of(self._module(*map(torch.from_numpy, arrays)))
+            tensors = map(torch.from_numpy, arrays)
+            return arrays_of(self._module(*_with_numbers(tensors, self._numbers)))
 
     def graph(
         self, arrays: Sequence[Array], outputs: Sequence[str], free: Sequence[str], folder: Path
@@ -67,6 +70,7 @@ class ModuleNetwork:
         axes = {name: {0: "N"} for name in free}
         trace(network, tensors, path, input_names=self.inputs, output_names=outputs, axes=axes)
         model = ir.load(path)
+        _list_inputs(model.graph, self.inputs, arrays)
         for node in model.graph:
             node.name = (node.name or "").replace(prefix, "/", 1)
         return model
@@ -76,23 +80,74 @@ class ModuleNetwork:
         if not self._scripted:
             return self._module, "/"  # tracing flattens the outputs
         with torch.no_grad():
-            outputs = self._module(*tensors)
+            outputs = self._module(*_with_numbers(tensors, self._numbers))
         parts = outputs if isinstance(outputs, tuple) else (outputs,)
-        if all(isinstance(part, Tensor) for part in parts):
+        if not any(self._numbers) and all(isinstance(part, Tensor) for part in parts):
             return self._module, "/"
         flat: nn.Module = torch.jit.trace(  # type: ignore[no-untyped-call]  # has no types
-            _Flat(self._module), tensors, check_trace=False
+            _Flat(self._module, self._numbers), tensors, check_trace=False
         )
         return flat.eval(), "/network/"
 
 
+def _list_inputs(graph: ir.Graph, names: Sequence[str], arrays: Sequence[Array]) -> None:
+    """Make inputs of a graph of all that a network takes; tracing drops what nothing reads."""
+    there = {value.name: value for value in graph.inputs}
+    graph.inputs[:] = [
+        there.get(name)
+        or ir.Value(
+            name=name,
+            shape=ir.Shape(array.shape),
+            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        )
+        for name, array in zip(names, arrays, strict=True)
+    ]
+
+
 class _Flat(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
+    """A network that takes tensors only and returns tensors only."""
+
+    def __init__(self, network: nn.Module, numbers: Sequence[bool]) -> None:
         super().__init__()
-        self.network = network
+        self.network, self._numbers = network, tuple(numbers)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tensors_of(self.network(*tensors))
+        return tensors_of(self.network(*_with_numbers(tensors, self._numbers)))
+
+
+def _with_numbers(
+    tensors: Iterable[Tensor], numbers: Sequence[bool]
+) -> "list[Tensor | float | int | bool]":
+    """Return the arguments of a network: tensors, and Python numbers where it takes these."""
+    return [
+        tensor.item() if number else tensor for tensor, number in zip(tensors, numbers, strict=True)
+    ]
+
+
+def _python_numbers(module: nn.Module, inputs: Sequence[str]) -> list[bool]:
+    """Return of each input whether it is a Python number; tracing makes it a constant."""
+    if not isinstance(module, torch.jit.ScriptModule):
+        return [False] * len(inputs)
+    forward: Any = module.forward  # a compiled method, without types
+    kinds = {each.name: str(each.type) for each in forward.schema.arguments[1:]}
+    return [kinds[name] in ("int", "float", "bool") for name in inputs]
+
+
+def given_arrays(module: nn.Module, given: Mapping[str, Sequence[float]]) -> dict[str, Array]:
+    """Return numbers that are given for inputs of a module as arrays.
+
+    Whole numbers become int64 and others float32, one number a scalar, several a vector.
+
+    Raises:
+        ModelError: there is no such input.
+    """
+    check_given(given, input_names(module) or list(given))
+    arrays = {}
+    for name, numbers in given.items():
+        array = np.asarray(numbers)
+        array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+        arrays[name] = array.reshape(()) if array.size == 1 else array
+    return arrays
 
 
 def input_names(module: nn.Module) -> list[str] | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import onnx_ir as ir
 
 from frivkit.data import Array
@@ -83,6 +84,47 @@ def tensors_of(outputs: object) -> "tuple[Tensor, ...]":
     if not leaves:
         raise ModelError("it returns no tensor: there is nothing to measure")
     return tuple(leaves)
+
+
+def check_given(given: Iterable[str], inputs: Sequence[str]) -> None:
+    """Raise an error if numbers are given for what is no input.
+
+    Raises:
+        ModelError: they are.
+    """
+    unknown = next((name for name in given if name not in inputs), None)
+    if unknown is not None:
+        raise ModelError(
+            f"--input gives {unknown!r}, which is no input; the inputs are {', '.join(inputs)}"
+        )
+
+
+def shaped(name: str, numbers: Sequence[float] | float, like: Array) -> Array:
+    """Return numbers that are given for an input in the shape and type of another array.
+
+    Args:
+        name: The input, for messages.
+        numbers: The numbers, in row-major order.
+        like: An array that the input takes.
+
+    Raises:
+        ModelError: it takes another number of them, or none such.
+
+    Example:
+        >>> shaped("rate", [16000], np.array(0)), shaped("mask", [1, 0], np.zeros((1, 2)))
+        (array(16000), array([[1., 0.]]))
+    """
+    array = np.asarray(numbers)
+    wanted = "x".join(map(str, like.shape)) or "one number"
+    if array.size != like.size:
+        raise ModelError(f"--input gives {array.size} numbers for {name!r}, which takes {wanted}")
+    with np.errstate(all="ignore"):
+        typed = array.astype(like.dtype)
+    if like.dtype.kind != "f" and not np.array_equal(typed, array):
+        raise ModelError(
+            f"--input gives {array.ravel()[0]:g} for {name!r}, which takes {like.dtype}"
+        )
+    return typed.reshape(like.shape)
 
 
 def output_names(count: int, taken: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 
 from frivkit.data import Array
 from frivkit.errors import ModelError
-from frivkit.torch_io.network import array_of, arrays_of
+from frivkit.torch_io.network import array_of, arrays_of, check_given, shaped
 
 OPSET = 20
 """The newest opset of ONNX that every supported ONNX Runtime runs and torch's exporter writes."""
@@ -40,23 +40,37 @@ class ProgramNetwork:
             raise ModelError("it takes a constant as an input; export it with tensors only")
         self.inputs: Sequence[str] = [str(name) for name in names]
 
-    def examples(self) -> dict[str, Array]:
-        """Return examples that were saved with the program, by input.
+    def examples(
+        self, given: Mapping[str, Sequence[float]] | None = None
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return examples that were saved with the program, and what is given, by input.
+
+        Args:
+            given: Numbers for inputs without examples, in row-major order.
 
         Raises:
-            ModelError: there are none.
+            ModelError: there are no examples, or the program does not take what is given.
         """
-        given = self._program.example_inputs
-        if given is None:
+        numbers, saved = given or {}, self._program.example_inputs
+        if saved is None:
             raise ModelError("it holds no example inputs; export it with torch.export.export")
-        leaves = torch.utils._pytree.tree_leaves(given)
-        if not all(isinstance(leaf, Tensor) and leaf.ndim > 0 for leaf in leaves):
-            raise ModelError("it takes other inputs than tensors with a batch axis")
-        return dict(zip(self.inputs, map(array_of, leaves), strict=True))
+        leaves = torch.utils._pytree.tree_leaves(saved)
+        if not all(isinstance(leaf, Tensor) for leaf in leaves):
+            raise ModelError("it takes other inputs than tensors")
+        arrays = dict(zip(self.inputs, map(array_of, leaves), strict=True))
+        check_given(numbers, self.inputs)
+        fixed = {name: shaped(name, values, arrays[name]) for name, values in numbers.items()}
+        for name, array in arrays.items():
+            if array.ndim == 0 and name not in fixed:
+                raise ModelError(
+                    f"input {name!r} has no axis for examples: give its value by "
+                    f"--input {name}=VALUE"
+                )
+        return {name: array for name, array in arrays.items() if name not in fixed}, fixed
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Return all outputs."""
-        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+        tensors = [torch.from_numpy(np.require(array, requirements="C")) for array in arrays]
         spec = self._program.call_spec.in_spec
         args, kwargs = torch.utils._pytree.tree_unflatten(tensors, spec)
         with torch.inference_mode():
@@ -131,7 +145,7 @@ def _name_batch(graph: ir.Graph, batch: int | None) -> None:
     firsts = {
         value.shape[0].value
         for value in graph.inputs
-        if value.shape is not None and isinstance(value.shape[0], ir.SymbolicDim)
+        if value.shape and isinstance(value.shape[0], ir.SymbolicDim)
     }
     symbols = [name for name in firsts if name]
     values = [*graph.inputs, *(value for node in graph for value in node.outputs)]

@@ -15,6 +15,8 @@ from frivkit.cache.size import format_size
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model, digest, external_files
+from frivkit.graph.onnx_io.load import moved
+from frivkit.graph.onnx_io.save import FileAside
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.timing import Latency, Verdict, interleaved
@@ -187,24 +189,44 @@ def verify(
     )
 
 
-def check_unchanged(model: Model, written: str) -> None:
-    """Raise an error if what was verified is not what was written, or is no more there.
+def put_in_place(aside: FileAside, *verified: Verification) -> tuple[Verification, ...]:
+    """Put a file in its place that was verified, and return the verifications of it there.
+
+    Raises:
+        ModelError: another program has changed the file, or it cannot be renamed.
+    """
+    for each in verified:
+        check_unchanged(aside.path, aside.digest, each.compressed.model.sha256)
+    aside.put_in_place()
+    return tuple(
+        replace(
+            each,
+            compressed=replace(each.compressed, model=moved(each.compressed.model, aside.place)),
+            warnings=tuple(map(aside.named, each.warnings)),
+        )
+        for each in verified
+    )
+
+
+def check_unchanged(path: Path, written: str, read: str | None = None) -> None:
+    """Raise an error if a file is not what was written, or is no more there.
 
     Args:
-        model: The model that was read and verified.
-        written: The digest of the file that was written.
+        path: The file.
+        written: The digest of what was written.
+        read: The digest of what was verified, if anything was.
 
     Raises:
         ModelError: another program has replaced the file since it was written.
     """
     try:
-        now = digest([model.path, *external_files(ir.load(model.path))])
+        now = digest([path, *external_files(ir.load(path))])
     except Exception:  # gone, or no model any more; onnx_ir raises many classes
         now = ""
-    if (model.sha256, now) != (written, written):
+    if now != written or read not in (None, written):
         raise ModelError(
-            f"{model.path} was replaced by another program while it was verified, so there is no "
-            "proof of what it holds now: give each run a name of its own, or verify it"
+            f"{path} was replaced by another program meanwhile, so nothing is known of what it "
+            "holds now: give each run a name of its own, or verify it"
         )
 
 

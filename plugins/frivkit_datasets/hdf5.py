@@ -10,15 +10,15 @@ from typing import Any
 import h5py
 
 from frivkit.data import Array, DataSpec, TensorSpec, input_columns
-from frivkit.digests import digest_state
+from frivkit.digests import digest_state, warn_unchecked
 from frivkit.errors import DataError
-from frivkit_datasets.rows import agreed_length, numeric, regular_file, sha256
+from frivkit_datasets.rows import FileFactory, agreed_length, numeric, regular_file, sha256
 
 CHUNK_BYTES = 2**30  # a chunk is decompressed as a whole; a larger one indicates a hostile file
 CACHE_BYTES = 2**26  # of the chunk cache; 64 MiB instead of HDF5's default of 1 MiB
 
 
-def hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Source":
+def open_hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Source":
     """Return the datasets ``x`` and, if there is one, ``y`` at the root of an HDF5 file.
 
     A model with several inputs takes datasets of their names instead of ``x``.  The file is opened
@@ -36,9 +36,12 @@ def hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Source":
     spec.check_keys()
     path = regular_file(spec)
     try:
-        if digest_state(path) == "wrong":  # a file that frivkit wrote; others have no digest
+        state = digest_state(path)
+        if state == "wrong":  # a file that frivkit wrote; others have no digest
             raise DataError(f"data {spec}: {str(path)!r} is damaged; write it again")
         with _opened(path) as file:
+            if state == "missing" and str(file.attrs.get("encoding-type")).startswith("frivkit-"):
+                warn_unchecked(path)
             names = list(file)
             columns = dict.fromkeys(input_columns(inputs, names).values())
             if "y" in names:
@@ -51,6 +54,25 @@ def hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Source":
     examples = agreed_length(spec, {name: shape[0] for name, (shape, _) in checked.items()})
     specs = {name: TensorSpec(name, dtype, shape[1:]) for name, (shape, dtype) in checked.items()}
     return Hdf5Source(path, examples, specs)
+
+
+def hdf5_scalars(spec: DataSpec) -> dict[str, float]:
+    """Return the datasets at the root of an HDF5 file that are single numbers, by name.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with _opened(regular_file(spec)) as file:
+        own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+        datasets = {name: file[name] for name in own if isinstance(file[name], h5py.Dataset)}
+        return {
+            name: each[()].item()
+            for name, each in datasets.items()
+            if each.shape == () and each.dtype.kind in "biuf" and each.external is None
+        }
+
+
+hdf5 = FileFactory(open_hdf5, hdf5_scalars)
 
 
 def _opened(path: Path) -> Any:

@@ -7,10 +7,13 @@ from functools import partial
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+import numpy as np
+
 from frivkit.data import DataSpec, TensorSpec, input_columns
 from frivkit.errors import DataError
 from frivkit_datasets.npy import read_header
 from frivkit_datasets.rows import (
+    FileFactory,
     FileSource,
     MappedRows,
     Rows,
@@ -24,7 +27,7 @@ ENCRYPTED = 0x1  # bit of a member's flags
 LOCAL_HEADER = 30  # bytes before the name; the last four are the lengths of name and extra field
 
 
-def npz(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileSource:
+def open_npz(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileSource:
     """Return the arrays ``x`` and, if there is one, ``y`` of an .npz file.
 
     A model with several inputs takes arrays of their names instead of ``x``.  Arrays
@@ -57,6 +60,29 @@ def npz(spec: DataSpec, inputs: Sequence[TensorSpec]) -> FileSource:
             "write it again with np.savez"
         ) from error
     return FileSource(spec, rows, [path])
+
+
+def npz_scalars(spec: DataSpec) -> dict[str, float]:
+    """Return the arrays of an .npz file without axes, by name.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path, found = regular_file(spec), {}
+    try:
+        with ZipFile(path) as archive:
+            for info in archive.infolist():
+                with archive.open(info) as stream:
+                    shape, _, dtype = read_header(spec, info.filename, stream)
+                    if shape == () and dtype.kind in "biuf":
+                        number = np.frombuffer(stream.read(dtype.itemsize), dtype)[0].item()
+                        found[info.filename.removesuffix(".npy")] = number
+    except (BadZipFile, EOFError, NotImplementedError, RuntimeError, IndexError) as error:
+        raise DataError(f"data {spec}: {str(path)!r} cannot be read ({error})") from error
+    return found
+
+
+npz = FileFactory(open_npz, npz_scalars)
 
 
 def _rows(spec: DataSpec, path: Path, archive: ZipFile, name: str, info: ZipInfo) -> Rows:

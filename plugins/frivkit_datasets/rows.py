@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from frivkit.data import Array, DataSpec, TensorSpec
+from frivkit.data import Array, DataSource, DataSpec, TensorSpec
 from frivkit.errors import DataError
 
 PIECE = 2**20  # bytes per read of a stream
@@ -134,6 +134,23 @@ class StreamedRows:
         if self._closing is not None:
             self._closing()
         self._stream = self._closing = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileFactory:
+    """A source factory for files that may hold single numbers beside the examples.
+
+    Attributes:
+        opened: Opens a spec for the inputs of a model.
+        scalars: Returns the single numbers of a spec by name.
+    """
+
+    opened: Callable[[DataSpec, Sequence[TensorSpec]], DataSource]
+    scalars: Callable[[DataSpec], Mapping[str, float]]
+
+    def __call__(self, spec: DataSpec, inputs: Sequence[TensorSpec]) -> DataSource:
+        """Open a spec for the inputs of a model."""
+        return self.opened(spec, inputs)
 
 
 class FileSource:

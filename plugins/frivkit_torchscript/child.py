@@ -5,9 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,16 @@ class ConversionJob:
         kind: ``"torchscript"`` or ``"torch.export"``.
         batch: The batch size to write if the network does not take any.
         memory: Bytes that activations may take.
+        inputs: Numbers for inputs that have no axis for examples, by name.
+        scalars: Single numbers of the data by name, for inputs that have none.
     """
 
     path: Path
     kind: str
     batch: int
     memory: int
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    scalars: Mapping[str, float] = field(default_factory=dict)
 
 
 def convert_in_process(job: ConversionJob, examples: Sequence[Array], folder: Path) -> Path:
@@ -65,6 +69,8 @@ def convert_in_process(job: ConversionJob, examples: Sequence[Array], folder: Pa
         "kind": job.kind,
         "batch": job.batch,
         "memory": memory,
+        "inputs": dict(job.inputs),
+        "scalars": dict(job.scalars),
     }
     (folder / "job.json").write_text(json.dumps(settings))
     code = _run(folder, limit, job.path)

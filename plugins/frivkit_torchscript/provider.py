@@ -3,6 +3,7 @@
 This process neither imports torch nor unpickles anything.
 """
 
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,6 +37,8 @@ def load(path: Path, options: Mapping[str, str]) -> Model:
         options: ``trust`` must be ``"yes"``.  TorchScript needs ``input_shape``, such as
             ``"1x3x32x32,1x10:int64"``, or ``data``, a data spec whose examples are tried; programs
             of ``torch.export`` hold the shapes of their inputs.  ``memory`` is a number of bytes.
+            ``inputs`` gives numbers for inputs that have no axis for examples, as JSON, and
+            ``scalars`` those that the data hold, of which inputs are taken that have none.
 
     Returns:
         The model, with the weights of the file.
@@ -54,9 +57,12 @@ def load(path: Path, options: Mapping[str, str]) -> Model:
     sha256 = digest([path])
     examples, batch = _examples(path, kind, options)
     shape = options.get("input_shape") if kind == "torch.export" else None
+    given, scalars = (json.loads(options.get(key, "{}")) for key in ("inputs", "scalars"))
     with tempfile.TemporaryDirectory(prefix="frivkit-", ignore_cleanup_errors=True) as folder:
-        job = ConversionJob(path, kind, batch, int(options.get("memory", 2 << 30)))
-        model = detach(read(convert_in_process(job, examples, Path(folder)), shape, name=path.name))
+        memory = int(options.get("memory", 2 << 30))
+        job = ConversionJob(path, kind, batch, memory, given, scalars)
+        converted = convert_in_process(job, examples, Path(folder))
+        model = detach(read(converted, shape, given=given, scalars=scalars, name=path.name))
     return replace(model, path=path, format=kind, sha256=sha256, metadata={})
 
 
@@ -66,6 +72,11 @@ def _examples(path: Path, kind: Kind, options: Mapping[str, str]) -> tuple[list[
         return [], 1  # such a program holds the shapes of its inputs
     if "input_shape" in options:
         shapes = parse_input_shapes(options["input_shape"])
+        if any(shape.examples for shape in shapes):
+            raise ModelError(
+                f"--input-shape {options['input_shape']} has examples behind other axes, and a "
+                "TorchScript file takes them first: give n, or a number, in front"
+            )
         batch = shapes[0].sizes[0]
         return [_random_examples(shape, max(batch, ROWS)) for shape in shapes], batch
     if "data" not in options:

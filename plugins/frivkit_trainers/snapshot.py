@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from frivkit.data import Dataset
-from frivkit.digests import split_digest, with_digest
+from frivkit.digests import split_digest, warn_unchecked, with_digest
 from frivkit.errors import ModelError
 from frivkit.experiments.train import TrainingError
 from frivkit.files import check_writable, read_regular, write_file
@@ -111,6 +111,7 @@ class Snapshot:
             content, digest = split_digest(read_regular(path))
             if digest == "wrong":
                 raise ValueError("its digest is not that of its content")
+            unchecked = digest == "missing"
             state: dict[str, Any] = torch.load(
                 io.BytesIO(content), map_location="cpu", weights_only=True
             )
@@ -120,6 +121,8 @@ class Snapshot:
             raise TrainingError(
                 f"the checkpoint {path} cannot be read; remove it to train from the beginning"
             ) from error
+        if unchecked:
+            warn_unchecked(path)
         if progressed is None:
             raise TrainingError(
                 f"the checkpoint {path} belongs to another run ({_difference(run, self.run)}); "

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.program import write_cnn, write_rows
+
 OFFLINE = """
 import json, sys
 
@@ -20,6 +22,8 @@ for command in json.loads(sys.argv[1]):
         main(command)
     except SystemExit as end:
         print(command[0], end.code or 0, file=sys.stderr)
+import frivkit
+frivkit.to_torch("cnn.onnx", data="npz:pictures.npz")
 """
 DATA = ("--data", "npz:x.npz")
 RECIPE = """
@@ -33,6 +37,8 @@ COMMANDS = [
     ["compress", "net.onnx", *DATA, "--macs", "0.6", "--no-time", "-o", "thin.onnx"],
     ["verify", "net.onnx", "thin.onnx", *DATA, "--no-time"],
     ["activations", "net.onnx", *DATA, "-o", "out.h5"],
+    ["advise", "net.onnx", "thin.onnx", *DATA, "--protocol", "paper"],
+    ["visualize", "cnn.onnx", "--units", "1", "--steps", "1", "-o", "pictures"],
     ["train", "mlp", "--data", "digits?n=64", "--option", "epochs=1", "-o", "trained.onnx"],
     ["sweep", "recipe.toml", "-o", "swept"],
     ["plugins"],
@@ -43,6 +49,8 @@ COMMANDS = [
 
 def test_commands_run_with_sockets_forbidden(files: Path) -> None:
     (files / "recipe.toml").write_text(RECIPE)
+    write_cnn(files / "cnn.onnx")
+    write_rows(files / "pictures.npz", 1, 8, 8)
     command = [sys.executable, "-c", OFFLINE, json.dumps(COMMANDS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     ends = [line for line in done.stderr.splitlines() if not line.startswith("frivkit: ")]

@@ -1,7 +1,9 @@
 """``frivkit train --trainer lab``: going on after an interruption, and files of single epochs."""
 
 import json
+import os
 import pickle
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -108,7 +110,26 @@ def test_one_changed_byte_of_a_checkpoint_is_found(folder):
         with pytest.raises(TrainingError, match="cannot be read; remove it"):
             trained(folder / "part.onnx", 2, checkpoint="state")
     path.write_bytes(split_digest(whole)[0])  # as an earlier version wrote it
-    trained(folder / "part.onnx", 2, checkpoint="state")
+    with pytest.warns(UserWarning, match="cannot be checked for damage: it has no digest"):
+        trained(folder / "part.onnx", 2, checkpoint="state")
+
+
+def test_a_checkpoint_that_cannot_be_written_or_is_a_pipe_costs_nothing(folder):
+    trained(folder / "part.onnx", 1, checkpoint="state")
+    path = folder / "state" / NAME
+    whole, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, limits[1]))
+    try:
+        with pytest.raises(ModelError, match=r"training.pt cannot be written: File too large"):
+            trained(folder / "part.onnx", 2, checkpoint="state")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == whole
+    assert [each.name for each in path.parent.iterdir()] == [NAME]
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(TrainingError, match=r"training.pt cannot be read; remove it"):
+        trained(folder / "part.onnx", 2, checkpoint="state")
 
 
 def test_dropout_and_momentum_go_on_too(folder, monkeypatch):

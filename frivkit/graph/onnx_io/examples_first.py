@@ -7,7 +7,7 @@ brings the axes in order; both are taken away again when a file is written
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -19,11 +19,16 @@ _BATCH_NAME = re.compile(r"n|b|bs|bsz|.*batch.*", re.IGNORECASE)
 """Names that exporters and people give to the axis of examples."""
 
 
-def move_inputs(model: ir.Model) -> dict[str, int]:
+MOST_AMBIGUOUS = 3
+"""Axes of an input above which the first one, if it is open, is the batch: those of pictures."""
+
+
+def move_inputs(model: ir.Model, said: Mapping[str, int] | None = None) -> dict[str, int]:
     """Put the examples of all inputs on their first axis.
 
     Args:
         model: The model; it is changed.
+        said: The axis of the examples of inputs of which the user says it, by name.
 
     Returns:
         The axis in the file of each input that was moved, by name.
@@ -31,7 +36,11 @@ def move_inputs(model: ir.Model) -> dict[str, int]:
     graph = model.graph
     inputs = [v for v in graph.inputs if not v.is_initializer() and v.shape]
     axes = example_axes([list(value.shape or ()) for value in inputs])
-    moved = {v.name or "": axis for v, axis in zip(inputs, axes, strict=True) if axis}
+    moved = {}
+    for value, axis in zip(inputs, axes, strict=True):
+        wanted = (said or {}).get(value.name or "", axis)
+        if 0 < wanted < len(value.shape or ()):
+            moved[value.name or ""] = wanted
     for value in inputs:
         if value.name in moved:
             _move_input(graph, value, moved[value.name])
@@ -71,6 +80,30 @@ def example_axes(shapes: Sequence[Sequence[Size]]) -> list[int]:
         _fallback(shape, axes, first, others=others) if axis is None else axis
         for shape, axes, axis in zip(shapes, names, free, strict=True)
     ]
+
+
+def doubtful_axes(model: ir.Model) -> Iterator[str]:
+    """Return a sentence for each input whose examples may lie on another axis than assumed.
+
+    Such an input has several open axes, of which none is named as examples are, and as many axes
+    as a sequence has; or its first axis is fixed and several others are open.
+    """
+    inputs = [v for v in model.graph.inputs if not v.is_initializer() and v.shape]
+    shapes = [list(value.shape or ()) for value in inputs]
+    for value, shape, axis in zip(inputs, shapes, example_axes(shapes), strict=True):
+        opened = {i: axis_name(size) for i, size in enumerate(shape) if not _fixed(size)}
+        if len(opened) < 2 or _single(shape) or _BATCH_NAME.fullmatch(opened.get(axis) or ""):
+            continue
+        if axis in opened and len(shape) > MOST_AMBIGUOUS:
+            continue
+        other = next(i for i in opened if i != axis)
+        sizes = [str(size) if _fixed(size) else "7" for size in shape]
+        form = "x".join("n" if i == other else size for i, size in enumerate(sizes))
+        yield (
+            f"which axis of input {value.name!r} counts the examples is not certain, and axis "
+            f"{axis} is taken: name it n in the file, or write n for it in --input-shape, such as "
+            f"{form} for axis {other}"
+        )
 
 
 def _free_axis(

@@ -4,6 +4,7 @@ Exporters write ``x.chunk(2, 1)`` as a Slice whose bounds are computed from the 
 that size is fixed, the bounds can be written as constants.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -67,6 +68,30 @@ def fold_shape_arithmetic(model: ir.Model, *, lasting: bool = True) -> None:
         remove_unused(graph, value)
     if replaced:
         model.ir_version = max(INITIALIZERS_ARE_NO_INPUTS, model.ir_version)
+
+
+def same_for_batches(
+    graph: ir.Graph, value: ir.Value, batches: Sequence[int], opset: int
+) -> AnyArray | None:
+    """Return the entries of a small tensor that depends on sizes alone.
+
+    Args:
+        graph: The graph, with inferred shapes.
+        value: The tensor.
+        batches: The numbers of examples for which it is evaluated.
+        opset: The version of the standard operators.
+
+    Returns:
+        The entries; None if they depend on more than fixed sizes, or on the number of examples.
+    """
+    symbol = batch_symbol(graph)
+    found = [
+        _ShapeEvaluator(symbol, batch, opset, lasting=True).evaluate(value) for batch in batches
+    ]
+    first = found[0]
+    if first is None or any(each is None or not np.array_equal(each, first) for each in found):
+        return None
+    return first
 
 
 def remove_unused(graph: ir.Graph, value: ir.Value) -> None:

@@ -1,5 +1,6 @@
 """Read an ONNX file: checked, weights mapped from disk, shapes inferred."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ def read(
     input_shape: str | None = None,
     *,
     given: Mapping[str, Numbers] | None = None,
+    scalars: Mapping[str, float] | None = None,
     name: str | None = None,
 ) -> Model:
     """Read the ONNX model at ``path``.
@@ -36,6 +38,7 @@ def read(
             input, the batch (which stays open) in front.  One shape must fit each input that has
             open sizes; several are for the inputs in turn.
         given: Numbers for inputs that have no axis for examples, as in ``--input``, by name.
+        scalars: Single numbers of the data by name, for inputs that take one number and have none.
         name: The name of the file in messages about its inputs; that of ``path`` if None.
 
     Returns:
@@ -50,7 +53,7 @@ def read(
         raise ModelError(f"model file {path} {state}; give the path of an .onnx file")
     check_utf8(path, ModelError)
     try:
-        return _read(path, input_shape, given or {}, name or path.name)
+        return _read(path, input_shape, given or {}, scalars or {}, name or path.name)
     except FrivkitError:
         raise
     except Exception as error:  # onnx, protobuf and onnx_ir share no base class
@@ -72,7 +75,25 @@ def detach(model: Model) -> Model:
     return model
 
 
-def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], name: str) -> Model:
+def moved(model: Model, path: Path) -> Model:
+    """Return a model whose file, with its external data, was moved to another folder.
+
+    Args:
+        model: A model that :func:`read` returned; its graph is changed.
+        path: Where the file is now.
+    """
+    for tensor, _ in _external(model.ir):
+        tensor.base_dir = path.parent
+    return dataclasses.replace(model, path=path)
+
+
+def _read(
+    path: Path,
+    input_shape: str | None,
+    given: Mapping[str, Numbers],
+    scalars: Mapping[str, float],
+    name: str,
+) -> Model:
     model = _checked(path, name)
     check_tensors(model, name)
     if len(model.graph.outputs) == 0:
@@ -82,7 +103,7 @@ def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], nam
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
     note = use_inference_mode(model)
-    request = ReadRequest(input_shape, given, Interface.of(model))
+    request = ReadRequest(input_shape, given, Interface.of(model), scalars)
     changes = [rewrite(model, request) for rewrite in READING_PASSES]
     inputs, batch = signature(model.graph, name)
     return Model(
@@ -95,7 +116,7 @@ def _read(path: Path, input_shape: str | None, given: Mapping[str, Numbers], nam
         metadata=dict(model.metadata_props),
         changes=tuple(change for change in changes if change is not None),
         interface=request.interface,
-        notes=() if note is None else (note,),
+        notes=(*(() if note is None else (note,)), *request.notes),
     )
 
 

@@ -4,7 +4,7 @@ They need neither data nor a run.  Rewrites that do stand in ``frivkit.runtime.o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import onnx_ir as ir
@@ -13,13 +13,13 @@ from onnx_ir.passes.common import InlinePass
 from frivkit.errors import ModelError
 from frivkit.graph import shapes
 from frivkit.graph.interface import Interface
-from frivkit.graph.onnx_io import einsum, fold_shapes, reshape_sizes
+from frivkit.graph.onnx_io import branches, einsum, fold_shapes, reshape_sizes
 from frivkit.graph.onnx_io import fold_constants as constants
 from frivkit.graph.onnx_io import split_parts as parts
 from frivkit.graph.onnx_io import unmix_axes as unmix
 from frivkit.graph.onnx_io.bfloat16 import bfloat16_to_float32
 from frivkit.graph.onnx_io.dequantize import dequantize
-from frivkit.graph.onnx_io.examples_first import move_inputs, move_outputs
+from frivkit.graph.onnx_io.examples_first import doubtful_axes, move_inputs, move_outputs
 from frivkit.graph.onnx_io.given_inputs import Numbers, give_inputs
 from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
 from frivkit.graph.onnx_io.unfuse import unfuse
@@ -32,12 +32,16 @@ class ReadRequest:
     Attributes:
         input_shape: Sizes that the file leaves open, as in ``--input-shape``.
         given: Numbers for inputs without examples, as in ``--input``.
+        scalars: Single numbers of the data, for inputs of those names that take one number.
+        notes: A sentence for each thing that the file does not say and that is assumed.
         interface: What the file says of its inputs, outputs and tensors.
     """
 
     input_shape: str | None
     given: Mapping[str, Numbers]
     interface: Interface
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 ReadingPass = Callable[[ir.Model, ReadRequest], str | None]
@@ -95,6 +99,12 @@ def open_nonpositive_sizes(model: ir.Model, request: ReadRequest) -> None:
         value.shape = ir.Shape(sizes)
 
 
+def choose_branches(model: ir.Model, request: ReadRequest) -> None:
+    """Replace conditions that are the same in every run by the branches that they choose."""
+    del request
+    branches.choose_branches(model)
+
+
 def widen_bfloat16(model: ir.Model, request: ReadRequest) -> str | None:
     """Compute in float32 what the file computes in bfloat16."""
     del request
@@ -115,21 +125,13 @@ def set_input_sizes(model: ir.Model, request: ReadRequest) -> None:
     """
     if request.input_shape is None:
         return
-    text, graph = request.input_shape, model.graph
-    inputs = [value for value in graph.inputs if not value.is_initializer()]
-    requested = parse_input_shapes(text)
-    if len(requested) not in (1, len(inputs)):
-        names = ", ".join(value.name or "" for value in inputs)
-        raise ModelError(
-            f"--input-shape {text} has {len(requested)} shapes, the model has {len(inputs)} inputs "
-            f"({names}); give one for each, in that order"
-        )
-    for value, each in zip(inputs, requested * (len(inputs) // len(requested)), strict=True):
+    graph = model.graph
+    inputs = {value.name: value for value in graph.inputs}
+    for name, each in _requested_shapes(model, request.input_shape):
+        value = inputs[name]
         shape = value.shape
         if shape is None:
             shape = ir.Shape(["N", *[None] * (len(each.sizes) - 1)])
-        if len(inputs) > len(requested) and all(isinstance(size, int) for size in shape[1:]):
-            continue
         batch = request.interface.input_axes.get(value.name or "", 0)
         first = _examples_first(each, batch)
         _check_fit(value, shape, first)
@@ -138,19 +140,51 @@ def set_input_sizes(model: ir.Model, request: ReadRequest) -> None:
     fold_shapes.fold_shape_arithmetic(model, lasting=not request.interface.open_sizes())
 
 
+def _requested_shapes(model: ir.Model, text: str) -> list[tuple[str, InputShape]]:
+    """Return the inputs whose sizes are given, with these; one shape is for all with open sizes.
+
+    Raises:
+        ModelError: there are neither one nor as many shapes as inputs.
+    """
+    inputs = [value for value in model.graph.inputs if not value.is_initializer()]
+    requested = parse_input_shapes(text)
+    if len(requested) not in (1, len(inputs)):
+        names = ", ".join(value.name or "" for value in inputs)
+        raise ModelError(
+            f"--input-shape {text} has {len(requested)} shapes, the model has {len(inputs)} inputs "
+            f"({names}); give one for each, in that order"
+        )
+    one_for_all = len(inputs) > len(requested)
+    return [
+        (value.name or "", each)
+        for value, each in zip(inputs, requested * (len(inputs) // len(requested)), strict=True)
+        if not (
+            one_for_all
+            and value.shape is not None
+            and all(isinstance(s, int) for s in value.shape[1:])
+        )
+    ]
+
+
 def give_numbers(model: ir.Model, request: ReadRequest) -> None:
-    """Give inputs without examples the numbers that the user gives.
+    """Give inputs without examples the numbers that the user gives, or else those of the data.
 
     Raises:
         UsageError: there is no such input, or it takes other numbers.
     """
-    given = give_inputs(model, request.given)
+    single = {v.name for v in model.graph.inputs if v.shape is not None and not len(v.shape)}
+    scalars = {name: number for name, number in request.scalars.items() if name in single}
+    given = give_inputs(model, {**scalars, **request.given})
     request.interface = replace(request.interface, given=given)
 
 
 def examples_first_in(model: ir.Model, request: ReadRequest) -> None:
     """Put the examples of all inputs on their first axis."""
-    axes = move_inputs(model)
+    shapes = () if request.input_shape is None else _requested_shapes(model, request.input_shape)
+    said = {name: each.examples for name, each in shapes if each.examples is not None}
+    if request.input_shape is None:
+        request.notes += tuple(doubtful_axes(model))
+    axes = move_inputs(model, said)
     request.interface = replace(request.interface, input_axes=axes)
 
 
@@ -239,6 +273,7 @@ def write_reshape_sizes(model: ir.Model, request: ReadRequest) -> None:
 READING_PASSES: tuple[ReadingPass, ...] = (
     inline_functions,
     open_nonpositive_sizes,
+    choose_branches,
     widen_bfloat16,
     dequantize_integers,
     unfuse_operators,

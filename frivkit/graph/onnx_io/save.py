@@ -1,38 +1,90 @@
 """Write a model to a file: whole, checked, or not at all."""
 
 import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
-from frivkit.errors import ModelError, one_line
-from frivkit.files import check_utf8, put_in_place, write_errors
+from frivkit.errors import FrivkitError, ModelError, one_line
+from frivkit.files import (
+    check_utf8,
+    is_special,
+    put_in_place,
+    remove_abandoned,
+    temporary_name,
+    write_errors,
+)
 from frivkit.graph.interface import restored
 from frivkit.graph.model import Model, digest, external_files
 from frivkit.graph.onnx_io.finite import check_made
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 
 
-def save(model: ir.Model, path: Path, original: Model) -> str:
-    """Write a model to a file.
+@dataclass(frozen=True, slots=True)
+class FileAside:
+    """A finished file that does not stand in its place yet.
 
-    The file is written under another name in the same folder, checked by ONNX's own checker and
-    then renamed, so that it is never incomplete.  Weights go to one file beside it, with the suffix
+    Attributes:
+        path: Where it is: under its final name in a hidden folder beside its place.
+        place: Its place.
+        files: The file, and that of its external data if there is one.
+        digest: The digest of what was written, of the file with its external data; see
+            :func:`frivkit.graph.model.digest`.
+    """
+
+    path: Path
+    place: Path
+    files: tuple[Path, ...]
+    digest: str
+
+    def put_in_place(self) -> None:
+        """Rename the file, that of its external data first; an existing one is replaced.
+
+        Raises:
+            ModelError: it cannot be renamed.
+        """
+        with write_errors(self.place, ModelError):
+            for file in reversed(self.files):
+                put_in_place(file, self.place.with_name(file.name))
+
+    def named(self, text: str) -> str:
+        """Return a text with the place of the file where it names the file."""
+        return text.replace(str(self.path), str(self.place))
+
+
+def save(model: ir.Model, path: Path, original: Model) -> str:
+    """Write a model to a file; see :func:`written_aside`.
+
+    Returns:
+        The digest of what was written.
+
+    Raises:
+        ModelError: as there.
+    """
+    with written_aside(model, path, original) as aside:
+        aside.put_in_place()
+        return aside.digest
+
+
+@contextmanager
+def written_aside(model: ir.Model, path: Path, original: Model) -> Iterator[FileAside]:
+    """Write a model to a file that can be tried before it is put in its place.
+
+    The file is written in a hidden folder beside its place and checked by ONNX's own checker, so
+    that what stands in its place is never incomplete, and stays as it was if the block fails.
+    Errors of the block name the place.  Weights go to one file beside it, with the suffix
     ``.data``, if those of the original are in files of their own or if they are too large for one
-    file; that file is renamed first.  Inputs, outputs and declared shapes are those of the
-    original's file, but for the axes that became shorter.
+    file.  Inputs, outputs and declared shapes are those of the original's file, but for the axes
+    that became shorter.
 
     Args:
         model: The model to write.
-        path: The file; its folder must exist.  An existing file is replaced.
+        path: The place of the file; its folder must exist.
         original: The model that it was made from, whose files are never overwritten.
-
-    Returns:
-        The digest of what was written, of the file with its external data; see
-        :func:`frivkit.graph.model.digest`.  Whoever reads the file can tell by it whether another
-        program has replaced it.
 
     Raises:
         ModelError: the path is one of the original's files, cannot be written to, a weight is not
@@ -47,28 +99,38 @@ def save(model: ir.Model, path: Path, original: Model) -> str:
             raise ModelError(f"{file} belongs to the model that is read; give another name")
     if path.is_dir():
         raise ModelError(f"{path} is a folder; give the name of a file in it")
+    if is_special(path):
+        raise ModelError(f"{path} is no regular file; give the name of a file")
     if original.interface is not None:
         model = restored(model, original.ir, original.interface)
     check_made(model, original)
     external = bool(weight_files) or _bytes(model) > LARGEST_INLINE
     with write_errors(path, ModelError):
-        return _write(model, path, data if external else None, original)
-
-
-def _write(model: ir.Model, path: Path, data: Path | None, original: Model) -> str:
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        remove_abandoned(path)
+        scratch = temporary_name(path)
+        scratch.mkdir(mode=0o700)
     try:
-        complete = scratch / path.name
-        ir.save(model, complete, external_data=None if data is None else data.name)
-        _check(complete, original)
-        # Small weights stay in the model; if all do, a file of no bytes is left beside it.
-        files = [complete, *external_files(ir.load(complete))]
-        written = digest(files)
-        for file in reversed(files):
-            put_in_place(file, path.with_name(file.name))
-        return written
+        with write_errors(path, ModelError):
+            aside = _write(model, scratch, path, data if external else None, original)
+        try:
+            yield aside
+        except FrivkitError as error:
+            if str(error) == aside.named(str(error)):
+                raise
+            raise type(error)(aside.named(str(error))) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write(
+    model: ir.Model, scratch: Path, path: Path, data: Path | None, original: Model
+) -> FileAside:
+    complete = scratch / path.name
+    ir.save(model, complete, external_data=None if data is None else data.name)
+    _check(complete, original)
+    # Small weights stay in the model; if all do, a file of no bytes is left beside it.
+    files = [complete, *external_files(ir.load(complete))]
+    return FileAside(complete, path, tuple(files), digest(files))
 
 
 def _check(path: Path, original: Model) -> None:

@@ -305,13 +305,16 @@ def _fits(value: ir.Value, apart: Apart) -> bool:
 
 
 def _transposed(weight: ir.Value, build: Builder) -> ir.Value:
-    """Return a weight transposed: a new constant if nothing else reads it."""
+    """Return a weight transposed: a constant of its name, which names the layer, if it can be."""
     tensor = constant_tensor(weight)
     if tensor is None or len(weight.uses()) > 1 or weight.is_graph_input():
         made = build.add("Transpose", weight, perm=[1, 0])
         made.shape, made.type = ir.Shape(reversed(list(weight.shape or ()))), weight.type
         return made
-    array, name = np.ascontiguousarray(tensor.numpy().T), f"{weight.name}/transposed"
+    array, name = np.ascontiguousarray(tensor.numpy().T), weight.name or ""
+    if weight.is_initializer():
+        build.graph.initializers.pop(name)
+    weight.name, weight.const_value = f"{name}/transposed", tensor
     stored = ir.tensor(array, dtype=tensor.dtype, name=name)
     made = ir.Value(
         name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=stored

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import onnx_ir as ir
 from torch import fx, nn
 
+from frivkit.graph.model import GivenTensor
 from frivkit.torch_io.from_onnx.graph import LIFTED
 
 SETTINGS = {
@@ -38,9 +39,12 @@ def is_parameter(value: ir.Value) -> bool:
     1. tensors of other types than float, and single numbers (shape ``()``);
     2. single numbers in any shape that the file has as a Constant node;
     3. tensors that are read as settings only (:data:`SETTINGS`), such as running statistics;
-    4. masks: tensors with an entry of :data:`MASKED` or more.
+    4. masks: tensors with an entry of :data:`MASKED` or more;
+    5. numbers that are given for inputs of the file.
     """
     tensor = value.const_value
+    if isinstance(tensor, GivenTensor):
+        return False
     if tensor is None or not tensor.dtype.is_floating_point() or len(tensor.shape) == 0:
         return False
     if tensor.size == 0 or (tensor.size == 1 and value.meta.get(LIFTED, False)):

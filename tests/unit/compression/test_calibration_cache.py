@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import h5py
 import numpy as np
+import onnx
 import pytest
 
 from frivkit.cache import Cache
@@ -14,6 +15,8 @@ from frivkit.compression.calibration_cache import calibration_key
 from frivkit.compression.compress import Compressor
 from frivkit.compression.linear_consumers import distinct_sources
 from frivkit.errors import ModelError
+from frivkit.files import HOST
+from frivkit.graph.model import digest
 from frivkit.measure.pipeline import Request
 from frivkit.runtime.execution import Execution
 from tests.program import write_cnn, write_rows
@@ -141,17 +144,45 @@ def test_numbers_of_an_entry_are_finite_and_in_their_own_types(request_, cache):
     assert packed == {np.dtype("float32")}
 
 
-@pytest.mark.parametrize("moment", ["before it is read", "after it was verified"])
-def test_file_that_another_run_replaces_has_no_proof(request_, tmp_path, monkeypatch, moment):
+def test_a_proof_is_of_the_file_that_is_there(request_, tmp_path, monkeypatch):
+    """Another run of that name is overwritten, and one that changes what is verified is noticed."""
     path, verified = tmp_path / "thin.onnx", compressing.verify
+    changed = path
 
-    def raced(*given, **more):
-        if moment == "before it is read":
-            write_cnn(path)
-        result = verified(*given, **more)
-        write_cnn(path)
+    def raced(request, file, **more):
+        result = verified(request, file, **more)
+        write_cnn(changed or file)
         return result
 
     monkeypatch.setattr(compressing, "verify", raced)
-    with pytest.raises(ModelError, match=r"thin\.onnx was replaced by another program"):
+    verification = (
+        Compressor(request_).compress(Budget("macs", 0.5), path, time_batches=()).verification
+    )
+    assert verification.compressed.model.path == path
+    assert verification.compressed.model.sha256 == digest([path])
+    before, changed = path.read_bytes(), None
+    with pytest.raises(ModelError, match=r"/thin\.onnx was replaced by another program") as caught:
         Compressor(request_).compress(Budget("macs", 0.5), path, time_batches=())
+    assert ".tmp" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), ModelError("it gives NaN")])
+def test_an_earlier_file_stays_until_the_new_one_is_verified(
+    request_, tmp_path, monkeypatch, failure
+):
+    def failing(request, file, **more):
+        assert onnx.load(file).graph.node  # the new file is complete
+        raise failure
+
+    path = tmp_path / "thin.onnx"
+    write_cnn(path)
+    before, there = path.read_bytes(), sorted(tmp_path.iterdir())
+    abandoned = tmp_path / f".thin.onnx.999999999-{HOST}00000000.tmp"
+    abandoned.mkdir()
+    (abandoned / "thin.onnx").write_bytes(b"of a run that was killed")
+    monkeypatch.setattr(compressing, "verify", failing)
+    with pytest.raises(type(failure)):
+        Compressor(request_).compress(Budget("macs", 0.5), path, time_batches=())
+    assert path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == there

@@ -228,6 +228,54 @@ def test_the_axis_of_examples(shapes, axes):
     assert example_axes(names(*shapes)) == axes
 
 
+@pytest.mark.parametrize(
+    ("shape", "doubtful"),
+    [
+        (["s0", "s1", 6], "7xnx6 for axis 1"),
+        (["s0", 6, "s1"], "7x6xn for axis 2"),
+        ([2, "s0", "s1"], "2xnx7 for axis 1"),
+        (["n", "s1", 6], None),
+        (["s0", "batch", 6], None),
+        (["s0", 6, 6], None),
+        (["s0", 3, "s1", "s2"], None),
+        ([1, 80, "s0"], None),
+    ],
+)
+def test_an_axis_of_examples_that_is_not_certain_is_said(shape, doubtful, tmp_path):
+    sizes = ", ".join(map(str, shape))
+    proto = written(f"g (float[{sizes}] x) => (float[{sizes}] y) {{ y = Relu (x) }}")
+    onnx.save(proto, tmp_path / "m.onnx")
+    notes = read(tmp_path / "m.onnx").notes
+    assert [note for note in notes if "counts the examples" in note] == list(notes)
+    assert [doubtful in note for note in notes] == ([True] if doubtful else [])
+
+
+def test_the_axis_of_examples_can_be_said(tmp_path):
+    """Of two open axes the second: steps are fed by example, and the file keeps its order."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(TIME_MAJOR)
+    for value in (*proto.graph.input, *proto.graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            size.dim_param = {"t": "s0", "n": "s1"}.get(size.dim_param, size.dim_param)
+    del proto.graph.input[1]
+    proto.graph.node[[n.op_type for n in proto.graph.node].index("GRU")].input[5] = ""
+    onnx.save(proto, tmp_path / "m.onnx")
+    model = read(tmp_path / "m.onnx", "7xnx6")
+    assert (model.inputs[0].shape, model.notes) == ((7, 6), ())
+    x = np.random.default_rng(0).standard_normal((40, 7, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    request = Request(
+        tmp_path / "m.onnx", f"npy:{tmp_path / 'x.npy'}", input_shape="7xnx6", execution=ONE
+    )
+    study = analyze(request, ("redundancy",)).study
+    (wanted,) = ran(tmp_path / "m.onnx", x=np.moveaxis(x, 0, 1))
+    np.testing.assert_allclose(study.outputs(), np.moveaxis(wanted, 1, 0), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ModelError, match="does not fit input 'x'"):
+        read(tmp_path / "m.onnx", "7x6x1xn")
+    with pytest.raises(ModelError, match="or written n, as in 7xnx40"):
+        read(tmp_path / "m.onnx", "nxnx6")
+
+
 SWITCHED = written(
     """g (float[n, 6] x, int64 rate, float[4] mask) => (float[n, 3] y) {
       a = MatMul (x, u)

@@ -204,7 +204,7 @@ PICTURES = {
         - d/Conv: OUT""",
     # Inside the attention the examples lie on axis 1, and nothing has put them first.
     "attention": """
-        attend.out_proj: Gemm>Transpose 4 on axis 2, 5 -> /up/MatMul
+        attend.out_proj: MatMul>Transpose 4 on axis 2, 5 -> /up/MatMul
         up: MatMul>Relu 6 on axis 2, 5 -> /down/MatMul
         down: MatMul>Add 4 on axis 2, 5 -> /out/Gemm
         = sum attend.out_proj down

@@ -1,0 +1,103 @@
+"""Branches whose condition never changes are part of the graph; others stay whole."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from frivkit.compression.budget import Budget
+from frivkit.compression.compress import compress
+from frivkit.compression.method import Method
+from frivkit.graph.onnx_io.load import read
+from frivkit.measure.pipeline import Request, inspect_model
+from frivkit.runtime.execution import Execution
+from frivkit.runtime.session import Device, Session
+from frivkit.verification import verify
+from tests.handmade import written
+
+BODY = """
+  a = MatMul (x, u)
+  r = If (c) <
+    then_branch = t () => (float[n, 9] o) {
+      o1 = Relu (a)
+      d = If (c) <then_branch = p () => (float[n, 9] q) { q = Identity (o1) },
+                  else_branch = p () => (float[n, 9] q) { q = Neg (o1) }>
+      o = Identity (d)
+    },
+    else_branch = e () => (float[n, 9] o) { o = Tanh (a) }>
+  y = If (c) <
+    then_branch = t () => (float[n, 3] o) {
+      k = MatMul (r, v)
+      k2 = Relu (k)
+      o = MatMul (k2, w)
+    },
+    else_branch = e () => (float[n, 3] o) { o1 = Relu (r) o = MatMul (o1, w2) }>
+  last = If (c) <
+    then_branch = t () => (float[n, 9] o) { o = Identity (r) },
+    else_branch = e () => (float[n, 9] o) { o = Identity (r) }>
+"""
+SIZE = """
+  s = Shape ({of})
+  i = Constant <value_ints = [{axis}]> ()
+  d0 = Gather (s, i)
+  one = Constant <value_ints = [{number}]> ()
+  c0 = Equal (d0, one)
+  c = Squeeze (c0)
+"""
+CONDITIONS = {
+    "true constant": "one = Constant <value_int = 1> () c = Cast <to = 9> (one)",
+    "false constant": "zero = Constant <value_int = 0> () c = Cast <to = 9> (zero)",
+    "true size": SIZE.format(of="x", axis=1, number=6),
+    "false size": SIZE.format(of="x", axis=1, number=5),
+    "number of examples": SIZE.format(of="x", axis=0, number=1),
+    "open size": SIZE.format(of="z", axis=1, number=1),
+}
+
+
+def branching(condition: str) -> onnx.ModelProto:
+    return written(
+        f"""g (float[n, 6] x, float[n, k] z) => (float[n, 3] y, float[n, 9] last) {{
+          {CONDITIONS[condition]} {BODY}
+        }}""",
+        u=(6, 9), v=(9, 4), w=(4, 3), w2=(9, 3),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_what_is_computed_stays_and_chosen_branches_are_analysed(condition, tmp_path):
+    proto = branching(condition)
+    onnx.save(proto, tmp_path / "m.onnx")
+    model = read(tmp_path / "m.onnx")
+    left = sum(node.op_type == "If" for node in model.graph)
+    chosen = condition.startswith(("true", "false"))
+    assert left == (0 if chosen else 3)
+    reference = ReferenceEvaluator(proto)
+    session = Session(model.ir, Device(threads=1))
+    for count, size in ((1, 1), (4, 1), (1, 3)):  # both branches of those that stay
+        x = np.random.default_rng(count).standard_normal((count, 6)).astype(np.float32)
+        feeds = {"x": x, "z": np.zeros((count, size), np.float32)}
+        for found, wanted in zip(
+            session.run(feeds, ["y", "last"]), reference.run(None, feeds), strict=True
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    request = Request(tmp_path / "m.onnx", input_shape="1x6,1x1", execution=Execution(threads=1))
+    _, found = inspect_model(request)
+    assert [site.width for site in found.sites] == ([9, 4] if condition.startswith("true") else [9])
+    assert [skip.op for skip in found.skipped].count("If") == left
+
+
+def test_a_chosen_branch_is_compressed(tmp_path):
+    onnx.save(branching("true size"), tmp_path / "m.onnx")
+    x = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=x, z=np.zeros((40, 2), np.float32))
+    request = Request(tmp_path / "m.onnx", f"npz:{tmp_path / 'd.npz'}", output="y")
+    compress(request, tmp_path / "t.onnx", Budget("units", 0.8), method=Method(refit="none"))
+    feeds = {"x": x, "z": np.zeros((40, 2), np.float32)}
+    before, after = (
+        ReferenceEvaluator(onnx.load(tmp_path / name)).run(["y"], feeds)[0]
+        for name in ("m.onnx", "t.onnx")
+    )
+    verification = verify(request, tmp_path / "t.onnx", time_batches=())
+    distance = verification.comparison.outputs[0].max_abs
+    np.testing.assert_allclose(np.abs(after - before).max(), distance, rtol=1e-3)
+    assert distance > 0
