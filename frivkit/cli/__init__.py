@@ -28,6 +28,7 @@ COMMANDS = {
     "figure": "Draw a figure of the paper from the results of a sweep.",
     "demo": "Train, analyse and compress a network, in under a minute.",
     "plugins": "List plugins, their offers, and which failed to load.",
+    "new-plugin": "Write the project of a plugin, with tests that pass.",
     "cache": "List, prune or clear the cache.",
     "doctor": "Check this installation.",
 }
@@ -62,7 +63,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
         if cmd_name in COMMANDS:
-            command: click.Command = importlib.import_module(f"frivkit.cli.{cmd_name}").command
+            module = importlib.import_module(f"frivkit.cli.{cmd_name.replace('-', '_')}")
+            command: click.Command = module.command
             return command
         if cmd_name in _offered():
             from frivkit.hooks.registry import installed
