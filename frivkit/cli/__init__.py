@@ -5,12 +5,14 @@ import io
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 import frivkit
 from frivkit.cli.output import one_line
+from frivkit.cli.settings import FILE, forget, given_by_settings, origin_of, with_settings
 from frivkit.errors import FrivkitError, is_out_of_memory, unknown_name
 from frivkit.interrupts import giving_up
 from frivkit.provenance import command_line
@@ -65,12 +67,12 @@ class _Commands(click.Group):
         if cmd_name in COMMANDS:
             module = importlib.import_module(f"frivkit.cli.{cmd_name.replace('-', '_')}")
             command: click.Command = module.command
-            return command
+            return with_settings(command, cmd_name)
         if cmd_name in _offered():
             from frivkit.hooks.registry import installed
 
             offered: click.Command = installed().load("cli_commands", cmd_name)
-            return offered
+            return with_settings(offered, cmd_name)
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -88,9 +90,17 @@ def _offered() -> dict[str, str]:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="FRIVKIT_CONFIG",
+    metavar="FILE",
+    help=f"Project file with values of options  [{FILE} in the current folder]",
+)
 @click.version_option(frivkit.__version__, prog_name="frivkit")
-def cli() -> None:
+def cli(config: Path | None) -> None:
     """Measure how much of a trained network is frivolous, and remove it."""
+    del config  # read by the options --config of the commands
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -106,7 +116,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # some terminals cannot show a bar or a name
             stream.reconfigure(errors="replace")
     try:
-        with command_line(given), giving_up(_give_up), _warnings(given):
+        forget()
+        with command_line(given, given_by_settings), giving_up(_give_up), _warnings(given):
             code = cli.main(args=given, prog_name="frivkit", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -145,10 +156,11 @@ def _failure(error: BaseException, given: list[str]) -> tuple[str, int]:
     message, code = f"{type(error).__name__}: {error}", 1
     match error:
         case FrivkitError():
-            message, code = str(error), error.exit_code
+            message, code = f"{error}{origin_of(str(error))}", error.exit_code
         case click.UsageError():
             where = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
-            message, code = f"{error.format_message()}{where}", 2
+            message = error.format_message()
+            message, code = f"{message}{origin_of(message)}{where}", 2
         case click.ClickException():
             message = error.format_message()
         case KeyboardInterrupt() | click.Abort():
