@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frivkit.api.arguments import PathLike, file_path
+from frivkit.api.arguments import PathLike, file_path, progress_of
 from frivkit.api.models import ModelLike, opened
 from frivkit.api.values import texts
 from frivkit.data import Array, Data
 from frivkit.errors import ModelError, UsageError
 from frivkit.graph.model import Model
 from frivkit.measure.pipeline import Request, named_data
+from frivkit.progress import Progress, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,7 @@ def to_torch(
     tensors: str | Iterable[str] | None = None,
     input_shape: str | None = None,
     trust: bool = False,
+    progress: bool | Progress = False,
 ) -> "GraphModule":
     """Return a torch module that computes what a model computes, so that it has gradients.
 
@@ -48,6 +50,7 @@ def to_torch(
             nodes and inputs that they do not need are left out.
         input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
         trust: Whether formats that can run code may be read.
+        progress: True shows on stderr what is being done; or an object that is told of steps.
 
     Returns:
         A ``torch.fx.GraphModule``.  It takes the inputs in the file's order, and returns a tensor,
@@ -72,8 +75,9 @@ def to_torch(
     from frivkit.torch_io.from_onnx.to_torch import to_torch as translate
 
     names = None if tensors is None else texts("tensors", tensors)
-    source = opened(model, example, data=data, input_shape=input_shape, trust=trust)
-    return translate(source, _examples(source, data), names)
+    with stage(progress_of(progress), "translating into torch"):
+        source = opened(model, example, data=data, input_shape=input_shape, trust=trust)
+        return translate(source, _examples(source, data), names)
 
 
 def save(model: ModelLike, output: PathLike, example: "Example | None" = None) -> "Path":

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 import frivkit
 from frivkit.cli.output import one_line
 from frivkit.cli.settings import FILE, forget, given_by_settings, origin_of, with_settings
+from frivkit.cli.terminal import columns_of, tell
 from frivkit.errors import FrivkitError, is_out_of_memory, unknown_name
 from frivkit.interrupts import giving_up
 from frivkit.provenance import command_line
+from frivkit.report.layout import room
 from frivkit.warning_lines import warnings_as_lines
 
 COMMANDS = {
@@ -75,6 +78,11 @@ class _Commands(click.Group):
             return with_settings(offered, cmd_name)
         return None
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = {**COMMANDS, **_offered()}.items()  # without importing each for its help
+        named = [CompletionItem(n, help=text) for n, text in found if n.startswith(incomplete)]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         with formatter.section("Commands"):
@@ -117,7 +125,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             stream.reconfigure(errors="replace")
     try:
         forget()
-        with command_line(given, given_by_settings), giving_up(_give_up), _warnings(given):
+        with (
+            command_line(given, given_by_settings),
+            giving_up(_give_up),
+            _warnings(given),
+            room(columns_of(sys.stdout)),
+        ):
             code = cli.main(args=given, prog_name="frivkit", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -130,7 +143,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             import traceback
 
             traceback.print_exc()
-        click.echo(f"frivkit: {one_line(message)}", err=True)
+        tell(one_line(message), "red")
         sys.exit(exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -139,9 +152,7 @@ def _warnings(given: list[str]) -> AbstractContextManager[None]:
     """Show warnings as single lines, or as Python does with ``--debug``."""
     if "--debug" in given:
         return nullcontext()
-    return warnings_as_lines(
-        lambda text: click.echo(f"frivkit: warning: {one_line(text)}", err=True)
-    )
+    return warnings_as_lines(lambda text: tell(f"warning: {one_line(text)}", "yellow"))
 
 
 def _give_up() -> None:

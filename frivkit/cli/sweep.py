@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
+from frivkit.cli.completion import complete_data, complete_recipes
 from frivkit.cli.output import one_line
 
 
 @click.command("sweep")
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipes)
 @click.option(
     "--scale",
     type=click.Choice(["full", "laptop", "smoke"]),
@@ -25,6 +26,7 @@ from frivkit.cli.output import one_line
 @click.option(
     "--data",
     metavar="SPEC",
+    shell_complete=complete_data,
     multiple=True,
     help="The data, such as cifar10:DIR; its keys override the recipe's.  Repeat it for each "
     "source of a recipe with several.",

@@ -136,6 +136,7 @@ class Compressor:
         examples, self.warnings = named_data(request, model)
         self.warnings += tuple(f"{model.path.name}: {note}" for note in model.notes)
         opening = Opening(request.execution, examples, request.output)
+        request.execution.progress.start("finding layers", 0)
         with naming_faults(model):
             model = prepare_model(model, opening, keep_file=True)
             check_output(model, model.output(request.output), request.execution, examples)
@@ -150,6 +151,7 @@ class Compressor:
             self.calibration = calibrate(
                 model, site_map, run, refits=not self._refit.keeps_weights, cache=cache
             )
+            request.execution.progress.start("ranking", 0)
             moves = basis(self.calibration, ranker)
         widest = max((site.width for site in self.calibration.site_map.sites), default=0)
         if data.examples < widest:
@@ -255,15 +257,13 @@ class Compressor:
             ModelError: the budget cannot be met, the result would not be smaller, or the file
                 cannot be written.
         """
-        timed = None
-        if plan is None:
-            plan, timed = self.plan(budget, timing)
+        plan, timed = self.plan(budget, timing) if plan is None else (plan, None)
         if output is None:
             return self._result(budget, plan, timed)
 
+        self.request.execution.progress.start("refitting weights", 0)
         plan, compressed = self.finished(plan, budget)
-        calibration = self.calibration
-        written = save(compressed, output, calibration.model)
+        written = save(compressed, output, self.calibration.model)
         verification = verify(self.request, output, data=self.held_out, time_batches=time_batches)
         check_unchanged(verification.compressed.model, written)
         result = self._result(budget, plan, timed)
@@ -276,10 +276,10 @@ class Compressor:
         if not int8:
             return result
         quantized = write_int8(
-            calibration.model,
+            self.calibration.model,
             output,
             int8_path(output),
-            data=calibration.run.data,
+            data=self.calibration.run.data,
             held_out=self.held_out,
             execution=self.request.execution,
             float_verification=verification,

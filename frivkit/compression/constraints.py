@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
-from frivkit.errors import UsageError
+from frivkit.errors import UsageError, nearest
 from frivkit.latency.fast_widths import fast_counts, is_fast_between
 from frivkit.latency.target import TargetMachine, target_named, this_machine
 
@@ -53,7 +53,8 @@ class Constraints:
         for pattern in (*self.keep_layers, *self.ratios):
             if not any(fnmatchcase(layer, pattern) for layer in layers):
                 raise UsageError(
-                    f"no layer matches {pattern!r}; it has {', '.join(layers) or 'none'}"
+                    f"no layer matches {pattern!r};{nearest(pattern, layers)} "
+                    f"it has {', '.join(layers) or 'none'}"
                 )
 
     def keeps_whole(self, layer: str) -> bool:

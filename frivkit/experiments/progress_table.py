@@ -90,7 +90,8 @@ class ProgressTable(Progress):
         remaining = ""
         if 0 < done < networks:
             remaining = f", about {duration(took / done * (networks - done))} left"
-        now = f"; {self._what} {self._step}/{self._steps}" if self._what else ""
+        steps = f" {self._step}/{self._steps}" if self._steps else ""
+        now = f"; {self._what}{steps}" if self._what else ""
         return f"{done} of {networks} networks in {duration(took)}{remaining}{now}"
 
 

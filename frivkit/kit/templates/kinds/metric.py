@@ -8,7 +8,11 @@ from frivkit.plugin import Measurement, Metric, Study
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Settings, each with a default."""
+    """Settings, each with a default.
+
+    Attributes:
+        rank: The number of the class.
+    """
 
     rank: int = 1
 
