@@ -175,7 +175,7 @@ def _failure(error: BaseException, given: list[str]) -> tuple[str, int]:
         case click.ClickException():
             message = error.format_message()
         case KeyboardInterrupt() | click.Abort():
-            cached = given[:1] == ["analyze"] and "--no-cache" not in given
+            cached = "analyze" in given and "--no-cache" not in given
             also = ", and finished results are kept for the next run" if cached else ""
             message, code = f"interrupted; no file is incomplete{also}", 130
         case _ if is_out_of_memory(error):

@@ -4,7 +4,7 @@ import sys
 from threading import Lock, Timer
 from typing import TYPE_CHECKING, Any
 
-from frivkit.cli.terminal import is_coloured, is_dumb, is_terminal
+from frivkit.terminals import is_dumb, is_terminal, steady_console
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -70,7 +70,6 @@ class TerminalProgress:
 
 def _made() -> "Progress":
     """Return the display of one task."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         Progress,
@@ -81,13 +80,6 @@ def _made() -> "Progress":
     )
     from rich.table import Column
 
-    class SteadyConsole(Console):
-        """A console that leaves the cursor where it is seen, also if the process is killed."""
-
-        def show_cursor(self, show: bool = True) -> bool:
-            """Do nothing."""
-            return False
-
     class Time(TimeRemainingColumn):
         """The time that remains, or that was taken where nobody knows how much is left."""
 
@@ -95,18 +87,12 @@ def _made() -> "Progress":
             """Return the time as text."""
             return TimeElapsedColumn().render(task) if task.total is None else super().render(task)
 
-    console = SteadyConsole(
-        file=sys.stderr,
-        force_terminal=True,
-        legacy_windows=False,
-        color_system="standard" if is_coloured(sys.stderr) else None,
-    )
     return Progress(
         TextColumn("{task.description}", markup=False, table_column=Column(width=24, no_wrap=True)),
         BarColumn(bar_width=None),
         TaskProgressColumn(),
         Time(),
-        console=console,
+        console=steady_console(sys.stderr),
         expand=True,
         refresh_per_second=5,
         redirect_stdout=False,  # results, which a file may take

@@ -7,6 +7,7 @@ import click
 
 from frivkit.cli.completion import complete_data, complete_recipes
 from frivkit.cli.output import one_line
+from frivkit.terminals import is_dumb, is_terminal
 
 
 @click.command("sweep")
@@ -83,7 +84,7 @@ def command(
     data = tuple(_spec(each, quiet=quiet) for each in data)
     where = WorkerPool.parse(engine, threads)
     plans = read_recipe(recipe, SweepRequest(scale, protocol, data))
-    show = not (quiet or no_progress) and sys.stderr is not None and sys.stderr.isatty()
+    show = not (quiet or no_progress or is_dumb()) and is_terminal(sys.stderr)
     for plan in plans:
         plan.check()  # all of them, before the first takes hours
     for plan in plans:

@@ -4,13 +4,14 @@ Where standard output is no terminal, programs read it: nothing is cut, and noth
 unless ``FORCE_COLOR`` asks for it.
 """
 
-import os
 import re
 import shutil
 import sys
 from typing import TextIO
 
 import click
+
+from frivkit.terminals import is_coloured, is_terminal
 
 _STYLES = (
     (r"^(?:model|data|task|input|output) ", "bold"),
@@ -25,29 +26,6 @@ _STYLES = (
     (r"^note .*$|is not faster.*$", "yellow"),
 )
 """Patterns of what results have, and the styles of rich; colours are those of the user's theme."""
-
-
-def is_dumb() -> bool:
-    """Whether the terminal understands no codes, so that nothing is coloured or drawn in place."""
-    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is open and a terminal."""
-    return stream is not None and not stream.closed and stream.isatty()
-
-
-def is_coloured(stream: TextIO | None) -> bool:
-    """Whether colours are wanted on a stream.
-
-    ``NO_COLOR`` wins over ``FORCE_COLOR``, and both over what the stream is; variables that are
-    empty count as none.
-    """
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
-        return True
-    return is_terminal(stream) and not is_dumb()
 
 
 def columns_of(stream: TextIO | None) -> int | None:

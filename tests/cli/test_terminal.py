@@ -10,7 +10,8 @@ from io import StringIO
 import pytest
 
 from frivkit.cli.progress import TerminalProgress
-from frivkit.cli.terminal import coloured, is_coloured
+from frivkit.cli.terminal import coloured
+from frivkit.terminals import is_coloured
 
 CODE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 TEXT = """model  net.onnx, 13.7 k parameters
