@@ -1,6 +1,7 @@
 """``frivkit new-plugin``: write a plugin project that can be installed and passes its tests."""
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -49,7 +50,7 @@ def command(*, name: str, kind: str, folder: Path | None) -> None:
     write_project(folder, contents)
     click.echo(f"{folder}: a {kind} {names.offer}, {len(contents)} files")
     click.echo(
-        f"next: cd {folder}; python -m pip install --editable . --group test; python -m pytest"
+        f"next: cd {quote(str(folder))}; python -m pip install --editable . --group test; python -m pytest"
     )
 
 

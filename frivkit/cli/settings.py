@@ -22,8 +22,10 @@ FILE = "frivkit.toml"
 PREFIX = "FRIVKIT"
 COMMAND_LINE_ONLY = ("config", "debug", "help", "version")
 """Options that have no variable and no key."""
-NOT_IN_A_FILE = ("trust",)
+RUNS_CODE = ("trust",)
 """Options that a file may not set: a folder of somebody else's must not let a model run code."""
+WRITES_FILES = ("figure", "force", "json", "node-data", "output", "report", "save-plan", "table")
+"""Options that it may not set either: nor must it choose which of the user's files are replaced."""
 _OLDER = {"cache": "FRIVKIT_CACHE_DIR"}
 """Variables for all commands that are named otherwise than their option."""
 
@@ -213,10 +215,12 @@ def _value(option: click.Option, value: Any, path: str) -> Any:
         UsageError: it is of another type, or a file may not set the option.
     """
     key = _key(option)
-    if key in NOT_IN_A_FILE:
+    if key in (*RUNS_CODE, *WRITES_FILES):
+        does = "lets a model run code" if key in RUNS_CODE else "decides what is written"
+        variable = f"{PREFIX}_{key}".upper().replace("-", "_")
         raise UsageError(
-            f"the project file {path} sets {key}, which lets a model run code; give --{key} on the "
-            f"command line, or {PREFIX}_{key.upper()}"
+            f"the project file {path} sets {key}, which {does}: a file may not; give --{key} on "
+            f"the command line, or {variable}"
         )
     if option.is_flag:
         if not isinstance(value, bool):

@@ -18,7 +18,7 @@ _STYLES = (
     (r"^\S+ \((?:paper|reference) protocol.*\)$", "bold"),
     (r"^(?:not analysed$|couplings:|in short:|labels unchanged,|frivkit_\w+|ok )", "bold"),
     (r"^ *layer  .*$|^ +units +value .*$|^ +original +compressed .*$", "dim"),
-    (r"█+|•", "cyan"),
+    (r"█+|•+", "cyan"),
     (r"(?<=[█ ])·+$", "dim"),
     (r"╌", "yellow"),
     (r"… \d+ more lines .*$|and \d+ more .*$", "dim"),

@@ -1,12 +1,13 @@
 """Options from variables and from a project file: which wins, what is refused, what is recorded."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from frivkit.cli import COMMANDS, cli
-from frivkit.cli.settings import COMMAND_LINE_ONLY, _key, _options
+from frivkit.cli.settings import COMMAND_LINE_ONLY, WRITES_FILES, _key, _options
 
 ANALYZE = ("analyze", "net.onnx", "--data", "npz:x.npz", "--metric", "dead-units", "--json", "-")
 
@@ -100,7 +101,8 @@ def test_help_needs_no_good_file(frivkit, files: Path):
         ("seed = [1, 2]", {}, ["seed is a list"]),
         ("seed = 1979-05-27", {}, ["a text or a number"]),
         ("quiet = 1", {}, ["quiet is 1", "true or false"]),
-        ("trust = true", {}, ["trust", "FRIVKIT_TRUST"]),
+        ("trust = true", {}, ["lets a model run code", "FRIVKIT_TRUST"]),
+        ("report = '../page.html'", {}, ["decides what is written", "FRIVKIT_REPORT"]),
         ("seed = 'x'", {}, ["'x' is not a valid int", "--seed is from frivkit.toml"]),
         ("", {"FRIVKIT_SEED": "x"}, ["'x' is not a valid int", "--seed is from FRIVKIT_SEED"]),
         ("", {"FRIVKIT_MEMORY": "lots"}, ["lots", "--memory is from FRIVKIT_MEMORY"]),
@@ -127,6 +129,18 @@ def test_file_that_is_not_there_is_named(frivkit, files: Path):
 
 def test_command_line_alone_names_no_source(frivkit, files: Path):
     assert " is from " not in frivkit(*ANALYZE, "--seed", "x").error()
+
+
+def test_file_may_set_no_option_for_a_result():
+    """Options that take a file to write: those named in the help as files, pages or pictures."""
+    results = {
+        _key(option)
+        for name in COMMANDS
+        for option in _options(cli.get_command(None, name))
+        if re.match(r"(Write|Draw|File to write|Replace a file)\b", option.help or "")
+    }
+    assert {"json", "report", "output"} <= results
+    assert results - {"int8"} <= {*WRITES_FILES, "verbose", "quiet"}
 
 
 def test_no_two_options_have_one_variable():
