@@ -49,9 +49,8 @@ def command(*, name: str, kind: str, folder: Path | None) -> None:
     contents = project_files(names, kind)
     write_project(folder, contents)
     click.echo(f"{folder}: a {kind} {names.offer}, {len(contents)} files")
-    click.echo(
-        f"next: cd {quote(str(folder))}; python -m pip install --editable . --group test; python -m pytest"
-    )
+    install = "python -m pip install --editable . --group test"
+    click.echo(f"next: cd {quote(str(folder))}; {install}; python -m pytest")
 
 
 def _check_offer(offer: str, package: str, kind: str) -> None:
