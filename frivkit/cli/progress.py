@@ -1,7 +1,7 @@
 """Progress of a command on stderr: a bar with the time that remains."""
 
 import sys
-from threading import Lock, Timer
+from threading import Lock, Timer, current_thread
 from typing import TYPE_CHECKING, Any
 
 from frivkit.terminals import is_dumb, is_terminal, steady_console
@@ -60,7 +60,7 @@ class TerminalProgress:
 
     def _show(self, what: str, steps: int) -> None:
         with self._lock:
-            if self._timer is None:  # it ended in this moment
+            if self._timer is not current_thread():  # the task ended in this moment
                 return
             progress = _made()
             task = progress.add_task(what, total=steps or None, completed=self._done)
