@@ -4,6 +4,7 @@ import sys
 from threading import Lock, Timer, current_thread
 from typing import TYPE_CHECKING, Any
 
+from frivkit.progress import Silent
 from frivkit.terminals import is_dumb, is_terminal, steady_console
 
 if TYPE_CHECKING:
@@ -66,6 +67,14 @@ class TerminalProgress:
             task = progress.add_task(what, total=steps or None, completed=self._done)
             progress.start()
             self._shown = progress, task
+
+
+class ProgressLines(Silent):
+    """A line on stderr for each task, for notebooks and logs, where nothing can be redrawn."""
+
+    def start(self, what: str, steps: int) -> None:
+        """Say what begins."""
+        print(f"frivkit: {what}", file=sys.stderr)
 
 
 def _made() -> "Progress":

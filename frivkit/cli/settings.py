@@ -58,8 +58,8 @@ def given_by_settings() -> list[dict[str, str]]:
     for option in _options(context.command):
         given = context.get_parameter_source(option.name or "")
         if given is ParameterSource.ENVIRONMENT:
-            variable = next(each for each in option.envvar or () if os.environ.get(each))
-            value, source = os.environ[variable], variable
+            source = next((each for each in option.envvar or () if os.environ.get(each)), PREFIX)
+            value = os.environ.get(source, "")
         elif given is ParameterSource.DEFAULT_MAP:
             value, source = _text(context.lookup_default(option.name or "")), _file_of(context)
         else:
