@@ -116,8 +116,18 @@ def unknown_name(kind: str, requested: str, known: Iterable[str]) -> UsageError:
         "no metric is named 'prunabilty'; did you mean prunability? known: prunability, redundancy"
     """
     names = sorted(known)
-    near = get_close_matches(requested, names, n=3, cutoff=0.6)
-    hint = f" did you mean {' or '.join(near)}?" if near else ""
+    hint = nearest(requested, names)
     return UsageError(
         f"no {kind} is named {requested!r};{hint} known: {', '.join(names) or 'none'}"
     )
+
+
+def nearest(requested: str, known: Iterable[str]) -> str:
+    """Return a question for the nearest of the known names, after a space; empty if none is near.
+
+    Example:
+        >>> nearest("conv1a", ["conv1", "conv2", "fc"])
+        ' did you mean conv1 or conv2?'
+    """
+    near = get_close_matches(requested, list(known), n=3, cutoff=0.6)
+    return f" did you mean {' or '.join(near)}?" if near else ""

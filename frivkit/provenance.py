@@ -1,7 +1,7 @@
 """The origin of a result: versions, plugins, command and time, stored with every result."""
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -25,26 +25,32 @@ PACKAGES = (
 )
 
 
+Settings = list[dict[str, str]]
 _command: ContextVar[tuple[str, ...] | None] = ContextVar("command", default=None)
+_settings: ContextVar[Callable[[], Settings]] = ContextVar("settings", default=list)
 
 
 @contextmanager
-def command_line(arguments: Sequence[str]) -> Iterator[None]:
+def command_line(
+    arguments: Sequence[str], settings: Callable[[], Settings] = list
+) -> Iterator[None]:
     """Record a command line as the origin of the results made inside; for the CLI alone.
 
     Args:
         arguments: What follows the program's name.
+        settings: Gives the options that were found elsewhere: ``option``, ``value``, ``source``.
 
     Example:
         >>> with command_line(["analyze", "m.onnx"]):
         ...     provenance(Clock.start(), 0, {})["command"]
         ['frivkit', 'analyze', 'm.onnx']
     """
-    token = _command.set(("frivkit", *arguments))
+    tokens = _command.set(("frivkit", *arguments)), _settings.set(settings)
     try:
         yield
     finally:
-        _command.reset(token)
+        _command.reset(tokens[0])
+        _settings.reset(tokens[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,8 @@ def provenance(clock: Clock, seed: int, plugins: Mapping[str, str]) -> dict[str,
 
     Returns:
         Versions of frivkit, Python and packages, ``plugins``, ``seed``, ``command`` (the command
-        line as a list, None if frivkit was called from Python), ``started`` (ISO 8601, UTC) and
-        ``seconds``.
+        line as a list, None if frivkit was called from Python), ``settings`` (options that were
+        not on the command line), ``started`` (ISO 8601, UTC) and ``seconds``.
     """
     command = _command.get()
     return {
@@ -92,6 +98,7 @@ def provenance(clock: Clock, seed: int, plugins: Mapping[str, str]) -> dict[str,
         "plugins": dict(plugins),
         "seed": seed,
         "command": None if command is None else list(command),
+        "settings": _settings.get()(),
         "started": clock.started.isoformat(timespec="seconds"),
         "seconds": round(clock.seconds, 3),
     }

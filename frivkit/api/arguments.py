@@ -1,6 +1,7 @@
 """The arguments that functions of the Python API share, and the requests made of them."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -126,7 +127,7 @@ def check_names(command: str, given: Arguments) -> None:
 
 
 def progress_of(progress: bool | Progress) -> Progress:
-    """Return what reports progress: a bar on stderr for True, nothing for False.
+    """Return what reports progress: a bar or lines on stderr for True, nothing for False.
 
     Raises:
         UsageError: it is neither a bool nor an object with the methods of ``Progress``.
@@ -140,9 +141,11 @@ def progress_of(progress: bool | Progress) -> Progress:
         return progress
     if not progress:
         return Silent()
-    from frivkit.cli.progress import TerminalProgress
+    from frivkit.cli.progress import ProgressLines, TerminalProgress
+    from frivkit.terminals import is_dumb, is_terminal
 
-    return TerminalProgress(hidden=False)
+    drawn = is_terminal(sys.stderr) and not is_dumb()
+    return TerminalProgress(hidden=False) if drawn else ProgressLines()
 
 
 def cache_of(cache: PathLike | bool) -> Cache:

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from frivkit.api.arguments import PathLike, file_path, given_numbers
+from frivkit.api.arguments import PathLike, file_path, given_numbers, progress_of
 from frivkit.api.models import ModelLike, opened
 from frivkit.api.values import texts
 from frivkit.data import Array, Data
 from frivkit.errors import ModelError, UsageError
 from frivkit.graph.model import Model
 from frivkit.measure.pipeline import Request, named_data
+from frivkit.progress import Progress, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,7 @@ def to_torch(
     input_shape: str | None = None,
     inputs: Mapping[str, Any] | None = None,
     trust: bool = False,
+    progress: bool | Progress = False,
 ) -> "GraphModule":
     """Return a torch module that computes what a model computes, so that it has gradients.
 
@@ -51,6 +53,7 @@ def to_torch(
         inputs: Numbers for inputs that have no axis for examples, by name; they are constants of
             the module, and defaults of the inputs in a file that :func:`save` makes of it.
         trust: Whether formats that can run code may be read.
+        progress: True shows on stderr what is being done; or an object that is told of steps.
 
     Returns:
         A ``torch.fx.GraphModule``.  It takes the inputs in the file's order, and returns a tensor,
@@ -75,15 +78,16 @@ def to_torch(
     from frivkit.torch_io.from_onnx.to_torch import to_torch as translate
 
     names = None if tensors is None else texts("tensors", tensors)
-    source = opened(
-        model,
-        example,
-        data=data,
-        input_shape=input_shape,
-        inputs=given_numbers(inputs or {}),
-        trust=trust,
-    )
-    return translate(source, _examples(source, data), names)
+    with stage(progress_of(progress), "translating into torch"):
+        source = opened(
+            model,
+            example,
+            data=data,
+            input_shape=input_shape,
+            inputs=given_numbers(inputs or {}),
+            trust=trust,
+        )
+        return translate(source, _examples(source, data), names)
 
 
 def save(model: ModelLike, output: PathLike, example: "Example | None" = None) -> "Path":

@@ -5,15 +5,20 @@ import io
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 import frivkit
 from frivkit.cli.output import one_line
+from frivkit.cli.settings import FILE, forget, given_by_settings, origin_of, with_settings
+from frivkit.cli.terminal import columns_of, tell
 from frivkit.errors import FrivkitError, is_out_of_memory, unknown_name
 from frivkit.interrupts import giving_up
 from frivkit.provenance import command_line
+from frivkit.report.layout import room
 from frivkit.warning_lines import warnings_as_lines
 
 COMMANDS = {
@@ -28,6 +33,7 @@ COMMANDS = {
     "figure": "Draw a figure of the paper from the results of a sweep.",
     "demo": "Train, analyse and compress a network, in under a minute.",
     "plugins": "List plugins, their offers, and which failed to load.",
+    "new-plugin": "Write the project of a plugin, with tests that pass.",
     "cache": "List, prune or clear the cache.",
     "doctor": "Check this installation.",
 }
@@ -62,14 +68,20 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
         if cmd_name in COMMANDS:
-            command: click.Command = importlib.import_module(f"frivkit.cli.{cmd_name}").command
-            return command
+            module = importlib.import_module(f"frivkit.cli.{cmd_name.replace('-', '_')}")
+            command: click.Command = module.command
+            return with_settings(command, cmd_name)
         if cmd_name in _offered():
             from frivkit.hooks.registry import installed
 
             offered: click.Command = installed().load("cli_commands", cmd_name)
-            return offered
+            return with_settings(offered, cmd_name)
         return None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = {**COMMANDS, **_offered()}.items()  # without importing each for its help
+        named = [CompletionItem(n, help=text) for n, text in found if n.startswith(incomplete)]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
@@ -86,9 +98,17 @@ def _offered() -> dict[str, str]:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="FRIVKIT_CONFIG",
+    metavar="FILE",
+    help=f"Project file with values of options  [{FILE} in the current folder]",
+)
 @click.version_option(frivkit.__version__, prog_name="frivkit")
-def cli() -> None:
+def cli(config: Path | None) -> None:
     """Measure how much of a trained network is frivolous, and remove it."""
+    del config  # read by the options --config of the commands
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -104,7 +124,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # some terminals cannot show a bar or a name
             stream.reconfigure(errors="replace")
     try:
-        with command_line(given), giving_up(_give_up), _warnings(given):
+        forget()
+        with (
+            command_line(given, given_by_settings),
+            giving_up(_give_up),
+            _warnings(given),
+            room(columns_of(sys.stdout)),
+        ):
             code = cli.main(args=given, prog_name="frivkit", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -117,7 +143,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             import traceback
 
             traceback.print_exc()
-        click.echo(f"frivkit: {one_line(message)}", err=True)
+        tell(one_line(message), "red")
         sys.exit(exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -126,9 +152,7 @@ def _warnings(given: list[str]) -> AbstractContextManager[None]:
     """Show warnings as single lines, or as Python does with ``--debug``."""
     if "--debug" in given:
         return nullcontext()
-    return warnings_as_lines(
-        lambda text: click.echo(f"frivkit: warning: {one_line(text)}", err=True)
-    )
+    return warnings_as_lines(lambda text: tell(f"warning: {one_line(text)}", "yellow"))
 
 
 def _give_up() -> None:
@@ -143,14 +167,15 @@ def _failure(error: BaseException, given: list[str]) -> tuple[str, int]:
     message, code = f"{type(error).__name__}: {error}", 1
     match error:
         case FrivkitError():
-            message, code = str(error), error.exit_code
+            message, code = f"{error}{origin_of(str(error))}", error.exit_code
         case click.UsageError():
             where = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
-            message, code = f"{error.format_message()}{where}", 2
+            message = error.format_message()
+            message, code = f"{message}{origin_of(message)}{where}", 2
         case click.ClickException():
             message = error.format_message()
         case KeyboardInterrupt() | click.Abort():
-            cached = given[:1] == ["analyze"] and "--no-cache" not in given
+            cached = "analyze" in given and "--no-cache" not in given
             also = ", and finished results are kept for the next run" if cached else ""
             message, code = f"interrupted; no file is incomplete{also}", 130
         case _ if is_out_of_memory(error):

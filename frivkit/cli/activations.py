@@ -6,20 +6,34 @@ from pathlib import Path
 
 import click
 
+from frivkit.cli.completion import complete_data, complete_layers, offers
 from frivkit.cli.options import CommonOptions, join_option, model_options
 from frivkit.cli.output import check_places
 
 
 @click.command("activations")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", metavar="SPEC", help="Data spec, NAME[:PATH][?key=value&...].")
-@click.option("--layer", "layers", multiple=True, help="Only layers that match this pattern.")
+@click.option(
+    "--data",
+    metavar="SPEC",
+    shell_complete=complete_data,
+    help="Data spec, NAME[:PATH][?key=value&...].",
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    shell_complete=complete_layers,
+    help="Only layers that match this pattern.",
+)
 @join_option
 @click.option("--examples", type=click.IntRange(min=1), help="Largest number of examples to use.")
 @click.option(
     "--rows", type=click.IntRange(min=1), help="Number of rows to draw from each layer [all]."
 )
-@click.option("--units", help="Unit selector for --rows [map].")
+@click.option(
+    "--units", shell_complete=offers("unit_selectors"), help="Unit selector for --rows [map]."
+)
 @click.option(
     "--seed",
     type=click.IntRange(min=0),

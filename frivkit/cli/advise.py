@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from frivkit.cli.completion import complete_data
 from frivkit.cli.options import CommonOptions, join_option, model_options
 from frivkit.cli.output import check_places, write_json, write_text
+from frivkit.cli.terminal import show
 from frivkit.errors import UsageError
 from frivkit.files import write_file
 
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
 @click.argument(
     "models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@click.option("--data", metavar="SPEC", help="Data spec, NAME[:PATH][?key=value&...].")
+@click.option(
+    "--data",
+    metavar="SPEC",
+    shell_complete=complete_data,
+    help="Data spec, NAME[:PATH][?key=value&...].",
+)
 @click.option(
     "--protocol",
     type=click.Choice(["paper", "reference"]),
@@ -116,7 +123,7 @@ def command(
         if json_to == "-":
             write_json(document, json_to)
         else:
-            click.echo(advice_text(document))
+            show(advice_text(document))
 
 
 def _check_format(figure: Path) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from frivkit.cli.completion import complete_data, complete_layers, offers
 from frivkit.cli.options import CommonOptions, join_option, model_options
 from frivkit.cli.output import check_places, write_json, write_text
+from frivkit.cli.terminal import show
 from frivkit.errors import FrivkitError, PluginError, UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +22,28 @@ if TYPE_CHECKING:
 
 @click.command("analyze")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--metric", "metrics", multiple=True, help="A metric; may be given several times.")
-@click.option("--data", help="Data spec, NAME[:PATH][?key=value&...].")
-@click.option("--units", help="Unit selector; each protocol has its own default.")
-@click.option("--layer", "layers", multiple=True, help="Only layers that match this pattern.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    shell_complete=offers("metrics"),
+    help="A metric; may be given several times.",
+)
+@click.option(
+    "--data", shell_complete=complete_data, help="Data spec, NAME[:PATH][?key=value&...]."
+)
+@click.option(
+    "--units",
+    shell_complete=offers("unit_selectors"),
+    help="Unit selector; each protocol has its own default.",
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    shell_complete=complete_layers,
+    help="Only layers that match this pattern.",
+)
 @join_option
 @click.option(
     "--protocol",
@@ -127,7 +147,7 @@ def command(
         if json_to == "-":
             write_json(document, json_to)
         else:
-            click.echo(analysis_text(document))
+            show(analysis_text(document))
 
 
 def _check_per_unit(metrics: "Sequence[str]") -> None:

@@ -1,13 +1,16 @@
 """``frivkit cache``: list, prune or clear the cache."""
 
 import json
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from frivkit.cli.progress import TerminalProgress
 from frivkit.errors import UsageError
+from frivkit.progress import stage
 
 if TYPE_CHECKING:
     from frivkit.cache import Cache, Removed, StoredEntry
@@ -52,7 +55,8 @@ def command() -> None:
 def list_entries(directory: Path | None, json_file: IO[str] | None) -> None:
     """List the entries, the last used first."""
     cache = _open(directory)
-    entries = cache.entries()
+    with _looked_at():
+        entries = cache.entries()
     if json_file is not None:
         document = _document(cache, entries)
         json_file.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
@@ -71,7 +75,9 @@ def list_entries(directory: Path | None, json_file: IO[str] | None) -> None:
 def prune(directory: Path | None, size: int | None) -> None:
     """Remove the entries used longest ago, until the others take no more than a size."""
     cache = _open(directory)
-    click.echo(_removed(cache, cache.prune(cache.limit if size is None else size)))
+    with _looked_at():
+        removed = cache.prune(cache.limit if size is None else size)
+    click.echo(_removed(cache, removed))
 
 
 @command.command("clear")
@@ -79,13 +85,19 @@ def prune(directory: Path | None, size: int | None) -> None:
 def clear(directory: Path | None) -> None:
     """Remove all entries, and no other file."""
     cache = _open(directory)
-    click.echo(_removed(cache, cache.clear()))
+    with _looked_at():
+        removed = cache.clear()
+    click.echo(_removed(cache, removed))
 
 
 def _open(directory: Path | None) -> "Cache":
     from frivkit.cache import Cache
 
     return Cache.open_default(directory, warn=lambda message: click.echo(message, err=True))
+
+
+def _looked_at() -> AbstractContextManager[None]:
+    return stage(TerminalProgress(hidden=False), "reading the cache")
 
 
 def _removed(cache: "Cache", removed: "Removed") -> str:
@@ -119,6 +131,7 @@ def _document(cache: "Cache", entries: "list[StoredEntry]") -> dict[str, Any]:
 
 def _table(cache: "Cache", entries: "list[StoredEntry]") -> str:
     from frivkit.cache import format_size
+    from frivkit.report.layout import columns
 
     rows = [_HEADINGS]
     for entry in entries:
@@ -127,11 +140,7 @@ def _table(cache: "Cache", entries: "list[StoredEntry]") -> str:
         )
         used = f"{_used(entry):%Y-%m-%d %H:%M}"
         rows.append((what, model[:8], data[:8], site or "-", format_size(entry.bytes), used))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = columns(rows, right=set(), names={3})
     total = format_size(sum(entry.bytes for entry in entries))
     footer = f"{len(entries)} in {cache.root}: {total} of {format_size(cache.limit)}"
     return "\n".join([*lines, footer] if entries else [footer])

@@ -10,27 +10,22 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from frivkit.cli.budgets import requested_budgets
+from frivkit.cli.completion import complete_data, complete_layers, offers
 from frivkit.cli.frontier import FrontierFiles, FrontierRequest, check_options, run_frontier
 from frivkit.cli.options import CommonOptions, model_options
 from frivkit.cli.output import check_places, write_json, write_text
+from frivkit.cli.terminal import show
 from frivkit.cli.values import Multiple, Ratio, Shares
 from frivkit.cli.verify import batch_sizes
 from frivkit.errors import RequirementError, UsageError
 
 if TYPE_CHECKING:
-    from frivkit.compression.budget import Budget, Kind
+    from frivkit.compression.budget import Budget
     from frivkit.compression.compress import Compression
     from frivkit.measure.pipeline import Request
     from frivkit.provenance import Clock
 
-BUDGETS: dict["Kind", str] = {
-    "latency": "--latency",
-    "macs": "--macs",
-    "params": "--params",
-    "units": "--units-kept",
-    "agreement": "--agreement",
-    "tolerance": "--tolerance",
-}
 PLACE = "{budget}"
 """What stands for the budget in the names of files, if several budgets are given."""
 BATCHES = "1,64"
@@ -46,9 +41,17 @@ BATCHES = "1,64"
     metavar="SMALLER.onnx",
     help="File to write.",
 )
-@click.option("--data", metavar="SPEC", help="Data to calibrate on, NAME[:PATH][?key=value&...].")
 @click.option(
-    "--verify-data", metavar="SPEC", help="Data to verify on [one in four examples of --data]."
+    "--data",
+    metavar="SPEC",
+    shell_complete=complete_data,
+    help="Data to calibrate on, NAME[:PATH][?key=value&...].",
+)
+@click.option(
+    "--verify-data",
+    metavar="SPEC",
+    shell_complete=complete_data,
+    help="Data to verify on [one in four examples of --data].",
 )
 @click.option(
     "--latency", type=Shares(), help="Share of the latency to keep, measured on this machine."
@@ -68,6 +71,7 @@ BATCHES = "1,64"
 )
 @click.option(
     "--basis",
+    shell_complete=offers("bases"),
     default="auto",
     show_default=True,
     help="What makes the network smaller: select (remove units), separable or pca (factorize "
@@ -75,12 +79,14 @@ BATCHES = "1,64"
 )
 @click.option(
     "--ranking",
+    shell_complete=offers("rankings"),
     default="backward",
     show_default=True,
     help="In which order units are removed; see 'frivkit plugins'.",
 )
 @click.option(
     "--refit",
+    shell_complete=offers("refits"),
     default="sequential",
     show_default=True,
     help="How consumers compensate removed units; see 'frivkit plugins'.",
@@ -102,7 +108,12 @@ BATCHES = "1,64"
 )
 @click.option("--target", help="The machine whose kernels count [this one]: avx2, avx512, ...")
 @click.option(
-    "--keep-layer", "keep_layers", multiple=True, metavar="GLOB", help="Leave layers whole."
+    "--keep-layer",
+    "keep_layers",
+    multiple=True,
+    shell_complete=complete_layers,
+    metavar="GLOB",
+    help="Leave layers whole.",
 )
 @click.option(
     "--least",
@@ -232,7 +243,7 @@ def command(
         requested = FrontierRequest(shares["macs"], shares["agreement"], sizes)
         run_frontier(common, opened, request, clock, requested=requested, files=files)
         return
-    budgets = _budgets(shares, plan_file)
+    budgets = requested_budgets(shares, plan_file)
     if plan_file is not None:
         read_document(plan_file)  # before the model is calibrated
     model_to = None if dry_run else _target(output)
@@ -345,33 +356,7 @@ def _show(
         if places.json == "-":
             write_json(document, places.json)
         else:
-            click.echo(compression_text(document))
-
-
-def _budgets(
-    shares: Mapping[str, tuple[float, ...] | None], plan_file: Path | None
-) -> "list[Budget]":
-    """Return the requested budgets, all of one kind.
-
-    Raises:
-        UsageError: there is none, there are several kinds, or a share is out of range.
-    """
-    from frivkit.compression.budget import Budget
-
-    given = [kind for kind, name in BUDGETS.items() if shares[_key(name)] is not None]
-    names = [BUDGETS[kind] for kind in given] + (["--plan"] if plan_file is not None else [])
-    if len(names) != 1:
-        problem = f"{' and '.join(names)} are given" if names else "no budget is given"
-        known = ", ".join([*BUDGETS.values(), "--plan"])
-        raise UsageError(f"{problem}; give exactly one of {known}")
-    if plan_file is not None:
-        return [Budget("plan", 1.0)]
-    return [Budget(given[0], share) for share in shares[_key(names[0])] or ()]
-
-
-def _key(option: str) -> str:
-    """Return the name of an option's argument."""
-    return option.removeprefix("--").replace("-", "_")
+            show(compression_text(document))
 
 
 def _target(output: Path | None) -> Path:

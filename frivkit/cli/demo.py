@@ -8,6 +8,7 @@ import click
 
 from frivkit.cli.options import CommonOptions, model_options
 from frivkit.cli.output import write_json, write_text
+from frivkit.cli.terminal import show
 
 TRAINING = "digits?split=train"
 """The data that the network is trained and calibrated on."""
@@ -44,22 +45,22 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / "digits-cnn.onnx"
     _step(f"frivkit train cnn --data digits -o {model}")
-    trained = train("cnn", "digits", model, seed=seed)
+    progress = common.progress()
+    trained = train("cnn", "digits", model, seed=seed, progress=progress)
     click.echo(
         f"a convolutional network with {trained.parameters:,} weights; "
         f"{trained.accuracy:.1%} of {trained.test.examples} test digits right"
     )
     _step(f"frivkit inspect {model}")
-    progress = common.progress()
     request = common.request(model, progress, seed=seed)
-    click.echo(inspection_text(inspection_document(*inspect_model(request), clock)))
+    show(inspection_text(inspection_document(*inspect_model(request), clock)))
     _step(f"frivkit analyze {model} --metric prunability")
     try:
         analysis = analyze(request, cache=common.cache())
     finally:
         progress.finish()
     document = analysis_document(analysis, clock)
-    click.echo(analysis_text(document))
+    show(analysis_text(document))
     write_json(document, str(folder / "analysis.json"))
     write_text(folder / "analysis.html", analysis_page(document))
     click.echo(f"\n{summary(document)}")
@@ -73,7 +74,7 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
     finally:
         progress.finish()
     document = compression_document(compression, request, clock)
-    click.echo(compression_text(document))
+    show(compression_text(document))
     write_json(document, str(folder / "compression.json"))
     click.echo(
         f"\nThe files are in {folder}: {model.name}, analysis.json, analysis.html, {smaller.name} "

@@ -8,7 +8,10 @@ from pathlib import Path
 import click
 
 from frivkit.cli.output import check_places, one_line, write_json
+from frivkit.cli.progress import TerminalProgress
+from frivkit.cli.terminal import show
 from frivkit.errors import FrivkitError
+from frivkit.progress import stage
 
 OK, NOTE, BAD = "ok", "note", "bad"
 
@@ -26,13 +29,13 @@ def command(*, cache_dir: Path | None, json_to: str | None, debug: bool) -> int:
     """Check this installation; exit code 1 if anything is wrong."""
     del debug  # read by main
     check_places(json_to)
-    results = [*_packages(), *_runtime(), *_plugins(), *_cache(cache_dir)]
+    with stage(TerminalProgress(hidden=False), "checking"):
+        results = [*_packages(), *_runtime(), *_plugins(), *_cache(cache_dir)]
     if json_to:
         checks = [{"state": state, "what": what} for state, what in results]
         write_json({"schema": "frivkit.doctor/1", "checks": checks}, json_to)
     if json_to != "-":
-        for state, what in results:
-            click.echo(f"{state:<5}{one_line(what)}")
+        show("\n".join(f"{state:<5}{one_line(what)}" for state, what in results))
     return 1 if any(state == BAD for state, _ in results) else 0
 
 

@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from frivkit.cli.completion import offers
 from frivkit.cli.output import check_places
+from frivkit.cli.progress import TerminalProgress
 from frivkit.errors import DataError, UsageError
 from frivkit.files import write_file
+from frivkit.progress import stage
 
 if TYPE_CHECKING:
     from frivkit.experiments.gain import WidthCurve
@@ -26,7 +29,7 @@ class _FigureCommand(click.Command):
 
 
 @click.command("figure", cls=_FigureCommand)
-@click.argument("name")
+@click.argument("name", shell_complete=offers("figures"))
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -59,11 +62,14 @@ def command(*, name: str, folder: Path, output: Path, protocol: str) -> None:
     if kind not in FORMATS:
         raise UsageError(f"{output} does not say its format; give a name in .png, .svg or .pdf")
     check_places(output)
+    progress = TerminalProgress(hidden=False)
     if isinstance(figure, FolderFigure):
-        write_file(output, figure.draw(folder)(kind))
+        with stage(progress, "drawing"):
+            write_file(output, figure.draw(folder)(kind))
         click.echo(f"{output}: figure {name}")
         return
-    curves = read_curves(folder)
+    with stage(progress, "reading results"):
+        curves = read_curves(folder)
     chosen = figure.choose(curves)
     if not chosen:
         available = sorted({f"{curve.figure} ({curve.panel})" for curve in curves})
@@ -72,7 +78,8 @@ def command(*, name: str, folder: Path, output: Path, protocol: str) -> None:
             f"{_listed(figure.panels)} of the figures {_listed(figure.labels)}; "
             f"it has {', '.join(available) or 'none'}"
         )
-    write_file(output, figure.draw(chosen, protocol)(kind))
+    with stage(progress, "drawing"):
+        write_file(output, figure.draw(chosen, protocol)(kind))
     click.echo("\n".join([f"{output}: figure {name}", *_gains(chosen, protocol)]))
 
 
@@ -83,6 +90,7 @@ def _listed(names: tuple[str, ...]) -> str:
 def _gains(curves: "list[WidthCurve]", protocol: str) -> list[str]:
     """Return a table of the gains, empty if no curve is a number of units against width."""
     from frivkit.experiments.gain import UNITS, gain
+    from frivkit.report.layout import columns
 
     rows = [("figure", "panel", "series", "g", "95 % interval")]
     for curve in curves:
@@ -95,8 +103,4 @@ def _gains(curves: "list[WidthCurve]", protocol: str) -> list[str]:
             )
     if len(rows) == 1:
         return []
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    return columns(rows, right=set(), names={2})

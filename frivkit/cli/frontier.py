@@ -7,10 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from frivkit.cli.options import CommonOptions
 from frivkit.cli.output import check_places, write_json, write_text
+from frivkit.cli.terminal import show
 from frivkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -189,4 +188,4 @@ def _show(found: "Frontier", document: Mapping[str, Any], files: FrontierFiles) 
         if files.json == "-":
             write_json(document, files.json)
         else:
-            click.echo(frontier_text(document))
+            show(frontier_text(document))

@@ -6,6 +6,7 @@ import click
 
 from frivkit.cli.options import CommonOptions, join_option, model_options
 from frivkit.cli.output import check_places, write_json
+from frivkit.cli.terminal import show
 
 
 @click.command("inspect")
@@ -18,6 +19,7 @@ def command(
 ) -> None:
     """Show the layers, couplings, weights and costs of MODEL, and why nodes are skipped."""
     from frivkit.measure.pipeline import inspect_model
+    from frivkit.progress import stage
     from frivkit.provenance import Clock
     from frivkit.report.document import inspection_document
     from frivkit.report.terminal import inspection_text
@@ -25,11 +27,17 @@ def command(
 
     clock = Clock.start()
     check_places(json_to, model=model)
-    request = common.request(model, common.progress(), joined=joined)
-    opened, site_map = inspect_model(request)
-    with naming_faults(opened):
-        document = inspection_document(opened, site_map, clock, request.output, request.execution)
+    progress = common.progress()
+    request = common.request(model, progress, joined=joined)
+    try:
+        opened, site_map = inspect_model(request)
+        with naming_faults(opened), stage(progress, "counting costs"):
+            document = inspection_document(
+                opened, site_map, clock, request.output, request.execution
+            )
+    finally:
+        progress.finish()
     if json_to:
         write_json(document, json_to)
     if json_to != "-":
-        click.echo(inspection_text(document, everything=common.verbose))
+        show(inspection_text(document, everything=common.verbose))

@@ -1,6 +1,5 @@
 """The options of every command that reads a model, and their values."""
 
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from frivkit.cli.completion import offers
 from frivkit.cli.output import one_line
 from frivkit.cli.progress import TerminalProgress
+from frivkit.cli.terminal import tell
 from frivkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ _OPTIONS = (
     ),
     click.option(
         "--task",
+        shell_complete=offers("tasks"),
         metavar="NAME",
         help="How outputs are compared, such as classify, multilabel, regress, embed, segment, "
         "heatmap, detect or generate; see 'frivkit plugins'.  [by their names and shapes]",
@@ -147,7 +149,7 @@ class CommonOptions:
     def info(self, message: str) -> None:
         """Write a line to stderr, unless ``--quiet`` is given."""
         if not self.quiet:
-            click.echo(f"frivkit: {one_line(message)}", err=True)
+            tell(one_line(message), "yellow" if message.startswith("warning:") else None)
 
     def info_if_verbose(self, message: str) -> None:
         """Write a line to stderr if ``--verbose`` is given."""
@@ -156,8 +158,7 @@ class CommonOptions:
 
     def progress(self) -> TerminalProgress:
         """Return a progress bar on stderr, hidden if stderr is closed or no terminal."""
-        terminal = sys.stderr is not None and sys.stderr.isatty()
-        return TerminalProgress(hidden=self.no_progress or self.quiet or not terminal)
+        return TerminalProgress(hidden=self.no_progress or self.quiet)
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import click
 
+from frivkit.cli.completion import complete_data, complete_recipes
 from frivkit.cli.output import one_line
+from frivkit.terminals import is_dumb, is_terminal
 
 
 @click.command("sweep")
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipes)
 @click.option(
     "--scale",
     type=click.Choice(["full", "laptop", "smoke"]),
@@ -25,6 +27,7 @@ from frivkit.cli.output import one_line
 @click.option(
     "--data",
     metavar="SPEC",
+    shell_complete=complete_data,
     multiple=True,
     help="The data, such as cifar10:DIR; its keys override the recipe's.  Repeat it for each "
     "source of a recipe with several.",
@@ -81,7 +84,7 @@ def command(
     data = tuple(_spec(each, quiet=quiet) for each in data)
     where = WorkerPool.parse(engine, threads)
     plans = read_recipe(recipe, SweepRequest(scale, protocol, data))
-    show = not (quiet or no_progress) and sys.stderr is not None and sys.stderr.isatty()
+    show = not (quiet or no_progress or is_dumb()) and is_terminal(sys.stderr)
     for plan in plans:
         plan.check()  # all of them, before the first takes hours
     for plan in plans:

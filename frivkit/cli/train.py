@@ -1,18 +1,19 @@
 """``frivkit train``: train a small network and write it as ONNX."""
 
-import sys
 from pathlib import Path
 
 import click
 
+from frivkit.cli.completion import complete_data, offers
 from frivkit.cli.progress import TerminalProgress
 
 
 @click.command("train")
-@click.argument("architecture", metavar="ARCH")
+@click.argument("architecture", metavar="ARCH", shell_complete=offers("architectures"))
 @click.option(
     "--data",
     metavar="SPEC",
+    shell_complete=complete_data,
     required=True,
     help="Data to train on: its split train, tested on its split test.",
 )
@@ -44,7 +45,14 @@ from frivkit.cli.progress import TerminalProgress
     metavar="KEY=VALUE",
     help="An option of the architecture or the trainer, such as epochs=10; may be repeated.",
 )
-@click.option("--trainer", default="sgd", show_default=True, metavar="NAME", help="The trainer.")
+@click.option(
+    "--trainer",
+    default="sgd",
+    shell_complete=offers("trainers"),
+    show_default=True,
+    metavar="NAME",
+    help="The trainer.",
+)
 @click.option(
     "-o",
     "--output",
@@ -75,7 +83,7 @@ def command(
     from frivkit.experiments.train import train
     from frivkit.hooks.options import split_pairs
 
-    progress = TerminalProgress(hidden=quiet or no_progress or not sys.stderr.isatty())
+    progress = TerminalProgress(hidden=quiet or no_progress)
     try:
         trained = train(
             architecture,

@@ -7,14 +7,21 @@ from pathlib import Path
 
 import click
 
+from frivkit.cli.completion import complete_data
 from frivkit.cli.options import CommonOptions, model_options
 from frivkit.cli.output import check_places, write_json
+from frivkit.cli.terminal import show
 
 
 @click.command("verify")
 @click.argument("original", type=click.Path(path_type=Path))
 @click.argument("compressed", metavar="COMPRESSED", type=click.Path(path_type=Path))
-@click.option("--data", metavar="SPEC", help="Data spec, NAME[:PATH][?key=value&...].")
+@click.option(
+    "--data",
+    metavar="SPEC",
+    shell_complete=complete_data,
+    help="Data spec, NAME[:PATH][?key=value&...].",
+)
 @click.option(
     "--examples", type=click.IntRange(1, 2**63 - 1), help="Largest number of examples to use."
 )
@@ -89,7 +96,7 @@ def command(
         if json_to == "-":
             write_json(document, json_to)
         else:
-            click.echo(verification_text(document))
+            show(verification_text(document))
     shortfall = None if require is None else verification.comparison.agreement.shortfall(require)
     if shortfall is not None:
         raise FrivkitError(shortfall)

@@ -149,6 +149,7 @@ class Compressor:
         examples, self.warnings = named_data(request, model)
         self.warnings += tuple(f"{model.path.name}: {note}" for note in model.notes)
         opening = Opening(request.execution, examples, request.output)
+        request.execution.progress.start("finding layers", 0)
         with naming_faults(model):
             model = prepare_model(model, opening, keep_file=True)
             check_output(model, model.output(request.output), request.execution, examples)
@@ -163,6 +164,7 @@ class Compressor:
             self.calibration = calibrate(
                 model, site_map, run, refits=not self._refit.keeps_weights, cache=cache
             )
+            request.execution.progress.start("ranking", 0)
             moves = basis(self.calibration, ranker)
         widest = max((site.width for site in self.calibration.site_map.sites), default=0)
         if data.examples < widest:
@@ -280,6 +282,7 @@ class Compressor:
         if output is None:
             return self._result(budget, plan, timed)
 
+        self.request.execution.progress.start("refitting weights", 0)
         plan, compressed = self.finished(plan, budget)
         calibration = self.calibration
         with written_aside(compressed, output, calibration.model) as aside:
@@ -295,10 +298,10 @@ class Compressor:
         if not int8:
             return result
         quantized = write_int8(
-            calibration.model,
+            self.calibration.model,
             output,
             int8_path(output),
-            data=calibration.run.data,
+            data=self.calibration.run.data,
             held_out=self.held_out,
             execution=self.request.execution,
             float_verification=verification,

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.errors import UsageError
+from frivkit.errors import UsageError, nearest
 from frivkit.graph.model import Model
 from frivkit.graph.sites.groups import PruningGraph
 from frivkit.latency.fast_widths import fast_counts, is_fast_between
@@ -54,7 +54,8 @@ class Constraints:
         for pattern in (*self.keep_layers, *self.ratios):
             if not any(fnmatchcase(layer, pattern) for layer in layers):
                 raise UsageError(
-                    f"no layer matches {pattern!r}; it has {', '.join(layers) or 'none'}"
+                    f"no layer matches {pattern!r};{nearest(pattern, layers)} "
+                    f"it has {', '.join(layers) or 'none'}"
                 )
 
     def keeps_whole(self, layer: str) -> bool:

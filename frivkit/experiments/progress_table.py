@@ -1,16 +1,24 @@
 """The live table of a sweep: networks done by row and column, and the time remaining."""
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from frivkit.experiments.jobs import Job
 from frivkit.progress import Progress
+from frivkit.terminals import steady_console
 
-BETWEEN = 0.1
-"""Least seconds between two drawings."""
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+    from rich.text import Text
+
+FRAMES = 4
+"""Drawings in a second, at most."""
+AROUND = 4
+"""Lines of the terminal that are not for rows: title, head, status and the next prompt."""
 
 
 @dataclass(slots=True)
@@ -35,29 +43,36 @@ class ProgressTable(Progress):
             jobs: All jobs.
             hidden: Whether nothing is shown.
         """
-        self._title, self._hidden = title, hidden
+        self._title = title
         self._cells: dict[tuple[str, str], Cell] = {}
         for job in jobs:
             self._cells.setdefault(job.table_cell, Cell()).all += job.networks
-        self._began, self._drawn, self._lines = monotonic(), 0.0, 0
+        self._began = monotonic()
         self._what, self._step, self._steps = "", 0, 0
-        self._draw()
+        self._live: Live | None = None
+        if not hidden:
+            from rich import live
+
+            self._live = live.Live(
+                get_renderable=self._drawn,
+                console=steady_console(sys.stderr),
+                refresh_per_second=FRAMES,
+                redirect_stdout=False,
+            )
+            self._live.start(refresh=True)
 
     def done(self, job: Job) -> None:
         """Count a job as done."""
         self._cells[job.table_cell].done += job.networks
         self._what = ""
-        self._draw()
 
     def start(self, what: str, steps: int) -> None:
         """Show a task of the job in this process, and its number of steps."""
         self._what, self._step, self._steps = what, 0, steps
-        self._draw()
 
     def advance(self, steps: int = 1) -> None:
         """Count steps of the task as done."""
         self._step += steps
-        self._draw()
 
     def finish(self) -> None:
         """End the task; the table stays."""
@@ -65,23 +80,21 @@ class ProgressTable(Progress):
 
     def close(self) -> None:
         """Draw the table for the last time."""
-        self._drawn, self._what = 0.0, ""
-        self._draw()
+        self._what = ""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
-    def _draw(self) -> None:
-        if self._hidden or monotonic() - self._drawn < BETWEEN:
-            return
-        size = shutil.get_terminal_size()
-        lines = [
-            f"{self._title}",
-            *table_lines(self._cells, size.lines - 4),
-            self._status(),
-        ]
-        up = f"\x1b[{self._lines}F" if self._lines else ""
-        text = "".join(f"{line[: size.columns - 1]}\x1b[K\n" for line in lines)
-        sys.stderr.write(f"{up}\x1b[J{text}")
-        sys.stderr.flush()
-        self._drawn, self._lines = monotonic(), len(lines)
+    def _drawn(self) -> "RenderableType":
+        from rich.console import Group
+        from rich.text import Text
+
+        lines = 0 if self._live is None else self._live.console.size.height
+        return Group(
+            Text(self._title, style="bold", overflow="ellipsis", no_wrap=True),
+            network_table(self._cells, lines - AROUND),
+            Text(self._status(), overflow="ellipsis", no_wrap=True),
+        )
 
     def _status(self) -> str:
         done = sum(cell.done for cell in self._cells.values())
@@ -90,42 +103,45 @@ class ProgressTable(Progress):
         remaining = ""
         if 0 < done < networks:
             remaining = f", about {duration(took / done * (networks - done))} left"
-        now = f"; {self._what} {self._step}/{self._steps}" if self._what else ""
+        steps = f" {self._step}/{self._steps}" if self._steps else ""
+        now = f"; {self._what}{steps}" if self._what else ""
         return f"{done} of {networks} networks in {duration(took)}{remaining}{now}"
 
 
-def table_lines(cells: dict[tuple[str, str], Cell], most: int) -> list[str]:
-    """Return the lines of a table.
+def network_table(cells: dict[tuple[str, str], Cell], most: int) -> "RenderableType":
+    """Return a table of the networks that are done.
 
     Args:
         cells: By row and column, both in their order.
-        most: Lines that fit; rows that are done are left out first.
-
-    Example:
-        >>> table_lines({("AlexNet", "1/4"): Cell(1, 3), ("AlexNet", "1"): Cell(0, 3)}, 9)
-        ['         1/4  1', 'AlexNet  1/3  0/3']
+        most: Rows that fit; rows that are done are left out first.
     """
+    from rich.console import Group
+    from rich.table import Column, Table
+    from rich.text import Text
+
     rows = list(dict.fromkeys(row for row, _ in cells))
     columns = list(dict.fromkeys(column for _, column in cells))
-    texts = {at: f"{cell.done}/{cell.all}" for at, cell in cells.items()}
-    wide = {
-        column: max(len(column), *(len(texts.get((row, column), "")) for row in rows))
-        for column in columns
-    }
-    name = max(map(len, rows), default=0)
-    heading = (column.ljust(wide[column]) for column in columns)
-    lines = ["  ".join([" " * name, *heading]).rstrip()]
     unfinished = [
         row for row in rows if any(c.done < c.all for (r, _), c in cells.items() if r == row)
     ]
-    room = max(1, most - 2)
-    shown = rows if len(rows) <= room else unfinished[:room]
+    shown = rows if len(rows) <= most else unfinished[: max(1, most - 1)]
+    heads = [Column(Text(column), no_wrap=True) for column in columns]
+    table = Table("", *heads, box=None, padding=(0, 2, 0, 0), header_style="dim")
     for row in shown:
-        texts_of_row = (texts.get((row, column), "").ljust(wide[column]) for column in columns)
-        lines.append("  ".join([row.ljust(name), *texts_of_row]).rstrip())
+        table.add_row(Text(row), *(_counts(cells.get((row, column))) for column in columns))
     if len(shown) < len(rows):
-        lines.append(f"and {len(rows) - len(shown)} more rows, {len(rows) - len(unfinished)} done")
-    return lines
+        more = f"and {len(rows) - len(shown)} more rows, {len(rows) - len(unfinished)} done"
+        return Group(table, Text(more, style="dim"))
+    return table
+
+
+def _counts(cell: Cell | None) -> "Text":
+    from rich.text import Text
+
+    if cell is None:
+        return Text("")
+    style = "green" if cell.done == cell.all else "yellow" if cell.done else "dim"
+    return Text(f"{cell.done}/{cell.all}", style=style)
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frivkit.errors import UsageError
+from frivkit.errors import UsageError, nearest
 from frivkit.experiments.jobs import ExperimentPlanner, SweepPlan, SweepRequest
 from frivkit.hooks.registry import installed
 
@@ -70,8 +70,11 @@ def _text(name: str) -> str:
         return str(file.read_text(encoding="utf-8"))
     path = Path(name)
     if not path.is_file():
-        known = ", ".join(installed().offers("recipes"))
-        raise UsageError(f"there is no file {name}; give a file, or one of {known}")
+        known = installed().offers("recipes")
+        near = nearest(name.removesuffix(".toml"), known)
+        raise UsageError(
+            f"there is no file {name};{near} give a file, or one of {', '.join(known)}"
+        )
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -13,7 +13,7 @@ import numpy as np
 from frivkit.cache import Cache
 from frivkit.data import Data, Dataset, as_dataset, open_data
 from frivkit.data.scalars import stored_scalars
-from frivkit.errors import DataError, FrivkitError, ModelError, UsageError
+from frivkit.errors import DataError, FrivkitError, ModelError, UsageError, nearest
 from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site, SiteMap, find_sites
@@ -22,6 +22,7 @@ from frivkit.hooks.registry import Registry, installed
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.scope import Scope
 from frivkit.measure.study import Study
+from frivkit.progress import stage
 from frivkit.runtime.example_memory import check_example_fits
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file, naming_faults
@@ -132,7 +133,8 @@ def _read_file(path: Path, request: Request, registry: Registry) -> Model:
         "trust": "yes" if request.trust else None,
     }
     options = {key: value for key, value in given.items() if value}
-    model: Model = registry.load("model_providers", name)(path, options)
+    with stage(request.execution.progress, f"reading {path.name}"):
+        model: Model = registry.load("model_providers", name)(path, options)
     return _naming_scalars(model, request)
 
 
@@ -168,7 +170,7 @@ def inspect_model(request: Request, *, every_output: bool = True) -> tuple[Model
         ModelError: the model cannot be read, or what is asked to be joined cannot be.
     """
     model = load_model(request)
-    with naming_faults(model):
+    with naming_faults(model), stage(request.execution.progress, "finding layers"):
         model = prepare_model(model, Opening(request.execution))
         execution = request.execution
         model = with_some_sizes(model, execution.placement, memory=execution.memory)
@@ -191,8 +193,9 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
     _check_operators(model)
     model.output(request.output)  # refuses one that is not there before anything is run
     check_example_fits(model, request.execution.memory, data)
+    request.execution.progress.start("finding layers", 0)
     differs = compare_with_file(model, data, request.execution.placement, request.output)
-    with naming_faults(model):
+    with naming_faults(model), stage(request.execution.progress, "finding layers"):
         model = prepare_model(model, Opening(request.execution, data, request.output))
         check_output(model, model.output(request.output), request.execution, data)
         site_map = _find_sites(request, model)
@@ -341,7 +344,10 @@ def _chosen(found: SiteMap, patterns: Sequence[str], model: Model) -> tuple[Site
     names = [site.layer for site in found.sites]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise ModelError(f"no layer matches {pattern!r}; the layers are {', '.join(names)}")
+            raise ModelError(
+                f"no layer matches {pattern!r};{nearest(pattern, names)} the layers are "
+                f"{', '.join(names)}"
+            )
     return tuple(
         site
         for site in found.sites

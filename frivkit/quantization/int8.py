@@ -133,6 +133,7 @@ def write_int8(
     if output.resolve() == original.path.resolve():
         raise ModelError(f"{output} is the model that is compressed; give another name")
     given = {} if original.interface is None else original.interface.given
+    execution.progress.start("preparing int8", 0)
     model = prepare_model(read(compressed, given=given), Opening(execution, data), keep_file=True)
     made = quantize(model, data, execution, options)
     made.ir.metadata_props["frivkit.int8"] = _description(data, made)
@@ -191,6 +192,7 @@ def quantize(
     if equalized:
         seen = observe(rewritten, data, execution)
 
+    execution.progress.start("quantizing", 0)
     made = quantized(rewritten, seen.ranges(options.ranges), reduce_range=reduce)
     keep_outputs_float(made)
     limit = REDUCED if reduce else FULL

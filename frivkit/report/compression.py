@@ -12,9 +12,9 @@ from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
-from frivkit.report.format import number, percent, readable, short
+from frivkit.report.format import number, percent, readable
+from frivkit.report.layout import columns, fitted, joined, wrapped
 from frivkit.report.quantization import int8_document, int8_text
-from frivkit.report.terminal import columns, joined, wrapped
 from frivkit.report.verification import (
     comparison_text,
     doubt_lines,
@@ -344,6 +344,6 @@ def _reasons(skipped: list[dict[str, str]]) -> list[str]:
     for reason in dict.fromkeys(skip["reason"] for skip in skipped):
         of = [skip.get("layer") or skip["node"] for skip in skipped if skip["reason"] == reason]
         more = f" and {len(of) - NAMED} more (see --json)" if len(of) > NAMED else ""
-        names = ", ".join(short(name, NAME) for name in of[:NAMED])
+        names = ", ".join(fitted(name, NAME) for name in of[:NAMED])
         lines += wrapped(f"  {names}{more}: {reason}", "    ")
     return lines

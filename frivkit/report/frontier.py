@@ -8,8 +8,8 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, readable
+from frivkit.report.layout import columns, joined, wrapped
 from frivkit.report.tasks import task_document
-from frivkit.report.terminal import columns, joined, wrapped
 from frivkit.report.verification import model_facts
 from frivkit.verification.agreement import Agreement
 from frivkit.verification.verification import ModelFacts, stored_bytes

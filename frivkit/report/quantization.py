@@ -6,7 +6,7 @@ from typing import Any
 from frivkit.provenance import Clock
 from frivkit.quantization import Int8Result
 from frivkit.report.format import file_name, percent, readable, span
-from frivkit.report.terminal import joined, wrapped
+from frivkit.report.layout import joined, wrapped
 from frivkit.report.verification import verification_document, verification_text
 from frivkit.verification import Verification
 

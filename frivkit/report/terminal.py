@@ -1,8 +1,7 @@
-"""Documents as text for a terminal of 80 columns: tables, and an ablation curve."""
+"""Documents as text for a terminal: tables, and an ablation curve."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from textwrap import wrap
 from typing import Any
 
 from frivkit.report.curves import Curves, verdict
@@ -13,15 +12,12 @@ from frivkit.report.format import (
     number,
     percent,
     readable,
-    short,
     sizes,
     span,
 )
+from frivkit.report.layout import LEAST, WIDTH, cells, columns, fitted, joined, wrapped
 
-WIDTH = 80
 CURVE_HEIGHT, CURVE_WIDTH = 11, 61
-LEAST = 12
-"""Characters of a name that are always shown."""
 LAYERS, COUPLINGS, REASONS = 16, 8, 3
 """Lines of layers and of couplings, and reasons, that are shown unless all are requested."""
 NODES = 8
@@ -151,7 +147,9 @@ def _other_moves(document: Mapping[str, Any]) -> list[str]:
     whole = [each["held"] for each in document["factors"]]
     told = []
     if adds:
-        named = ", ".join(short(add, WIDTH // 2) for add in adds[:NODES]) + _more(len(adds) - NODES)
+        named = ", ".join(fitted(add, WIDTH // 2) for add in adds[:NODES]) + _more(
+            len(adds) - NODES
+        )
         one = len(adds) == 1
         told.append(
             f"drop the residual branch added at {named}"
@@ -181,7 +179,7 @@ def _table(rows: Sequence[Mapping[str, Any]], document: Mapping[str, Any]) -> li
     widths = {site["layer"]: site["units"] for site in document["sites"]}
     table = [["", "units", "value", "95 % interval", ""]]
     barred = all(_is_share(row["value"]) for row in rows)
-    bar = 20 if max(len(row["layer"] or "") for row in rows) <= 24 else 8
+    bar = 20 if max(cells(row["layer"] or "") for row in rows) <= 24 else 8
     for row in rows:
         interval = ends(row["interval"])
         table.append(
@@ -230,7 +228,7 @@ def _curve(row: Mapping[str, Any], curves: Curves) -> list[str]:
         below[first : first + len(label)] = label
     return [
         "labels unchanged, "
-        + (short(row["layer"], WIDTH // 2) if row["layer"] else "whole network"),
+        + (fitted(row["layer"], WIDTH // 2) if row["layer"] else "whole network"),
         *(f"  {heights.get(i, ''):>6} ┤{''.join(cells)}".rstrip() for i, cells in enumerate(grid)),
         f"         └{''.join(axis)}",
         f"          {''.join(below)}",
@@ -254,7 +252,7 @@ def _couplings(document: Mapping[str, Any]) -> list[str]:
         kinds = ", ".join(
             dict.fromkeys(merge_point["kind"] for merge_point in coupling["junctions"])
         )
-        members = ", ".join(short(layers[name], WIDTH // 2) for name in coupling["sites"][:NODES])
+        members = ", ".join(fitted(layers[name], WIDTH // 2) for name in coupling["sites"][:NODES])
         more = len(coupling["sites"]) - NODES
         name = coupling["name"].removeprefix("coupling ")
         lines += wrapped(f"  {name}  {kinds}: {members}" + _more(more), "     ")
@@ -269,7 +267,7 @@ def _skipped(skipped: Sequence[Mapping[str, str]]) -> list[str]:
         nodes = [skip for skip in skipped if skip["reason"] == reason]
         lines += wrapped(f"  {reason}", "    ")
         lines += [
-            f"    {skip['op']}  {short(skip['node'], max(LEAST, WIDTH - 6 - len(skip['op'])))}"
+            f"    {skip['op']}  {fitted(skip['node'], max(LEAST, WIDTH - 6 - len(skip['op'])))}"
             for skip in nodes[:NODES]
         ]
         if len(nodes) > NODES:
@@ -279,47 +277,6 @@ def _skipped(skipped: Sequence[Mapping[str, str]]) -> list[str]:
 
 def _more(count: int) -> str:
     return f" and {count} more (see --json)" if count > 0 else ""
-
-
-def columns(rows: Sequence[Sequence[str]], right: set[int], names: set[int]) -> list[str]:
-    """Return rows with aligned cells, without empty columns.
-
-    Args:
-        rows: The cells, the head first.
-        right: The numbers of right-aligned columns.
-        names: The numbers of columns of names, which are shortened until the rows fit.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    widths = [w if any(row[i] for row in rows[1:]) else 0 for i, w in enumerate(widths)]
-    while sum(widths) + 2 * (sum(w > 0 for w in widths) - 1) > WIDTH:
-        widest = max(names, key=lambda i: widths[i])
-        if widths[widest] <= LEAST:
-            break
-        widths[widest] -= 1
-    lines = []
-    for row in rows:
-        cells = [
-            short(cell, width) if i in names else cell
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append(
-            "  ".join(
-                cell.rjust(width) if i in right else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-                if width
-            ).rstrip()
-        )
-    return lines
-
-
-def joined(lines: Sequence[str]) -> str:
-    """Return lines as text, with plain spaces in place of those that kept lines from breaking."""
-    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
-
-
-def wrapped(text: str, indent: str = "       ") -> list[str]:
-    """Return text as lines of at most 80 characters, all but the first indented."""
-    return wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False) or [text]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from textwrap import wrap
 from typing import Any
 
 from frivkit.cache import format_size
@@ -10,13 +9,13 @@ from frivkit.graph.cost import macs
 from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
-from frivkit.report.format import file_name, magnitude, number, percent, readable, short, span
+from frivkit.report.format import file_name, magnitude, number, percent, readable, span
+from frivkit.report.layout import cells, fitted, joined, padded, wrapped
 from frivkit.report.tasks import output_lines
 from frivkit.verification.output_comparison import OutputComparison
 from frivkit.verification.speed import not_faster
 from frivkit.verification.verification import ModelFacts, Verification, is_noise
 
-WIDTH = 80
 LOW = 0.5
 """Agreement below which the first line says so."""
 NAME = 26
@@ -165,7 +164,7 @@ def doubt_lines(document: Mapping[str, Any]) -> list[str]:
         f"Only {percent(agreement['labels'])} of the {agreement['compares']} agree: the compressed "
         "model does not do what the original does."
     )
-    return [*wrap(text, WIDTH, break_on_hyphens=False), ""]
+    return [*wrapped(text, ""), ""]
 
 
 def speed_lines(document: Mapping[str, Any]) -> list[str]:
@@ -177,7 +176,7 @@ def speed_lines(document: Mapping[str, Any]) -> list[str]:
     latency = readable(document["latency"] or {})
     ratios, found = latency.get("ratio", {}), latency.get("verdict", {})
     text = not_faster(ratios, found, latency.get("left_fast_path", ()))
-    return [] if text is None else [*wrap(text, WIDTH, break_on_hyphens=False), ""]
+    return [] if text is None else [*wrapped(text, ""), ""]
 
 
 def comparison_text(document: Mapping[str, Any]) -> str:
@@ -186,16 +185,22 @@ def comparison_text(document: Mapping[str, Any]) -> str:
     Args:
         document: As for ``speed_lines``.
     """
-    names = [short(file_name(document[key]["path"]), NAME) for key in ("original", "thin")]
+    names = [fitted(file_name(document[key]["path"]), NAME) for key in ("original", "thin")]
     document = readable(document)
     rows = [("", "original", "compressed", "ratio"), ("", *names, ""), *savings(document)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
     table = [
-        f"{head:<{widths[0]}}  {before:>{widths[1]}}  {after:>{widths[2]}}  {ratio}".rstrip()
+        "  ".join(
+            [
+                padded(head, widths[0]),
+                padded(before, widths[1], right=True),
+                padded(after, widths[2], right=True),
+                ratio,
+            ]
+        ).rstrip()
         for head, before, after, ratio in rows
     ]
-    text = wrap(sentences(document), WIDTH, break_on_hyphens=False)
-    return "\n".join([*table, "", *text]).replace("\N{NO-BREAK SPACE}", " ")
+    return joined([*table, "", *wrapped(sentences(document), "")])
 
 
 def savings(document: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -11,7 +11,7 @@ from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import ends, file_name, percent, readable, short, span
-from frivkit.report.terminal import columns, joined, wrapped
+from frivkit.report.layout import columns, joined, wrapped
 
 KINDS = ("prunable", "redundant")
 NAME = 40

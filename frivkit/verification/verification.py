@@ -135,7 +135,8 @@ def verify(
     warnings: tuple[str, ...] = ()
     if data is None:
         data, warnings = named_data(request, replace(original, inputs=inputs))
-    placement = request.execution.placement
+    placement, progress = request.execution.placement, request.execution.progress
+    progress.start("opening both models", 0)
     for model in (original, smaller):
         with error_context(model):
             check_example_fits(model, request.execution.memory, data)
@@ -167,6 +168,7 @@ def verify(
     latencies = _latencies(models, data, request.execution, time_batches, unmeasured)
     slow = any(found not in (None, "faster") for found in verdicts(*latencies).values())
     left = left_fast_path(*models) if slow and request.execution.device == "cpu" else ()
+    progress.start("counting costs", 0)
     facts = [
         ModelFacts(
             model,
@@ -177,6 +179,7 @@ def verify(
         )
         for model, output, latency in zip(models, outputs, latencies, strict=True)
     ]
+    progress.finish()
     return Verification(
         original=facts[0],
         compressed=facts[1],

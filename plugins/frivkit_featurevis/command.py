@@ -6,13 +6,20 @@ from pathlib import Path
 
 import click
 
+from frivkit.cli.completion import complete_layers
 from frivkit.cli.options import CommonOptions, model_options
 from frivkit.cli.output import write_json
 
 
 @click.command("visualize")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--layer", "layers", multiple=True, help="Only layers that match this pattern.")
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    shell_complete=complete_layers,
+    help="Only layers that match this pattern.",
+)
 @click.option(
     "--units",
     type=click.IntRange(1, 100_000),

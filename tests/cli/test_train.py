@@ -281,6 +281,7 @@ def test_quiet_says_nothing_but_the_result(folder, capsys, monkeypatch):
 
 
 def test_progress_is_shown_on_a_terminal_only(folder, capsys, monkeypatch):
+    monkeypatch.setattr("frivkit.cli.progress.AFTER", 0)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     for flags, shown in (((), True), (("--no-progress",), False)):
         assert run("mlp", "--data", "digits", *QUICK, *flags, "-o", "net.onnx") == 0

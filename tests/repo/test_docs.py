@@ -15,6 +15,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from frivkit.kit import KINDS, PluginNames, project_files
+
 ROOT = Path(__file__).parents[2]
 TUTORIAL = (ROOT / "docs/writing-plugins.md").read_text()
 ECHO = ROOT / "tests/data/thirdparty/frivkit-echo"
@@ -82,44 +84,6 @@ def test_tutorial_shows_every_file_of_the_plugin():
     assert count == {4: "four"}[len(package) + 1]
 
 
-EXAMPLES = {
-    "model_providers": "load",
-    "operator_rules": "OPERATORS",
-    "data_sources": "halves",
-    "unit_selectors": "PAIRS",
-    "metrics": "METRIC",
-    "tasks": "BEST_THREE",
-    "bases": "last_units",
-    "rankings": "apoz",
-    "refits": "MEANS",
-    "architectures": "SMALL",
-    "trainers": "NONE",
-    "planners": "plan",
-    "recipes": "WIDE",
-    "figures": "BARS",
-    "engines": "Threads",
-    "cli_commands": "command",
-}
-"""The name of the target in the example of each hook."""
-
-
-def arguments(hook, folder):
-    """Return the arguments beside the target with which the check of a hook is called."""
-    from frivkit.testing.conformance import OperatorExample
-
-    ones = np.ones((4, 3), np.float32)
-    along = {"a": np.array(1, np.int64)}
-    node = OperatorExample("y = CumSum (x, a)", {"x": (4, 5)}, along)
-    more = {
-        "model_providers": lambda: (compressed(folder), {"x": ones}, [ones]),
-        "operator_rules": lambda: ({"CumSum": [node]},),
-        "data_sources": lambda: ("halves?n=8",),
-        "planners": lambda: ({"throws": 60, "dice": 3}, folder),
-        **dict.fromkeys(("metrics", "bases", "rankings", "refits"), lambda: (folder,)),
-    }
-    return more.get(hook, tuple)()
-
-
 def compressed(folder):
     """Write a network of one ReLU, compressed with gzip."""
     from onnx import TensorProto, helper
@@ -133,13 +97,29 @@ def compressed(folder):
     return path
 
 
-@pytest.mark.parametrize("hook", hooks())
-def test_example_passes_the_check_of_its_hook(hook, tmp_path):
-    from frivkit.testing.conformance import CHECKS
+@pytest.mark.parametrize("kind", KINDS)
+def test_example_is_the_module_that_new_plugin_writes(kind):
+    """Its tests are run in ``tests/unit/kit``."""
+    (block,) = re.findall(r"```python\n(.*?)```", section(KINDS[kind].hook), re.DOTALL)
+    distribution = {"metric": "frivkit-class-share", "selector": "frivkit-pairs"}
+    names = PluginNames.of(distribution.get(kind, "frivkit-mine"))
+    written = project_files(names, kind)[f"{names.package}/{kind}.py"]
+    assert written.partition('"""\n\n')[2] == block
 
-    more = {"trains": False} if hook == "trainers" else {}
-    target = example(hook)[EXAMPLES[hook]]
-    assert CHECKS[hook](target, *arguments(hook, tmp_path), **more)
+
+def test_page_lists_the_kinds_of_plugins():
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", TUTORIAL, re.MULTILINE)
+    assert rows == [(name, kind.hook) for name, kind in KINDS.items()]
+    assert [hook for _, hook in rows] == list(hooks())
+
+
+def test_page_lists_the_files_of_a_new_project():
+    part = TUTORIAL.partition("## A project that works\n")[2].partition("\n## ")[0]
+    rows = {f for f in re.findall(r"^\| `([\w/.]+)` \|", part, re.MULTILINE) if "." in f}
+    written = project_files(PluginNames.of("frivkit-class-share"), "metric")
+    assert rows == {*written} - {".gitignore", "frivkit_class_share/__init__.py"}
+    (required,) = re.findall(r'"frivkit>=[^"]*"', TUTORIAL)
+    assert required in written["pyproject.toml"]
 
 
 def test_page_lists_the_check_of_each_hook():
@@ -240,39 +220,6 @@ class TestExample:
             assert site.consumers == consumers
             assert ("over units" in " ".join(site.not_followed)) is (not consumers)
 
-    def test_source_gives_examples(self):
-        from frivkit.data import Dataset, DataSpec
-        from frivkit.errors import UsageError
-
-        halves = example("data_sources")["halves"]
-        spec = DataSpec.parse("halves?n=8&scale=2")
-        data = Dataset(spec, halves(spec, ()))
-        assert data.examples == 8
-        assert (data.read(2, 5).inputs["x"] == np.ones((3, 4))).all()
-        with pytest.raises(UsageError, match="takes no path"):
-            halves(DataSpec.parse("halves:somewhere"), ())
-
-    def test_selector_takes_channels_in_pairs(self):
-        from types import SimpleNamespace
-
-        site = SimpleNamespace(width=3, axis=1, shape=(3, 2, 2))
-        pairs = example("unit_selectors")["PAIRS"]
-        assert pairs.count(site) == 2
-        keep = pairs.mask(site, np.array([False, True]))
-        assert keep.tolist() == [[[False]], [[False]], [[True]]]
-        activations = np.arange(12.0).reshape(1, 3, 2, 2)
-        assert pairs.rows(site, activations)[0].tolist() == [0 + 4, 8]
-
-    def test_metric_measures_under_its_options(self):
-        from types import SimpleNamespace
-
-        from frivkit.hooks.options import parse_options
-
-        metric = example("metrics")["METRIC"]
-        study = SimpleNamespace(examples=4, labels=lambda: np.array([[2], [1], [2], [0]]))
-        (found,) = metric.measure(study, parse_options(metric.options, {"rank": "2"}))
-        assert (found.metric, found.value, found.examples) == ("class-share", 0.5, 4)
-
     @pytest.fixture
     def calibration(self, tmp_path):
         from frivkit.compression.calibration import Run, calibrate
@@ -321,22 +268,6 @@ class TestExample:
         lost = mean[0] * fit.linear_consumer.matrix[0]
         np.testing.assert_allclose(fit.bias - fit.linear_consumer.bias, lost, atol=1e-12)
 
-    def test_architecture_builds_for_shape_classes_and_width(self):
-        import torch
-
-        small = example("architectures")["SMALL"]
-        network = small.build((1, 4, 4), 10, 0.5, small.options())
-        assert network(torch.zeros(2, 1, 4, 4)).shape == (2, 10)
-        assert network[1].weight.shape == (32, 16)
-
-    def test_trainer_keeps_the_initial_weights(self):
-        from torch import nn
-
-        network, trainer = nn.Linear(2, 2), example("trainers")["NONE"]
-        before = network.weight.clone()
-        assert trainer.fit(network, None, None, 0, trainer.options(), None).epochs == 0
-        assert (network.weight == before).all()
-
     def test_figure_draws_a_bar_for_each_gain(self):
         from frivkit.experiments.gain import WidthCurve
 
@@ -362,9 +293,6 @@ class TestExample:
         assert (swept.trained, swept.points) == (2, 2)
         swept = run(plan({"throws": 60, "dice": 3}, SweepRequest()), tmp_path)
         assert (swept.trained, swept.found, swept.points) == (1, 2, 3)
-
-    def test_recipe_is_a_file_that_can_be_read(self):
-        assert "figure" in example("recipes")["WIDE"].read_text(encoding="utf-8")
 
     def test_command_runs(self, tmp_path):
         from click.testing import CliRunner

@@ -103,6 +103,13 @@ class TestWheel:
         assert "frivkit = frivkit.cli:main" in text
         assert all(f"{name} = {name}.plugin" in text for name in FOLDERS)
 
+    def test_templates_of_plugins_travel_with_it(self, names):
+        folder = ROOT / "frivkit/kit/templates"
+        templates = {str(file.relative_to(ROOT)) for file in folder.rglob("*.*")}
+        assert {name for name in names if "/kit/templates/" in name} == {
+            name for name in templates if "__pycache__" not in name
+        }
+
     def test_types_travel_with_it(self, names):
         assert "frivkit/py.typed" in names
 

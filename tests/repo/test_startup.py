@@ -6,7 +6,7 @@ import sys
 import pytest
 
 HEAVY = {"torch", "onnxruntime", "onnx", "onnx_ir", "sklearn", "scipy", "h5py", "numpy", "jinja2"}
-HEAVY |= {"matplotlib", "PIL"}
+HEAVY |= {"matplotlib", "PIL", "rich"}
 MODULES = 300  # at most; a bare Python has 33, click and pluggy make it 108, the plugins 181
 
 

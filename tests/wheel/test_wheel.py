@@ -1,6 +1,8 @@
 """What only an installed wheel can lack: files, requirements, entry points, scripts, plugins."""
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -82,6 +84,7 @@ RUNS = {  # one of each command, on what the demo wrote
     "sweep": ["e1", "--scale", "smoke", "-o", "sweep"],
     "figure": ["e1", "sweep", "-o", "e1.svg"],
     "plugins": [],
+    "new-plugin": ["frivkit-none", "--kind", "engine"],
     "cache": ["ls"],
     "doctor": [],
 }
@@ -120,8 +123,9 @@ def test_demo_leaves_what_it_says(demo):
     assert narrowed.ByteSize() < whole.ByteSize()
 
 
-def test_third_party_plugin_is_measured(frivkit, tmp_path):
-    """Its metric is the entropy of the labels: 1.75 bits of 0, 0, 0, 0, 1, 1, 2, 3."""
+@pytest.fixture
+def labelled(tmp_path) -> tuple[str | Path, ...]:
+    """Return a model and its data; the labels are 0, 0, 0, 0, 1, 1, 2, 3."""
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["" : 17]>
         g (float[N, 4] x) => (float[N, 4] y) <float[4, 4] w> {
@@ -136,9 +140,31 @@ def test_third_party_plugin_is_measured(frivkit, tmp_path):
     onnx.save(model, tmp_path / "m.onnx")
     rows = np.eye(4, dtype=np.float32)[[0, 0, 0, 0, 1, 1, 2, 3]]
     np.savez(tmp_path / "x.npz", x=rows)
-    data = ("--data", f"npz:{tmp_path / 'x.npz'}")
-    metric = ("--metric", "label-entropy", "--json", "-")
-    ran = frivkit("analyze", tmp_path / "m.onnx", *data, *metric, PYTHONPATH=str(ECHO))
+    return (tmp_path / "m.onnx", "--data", f"npz:{tmp_path / 'x.npz'}", "--json", "-")
+
+
+def test_third_party_plugin_is_measured(frivkit, labelled):
+    """Its metric is the entropy of the labels, 1.75 bits."""
+    ran = frivkit("analyze", *labelled, "--metric", "label-entropy", PYTHONPATH=str(ECHO))
     assert ran.code == 0, ran.err
     (measured,) = json.loads(ran.out)["measurements"]
     assert measured["value"] == pytest.approx(1.75)
+
+
+def test_new_plugin_is_built_installed_and_used(frivkit, started, labelled, tmp_path):
+    """Its metric is the share of label 1, two of eight."""
+    project, site = tmp_path / "frivkit-tries", tmp_path / "site"
+    ran = frivkit("new-plugin", "frivkit-tries", "--kind", "metric", "-o", project)
+    assert ran.code == 0, ran.err
+    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", project]
+    subprocess.run([sys.executable, *build], check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("frivkit_tries-0.1.0-*.whl")
+    installed = started(
+        *("python", "-m", "pip", "install", "--no-index", "--no-deps", "--target", site, wheel)
+    )
+    assert installed.code == 0, installed.err
+    ran = frivkit("analyze", *labelled, "--metric", "tries", PYTHONPATH=str(site))
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert document["measurements"][0]["value"] == 0.25
+    assert document["provenance"]["plugins"]["frivkit_tries"] == "0.1.0"

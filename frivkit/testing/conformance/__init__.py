@@ -26,6 +26,7 @@ from frivkit.testing.conformance.compressors import (
 from frivkit.testing.conformance.engines import check_engine
 from frivkit.testing.conformance.operator_example import OperatorExample
 from frivkit.testing.conformance.operators import check_operator, check_operator_rules
+from frivkit.testing.conformance.plugins import check_plugin
 from frivkit.testing.conformance.providers import check_model_provider
 from frivkit.testing.conformance.selectors import check_unit_selector
 from frivkit.testing.conformance.sources import check_data_source
@@ -69,6 +70,7 @@ __all__ = [
     "check_operator",
     "check_operator_rules",
     "check_planner",
+    "check_plugin",
     "check_ranking",
     "check_recipe",
     "check_refit",

@@ -1,0 +1,90 @@
+"""What a shell completes: names of plugins' offers, beginnings of data specs, layers of the model.
+
+A completion is a service: whatever goes wrong while it looks, it offers nothing.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+MOST_BYTES = 256 * 2**20
+"""Size of a file above which its layers are not completed, since reading it takes too long."""
+
+
+def offers(hook: str) -> Completer:
+    """Return what completes the names that plugins offer for a hook."""
+
+    def complete(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+        return _quietly(lambda: _offered(hook, begun))
+
+    return complete
+
+
+def complete_recipes(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return recipes of plugins, and the files that a shell finds."""
+    names = _quietly(lambda: _offered("recipes", begun))
+    return names or [CompletionItem(begun, type="file")]
+
+
+def complete_data(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the data sources that a spec may begin with, and the files that a shell finds."""
+    names = _quietly(lambda: _offered("data_sources", begun))
+    return names or [CompletionItem(begun, type="file")]
+
+
+def complete_layers(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the layers of the model that stands on the command line."""
+    return _quietly(lambda: _layers(context, begun))
+
+
+def complete_plugins(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the names of plugins and of all that they offer."""
+
+    def found() -> list[CompletionItem]:
+        from frivkit.hooks.registry import HOOKS, installed
+
+        items = [CompletionItem(p.name) for p in installed().plugins if p.name.startswith(begun)]
+        named = {item.value: item for hook in HOOKS for item in _offered(hook, begun)}
+        return [*items, *named.values()]
+
+    return _quietly(found)
+
+
+def _offered(hook: str, begun: str) -> list[CompletionItem]:
+    from frivkit.hooks.registry import installed
+
+    found = installed().offers(hook).items()
+    return [CompletionItem(n, help=offer.summary) for n, offer in found if n.startswith(begun)]
+
+
+def _layers(context: click.Context, begun: str) -> list[CompletionItem]:
+    from frivkit.measure.pipeline import Request, inspect_model
+
+    # The option that is being completed has no value yet, so that click leaves arguments unread.
+    given = context.params.get("model") or next(each for each in context.args if each[:1] != "-")
+    path = Path(given)
+    if path.stat().st_size > MOST_BYTES:
+        return []
+    request = Request(path, trust=False, input_shape=context.params.get("input_shape"))
+    _, site_map = inspect_model(request)
+    return [
+        CompletionItem(site.layer, help=f"{site.op}, {site.width} units")
+        for site in site_map.sites
+        if site.layer.startswith(begun)
+    ]
+
+
+def _quietly(find: Callable[[], list[CompletionItem]]) -> list[CompletionItem]:
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # the shell reads stdout
+            warnings.simplefilter("ignore")
+            return find()
+    except Exception:  # no model yet, a broken file, a plugin that fails: then there is nothing
+        return []

@@ -1,0 +1,26 @@
+"""How often one class is the label."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from frivkit.plugin import Measurement, Metric, Study
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings, each with a default.
+
+    Attributes:
+        rank: The number of the class.
+    """
+
+    rank: int = 1
+
+
+def measure(study: Study, options: Options) -> Iterable[Measurement]:
+    """Return the share of examples whose label is the class number ``rank``."""
+    share = float((study.labels() == options.rank).mean())
+    yield Measurement("its-name", "network", None, share, study.examples)
+
+
+METRIC = Metric(measure, Options)

@@ -1,0 +1,1 @@
+"""its summary: a frivkit plugin."""

@@ -1,0 +1,9 @@
+"""The engine keeps the rules of engines: order, errors, and no item taken too early."""
+
+from frivkit.testing.conformance import check_engine
+
+from frivkit_mine.engine import Threads
+
+
+def test_engine_conforms():
+    check_engine(Threads)
