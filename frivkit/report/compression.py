@@ -14,6 +14,7 @@ from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import number, percent, readable, short
 from frivkit.report.quantization import int8_document, int8_text
+from frivkit.report.recovery import recovery_document, recovery_sentence
 from frivkit.report.terminal import columns, joined, wrapped
 from frivkit.report.verification import (
     comparison_text,
@@ -67,6 +68,7 @@ def compression_document(
         "dropped_branches": [
             {"node": move.branch.add, "error": move.error} for move in compression.plan.dropped
         ],
+        "recovery": recovery_document(compression.recovery),
         "calibration": {
             "data": data.description,
             "sha256": data.digest,
@@ -247,6 +249,8 @@ def compression_text(document: Mapping[str, Any]) -> str:
     ]
     lines += _reasons(shown["skipped"])
     lines += ["", *wrapped(calibration_sentence(shown), "")]
+    if shown.get("recovery"):
+        lines += wrapped(recovery_sentence(shown["recovery"]), "")
     if shown["kinds"]["leaving"]:
         lines += wrapped(describe_kinds(shown["kinds"]), "")
     if document["thin"] is None:
