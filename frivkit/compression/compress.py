@@ -151,11 +151,11 @@ class Compressor:
         data, self._search_data, self.held_out = split_examples(
             examples, model, verify_data, searches=searches
         )
-        if recovery is not None:
-            check_recoverable(model, data, recovery, request.execution.memory)
         self.request = replace(request, model=model)  # reading it again may take long
         run = Run(data, model.output(request.output), request.execution)
         constraints.check_layers([site.layer for site in site_map.sites])
+        if recovery is not None:
+            check_recoverable(model, site_map, run, recovery)
         with naming_faults(model), blas_threads(request.execution.threads):
             self.calibration = calibrate(
                 model, site_map, run, refits=not self._refit.keeps_weights, cache=cache

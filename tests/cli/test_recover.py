@@ -73,7 +73,11 @@ def test_python_takes_the_same_options(files: Path) -> None:
     x = np.random.default_rng(0).normal(size=(80, 1, 8, 8)).astype(np.float32)
     made = api.compress(
         *("net.onnx", "thin.onnx"),
-        data=x, macs=0.5, round_to="none", refit="none", threads=1,
+        data=x,
+        macs=0.5,
+        round_to="none",
+        refit="none",
+        threads=1,
         recover=60,
         augment="flip",
     )

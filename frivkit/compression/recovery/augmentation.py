@@ -22,9 +22,9 @@ def augmentation(kinds: Collection[str], seed: tuple[int, ...]) -> Augmentation:
         seed: The seed of what is drawn.
 
     Example:
-        >>> change = augmentation(["flip"], (0,))
+        >>> change = augmentation(["flip"], (3,))
         >>> change(np.array([[[1, 2]], [[3, 4]], [[5, 6]]]), "hw", (1, 2)).tolist()
-        [[[1, 2]], [[4, 3]], [[6, 5]]]
+        [[[2, 1]], [[4, 3]], [[5, 6]]]
     """
 
     def changed(batch: Array, layout: str, size: tuple[int, int]) -> Array:

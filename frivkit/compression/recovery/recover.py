@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from frivkit.cache.size import format_size
 from frivkit.compression.agreement_search import AgreementSearch
-from frivkit.compression.calibration import Calibration
+from frivkit.compression.calibration import Calibration, Run
 from frivkit.compression.plan import Plan
 from frivkit.compression.recovery.deadline import Deadline, OutOfTimeError
 from frivkit.compression.recovery.examples import BATCH, ShuffledExamples
@@ -29,14 +29,15 @@ from frivkit.compression.recovery.settings import Recovery, RecoverySettings
 from frivkit.compression.recovery.targets import Original, find_targets, output_target
 from frivkit.data import Array, Dataset
 from frivkit.data.subset import Subset
-from frivkit.errors import ModelError
+from frivkit.errors import FrivkitError, ModelError
 from frivkit.graph.model import Model
+from frivkit.graph.sites.site_map import SiteMap
 from frivkit.runtime.example_memory import SMALLEST
 from frivkit.runtime.memory import tensor_bytes
 from frivkit.verification.agreement import Agreement
 
 if TYPE_CHECKING:  # torch takes a second to import
-    from frivkit.compression.recovery.training import Trainer, Training
+    from frivkit.compression.recovery.training import Distiller, Training
 
 EXAMPLES_SHARE = 8
 """Stored examples may take one part in this many of the memory."""
@@ -92,16 +93,16 @@ class Recoverer:
             reason = "the time is too short for one step"
             model, found = compressed, Recovery(False, reason, stopped="time")
         except KeyboardInterrupt:
-            reason = "it was interrupted before the first step"
+            reason = "it was interrupted before anything was gained"
             model, found = compressed, Recovery(False, reason, stopped="interrupted")
-        except ModelError as error:
+        except FrivkitError as error:
             model, found = compressed, Recovery(False, str(error))
         return model, replace(found, seconds=self._clock() - started)
 
     def _attempt(
         self, plan: Plan, compressed: ir.Model, accept: Accept, started: float
     ) -> tuple[ir.Model, Recovery]:
-        from frivkit.compression.recovery.student import torch_threads, with_weights
+        from frivkit.compression.recovery.student import torch_faults, torch_threads, with_weights
 
         execution = self._calibration.run.execution
         deadline = Deadline(self._clock, started + 60 * self._settings.minutes)
@@ -109,9 +110,9 @@ class Recoverer:
         began = self._clock()
         before = compared.agreements(compressed)
         reserve = self._clock() - began
-        with torch_threads(execution.threads):
-            trainer = self._trainer(plan, compressed, deadline)
-            training = trainer.trained(reserve, execution.progress)
+        with torch_threads(execution.threads), torch_faults(self._calibration.model):
+            distiller = self._distiller(plan, compressed, deadline)
+            training = distiller.trained(reserve, execution.progress)
         found = self._record(training)
         if training.best is None:
             return compressed, replace(found, reason=_why_not(training))
@@ -139,21 +140,24 @@ class Recoverer:
         held_out = Subset(examples.data, examples.held_out, "one in 5")
         return AgreementSearch(self._calibration, held_out, requested=self._requested)
 
-    def _trainer(self, plan: Plan, compressed: ir.Model, deadline: Deadline) -> "Trainer":
+    def _distiller(self, plan: Plan, compressed: ir.Model, deadline: Deadline) -> "Distiller":
         """Return what trains a compressed network."""
         from frivkit.compression.recovery.student import Student
-        from frivkit.compression.recovery.training import Trainer
+        from frivkit.compression.recovery.training import Distiller
 
         calibration, execution = self._calibration, self._calibration.run.execution
         model = calibration.model
-        original = Original(calibration, find_targets(calibration, plan, compressed))
+        targets = find_targets(calibration, plan, compressed)
+        if not targets:
+            raise ModelError("both networks have no feature and no output in common")
+        original = Original(calibration, targets)
         inputs = first_inputs(model, calibration.run.data)
         names = [target.name for target in original.targets]
         student = Student(replace(model, ir=compressed), names, inputs)
         fit = student.trainable(inputs, original.computed(inputs))
         original.select(fit)
         student.select(fit)
-        trainer = Trainer(
+        distiller = Distiller(
             student,
             original,
             self._examples,
@@ -163,8 +167,8 @@ class Recoverer:
             seed=execution.seed,
             deadline=deadline,
         )
-        trainer.measure(0 if self._settings.augment else execution.memory // TARGETS_SHARE)
-        return trainer
+        distiller.measure(0 if self._settings.augment else execution.memory // TARGETS_SHARE)
+        return distiller
 
     def _record(self, training: "Training") -> Recovery:
         return Recovery(
@@ -180,28 +184,35 @@ class Recoverer:
         )
 
 
-def check_recoverable(model: Model, data: Dataset, request: RecoverySettings, memory: int) -> None:
+def check_recoverable(
+    model: Model, site_map: SiteMap, run: Run, settings: RecoverySettings
+) -> None:
     """Raise an error, before any work, if compressed networks of a model cannot be recovered.
 
     Args:
         model: The original.
-        data: The calibration examples.
-        request: What the user allows.
-        memory: Bytes that activations may take.
+        site_map: Its layers.
+        run: The calibration examples, and how the model is run on them.
+        settings: What the user allows.
 
     Raises:
         UsageError: images may be changed, and the examples are none.
         FrivkitError: the extra ``to-torch`` is not installed.
         ModelError: the model cannot be used in torch, or one example takes too much memory.
     """
-    from frivkit.compression.recovery.student import Student
+    from frivkit.compression.recovery.student import Student, torch_threads
 
-    request.check(data)
-    affordable_batch(model, memory)
-    inputs = first_inputs(model, data)
-    names = list(dict.fromkeys(output_target(value) for value in model.graph.outputs))
-    student = Student(model, names, inputs)
-    student.trainable(inputs)
+    settings.check(run.data)
+    affordable_batch(model, run.execution.memory)
+    inputs = first_inputs(model, run.data)
+    computed = {value.name for node in model.graph for value in node.outputs}
+    names = [site.name for site in site_map.sites]
+    names += [output_target(value) for value in model.graph.outputs]
+    with torch_threads(run.execution.threads):
+        student = Student(
+            model, [name for name in dict.fromkeys(names) if name in computed], inputs
+        )
+        student.trainable(inputs)
 
 
 def first_inputs(model: Model, data: Dataset) -> Mapping[str, Array]:
@@ -233,7 +244,7 @@ def affordable_batch(model: Model, memory: int) -> int:
 def _why_not(training: "Training") -> str:
     """Return why a training gave no better weights."""
     if training.stopped == "interrupted":
-        return "it was interrupted before the error on held-out examples fell"
+        return "it was interrupted before anything was gained"
     if training.stopped == "undefined":
         return "the loss became infinite or no number"
     return "the error on held-out examples did not fall"

@@ -8,8 +8,9 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
+from frivkit.compression.recovery.deadline import OutOfTimeError
 from frivkit.data import Array
-from frivkit.errors import ModelError
+from frivkit.errors import FrivkitError, ModelError
 from frivkit.graph.model import Model
 from frivkit.runtime.session import Feeds
 from frivkit.torch_io.from_onnx.to_torch import KEY, Origin, to_torch
@@ -18,7 +19,7 @@ from frivkit.torch_io.network import array_of, reason_of
 HALVES = (torch.float16, torch.bfloat16)
 """Number types that are trained in float32."""
 
-Weights = Mapping[str, Array]
+StudentWeights = Mapping[str, Array]
 """New tensors by the names that they have in the graph."""
 
 
@@ -86,31 +87,28 @@ class Student:
             ModelError: torch fails, or there is no such tensor.
         """
         good: dict[str, Tensor] = {}
-        try:
-            with torch.enable_grad():
-                found = self.outputs(inputs)
-                for i, (name, tensor) in enumerate(zip(self._selected, found, strict=True)):
-                    fits = wanted is None or tuple(tensor.shape) == wanted[i].shape
-                    if tensor.requires_grad and fits:
-                        good[name] = tensor
-                if good:
-                    torch.stack([tensor.sum() for tensor in good.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch has no types there
-            reason = "none of its features and outputs has one"
-        except Exception as error:  # torch raises anything
-            good, reason = {}, reason_of(error)
+        with torch_faults(self.model), torch.enable_grad():
+            found = self.outputs(inputs)
+            for i, (name, tensor) in enumerate(zip(self._selected, found, strict=True)):
+                fits = wanted is None or tuple(tensor.shape) == wanted[i].shape
+                if tensor.requires_grad and fits:
+                    good[name] = tensor
+            if good:
+                total = torch.stack([tensor.sum() for tensor in good.values()]).sum()
+                total.backward()  # type: ignore[no-untyped-call]  # torch has no types there
         if not good:
             raise ModelError(
-                f"{self.model.path.name} has no gradients in torch ({reason}): compress it without "
-                "a recovery"
+                f"{self.model.path.name} has no gradients in torch: none of its features and "
+                "outputs depends on weights that could change; compress it without a recovery"
             )
         return list(good)
 
-    def weights(self) -> Weights:
+    def weights(self) -> StudentWeights:
         """Return copies of the present weights."""
         return {name: array_of(weight).copy() for name, weight in self.parameters.items()}
 
 
-def with_weights(model: ir.Model, weights: Weights) -> ir.Model:
+def with_weights(model: ir.Model, weights: StudentWeights) -> ir.Model:
     """Return a model whose stored tensors have other numbers.
 
     A tensor that several nodes read stays one, and a Constant node stays one.
@@ -137,6 +135,19 @@ def with_weights(model: ir.Model, weights: Weights) -> ir.Model:
 
 def _replaced(old: ir.TensorProtocol, array: Array) -> ir.TensorProtocol:
     return ir.tensor(array.astype(old.dtype.numpy()), dtype=old.dtype, name=old.name)
+
+
+@contextmanager
+def torch_faults(model: Model) -> Iterator[None]:
+    """Raise ModelError for whatever torch raises while a block runs."""
+    try:
+        yield
+    except (FrivkitError, OutOfTimeError):
+        raise
+    except Exception as error:  # torch raises anything
+        raise ModelError(
+            f"torch cannot take gradients of {model.path.name}: {reason_of(error)}"
+        ) from error
 
 
 @contextmanager

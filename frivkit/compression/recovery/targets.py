@@ -19,7 +19,7 @@ SQUASHING = ("LogSoftmax", "Sigmoid", "Softmax")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Target:
+class RecoveryTarget:
     """A tensor that both networks compute.
 
     Attributes:
@@ -41,7 +41,9 @@ class Target:
         return array
 
 
-def find_targets(calibration: Calibration, plan: Plan, compressed: ir.Model) -> tuple[Target, ...]:
+def find_targets(
+    calibration: Calibration, plan: Plan, compressed: ir.Model
+) -> tuple[RecoveryTarget, ...]:
     """Return the features and outputs that a compressed network should have as the original.
 
     The feature of a layer is its hook point.  The sum takes its place where it is added to a
@@ -57,11 +59,15 @@ def find_targets(calibration: Calibration, plan: Plan, compressed: ir.Model) -> 
     outputs = [output_target(value) for value in calibration.model.graph.outputs]
     names = dict.fromkeys(sums.get(site.name, site.name) for site in calibration.site_map.sites)
     features = [
-        Target(name, next(iter(ids[name])), _left(ids[name], kept))
+        RecoveryTarget(name, next(iter(ids[name])), _left(ids[name], kept))
         for name in names
         if name in computed and name not in outputs and ids.get(name)
     ]
-    ends = [Target(name, 1, is_output=True) for name in dict.fromkeys(outputs) if name in computed]
+    ends = [
+        RecoveryTarget(name, 1, is_output=True)
+        for name in dict.fromkeys(outputs)
+        if name in computed
+    ]
     return (*features, *ends)
 
 
@@ -93,7 +99,7 @@ class Original:
             :meth:`measure`.
     """
 
-    def __init__(self, calibration: Calibration, targets: Sequence[Target]) -> None:
+    def __init__(self, calibration: Calibration, targets: Sequence[RecoveryTarget]) -> None:
         part = with_outputs(calibration.model, [target.name for target in targets])
         self._session = Session(part.ir, calibration.run.execution.placement)
         self._inputs = part.inputs

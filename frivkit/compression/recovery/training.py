@@ -12,7 +12,7 @@ from frivkit.compression.recovery.augmentation import augmentation
 from frivkit.compression.recovery.deadline import Deadline, OutOfTimeError
 from frivkit.compression.recovery.examples import Indices, ShuffledExamples
 from frivkit.compression.recovery.settings import Stop
-from frivkit.compression.recovery.student import Student, Weights
+from frivkit.compression.recovery.student import Student, StudentWeights
 from frivkit.compression.recovery.targets import Original
 from frivkit.data import Array
 from frivkit.progress import Progress
@@ -48,7 +48,7 @@ class Training:
 
     before: float
     after: float
-    best: Weights | None = None
+    best: StudentWeights | None = None
     steps: int = 0
     planned: int = 0
     per_pass: int = 1
@@ -56,7 +56,7 @@ class Training:
     errors: list[float] = field(default_factory=list)
 
 
-class Trainer:
+class Distiller:
     """A compressed network, and what it should compute.
 
     Args:
