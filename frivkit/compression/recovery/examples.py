@@ -14,7 +14,7 @@ BATCH = 50
 """Examples of one step."""
 
 Indices = NDArray[np.int64]
-"""Which examples, increasing, shape (n,)."""
+"""Which examples, shape (n,)."""
 
 
 class ShuffledExamples:
@@ -49,8 +49,10 @@ class ShuffledExamples:
             augment: Changes images; None leaves them.
         """
         if self._stored is None:
-            subset = Subset(self.data, indices, f"{len(indices)} of them")
-            stored = subset.read_raw(0, len(indices))
+            different, place = np.unique(indices, return_inverse=True)
+            subset = Subset(self.data, different, f"{len(different)} of them")
+            found = subset.read_raw(0, len(different))
+            stored = {name: array[place] for name, array in found.items()}
         else:
             stored = {name: array[indices] for name, array in self._stored.items()}
         return self.data.preprocess(stored, augment).inputs

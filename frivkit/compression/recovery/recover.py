@@ -118,10 +118,9 @@ class Recoverer:
             return compressed, replace(found, reason=_why_not(training))
         recovered = with_weights(compressed, training.best)
         after = compared.agreements(recovered)
-        pairs = list(zip(before, after, strict=True))
-        least = min(pairs, key=lambda pair: pair[1].share - pair[0].share)
-        found = replace(found, agreements=least)
-        reason = _fallen(*least) or accept(recovered)
+        lost_most = min(zip(before, after, strict=True), key=_change)
+        found = replace(found, agreements=lost_most)
+        reason = _fallen(*lost_most) or accept(recovered)
         if reason is not None:
             return compressed, replace(found, reason=reason)
         return recovered, replace(found, kept=True)
@@ -167,7 +166,8 @@ class Recoverer:
             seed=execution.seed,
             deadline=deadline,
         )
-        distiller.measure(0 if self._settings.augment else execution.memory // TARGETS_SHARE)
+        room = 0 if self._settings.augment else execution.memory // TARGETS_SHARE
+        distiller.measure(room, execution.progress)
         return distiller
 
     def _record(self, training: "Training") -> Recovery:
@@ -248,6 +248,12 @@ def _why_not(training: "Training") -> str:
     if training.stopped == "undefined":
         return "the loss became infinite or no number"
     return "the error on held-out examples did not fall"
+
+
+def _change(pair: tuple[Agreement, Agreement]) -> float:
+    """Return how an agreement changed from the lower end of its interval before, in [-1, 1]."""
+    before, after = pair
+    return after.share - before.interval[0]
 
 
 def _fallen(before: Agreement, after: Agreement) -> str | None:

@@ -15,6 +15,7 @@ from frivkit.compression.recovery.settings import Stop
 from frivkit.compression.recovery.student import Student, StudentWeights
 from frivkit.compression.recovery.targets import Original
 from frivkit.data import Array
+from frivkit.errors import ModelError
 from frivkit.progress import Progress
 from frivkit.runtime.session import Feeds
 
@@ -95,23 +96,34 @@ class Distiller:
             parts = [np.resize(indices[i : i + self._size], self._size) for i in starts]
         return parts
 
-    def measure(self, room: int) -> None:
+    def measure(self, room: int, progress: Progress) -> None:
         """Run the original over the examples for gradients: find variances, and store targets.
 
         Args:
             room: Bytes that stored targets may take; 0 to store none.
+            progress: Where steps are reported.
 
         Raises:
             OutOfTimeError: the time is up.
-            ModelError: ONNX Runtime fails.
+            ModelError: ONNX Runtime fails, or every target is constant.
         """
-        self.original.measure(self._runs(), room)
+        chunks = self.chunks(self.examples.trained)
+        progress.start("features of the original", len(chunks))
+        try:
+            self.original.measure(self._runs(chunks, progress), room)
+        finally:
+            progress.finish()
+        if not self.original.targets:
+            raise ModelError("the features and outputs of the original are constant, or not finite")
         self.student.select([target.name for target in self.original.targets])
 
-    def _runs(self) -> Iterator[tuple[Indices, Feeds]]:
-        for part in self.chunks(self.examples.trained):
+    def _runs(
+        self, chunks: Sequence[Indices], progress: Progress
+    ) -> Iterator[tuple[Indices, Feeds]]:
+        for part in chunks:
             self._deadline.check()
             yield part, self.examples.inputs(part)
+            progress.advance()
 
     def error(self, indices: Indices) -> float:
         """Return the mean error of examples: squared, as a share of the variance.

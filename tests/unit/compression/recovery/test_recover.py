@@ -18,6 +18,7 @@ from frivkit.compression.frontier import frontier
 from frivkit.compression.method import Method
 from frivkit.compression.plan import Plan, apply_plan, keep_all, keep_weights
 from frivkit.compression.recovery import training
+from frivkit.compression.recovery.examples import ShuffledExamples
 from frivkit.compression.recovery.recover import Recoverer, affordable_batch
 from frivkit.compression.recovery.settings import RecoverySettings
 from frivkit.errors import FrivkitError, ModelError, UsageError
@@ -106,20 +107,24 @@ def test_what_is_given_comes_back_if_nothing_is_gained(doubled):
     assert recovery.reason == "the error on held-out examples did not fall"
 
 
-@pytest.mark.parametrize(("after", "kept"), [(60, False), (69, True)])
-def test_agreement_vetoes_below_its_interval_only(after, kept, doubled, monkeypatch):
+@pytest.mark.parametrize(
+    ("after", "kept"), [((60, 80), False), ((69, 80), True), ((69, 75), False)]
+)
+def test_the_agreement_of_any_task_vetoes_below_its_interval_only(
+    after, kept, doubled, monkeypatch
+):
     monkeypatch.setattr(training, "PERIODS", 3)
     found, plan, given = doubled
     recoverer = Recoverer(found, LONG)
-    counts = iter([70, after])  # of 80; the interval of 70 begins at 62.6
+    counts = iter([(70, 80), after])  # of 80; their intervals begin at 62.6 and 76.4
     recoverer._search = SimpleNamespace(
-        agreements=lambda _: (Agreement(80, 80), Agreement(next(counts), 80))
+        agreements=lambda _: tuple(Agreement(same, 80) for same in next(counts))
     )
     model, recovery = recoverer.recovered(plan, given)
     assert (model is not given, recovery.kept) == (kept, kept)
-    assert [each.same for each in recovery.agreements] == [70, after]
     if not kept:
-        assert "agreement on held-out examples fell from 0.8750 to 0.7500" in recovery.reason
+        assert "below its interval" in recovery.reason
+        assert recovery.agreements[1].same == (60 if after[0] == 60 else 75)
 
 
 def test_what_the_budget_does_not_accept_is_given_back(doubled, monkeypatch):
@@ -209,6 +214,15 @@ def _variance(found: Calibration, plan: Plan, recoverer: Recoverer) -> float:
     x, weights = examples.inputs(examples.trained)["x"], tensors(found.model.ir)
     hidden = np.maximum(x @ weights["l0.weight"], 0)[:, plan.keep["h0"]]
     return float(hidden.var(axis=0).mean())
+
+
+def test_examples_are_the_same_whether_they_are_kept_in_memory_or_not(doubled):
+    data = doubled[0].run.data
+    indices = np.array([3, 3, 17, 5, 0])
+    wanted = np.stack([data.read(int(at), int(at) + 1).inputs["x"][0] for at in indices])
+    for room in (0, 1 << 30):
+        found = ShuffledExamples(data, room).inputs(indices)["x"]
+        assert np.array_equal(found, wanted)
 
 
 def test_a_batch_keeps_within_the_memory(doubled):
