@@ -1,6 +1,6 @@
 """Agreement and accuracy of compressed networks before and after a recovery.
 
-``python -m benchmarks.parts.recovery [--cifar10 FOLDER]`` prints the table of ``docs/recovery.md``.
+``python -m benchmarks.parts.recovery [--cifar10 FOLDER]`` prints the table of ``docs/finetune.md``.
 The networks of CIFAR-10 are trained for two passes, half a minute and two minutes of one core.
 """
 
