@@ -76,6 +76,7 @@ def same(one: ir.Model, other: ir.Model) -> bool:
 
 def test_gradients_restore_what_can_be_restored(doubled, monkeypatch):
     monkeypatch.setattr(training, "RATE", 3e-2)
+    monkeypatch.setattr(training, "PERIODS", 25)
     found, plan, given = doubled
     before = tensors(given)
     model, recovery = Recoverer(found, LONG).recovered(plan, given)
@@ -99,7 +100,8 @@ def test_a_seed_gives_the_same_weights_again_and_another_gives_others(doubled, m
     assert not same(model, other)
 
 
-def test_what_is_given_comes_back_if_nothing_is_gained(doubled):
+def test_what_is_given_comes_back_if_nothing_is_gained(doubled, monkeypatch):
+    monkeypatch.setattr(training, "PERIODS", 5)
     found, _, _ = doubled
     plan = Plan(keep_all(found), 0.0)
     model, recovery = Recoverer(found, LONG).recovered(plan, whole := found.model.ir.clone())
@@ -146,9 +148,10 @@ class Ticking:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "steps"), [(0.1, (0, 0)), (0.6, (1, 25)), (2.0, (30, 115)), (60.0, (360, 360))]
+    ("minutes", "steps"), [(0.1, (0, 0)), (0.6, (1, 25)), (2.0, (30, 115)), (60.0, (180, 180))]
 )
-def test_minutes_are_kept_to(minutes, steps, doubled):
+def test_minutes_are_kept_to(minutes, steps, doubled, monkeypatch):
+    monkeypatch.setattr(training, "PERIODS", 15)
     found, plan, given = doubled
     clock = Ticking()
     model, recovery = Recoverer(found, RecoverySettings(minutes), clock=clock).recovered(
