@@ -12,7 +12,7 @@ from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.shape_probe import infer_shapes_by_running
-from frivkit.verification.compare import ModelRun, compare
+from frivkit.verification import verify
 
 THREADS = 1
 """One thread, for nothing is timed here, and two are slow beside other programs."""
@@ -42,20 +42,15 @@ def amounts(network: Network, path: Path) -> Amounts:
 
 def score(network: Network, path: Path) -> Json:
     """Compare a compressed file with the original on every verification example."""
-    requested = request(network)
-    data = open_data(f"npz:{network.verification}", load_model(requested).inputs)
-    models = [_open(network, each) for each in (network.model, path)]
-    original, compressed = (
-        ModelRun(model, model.output(None), requested.execution) for model in models
-    )
-    comparison = compare(original, compressed, data, requested.execution.runner)
+    requested = replace(request(network), data=f"npz:{network.verification}")
+    comparison = verify(requested, path, time_batches=()).comparison
     before, after = comparison.accuracy or (None, None)
     return {
         "agreement": comparison.agreement.share,
         "examples": comparison.agreement.examples,
         "accuracy": after,
         "original_accuracy": before,
-        "relative_l2": comparison.relative_l2,
+        "relative_l2": comparison.main.relative_l2,
     }
 
 

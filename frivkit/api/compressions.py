@@ -14,7 +14,7 @@ from frivkit.api.arguments import (
 )
 from frivkit.api.models import ModelLike
 from frivkit.api.results import CompressionResult
-from frivkit.api.values import above_zero, whole
+from frivkit.api.values import above_zero, texts, whole
 from frivkit.data import Data
 from frivkit.errors import UsageError
 from frivkit.provenance import Clock
@@ -37,6 +37,8 @@ def compress(
     basis: str | None = None,
     ranking: str | None = None,
     refit: str | None = None,
+    recover: float | None = None,
+    augment: str | Iterable[str] = (),
     allocation: str | None = None,
     round_to: int | str = "auto",
     target: str | None = None,
@@ -67,6 +69,9 @@ def compress(
         basis: An offer of ``bases``; None takes the default, as do the next three.
         ranking: An offer of ``rankings``.
         refit: An offer of ``refits``.
+        recover: Minutes that gradients towards what the original computes may take after the refit,
+            above 0; None takes none, or 10 with the refit ``"distil"``.
+        augment: How images may be changed meanwhile, ``"flip"`` or ``"crop"`` or both.
         allocation: ``"global"`` or ``"uniform"``.
         round_to: Widths that layers may keep: ``"auto"``, at which the kernels are fast;
             ``"none"``, any; or multiples of a number.
@@ -82,6 +87,7 @@ def compress(
 
     Raises:
         UsageError: no budget is given or several are, or the method names what no plugin offers.
+        FrivkitError: gradients are requested, and the extra ``to-torch`` is not installed.
         ModelError: the model cannot be read or compressed, or the budget cannot be met.
         DataError: the data cannot be read, do not fit, or are too few.
     """
@@ -120,6 +126,8 @@ def compress(
         constraints=constraints_of(round_to, target, keep_layer, least, ratio),
         searches=budget.kind == "agreement",
         cache=cache_of(cache),
+        recover=None if recover is None else above_zero("recover", recover),
+        augment=texts("augment", augment),
     )
     given = None if plan is None else compressor.read_plan(file_path("plan", plan))
     timing = Timing(whole("batch", batch, 1), arguments.get("threads"))

@@ -16,7 +16,7 @@ from frivkit.api.arguments import (
 )
 from frivkit.api.models import ModelLike
 from frivkit.api.results import Result
-from frivkit.api.values import above_zero, whole
+from frivkit.api.values import above_zero, texts, whole
 from frivkit.data import Data
 from frivkit.errors import UsageError
 from frivkit.provenance import Clock
@@ -155,6 +155,8 @@ def frontier(
     basis: str | None = None,
     ranking: str | None = None,
     refit: str | None = None,
+    recover: float | None = None,
+    augment: str | Iterable[str] = (),
     allocation: str | None = None,
     round_to: int | str = "auto",
     target: str | None = None,
@@ -178,6 +180,8 @@ def frontier(
         basis: An offer of ``bases``; None takes the default, as do the next three.
         ranking: An offer of ``rankings``.
         refit: An offer of ``refits``.
+        recover: Minutes that gradients may take for each plan, as in :func:`frivkit.compress`.
+        augment: How images may be changed meanwhile, ``"flip"`` or ``"crop"`` or both.
         allocation: ``"global"`` or ``"uniform"``.
         round_to: Widths that layers may keep, as in :func:`frivkit.compress`.
         target: The machine whose kernels count, such as ``"avx2"``; None for this one.
@@ -216,6 +220,8 @@ def frontier(
         method=method_of(basis, ranking, refit, allocation),
         constraints=constraints_of(round_to, target, keep_layer, least, ratio),
         cache=cache_of(cache),
+        recover=None if recover is None else above_zero("recover", recover),
+        augment=texts("augment", augment),
     )
     found = frontiers.frontier(compressor, shares, timings=timings, output=file_of)
     document = frontier_document(found, compressor.request, clock, agreements)

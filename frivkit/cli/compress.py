@@ -3,14 +3,13 @@
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from frivkit.cli.budgets import requested_budgets
+from frivkit.cli.budgets import BudgetFiles, model_file, requested_budgets
 from frivkit.cli.completion import complete_data, complete_layers, offers
 from frivkit.cli.frontier import FrontierFiles, FrontierRequest, check_options, run_frontier
 from frivkit.cli.options import CommonOptions, model_options
@@ -21,13 +20,10 @@ from frivkit.cli.verify import batch_sizes
 from frivkit.errors import RequirementError, UsageError
 
 if TYPE_CHECKING:
-    from frivkit.compression.budget import Budget
     from frivkit.compression.compress import Compression
     from frivkit.measure.pipeline import Request
     from frivkit.provenance import Clock
 
-PLACE = "{budget}"
-"""What stands for the budget in the names of files, if several budgets are given."""
 BATCHES = "1,64"
 """The batch sizes at which a file is timed unless others are given."""
 
@@ -90,6 +86,19 @@ BATCHES = "1,64"
     default="sequential",
     show_default=True,
     help="How consumers compensate removed units; see 'frivkit plugins'.",
+)
+@click.option(
+    "--recover",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MINUTES",
+    help="After the refit, train the compressed network towards what the original computes, for so "
+    "many minutes at most.  [none; 10 with --refit distil]",
+)
+@click.option(
+    "--augment",
+    default="",
+    metavar="flip,crop",
+    help="How images may be changed meanwhile: mirrored, shifted.  [not at all]",
 )
 @click.option(
     "--allocation",
@@ -186,6 +195,8 @@ def command(
     basis: str,
     ranking: str,
     refit: str,
+    recover: float | None,
+    augment: str,
     allocation: Literal["global", "uniform"],
     round_to: int | Literal["auto"],
     target: str | None,
@@ -236,6 +247,8 @@ def command(
         method=Method(basis, ranking, refit, allocation),
         constraints=Constraints(round_to, target, keep_layers, least, dict(ratios)),
         cache=common.cache(),
+        recover=recover,
+        augment=[kind.strip() for kind in augment.split(",") if kind.strip()],
     )
     if frontier:
         files = FrontierFiles(output, save_plan, json_to, report, figure)
@@ -246,8 +259,8 @@ def command(
     budgets = requested_budgets(shares, plan_file)
     if plan_file is not None:
         read_document(plan_file)  # before the model is calibrated
-    model_to = None if dry_run else _target(output)
-    given = _Outputs(model_to, json_to, report, save_plan)
+    model_to = None if dry_run else model_file(output)
+    given = BudgetFiles(model_to, json_to, report, save_plan)
     outputs = [given.for_budget(budget, len(budgets)) for budget in budgets]
     places_of_int8 = [int8_path(each.model) for each in outputs if int8 and each.model]
     check_places(*(p for each in outputs for p in each.places), *places_of_int8, model=model)
@@ -294,47 +307,12 @@ def _check_faster(slow: Sequence[str | None]) -> None:
         raise RequirementError("; ".join(reasons))
 
 
-@dataclass(frozen=True, slots=True)
-class _Outputs:
-    """Where the results for one budget go."""
-
-    model: Path | None
-    json: str | None
-    report: Path | None
-    plan: Path | None
-
-    def for_budget(self, budget: "Budget", count: int) -> "_Outputs":
-        """Return the files of one of several budgets, whose share stands in their names.
-
-        Raises:
-            UsageError: a name does not say where the budget goes, and there are several.
-        """
-        if count == 1:
-            return self
-        for place in filter(None, self.places):
-            if PLACE not in str(place):
-                raise UsageError(
-                    f"{count} budgets cannot all be written to {place}; put {PLACE} into its name"
-                )
-
-        def named(place: Path | None) -> Path | None:
-            return place and Path(str(place).replace(PLACE, f"{budget.share:g}"))
-
-        json_to = self.json and self.json.replace(PLACE, f"{budget.share:g}")
-        return _Outputs(named(self.model), json_to, named(self.report), named(self.plan))
-
-    @property
-    def places(self) -> tuple[Path | str | None, ...]:
-        """All files."""
-        return self.model, self.json, self.report, self.plan
-
-
 def _show(
     common: CommonOptions,
     compression: "Compression",
     request: "Request",
     clock: "Clock",
-    places: _Outputs,
+    places: BudgetFiles,
 ) -> None:
     """Write the results of one budget to their files, and show them."""
     from frivkit.compression.plan_file import plan_document, write_plan
@@ -357,18 +335,3 @@ def _show(
             write_json(document, places.json)
         else:
             show(compression_text(document))
-
-
-def _target(output: Path | None) -> Path:
-    """Return the file to write.
-
-    Raises:
-        UsageError: there is no name, or it is not that of an ONNX file.
-    """
-    if output is None:
-        raise UsageError("no file to write is given; give -o SMALLER.onnx, or --dry-run")
-    if output.suffix != ".onnx":
-        raise UsageError(
-            f"an ONNX file cannot be named {output.name}; name it {output.stem or 'smaller'}.onnx"
-        )
-    return output

@@ -13,21 +13,23 @@ from frivkit.compression.allocation import Allocator
 from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.constraints import Constraints
-from frivkit.compression.file_metadata import describe
 from frivkit.compression.foretold import held_layers
 from frivkit.compression.latency_search import TimedPlan, Timing, plan_for_latency
+from frivkit.compression.metadata import set_metadata
 from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.overshoot import Overshoot, find_overshoot
 from frivkit.compression.plan import Plan, apply_plan, units_left
 from frivkit.compression.plan_file import read_plan
 from frivkit.compression.ranking import Ranker
+from frivkit.compression.recovery.recover import Recoverer, check_recoverable
+from frivkit.compression.recovery.settings import Recovery, recovery_settings
 from frivkit.compression.ruined_layers import ruined_layers
+from frivkit.compression.splits import split_examples
 from frivkit.compression.unit_kinds import UnitKinds, classify_units
 from frivkit.compression.ways_out import with_ways_out
-from frivkit.data import Data, Dataset, as_dataset
-from frivkit.data.subset import split
-from frivkit.errors import BudgetError, DataError, ModelError, NotSmallerError, UsageError
-from frivkit.graph.model import Model, parameters
+from frivkit.data import Data
+from frivkit.errors import BudgetError, ModelError, NotSmallerError, UsageError
+from frivkit.graph.model import parameters
 from frivkit.graph.onnx_io.finite import check_weights
 from frivkit.graph.onnx_io.save import written_aside
 from frivkit.graph.sites.site_map import find_sites
@@ -41,9 +43,6 @@ from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
 from frivkit.verification import Verification, verify
 from frivkit.verification.verification import BATCHES, put_in_place
-
-MIN_EXAMPLES = 8
-"""Examples below which there are too few to split."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +63,7 @@ class Compression:
             written.
         int8: The int8 file that was made of it; None if none was.
         warnings: What a user should know of the data and the result, a sentence each.
+        recovery: What gradients did after the refit; None if none were taken.
     """
 
     calibration: Calibration
@@ -78,6 +78,7 @@ class Compression:
     verification: Verification | None
     int8: Int8Result | None
     warnings: tuple[str, ...]
+    recovery: Recovery | None = None
 
     @property
     def locked_layers(self) -> Mapping[str, str]:
@@ -117,6 +118,8 @@ class Compressor:
         constraints: Constraints | None = None,
         searches: bool = False,
         cache: Cache | None = None,
+        recover: float | None = None,
+        augment: Sequence[str] = (),
     ) -> None:
         """Open the model and calibrate it.
 
@@ -128,16 +131,22 @@ class Compressor:
             constraints: What plans must keep to beside a budget.
             searches: Whether examples are set aside to search for an agreement.
             cache: Where the calibration is kept and reused; None keeps nothing.
+            recover: Minutes that gradients may take after the refit of each plan; None takes
+                none, or those of the refit.
+            augment: How images may be changed meanwhile, any of ``crop`` and ``flip``.
 
         Raises:
-            UsageError: the method names something that no plugin offers.
-            ModelError: the model cannot be read or run, or nothing of it can be made smaller.
+            UsageError: the method names something that no plugin offers, or a value means nothing.
+            FrivkitError: gradients are requested, and the extra ``to-torch`` is not installed.
+            ModelError: the model cannot be read or run, gradients are requested and it cannot be
+                used in torch, or nothing of it can be made smaller.
             DataError: the data cannot be read, do not fit, or are too few.
         """
         self.method, self._cache = method or Method(), cache
         basis: Basis = installed().load("bases", self.method.basis)
         ranker: Ranker = installed().load("rankings", self.method.ranking)
         self._refit: Refit = installed().load("refits", self.method.refit)
+        recovery = recovery_settings(recover, augment, recovers=self._refit.recovers)
         constraints = constraints or Constraints()
         model = load_model(request)
         if model.changes:
@@ -154,12 +163,14 @@ class Compressor:
             model = prepare_model(model, opening, keep_file=True)
             check_output(model, model.output(request.output), request.execution, examples)
             site_map = find_sites(model, request.output, any_batch_axis=True, every_output=True)
-        data, self._search_data, self.held_out = _split_data(
+        data, self._search_data, self.held_out = split_examples(
             examples, model, verify_data, searches=searches
         )
         self.request = replace(request, model=model)  # reading it again may take long
         run = Run(data, model.output(request.output), request.execution)
         constraints.check_layers([site.layer for site in site_map.sites])
+        if recovery is not None:
+            check_recoverable(model, site_map, run, recovery)
         with naming_faults(model), blas_threads(request.execution.threads):
             self.calibration = calibrate(
                 model, site_map, run, refits=not self._refit.keeps_weights, cache=cache
@@ -173,6 +184,10 @@ class Compressor:
                 "ridges, and more examples would do better",
             )
         self.allocator = Allocator(self.calibration, moves, self.method.allocation, constraints)
+        self._recoverer = None
+        if recovery is not None:
+            requested = request.output is not None
+            self._recoverer = Recoverer(self.calibration, recovery, requested=requested)
 
     @cached_property
     def _search(self) -> AgreementSearch:
@@ -217,17 +232,13 @@ class Compressor:
         with blas_threads(self.request.execution.threads):
             refitted = self._refit.refitted(calibration, plan)
         compressed = apply_plan(calibration, refitted)
-        if (
-            budget.kind == "agreement"
-            and self._search.agreement(compressed).interval[0] < budget.share
-        ):
-            # as the search tried it
+        if self._too_rare(compressed, budget) is not None:  # as the search tried it
             refitted = self._refit.refitted(calibration, plan, quickly=True)
             compressed = apply_plan(calibration, refitted)
         return refitted, compressed
 
-    def finished(self, plan: Plan, budget: Budget) -> tuple[Plan, ir.Model]:
-        """Return a plan with its fits, and the compressed model as it is written.
+    def finished(self, plan: Plan, budget: Budget) -> tuple[Plan, ir.Model, Recovery | None]:
+        """Return a plan with its fits, the compressed model as it is written, and its recovery.
 
         Raises:
             NotSmallerError: the compressed model would not be smaller.
@@ -235,18 +246,29 @@ class Compressor:
         calibration, name = self.calibration, self.calibration.model.path.name
         under = "this plan" if budget.kind == "plan" else f"{budget.kind} {budget.share:g}"
         if plan.changes_nothing:
-            raise NotSmallerError(
-                f"no unit of {name} can be removed under {under}, so nothing would be smaller; "
-                "allow more"
-            )
+            reason = f"no unit of {name} can be removed under {under}"
+            raise NotSmallerError(f"{reason}, so nothing would be smaller; allow more")
         plan, compressed = self.refitted(plan, budget)
         if parameters(compressed.graph) >= parameters(calibration.model.graph):
             raise NotSmallerError(
                 f"{name} would get no smaller under {under}: the biases that are added outweigh "
                 "what is saved; ask for a smaller one, or give --refit none, which adds none"
             )
-        describe(compressed, calibration, budget, self.method, plan)
-        return plan, compressed
+        recovery = None
+        if self._recoverer is not None:
+            compressed, recovery = self._recoverer.recovered(
+                plan, compressed, lambda network: self._too_rare(network, budget)
+            )
+        set_metadata(compressed, calibration, budget, self.method, plan=plan, recovery=recovery)
+        return plan, compressed, recovery
+
+    def _too_rare(self, compressed: ir.Model, budget: Budget) -> str | None:
+        """Return that a network agrees too rarely for a budget, None if it does not."""
+        if budget.kind != "agreement":
+            return None
+        low = self._search.agreement(compressed).interval[0]
+        rare = f"agreement is shown to be {low:.4f} or more, less than {budget.share:g}"
+        return rare if low < budget.share else None
 
     def compress(
         self,
@@ -283,7 +305,7 @@ class Compressor:
             return self._result(budget, plan, timed)
 
         self.request.execution.progress.start("refitting weights", 0)
-        plan, compressed = self.finished(plan, budget)
+        plan, compressed, recovery = self.finished(plan, budget)
         calibration = self.calibration
         with written_aside(compressed, output, calibration.model) as aside:
             found = verify(self.request, aside.path, data=self.held_out, time_batches=time_batches)
@@ -294,6 +316,7 @@ class Compressor:
             path=output,
             verification=verification,
             warnings=result.warnings + verification.warnings,
+            recovery=recovery,
         )
         if not int8:
             return result
@@ -375,27 +398,3 @@ def compress(
         searches=budget.kind == "agreement",
     )
     return compressor.compress(budget, output, timing=timing)
-
-
-def _split_data(
-    examples: Dataset, model: Model, verify_data: Data | None, *, searches: bool
-) -> tuple[Dataset, Dataset | None, Dataset]:
-    """Return the examples to calibrate on, to search for an agreement on, and to verify on."""
-    data = examples
-    if verify_data is not None:
-        held_out: Dataset = as_dataset(verify_data, model.inputs)
-    else:
-        if examples.examples < MIN_EXAMPLES:
-            raise DataError(
-                f"{examples.description} has {examples.examples} examples, too few to calibrate on "
-                f"some and verify on others: give {MIN_EXAMPLES} or more, or --verify-data"
-            )
-        data, held_out = split(examples)
-    if not searches:
-        return data, None, held_out
-    if data.examples < MIN_EXAMPLES:
-        raise DataError(
-            f"{data.examples} examples are too few to calibrate on some and search for an "
-            f"agreement on others: give {MIN_EXAMPLES} or more"
-        )
-    return *split(data), held_out

@@ -20,6 +20,7 @@ from frivkit.compression.compress import Compressor
 from frivkit.compression.latency_search import Stopwatch, Timing
 from frivkit.compression.method import Method
 from frivkit.compression.plan import Plan, Resource, amount
+from frivkit.compression.recovery.settings import Recovery
 from frivkit.data import Dataset
 from frivkit.errors import BudgetError, NotSmallerError
 from frivkit.graph.onnx_io.save import save
@@ -88,6 +89,7 @@ class FrontierPoint:
         agreement: The label agreement with the original on the held-out examples.
         latency: The latency beside the original's, by batch size; no entry if it was not measured.
         path: The file that was written, None if none was.
+        recovery: What gradients did after the refit; None if none were taken.
     """
 
     share: float
@@ -96,6 +98,7 @@ class FrontierPoint:
     agreement: Agreement
     latency: Mapping[int, LatencyPair]
     path: Path | None = None
+    recovery: Recovery | None = None
 
     def cost(self, cost: CostKind, batch: int | None) -> float | None:
         """Return what is left of the latency or of the multiply-accumulates, None if unknown.
@@ -249,7 +252,7 @@ def frontier(
     points, written = [], dict[Path, str]()
     for share, plan in sorted(plans.items(), reverse=True):
         try:
-            fitted, network = compressor.finished(plan, Budget("macs", share))
+            fitted, network, recovery = compressor.finished(plan, Budget("macs", share))
         except NotSmallerError as error:
             left_out[share] = str(error)
             continue
@@ -263,6 +266,7 @@ def frontier(
             compared.agreement(network),
             {b: LatencyPair(*each.compare(network)) for b, each in stopwatches.items()},
             path,
+            recovery,
         )
         points.append(point)
         done(point)
@@ -379,8 +383,7 @@ def _warnings(found: Frontier, compared: AgreementSearch, *, named: bool) -> lis
         for task, constant in zip(reference.tasks, reference.constants, strict=True)
         if constant > ONE_SIDED
     ]
-    intervals = [point.agreement.interval for point in found.points]
-    widest = max(high - low for low, high in intervals)
+    widest = max(high - low for low, high in (point.agreement.interval for point in found.points))
     if widest > WIDE:
         warnings.append(
             f"{held_out.examples} held-out examples leave the agreement uncertain by up to "

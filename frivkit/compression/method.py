@@ -52,11 +52,13 @@ class Refit:
         quick: A substitute while a search tries many plans; takes no pass over the data.
         keeps_weights: Whether weights stay as they are, so that units may leave whose consumers
             cannot be refitted.
+        recovers: Whether gradients through the whole compressed network follow.
     """
 
     fit: Fitter
     quick: Fitter = ridge_fits
     keeps_weights: bool = False
+    recovers: bool = False
 
     def refitted(self, calibration: Calibration, plan: Plan, *, quickly: bool = False) -> Plan:
         """Return a plan with new weights.

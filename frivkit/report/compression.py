@@ -15,6 +15,7 @@ from frivkit.provenance import Clock, provenance
 from frivkit.report.format import number, percent, readable
 from frivkit.report.layout import columns, fitted, joined, wrapped
 from frivkit.report.quantization import int8_document, int8_text
+from frivkit.report.recovery import recovery_document, recovery_sentence
 from frivkit.report.verification import (
     comparison_text,
     doubt_lines,
@@ -72,6 +73,7 @@ def compression_document(
         "dropped_branches": [
             {"node": move.branch.add, "error": move.error} for move in compression.plan.dropped
         ],
+        "recovery": recovery_document(compression.recovery),
         "calibration": {
             "data": data.description,
             "sha256": data.digest,
@@ -261,6 +263,8 @@ def compression_text(document: Mapping[str, Any]) -> str:
     lines += _reasons(shown["skipped"])
     lines += ["", *wrapped(calibration_sentence(shown), "")]
     lines += wrapped(coarse, "") if (coarse := overshoot_sentence(shown)) else []
+    if shown.get("recovery"):
+        lines += wrapped(recovery_sentence(shown["recovery"]), "")
     if shown["kinds"]["leaving"]:
         lines += wrapped(describe_kinds(shown["kinds"]), "")
     if document["thin"] is None:

@@ -14,6 +14,7 @@ from frivkit.report.compression import (
 )
 from frivkit.report.figures import MOST_BARS, NAME, Chart, ReportFigure
 from frivkit.report.format import file_name, number, percent, readable, short
+from frivkit.report.recovery import recovery_sentence
 from frivkit.report.scale import SHARE
 from frivkit.report.verification import doubt_lines, savings, sentences
 
@@ -43,6 +44,7 @@ def compression_page(document: Mapping[str, Any]) -> str:
             warnings=shown["warnings"],
             calibration=f"{calibration_sentence(shown)} {overshoot_sentence(shown)}".strip(),
             kinds=describe_kinds(shown["kinds"]) if shown["kinds"]["leaving"] else "",
+            recovery=recovery_sentence(shown["recovery"]) if shown.get("recovery") else "",
             figure=_figure(shown["layers"]),
             split=_split(shown["factors"]),
             savings=tables.Table(

@@ -9,6 +9,7 @@ from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, readable
 from frivkit.report.layout import columns, joined, wrapped
+from frivkit.report.recovery import recovery_document
 from frivkit.report.tasks import task_document
 from frivkit.report.verification import model_facts
 from frivkit.verification.agreement import Agreement
@@ -104,6 +105,7 @@ def _plan(frontier: Frontier, point: FrontierPoint) -> dict[str, Any]:
             },
         },
         "predicted_error": point.plan.error,
+        "recovery": recovery_document(point.recovery),
     }
 
 
@@ -169,6 +171,8 @@ def frontier_text(document: Mapping[str, Any]) -> str:
     if shown["left_out"]:
         lines += ["", *(line for each in shown["left_out"] for line in wrapped(_missing(each), ""))]
     lines += ["", *wrapped(data_sentence(shown), "")]
+    if (recoveries := recoveries_sentence(shown)) is not None:
+        lines += wrapped(recoveries, "")
     lines += ["", *columns([*choice_table(shown)], right=set(), names={0})]
     if (reach := reach_sentence(shown)) is not None:
         lines += ["", *wrapped(reach, "")]
@@ -265,6 +269,22 @@ def reach_sentence(shown: Mapping[str, Any]) -> str | None:
         f"{examples:,} examples cannot surely show an agreement above {best:.4f}, even if all "
         "labels agree: more of them would."
     )
+
+
+def recoveries_sentence(shown: Mapping[str, Any]) -> str | None:
+    """Return which plans have other weights by gradients, None if none were taken.
+
+    Args:
+        shown: ``frivkit.frontier/1``, its texts readable.
+    """
+    kept = {p["share"]: p["recovery"]["kept"] for p in shown["plans"] if p.get("recovery")}
+    if not kept:
+        return None
+    changed, same = (
+        ", ".join(f"{share:g}" for share, flag in kept.items() if flag is wanted) or "none"
+        for wanted in (True, False)
+    )
+    return f"Plans that gradients after the refit changed: {changed}; that they did not: {same}."
 
 
 def _missing(left_out: Mapping[str, Any]) -> str:

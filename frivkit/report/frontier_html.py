@@ -12,6 +12,7 @@ from frivkit.report.frontier import (
     data_sentence,
     measured_batches,
     reach_sentence,
+    recoveries_sentence,
 )
 from frivkit.report.frontier_chart import frontier_plot, plotted_plans
 
@@ -31,7 +32,7 @@ def frontier_page(document: Mapping[str, Any]) -> str:
         .render(
             file=file_name(document["original"]["path"]),
             count=len(shown["plans"]),
-            lead=data_sentence(shown),
+            lead=" ".join(filter(None, [data_sentence(shown), recoveries_sentence(shown)])),
             warnings=shown["warnings"],
             figures=[_figure(shown, batch) for batch in [*measured_batches(shown), None]],
             plans=tables.Table(*_plans(shown), "plans"),

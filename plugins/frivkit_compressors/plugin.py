@@ -1,4 +1,4 @@
-"""What this plugin offers: four bases, six rankings and five refits."""
+"""What this plugin offers: four bases, six rankings and six refits."""
 
 from frivkit.hooks.specs import Offer, hookimpl
 
@@ -74,6 +74,11 @@ def refits() -> list[Offer]:
             "sequential",
             "frivkit_compressors.refits:SEQUENTIAL",
             "layer by layer, on the outputs of the compressed layers before",
+        ),
+        Offer(
+            "distil",
+            "frivkit_compressors.refits:DISTIL",
+            "sequential, then gradients towards the original's features and outputs",
         ),
         Offer(
             "hybrid",

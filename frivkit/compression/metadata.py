@@ -1,4 +1,4 @@
-"""The metadata that a compressed file carries."""
+"""What a compressed file says of itself."""
 
 import onnx_ir as ir
 
@@ -6,22 +6,30 @@ from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.method import Method
 from frivkit.compression.plan import Plan
+from frivkit.compression.recovery.settings import Recovery
 
 STALE = ("frivkit.trainable_parameters", "frivkit.accuracy")
 """Metadata of the original that are not true of a compressed model."""
 
 
-def describe(
-    compressed: ir.Model, calibration: Calibration, budget: Budget, method: Method, plan: Plan
+def set_metadata(
+    compressed: ir.Model,
+    calibration: Calibration,
+    budget: Budget,
+    method: Method,
+    *,
+    plan: Plan,
+    recovery: Recovery | None,
 ) -> None:
-    """Write into a compressed model what it was made of and how.
+    """Write into a compressed model what it was made from and how; it is changed.
 
     Args:
-        compressed: The compressed model, whose metadata are changed.
-        calibration: The original, and the examples that it was calibrated on.
+        compressed: The model.
+        calibration: The original and the examples.
         budget: The budget.
         method: The method.
-        plan: The plan.
+        plan: What is kept.
+        recovery: What gradients did after the refit; None if none were taken.
     """
     from frivkit import __version__
 
@@ -39,6 +47,8 @@ def describe(
         metadata["frivkit.factors"] = str(len(plan.factorized))
     if plan.dropped:
         metadata["frivkit.dropped_branches"] = str(len(plan.dropped))
+    if recovery is not None and recovery.kept:
+        metadata["frivkit.recovery"] = f"{recovery.steps} steps"
     for stale in STALE:
         compressed.metadata_props.pop(stale, None)
     compressed.metadata_props.update(metadata)

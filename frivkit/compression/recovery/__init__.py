@@ -1,0 +1,1 @@
+"""Recovery: gradients through the whole compressed network, towards what the original computes."""
