@@ -240,9 +240,7 @@ def frontier(
             cannot be written.
     """
     plans, left_out = _plans(compressor, SHARES if shares is None else tuple(shares))
-    if shares is None:
-        plans = _with_more(compressor, plans)
-
+    plans = plans if shares is not None else _with_more(compressor, plans)
     calibration = compressor.calibration
     requested = compressor.request.output is not None
     compared = AgreementSearch(calibration, compressor.held_out, requested=requested)

@@ -67,9 +67,9 @@ def test_a_module_that_diverged_is_not_saved(tmp_path):
 
 
 def test_a_mask_of_minus_infinity_stays(tmp_path):
-    path, thin = write(tmp_path / "m.onnx"), tmp_path / "thin.onnx"
+    path, compressed = write(tmp_path / "m.onnx"), tmp_path / "thin.onnx"
     frivkit.save(path, tmp_path / "same.onnx")
-    found = frivkit.compress(path, thin, data="gaussian?n=40", macs=0.7)
+    found = frivkit.compress(path, compressed, data="gaussian?n=40", macs=0.7)
     assert found.document["budget"]["left"]["macs"] <= 0.7
-    (mask,) = [t for t in onnx.load(thin).graph.initializer if t.name == "mask"]
+    (mask,) = [t for t in onnx.load(compressed).graph.initializer if t.name == "mask"]
     assert np.isneginf(numpy_helper.to_array(mask)).sum() == 1
