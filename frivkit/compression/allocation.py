@@ -208,8 +208,10 @@ class Allocator:
         """Return what the network of a plan costs, counted in its graph."""
         return amount(outline(self.calibration, plan), self.calibration, resource, plan)
 
-    def coarsest(self, plan: Plan, resource: Resource) -> tuple[Steps, float]:
+    def coarsest(self, plan: Plan, resource: Resource) -> tuple[Steps, float] | None:
         """Return the move of a plan whose last step saved most, and how much of a resource.
+
+        None means that no step was taken: the constraints alone make the plan.
 
         Args:
             plan: A plan of this allocator that changes something.
@@ -217,8 +219,8 @@ class Allocator:
         """
         kept = group_flags(self.calibration, plan.keep)
         state = tuple(_reached(step, plan, kept) for step in self._steps)
-        i, saved = self._walker(resource).coarsest(state)
-        return self._steps[i], saved
+        found = self._walker(resource).coarsest(state)
+        return None if found is None else (self._steps[found[0]], found[1])
 
     def _walker(self, resource: Resource) -> Walker:
         if resource not in self._walkers:

@@ -48,7 +48,10 @@ def find_overshoot(allocator: Allocator, plan: Plan, budget: Budget) -> Overshoo
     if reached >= NEAR * budget.share:
         return None
     made = allocator.at_share(budget.share)
-    step, saved = made.coarsest(plan, resource)
+    found = made.coarsest(plan, resource)
+    if found is None:
+        return Overshoot(budget.share, reached, "the shares of units that --ratio gives leave less")
+    step, saved = found
     layers = {site.name: site.layer for site in calibration.site_map.sites}
     named = [layers[site] for site in step.sites] if isinstance(step, UnitSteps) else []
     free = made.widths.target is not None and isinstance(step, UnitSteps)

@@ -81,17 +81,17 @@ class Walker:
         self._go_to(state)
         return self._ledger.total
 
-    def coarsest(self, state: State) -> tuple[int, float]:
-        """Return the move whose last step saved most, and what it saved.
+    def coarsest(self, state: State) -> tuple[int, float] | None:
+        """Return the move whose last step saved most, and what it saved; None without a step.
 
         Args:
-            state: A state in which some move has made a step.
+            state: The state.
         """
         self._go_to(state)
         made = [i for i in active(self._steps, state) if state[i]]
         saved = {i: float(-self._saved(i, np.array([state[i] - 1]))[0]) for i in made}
-        i = max(saved, key=lambda number: saved[number])
-        return i, saved[i]
+        i = max(saved, key=lambda number: saved[number], default=None)
+        return None if i is None else (i, saved[i])
 
     def path(
         self,

@@ -168,7 +168,8 @@ def test_the_proof_is_of_the_file(tmp_path, opened, monkeypatch):
     monkeypatch.setattr(perturbed_model, "Session", Watched)
     path = tmp_path / "int8.onnx"
     result = write_int8(model, model.path, path, data=data, held_out=held_out, execution=EXECUTION)
-    assert ran.count(path) == 2  # against the original, and against the thin file
+    ran = [source for source in ran if getattr(source, "name", "") == path.name]
+    assert len(ran) == 2  # against the original, and against the compressed file
 
     x = examples(300, seed=2)
     outputs = [
