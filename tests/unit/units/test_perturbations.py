@@ -161,17 +161,24 @@ def test_a_diagonal_fold_is_a_mask(name, tmp_path):
         assert case.for_budget(case.perturbed(fold, site), masked)
 
 
-def with_weights(proto: onnx.ModelProto, edited: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """Return a copy with other weights, wherever the file keeps them."""
+def with_weights(
+    proto: onnx.ModelProto, edited: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> onnx.ModelProto:
+    """Return a copy with other weights, given with those before, wherever the file keeps them."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     for tensor in copy.graph.initializer:
         if tensor.name in edited:
-            tensor.CopyFrom(numpy_helper.from_array(edited[tensor.name], tensor.name))
+            before, after = edited[tensor.name]
+            stored = numpy_helper.to_array(tensor)
+            if not np.array_equal(stored, before):  # reading may transpose a weight
+                assert np.array_equal(stored, before.T)
+                after = np.ascontiguousarray(after.T)
+            tensor.CopyFrom(numpy_helper.from_array(after, tensor.name))
     for node in copy.graph.node:
         if node.op_type == "Constant" and node.output[0] in edited:
             del node.attribute[:]
-            tensor = numpy_helper.from_array(edited[node.output[0]])
+            tensor = numpy_helper.from_array(edited[node.output[0]][1])
             node.attribute.append(helper.make_attribute("value", tensor))
     return copy
 
@@ -183,14 +190,14 @@ def test_edited_weights_are_those_of_an_edited_file(name, kind, tmp_path):
     every = list(case.found.sites)
     for sites in [[site] for site in every] + ([every] if len(every) > 1 else []):
         change = kind({site.name: site.layer for site in sites}, level=0.5, seed=1, repeat=0)
-        edited: dict[str, np.ndarray] = {}
+        edited: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for site in sites:
             for weight in weights_of(case.model, site):
                 before = constant_tensor(weight).numpy()
                 after = change.edited(site.name, weight.name, before)
                 assert after.shape == before.shape
                 assert after.dtype == before.dtype
-                edited[weight.name] = after
+                edited[weight.name] = before, after
         (wanted,) = run(with_weights(case.proto, edited), [case.output], case.inputs)
         (plain,) = run(case.proto, [case.output], case.inputs)
         assert not case.for_budget(plain, wanted)  # else the edit might not be there at all
