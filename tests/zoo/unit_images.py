@@ -53,15 +53,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A thin and a wide network of one series.
+    """A thin (narrow) and a wide network of one series.
 
     Attributes:
-        thin: The name of its file.
+        narrow: The name of its file.
         wide: The name of the other file.
         layers: Patterns for the layers; empty for all.
     """
 
-    thin: str
+    narrow: str
     wide: str
     layers: tuple[str, ...] = ()
 
@@ -119,13 +119,13 @@ def untrained(path: Path, seed: int) -> Path:
 
 def measure_pair(name: str, pair: Pair) -> Json:
     """Find all images of a pair, store those of the trained networks, and return the controls."""
-    thin, wide = NETWORKS / pair.thin, NETWORKS / pair.wide
+    narrow, wide = NETWORKS / pair.narrow, NETWORKS / pair.wide
     out = BUILD / name
 
     def compared(first: Path, second: Path) -> Json:
         return visualize(out, str(first), "--against", str(second), *_only(pair.layers))
 
-    found = compared(thin, wide)
+    found = compared(narrow, wide)
     data = FOLDER / "data" / name
     shutil.rmtree(data, ignore_errors=True)
     (data / "pieces").mkdir(parents=True)
@@ -138,10 +138,10 @@ def measure_pair(name: str, pair: Pair) -> Json:
         _write_picture(
             FOLDER / f"pictures/{name}-{number}.webp", [images(out, each) for each in both]
         )
-    before = {seed: (untrained(thin, seed), untrained(wide, seed)) for seed in SEEDS}
+    before = {seed: (untrained(narrow, seed), untrained(wide, seed)) for seed in SEEDS}
     return {
         "untrained": [compared(*both)["comparisons"] for both in before.values()],
-        "thin": compared(thin, before[0][0])["comparisons"],
+        "thin": compared(narrow, before[0][0])["comparisons"],
         "wide": compared(wide, before[0][1])["comparisons"],
     }
 
