@@ -19,8 +19,9 @@ RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 README = Path(__file__).parents[1] / "README.md"
 ROWS = Path(__file__).parents[1] / "build"
-TIMED = ("prunability", "suffix", "moments", "rows", "batches", "entries", "spent")
+TIMED = ("prunability", "suffix", "moments", "rows", "batches", "entries", "spent", "visualization")
 COMPRESSING = ("quality", "latency")
+ONE_THREAD = ("visualization", *COMPRESSING)
 PARTS = (*TIMED, *COMPRESSING)
 """All parts; the last two take hours, and run only if they are requested."""
 
@@ -81,6 +82,7 @@ def run(
         quality,
         suffix,
         time_profile,
+        visualization,
     )
 
     def rows_of(part: str) -> Path | None:
@@ -95,11 +97,12 @@ def run(
         "batches": lambda at: batches.measure(at, rounds, 1 / 8 if quick else 1),
         "entries": lambda at: prefixes.measure(at, rounds, 16 if quick else 2048),
         "spent": lambda at: time_profile.measure(at, **small),
+        "visualization": lambda at: visualization.measure(at, rounds, small=quick),
         "quality": lambda at: quality.measure(at, rounds, rows_of("quality"), small=quick),
         "latency": lambda at: latency.measure(at, rounds, rows_of("latency"), cifar10, small=quick),
     }
     for name in parts:
-        threads = 1 if name in COMPRESSING else setting.THREADS
+        threads = 1 if name in ONE_THREAD else setting.THREADS
         part_setting = {
             "setting": setting.describe(threads),
             "load": setting.load(),

@@ -76,6 +76,27 @@ def resnet56(folder: Path, examples: int) -> Case:
     return _resnet(9, folder, examples)
 
 
+def resnet18(folder: Path, side: int, examples: int) -> Case:
+    """Return a ResNet-18 for 3 x side x side inputs with random weights, and Gaussian examples.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1, with
+    1 x 1 convolutions on the three shortcuts that change shape.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv=nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
+        norm=nn.BatchNorm2d(64),
+        relu=nn.ReLU(),
+        first_pool=nn.MaxPool2d(3, stride=2, padding=1),
+    )
+    before = 64
+    for width in (64, 128, 256, 512):
+        for number in range(2):
+            layers[f"block{width}_{number}"] = Block(before, width)
+            before = width
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "fc": nn.Linear(512, 10)}
+    return random_case(f"ResNet-18 {side}", layers, (3, side, side), folder, examples)
+
+
 def vgg16(folder: Path, examples: int) -> Case:
     """Return a VGG-16 for 32 x 32 x 3 inputs: 13 convolutions, dense layers of 512.
 

@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from benchmarks.report import latency_tables, moment_tables, quality_tables
+from benchmarks.report import latency_tables, moment_tables, quality_tables, visualization_tables
 from benchmarks.report.markdown import Json, size, spread, table
 
 BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
@@ -30,6 +30,7 @@ def markdown(results: Json) -> str:
         "batches": _batches,
         "entries": _prefixes,
         "spent": _time_profile,
+        "visualization": visualization_tables.visualization,
         "quality": quality_tables.quality,
         "latency": latency_tables.latency,
     }

@@ -260,7 +260,7 @@ def _packed(
     images: NDArray[np.float32], before: NDArray[np.float64], after: NDArray[np.float64]
 ) -> bytes:
     stream = io.BytesIO()
-    np.savez(stream, images=images, before=before, after=after)
+    np.savez_compressed(stream, images=images, before=before, after=after)
     return stream.getvalue()
 
 

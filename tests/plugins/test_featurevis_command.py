@@ -128,14 +128,19 @@ def test_the_same_run_twice_takes_finished_pieces(files, tmp_path) -> None:
     assert json.loads((out / "results.json").read_text())["layers"] == first
 
 
-def test_torchscript_gives_the_images_of_onnx(files, tmp_path) -> None:
+def test_torchscript_is_compared_as_onnx_is(files, tmp_path) -> None:
     results = []
-    for model, more in (("narrow.onnx", ()), ("narrow.pt", ("--trust",))):
-        out = tmp_path / model
-        assert run(*quick(files, model, *more, "-o", str(out), "--steps", "2")) == 0
-        results.append(json.loads((out / "results.json").read_text())["layers"])
-    assert [row["width"] for row in results[0]] == [row["width"] for row in results[1]]
-    assert all(len(row["units"]) == 2 for row in results[1])
+    for kind, trust in (("onnx", ()), ("pt", ("--trust",))):
+        out = tmp_path / kind
+        more = ("--against", str(files / f"wide.{kind}"), "-o", str(out), "--steps", "2")
+        assert run(*quick(files, f"narrow.{kind}", *more, *trust)) == 0
+        results.append(json.loads((out / "results.json").read_text()))
+        for figure in (FIGURE_5, FIGURE_E13, TABLE_2):
+            assert figure.draw(out)("svg")
+    onnx_layers, torch_layers = (found["layers"] for found in results)
+    assert [row["width"] for row in onnx_layers] == [row["width"] for row in torch_layers]
+    assert all(len(row["units"]) == 2 for row in torch_layers)
+    assert len(results[0]["comparisons"]) == len(results[1]["comparisons"]) == 2
 
 
 @pytest.mark.parametrize("method", ["fourier", "phase"])
@@ -224,8 +229,9 @@ def test_what_cannot_be_done_is_one_line(arguments, message, files, tmp_path, ca
     assert sum(line.startswith("frivkit: ") for line in said) == len(said)
 
 
-def test_the_metric_measures_layers(files, capsys) -> None:
-    arguments = [str(files / "narrow.onnx"), "--data", f"npz:{files / 'x.npz'}", "--no-cache"]
+@pytest.mark.parametrize("model", ["narrow.onnx", "narrow.pt"])
+def test_the_metric_measures_layers(model, files, capsys) -> None:
+    arguments = [str(files / model), "--data", f"npz:{files / 'x.npz'}", "--no-cache", "--trust"]
     options = ["--option", "steps=4", "--option", "images=3", "--json", "-"]
     with pytest.raises(SystemExit) as end:
         main(["analyze", *arguments, "--metric", "interpretability", *options])
