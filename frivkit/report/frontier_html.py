@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from frivkit.report import tables
-from frivkit.report.analysis_html import environment
 from frivkit.report.figures import Chart, ReportFigure
 from frivkit.report.format import file_name, number, percent, readable, span
 from frivkit.report.frontier import (
@@ -14,6 +13,7 @@ from frivkit.report.frontier import (
     reach_sentence,
 )
 from frivkit.report.frontier_chart import frontier_plot, plotted_plans
+from frivkit.report.page import render
 
 
 def frontier_page(document: Mapping[str, Any]) -> str:
@@ -25,21 +25,19 @@ def frontier_page(document: Mapping[str, Any]) -> str:
     shown = readable(document)
     head, *choices = choice_table(shown)
     left_out = [(f"{each['share']:g}", each["reason"]) for each in shown["left_out"]]
-    return (
-        environment()
-        .get_template("frontier.html.j2")
-        .render(
-            file=file_name(document["original"]["path"]),
-            count=len(shown["plans"]),
-            lead=data_sentence(shown),
-            warnings=shown["warnings"],
-            figures=[_figure(shown, batch) for batch in [*measured_batches(shown), None]],
-            plans=tables.Table(*_plans(shown), "plans"),
-            choices=tables.Table(tuple(head), [tuple(row) for row in choices], "choices"),
-            reach=reach_sentence(shown) or "",
-            left_out=tables.Table(("budget", "why"), left_out, "skipped"),
-            provenance=_provenance(shown),
-        )
+    return render(
+        "frontier.html.j2",
+        document,
+        file=file_name(document["original"]["path"]),
+        count=len(shown["plans"]),
+        lead=data_sentence(shown),
+        warnings=shown["warnings"],
+        figures=[_figure(shown, batch) for batch in [*measured_batches(shown), None]],
+        plans=tables.Table(*_plans(shown), "plans"),
+        choices=tables.Table(tuple(head), [tuple(row) for row in choices], "choices"),
+        reach=reach_sentence(shown) or "",
+        left_out=tables.Table(("budget", "why"), left_out, "skipped"),
+        provenance=_provenance(shown),
     )
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frivkit.report import tables
-from frivkit.report.analysis_html import environment
 from frivkit.report.figures import NAME, Section
 from frivkit.report.format import file_name, percent, readable, short, span
 from frivkit.report.frontier import choice_table, measured_batches, time_cell
+from frivkit.report.page import environment
 from frivkit.report.verification import savings
 from frivkit.report.width_advice import KINDS, layer_cells, network_cells
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from frivkit.report import tables
-from frivkit.report.analysis_html import environment
 from frivkit.report.chart import Bar, bar_plot, column_plot
 from frivkit.report.figures import MOST_BARS, NAME, Chart, ReportFigure
 from frivkit.report.format import ends, file_name, percent, readable, short, span
+from frivkit.report.page import render
 from frivkit.report.scale import SHARE, Scale
 from frivkit.report.width_advice import (
     KINDS,
@@ -29,24 +29,22 @@ def advice_page(document: Mapping[str, Any]) -> str:
     widest = network_row(shown, "redundant")["counts"][-1]
     head, *rows = network_cells(shown)
     figures = [each for kind in KINDS for each in _figures(shown, kind)]
-    return (
-        environment()
-        .get_template("advice.html.j2")
-        .render(
-            file=file_name(shown["models"][-1]["path"]),
-            redundant=percent(widest["share"]),
-            lead=advice_sentences(shown),
-            warnings=shown["warnings"],
-            networks=tables.Table(tuple(head), [tuple(row) for row in rows], "panel-points"),
-            figures=list(enumerate(figures, start=1)),
-            covered=covered(shown),
-            data=[
-                ("source", shown["data"]["spec"]),
-                ("examples", tables.grouped(shown["data"]["examples"])),
-                ("protocol", shown["protocol"]),
-            ],
-            provenance=_provenance(shown),
-        )
+    return render(
+        "advice.html.j2",
+        document,
+        file=file_name(shown["models"][-1]["path"]),
+        redundant=percent(widest["share"]),
+        lead=advice_sentences(shown),
+        warnings=shown["warnings"],
+        networks=tables.Table(tuple(head), [tuple(row) for row in rows], "panel-points"),
+        figures=list(enumerate(figures, start=1)),
+        covered=covered(shown),
+        data=[
+            ("source", shown["data"]["spec"]),
+            ("examples", tables.grouped(shown["data"]["examples"])),
+            ("protocol", shown["protocol"]),
+        ],
+        provenance=_provenance(shown),
     )
 
 

@@ -1,0 +1,155 @@
+"""Tables that can be sorted and filtered, and those of the layers of a network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from frivkit.report.figures import NAME, Section
+from frivkit.report.format import number, percent, short, sizes
+from frivkit.report.tables import grouped
+
+UNKNOWN = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell.
+
+    Attributes:
+        text: What it shows.
+        key: The number that it is sorted by; None sorts by the text.
+        known: Whether there is a value; cells without one come last.
+        link: The ``id`` of an element that it leads to, empty for none.
+        more: A second, smaller line, such as an interval.
+    """
+
+    text: str
+    key: float | None = None
+    known: bool = True
+    link: str = ""
+    more: str = ""
+
+    @classmethod
+    def of(cls, value: float | None, text: str | None = None, more: str = "") -> "Cell":
+        """Return the cell of a number, with its text if it is not the number in plain."""
+        if value is None:
+            return cls(UNKNOWN, known=False)
+        return cls(str(value) if text is None else text, float(value), more=more)
+
+
+@dataclass(frozen=True, slots=True)
+class SortableTable:
+    """A table with keys to sort its rows by.
+
+    Attributes:
+        name: What a row is, in the plural; the rows have it in their ``id``.
+        columns: Its head.
+        rows: Its cells.
+        numbers: The columns of numbers, which stand to the right.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[Cell, ...]]
+    numbers: frozenset[int]
+
+
+def analysed_layers(
+    shown: Mapping[str, Any], sections: Sequence[Section], boxes: Mapping[str, str]
+) -> SortableTable:
+    """Return the table of the layers with units: what they are, and their values.
+
+    Args:
+        shown: ``frivkit.analysis/1``, its texts readable.
+        sections: Its metrics.
+        boxes: By layer the ``id`` of its box on the map.
+    """
+    measured = [section for section in sections if section.layers]
+    values = [{row["layer"]: row for row, _ in section.layers} for section in measured]
+    rows = []
+    for i, site in enumerate(shown["sites"], start=1):
+        layer = short(site["layer"], NAME)
+        cells = [
+            Cell.of(i),
+            Cell(layer, link=boxes.get(site["layer"], "")),
+            Cell(short(site["op"], NAME)),
+            Cell.of(site["units"], grouped(site["units"])),
+            _places(site["spatial"]),
+            _coupling(site["coupling"]),
+        ]
+        for section, by_layer in zip(measured, values, strict=True):
+            row = by_layer.get(layer)
+            cells.append(
+                Cell.of(row["value"], section.show(row["value"]), section.interval(row))
+                if row
+                else Cell.of(None)
+            )
+        rows.append(tuple(cells))
+    columns = ["#", "layer", "operator", "units", "places", "coupling"]
+    columns += [section.metric for section in measured]
+    return _without_empty(SortableTable("layers", tuple(columns), rows, _numbers(columns)))
+
+
+def compressed_layers(shown: Mapping[str, Any], boxes: Mapping[str, str]) -> SortableTable:
+    """Return the table of the layers of a compression: their widths, and what was removed.
+
+    Args:
+        shown: ``frivkit.compression/1`` or ``frivkit.verification/1``, its texts readable.
+        boxes: By layer the ``id`` of its box on the map.
+    """
+    whole = {skip["layer"]: skip["reason"] for skip in shown["skipped"] if "layer" in skip}
+    kinds = ("prunable", "redundant", "both", "neither")
+    columns = ["#", "layer", "units before", "units after", "kept", *kinds, "predicted error"]
+    columns.append("why it is whole")
+    rows = []
+    for i, each in enumerate(shown["layers"], start=1):
+        before, after = each["units_before"], each["units_after"]
+        removed = each.get("removed") or {}
+        error, reason = each["predicted_error"], whole.get(each["layer"], "")
+        rows.append(
+            (
+                Cell.of(i),
+                Cell(short(each["layer"], NAME), link=boxes.get(each["layer"], "")),
+                Cell.of(before, grouped(before)),
+                Cell.of(after, grouped(after)),
+                Cell.of(after / before, percent(after / before)),
+                *(Cell.of(removed.get(kind), grouped(removed.get(kind))) for kind in kinds),
+                Cell.of(error, None if error is None else number(error)),
+                Cell(reason, known=bool(reason)),
+            )
+        )
+    return _without_empty(SortableTable("layers", tuple(columns), rows, _numbers(columns)))
+
+
+def _places(spatial: Sequence[int]) -> Cell:
+    if not spatial:
+        return Cell(UNKNOWN, known=False)
+    product = 1
+    for size in spatial:
+        product *= size if isinstance(size, int) else 1
+    return Cell(sizes(spatial), float(product))
+
+
+def _coupling(name: str | None) -> Cell:
+    text = (name or "").removeprefix("coupling ")
+    if not text:
+        return Cell(UNKNOWN, known=False)
+    return Cell(text, float(text)) if text.isdecimal() else Cell(text)
+
+
+def _numbers(columns: Sequence[str]) -> frozenset[int]:
+    words = {"layer", "operator", "why it is whole"}
+    return frozenset(i for i, column in enumerate(columns) if column not in words)
+
+
+def _without_empty(table: SortableTable) -> SortableTable:
+    """Return the table without columns in which nothing is known."""
+    kept = [
+        i for i in range(len(table.columns)) if i < 2 or any(row[i].known for row in table.rows)
+    ]
+    return SortableTable(
+        table.name,
+        tuple(table.columns[i] for i in kept),
+        [tuple(row[i] for i in kept) for row in table.rows],
+        frozenset(new for new, old in enumerate(kept) if old in table.numbers),
+    )
