@@ -3,25 +3,22 @@
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from frivkit.cli.compression_files import CompressionFiles, show_compression
 from frivkit.cli.frontier import FrontierFiles, FrontierRequest, check_options, run_frontier
 from frivkit.cli.options import CommonOptions, model_options
-from frivkit.cli.output import check_places, write_json, write_text
+from frivkit.cli.output import check_places
 from frivkit.cli.values import Multiple, Ratio, Shares
 from frivkit.cli.verify import batch_sizes
 from frivkit.errors import RequirementError, UsageError
 
 if TYPE_CHECKING:
     from frivkit.compression.budget import Budget, Kind
-    from frivkit.compression.compress import Compression
-    from frivkit.measure.pipeline import Request
-    from frivkit.provenance import Clock
 
 BUDGETS: dict["Kind", str] = {
     "latency": "--latency",
@@ -31,8 +28,6 @@ BUDGETS: dict["Kind", str] = {
     "agreement": "--agreement",
     "tolerance": "--tolerance",
 }
-PLACE = "{budget}"
-"""What stands for the budget in the names of files, if several budgets are given."""
 BATCHES = "1,64"
 """The batch sizes at which a file is timed unless others are given."""
 
@@ -163,6 +158,11 @@ BATCHES = "1,64"
 @click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page."
 )
+@click.option(
+    "--node-data",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the share of units that each layer of MODEL keeps, for Model Explorer.",
+)
 @model_options
 def command(
     *,
@@ -194,6 +194,7 @@ def command(
     seed: int,
     json_to: str | None,
     report: Path | None,
+    node_data: Path | None,
     **shares: tuple[float, ...] | None,
 ) -> None:
     """Make MODEL smaller until it fits a budget, and verify the result.
@@ -213,6 +214,7 @@ def command(
     clock = Clock.start()
     if frontier:
         flags = {"--dry-run": dry_run, "--require-faster": require_faster, "--int8": int8}
+        flags["--node-data"] = node_data is not None
         check_options(shares, plan_file, flags)
     elif figure is not None:
         raise UsageError("--figure is the picture of several plans; give --frontier, too")
@@ -236,7 +238,7 @@ def command(
     if plan_file is not None:
         read_document(plan_file)  # before the model is calibrated
     model_to = None if dry_run else _target(output)
-    given = _Outputs(model_to, json_to, report, save_plan)
+    given = CompressionFiles(model_to, json_to, report, save_plan, node_data)
     outputs = [given.for_budget(budget, len(budgets)) for budget in budgets]
     places_of_int8 = [int8_path(each.model) for each in outputs if int8 and each.model]
     check_places(*(p for each in outputs for p in each.places), *places_of_int8, model=model)
@@ -263,7 +265,7 @@ def command(
             progress.finish()
         if compressor.calibration.reused:
             common.info_if_verbose("the calibration is reused from the cache")
-        _show(common, compression, request, clock, places)
+        show_compression(common, compression, request, clock, places)
         made = compression.verification
         slow.append(made.slowness() if require_faster and made is not None else None)
     _check_faster(slow)
@@ -281,71 +283,6 @@ def _check_faster(slow: Sequence[str | None]) -> None:
     reasons = [each[0].lower() + each[1:].removesuffix(".") for each in slow if each]
     if reasons:
         raise RequirementError("; ".join(reasons))
-
-
-@dataclass(frozen=True, slots=True)
-class _Outputs:
-    """Where the results for one budget go."""
-
-    model: Path | None
-    json: str | None
-    report: Path | None
-    plan: Path | None
-
-    def for_budget(self, budget: "Budget", count: int) -> "_Outputs":
-        """Return the files of one of several budgets, whose share stands in their names.
-
-        Raises:
-            UsageError: a name does not say where the budget goes, and there are several.
-        """
-        if count == 1:
-            return self
-        for place in filter(None, self.places):
-            if PLACE not in str(place):
-                raise UsageError(
-                    f"{count} budgets cannot all be written to {place}; put {PLACE} into its name"
-                )
-
-        def named(place: Path | None) -> Path | None:
-            return place and Path(str(place).replace(PLACE, f"{budget.share:g}"))
-
-        json_to = self.json and self.json.replace(PLACE, f"{budget.share:g}")
-        return _Outputs(named(self.model), json_to, named(self.report), named(self.plan))
-
-    @property
-    def places(self) -> tuple[Path | str | None, ...]:
-        """All files."""
-        return self.model, self.json, self.report, self.plan
-
-
-def _show(
-    common: CommonOptions,
-    compression: "Compression",
-    request: "Request",
-    clock: "Clock",
-    places: _Outputs,
-) -> None:
-    """Write the results of one budget to their files, and show them."""
-    from frivkit.compression.plan_file import plan_document, write_plan
-    from frivkit.report.compression import compression_document, compression_text
-
-    document = compression_document(compression, request, clock)
-    for warning in document["warnings"]:
-        common.info(f"warning: {warning}")
-    try:
-        if places.plan is not None:
-            write_plan(plan_document(compression.calibration, compression.plan), places.plan)
-        if places.json and places.json != "-":
-            write_json(document, places.json)
-        if places.report is not None:
-            from frivkit.report.compression_html import compression_page
-
-            write_text(places.report, compression_page(document))
-    finally:  # the result is shown even if a file cannot be written
-        if places.json == "-":
-            write_json(document, places.json)
-        else:
-            click.echo(compression_text(document))
 
 
 def _budgets(

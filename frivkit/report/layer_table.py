@@ -42,16 +42,20 @@ class SortableTable:
     """A table with keys to sort its rows by.
 
     Attributes:
-        name: What a row is, in the plural; the rows have it in their ``id``.
+        name: What the rows are, in the plural.
         columns: Its head.
         rows: Its cells.
         numbers: The columns of numbers, which stand to the right.
+        row: The ``id`` of a row without its number; tables of one page differ in it.
+        title: The column of names, which head their rows.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: Sequence[tuple[Cell, ...]]
     numbers: frozenset[int]
+    row: str = "layer"
+    title: int = 1
 
 
 def analysed_layers(
