@@ -15,6 +15,8 @@ NAME = 44
 """The most characters of a name above a bar; a name that is still too wide is clipped."""
 NUMBERED = 8
 """The most columns with their number below the axis, apart from the first."""
+NAMED, BELOW = 80, 18
+"""The most columns that have names below the axis where there is room, and characters of a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +194,17 @@ def column_plot(
     Returns:
         SVG.
     """
-    plot = svg.new_drawing("columns", label)
+    named = len(bars) <= NAMED
+    plot = svg.new_drawing("columns named" if named else "columns", label)
     _grid(plot, scale, scale.ticks(), scale.ticks())
     every = max(1, round(round_step(len(bars) / NUMBERED)))
     zero = 1 - scale.share(0.0)
     for i, bar in enumerate(bars):
         middle = (i + 0.5) / len(bars)
         if i == 0 or (i + 1) % every == 0:
-            svg.text(plot, str(i + 1), (middle, 1), (0, 17))
+            svg.text(plot, str(i + 1), (middle, 1), (0, 17), css="tick number")
+        if named:
+            _upright(plot, short(bar.name, BELOW), middle)
         if bar.value is None:
             svg.text(plot, "?", (middle, zero), (0, -4), css="value")
             continue
@@ -218,6 +223,13 @@ def column_plot(
         y = 1 - scale.share(reference)
         _reference_line(plot, (0, y), (1, y))
     return svg.to_text(plot)
+
+
+def _upright(plot: Element, words: str, x: float) -> None:
+    """Write upwards to a position on the horizontal axis."""
+    place = svg.add(plot, "svg", x=svg.at(x), y="100%", overflow="visible")
+    svg.text(place, words, (0, 0), (-7, 4), anchor="end", css="below")
+    place[-1].set("transform", "rotate(-90)")
 
 
 def _grid(plot: Element, scale: Scale, ticks: Sequence[float], labelled: Sequence[float]) -> None:

@@ -158,10 +158,13 @@ def _removed(compression: Compression) -> dict[str, dict[str, int]]:
         "both": both,
         "neither": kinds.removed & ~kinds.prunable & ~kinds.redundant,
     }
-    return {
-        site: {name: int(flags[groups].sum()) for name, flags in flags_by_kind.items()}
-        for site, groups in of.items()
-    }
+    removed = {}
+    for site in compression.calibration.site_map.sites:
+        groups, left = of[site.name], units_left(compression.plan, site)
+        counts = {name: int(flags[groups].sum()) for name, flags in flags_by_kind.items()}
+        counts["dropped"] = site.width - left - sum(counts.values())
+        removed[site.name] = counts
+    return removed
 
 
 def _factors(compression: Compression) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ from frivkit.report.format import number, percent, short, sizes
 from frivkit.report.tables import grouped
 
 UNKNOWN = "–"
+KINDS = ("prunable", "redundant", "both", "neither", "dropped")
+"""The kinds of removed units, each with a column of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +103,12 @@ def compressed_layers(shown: Mapping[str, Any], boxes: Mapping[str, str]) -> Sor
         shown: ``frivkit.compression/1`` or ``frivkit.verification/1``, its texts readable.
         boxes: By layer the ``id`` of its box on the map.
     """
-    whole = {skip["layer"]: skip["reason"] for skip in shown["skipped"] if "layer" in skip}
-    kinds = ("prunable", "redundant", "both", "neither")
-    columns = ["#", "layer", "units before", "units after", "kept", *kinds, "predicted error"]
-    columns.append("why it is whole")
+    columns = ["#", "layer", "before", "after", "kept", *KINDS, "predicted error"]
     rows = []
     for i, each in enumerate(shown["layers"], start=1):
         before, after = each["units_before"], each["units_after"]
         removed = each.get("removed") or {}
-        error, reason = each["predicted_error"], whole.get(each["layer"], "")
+        error = each["predicted_error"]
         rows.append(
             (
                 Cell.of(i),
@@ -117,9 +116,8 @@ def compressed_layers(shown: Mapping[str, Any], boxes: Mapping[str, str]) -> Sor
                 Cell.of(before, grouped(before)),
                 Cell.of(after, grouped(after)),
                 Cell.of(after / before, percent(after / before)),
-                *(Cell.of(removed.get(kind), grouped(removed.get(kind))) for kind in kinds),
+                *(Cell.of(removed.get(kind), grouped(removed.get(kind))) for kind in KINDS),
                 Cell.of(error, None if error is None else number(error)),
-                Cell(reason, known=bool(reason)),
             )
         )
     return _without_empty(SortableTable("layers", tuple(columns), rows, _numbers(columns)))
@@ -142,14 +140,16 @@ def _coupling(name: str | None) -> Cell:
 
 
 def _numbers(columns: Sequence[str]) -> frozenset[int]:
-    words = {"layer", "operator", "why it is whole"}
+    words = {"layer", "operator"}
     return frozenset(i for i, column in enumerate(columns) if column not in words)
 
 
 def _without_empty(table: SortableTable) -> SortableTable:
-    """Return the table without columns in which nothing is known."""
+    """Return the table without columns in which nothing is known, or of kinds that none has."""
     kept = [
-        i for i in range(len(table.columns)) if i < 2 or any(row[i].known for row in table.rows)
+        i
+        for i, column in enumerate(table.columns)
+        if i < 2 or any(row[i].known and (row[i].key or column not in KINDS) for row in table.rows)
     ]
     return SortableTable(
         table.name,

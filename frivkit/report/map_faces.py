@@ -110,6 +110,7 @@ def compression_map(shown: Mapping[str, Any]) -> NetworkMap | None:
             ("redundant", "most are redundant: the others explain them"),
             ("both", "most are both"),
             ("neither", "most are neither: the budget asked for them"),
+            ("dropped", "dropped with its residual branch"),
         ]
     else:
         keys = [("removed", "units left")]
