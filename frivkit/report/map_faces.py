@@ -130,7 +130,7 @@ def _map(
         return None
     kept, ways = ways_between_units(graph)
     rows: dict[str, str] = {}  # the rows of the table of layers, by layer
-    for layer in shown.get("sites") or shown["layers"]:
+    for layer in shown["sites"] if "sites" in shown else shown["layers"]:
         rows[layer["layer"]] = f"layer-{len(rows) + 1}"
     faces = {}
     for index in kept:
@@ -184,5 +184,6 @@ def _notes(graph: Mapping[str, Any], kept: Sequence[int], ways: Sequence[Way]) -
         notes.append("Layers with the same c and number are coupled: their units leave together.")
     hidden = len(graph["nodes"]) - len(kept)
     if hidden:
-        notes.append(f"{hidden} nodes with weights that are not analysed are left out.")
+        nodes = "1 node" if hidden == 1 else f"{hidden} nodes"
+        notes.append(f"Left out: {nodes} with weights, not analysed.")
     return notes
