@@ -34,8 +34,8 @@ def comparison_page(document: Mapping[str, Any]) -> str:
     return render(
         "comparison.html.j2",
         document,
-        labels=list(enumerate(labels)),
-        series=SERIES,
+        labels=labels,
+        keys=[(i % SERIES, label) for i, label in enumerate(labels)],
         lead=answers(shown),
         over=any(row["over_networks"] for each in shown["metrics"] for row in each["rows"]),
         warnings=shown["warnings"],
