@@ -9,7 +9,7 @@ from frivkit.report.comparison import answers, show_difference, shows_shares
 from frivkit.report.comparison_chart import SERIES, OverlaidCurve, dot_plot, overlay_plot
 from frivkit.report.figures import MOST_BARS, MOST_PANELS, NAME, Chart, ReportFigure
 from frivkit.report.format import ends, number, percent, readable, short, span
-from frivkit.report.layer_table import Cell, SortableTable
+from frivkit.report.layer_table import SortableTable, TableCell
 from frivkit.report.page import render
 from frivkit.report.scale import SHARE, Scale
 
@@ -158,21 +158,21 @@ def _table(metric: Mapping[str, Any], labels: Sequence[str], place: int) -> Sort
     over = any(row["over_networks"] for row in metric["rows"])
     rows = []
     for row in metric["rows"]:
-        cells = [Cell(short(row["layer"] or f"the {row['scope']}", NAME))]
+        cells = [TableCell(short(row["layer"] or f"the {row['scope']}", NAME))]
         for value, interval in zip(row["values"], row["intervals"], strict=True):
             text = None if value is None else show(value)
-            cells.append(Cell.of(value, text, _interval(interval, show)))
+            cells.append(TableCell.of(value, text, _interval(interval, show)))
         for each in row["differences"]:
             text = None if each["value"] is None else show_difference(each["value"], shares=shares)
             within = _interval(each["interval"], lambda end: show_difference(end, shares=shares))
             words = ", ".join(filter(None, (each["verdict"], within)))
-            cells.append(Cell.of(each["value"], text, words))
+            cells.append(TableCell.of(each["value"], text, words))
         if over:
             mean = row["over_networks"]
             cells.append(
-                Cell.of(mean["mean"], show(mean["mean"]), _interval(mean["interval"], show))
+                TableCell.of(mean["mean"], show(mean["mean"]), _interval(mean["interval"], show))
                 if mean
-                else Cell.of(None)
+                else TableCell.of(None)
             )
         rows.append(tuple(cells))
     columns = ["layer", *labels, *(f"{label} − {labels[0]}" for label in labels[1:])]

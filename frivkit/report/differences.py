@@ -15,7 +15,7 @@ Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ValueDifference:
     """How far a value lies above that of the first analysis.
 
     Attributes:
@@ -40,7 +40,7 @@ def difference(
     second: float | None,
     first_interval: Interval | None,
     second_interval: Interval | None,
-) -> Difference:
+) -> ValueDifference:
     """Return the second value minus the first.
 
     The interval is that of MOVER: the squared distances of both values to those ends of their
@@ -56,14 +56,14 @@ def difference(
         (0.25, 0.35)
     """
     if first is None or second is None:
-        return Difference(None, None)
+        return ValueDifference(None, None)
     gap = second - first
     if first_interval is None or second_interval is None:
-        return Difference(gap, None)
+        return ValueDifference(gap, None)
     (a, b), (c, d) = first_interval, second_interval
     below = math.hypot(second - c, b - first)
     above = math.hypot(d - second, first - a)
-    return Difference(gap, (round(gap - below, 12), round(gap + above, 12)))
+    return ValueDifference(gap, (round(gap - below, 12), round(gap + above, 12)))
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, Interval] | None:

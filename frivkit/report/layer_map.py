@@ -34,7 +34,7 @@ MOST_NODES = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Meter:
+class ShareBar:
     """A bar in a box: what part of a layer each of several kinds is.
 
     Attributes:
@@ -52,7 +52,7 @@ class Face:
         name: Its first line.
         line: Its second line.
         kind: Its class, by which it is coloured.
-        meters: Its bars, two at most.
+        bars: Its bars, two at most.
         tag: The number of its coupling, empty if it has none.
         target: The ``id`` of the element that it leads to, empty if it leads nowhere.
         spoken: All of this in words, for screen readers and the pointer.
@@ -61,7 +61,7 @@ class Face:
     name: str
     line: str = ""
     kind: str = "plain"
-    meters: tuple[Meter, ...] = ()
+    bars: tuple[ShareBar, ...] = ()
     tag: str = ""
     target: str = ""
     spoken: str = ""
@@ -250,13 +250,13 @@ def _draw_box(plot: Element, face: Face, corner: svg.Point, number: int) -> None
     _text(group, face.line, (PAD, 32), "line")
     if face.tag:
         _text(group, face.tag, (WIDTH - PAD, 32), "tag", "end")
-    high = 4 if len(face.meters) > 1 else 6
-    for i, meter in enumerate(face.meters):
-        bar = {"y": f"{38 + 6 * i}", "height": f"{high}"}
-        svg.add(group, "rect", "track", x=f"{PAD:g}", width=f"{room:g}", **bar)
+    high = 4 if len(face.bars) > 1 else 6
+    for i, bar in enumerate(face.bars):
+        upright = {"y": f"{38 + 6 * i}", "height": f"{high}"}
+        svg.add(group, "rect", "track", x=f"{PAD:g}", width=f"{room:g}", **upright)
         left = PAD
-        for css, share in meter.parts:
-            svg.add(group, "rect", css, x=f"{left:.1f}", width=f"{share * room:.1f}", **bar)
+        for css, share in bar.parts:
+            svg.add(group, "rect", css, x=f"{left:.1f}", width=f"{share * room:.1f}", **upright)
             left += share * room
 
 

@@ -14,7 +14,7 @@ KINDS = ("prunable", "redundant", "both", "neither", "dropped")
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """A cell.
 
     Attributes:
@@ -32,7 +32,7 @@ class Cell:
     more: str = ""
 
     @classmethod
-    def of(cls, value: float | None, text: str | None = None, more: str = "") -> "Cell":
+    def of(cls, value: float | None, text: str | None = None, more: str = "") -> "TableCell":
         """Return the cell of a number, with its text if it is not the number in plain."""
         if value is None:
             return cls(UNKNOWN, known=False)
@@ -54,7 +54,7 @@ class SortableTable:
 
     name: str
     columns: tuple[str, ...]
-    rows: Sequence[tuple[Cell, ...]]
+    rows: Sequence[tuple[TableCell, ...]]
     numbers: frozenset[int]
     row: str = "layer"
     title: int = 1
@@ -76,19 +76,19 @@ def analysed_layers(
     for i, site in enumerate(shown["sites"], start=1):
         layer = short(site["layer"], NAME)
         cells = [
-            Cell.of(i),
-            Cell(layer, link=boxes.get(site["layer"], "")),
-            Cell(short(site["op"], NAME)),
-            Cell.of(site["units"], grouped(site["units"])),
+            TableCell.of(i),
+            TableCell(layer, link=boxes.get(site["layer"], "")),
+            TableCell(short(site["op"], NAME)),
+            TableCell.of(site["units"], grouped(site["units"])),
             _places(site["spatial"]),
             _coupling(site["coupling"]),
         ]
         for section, by_layer in zip(measured, values, strict=True):
             row = by_layer.get(layer)
             cells.append(
-                Cell.of(row["value"], section.show(row["value"]), section.interval(row))
+                TableCell.of(row["value"], section.show(row["value"]), section.interval(row))
                 if row
-                else Cell.of(None)
+                else TableCell.of(None)
             )
         rows.append(tuple(cells))
     columns = ["#", "layer", "operator", "units", "places", "coupling"]
@@ -111,32 +111,32 @@ def compressed_layers(shown: Mapping[str, Any], boxes: Mapping[str, str]) -> Sor
         error = each["predicted_error"]
         rows.append(
             (
-                Cell.of(i),
-                Cell(short(each["layer"], NAME), link=boxes.get(each["layer"], "")),
-                Cell.of(before, grouped(before)),
-                Cell.of(after, grouped(after)),
-                Cell.of(after / before, percent(after / before)),
-                *(Cell.of(removed.get(kind), grouped(removed.get(kind))) for kind in KINDS),
-                Cell.of(error, None if error is None else number(error)),
+                TableCell.of(i),
+                TableCell(short(each["layer"], NAME), link=boxes.get(each["layer"], "")),
+                TableCell.of(before, grouped(before)),
+                TableCell.of(after, grouped(after)),
+                TableCell.of(after / before, percent(after / before)),
+                *(TableCell.of(removed.get(kind), grouped(removed.get(kind))) for kind in KINDS),
+                TableCell.of(error, None if error is None else number(error)),
             )
         )
     return _without_empty(SortableTable("layers", tuple(columns), rows, _numbers(columns)))
 
 
-def _places(spatial: Sequence[int]) -> Cell:
+def _places(spatial: Sequence[int]) -> TableCell:
     if not spatial:
-        return Cell(UNKNOWN, known=False)
+        return TableCell(UNKNOWN, known=False)
     product = 1
     for size in spatial:
         product *= size if isinstance(size, int) else 1
-    return Cell(sizes(spatial), float(product))
+    return TableCell(sizes(spatial), float(product))
 
 
-def _coupling(name: str | None) -> Cell:
+def _coupling(name: str | None) -> TableCell:
     text = (name or "").removeprefix("coupling ")
     if not text:
-        return Cell(UNKNOWN, known=False)
-    return Cell(text, float(text)) if text.isdecimal() else Cell(text)
+        return TableCell(UNKNOWN, known=False)
+    return TableCell(text, float(text)) if text.isdecimal() else TableCell(text)
 
 
 def _numbers(columns: Sequence[str]) -> frozenset[int]:

@@ -77,10 +77,10 @@ def _longest_paths(count: int, edges: Sequence[Edge]) -> list[int]:
     rank = [0] * count
     for source, target in sorted(edges, key=lambda edge: edge[1]):
         rank[target] = max(rank[target], rank[source] + 1)
-    fed = {target for _, target in edges}
+    targets = {target for _, target in edges}
     for node in range(count):
         below = [rank[target] for source, target in edges if source == node]
-        if node not in fed and below:
+        if node not in targets and below:
             rank[node] = min(below) - 1
     return rank
 

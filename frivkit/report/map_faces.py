@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from frivkit.report.format import percent, short
-from frivkit.report.layer_map import Face, Meter, Way, layer_map, ways_between_units
+from frivkit.report.layer_map import Face, ShareBar, Way, layer_map, ways_between_units
 
 MOSTLY = 0.5
 """The share of its units beyond which a layer counts as prunable or redundant."""
@@ -54,7 +54,7 @@ def analysis_map(shown: Mapping[str, Any]) -> NetworkMap | None:
             base,
             line=f"{node['units']} " + ("units" if kind in ("whole", "plain") else f"· {kind}"),
             kind=kind,
-            meters=tuple(Meter(((SHARES[m], value or 0.0),)) for m, value in values.items()),
+            bars=tuple(ShareBar(((SHARES[m], value or 0.0),)) for m, value in values.items()),
             spoken=", ".join([base.spoken, *words]),
         )
 
@@ -86,11 +86,9 @@ def compression_map(shown: Mapping[str, Any]) -> NetworkMap | None:
             return replace(base, line=f"{node['units']} units")
         before, after = layer["units_before"], layer["units_after"]
         if before == after:
-            kept = Meter((("kept", 1.0),))
+            kept = ShareBar((("kept", 1.0),))
             spoken = f"{base.spoken}, left whole"
-            return replace(
-                base, line=f"{before} units", kind="whole", meters=(kept,), spoken=spoken
-            )
+            return replace(base, line=f"{before} units", kind="whole", bars=(kept,), spoken=spoken)
         removed = layer.get("removed") or {"neither": before - after}
         kind = max(removed, key=lambda each: removed[each]) if known else "removed"
         parts = [("kept", after / before)]
@@ -100,7 +98,7 @@ def compression_map(shown: Mapping[str, Any]) -> NetworkMap | None:
             base,
             line=f"{before} → {after}" + (f" · {kind}" if known else ""),
             kind=kind,
-            meters=(Meter(tuple(parts)),),
+            bars=(ShareBar(tuple(parts)),),
             spoken=f"{base.spoken}, {after} left" + (f"; removed: {counts}" if counts else ""),
         )
 

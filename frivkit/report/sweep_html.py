@@ -8,7 +8,7 @@ from frivkit.report import svg, tables
 from frivkit.report.comparison_chart import SERIES
 from frivkit.report.figures import NAME, Chart, ReportFigure
 from frivkit.report.format import ends, number, percent, readable, short, span
-from frivkit.report.layer_table import Cell, SortableTable
+from frivkit.report.layer_table import SortableTable, TableCell
 from frivkit.report.page import render
 from frivkit.report.scale import Scale
 
@@ -140,10 +140,10 @@ def _table(curves: Sequence[Mapping[str, Any]], place: int) -> SortableTable:
     rows = []
     for curve in curves:
         show = _show(curve)
-        cells = [Cell(short(curve["series"], NAME))]
+        cells = [TableCell(short(curve["series"], NAME))]
         for trials in curve["values"]:
             mean = statistics.fmean(trials) if trials else None
-            cells.append(Cell.of(mean, None if mean is None else show(mean)))
+            cells.append(TableCell.of(mean, None if mean is None else show(mean)))
         if gains:
             cells.append(_gain(curve["gain"]))
         rows.append(tuple(cells))
@@ -152,9 +152,9 @@ def _table(curves: Sequence[Mapping[str, Any]], place: int) -> SortableTable:
     return SortableTable("series", columns, rows, numbers, f"series-{place}", title=0)
 
 
-def _gain(gain: Mapping[str, Any] | None) -> Cell:
+def _gain(gain: Mapping[str, Any] | None) -> TableCell:
     if gain is None or gain["value"] is None:
-        return Cell.of(None)
+        return TableCell.of(None)
     interval = ends(gain["interval"])
     within = "" if interval is None else span(interval, lambda end: f"{end:.2f}")
-    return Cell.of(gain["value"], f"{gain['value']:.2f}", within)
+    return TableCell.of(gain["value"], f"{gain['value']:.2f}", within)
