@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 
 from frivkit.report import svg
 from frivkit.report.format import short
-from frivkit.report.layered import Edge, LayeredDrawing, layered
+from frivkit.report.layered import Edge, LayeredDrawing, layered, longest_paths
 
 WIDTH, HEIGHT = 148.0, 52.0
 """The size of a box, in pixels."""
@@ -31,6 +31,8 @@ NAME = 19
 """Characters of a name in a box."""
 MOST_NODES = 60
 """Nodes beyond which those without units are left out."""
+MOST_BENDS = 1500
+"""Bends of connections beyond which those are left out that also lead through others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,36 @@ def ways_between_units(graph: Mapping[str, Any]) -> tuple[list[int], list[Way]]:
                 merges = {ends: each for ends, each in merges.items() if hidden not in ends}
                 kept.remove(hidden)
     return kept, [Way(ends, each) for ends, each in sorted(merges.items())]
+
+
+def without_shortcuts(ways: Sequence[Way]) -> list[Way]:
+    """Return connections without those that also lead through others, if they are too many to draw.
+
+    In a densely connected network each layer is connected with all later ones of its block.
+
+    Example:
+        >>> chain = [Way((i, i + 1), False) for i in range(99)]
+        >>> dense = chain + [Way((i, j), False) for i in range(99) for j in range(i + 2, 99)]
+        >>> without_shortcuts(chain) == without_shortcuts(dense) == chain
+        True
+    """
+    count = max((way.ends[1] for way in ways), default=-1) + 1
+    rank = longest_paths(count, [way.ends for way in ways])
+    bends = sum(rank[way.ends[1]] - rank[way.ends[0]] - 1 for way in ways)
+    if bends <= MOST_BENDS:
+        return list(ways)
+    after: list[list[int]] = [[] for _ in range(count)]
+    for way in ways:
+        after[way.ends[0]].append(way.ends[1])
+    reached = [0] * count  # bits of the nodes that each leads to
+    for node in reversed(range(count)):
+        for other in after[node]:
+            reached[node] |= 1 << other | reached[other]
+    return [
+        way
+        for way in ways
+        if not any(reached[other] >> way.ends[1] & 1 for other in after[way.ends[0]])
+    ]
 
 
 def layer_map(faces: Mapping[int, Face], ways: Sequence[Way], label: str) -> str:

@@ -6,6 +6,7 @@ longest path, an order within each rank by barycentres, then positions.  Positio
 squared distances between ends of edges, one rank after the other, by isotonic regression.
 """
 
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -53,7 +54,7 @@ def layered(count: int, edges: Sequence[Edge], width: float, gap: float) -> Laye
         >>> [len(rank) for rank in found.ranks], found.ways[2]
         ([1, 2, 1, 1], (0, 4, 2))
     """
-    rank = _longest_paths(count, edges)
+    rank = longest_paths(count, edges)
     ways = []
     for source, target in edges:
         bends = range(len(rank), len(rank) + rank[target] - rank[source] - 1)
@@ -72,8 +73,13 @@ def layered(count: int, edges: Sequence[Edge], width: float, gap: float) -> Laye
     return LayeredDrawing(tuple(map(tuple, ranks)), tuple(rank), tuple(x), right, tuple(ways))
 
 
-def _longest_paths(count: int, edges: Sequence[Edge]) -> list[int]:
-    """Return the rank of each node: below what leads to it, sources just above what they feed."""
+def longest_paths(count: int, edges: Sequence[Edge]) -> list[int]:
+    """Return the rank of each node: below what leads to it, sources just above what they feed.
+
+    Example:
+        >>> longest_paths(3, [(0, 1), (1, 2), (0, 2)])
+        [0, 1, 2]
+    """
     rank = [0] * count
     for source, target in sorted(edges, key=lambda edge: edge[1]):
         rank[target] = max(rank[target], rank[source] + 1)
@@ -130,11 +136,12 @@ def _crossings(ranks: list[list[int]], below: list[list[int]]) -> int:
     total = 0
     for upper, lower in pairwise(ranks):
         place = {point: i for i, point in enumerate(lower)}
-        seen: list[int] = []
+        seen: list[int] = []  # rising
         for point in upper:
             ends = sorted(place[other] for other in below[point])
-            total += sum(earlier > end for end in ends for earlier in seen)
-            seen += ends
+            total += sum(len(seen) - bisect_right(seen, end) for end in ends)
+            for end in ends:
+                insort(seen, end)
     return total
 
 

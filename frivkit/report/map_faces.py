@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from frivkit.report.format import percent, short
-from frivkit.report.layer_map import Face, ShareBar, Way, layer_map, ways_between_units
+from frivkit.report.layer_map import (
+    Face,
+    ShareBar,
+    Way,
+    layer_map,
+    ways_between_units,
+    without_shortcuts,
+)
 
 MOSTLY = 0.5
 """The share of its units beyond which a layer counts as prunable or redundant."""
@@ -126,7 +133,8 @@ def _map(
     graph = shown.get("layer_graph")
     if not graph or not graph["nodes"]:
         return None
-    kept, ways = ways_between_units(graph)
+    kept, every = ways_between_units(graph)
+    ways = without_shortcuts(every)
     rows: dict[str, str] = {}  # the rows of the table of layers, by layer
     for layer in shown["sites"] if "sites" in shown else shown["layers"]:
         rows[layer["layer"]] = f"layer-{len(rows) + 1}"
@@ -138,6 +146,8 @@ def _map(
     layers = sum(node["kind"] == "layer" for node in graph["nodes"])
     label = f"Map of the network: {layers} layers, from input to output, each a link to its row"
     notes = [*notes, *_notes(graph, kept, ways)]
+    if len(ways) < len(every):
+        notes.append("Left out: connections that also lead through other boxes.")
     used = {face.kind for face in faces.values()}
     return NetworkMap(
         layer_map(faces, ways, label),

@@ -13,7 +13,6 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from frivkit.report import tables
 from frivkit.report.figures import NAME
@@ -55,8 +54,8 @@ def environment() -> Environment:
     script, style = _source("page.js"), _source("page.css")
     environment.globals |= {
         "most_rows": MOST_ROWS,
-        "page_script": Markup(script),  # noqa: S704  # our own files
-        "page_style": Markup(style),  # noqa: S704
+        "page_script": script,
+        "page_style": style,
         "policy": policy(script, style),
     }
     return environment
@@ -83,8 +82,8 @@ def embedded(document: Mapping[str, Any]) -> dict[str, Any]:
     escape, so that it cannot end the element.
 
     Example:
-        >>> embedded({"schema": "frivkit.analysis/1", "n": "</script>"})["json_text"]
-        Markup('{"schema":"frivkit.analysis/1","n":"\\u003c/script>"}')
+        >>> print(embedded({"schema": "frivkit.analysis/1", "n": "</script>"})["json_text"])
+        {"schema":"frivkit.analysis/1","n":"\u003c/script>"}
     """
     text, shortened = _compact(document), False
     if len(text) > LARGEST and "measurements" in document:
@@ -92,7 +91,7 @@ def embedded(document: Mapping[str, Any]) -> dict[str, Any]:
     kind = str(document["schema"]).removeprefix("frivkit.").partition("/")[0]
     path = _path(document)
     return {
-        "json_text": Markup(text.replace("<", "\\u003c")),  # noqa: S704
+        "json_text": text.replace("<", "\\u003c"),
         "json_name": f"{file_name(path)}.{kind}.json" if path else f"{kind}.json",
         "json_shortened": shortened,
     }

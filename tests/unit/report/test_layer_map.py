@@ -104,6 +104,17 @@ def test_small_pieces_of_large_graphs_are_connected_past_what_is_left_out():
     assert {(70, 72), (69, 72)} <= {way.ends for way in ways}
 
 
+def test_densely_connected_network_is_drawn_by_its_chain():
+    found = document(layers=tuple(f"l{i}" for i in range(64)))
+    found["layer_graph"] = graph_of(found["sites"])
+    found["layer_graph"]["edges"] = [
+        {"from": i, "to": j, "merges": False} for i in range(66) for j in range(i + 1, 67)
+    ]
+    drawing = analysis_map(found)
+    assert len(drawn(drawing).all("path", "way")) == 65  # 66 boxes in a chain
+    assert "Left out: connections that also lead through other boxes." in drawing.notes
+
+
 def compressed(**layers):
     """Return the parts of a compression that its map is made of."""
     rows = [
