@@ -5,9 +5,9 @@ loaded until a function needs it.
 
 Each command of the command line is a function here: :func:`frivkit.load`, :func:`frivkit.inspect`,
 :func:`frivkit.analyze`, :func:`frivkit.compress`, :func:`frivkit.frontier`,
-:func:`frivkit.verify`, :func:`frivkit.activations`, :func:`frivkit.advise` and
-:func:`frivkit.train`.  :func:`frivkit.to_torch` gives a model as a torch
-module, and :func:`frivkit.save` writes one.
+:func:`frivkit.verify`, :func:`frivkit.activations`, :func:`frivkit.advise`,
+:func:`frivkit.compare` and :func:`frivkit.train`.  :func:`frivkit.to_torch` gives a model as a
+torch module, and :func:`frivkit.save` writes one.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ActivationsResult,
         AdviceResult,
         AnalysisResult,
+        ComparisonResult,
         CompressionResult,
         FrontierResult,
         InspectionResult,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         activations,
         advise,
         analyze,
+        compare,
         compress,
         frontier,
         inspect,
@@ -40,6 +42,7 @@ __all__ = [
     "ActivationsResult",
     "AdviceResult",
     "AnalysisResult",
+    "ComparisonResult",
     "CompressionResult",
     "FrontierResult",
     "InspectionResult",
@@ -49,6 +52,7 @@ __all__ = [
     "activations",
     "advise",
     "analyze",
+    "compare",
     "compress",
     "frontier",
     "inspect",

@@ -37,12 +37,26 @@ class Asset:
 
 
 ASSETS = {
+    "axe": Asset(  # rules of accessibility, a script that pages are checked with
+        "npm",
+        "axe-core",
+        "4.14.1",
+        "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745",
+        "MPL-2.0",
+    ),
     "ccexam": Asset(  # state dicts of three digit networks
         "pypi",
         "ccexam",
         "1.0.0",
         "9444f15096c0f8a28599705c8624cc68a9021ca625a32528f30bc8ba34bedc5d",
         "MIT",
+    ),
+    "chromium": Asset(  # a headless browser for Linux on x86-64, 70 MB
+        "npm",
+        "@sparticuz/chromium",
+        "153.0.0",
+        "20e5656fcdcf4118ede85edfb9d6bb9cc1bbb7ffb8b75622fffbcf36a835c3c0",
+        "MIT",  # of the package; the browser is under BSD-3-Clause
     ),
     "facenet-pytorch": Asset(  # state dicts of the networks of a face detector
         "pypi",

@@ -144,6 +144,48 @@ def large(names: tuple[str, ...]) -> Document:
     return found
 
 
+def mapped() -> Document:
+    """Return an analysis of layers with names that mean harm, with the graph of its layers."""
+    names = HOSTILE
+    found = document(
+        *(ablation(name, None if i == 2 else 0.1 + i / 12) for i, name in enumerate(names)),
+        *(plain("redundancy", name, i / 9, detail=_spectrum(i)) for i, name in enumerate(names)),
+        *(plain("correlation", name, 0.2, detail=_histogram()) for name in names[:2]),
+        layers=names,
+    )
+    for i in (3, 5):
+        found["sites"][i]["coupling"] = "coupling 1"
+    found["layer_graph"] = graph_of(found["sites"])
+    return found
+
+
+def _spectrum(rank: int) -> Document:
+    explained = [1 - 0.5**i for i in range(1, 33)]
+    return {"tolerance": 0.05, "rank": rank, "units": 32, "rows": 500, "explained": explained}
+
+
+def _histogram() -> Document:
+    return {"histogram": [9 - i % 10 for i in range(50)], "units": 32, "rows": 500}
+
+
+def graph_of(sites: list[Document]) -> Document:
+    """Return the graph of a chain of layers, in which the fourth is also added to the sixth."""
+    nodes = [{"kind": "input", "name": "x", "op": "", "layer": None, "units": None}]
+    nodes += [
+        {"kind": "layer", "name": s["name"], "op": s["op"], "layer": s["layer"], "units": 32}
+        for s in sites
+    ]
+    nodes.append({"kind": "skipped", "name": "last", "op": "Gemm", "layer": None, "units": None})
+    nodes.append({"kind": "output", "name": "y", "op": "", "layer": None, "units": None})
+    couplings = [None, *(site["coupling"] for site in sites), None, None]
+    edges = [{"from": i, "to": i + 1, "merges": False} for i in range(len(nodes) - 1)]
+    edges += [{"from": 4, "to": 6, "merges": True}] if len(sites) > 5 else []
+    return {
+        "nodes": [n | {"coupling": c} for n, c in zip(nodes, couplings, strict=True)],
+        "edges": edges,
+    }
+
+
 def named(count: int = 120) -> tuple[str, ...]:
     """Return names that harm nobody."""
     return tuple(f"/model/encoder/layers.{i}/self_attn/out_proj/MatMul" for i in range(count))

@@ -2,6 +2,7 @@
 
 from frivkit.api.advising import AdviceResult, advise
 from frivkit.api.commands import activations, analyze, inspect, load, train, verify
+from frivkit.api.comparing import ComparisonResult, compare
 from frivkit.api.compressions import compress
 from frivkit.api.frontiers import FrontierResult, frontier
 from frivkit.api.results import (
@@ -18,6 +19,7 @@ __all__ = [
     "ActivationsResult",
     "AdviceResult",
     "AnalysisResult",
+    "ComparisonResult",
     "CompressionResult",
     "FrontierResult",
     "InspectionResult",
@@ -26,6 +28,7 @@ __all__ = [
     "activations",
     "advise",
     "analyze",
+    "compare",
     "compress",
     "frontier",
     "inspect",

@@ -57,6 +57,36 @@ def layers(
     return ax
 
 
+def comparison(
+    document: Mapping[str, Any], metric: str | None, *, ax: "Axes | None" = None
+) -> "Axes":
+    """Draw a metric's values by layer, with intervals, for each analysis of a comparison.
+
+    Raises:
+        UsageError: the metric was not compared.
+    """
+    shown = readable(document)
+    known = {each["metric"]: each for each in shown["metrics"]}
+    chosen = metric or next(iter(known))
+    if chosen not in known:
+        raise UsageError(f"{metric} was not compared; there are: {', '.join(known)}")
+    rows = [row for row in known[chosen]["rows"] if row["scope"] == "layer"]
+    ax = _axes() if ax is None else ax
+    for i, analysis in enumerate(shown["analyses"]):
+        values = [float("nan") if row["values"][i] is None else row["values"][i] for row in rows]
+        ends = [row["intervals"][i] or (v, v) for row, v in zip(rows, values, strict=True)]
+        errors = [
+            [max(0.0, v - low) for v, (low, _) in zip(values, ends, strict=True)],
+            [max(0.0, high - v) for v, (_, high) in zip(values, ends, strict=True)],
+        ]
+        places = range(len(rows))
+        ax.errorbar(places, values, yerr=errors, marker="o", capsize=3, label=analysis["label"])
+    _name_layers(ax, [row["layer"] for row in rows])
+    ax.set_ylabel(chosen)
+    ax.legend()
+    return ax
+
+
 def widths(document: Mapping[str, Any], *, ax: "Axes | None" = None) -> "Axes":
     """Draw the units of each layer before and after a compression."""
     shown = readable(document)["layers"]

@@ -53,6 +53,28 @@ def per_unit(document: Mapping[str, Any]) -> "pd.DataFrame":
     return _pandas().DataFrame(rows)
 
 
+def comparison(document: Mapping[str, Any]) -> "pd.DataFrame":
+    """Return a row for each metric, layer and analysis of ``frivkit.comparison/1``."""
+    columns = ["metric", "layer", "analysis", "value", "low", "high"]
+    columns += ["difference", "difference_low", "difference_high", "verdict"]
+    none = {"value": None, "interval": None, "verdict": None}
+    rows = []
+    for metric in document["metrics"]:
+        for row in metric["rows"]:
+            for analysis, value, interval, gap in zip(
+                document["analyses"],
+                row["values"],
+                row["intervals"],
+                [none, *row["differences"]],
+                strict=True,
+            ):
+                ends, gap_ends = interval or (None, None), gap["interval"] or (None, None)
+                given = (metric["metric"], row["layer"], analysis["label"], value, *ends)
+                rows.append((*given, gap["value"], *gap_ends, gap["verdict"]))
+    table = _pandas().DataFrame(rows, columns=columns)
+    return table.astype(dict.fromkeys(columns[3:-1], "float64"))
+
+
 def sites(document: Mapping[str, Any]) -> "pd.DataFrame":
     """Return a row for each layer of ``frivkit.inspection/1``."""
     columns = ["layer", "op", "units", "spatial", "parameters", "macs"]

@@ -28,6 +28,7 @@ COMMANDS = {
     "compress": "Write a smaller model, and verify it against the original.",
     "verify": "Compare a compressed model with the original.",
     "advise": "Say which width holds the units that networks of one family use.",
+    "compare": "Show analyses of several networks side by side, with differences.",
     "train": "Train a small network and write it as ONNX.",
     "sweep": "Train and measure all networks of an experiment.",
     "figure": "Draw a figure of the paper from the results of a sweep.",

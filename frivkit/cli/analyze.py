@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from frivkit.measure.metric import Measurement
+    from frivkit.measure.pipeline import Analysis
+
+METRIC = "{metric}"
+"""What stands for the metric in the name of a file of node data."""
 
 
 @click.command("analyze")
@@ -66,6 +70,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the values of single units as CSV.",
 )
+@click.option(
+    "--node-data",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the values of layers for Model Explorer; with several metrics put {metric} into "
+    "the name.",
+)
 @model_options
 def command(
     *,
@@ -83,6 +93,7 @@ def command(
     json_to: str | None,
     report: Path | None,
     table: Path | None,
+    node_data: Path | None,
 ) -> None:
     """Measure how much of MODEL is frivolous.
 
@@ -97,7 +108,8 @@ def command(
 
     clock = Clock.start()
     metrics = metrics or ("prunability",)
-    check_places(json_to, report, table, model=model)
+    nodes_to = {} if node_data is None else _places_of_metrics(node_data, metrics)
+    check_places(json_to, report, table, *nodes_to.values(), model=model)
     if table is not None:
         _check_per_unit(metrics)
     progress = common.progress()
@@ -143,11 +155,39 @@ def command(
             write_text(report, analysis_page(document))
         if table is not None:
             _write_table(document, table)
+        for metric, place in nodes_to.items():
+            _write_node_data(analysis, metric, place)
     finally:  # the result is shown even if a file cannot be written
         if json_to == "-":
             write_json(document, json_to)
         else:
             show(analysis_text(document))
+
+
+def _places_of_metrics(place: Path, metrics: "Sequence[str]") -> dict[str, Path]:
+    """Return the file of each metric, whose name stands in that of the file if there are several.
+
+    Raises:
+        UsageError: it does not.
+    """
+    names = list(dict.fromkeys(metrics))
+    if len(names) > 1 and METRIC not in place.name:
+        raise UsageError(
+            f"values of {' and '.join(names)} cannot all be written to {place}; put {METRIC} into "
+            "its name"
+        )
+    return {name: place.with_name(place.name.replace(METRIC, name)) for name in names}
+
+
+def _write_node_data(analysis: "Analysis", metric: str, place: Path) -> None:
+    from frivkit.report.node_data import node_data
+
+    values = {row.layer: row.value for row in analysis.measurements if row.metric == metric}
+    known = {layer: value for layer, value in values.items() if layer is not None}
+    shares = all(value is None or 0 <= value <= 1 for value in known.values())
+    study = analysis.study
+    document = node_data(study.model, study.site_map, known, metric, shares=shares)
+    write_json(document, str(place))
 
 
 def _check_per_unit(metrics: "Sequence[str]") -> None:

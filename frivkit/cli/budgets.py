@@ -1,7 +1,6 @@
-"""The budgets of ``frivkit compress``, and the files of each."""
+"""The budgets of ``frivkit compress``: exactly one kind, with one share or several."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,43 +18,6 @@ BUDGETS: dict["Kind", str] = {
     "tolerance": "--tolerance",
 }
 """The option of each kind."""
-PLACE = "{budget}"
-"""What stands for the budget in the names of files, if several budgets are given."""
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetFiles:
-    """Where the results for one budget go."""
-
-    model: Path | None
-    json: str | None
-    report: Path | None
-    plan: Path | None
-
-    def for_budget(self, budget: "Budget", count: int) -> "BudgetFiles":
-        """Return the files of one of several budgets, whose share stands in their names.
-
-        Raises:
-            UsageError: a name does not say where the budget goes, and there are several.
-        """
-        if count == 1:
-            return self
-        for place in filter(None, self.places):
-            if PLACE not in str(place):
-                raise UsageError(
-                    f"{count} budgets cannot all be written to {place}; put {PLACE} into its name"
-                )
-
-        def named(place: Path | None) -> Path | None:
-            return place and Path(str(place).replace(PLACE, f"{budget.share:g}"))
-
-        json_to = self.json and self.json.replace(PLACE, f"{budget.share:g}")
-        return BudgetFiles(named(self.model), json_to, named(self.report), named(self.plan))
-
-    @property
-    def places(self) -> tuple[Path | str | None, ...]:
-        """All files."""
-        return self.model, self.json, self.report, self.plan
 
 
 def requested_budgets(

@@ -5,24 +5,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
-from frivkit.cli.budgets import BudgetFiles, model_file, requested_budgets
+from frivkit.cli.budgets import model_file, requested_budgets
 from frivkit.cli.completion import complete_data, complete_layers, offers
+from frivkit.cli.compression_files import CompressionFiles, show_compression
 from frivkit.cli.frontier import FrontierFiles, FrontierRequest, check_options, run_frontier
 from frivkit.cli.options import CommonOptions, model_options
-from frivkit.cli.output import check_places, write_json, write_text
-from frivkit.cli.terminal import show
+from frivkit.cli.output import check_places
 from frivkit.cli.values import Multiple, Ratio, Shares
 from frivkit.cli.verify import batch_sizes
 from frivkit.errors import RequirementError, UsageError
-
-if TYPE_CHECKING:
-    from frivkit.compression.compress import Compression
-    from frivkit.measure.pipeline import Request
-    from frivkit.provenance import Clock
 
 BATCHES = "1,64"
 """The batch sizes at which a file is timed unless others are given."""
@@ -183,6 +178,11 @@ BATCHES = "1,64"
 @click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page."
 )
+@click.option(
+    "--node-data",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the share of units that each layer of MODEL keeps, for Model Explorer.",
+)
 @model_options
 def command(
     *,
@@ -216,6 +216,7 @@ def command(
     seed: int,
     json_to: str | None,
     report: Path | None,
+    node_data: Path | None,
     **shares: tuple[float, ...] | None,
 ) -> None:
     """Make MODEL smaller until it fits a budget, and verify the result.
@@ -235,6 +236,7 @@ def command(
     clock = Clock.start()
     if frontier:
         flags = {"--dry-run": dry_run, "--require-faster": require_faster, "--int8": int8}
+        flags["--node-data"] = node_data is not None
         check_options(shares, plan_file, flags)
     elif figure is not None:
         raise UsageError("--figure is the picture of several plans; give --frontier, too")
@@ -260,7 +262,7 @@ def command(
     if plan_file is not None:
         read_document(plan_file)  # before the model is calibrated
     model_to = None if dry_run else model_file(output)
-    given = BudgetFiles(model_to, json_to, report, save_plan)
+    given = CompressionFiles(model_to, json_to, report, save_plan, node_data)
     outputs = [given.for_budget(budget, len(budgets)) for budget in budgets]
     places_of_int8 = [int8_path(each.model) for each in outputs if int8 and each.model]
     check_places(*(p for each in outputs for p in each.places), *places_of_int8, model=model)
@@ -287,7 +289,7 @@ def command(
             progress.finish()
         if compressor.calibration.reused:
             common.info_if_verbose("the calibration is reused from the cache")
-        _show(common, compression, request, clock, places)
+        show_compression(common, compression, request, clock, places)
         made = compression.verification
         slow.append(made.slowness() if require_faster and made is not None else None)
     _check_faster(slow)
@@ -305,33 +307,3 @@ def _check_faster(slow: Sequence[str | None]) -> None:
     reasons = [each[0].lower() + each[1:].removesuffix(".") for each in slow if each]
     if reasons:
         raise RequirementError("; ".join(reasons))
-
-
-def _show(
-    common: CommonOptions,
-    compression: "Compression",
-    request: "Request",
-    clock: "Clock",
-    places: BudgetFiles,
-) -> None:
-    """Write the results of one budget to their files, and show them."""
-    from frivkit.compression.plan_file import plan_document, write_plan
-    from frivkit.report.compression import compression_document, compression_text
-
-    document = compression_document(compression, request, clock)
-    for warning in document["warnings"]:
-        common.info(f"warning: {warning}")
-    try:
-        if places.plan is not None:
-            write_plan(plan_document(compression.calibration, compression.plan), places.plan)
-        if places.json and places.json != "-":
-            write_json(document, places.json)
-        if places.report is not None:
-            from frivkit.report.compression_html import compression_page
-
-            write_text(places.report, compression_page(document))
-    finally:  # the result is shown even if a file cannot be written
-        if places.json == "-":
-            write_json(document, places.json)
-        else:
-            show(compression_text(document))

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from frivkit.cli.completion import complete_data, complete_recipes
-from frivkit.cli.output import one_line
+from frivkit.cli.output import check_places, one_line, write_text
 from frivkit.terminals import is_dumb, is_terminal
 
 
@@ -55,6 +55,9 @@ from frivkit.terminals import is_dumb, is_terminal
     metavar="DIR",
     help="Folder of results; networks with results there are not trained again.",
 )
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page."
+)
 @click.option("--no-progress", is_flag=True, help="Show no progress.")
 @click.option("-q", "--quiet", is_flag=True, help="Write nothing but errors to stderr.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
@@ -67,6 +70,7 @@ def command(
     engine: str,
     threads: int,
     folder: Path,
+    report: Path | None,
     no_progress: bool,
     quiet: bool,
 ) -> None:
@@ -80,7 +84,10 @@ def command(
     from frivkit.experiments.recipe import read_recipe
     from frivkit.experiments.runner import run
     from frivkit.experiments.workers import WorkerPool
+    from frivkit.provenance import Clock
 
+    clock = Clock.start()
+    check_places(report)
     data = tuple(_spec(each, quiet=quiet) for each in data)
     where = WorkerPool.parse(engine, threads)
     plans = read_recipe(recipe, SweepRequest(scale, protocol, data))
@@ -107,6 +114,13 @@ def command(
             f"{figures}; {swept.trained} networks trained, {swept.found} found, "
             f"{swept.seconds:.1f} s"
         )
+    if report is not None:
+        from frivkit.experiments.figure import read_curves
+        from frivkit.report.sweep import sweep_document
+        from frivkit.report.sweep_html import sweep_page
+
+        document = sweep_document(read_curves(folder), recipe, protocol, clock)
+        write_text(report, sweep_page(document))
 
 
 def _spec(text: str, *, quiet: bool) -> str:

@@ -9,7 +9,7 @@ import click
 
 from frivkit.cli.completion import complete_data
 from frivkit.cli.options import CommonOptions, model_options
-from frivkit.cli.output import check_places, write_json
+from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.cli.terminal import show
 
 
@@ -45,6 +45,9 @@ from frivkit.cli.terminal import show
     help="Fail unless the compressed file is measured to be faster.",
 )
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page."
+)
 @model_options
 def command(
     *,
@@ -59,6 +62,7 @@ def command(
     no_time: bool,
     require_faster: bool,
     json_to: str | None,
+    report: Path | None,
 ) -> None:
     """Measure the label agreement of COMPRESSED with ORIGINAL, and what it saves.
 
@@ -78,7 +82,7 @@ def command(
         raise UsageError("--require-faster needs latency to be measured; leave out --no-time")
     sizes = () if no_time else batch_sizes(time_batch)
     for model in (original, compressed):
-        check_places(json_to, model=model)
+        check_places(json_to, report, model=model)
     progress = common.progress()
     request = common.request(original, progress, data=data, examples=examples, seed=seed)
     try:
@@ -92,7 +96,11 @@ def command(
     try:
         if json_to and json_to != "-":
             write_json(document, json_to)
-    finally:  # the result is shown even if the file cannot be written
+        if report is not None:
+            from frivkit.report.compression_html import verification_page
+
+            write_text(report, verification_page(document))
+    finally:  # the result is shown even if a file cannot be written
         if json_to == "-":
             write_json(document, json_to)
         else:

@@ -1,23 +1,43 @@
-"""An analysis as one self-contained page: no scripts, no requests, inline charts."""
+"""An analysis as one self-contained page: the answer, a map of the network, tables and charts."""
 
-from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from frivkit.report import tables
-from frivkit.report.figures import NAME, Section
-from frivkit.report.format import file_name, readable, short
+from frivkit.report.distributions import distribution_figures
+from frivkit.report.figures import SHARES_OF_UNITS, ReportFigure, Section
+from frivkit.report.format import file_name, readable
+from frivkit.report.layer_table import analysed_layers
+from frivkit.report.map_faces import SHARES, analysis_map
+from frivkit.report.page import render
+from frivkit.report.reasons import reasons
 from frivkit.report.unit_table import unit_tables
 
-MOST_ROWS = 1000
-"""Rows of a table; the JSON document has the rest."""
 MOST_UNITS = 512
 """Units of a layer in its table; the CSV file has the rest."""
-PANEL = 36
-"""Characters of a layer's name above a small chart."""
+ALL_UNITS = 4096
+"""Units in all tables together; layers share them alike."""
+LEAST_UNITS = 16
+"""Units that each table shows at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A number that answers the question, at the head of a page.
+
+    Attributes:
+        value: The number.
+        what: What it is the number of.
+        interval: Its 95 % interval, empty if there is none.
+        css: A class, by which it is coloured.
+    """
+
+    value: str
+    what: str
+    interval: str = ""
+    css: str = ""
 
 
 def analysis_page(document: Mapping[str, Any]) -> str:
@@ -25,7 +45,7 @@ def analysis_page(document: Mapping[str, Any]) -> str:
 
     Names in the document come from model files and are not trusted: the template and ElementTree
     escape them, invisible characters are written as escapes, and the page's content security
-    policy allows neither scripts nor requests.
+    policy allows its own script and style only, and no requests.
 
     Args:
         document: ``frivkit.analysis/1``, see ``docs/json.md``.
@@ -34,55 +54,65 @@ def analysis_page(document: Mapping[str, Any]) -> str:
     metrics = dict.fromkeys(row["metric"] for row in shown["measurements"])
     sections = [Section.of(metric, shown["measurements"]) for metric in metrics]
     main = next((section for section in sections if section.ablates), None)
-    return (
-        environment()
-        .get_template("analysis.html.j2")
-        .render(
-            file=file_name(document["model"]["path"]),
-            sections=sections,
-            main=main or next(iter(sections), None),
-            lead=_lead(main, sections, shown["data"]),
-            warnings=[*shown["data"]["warnings"], *shown["warnings"]],
-            model=tables.model_facts(shown),
-            data=tables.data_facts(shown["data"]),
-            provenance=tables.provenance_facts(shown),
-            units=[tables.units_of(table, MOST_UNITS) for table in unit_tables(shown)],
-            measurements=tables.measurement_table(sections),
-            sites=tables.site_table(shown["sites"]),
-            skipped=tables.skipped_table(shown["skipped"]),
-        )
+    main = main or next(iter(sections), None)
+    network = analysis_map(shown)
+    units = unit_tables(shown)
+    most = min(MOST_UNITS, max(LEAST_UNITS, ALL_UNITS // max(1, len(units))))
+    figures = [figures_of(section) for section in sections]
+    return render(
+        "analysis.html.j2",
+        document,
+        file=file_name(document["model"]["path"]),
+        sections=list(zip(sections, figures, strict=True)),
+        nav=[(f"metric-{i}", section.metric) for i, section in enumerate(sections, start=1)],
+        cards=_cards(sections),
+        lead=_answers(main, sections),
+        method=_method(main, sections, shown["data"]),
+        map=network,
+        layers=analysed_layers(shown, sections, {} if network is None else network.boxes),
+        warnings=[*shown["data"]["warnings"], *shown["warnings"]],
+        model=tables.model_facts(shown),
+        data=tables.data_facts(shown["data"]),
+        provenance=tables.provenance_facts(shown),
+        units=[tables.units_of(table, most) for table in units],
+        measurements=tables.measurement_table(sections),
+        skipped=reasons(shown["skipped"]),
     )
 
 
-def _lead(main: Section | None, sections: list[Section], data: Mapping[str, Any]) -> list[str]:
-    """Return the measurement and its main result, in two sentences."""
+def figures_of(section: Section) -> list[ReportFigure]:
+    """Return all figures of a metric."""
+    return [*section.figures, *distribution_figures(section)]
+
+
+def _cards(sections: Sequence[Section]) -> list[Card]:
+    """Return the values of the network, a card for each metric."""
+    words = {**SHARES, **SHARES_OF_UNITS}
+    cards = []
+    for section in sections:
+        row = section.network
+        if row is not None:
+            word = words.get(section.metric)
+            what = f"of the units are {word}" if word else f"{section.metric} of the network"
+            what += ", mean of the layers" if section.metric in SHARES_OF_UNITS else ""
+            show = section.show(row["value"])
+            cards.append(Card(show, what, section.interval(row), word or ""))
+    return cards
+
+
+def _answers(main: Section | None, sections: Sequence[Section]) -> list[str]:
+    """Return the main result of the first metrics, a sentence each."""
+    ordered = sorted(sections, key=lambda section: section is not main)
+    return [sentence for section in ordered[:2] for sentence in section.verdict[:1]]
+
+
+def _method(main: Section | None, sections: Sequence[Section], data: Mapping[str, Any]) -> str:
+    """Return how the result was found, in a sentence."""
     on = f"{tables.grouped(data['examples'])} examples of {data['spec']}"
-    if main is not None:
-        measured = (
+    if main is not None and main.ablates:
+        return (
             "The network was perturbed at random, more and more, and its labels for "
             f"{on} were compared with those of the unperturbed network."
         )
-        return [measured, *main.verdict[:1]]
-    if sections:
-        names = ", ".join(section.metric for section in sections)
-        return [f"This was measured on {on}: {names}.", *sections[0].verdict[:1]]
-    return [f"Nothing was measured on {on}."]
-
-
-@cache
-def environment() -> Environment:
-    """Return the template environment: texts are escaped, names shortened, digits grouped."""
-    folder = files("frivkit.report")
-    environment = Environment(
-        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["name"] = lambda text: short(text, NAME)
-    environment.filters["panel"] = lambda text: short(text, PANEL)
-    environment.filters["plain"] = tables.plain
-    environment.filters["grouped"] = tables.grouped
-    environment.globals["most_rows"] = MOST_ROWS
-    return environment
+    names = ", ".join(Counter(section.metric for section in sections))
+    return f"This was measured on {on}: {names}." if names else f"Nothing was measured on {on}."

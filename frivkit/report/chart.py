@@ -15,6 +15,8 @@ NAME = 44
 """The most characters of a name above a bar; a name that is still too wide is clipped."""
 NUMBERED = 8
 """The most columns with their number below the axis, apart from the first."""
+NAMED, BELOW = 80, 18
+"""The most columns that have names below the axis where there is room, and characters of a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +27,19 @@ class Bar:
         name: The layer, or whatever has the value.
         value: The value, None if it is undefined.
         interval: Both ends of its 95 % interval, None if there is none.
+        before: What it was before, drawn pale behind it; None if it is not compared.
+        words: The value in words, empty for the value itself.
     """
 
     name: str
     value: float | None
     interval: tuple[float, float] | None = None
+    before: float | None = None
+    words: str = ""
 
     def label(self, scale: Scale) -> str:
         """Return the value as text."""
-        return "undefined" if self.value is None else scale.show(self.value)
+        return self.words or ("undefined" if self.value is None else scale.show(self.value))
 
     def title(self, scale: Scale) -> str:
         """Return the value and its interval as text."""
@@ -93,6 +99,43 @@ def curve_plot(curves: Curves, crossing: Bar, label: str, *, small: bool = False
     return svg.to_text(plot)
 
 
+def area_plot(
+    points: Sequence[svg.Point],
+    label: str,
+    *,
+    level: float | None = None,
+    mark: Bar,
+    counts: bool = False,
+) -> str:
+    """Return a small chart of a line over [0, 1], filled below.
+
+    Args:
+        points: Its points, both coordinates shares, y upwards.
+        label: A description for screen readers.
+        level: A height to reach, drawn as a dashed line; None draws none.
+        mark: A position on the horizontal axis to point out, with its interval.
+        counts: Whether heights are counts, which have no scale.
+
+    Returns:
+        SVG.
+    """
+    plot = svg.new_drawing("curve small", label)
+    _grid(plot, SHARE, [0.0, 0.5, 1.0], [] if counts else [0.0, 1.0])
+    for x, anchor in ((0.0, "start"), (1.0, "end")):
+        svg.text(plot, f"{x:g}" if counts else SHARE.tick(x), (x, 1), (0, 17), anchor=anchor)
+    if mark.interval:
+        low, high = (min(max(end, 0.0), 1.0) for end in mark.interval)
+        svg.box(plot, "band", (low, 0), (high - low, 1))
+    svg.curve(plot, [("area", [(x, 1 - y) for x, y in points])])
+    if level is not None:
+        svg.line(plot, "limit", (0, 1 - level), (1, 1 - level))
+    if mark.value is not None:
+        svg.line(plot, "crossing", (mark.value, 1 - (level or 1)), (mark.value, 1))
+    if mark.value is not None and level is not None:
+        svg.dot(plot, "crossing", (mark.value, 1 - level), 4, mark.title(SHARE))
+    return svg.to_text(plot)
+
+
 def bar_plot(bars: Sequence[Bar], scale: Scale, label: str, reference: float | None = None) -> str:
     """Return a chart of horizontal bars, each with its name and its value above it.
 
@@ -118,6 +161,9 @@ def bar_plot(bars: Sequence[Bar], scale: Scale, label: str, reference: float | N
         clip = svg.add(row, "svg", title=bar.name, width="62%", height="20")
         svg.text(clip, short(bar.name, NAME), (0, 0), (0, 15), anchor="start", css="name")
         svg.text(row, bar.label(scale), (1, 0), (0, 15), anchor="end", css="value")
+        if bar.before is not None:
+            before = svg.at(scale.share(bar.before))
+            svg.add(row, "rect", "before", x="0", y="21", width=before, height="10")
         if bar.value is None:
             continue
         end = scale.share(bar.value)
@@ -148,17 +194,24 @@ def column_plot(
     Returns:
         SVG.
     """
-    plot = svg.new_drawing("columns", label)
+    named = len(bars) <= NAMED
+    plot = svg.new_drawing("columns named" if named else "columns", label)
     _grid(plot, scale, scale.ticks(), scale.ticks())
     every = max(1, round(round_step(len(bars) / NUMBERED)))
     zero = 1 - scale.share(0.0)
     for i, bar in enumerate(bars):
         middle = (i + 0.5) / len(bars)
         if i == 0 or (i + 1) % every == 0:
-            svg.text(plot, str(i + 1), (middle, 1), (0, 17))
+            svg.text(plot, str(i + 1), (middle, 1), (0, 17), css="tick number")
+        if named:
+            _upright(plot, short(bar.name, BELOW), middle)
         if bar.value is None:
             svg.text(plot, "?", (middle, zero), (0, -4), css="value")
             continue
+        if bar.before is not None:
+            top = 1 - scale.share(bar.before)
+            shape = (0.72 / len(bars), 1 - top)
+            svg.box(plot, "before", ((i + 0.14) / len(bars), top), shape)
         end = 1 - scale.share(bar.value)
         corner = ((i + 0.14) / len(bars), min(zero, end))
         title = f"{i + 1}  {short(bar.name, NAME)}: {bar.title(scale)}"
@@ -170,6 +223,13 @@ def column_plot(
         y = 1 - scale.share(reference)
         _reference_line(plot, (0, y), (1, y))
     return svg.to_text(plot)
+
+
+def _upright(plot: Element, words: str, x: float) -> None:
+    """Write upwards to a position on the horizontal axis."""
+    place = svg.add(plot, "svg", x=svg.at(x), y="100%", overflow="visible")
+    svg.text(place, words, (0, 0), (-7, 4), anchor="end", css="below")
+    place[-1].set("transform", "rotate(-90)")
 
 
 def _grid(plot: Element, scale: Scale, ticks: Sequence[float], labelled: Sequence[float]) -> None:

@@ -13,6 +13,7 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import number, percent, readable
+from frivkit.report.layer_graph import layer_graph_document
 from frivkit.report.layout import columns, fitted, joined, wrapped
 from frivkit.report.quantization import int8_document, int8_text
 from frivkit.report.recovery import recovery_document, recovery_sentence
@@ -65,6 +66,9 @@ def compression_document(
         "kinds": _kinds(compression),
         "layers": _layers(compression),
         "skipped": _skipped(compression),
+        "layer_graph": layer_graph_document(
+            compression.calibration.model, compression.calibration.site_map
+        ),
         "refits": [
             {"node": fit.linear_consumer.consumer.node, "ridge": fit.ridge, "error": fit.error}
             for fit in compression.plan.fits
@@ -145,17 +149,35 @@ def _timing(compression: Compression) -> dict[str, Any] | None:
 def _kinds(compression: Compression) -> dict[str, int]:
     """Return the numbers of removed units by kind, over all layers."""
     kinds, of = compression.kinds, compression.calibration.pruning_graph.groups.of
-    both = kinds.prunable & kinds.redundant
     flags_by_kind = {
         "leaving": kinds.removed,
         "prunable": kinds.prunable,
         "redundant": kinds.redundant,
-        "both": both,
+        "both": kinds.prunable & kinds.redundant,
     }
     return {
         name: sum(int(flags[groups].sum()) for groups in of.values())
         for name, flags in flags_by_kind.items()
     }
+
+
+def _removed(compression: Compression) -> dict[str, dict[str, int]]:
+    """Return by the name of a site its removed units by kind, each counted once."""
+    kinds, of = compression.kinds, compression.calibration.pruning_graph.groups.of
+    both = kinds.prunable & kinds.redundant
+    flags_by_kind = {
+        "prunable": kinds.prunable & ~both,
+        "redundant": kinds.redundant & ~both,
+        "both": both,
+        "neither": kinds.removed & ~kinds.prunable & ~kinds.redundant,
+    }
+    removed = {}
+    for site in compression.calibration.site_map.sites:
+        groups, left = of[site.name], units_left(compression.plan, site)
+        counts = {name: int(flags[groups].sum()) for name, flags in flags_by_kind.items()}
+        counts["dropped"] = site.width - left - sum(counts.values())
+        removed[site.name] = counts
+    return removed
 
 
 def _factors(compression: Compression) -> list[dict[str, Any]]:
@@ -191,11 +213,13 @@ def _layers(compression: Compression) -> list[dict[str, Any]]:
     for fit in compression.plan.fits:
         for site in fit.linear_consumer.consumer.sites if fit.error is not None else ():
             errors[site] = max(errors.get(site, 0.0), fit.error or 0.0)
+    removed = _removed(compression)
     return [
         {
             "layer": site.layer,
             "units_before": site.width,
             "units_after": units_left(compression.plan, site),
+            "removed": removed[site.name],
             "predicted_error": errors.get(site.name),
         }
         for site in compression.calibration.site_map.sites

@@ -15,6 +15,7 @@ from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Analysis
 from frivkit.provenance import Clock, provenance
 from frivkit.report.advice import advice
+from frivkit.report.layer_graph import layer_graph_document
 from frivkit.report.tasks import task_document
 from frivkit.runtime.execution import Execution
 
@@ -43,6 +44,7 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
         "tasks": [task_document(task) for task in study.tasks],
         "sites": _sites(study.site_map),
         "skipped": _skipped(study.site_map),
+        "layer_graph": layer_graph_document(study.model, study.site_map),
         "measurements": [_measurement(measurement) for measurement in analysis.measurements],
         "warnings": list(study.warnings),
         "provenance": _provenance(clock, study.seed)
@@ -121,6 +123,7 @@ def inspection_document(
         ],
         "factors": [{"node": node, "held": why} for node, why in foretold.whole.items()],
         "skipped": _skipped(site_map),
+        "layer_graph": layer_graph_document(model, site_map),
         "advice": advice(model, site_map, model.output(output), execution.labels),
         "provenance": _provenance(clock, 0),
     }

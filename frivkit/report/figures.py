@@ -15,6 +15,8 @@ MOST_PANELS = 24
 """Layers whose curves are drawn."""
 NAME, IN_TEXT = 160, 60
 """Characters of a layer's name in tables, and in the middle of a sentence."""
+SHARES_OF_UNITS = {"redundancy": "redundant"}
+"""Metrics whose values are shares of units without curves, with the word for such units."""
 SHOWN = ("units", "chosen_repeat", "crossed", "across")
 """Keys of a detail that are shown elsewhere."""
 
@@ -91,9 +93,14 @@ class Section:
         pairs = zip(self.rows, self.curves, strict=True)
         return [(row, curves) for row, curves in pairs if row["layer"] is not None]
 
+    @property
+    def shares(self) -> bool:
+        """Whether values are shares of units."""
+        return self.ablates or self.metric in SHARES_OF_UNITS
+
     def show(self, value: float | None) -> str:
         """Return a value as text."""
-        return percent(value) if self.ablates and value is not None else number(value)
+        return percent(value) if self.shares and value is not None else number(value)
 
     def interval(self, row: SectionRow) -> str:
         """Return the interval of a measurement as text, empty if it has none."""
@@ -109,8 +116,12 @@ class Section:
                 sentences.append(verdict(row, curves))
             elif row["layer"] is None:
                 interval = f" (95 % interval {self.interval(row)})" if row["interval"] else ""
-                value = f"{number(row['value'])}{interval}"
-                sentences.append(f"The {row['scope']} has {self.metric} {value}.")
+                value, word = self.show(row["value"]), SHARES_OF_UNITS.get(self.metric)
+                sentences.append(
+                    f"The {row['scope']} has {self.metric} {value}{interval}."
+                    if word is None
+                    else f"{value} of the units of a layer are {word} in the mean{interval}."
+                )
         known = [row for row, _ in self.layers if row["value"] is not None]
         if known:
             least, most = (pick(known, key=lambda row: row["value"]) for pick in (min, max))
@@ -230,7 +241,7 @@ def _bars(section: Section) -> list[ReportFigure]:
     values = [v for b in bars if b.value is not None for v in (b.value, *(b.interval or ()))]
     network = section.network
     reference = network["value"] if section.ablates and network else None
-    scale = SHARE if section.ablates else Scale.over(values, shares=False)
+    scale = SHARE if section.shares else Scale.over(values, shares=False)
     if scale is None:
         return []
     few = len(bars) <= MOST_BARS

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from frivkit.report import tables
-from frivkit.report.analysis_html import environment
+from frivkit.report.analysis_html import Card
 from frivkit.report.figures import Chart, ReportFigure
 from frivkit.report.format import file_name, number, percent, readable, span
 from frivkit.report.frontier import (
@@ -14,7 +14,8 @@ from frivkit.report.frontier import (
     reach_sentence,
     recoveries_sentence,
 )
-from frivkit.report.frontier_chart import frontier_plot, plotted_plans
+from frivkit.report.frontier_chart import frontier_plot, percent_tick, plotted_plans
+from frivkit.report.page import render
 
 
 def frontier_page(document: Mapping[str, Any]) -> str:
@@ -26,21 +27,57 @@ def frontier_page(document: Mapping[str, Any]) -> str:
     shown = readable(document)
     head, *choices = choice_table(shown)
     left_out = [(f"{each['share']:g}", each["reason"]) for each in shown["left_out"]]
+    return render(
+        "frontier.html.j2",
+        document,
+        file=file_name(document["original"]["path"]),
+        cards=_cards(shown),
+        lead=[_answer(shown)],
+        method=" ".join(filter(None, [data_sentence(shown), recoveries_sentence(shown)])),
+        warnings=shown["warnings"],
+        figures=[_figure(shown, batch) for batch in [*measured_batches(shown), None]],
+        plans=tables.Table(*_plans(shown), "plans"),
+        choices=tables.Table(tuple(head), [tuple(row) for row in choices], "choices"),
+        reach=reach_sentence(shown) or "",
+        left_out=tables.Table(("budget", "why"), left_out, "skipped"),
+        provenance=_provenance(shown),
+    )
+
+
+def _best(shown: Mapping[str, Any]) -> tuple[float, Mapping[str, Any]] | None:
+    """Return the largest agreement that a plan surely keeps, and the plan of the fewest MACs."""
+    sure = [c for c in shown["choices"] if c["surely"] and c["cost"] == "macs" and c["plan"]]
+    if not sure:
+        return None
+    best = max(sure, key=lambda choice: choice["agreement"])
+    plan = next(plan for plan in shown["plans"] if plan["share"] == best["plan"])
+    return best["agreement"], plan
+
+
+def _cards(shown: Mapping[str, Any]) -> list[Card]:
+    found = _best(shown)
+    if found is None:
+        return [Card(str(len(shown["plans"])), "plans")]
+    agreement = found[1]["agreement"]
+    interval = span(tuple(agreement["interval"]), percent)
+    return [
+        Card(percent(found[1]["left"]["macs"]), "of the multiply-accumulates left"),
+        Card(percent(agreement["labels"]), "of the labels agree", interval),
+    ]
+
+
+def _answer(shown: Mapping[str, Any]) -> str:
+    """Return which plan to take, in a sentence."""
+    found = _best(shown)
+    count = f"{len(shown['plans'])} {'plan' if len(shown['plans']) == 1 else 'plans'}"
+    if found is None:
+        return f"Of {count} none surely keeps an agreement that is asked for."
+    agreement, plan = found
+    share = f"{plan['share']:g}"
     return (
-        environment()
-        .get_template("frontier.html.j2")
-        .render(
-            file=file_name(document["original"]["path"]),
-            count=len(shown["plans"]),
-            lead=" ".join(filter(None, [data_sentence(shown), recoveries_sentence(shown)])),
-            warnings=shown["warnings"],
-            figures=[_figure(shown, batch) for batch in [*measured_batches(shown), None]],
-            plans=tables.Table(*_plans(shown), "plans"),
-            choices=tables.Table(tuple(head), [tuple(row) for row in choices], "choices"),
-            reach=reach_sentence(shown) or "",
-            left_out=tables.Table(("budget", "why"), left_out, "skipped"),
-            provenance=_provenance(shown),
-        )
+        f"Of {count} the one of budget {share} surely keeps {percent_tick(agreement)} of the "
+        f"labels or more, with {percent(plan['left']['macs'])} of the multiply-accumulates; the "
+        "table below has the plan for each agreement."
     )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frivkit.report import tables
-from frivkit.report.analysis_html import environment
+from frivkit.report.comparison import answers, comparison_cells
 from frivkit.report.figures import NAME, Section
 from frivkit.report.format import file_name, percent, readable, short, span
 from frivkit.report.frontier import choice_table, measured_batches, time_cell
+from frivkit.report.page import environment
 from frivkit.report.verification import savings
 from frivkit.report.width_advice import KINDS, layer_cells, network_cells
 
@@ -132,6 +133,22 @@ def advice_fragment(document: Mapping[str, Any]) -> str:
         shown_tables.append(tables.Table(tuple(head), [tuple(row) for row in rows], "panel-points"))
     title = f"Width of {file_name(shown['models'][-1]['path'])}"
     return fragment(title, " ".join(shown["advice"]), shown["warnings"], shown_tables)
+
+
+def comparison_fragment(document: Mapping[str, Any]) -> str:
+    """Return a comparison: its sentences, and a table for each metric.
+
+    Args:
+        document: ``frivkit.comparison/1``, see ``docs/json.md``.
+    """
+    shown = readable(document)
+    shown_tables = []
+    for metric in shown["metrics"]:
+        head, *rows = comparison_cells(shown, metric)
+        head[0] = metric["metric"]
+        shown_tables.append(tables.Table(tuple(head), [tuple(row) for row in rows], "panel-points"))
+    labels = ", ".join(analysis["label"] for analysis in shown["analyses"])
+    return fragment(labels, " ".join(answers(shown)), shown["warnings"], shown_tables)
 
 
 def agreement_sentence(document: Mapping[str, Any]) -> str:

@@ -121,7 +121,17 @@ def data_facts(data: Mapping[str, Any]) -> FactList:
 
 def provenance_facts(document: Mapping[str, Any]) -> FactList:
     """Return the facts on the origin of the results."""
-    origin, model = document["provenance"], document["model"]
+    model = document["model"]
+    return [
+        *origin_facts(document["provenance"]),
+        ("model", model["path"]),
+        ("model's sha256", model["sha256"]),
+        ("data's sha256", document["data"]["sha256"]),
+    ]
+
+
+def origin_facts(origin: Mapping[str, Any]) -> FactList:
+    """Return the facts on the program, from the key ``provenance`` of a document."""
     reused = ", ".join(f"{count} {what}" for what, count in origin.get("reused", {}).items())
     return [
         ("command", shlex.join(origin["command"]) if origin["command"] else "called from Python"),
@@ -132,9 +142,6 @@ def provenance_facts(document: Mapping[str, Any]) -> FactList:
         ("Python", origin["python"]),
         ("packages", ", ".join(f"{name} {v}" for name, v in origin["packages"].items())),
         ("plugins", ", ".join(f"{name} {v}" for name, v in origin["plugins"].items())),
-        ("model", model["path"]),
-        ("model's sha256", model["sha256"]),
-        ("data's sha256", document["data"]["sha256"]),
     ]
 
 

@@ -10,6 +10,7 @@ from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 from frivkit.report.format import file_name, magnitude, number, percent, readable, span
+from frivkit.report.layer_graph import layer_graph_document
 from frivkit.report.layout import cells, fitted, joined, padded, wrapped
 from frivkit.report.tasks import output_lines
 from frivkit.verification.output_comparison import OutputComparison
@@ -32,6 +33,9 @@ def verification_document(verification: Verification, clock: Clock, seed: int) -
         "thin": model_facts(verification.compressed),
         "layers": _layers(verification),
         "skipped": _skipped(verification),
+        "layer_graph": layer_graph_document(
+            verification.original.model, verification.original.site_map
+        ),
         "task": main.task.name,
         "agreement": {
             "labels": agreement.share,
@@ -119,6 +123,7 @@ def _layers(verification: Verification) -> list[dict[str, Any]]:
             "layer": site.layer,
             "units_before": site.width,
             "units_after": after[site.layer],
+            "removed": None,
             "predicted_error": None,
         }
         for site in verification.original.site_map.sites

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from frivkit.report import tables
-from frivkit.report.analysis_html import environment
+from frivkit.report.analysis_html import Card
 from frivkit.report.chart import Bar, bar_plot, column_plot
 from frivkit.report.figures import MOST_BARS, NAME, Chart, ReportFigure
 from frivkit.report.format import ends, file_name, percent, readable, short, span
+from frivkit.report.page import render
 from frivkit.report.scale import SHARE, Scale
 from frivkit.report.width_advice import (
     KINDS,
@@ -26,28 +27,33 @@ def advice_page(document: Mapping[str, Any]) -> str:
         document: ``frivkit.advice/1``, see ``docs/json.md``.
     """
     shown = readable(document)
-    widest = network_row(shown, "redundant")["counts"][-1]
     head, *rows = network_cells(shown)
     figures = [each for kind in KINDS for each in _figures(shown, kind)]
-    return (
-        environment()
-        .get_template("advice.html.j2")
-        .render(
-            file=file_name(shown["models"][-1]["path"]),
-            redundant=percent(widest["share"]),
-            lead=advice_sentences(shown),
-            warnings=shown["warnings"],
-            networks=tables.Table(tuple(head), [tuple(row) for row in rows], "panel-points"),
-            figures=list(enumerate(figures, start=1)),
-            covered=covered(shown),
-            data=[
-                ("source", shown["data"]["spec"]),
-                ("examples", tables.grouped(shown["data"]["examples"])),
-                ("protocol", shown["protocol"]),
-            ],
-            provenance=_provenance(shown),
-        )
+    return render(
+        "advice.html.j2",
+        document,
+        file=file_name(shown["models"][-1]["path"]),
+        cards=[_card(shown, kind) for kind in reversed(KINDS)],
+        lead=advice_sentences(shown),
+        warnings=shown["warnings"],
+        networks=tables.Table(tuple(head), [tuple(row) for row in rows], "panel-points"),
+        figures=list(enumerate(figures, start=1)),
+        covered=covered(shown),
+        data=[
+            ("source", shown["data"]["spec"]),
+            ("examples", tables.grouped(shown["data"]["examples"])),
+            ("protocol", shown["protocol"]),
+        ],
+        provenance=_provenance(shown),
     )
+
+
+def _card(shown: Mapping[str, Any], kind: str) -> Card:
+    """Return the share of the widest network's units that are of a kind."""
+    widest = network_row(shown, kind)["counts"][-1]
+    interval = ends(widest["interval"])
+    within = "" if interval is None else span(interval, percent)
+    return Card(percent(widest["share"]), f"of its units are {kind}", within, kind)
 
 
 def _figures(shown: Mapping[str, Any], kind: str) -> list[ReportFigure]:

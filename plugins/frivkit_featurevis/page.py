@@ -6,8 +6,8 @@ from importlib.resources import files
 from typing import Any
 
 from frivkit.report import tables
-from frivkit.report.analysis_html import environment
 from frivkit.report.format import file_name, readable
+from frivkit.report.page import embedded, environment
 from frivkit_featurevis.measures import table_cells
 from frivkit_featurevis.pictures import picture, small_file, spectrum_picture
 from frivkit_featurevis.render import LayerImages
@@ -37,6 +37,7 @@ def page(document: Mapping[str, Any], found: Sequence[Sequence[LayerImages]]) ->
             warnings=shown["warnings"],
             settings=[(key, str(value)) for key, value in shown["settings"].items()],
             data=[("source", shown["data"]["spec"])],
+            **embedded(document),
             provenance=tables.provenance_facts(
                 {
                     "provenance": shown["provenance"],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.families import WIDTHS, examples, export, trained
+from tests.htmlpage import data_of
 from tests.program import Outcome, write_cnn
 
 Run = Callable[..., Outcome]
@@ -52,7 +53,7 @@ def test_writes_all_that_it_is_asked_for(frivkit: Run) -> None:
     page = Path("a.html").read_text()
     assert "net-32.onnx" in page
     assert "Figure 4" in page
-    assert "<script" not in page
+    assert json.loads(data_of(page)) == document
     drawn = Path("a.svg").read_text()
     assert "network" in drawn
     assert "all units (g = 2)" in drawn

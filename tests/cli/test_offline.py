@@ -33,14 +33,15 @@ scales = {full = {widths = [1], seeds = [0]}}
 """
 COMMANDS = [
     ["inspect", "net.onnx"],
-    ["analyze", "net.onnx", *DATA, "--report", "page.html"],
+    ["analyze", "net.onnx", *DATA, "--report", "page.html", "--json", "a.json"],
     ["compress", "net.onnx", *DATA, "--macs", "0.6", "--no-time", "-o", "thin.onnx"],
     ["verify", "net.onnx", "thin.onnx", *DATA, "--no-time"],
     ["activations", "net.onnx", *DATA, "-o", "out.h5"],
     ["advise", "net.onnx", "thin.onnx", *DATA, "--protocol", "paper"],
     ["visualize", "cnn.onnx", "--units", "1", "--steps", "1", "-o", "pictures"],
     ["train", "mlp", "--data", "digits?n=64", "--option", "epochs=1", "-o", "trained.onnx"],
-    ["sweep", "recipe.toml", "-o", "swept"],
+    ["sweep", "recipe.toml", "-o", "swept", "--report", "swept.html"],
+    ["compare", "a.json", "a.json", "--report", "both.html"],
     ["plugins"],
     ["cache", "ls"],
     ["doctor"],

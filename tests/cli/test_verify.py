@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from frivkit.latency.timing import Latency
 from tests.handmade import written
+from tests.htmlpage import cells, data_of, tree, without_data
 from tests.program import CLASSES, INPUTS, Outcome, write_mlp
 
 Run = Callable[..., Outcome]
@@ -56,7 +57,13 @@ def test_document_keeps_the_contract_and_says_what_numpy_says(frivkit: Run) -> N
     accuracy = {"before": (a.argmax(1) == y).mean(), "after": (b.argmax(1) == y).mean()}
     assert document["accuracy"] == accuracy
     assert document["layers"] == [
-        {"layer": "layer", "units_before": 16, "units_after": 12, "predicted_error": None}
+        {
+            "layer": "layer",
+            "units_before": 16,
+            "units_after": 12,
+            "removed": None,
+            "predicted_error": None,
+        }
     ]
     assert document["skipped"] == []
     for side, units in (("original", 16), ("thin", 12)):
@@ -146,6 +153,18 @@ def test_a_faster_model_can_be_required(
             in ran.err.splitlines()[-1]
         )
     assert frivkit(*same).code == 0
+
+
+def test_page_shows_agreement_and_widths(frivkit: Run) -> None:
+    ran = frivkit(*BOTH, *DATA, "--no-time", "--json", "v.json", "--report", "v.html")
+    assert ran.code == 0
+    page, document = Path("v.html").read_text(), json.loads(Path("v.json").read_text())
+    assert json.loads(data_of(page)) == document
+    root = tree(without_data(page))
+    (row,) = cells(root.one("table", "sortable"))
+    assert row[2:5] == ["16", "12", "75.0\xa0%"]
+    assert f"{document['agreement']['same']} of" in root.one("div", "lead").text
+    assert root.all("a", "removed")[0].all("text", "line")[0].text == "16 → 12"
 
 
 def test_latency_need_not_be_measured(frivkit: Run) -> None:

@@ -157,4 +157,4 @@ def test_nothing_is_written_outside_the_folder(published, tmp_path, pack):
 def test_asset_is_pinned_and_free(name):
     asset = ASSETS[name]
     assert len(asset.sha256) == 64
-    assert asset.licence in {"MIT", "Apache-2.0"}
+    assert asset.licence in {"MIT", "Apache-2.0", "MPL-2.0"}

@@ -80,6 +80,7 @@ RUNS = {  # one of each command, on what the demo wrote
     "compress": ["digits-cnn.onnx", "-o", "half.onnx", "--macs", "0.6", "--examples", "300"],
     "verify": ["digits-cnn.onnx", "digits-thin.onnx", "--examples", "300"],
     "advise": ["digits-cnn.onnx", "--examples", "300"],
+    "compare": ["analysis.json", "analysis.json"],
     "train": ["mlp", "--data", "digits", "-o", "mlp.onnx", "--option", "epochs=1"],
     "sweep": ["e1", "--scale", "smoke", "-o", "sweep"],
     "figure": ["e1", "sweep", "-o", "e1.svg"],
@@ -108,7 +109,7 @@ def test_command_runs(command, frivkit, demo):
 
 
 def is_file(argument: str) -> bool:
-    return argument == "sweep" or argument.endswith((".onnx", ".h5", ".svg"))
+    return argument == "sweep" or argument.endswith((".onnx", ".h5", ".svg", ".json"))
 
 
 def test_demo_leaves_what_it_says(demo):

@@ -59,7 +59,7 @@ class TestAnalysis:
         for site in document["sites"]:
             assert site["layer"] in page
             assert site["layer"] in text
-        assert page.count("<figure") == 4
+        assert page.count("<figure") == 5
 
     def test_sites_are_those_of_the_survey_in_order(self, document, analysis):
         sites = analysis.study.site_map.sites

@@ -1,7 +1,9 @@
 """The page: safe whatever it is given, complete, and drawn where the numbers say."""
 
+import base64
+import hashlib
+import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -11,91 +13,11 @@ from hypothesis import strategies as st
 from frivkit.report.analysis_html import analysis_page
 from tests import documents
 from tests.documents import ablation, document, plain
-
-VOID = {"meta", "link", "br", "img", "hr", "input"}
-
-
-class Element:
-    """A parsed element."""
-
-    def __init__(self, tag, attributes, parent):
-        self.tag, self.attributes, self.parent = tag, attributes, parent
-        self.children = []
-        self.texts = []
-
-    @property
-    def text(self):
-        return "".join(c if isinstance(c, str) else c.text for c in self.texts)
-
-    def all(self, tag, css=None):
-        """Return the elements below of that tag and class, in order."""
-        found = []
-        for child in self.children:
-            if child.tag == tag and (
-                css is None or css in child.attributes.get("class", "").split()
-            ):
-                found.append(child)
-            found += child.all(tag, css)
-        return found
-
-    def one(self, tag, css=None):
-        (found,) = self.all(tag, css)
-        return found
+from tests.htmlpage import cells, data_of, keep_all, percent, skeleton, tree, without_data
 
 
-class Parser(HTMLParser):
-    """Builds elements and notes tags that are not closed in order."""
-
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.root = self.here = Element("", {}, None)
-
-    def handle_starttag(self, tag, attrs):
-        element = self.handle_startendtag(tag, attrs)
-        if tag not in VOID:
-            self.here = element
-
-    def handle_startendtag(self, tag, attrs):
-        assert len(dict(attrs)) == len(attrs), f"an attribute twice in {tag}"
-        element = Element(tag, dict(attrs), self.here)
-        self.here.children.append(element)
-        self.here.texts.append(element)
-        return element
-
-    def handle_endtag(self, tag):
-        assert self.here.tag == tag, f"</{tag}> closes <{self.here.tag}>"
-        self.here = self.here.parent
-
-    def handle_data(self, data):
-        self.here.texts.append(data)
-
-
-def parsed(found) -> Element:
-    parser = Parser()
-    parser.feed(analysis_page(found))
-    parser.close()
-    assert parser.here is parser.root, f"<{parser.here.tag}> is not closed"
-    return parser.root
-
-
-def keep_all(element):
-    for child in element.children:
-        yield child
-        yield from keep_all(child)
-
-
-def skeleton(element):
-    """Return tags and the names of attributes, without any text or value."""
-    return [(each.tag, sorted(each.attributes)) for each in keep_all(element)]
-
-
-def percent(text: str) -> float:
-    assert text.endswith("%")
-    return float(text.removesuffix("%")) / 100
-
-
-def cells(table: Element):
-    return [[cell.text for cell in row.all("td")] for row in table.one("tbody").all("tr")]
+def parsed(found):
+    return tree(without_data(analysis_page(found)))
 
 
 @pytest.fixture(scope="module")
@@ -117,28 +39,57 @@ class TestSafety:
         allowed |= {"section", "h1", "h2", "p", "div", "span", "b", "strong", "br", "ul", "li"}
         allowed |= {"dl", "dt", "dd", "figure", "figcaption", "details", "summary", "table"}
         allowed |= {"thead", "tbody", "tr", "th", "td"}
-        allowed |= {"svg", "line", "rect", "circle", "polyline", "text"}
+        allowed |= {"svg", "line", "rect", "circle", "polyline", "text", "small"}
+        allowed |= {"nav", "footer", "a", "label", "input", "output", "script"}
         assert {each.tag for each in keep_all(hostile_page)} <= allowed
         for each in keep_all(hostile_page):
             assert not [name for name in each.attributes if name.startswith("on")], each.tag
             assert not {"style", "src", "srcset", "action"} & set(each.attributes)
-        assert [
-            each.attributes["href"] for each in keep_all(hostile_page) if "href" in each.attributes
-        ] == ["data:,"]
+        links = [e.attributes["href"] for e in keep_all(hostile_page) if "href" in e.attributes]
+        assert {link for link in links if not link.startswith("#")} == {"data:,"}
+        ids = [e.attributes["id"] for e in keep_all(hostile_page) if "id" in e.attributes]
+        assert len(set(ids)) == len(ids)
+        assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
         assert not re.search(r"url\(|@import|https?:", hostile_page.one("style").text)
 
-    def test_content_security_policy_forbids_all_but_the_style(self, hostile_page):
+    def test_content_security_policy_allows_its_own_script_and_style_only(self, hostile_page):
         (policy,) = (
             meta.attributes["content"]
             for meta in hostile_page.all("meta")
             if meta.attributes.get("http-equiv") == "Content-Security-Policy"
         )
-        assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+        rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+        (style,), (data, script) = hostile_page.all("style"), hostile_page.all("script")
+        assert data.attributes["type"] == "application/json"
+        for name, element in (("style-src", style), ("script-src", script)):
+            digest = base64.b64encode(hashlib.sha256(element.text.encode()).digest()).decode()
+            assert rules.pop(name) == f"'sha256-{digest}'"
+        assert rules == {
+            "default-src": "'none'",
+            "img-src": "data:",
+            "base-uri": "'none'",
+            "form-action": "'none'",
+        }
         first = hostile_page.one("head").children
         assert [each.attributes.get("http-equiv") for each in first[:2]] == [
             None,
             "Content-Security-Policy",
         ]
+
+    @pytest.mark.parametrize("found", [documents.small(), documents.large(documents.hostile())])
+    def test_document_is_embedded_whole_and_as_data(self, found):
+        page = analysis_page(found)
+        assert json.loads(data_of(page)) == found
+        assert tree(page).all("a", "save")[0].attributes["download"] == "small.onnx.analysis.json"
+
+    def test_large_document_is_embedded_without_values_of_single_units(self):
+        found = documents.small()
+        found["measurements"][1]["detail"]["per_unit"] = {"value": [0.123456789] * 50_000}
+        page = analysis_page(found)
+        del found["measurements"][1]["detail"]["per_unit"]
+        assert json.loads(data_of(page)) == found
+        assert "Without the values of single units" in page
+        assert len(page) < 300_000
 
     def test_names_are_shown_as_they_are_written(self, hostile_page):
         shown = {row[1] for row in cells(hostile_page.one("table", "measurements"))}
@@ -158,7 +109,8 @@ class TestSafety:
 
     def test_very_long_names_are_cut_everywhere(self, hostile_page):
         assert "x" * 159 in hostile_page.text
-        assert "x" * 160 not in analysis_page(documents.large(documents.hostile()))
+        page = analysis_page(documents.large(documents.hostile()))
+        assert "x" * 160 not in without_data(page)
 
     def test_texts_of_every_other_place_are_escaped(self):
         """One marker for each text of the document that the names above do not reach."""
@@ -215,14 +167,14 @@ class TestContent:
         assert {"chosen", "repeat", "limit", "band", "crossing", "bar"} <= used
         assert {name for name in used - {"tick"} if f".{name}" not in style} == set()
 
-    def test_lead_says_what_was_measured_and_what_was_found(self, page):
-        lead = page.one("p", "lead").text.replace("\xa0", " ")
-        assert "switched off at random" in lead
-        assert "500 examples of npz:digits.npz?n=500" in lead
-        assert lead.endswith(
+    def test_answer_comes_first_and_then_how_it_was_found(self, page):
+        answer, method = (p.text.replace("\xa0", " ") for p in page.one("div", "lead").all("p"))
+        assert answer == (
             "66.5 % of the network's units can be switched off at random before more than 20 % of "
             "the labels change (95 % interval 63.5 % to 68.5 %)."
         )
+        assert "perturbed at random" in method
+        assert "500 examples of npz:digits.npz?n=500" in method
         assert page.one("p", "headline").one("strong").text == "66.5\xa0%"
 
     def test_facts_tell_model_data_and_provenance(self, page):
@@ -277,18 +229,28 @@ class TestContent:
         assert [row[1] for row in rows] == ["network", "a", "b", "c"]
         said = [cell.replace("\xa0", " ").replace("\u202f", " ") for cell in rows[0]]
         assert said == ["prunability", "network", "4 096", "66.5 %", "63.5 % to 68.5 %", "500"]
-        assert cells(page.one("table", "sites"))[0] == [
-            *("1", "a", "Conv", "32", "28×28", "–", "a/relu")
+        first = cells(page.one("table", "sortable"))[0]
+        assert [cell.replace("\xa0", " ") for cell in first] == [
+            *("1", "a", "Conv", "32", "28×28", "93.4 %90.4 % to 95.4 %")
         ]
-        assert cells(page.one("table", "skipped")) == [
-            ["last", "Gemm", "its units are the outputs"]
+        reason = page.one("p", "reason").text
+        assert reason == "last: its units are the outputs."
+
+    def test_like_reasons_are_said_once(self):
+        found = documents.small()
+        found["skipped"] = [
+            {"node": f"node {i}", "op": "Gemm", "reason": f"its {i + 2} inputs are strange"}
+            for i in range(60)
         ]
+        (group,) = parsed(found).all("details", "reason")
+        assert group.one("summary").text == "60 nodes: its … inputs are strange"
+        assert [name.text for name in group.all("li")] == [f"node {i}" for i in range(60)]
 
     def test_page_says_when_nothing_was_skipped(self):
         found = documents.small()
         found["skipped"] = []
         page = parsed(found)
-        assert page.all("table", "skipped") == []
+        assert page.all("p", "reason") == []
         assert "Every layer was analysed." in page.text
 
 
@@ -449,7 +411,7 @@ class TestBars:
         page = parsed(document(plain("label-entropy", None, 3.3219)))
         assert page.all("figure") == []
         assert page.one("p", "headline").one("strong").text == "3.322"
-        assert "The network has label-entropy 3.322." in page.one("p", "lead").text
+        assert "The network has label-entropy 3.322." in page.one("div", "lead").text
         assert cells(page.one("table", "measurements")) == [
             ["label-entropy", "network", "", "3.322", "", "500"]
         ]
@@ -460,7 +422,7 @@ class TestBars:
             for i, name in enumerate("ab")
         ]
         page = parsed(document(*rows))
-        assert "rows: 7" in page.all("p", "quiet")[1].text
+        assert "rows: 7" in "".join(p.text for p in page.all("p", "quiet"))
         assert [row[-1] for row in cells(page.one("table", "measurements"))] == [
             "rank: 0",
             "rank: 1",
@@ -477,7 +439,7 @@ class TestBars:
 
     def test_nothing_measured_is_said(self):
         page = parsed(document())
-        assert page.one("p", "lead").text.startswith("Nothing was measured on 500 examples")
+        assert "Nothing was measured on 500 examples" in page.one("div", "lead").text
 
 
 JSON = st.recursive(

@@ -1,0 +1,178 @@
+"""Analyses side by side: the same layers of several networks, and how far their values differ."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import t as student
+
+from frivkit.report.curves import Curves
+from frivkit.report.format import ends
+
+Interval = tuple[float, float]
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueDifference:
+    """How far a value lies above that of the first analysis.
+
+    Attributes:
+        value: The difference, None if one of both is undefined.
+        interval: Its 95 % interval, None unless both values have one.
+    """
+
+    value: float | None
+    interval: Interval | None
+
+    @property
+    def verdict(self) -> str | None:
+        """``"higher"``, ``"lower"`` or, if the interval holds 0, ``"undecided"``."""
+        if self.interval is None:
+            return None
+        low, high = self.interval
+        return "higher" if low > 0 else "lower" if high < 0 else "undecided"
+
+
+def difference(
+    first: float | None,
+    second: float | None,
+    first_interval: Interval | None,
+    second_interval: Interval | None,
+) -> ValueDifference:
+    """Return the second value minus the first.
+
+    The interval is that of MOVER: the squared distances of both values to those ends of their
+    intervals that matter are added.  Values are taken as independent; if both were measured on the
+    same examples, they usually are not, and the interval is too wide rather than too narrow.
+
+    Source:
+        Zou and Donner, "Construction of confidence limits about effect measures: a general
+        approach", Statistics in Medicine 27, 2008, equation 2.
+
+    Example:
+        >>> difference(0.5, 0.8, (0.46, 0.54), (0.77, 0.83)).interval
+        (0.25, 0.35)
+    """
+    if first is None or second is None:
+        return ValueDifference(None, None)
+    gap = second - first
+    if first_interval is None or second_interval is None:
+        return ValueDifference(gap, None)
+    (a, b), (c, d) = first_interval, second_interval
+    below = math.hypot(second - c, b - first)
+    above = math.hypot(d - second, first - a)
+    return ValueDifference(gap, (round(gap - below, 12), round(gap + above, 12)))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, Interval] | None:
+    """Return the mean of values with its 95 % interval by Student's t, None for fewer than three.
+
+    Example:
+        >>> mean_interval([1.0, 2.0, 3.0])[0]
+        2.0
+    """
+    count = len(values)
+    if count < 3:
+        return None
+    mean = sum(values) / count
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
+    half = float(student.ppf(0.975, count - 1)) * deviation / math.sqrt(count)
+    return mean, (mean - half, mean + half)
+
+
+def match_layers(documents: Sequence[Document]) -> list[tuple[str | None, ...]]:
+    """Return the layers that are compared: for each its name in every analysis, None if missing.
+
+    Layers are matched by name.  If no two analyses share a name and all have equally many layers,
+    they are matched by their order.
+
+    Args:
+        documents: Documents of ``frivkit.analysis/1``.
+    """
+    names = [[site["layer"] for site in document["sites"]] for document in documents]
+    shared = set(names[0]).intersection(*names[1:])
+    if not shared and len({len(each) for each in names}) == 1:
+        return [tuple(row) for row in zip(*names, strict=True)]
+    order = list(dict.fromkeys(name for each in names for name in each))
+    return [tuple(name if name in set(each) else None for each in names) for name in order]
+
+
+def comparison_rows(
+    documents: Sequence[Document], metric: str, layers: Sequence[tuple[str | None, ...]]
+) -> list[dict[str, Any]]:
+    """Return the values of one metric side by side: of the network, then of each layer.
+
+    Args:
+        documents: Documents of ``frivkit.analysis/1``, the first the one to compare with.
+        metric: The metric.
+        layers: As :func:`match_layers` gives them.
+
+    Returns:
+        Rows as ``docs/json.md`` describes them; none for a layer that no analysis measured.
+    """
+    measured = [
+        {row["layer"]: row for row in document["measurements"] if row["metric"] == metric}
+        for document in documents
+    ]
+    alike = _same_widths(documents)
+    whole: tuple[str | None, ...] = (None,) * len(documents)
+    rows = []
+    for names in [whole, *layers]:
+        scope = "network" if names is whole else "layer"
+        found = [
+            by_layer.get(name) if scope == "network" or name is not None else None
+            for by_layer, name in zip(measured, names, strict=True)
+        ]
+        if any(found):
+            rows.append(_row(scope, names, found, alike=alike))
+    return rows
+
+
+def _row(
+    scope: str, names: Sequence[str | None], found: Sequence[Document | None], *, alike: bool
+) -> dict[str, Any]:
+    values: list[float | None] = [None if row is None else row["value"] for row in found]
+    intervals = [None if row is None else ends(row["interval"]) for row in found]
+    differences = [
+        difference(values[0], value, intervals[0], interval)
+        for value, interval in zip(values[1:], intervals[1:], strict=True)
+    ]
+    known = [value for value in values if value is not None]
+    over = mean_interval(known) if alike and len(known) == len(values) else None
+    return {
+        "scope": scope,
+        "layer": next((name for name in names if name is not None), None),
+        "values": values,
+        "intervals": [interval and list(interval) for interval in intervals],
+        "differences": [
+            {
+                "value": each.value,
+                "interval": each.interval and list(each.interval),
+                "verdict": each.verdict,
+            }
+            for each in differences
+        ],
+        "over_networks": over and {"mean": over[0], "interval": list(over[1])},
+        "curves": [_curve(row) for row in found],
+    }
+
+
+def _curve(row: Document | None) -> dict[str, Any] | None:
+    """Return the chosen ablation curve of a measurement, None if it has none."""
+    curves = Curves.read(row["detail"]) if row is not None else None
+    if curves is None:
+        return None
+    points = curves.points(curves.chosen)
+    return {
+        "levels": [x for x, _ in points],
+        "unchanged": [y for _, y in points],
+        "tolerance": curves.tolerance,
+        "across": curves.across,
+    }
+
+
+def _same_widths(documents: Sequence[Document]) -> bool:
+    widths = {tuple(site["units"] for site in document["sites"]) for document in documents}
+    return len(widths) == 1

@@ -1,0 +1,52 @@
+"""The document of a sweep that its page shows: curves against the width, and their gains."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from frivkit.experiments.gain import UNITS, WidthCurve, gain
+from frivkit.hooks.registry import installed
+from frivkit.provenance import Clock, provenance
+
+
+def sweep_document(
+    curves: Sequence[WidthCurve], title: str, protocol: str | None, clock: Clock
+) -> dict[str, Any]:
+    """Return the document ``frivkit.sweep/1``, see ``docs/json.md``.
+
+    Args:
+        curves: The curves in the folder of the sweep.
+        title: What was swept.
+        protocol: How gains are averaged; None takes ``"paper"``.
+        clock: The start of the sweep.
+    """
+    chosen = protocol or "paper"
+    return {
+        "schema": "frivkit.sweep/1",
+        "title": title,
+        "protocol": chosen,
+        "curves": [_curve(curve, chosen) for curve in curves],
+        "warnings": list(dict.fromkeys(curve.note for curve in curves if curve.note)),
+        "provenance": provenance(clock, 0, installed().versions()),
+    }
+
+
+def _curve(curve: WidthCurve, protocol: str) -> dict[str, Any]:
+    found = gain(curve, protocol) if curve.panel in UNITS else None
+    return {
+        "figure": curve.figure,
+        "panel": curve.panel,
+        "series": curve.series,
+        "widths": list(curve.widths),
+        "values": [list(trials) for trials in curve.values],
+        "fixed": curve.fixed,
+        "gain": found
+        and {
+            "value": _finite(found.value),
+            "interval": found.interval and [_finite(end) for end in found.interval],
+        },
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
