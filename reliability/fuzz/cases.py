@@ -13,6 +13,7 @@ from numpy.random import Generator
 
 from reliability.fuzz.archive_mutations import mutated_archive, mutated_array
 from reliability.fuzz.byte_mutations import mutated_bytes
+from reliability.fuzz.exactness import difference
 from reliability.fuzz.hdf5_mutations import mutated_beneath, mutated_hdf5
 from reliability.fuzz.model_cases import (
     FEW,
@@ -20,6 +21,7 @@ from reliability.fuzz.model_cases import (
     Command,
     write_attention,
     write_for_torch,
+    write_legal,
     write_network,
     write_outputs,
 )
@@ -77,7 +79,7 @@ def _run(seeds: Seeds, kind: FuzzedKind, folder: Path, rng: Generator) -> Verdic
     ended = start(command, folder, LIMITS, _prepare).wait()
     verdict = judged(ended)
     if verdict.fault is None:
-        fault = _not_finite(folder) or _left_behind(folder) or _changed(folder)
+        fault = _not_finite(folder) or _left_behind(folder) or _changed(folder) or _inexact(folder)
         verdict = Verdict("fault", fault, verdict.told) if fault else verdict
     return verdict
 
@@ -102,6 +104,13 @@ def _not_finite(folder: Path) -> str | None:
                 if given is None or not _has_others(given):
                     return "weights that are not finite were written"
     return None
+
+
+def _inexact(folder: Path) -> str | None:
+    """Return how a network differs from which only dead units were removed."""
+    if not (folder / "exact.onnx").exists():
+        return None
+    return difference(folder, "seed.onnx", "exact.onnx")
 
 
 def _has_others(model: onnx.ModelProto) -> bool:
@@ -248,7 +257,8 @@ def _cached(seeds: Seeds, folder: Path, rng: Generator) -> Command:
 
 
 KINDS = {
-    "ONNX": FuzzedKind(42, write_network),
+    "ONNX": FuzzedKind(36, write_network),
+    "legal and unusual (ONNX)": FuzzedKind(6, write_legal),
     "attention (ONNX)": FuzzedKind(7, write_attention),
     "outputs and tasks (ONNX)": FuzzedKind(6, write_outputs),
     "to_torch (ONNX)": FuzzedKind(4, write_for_torch),

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 from numpy.random import Generator
 
 from reliability.fuzz.byte_mutations import mutated_bytes
+from reliability.fuzz.legal_graphs import legal_network
 from reliability.fuzz.onnx_mutations import MUTATIONS, OF_ATTENTION, OF_OUTPUTS, Mutation, mutated
 from reliability.fuzz.seeds import Seeds
 from reliability.fuzz.values import one_of, text
@@ -18,6 +20,8 @@ TASKS = (
     "no task",
 )
 Command = Sequence[str]
+EXAMPLES = 40
+"""Examples of a legal network, a multiple of each batch that one may require."""
 
 INSPECT = ("inspect", "seed.onnx", "--json", "result.json")
 COMPRESS = ("compress", "seed.onnx", "--examples", "24", *SMALLER)
@@ -64,6 +68,27 @@ def write_for_torch(seeds: Seeds, folder: Path, rng: Generator) -> Command:
     models = {**seeds.models, **seeds.attention, **seeds.outputs}
     _save(folder, _drawn(models, rng, MUTATIONS))
     return ("to_torch", "seed.onnx", *(("--tensor", text(rng)) if rng.random() < 0.1 else ()))
+
+
+def write_legal(seeds: Seeds, folder: Path, rng: Generator) -> Command:
+    """Write an unusual network with dead units, without which its outputs are the same."""
+    del seeds
+    network = legal_network(rng)
+    _save(folder, network.SerializeToString())
+    given = {value.name: value for value in network.graph.input}
+    arrays = {}
+    for name in ("x", "unused"):
+        if name in given:
+            sizes = [each.dim_value for each in given[name].type.tensor_type.shape.dim[1:]]
+            arrays[name] = rng.standard_normal((EXAMPLES, *sizes)).astype(np.float32)
+    if "unused" in given and given["unused"].type.tensor_type.elem_type == onnx.TensorProto.INT64:
+        arrays["unused"] = np.zeros(arrays["unused"].shape, np.int64)
+    np.savez(folder / "x.npz", **arrays)
+    all_of_them = ("--data", "npz:x.npz", "--verify-data", "npz:x.npz")
+    exact = ("--tolerance", "1e-9", "--basis", "select", "--refit", "none", "--round-to", "none")
+    dead = ("compress", "seed.onnx", *all_of_them, *exact, "--no-time", "-o", "exact.onnx")
+    analyze = ("analyze", "seed.onnx", "--data", "npz:x.npz", *FEW, "--json", "result.json")
+    return one_of(rng, (dead, dead, dead, INSPECT, analyze, (*VERIFY, "--data", "npz:x.npz")))
 
 
 def _drawn(
