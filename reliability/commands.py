@@ -70,7 +70,7 @@ WRITING = {
     "advise": WritingCommand(
         (
             *("advise", "net.onnx", "wide.onnx", *DATA, "--json", "result.json"),
-            *("--report", "page.html", "--examples", "100"),
+            *("--report", "page.html", "--examples", "100", "--option", "batch=25"),
         ),
         {"result.json": json_values, "page.html": whole_page},
     ),

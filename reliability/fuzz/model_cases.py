@@ -71,7 +71,11 @@ def write_for_torch(seeds: Seeds, folder: Path, rng: Generator) -> Command:
 
 
 def write_legal(seeds: Seeds, folder: Path, rng: Generator) -> Command:
-    """Write an unusual network with dead units, without which its outputs are the same."""
+    """Write an unusual network with dead units, without which its outputs are the same.
+
+    ``exact.onnx`` must compute what it computes on ``x.npz``, ``narrow.onnx`` something of the same
+    shapes.
+    """
     del seeds
     network = legal_network(rng)
     _save(folder, network.SerializeToString())
@@ -84,11 +88,14 @@ def write_legal(seeds: Seeds, folder: Path, rng: Generator) -> Command:
     if "unused" in given and given["unused"].type.tensor_type.elem_type == onnx.TensorProto.INT64:
         arrays["unused"] = np.zeros(arrays["unused"].shape, np.int64)
     np.savez(folder / "x.npz", **arrays)
-    all_of_them = ("--data", "npz:x.npz", "--verify-data", "npz:x.npz")
-    exact = ("--tolerance", "1e-9", "--basis", "select", "--refit", "none", "--round-to", "none")
-    dead = ("compress", "seed.onnx", *all_of_them, *exact, "--no-time", "-o", "exact.onnx")
+    given_data = ("--data", "npz:x.npz", "--verify-data", "npz:x.npz", "--no-time")
+    smaller = ("compress", "seed.onnx", *given_data, "--basis", "select", "--round-to", "none")
+    exact = (*smaller, "--tolerance", "1e-9", "-o", "exact.onnx")
+    narrow = (*smaller, "--units-kept", "0.6", "--refit", "none", "-o", "narrow.onnx")
     analyze = ("analyze", "seed.onnx", "--data", "npz:x.npz", *FEW, "--json", "result.json")
-    return one_of(rng, (dead, dead, dead, INSPECT, analyze, (*VERIFY, "--data", "npz:x.npz")))
+    return one_of(
+        rng, (exact, exact, narrow, narrow, INSPECT, analyze, (*VERIFY, "--data", "npz:x.npz"))
+    )
 
 
 def _drawn(
