@@ -55,24 +55,22 @@ def input_is_output():
 
 def weight_is_output():
     """A bias that is an output, too."""
-    model = written(
+    return written(
         """g (float[N, 3] x) => (float[N, 2] y, float[2] b) {
           h = MatMul (x, w) r = Relu (h) y0 = MatMul (r, v) y = Add (y0, b)
         }""",
         w=DEAD, v=(4, 2), b=(2,),
     )  # fmt: skip
-    return model
 
 
 def listed_and_folded():
     """Weights that are inputs as well, of which one is computed from another."""
-    model = written(
+    return written(
         """g (float[N, 3] x, float[4, 3] w) => (float[N, 2] y) {
           t = Transpose (w) h = MatMul (x, t) r = Relu (h) y = MatMul (r, v)
         }""",
         w=DEAD.T.copy(), v=(4, 2),
     )  # fmt: skip
-    return model
 
 
 def plain():
