@@ -107,7 +107,7 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
 def _check_size(label: str, *several: Rows) -> None:
     """Raise an error if a node reads or writes numbers whose squares 32 bits do not hold."""
     largest = max(float(np.abs(rows).max(initial=0)) for rows in several)
-    if not largest**2 * len(several[0]) < np.finfo(np.float32).max:
+    if not largest**2 * len(several[0]) < float(np.finfo(np.float32).max):
         raise ModelError(
             f"{label} cannot be refitted: it computes with numbers as large as {largest:.3g}; give "
             "--refit none, or leave layers in front of it whole by --keep-layer"
