@@ -4,6 +4,7 @@
 #   make test         lint, then the test suite
 #   make lint         style, types and import contracts
 #   make wheel-test   install the wheel in an environment of its own, and try it there
+#   make docs         the documentation as a site, in build/docs/
 #   make bench        the benchmarks
 #   make suites       hours of kills, damaged files and attacks; its totals into docs/reliability.md
 #   make audit        ask whether the pinned versions have known weaknesses (needs the network)
@@ -15,7 +16,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint wheel-test bench suites audit sbom install clean
+.PHONY: demo test lint wheel-test docs bench suites audit sbom install clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -38,6 +39,9 @@ wheel-test: .venv/installed .venv-wheel/installed
 	.venv-wheel/bin/python -m pip uninstall --quiet --yes frivkit
 	.venv-wheel/bin/python $(PIP) build/wheel/frivkit-*.whl
 	FRIVKIT_WHEEL_ENVIRONMENT=.venv-wheel .venv/bin/python -m pytest tests/wheel
+
+docs: .venv/installed
+	.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
 bench: .venv/installed
 	.venv/bin/python $(PIP) --group bench

@@ -2,7 +2,8 @@
 
 Predicted latency says at how many multiply-accumulates the budget is met.  The network of that plan
 is then measured beside the original, and the aim is corrected until the measured share is near the
-one that was asked for.
+one that was asked for.  Where the prediction leaves the bracket of what was measured, the bracket
+is halved.
 """
 
 from collections.abc import Sequence
@@ -29,8 +30,8 @@ from frivkit.runtime.session import Device, Session
 
 NEAR = 0.03
 """Distance of the measured share from the budget, relative to it, that is near enough."""
-TRIES = 5
-"""Plans that are measured, and the smallest one if all of them are above the budget."""
+TRIES = 8
+"""Plans that are measured at most, and the smallest one if all of them are above the budget."""
 COSTS = 257
 """Amounts of multiply-accumulates, from all to the fewest, among which a budget in time is met."""
 VARIANTS = 16
@@ -139,6 +140,7 @@ def _timed_plan(
         return latency_model.predict(outline(calibration, plan)) / whole
 
     aim, tried, last = share, dict[int, TimedPlan](), COSTS - 1
+    above, within = -1, COSTS  # the nearest costs measured above the budget and within it
 
     def measure(number: int) -> tuple[float, float, float]:
         plan = allocator.plan_of(allocator.state_within("macs", float(costs[number])))
@@ -151,11 +153,17 @@ def _timed_plan(
 
     for _ in range(TRIES):
         number = _first_within(predicted, COSTS, aim)
-        if number in tried:
+        if not above < number < within:  # measurements know better than the prediction
+            number = (above + within) // 2
+        if number in tried or number < 0:
             break
         measured = measure(number)
         if abs(measured[1] / share - 1) <= NEAR:
             break
+        if measured[1] > share:
+            above = number
+        else:
+            within = number
         aim *= float(np.clip(share / measured[1], 0.5, 2.0))
     if all(each.measured[1] > share * (1 + NEAR) for each in tried.values()) and last not in tried:
         measure(last)  # whether any network takes so little
@@ -171,11 +179,14 @@ def _timed_plan(
 
 
 def _best(tried: Sequence[TimedPlan], share: float) -> TimedPlan:
-    """Return the plan nearest to the share; within it, or near enough, comes first."""
+    """Return the plan nearest to the share; within it, or near enough, comes first.
 
-    def distance(timed: TimedPlan) -> tuple[bool, float]:
+    Of plans that take as long, it is the one of the least error.
+    """
+
+    def distance(timed: TimedPlan) -> tuple[bool, float, float]:
         relative = timed.measured[1] / share - 1
-        return relative > NEAR, abs(relative)
+        return relative > NEAR, abs(relative), timed.plan.error
 
     return min(tried, key=distance)
 

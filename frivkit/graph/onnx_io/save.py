@@ -80,9 +80,8 @@ def _write(model: ir.Model, path: Path, data: Path | None, original: Model) -> s
         complete = scratch / path.name
         ir.save(model, complete, external_data=None if data is None else data.name)
         _check(complete, original)
-        files = [complete]
-        if data is not None and (scratch / data.name).exists():  # small weights stay in the model
-            files.append(scratch / data.name)
+        # Small weights stay in the model; if all do, a file of no bytes is left beside it.
+        files = [complete, *external_files(ir.load(complete))]
         written = digest(files)
         for file in reversed(files):
             put_in_place(file, path.with_name(file.name))

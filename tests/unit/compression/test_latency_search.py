@@ -79,7 +79,12 @@ def hopeful(model: ir.Model) -> float:
     return operations(model) ** 0.8
 
 
-@pytest.mark.parametrize("predicted", [operations, overhead, hopeful])
+def hopeless(model: ir.Model) -> float:
+    """Predict that nothing is saved."""
+    return 1.0
+
+
+@pytest.mark.parametrize("predicted", [operations, overhead, hopeful, hopeless])
 @pytest.mark.parametrize("state", [4, 12])
 def test_budgets_in_time_are_met_though_the_prediction_is_off(
     state: int,
@@ -142,8 +147,11 @@ def test_steps_too_wide_for_the_budget_are_told_of(
         return 1.0 if operations(model) > 0.5 * operations(calibration.model.ir) else 0.5
 
     Clock(monkeypatch, stairs, operations).of(calibration)
-    timed = plan_for_latency(allocator(calibration, auto), 0.75, Timing())
+    made = allocator(calibration, auto)
+    timed = plan_for_latency(made, 0.75, Timing())
     assert timed.measured[1] == 0.5  # within the budget, rather than above it
+    half = made.plan_of(made.state_within("macs", 0.5 * operations(calibration.model.ir)))
+    assert timed.plan.error <= 1.2 * half.error  # the largest network on the lower step
     assert "is 0.500 of the original's where 0.75 was requested" in str(timed.warning)
 
 

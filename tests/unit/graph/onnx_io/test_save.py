@@ -14,6 +14,7 @@ from frivkit.graph.surgery.set_weights import set_weights
 from frivkit.runtime.session import Device
 from frivkit.runtime.shape_probe import infer_shapes_by_running
 from frivkit_onnx.provider import load
+from tests.handmade import written
 from tests.nets import examples, network, opened
 from tests.surgery import run
 
@@ -70,6 +71,23 @@ def test_weights_that_were_beside_stay_beside(apart, tmp_path):
     feeds = examples(apart, 3)
     assert np.array_equal(run(load(path, {}).ir, feeds)[0], run(compressed, feeds)[0])
     assert len(path.read_bytes()) < len((tmp_path / "apart/in.onnx").read_bytes()) * 2
+
+
+def test_no_empty_file_is_beside_if_all_weights_are_small(tmp_path):
+    """The weights of the original are in a file of their own, and ONNX IR keeps small ones in."""
+    source = tmp_path / "apart"
+    source.mkdir()
+    text = """g (float[N, 3] x) => (float[N, 2] y) {
+      a = MatMul (x, wa)
+      r = Relu (a)
+      y = MatMul (r, wb)
+    }"""
+    proto = ir.from_proto(written(text, wa=(3, 4), wb=(4, 2)))
+    ir.save(proto, source / "in.onnx", external_data="in.weights", size_threshold_bytes=0)
+    small = infer_shapes_by_running(load(source / "in.onnx", {}), Device(threads=1))
+    path = tmp_path / "out.onnx"
+    assert writing.save(thinner(small), path, small) == load(path, {}).sha256
+    assert names(tmp_path) == ["apart", "out.onnx"]
 
 
 def test_many_weights_go_beside(model, tmp_path, monkeypatch):

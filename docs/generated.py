@@ -1,0 +1,92 @@
+"""A Sphinx extension: what the site says of the installed code, made when the site is built.
+
+In MyST, ``{offers}`` lists what the built-in plugins offer, with options, and ``{changes}`` the
+changes since the last release.
+"""
+
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from frivkit.errors import FrivkitError
+from frivkit.hooks.registry import HOOKS, Registry, installed
+
+KINDS = ("added", "changed", "deprecated", "removed", "fixed")
+
+
+class Markdown(SphinxDirective):
+    """A directive whose content is Markdown that is made when the site is built."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the nodes of the Markdown."""
+        return self.parse_text_to_nodes(self.markdown(), allow_section_headings=True)
+
+    def markdown(self) -> str:
+        """Return the Markdown."""
+        raise NotImplementedError
+
+
+class Offers(Markdown):
+    """All offers by hook, each with its summary and options."""
+
+    def markdown(self) -> str:
+        """Return a section for each hook that has offers."""
+        registry = installed()
+        parts = []
+        for hook in HOOKS:
+            offers = registry.offers(hook)
+            if not offers:
+                continue
+            parts.append(f"## {hook.replace('_', ' ').capitalize()}\n\n| name | |\n|---|---|")
+            parts += [f"| `{name}` | {offer.summary} |" for name, offer in offers.items()]
+            parts += [""]
+            for name in offers:
+                parts += _options(name, _target(registry, hook, name))
+        return "\n".join(parts)
+
+
+def _target(registry: Registry, hook: str, name: str) -> Any:
+    """Return the object offered, or None where an extra that it needs is not installed."""
+    try:
+        return registry.load(hook, name)
+    except FrivkitError:
+        return None
+
+
+def _options(name: str, target: Any) -> list[str]:
+    options = getattr(target, "options", None)
+    if not (isinstance(options, type) and is_dataclass(options) and fields(options)):
+        return []
+    rows = [
+        f"| `{field.name}` | `{getattr(field.type, '__name__', field.type)}` | "
+        f"{'' if field.default is MISSING else f'`{field.default}`'} |"
+        for field in fields(options)
+    ]
+    return [f"Options of `{name}`:", "", "| option | type | default |", "|---|---|---|", *rows, ""]
+
+
+class Changes(Markdown):
+    """The fragments of ``docs/changes``, gathered by kind."""
+
+    def markdown(self) -> str:
+        """Return a section for each kind of change."""
+        folder = Path(self.env.srcdir) / "changes"
+        parts = []
+        for kind in KINDS:
+            fragments = sorted(folder.glob(f"*.{kind}.md"))
+            if fragments:
+                parts.append(f"## {kind.capitalize()}\n")
+                parts += [f"- {' '.join(each.read_text().split())}" for each in fragments]
+                parts.append("")
+        return "\n".join(parts)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register both directives."""
+    app.add_directive("offers", Offers)
+    app.add_directive("changes", Changes)
+    return {"parallel_read_safe": True}
