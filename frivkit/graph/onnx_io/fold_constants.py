@@ -27,8 +27,9 @@ def fold_constants(model: ir.Model) -> None:
     """Replace nodes of standard operators whose operands are all constants by their results.
 
     Not folded are random numbers, texts, outputs of the graph, a weight that others read
-    untransposed, what restores weights that are stored in fewer bits (DequantizeLinear, a Cast to a wider
-    type) and what is computed from it, and results that are much larger than their operands.
+    untransposed, what restores weights that are stored in fewer bits (DequantizeLinear, a Cast to
+    a wider type) and what is computed from it, and results that are much larger than their
+    operands.
 
     Args:
         model: The model; it is changed, and its outputs are not.
