@@ -12,6 +12,7 @@ _NO_MEMORY = (
     "bad_alloc",
     "bad allocation",
     "allocate memory",
+    "could not create a primitive",
     "failed to map segment",
     "out of memory",
     "memory allocation failed",
@@ -101,6 +102,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     Example:
         >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("std::bad_alloc"))
         (True, True)
+        >>> is_out_of_memory(RuntimeError("could not create a primitive"))  # torch's oneDNN
+        True
         >>> is_out_of_memory(ValueError("no rows"))
         False
     """

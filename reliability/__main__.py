@@ -19,7 +19,7 @@ COUNTS = {"kills": 100, "concurrency": 10, "starvation": 1, "fuzz": 10_000, "att
 QUICK = {
     "kills": (1, 5),
     "concurrency": (1, 7),
-    "starvation": (1, 28),
+    "starvation": (1, 50),
     "fuzz": (20, 1),
     "attacks": (1, 16),
 }

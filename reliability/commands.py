@@ -52,6 +52,39 @@ WRITING = {
         ),
         {"thin.onnx": digest, "result.json": json_values, "page.html": whole_page},
     ),
+    "frontier": WritingCommand(
+        (
+            *("compress", "net.onnx", *DATA, "--frontier", "--macs", "0.7,0.5", "--no-time"),
+            *("-o", "thin-{budget}.onnx", "--json", "result.json", "--report", "page.html"),
+        ),
+        {
+            **dict.fromkeys(("thin-0.7.onnx", "thin-0.5.onnx"), digest),
+            "result.json": json_values,
+            "page.html": whole_page,
+        },
+    ),
+    "verify": WritingCommand(
+        ("verify", "net.onnx", "wide.onnx", *DATA, "--no-time", "--json", "result.json"),
+        {"result.json": json_values},
+    ),
+    "advise": WritingCommand(
+        (
+            *("advise", "net.onnx", "wide.onnx", *DATA, "--json", "result.json"),
+            *("--report", "page.html", "--examples", "100", "--option", "batch=25"),
+        ),
+        {"result.json": json_values, "page.html": whole_page},
+    ),
+    "visualize": WritingCommand(
+        (
+            *("visualize", "net.onnx", *DATA, "--layer", "conv1", "--units", "2"),
+            *("--steps", "6", "-o", "units"),
+        ),
+        {
+            "units/results.json": json_values,
+            "units/index.html": whole_page,
+            "units/01-conv1.png": digest,
+        },
+    ),
     "train": WritingCommand(
         (
             *("train", "mlp", "--data", "digits?n=400", "--width", "0.25"),

@@ -9,7 +9,7 @@ from reliability.fuzz.seeds import RECIPE
 from reliability.fuzz.table_mutations import as_toml
 from tests.program import write_cnn
 
-INPUTS = ("net.onnx", "x.npz", "recipe.toml")
+INPUTS = ("net.onnx", "wide.onnx", "x.npz", "recipe.toml")
 SIDE = 12
 CLASSES = 4
 
@@ -32,6 +32,7 @@ def write_inputs(folder: Path) -> None:
     """Write all of these into a new folder, under the names of :data:`INPUTS`."""
     folder.mkdir(parents=True)
     write_cnn(folder / "net.onnx", 12, SIDE)
+    write_cnn(folder / "wide.onnx", 24, SIDE)
     write_data(folder / "x.npz")
     write_recipe(folder / "recipe.toml")
 

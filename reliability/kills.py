@@ -90,6 +90,7 @@ def _kill(
     earlier = not command.grows and rng.random() < 0.5
     if earlier:
         for name in command.outputs:
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(EARLIER)
     sent, ended = _end_somehow(command, undisturbed, folder, rng)
     fault = _ended_wrongly(sent, ended)

@@ -66,6 +66,7 @@ def _attempt(folder: Path, at: Path, situation: Situation, command: WritingComma
         if not command.grows:
             for name in command.outputs:
                 with contextlib.suppress(OSError):
+                    (folder / name).parent.mkdir(exist_ok=True)
                     (folder / name).write_bytes(EARLIER)
         if situation.mount is not None and "size" in situation.mount:
             _fill(folder)

@@ -92,10 +92,13 @@ def couple(sites: Sequence[str], merge_points: Iterable[MergePoint]) -> tuple[Co
     points_of: dict[int, list[MergePoint]] = {}
     for point in points:
         points_of.setdefault(component[point.parts[0].site], []).append(point)
+    sites_of: dict[int, list[str]] = {}
+    for name in sites:
+        sites_of.setdefault(component[name], []).append(name)
     return tuple(
         Coupling(
             f"coupling {i}",
-            tuple(name for name in sites if component[name] == each),
+            tuple(sites_of[each]),
             tuple(points_of[each]),
         )
         for i, each in enumerate(sorted(points_of), start=1)

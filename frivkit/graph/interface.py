@@ -23,6 +23,7 @@ class Interface:
         inputs: The names of the inputs in order, those with default values among them.
         outputs: The names of the outputs in order.
         declared: Shape and type that the file declares, by the name of a tensor.
+        defaults: The inputs that have default values: weights that are listed as inputs as well.
         input_axes: The axis of the examples in the file, of each input where it is not the first.
         output_axes: The same of outputs.
         given: The numbers that the user gives for inputs without examples, by name.
@@ -31,6 +32,7 @@ class Interface:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     declared: Mapping[str, Declared]
+    defaults: frozenset[str] = frozenset()
     input_axes: Mapping[str, int] = field(default_factory=dict)
     output_axes: Mapping[str, int] = field(default_factory=dict)
     given: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -46,7 +48,8 @@ class Interface:
             if value.shape is not None or value.type is not None
         }
         inputs, outputs = ([v.name or "" for v in each] for each in (graph.inputs, graph.outputs))
-        return cls(tuple(inputs), tuple(outputs), declared)
+        defaults = frozenset(v.name or "" for v in graph.inputs if v.is_initializer())
+        return cls(tuple(inputs), tuple(outputs), declared, defaults)
 
     def open_sizes(self) -> bool:
         """Whether the file leaves open another size of an input than the number of examples."""
@@ -122,10 +125,15 @@ def _restore_input(graph: ir.Graph, name: str, declared: Declared) -> None:
 
 
 def _restore_inputs(graph: ir.Graph, interface: Interface) -> None:
-    """Put the inputs in the file's order; those that nothing reads any more stay."""
-    values = {value.name: value for value in graph.inputs}
+    """Put the inputs in the file's order; those that nothing reads any more stay.
+
+    A weight that is listed as an input, and that became a part of another weight, is none any more:
+    without a default value it would have to be given.
+    """
+    gone = interface.defaults - graph.initializers.keys() - interface.given.keys()
+    values = {value.name: value for value in graph.inputs if value.name not in gone}
     wanted = []
-    for name in interface.inputs:
+    for name in (each for each in interface.inputs if each not in gone):
         value = values.pop(name, None)
         if value is None:
             if name in graph.initializers or name in interface.declared:

@@ -19,6 +19,9 @@ NO_GROUP = -1
 LARGEST_LAYOUTS = 1 << 23
 """Positions in all layouts of a tensor beyond which units are not followed into it: a file of a few
 nodes can ask for billions."""
+LARGEST_OF_ALL = 1 << 26
+"""Positions in the layouts of all tensors together beyond which no units are followed: half a
+gigabyte, which a chain of a few hundred Concats can ask for."""
 
 IntArray = NDArray[np.intp]
 GroupIds = Mapping[int, IntArray]

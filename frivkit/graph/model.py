@@ -1,11 +1,12 @@
 """A model: an ONNX graph in memory, its origin, its inputs and its outputs."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from onnx_ir import Model as OnnxModel
 from frivkit.data import TensorSpec
 from frivkit.errors import ModelError
 from frivkit.files import open_regular
+
+T = TypeVar("T")
 
 
 class GivenTensor(ir.Tensor[Any]):
@@ -77,6 +80,10 @@ class Model:
     interface: Any = None
     notes: tuple[str, ...] = ()
     operators: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Note that the graph is not edited any more; see :func:`remembered`."""
+        _REMEMBERED.setdefault(self.ir.graph, {})
 
     def __repr__(self) -> str:
         inputs = ", ".join(
@@ -181,21 +188,72 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     return ir.convenience.get_const_tensor(value)
 
 
+_REMEMBERED: WeakKeyDictionary[Graph, dict[Hashable, Any]] = WeakKeyDictionary()
+"""What was worked out of the graphs of models, which are not edited."""
+
+
+def remembered(graph: Graph | None, key: Hashable, work_out: Callable[[], T]) -> T:
+    """Return what is worked out of a graph; of that of a :class:`Model`, it is worked out once.
+
+    Args:
+        graph: The graph, None for none.
+        key: What is worked out; the same for the same result.
+        work_out: Works it out.
+    """
+    found = None if graph is None else _REMEMBERED.get(graph)
+    if found is None:  # the graph may still be edited
+        return work_out()
+    if key not in found:
+        found[key] = work_out()
+    result: T = found[key]
+    return result
+
+
 def is_constant(value: ir.Value) -> bool:
-    """Whether a value is the same in every run: a weight or computed from weights alone."""
+    """Whether a value is the same in every run: a weight or computed from weights alone.
+
+    All values of the graph of a :class:`Model` are looked at once, together.  In a graph that may
+    still be edited, the nodes that the value is computed by are followed at each call.
+    """
+    graph = value.graph
+    if graph is None or graph not in _REMEMBERED:
+        return _is_constant_now(value)
+    return id(value) in remembered(graph, "constants", lambda: _constant_values(graph))
+
+
+def _constant_values(graph: Graph) -> Set[int]:
+    """Return the ids of the constant values of a graph, whose nodes are sorted."""
+    values = [*graph.initializers.values(), *graph.inputs]
+    constants = {id(value) for value in values if _is_stored(value)}
+    for node in graph:
+        computed = not _varies(node) and all(v is None or id(v) in constants for v in node.inputs)
+        constants.update(id(value) for value in node.outputs if computed or _is_stored(value))
+    return constants
+
+
+def _is_constant_now(value: ir.Value) -> bool:
     pending, seen = [value], set()
     while pending:
         current = pending.pop()
         if id(current) in seen:
             continue
         seen.add(id(current))
-        if current.is_initializer() or current.const_value is not None:
+        if _is_stored(current):
             continue
         node = current.producer()
-        if node is None or subgraphs(node) or node.op_type in RANDOM:
+        if node is None or _varies(node):
             return False
         pending.extend(v for v in node.inputs if v is not None)
     return True
+
+
+def _is_stored(value: ir.Value) -> bool:
+    return value.is_initializer() or value.const_value is not None
+
+
+def _varies(node: ir.Node) -> bool:
+    """Whether the outputs of a node may change though its inputs do not."""
+    return bool(subgraphs(node)) or node.op_type in RANDOM
 
 
 RANDOM = frozenset(

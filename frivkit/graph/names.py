@@ -35,14 +35,18 @@ def layer_names(nodes: Iterable[ir.Node]) -> dict[int, str]:
     names: dict[int, str] = {}
     taken: set[str] = set()
     unnamed: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for node in nodes:
         name = _from_weight(node) or _from_path(node)
         if not name:
             unnamed[node.op_type] = unnamed.get(node.op_type, -1) + 1
             name = f"{node.op_type}_{unnamed[node.op_type]}"
-        again = (f"{name}#{count}" for count in range(2, len(taken) + 3))
-        names[id(node)] = next(free for free in (name, *again) if free not in taken)
-        taken.add(names[id(node)])
+        free = name
+        while free in taken:
+            counts[name] = counts.get(name, 1) + 1
+            free = f"{name}#{counts[name]}"
+        names[id(node)] = free
+        taken.add(free)
     return names
 
 

@@ -71,6 +71,15 @@ def _size_for(size: Size, symbol: str | None, batch: int) -> int | None:
     return batch * int(times or 1) if name in (symbol, f"{times}*{symbol}") else None
 
 
+MAKING_SEQUENCES = frozenset(
+    [
+        *("SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceMap"),
+        *("SplitToSequence", "Optional"),
+    ]
+)
+"""Operators whose outputs are lists of tensors, or may be no tensor."""
+
+
 def infer_shapes(model: ir.Model) -> None:
     """Infer the shapes of all tensors, and name each axis that holds examples.
 
@@ -311,3 +320,7 @@ def _run_inference(model: ir.Model) -> None:
         log.disabled = disabled_before
         for node, op in renamed:
             node.domain, node.op_type = MICROSOFT, op
+    for node in model.graph.all_nodes():
+        if node.op_type in MAKING_SEQUENCES:  # the pass takes these for tensors
+            for value in node.outputs:
+                value.type = value.shape = None

@@ -70,7 +70,12 @@ def _on_tasks(model: Model, output: str, labels: LabelOptions) -> Iterator[str]:
             f"metrics look at the first of {others + 1} outputs, {output!r}, and layers that lead "
             "to it: another one by --output-name; a compressed file is compared by all"
         )
-    for task in choose_tasks(model, labels, output):
+    try:
+        tasks = choose_tasks(model, labels, output)
+    except ModelError as error:
+        yield str(error)
+        return
+    for task in tasks:
         if task.name != "classify":
             yield task_line(task_document(task))
         elif output in task.outputs:

@@ -143,6 +143,7 @@ def _model(model: Model) -> dict[str, Any]:
 
 
 def _sites(site_map: SiteMap) -> list[dict[str, Any]]:
+    couplings = site_map.coupling_names()
     return [
         {
             "name": site.name,
@@ -150,7 +151,7 @@ def _sites(site_map: SiteMap) -> list[dict[str, Any]]:
             "op": site.op,
             "units": site.width,
             "spatial": list(site.spatial),
-            "coupling": site_map.coupling_of(site),
+            "coupling": couplings.get(site.name),
         }
         for site in site_map.sites
     ]

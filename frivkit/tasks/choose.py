@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from frivkit.errors import UsageError
+from frivkit.errors import ModelError, UsageError
 from frivkit.graph.model import Model
 from frivkit.hooks.registry import Registry, installed
 from frivkit.runtime.labels import LabelOptions
@@ -87,12 +87,17 @@ def choose_tasks(
         The tasks: first that of the requested output, the others in the order of the file.
 
     Raises:
-        ModelError: there is no such output, or it is no tensor of numbers.
+        ModelError: there is no such output, or none is a tensor of numbers.
         UsageError: no plugin offers the task, or it does not fit the output.
     """
     registry = registry or installed()
     outputs = {output.name: output for output in model_outputs(model)}
     main = model.output(requested)
+    if not outputs:
+        raise ModelError(
+            f"no output of {model.path.name} is a tensor of numbers, so that nothing can be "
+            "compared; give a model with one"
+        )
     named = options.task or (None if options.axis is None else "classify")
     tasks = {name: registry.load("tasks", name) for name in registry.offers("tasks")}
     tasks.setdefault("classify", CLASSIFY)

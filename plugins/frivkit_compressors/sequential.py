@@ -34,6 +34,7 @@ from frivkit.compression.plan import (
 )
 from frivkit.compression.ridge import Fit
 from frivkit.data.subset import Subset
+from frivkit.errors import ModelError
 from frivkit.graph.cost import macs
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.table import operators_of
@@ -88,6 +89,7 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
             batches = staged.tensors(stage.number, compressed, pending, "refit in sequence")
             rows = _read_rows(run, stage, batches, fits, targets)
             for i in stage.members:
+                _check_size(_label(fits[i]), rows, targets[i])
                 relu = into_relu(nodes[_label(fits[i])], fits[i])
                 problem = Regression(
                     rows, targets.pop(i), stage.validation, free_bias=fits[i].bias is not None
@@ -100,6 +102,16 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     return tuple(
         factorized_fit(calibration, plan, fit) if fit.factors is None else fit for fit in fits
     )
+
+
+def _check_size(label: str, *several: Rows) -> None:
+    """Raise an error if a node reads or writes numbers whose squares 32 bits do not hold."""
+    largest = max(float(np.abs(rows).max(initial=0)) for rows in several)
+    if not largest**2 * len(several[0]) < float(np.finfo(np.float32).max):
+        raise ModelError(
+            f"{label} cannot be refitted: it computes with numbers as large as {largest:.3g}; give "
+            "--refit none, or leave layers in front of it whole by --keep-layer"
+        )
 
 
 def _label(fit: Fit) -> str:
@@ -273,8 +285,10 @@ def _read_rows(
             linear_consumer = fits[i].linear_consumer
             stream = stage.streams.get(linear_consumer.residual_input or "")
             if stream is not None and fits[i].bias is not None:
-                source, _ = stream
+                source, kept = stream
                 left = stage.rows(source, tensors[source.tensor], seed, first)
+                if left.shape[1] == len(kept):  # an input of the network, which is read in part
+                    left = left[:, kept]
                 targets[i][at] -= left / _divisor(linear_consumer.output_scale)
     return found
 

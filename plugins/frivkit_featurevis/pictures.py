@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from frivkit.errors import FrivkitError
 from frivkit_featurevis.total_variation import spectra
 
 LEAST = 96
@@ -70,5 +71,11 @@ def small_file(shown: NDArray[np.uint8]) -> bytes:
 
 def _encoded(shown: NDArray[np.uint8], kind: str) -> bytes:
     stream = io.BytesIO()
+    Image.init()
+    if kind not in Image.SAVE:  # Pillow passes over what it cannot load
+        raise FrivkitError(
+            f"Pillow writes no {kind} pictures here: install one that does, or give the run more "
+            "memory"
+        )
     Image.fromarray(shown).save(stream, kind, **({"quality": 85} if kind == "WEBP" else {}))
     return stream.getvalue()

@@ -272,16 +272,16 @@ def _sparse_bomb(folder: Path) -> Sequence[str]:
 
 
 def _many_nodes(folder: Path) -> Sequence[str]:
-    """Write a chain of 1,000 layers in a file of some tens of kilobytes."""
+    """Write a chain of 3,000 layers in a file of some hundred kilobytes."""
     nodes = [helper.make_node("Identity", ["x"], ["h0"])]
     nodes += [
-        helper.make_node("Gemm", [f"h{n}", "w"], [f"h{n + 1}"], transB=1) for n in range(1000)
+        helper.make_node("Gemm", [f"h{n}", "w"], [f"h{n + 1}"], transB=1) for n in range(3000)
     ]
     graph = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info("x", 1, ["N", 8])],
-        [helper.make_tensor_value_info("h1000", 1, ["N", 8])],
+        [helper.make_tensor_value_info("h3000", 1, ["N", 8])],
         [numpy_helper.from_array(np.eye(8, dtype=np.float32), "w")],
     )
     return _saved(folder, helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
@@ -339,7 +339,7 @@ ATTACKS: dict[str, Attack] = {
     "nesting of 3,000 branches": Attack(partial(_nested, depth=3000), refused=True),
     "functions in a circle": Attack(partial(_functions, looped=True), refused=True),
     "functions of 10^10 nodes": Attack(partial(_functions, looped=False), refused=True),
-    "chain of 1,000 layers": Attack(_many_nodes),
+    "chain of 3,000 layers": Attack(_many_nodes),
     "weight of 2^80 entries": Attack(partial(_shaped, dims=[1 << 40] * 2), refused=True),
     "weight of 2^40 entries": Attack(partial(_shaped, dims=[1 << 20] * 2), refused=True),
     "weight of negative size": Attack(partial(_shaped, dims=[-1, 1024]), refused=True),

@@ -12,8 +12,9 @@ from reliability.attacks.attempt import HOSTILE, Attack, Plant
 from reliability.commands import WRITING
 from reliability.fuzz.seeds import PARAMETERS, RECIPE
 from reliability.fuzz.table_mutations import as_toml
-from reliability.inputs import write_recipe
+from reliability.inputs import SIDE, write_recipe
 from reliability.running.forked import Ended
+from tests.program import write_cnn
 
 DATA = ("--data", "npz:x.npz")
 PLANNED = ("compress", "net.onnx", *DATA, "-o", "thin.onnx", "--no-time", "--plan", "evil.json")
@@ -103,6 +104,7 @@ def _offline(folder: Path) -> None:
 
 def _writing(folder: Path, name: str) -> Sequence[str]:
     write_recipe(folder / "recipe.toml")
+    write_cnn(folder / "wide.onnx", 12, SIDE)
     return WRITING[name].arguments
 
 

@@ -94,7 +94,7 @@ def mutated_array(content: bytes, rng: Generator) -> bytes:
             re.sub(r"\(.*\)", f"({one_of(rng, shapes)})", header),
             header.replace("False", "True"),
             header.replace("'shape'", "'shade'"),
-            header[: int(rng.integers(len(header)))],
+            header[: int(rng.integers(len(header) + 1))],
         ),
     )
     version = one_of(rng, (b"\1\0", b"\1\0", b"\2\0", b"\3\0", b"\x09\0"))

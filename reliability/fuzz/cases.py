@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,30 @@ from numpy.random import Generator
 
 from reliability.fuzz.archive_mutations import mutated_archive, mutated_array
 from reliability.fuzz.byte_mutations import mutated_bytes
-from reliability.fuzz.hdf5_mutations import mutated_hdf5
-from reliability.fuzz.onnx_mutations import mutated
+from reliability.fuzz.exactness import difference
+from reliability.fuzz.hdf5_mutations import mutated_beneath, mutated_hdf5
+from reliability.fuzz.model_cases import (
+    FEW,
+    SMALLER,
+    Command,
+    write_attention,
+    write_for_torch,
+    write_legal,
+    write_network,
+    write_outputs,
+)
 from reliability.fuzz.picture_mutations import mutated_picture
 from reliability.fuzz.seeds import PARAMETERS, RECIPE, STACKS, Seeds, write_seeds
 from reliability.fuzz.table_mutations import as_toml, mutated_table
 from reliability.fuzz.values import one_of
 from reliability.running.conversion import convert_in_a_fork
 from reliability.running.forked import GIBIBYTE, Limits, start
+from reliability.running.torch_command import add_torch_command
 from reliability.running.trials import Trial
 from reliability.running.verdict import Verdict, judged
 
 LIMITS = Limits(seconds=60, cpu=20, memory=4 * GIBIBYTE)
 DATA = ("--data", "npz:x.npz")
-FEW = ("--examples", "8", "--option", "repeats=1")
-SMALLER = ("-o", "thin.onnx", "--macs", "0.6", "--no-time", "--json", "result.json")
-Command = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +76,17 @@ def trials(seed: int, count: int, at: Path) -> Iterator[Trial]:
 def _run(seeds: Seeds, kind: FuzzedKind, folder: Path, rng: Generator) -> Verdict:
     command = kind.write(seeds, folder, rng)
     (folder / "command").write_text(json.dumps(list(command)))
-    ended = start(command, folder, LIMITS, convert_in_a_fork).wait()
+    ended = start(command, folder, LIMITS, _prepare).wait()
     verdict = judged(ended)
     if verdict.fault is None:
-        fault = _not_finite(folder) or _left_behind(folder) or _changed(folder)
+        fault = _not_finite(folder) or _left_behind(folder) or _changed(folder) or _inexact(folder)
         verdict = Verdict("fault", fault, verdict.told) if fault else verdict
     return verdict
+
+
+def _prepare() -> None:
+    convert_in_a_fork()
+    add_torch_command()
 
 
 def _not_finite(folder: Path) -> str | None:
@@ -90,6 +103,15 @@ def _not_finite(folder: Path) -> str | None:
                 given = onnx.load(folder / "seed.onnx") if (folder / "seed.onnx").exists() else None
                 if given is None or not _has_others(given):
                     return "weights that are not finite were written"
+    return None
+
+
+def _inexact(folder: Path) -> str | None:
+    """Return how a network that was made smaller differs from the one it was made from."""
+    if (folder / "exact.onnx").exists():
+        return difference(folder, "seed.onnx", "exact.onnx")
+    if (folder / "narrow.onnx").exists():
+        return difference(folder, "seed.onnx", "narrow.onnx", tolerance=None)
     return None
 
 
@@ -125,26 +147,6 @@ def _left_behind(folder: Path) -> str | None:
         if not path.name.startswith("torchinductor")  # torch makes it when it is imported
     ]
     return f"temporary files were left: {left[0]}" if left else None
-
-
-def _onnx(seeds: Seeds, folder: Path, rng: Generator) -> Command:
-    model = seeds.models[one_of(rng, sorted(seeds.models))]
-    content = mutated(model, rng)
-    if rng.random() < 0.05:
-        content = mutated_bytes(content, rng)
-    (folder / "seed.onnx").write_bytes(content)
-    (folder / "seed.data").write_bytes(bytes(100))
-    commands = (
-        ("inspect", "seed.onnx", "--json", "result.json"),
-        ("inspect", "seed.onnx", "-v"),
-        ("analyze", "seed.onnx", *FEW, "--json", "result.json", "--report", "page.html"),
-        ("analyze", "seed.onnx", "--metric", "redundancy", "--examples", "16", "--no-cache"),
-        ("compress", "seed.onnx", "--examples", "24", *SMALLER),
-        ("compress", "seed.onnx", "--examples", "24", "--refit", "none", *SMALLER),
-        ("activations", "seed.onnx", "--data", "gaussian?n=8", "-o", "out.h5"),
-        ("verify", "seed.onnx", "seed.onnx", "--no-time", "--examples", "8"),
-    )
-    return one_of(rng, commands)
 
 
 def _reader(rng: Generator, model: str, data: str) -> Command:
@@ -240,7 +242,7 @@ def _activations(seeds: Seeds, folder: Path, rng: Generator) -> Command:
     """Write a damaged file of activations where an interrupted run would be resumed."""
     for name in ("mlp.onnx", "x.npz"):
         shutil.copy(seeds.folder / name, folder)
-    (folder / "out.h5").write_bytes(mutated_hdf5(seeds.files["activations.h5"], rng))
+    (folder / "out.h5").write_bytes(mutated_beneath(seeds.files["activations.h5"], rng))
     return ("activations", "mlp.onnx", *DATA, "-o", "out.h5")
 
 
@@ -257,17 +259,21 @@ def _cached(seeds: Seeds, folder: Path, rng: Generator) -> Command:
 
 
 KINDS = {
-    "ONNX": FuzzedKind(55, _onnx),
-    "npz": FuzzedKind(6, _data("x.npz", "mlp.onnx", "npz:x.npz", mutated_archive)),
+    "ONNX": FuzzedKind(36, write_network),
+    "legal and unusual (ONNX)": FuzzedKind(6, write_legal),
+    "attention (ONNX)": FuzzedKind(7, write_attention),
+    "outputs and tasks (ONNX)": FuzzedKind(6, write_outputs),
+    "to_torch (ONNX)": FuzzedKind(4, write_for_torch),
+    "npz": FuzzedKind(4, _data("x.npz", "mlp.onnx", "npz:x.npz", mutated_archive)),
     "npy": FuzzedKind(3, _data("x.npy", "mlp.onnx", "npy:x.npy", mutated_array)),
-    "HDF5": FuzzedKind(6, _data("x.h5", "mlp.onnx", "hdf5:x.h5", mutated_hdf5)),
-    "IDX": FuzzedKind(4, _idx),
+    "HDF5": FuzzedKind(5, _data("x.h5", "mlp.onnx", "hdf5:x.h5", mutated_hdf5)),
+    "IDX": FuzzedKind(3, _idx),
     "CIFAR-10": FuzzedKind(3, _cifar),
-    "images": FuzzedKind(6, _pictures),
-    "recipes (TOML)": FuzzedKind(5, _recipe),
+    "images": FuzzedKind(5, _pictures),
+    "recipes (TOML)": FuzzedKind(6, _recipe),
     "plans (JSON)": FuzzedKind(3, _plan),
-    "activation files": FuzzedKind(2, _activations),
+    "activation files": FuzzedKind(3, _activations),
     "cache": FuzzedKind(2, _cached),
-    "TorchScript": FuzzedKind(3, _torch("net.pt")),
+    "TorchScript": FuzzedKind(2, _torch("net.pt")),
     "torch.export": FuzzedKind(2, _torch("net.pt2")),
 }

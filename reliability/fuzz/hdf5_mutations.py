@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 from numpy.random import Generator
 
+from frivkit.digests import split_digest, with_digest
 from reliability.fuzz.byte_mutations import mutated_bytes
 from reliability.fuzz.values import integer, number, one_of, text
 
@@ -25,6 +26,14 @@ def mutated_hdf5(content: bytes, rng: Generator) -> bytes:
             if names:
                 _change(file, one_of(rng, names), rng)
     return stream.getvalue()
+
+
+def mutated_beneath(content: bytes, rng: Generator) -> bytes:
+    """Return a file with a digest after a mutation, in half of the cases with the right digest."""
+    inside, _ = split_digest(content)
+    return (
+        with_digest(mutated_hdf5(inside, rng)) if rng.random() < 0.5 else mutated_hdf5(content, rng)
+    )
 
 
 def _change(file: h5py.File, name: str, rng: Generator) -> None:

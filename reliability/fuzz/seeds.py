@@ -17,6 +17,7 @@ from PIL import Image
 
 from reliability.running.forked import Limits, call, run
 from tests.handmade import NETS, written
+from tests.zoo.fused import FUSED
 
 RECIPE: dict[str, Any] = {
     "title": "small",
@@ -75,11 +76,15 @@ class Seeds:
     Attributes:
         folder: Holds ``mlp.onnx``, ``grey.onnx`` and ``colour.onnx``, which other files are for.
         models: ONNX models that are damaged.
+        attention: Of these, those with attention.
+        outputs: Models with several outputs, each for another task.
         files: The bytes of other files, by their names.
     """
 
     folder: Path
     models: Mapping[str, onnx.ModelProto]
+    attention: Mapping[str, onnx.ModelProto]
+    outputs: Mapping[str, onnx.ModelProto]
     files: Mapping[str, bytes]
 
 
@@ -93,7 +98,8 @@ def write_seeds(folder: Path) -> Seeds:
     }
     for name, model in models.items():
         onnx.save(model, folder / f"{name}.onnx")
-    models |= {name: make() for name, make in NETS.items()}
+    attention = {name: make() for name, make in FUSED.items()} | {"pieces": _attention()}
+    models |= {name: make() for name, make in NETS.items()} | attention
     rng = np.random.default_rng(1)
     x = rng.standard_normal((EXAMPLES, 8)).astype(np.float32)
     y = np.arange(EXAMPLES) % 4
@@ -114,7 +120,59 @@ def write_seeds(folder: Path) -> Seeds:
         for name in ("net.pt", "net.pt2", "plan.json", "activations.h5")
     }
     files["plan.json"] = json.dumps(json.loads(files["plan.json"])).encode()
-    return Seeds(folder, models, files)
+    return Seeds(folder, models, attention, _outputs(), files)
+
+
+def _attention() -> onnx.ModelProto:
+    """Return an attention node by node, with a mask of what comes later."""
+    return written(
+        """g (float[N, 5, 6] x) => (float[N, 5, 4] logits) {
+          q0 = MatMul (x, wq) q3 = Reshape (q0, heads)
+          q = Transpose <perm = [0, 2, 1, 3]> (q3)
+          k0 = MatMul (x, wk) k3 = Reshape (k0, heads)
+          k = Transpose <perm = [0, 2, 3, 1]> (k3)
+          v0 = MatMul (x, wv) v3 = Reshape (v0, heads)
+          v = Transpose <perm = [0, 2, 1, 3]> (v3)
+          s = MatMul (q, k) d = Mul (s, scale) m = Add (d, later) p = Softmax <axis = -1> (m)
+          a = MatMul (p, v) a3 = Transpose <perm = [0, 2, 1, 3]> (a) a0 = Reshape (a3, rows)
+          o = MatMul (a0, wo) h = Add (x, o) n = LayerNormalization (h, gamma)
+          u = MatMul (n, wu) r = Relu (u) logits = MatMul (r, wl)
+        }""",
+        wq=(6, 8), wk=(6, 8), wv=(6, 8), wo=(8, 6), wu=(6, 12), wl=(12, 4), gamma=(6,),
+        heads=np.array([0, 0, 2, 4]), rows=np.array([0, 0, 8]), scale=np.float32(0.5),
+        later=np.triu(np.full((5, 5), -1e9, np.float32), 1),
+    )  # fmt: skip
+
+
+def _outputs() -> dict[str, onnx.ModelProto]:
+    """Return networks whose outputs are labels, boxes, maps, embeddings, tokens and numbers."""
+    trunk = "t0 = Conv <pads = [1, 1, 1, 1]> (x, wt) t = Relu (t0)"
+    weights = {"wt": (8, 3, 3, 3), "wb": (10, 8, 1, 1), "wm": (5, 8, 1, 1), "we": (8, 6)}
+    return {
+        "heads": written(
+            f"""g (float[N, 3, 8, 8] x) =>
+              (float[N, 10, 64] output0, float[N, 5, 8, 8] heatmaps, float[N, 6] embedding) {{
+              {trunk} b = Conv (t, wb) output0 = Reshape (b, columns) heatmaps = Conv (t, wm)
+              p = ReduceMean <axes = [2, 3], keepdims = 0> (t) embedding = MatMul (p, we)
+            }}""",
+            columns=np.array([0, 10, 64]), **weights,
+        ),
+        "boxes": written(
+            f"""g (float[N, 3, 8, 8] x) => (float[N, 64, 4] boxes, float[N, 64, 6] scores) {{
+              {trunk} b = Conv (t, wb) c = Reshape (b, columns)
+              r = Transpose <perm = [0, 2, 1]> (c)
+              boxes, s = Split <axis = 2> (r, parts) scores = Sigmoid (s)
+            }}""",
+            columns=np.array([0, 10, 64]), parts=np.array([4, 6]), **weights,
+        ),
+        "tokens": written(
+            """g (int64[N, 7] ids) => (float[N, 7, 11] logits, float[N] value) {
+              e = Gather (we, ids) u = MatMul (e, wu) r = Relu (u) logits = MatMul (r, wl)
+              v = ReduceMean <axes = [1, 2], keepdims = 0> (r) value = Sigmoid (v)
+            }""",
+            we=(30, 6), wu=(6, 12), wl=(12, 11),
+        ),
+    }  # fmt: skip
 
 
 def _npz(x: Any, y: Any) -> bytes:

@@ -26,15 +26,20 @@ from typing import NoReturn
 MODULES = (
     *(
         f"frivkit.cli.{name}"
-        for name in ("activations", "analyze", "cache", "compress", "inspect", "sweep", "verify")
+        for name in ("activations", "advise", "analyze", "cache", "compress", "frontier", "inspect")
     ),
-    "frivkit.cli.train",
+    *(f"frivkit.cli.{name}" for name in ("sweep", "train", "verify")),
+    "frivkit.advice",
+    "frivkit.compression.frontier",
     "frivkit.compression.compress",
     "frivkit.experiments.runner",
     "frivkit.measure.pipeline",
     "frivkit.torch_io.module_network",
     "frivkit.torch_io.program_network",
+    "frivkit.torch_io.from_onnx.to_torch",
     "frivkit.verification",
+    "frivkit_featurevis.command",
+    "frivkit_featurevis.work",
     "h5py",
     "jinja2",
     "onnx_ir.passes.common",

@@ -14,10 +14,12 @@ from frivkit.compression.plan import Plan, apply_plan, keep_all, ridge_fits
 from frivkit.compression.ranking import POINTS, build_ranking, calibrate_error_curves
 from frivkit.compression.ridge import choose_ridge
 from frivkit.compression.unit_kinds import classify_units
+from frivkit.errors import ModelError
 from frivkit.measure.pipeline import Request
 from frivkit_compressors.rankings import backward
 from frivkit_compressors.refits import fold_redundant
 from frivkit_compressors.sequential import refit_in_sequence
+from tests.handmade import written
 from tests.nets import NETS, examples, network, opened
 from tests.planning import ANY_WIDTH, SELECT, allocator, calibrated
 from tests.surgery import run
@@ -248,3 +250,50 @@ def test_a_stream_whose_positions_are_units_is_not_made_good(share, tmp_path):
     feeds = examples(model, 5)
     after = run(apply_plan(found, replace(plan, fits=fits)), feeds)[0]
     assert np.isfinite(after).all()
+
+
+def residual_from_the_input(path, scale=1.0):
+    onnx.save(
+        written(
+            """g (float[N, 6] x) => (float[N, 3] y) {
+              a = Gemm (x, wa, ba) r = Relu (a) o = Gemm (r, wb, bb) h = Add (x, o) s = Relu (h)
+              y = Gemm (s, wc, bc)
+            }""",
+            wa=(6, 8), ba=(8,), wb=(8, 6), bb=(6,), bc=(3,),
+            wc=np.full((6, 3), scale, np.float32),
+        ),
+        path,
+    )  # fmt: skip
+    return path
+
+
+def test_a_stream_that_is_an_input_is_read_in_part(tmp_path):
+    request = Request(
+        residual_from_the_input(tmp_path / "m.onnx"), data=write_data(tmp_path / "x.npz", 6, 300)
+    )
+    apart = {}
+    for refit in ("none", "sequential"):
+        made = compress(
+            request,
+            tmp_path / "t.onnx",
+            Budget("macs", 0.9),
+            method=replace(SELECT, refit=refit),
+            constraints=replace(ANY_WIDTH, ratios={"*": 0.5}),
+        )
+        apart[refit] = made.verification.comparison.main.relative_l2
+    assert apart["sequential"] < apart["none"]
+
+
+def test_numbers_whose_squares_overflow_are_not_refitted_to(tmp_path):
+    request = Request(
+        residual_from_the_input(tmp_path / "m.onnx", scale=1e30),
+        data=write_data(tmp_path / "x.npz", 6, 300),
+    )
+    with pytest.raises(ModelError, match="numbers as large as"):
+        compress(
+            request,
+            tmp_path / "t.onnx",
+            Budget("macs", 0.9),
+            method=SELECT,
+            constraints=replace(ANY_WIDTH, ratios={"*": 0.5}),
+        )

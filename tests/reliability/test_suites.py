@@ -8,23 +8,27 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from numpy.random import default_rng
 
 pytest.importorskip("reliability", reason="the checkout is not on the path")
 
+from frivkit.digests import split_digest, with_digest
 from reliability import page
 from reliability.attacks.attempt import HOSTILE
 from reliability.fuzz import seeds
 from reliability.fuzz.archive_mutations import mutated_archive, mutated_array
 from reliability.fuzz.byte_mutations import mutated_bytes
-from reliability.fuzz.hdf5_mutations import mutated_hdf5
+from reliability.fuzz.hdf5_mutations import mutated_beneath, mutated_hdf5
+from reliability.fuzz.legal_graphs import legal_network
 from reliability.fuzz.onnx_mutations import MUTATIONS, mutated
 from reliability.fuzz.picture_mutations import mutated_picture
 from reliability.fuzz.table_mutations import as_toml, mutated_table
 from reliability.running.forked import Ended
 from reliability.running.verdict import judged, kind_of
 from tests.handmade import NETS
+from tests.zoo.fused import FUSED
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,16 +121,18 @@ def test_mutations_change_files_and_are_drawn_alike_again(content, kind, mutate)
 
 
 def test_every_mutation_of_models_changes_one():
+    made = [make() for make in (*NETS.values(), *FUSED.values(), seeds._attention)]
+    models = [*made, *seeds._outputs().values()]
     for mutation in MUTATIONS:
         changed = 0
-        for seed, make in enumerate(NETS.values()):
-            model = make()
-            before = model.SerializeToString()
+        for seed, model in enumerate(models):
+            before, copy = model.SerializeToString(), onnx.ModelProto()
+            copy.CopyFrom(model)
             try:
-                mutation(model, default_rng(seed))
+                mutation(copy, default_rng(seed))
             except (ValueError, IndexError, TypeError, KeyError, OverflowError):
                 continue
-            changed += model.SerializeToString() != before
+            changed += copy.SerializeToString() != before
         assert changed >= 3, mutation.__name__
 
 
@@ -137,6 +143,29 @@ def test_mutated_models_are_mostly_still_models():
     assert len(set(made)) > 30
     for content in made:
         assert onnx.ModelProto.FromString(content).graph is not None
+
+
+def test_legal_networks_are_legal_and_run():
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    for seed in range(30):
+        model = legal_network(default_rng(seed))
+        onnx.checker.check_model(model, full_check=True)
+        session = ort.InferenceSession(model.SerializeToString(), options)
+        feeds = {
+            each.name: np.zeros(
+                [size if isinstance(size, int) else 2 for size in each.shape],
+                np.float32 if "float" in each.type else np.int64,
+            )
+            for each in session.get_inputs()
+        }
+        assert len(session.run(None, feeds)) == len(model.graph.output)
+
+
+def test_files_are_damaged_beneath_a_right_digest_and_a_wrong_one(content):
+    whole = with_digest(content["hdf5"])
+    states = [split_digest(mutated_beneath(whole, default_rng(seed)))[1] for seed in range(20)]
+    assert {"right", "wrong"} <= set(states)
 
 
 def test_mutated_recipes_are_still_toml():

@@ -243,11 +243,11 @@ PICTURES = {
     "ViT": """
         patch: Conv>Conv 8, 4x4 -> /encoder/layers.0/self_attn/MatMul /encoder/layers.0/linear1/MatMul
         encoder.layers.0.self_attn: MatMul>Transpose 24 on axis 2, 17 -> /encoder/layers.0/self_attn/MatMul_1 /encoder/layers.0/self_attn/Gemm
-        encoder.layers.0.self_attn.out_proj: Gemm>Transpose 8 on axis 2, 17 -> /encoder/layers.0/linear1/MatMul
+        encoder.layers.0.self_attn.out_proj: MatMul>Transpose 8 on axis 2, 17 -> /encoder/layers.0/linear1/MatMul
         encoder.layers.0.linear1: MatMul>Mul 16 on axis 2, 17 -> /encoder/layers.0/linear2/MatMul
         encoder.layers.0.linear2: MatMul>Add 8 on axis 2, 17 -> /encoder/layers.1/self_attn/MatMul /encoder/layers.1/linear1/MatMul
         encoder.layers.1.self_attn: MatMul>Transpose 24 on axis 2, 17 -> /encoder/layers.1/self_attn/MatMul_1 /encoder/layers.1/self_attn/Gemm
-        encoder.layers.1.self_attn.out_proj: Gemm>Transpose 8 on axis 2, 17 -> /encoder/layers.1/linear1/MatMul
+        encoder.layers.1.self_attn.out_proj: MatMul>Transpose 8 on axis 2, 17 -> /encoder/layers.1/linear1/MatMul
         encoder.layers.1.linear1: MatMul>Mul 16 on axis 2, 17 -> /encoder/layers.1/linear2/MatMul
         encoder.layers.1.linear2: MatMul>Add 8 on axis 2, 17 -> /head/Gemm
         = sum patch encoder.layers.0.self_attn.out_proj
@@ -261,11 +261,11 @@ PICTURES = {
         """,
     "BERT-like": """
         encoder.layers.0.self_attn: MatMul>Transpose 24 on axis 2, 10 -> /encoder/layers.0/self_attn/MatMul_1 /encoder/layers.0/self_attn/Gemm
-        encoder.layers.0.self_attn.out_proj: Gemm>Transpose 8 on axis 2, 10 -> /encoder/layers.0/linear1/MatMul
+        encoder.layers.0.self_attn.out_proj: MatMul>Transpose 8 on axis 2, 10 -> /encoder/layers.0/linear1/MatMul
         encoder.layers.0.linear1: MatMul>Mul 16 on axis 2, 10 -> /encoder/layers.0/linear2/MatMul
         encoder.layers.0.linear2: MatMul>Add 8 on axis 2, 10 -> /encoder/layers.1/self_attn/MatMul /encoder/layers.1/linear1/MatMul
         encoder.layers.1.self_attn: MatMul>Transpose 24 on axis 2, 10 -> /encoder/layers.1/self_attn/MatMul_1 /encoder/layers.1/self_attn/Gemm
-        encoder.layers.1.self_attn.out_proj: Gemm>Transpose 8 on axis 2, 10 -> /encoder/layers.1/linear1/MatMul
+        encoder.layers.1.self_attn.out_proj: MatMul>Transpose 8 on axis 2, 10 -> /encoder/layers.1/linear1/MatMul
         encoder.layers.1.linear1: MatMul>Mul 16 on axis 2, 10 -> /encoder/layers.1/linear2/MatMul
         encoder.layers.1.linear2: MatMul>Add 8 on axis 2, 10 -> /pooler/Gemm
         pooler: Gemm>Tanh 8, - -> /head/Gemm

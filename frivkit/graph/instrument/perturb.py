@@ -271,7 +271,8 @@ def check_names(model: Model) -> None:
 
 
 def _by_name(graph: ir.Graph) -> dict[str, ir.Value]:
-    values = {value.name or "": value for value in graph.inputs}
+    stored = (*graph.initializers.values(), *graph.inputs)
+    values = {value.name or "": value for value in stored}
     values |= {value.name or "": value for node in graph for value in node.outputs}
     return values
 

@@ -26,9 +26,10 @@ STORING = frozenset(
 def fold_constants(model: ir.Model) -> None:
     """Replace nodes of standard operators whose operands are all constants by their results.
 
-    Not folded are random numbers, outputs of the graph, a weight that others read untransposed,
-    what restores weights that are stored in fewer bits (DequantizeLinear, a Cast to a wider
-    type) and what is computed from it, and results that are much larger than their operands.
+    Not folded are random numbers, texts, outputs of the graph, a weight that others read
+    untransposed, what restores weights that are stored in fewer bits (DequantizeLinear, a Cast to
+    a wider type) and what is computed from it, and results that are much larger than their
+    operands.
 
     Args:
         model: The model; it is changed, and its outputs are not.
@@ -59,7 +60,8 @@ def _foldable(node: ir.Node) -> bool:
         return False
     if not node.inputs or any(not value.name or value.is_graph_output() for value in node.outputs):
         return False
-    if any(each is not None and constant_tensor(each) is None for each in node.inputs):
+    tensors = [constant_tensor(each) for each in node.inputs if each is not None]
+    if any(each is None or each.dtype == ir.DataType.STRING for each in tensors):
         return False
     source, tensor = node.inputs[0], constant_tensor(node.inputs[0])
     if source is None or tensor is None or tensor.size <= 1:

@@ -132,10 +132,22 @@ def _checked(path: Path, name: str) -> ir.Model:
         _check_sorted(proto)
     if proto is None:
         proto = onnx.load(path, load_external_data=False)
-    write_out_sparse(proto.graph, name)
+    write_out_sparse(proto, name)
+    _declare_outputs_as_inputs(proto.graph)
     model: ir.Model = ir.from_proto(proto)
     set_base_dir(model.graph, path.absolute().parent)
     return model
+
+
+def _declare_outputs_as_inputs(graph: onnx.GraphProto) -> None:
+    """Declare outputs that are inputs as these are: they are one tensor, whose sizes may be open.
+
+    What is declared of an output would count for the input as well.
+    """
+    inputs = {value.name: value for value in graph.input}
+    for value in graph.output:
+        if value.name in inputs:
+            value.CopyFrom(inputs[value.name])
 
 
 def _check_sorted(proto: onnx.ModelProto) -> None:

@@ -12,11 +12,11 @@ LARGEST = 1 << 28
 """Most entries of a sparse weight that is written out."""
 
 
-def write_out_sparse(graph: onnx.GraphProto, name: str) -> None:
-    """Replace the sparse initializers of a graph by dense ones.
+def write_out_sparse(model: onnx.ModelProto, name: str) -> None:
+    """Replace the sparse tensors of a file, initializers and Constant nodes, by dense ones.
 
     Args:
-        graph: The graph; it is changed.
+        model: The model; it is changed.
         name: The name of the file, for messages.
 
     Raises:
@@ -27,19 +27,36 @@ def write_out_sparse(graph: onnx.GraphProto, name: str) -> None:
         ``SparseTensorProto`` of onnx.proto: ``indices`` are positions in the flattened tensor,
         shape (n,), or one index for each axis, shape (n, rank).
     """
-    for tensor in graph.sparse_initializer:
-        shape, weight = tuple(tensor.dims), tensor.values.name
-        if prod(shape) > LARGEST:
-            raise ModelError(
-                f"{name} holds the sparse weight {weight!r} of {prod(shape):,} entries, more than "
-                f"the {LARGEST:,} that are read"
-            )
-        try:
-            numbers = _dense(tensor, shape)
-        except (ValueError, IndexError, TypeError) as error:
-            raise ModelError(f"{name} holds the sparse weight {weight!r}: {error}") from error
-        graph.initializer.append(numpy_helper.from_array(numbers, weight))
-    del graph.sparse_initializer[:]
+    for holder in (model.graph, *model.functions):
+        _write_out(holder, name)
+
+
+def _write_out(holder: onnx.GraphProto | onnx.FunctionProto, name: str) -> None:
+    """Replace the sparse tensors of a graph and of those that its nodes hold."""
+    if isinstance(holder, onnx.GraphProto):
+        for sparse in holder.sparse_initializer:
+            holder.initializer.append(_dense_tensor(sparse, name))
+        del holder.sparse_initializer[:]
+    for attribute in (each for node in holder.node for each in node.attribute):
+        if attribute.type == onnx.AttributeProto.SPARSE_TENSOR:  # of Constant nodes alone
+            dense = _dense_tensor(attribute.sparse_tensor, name)
+            attribute.CopyFrom(onnx.helper.make_attribute("value", dense))
+        for body in (attribute.g, *attribute.graphs):
+            _write_out(body, name)
+
+
+def _dense_tensor(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
+    shape, weight = tuple(sparse.dims), sparse.values.name
+    if prod(shape) > LARGEST:
+        raise ModelError(
+            f"{name} holds the sparse weight {weight!r} of {prod(shape):,} entries, more than "
+            f"the {LARGEST:,} that are read"
+        )
+    try:
+        numbers = _dense(sparse, shape)
+    except (ValueError, IndexError, TypeError) as error:
+        raise ModelError(f"{name} holds the sparse weight {weight!r}: {error}") from error
+    return numpy_helper.from_array(numbers, weight)
 
 
 def _dense(tensor: onnx.SparseTensorProto, shape: tuple[int, ...]) -> np.ndarray:

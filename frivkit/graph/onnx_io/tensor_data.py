@@ -40,6 +40,8 @@ def check_tensors(model: ir.Model, name: str) -> None:
 
 def _amounts(proto: onnx.TensorProto, size: int, kind: ir.DataType) -> tuple[int, int, str]:
     """Return how much a tensor should hold, how much it holds, and of what."""
+    if kind == ir.DataType.STRING:
+        return size, len(proto.string_data), "texts"
     if proto.HasField("raw_data"):
         return -(-size * kind.bitwidth // 8), len(proto.raw_data), "bytes"
     there = sum(len(getattr(proto, field)) for field in TYPED)

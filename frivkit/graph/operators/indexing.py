@@ -4,8 +4,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.graph.layout import NO_UNIT, Layout, attribute, rank_of, shape_of
-from frivkit.graph.model import constant_tensor
+from frivkit.graph.layout import NO_UNIT, IntArray, Layout, attribute, rank_of, shape_of
+from frivkit.graph.model import constant_tensor, remembered
 from frivkit.graph.operators.edits import (
     Edit,
     Locked,
@@ -56,15 +56,21 @@ def _propagate_concat(node: ir.Node, index: int, layout: Layout) -> Effect:
     axis = attribute(node, "axis", 1) % rank
     if axis not in layout.axes:
         return Coupled(layout, "sum")  # positions are concatenated: unit i stays unit i
-    sizes = [(shape_of(value) or (None,) * rank)[axis] for value in node.inputs]
-    known = [size for size in sizes if size is not None]
-    if len(known) != len(sizes):
+    ends = remembered(node.graph, ("ends", id(node), axis), lambda: _ends_of_parts(node, axis))
+    if ends is None:
         return Untraceable("a Concat of parts of unknown size")
-    in_front, size = sum(known[:index]), known[index]
-    positions = np.arange(sum(known)) - in_front
-    others = (positions < 0) | (positions >= size)
+    in_front = ends[index - 1] if index else 0
+    positions = np.arange(ends[-1]) - in_front
+    others = (positions < 0) | (positions >= ends[index] - in_front)
     taken = layout.take(axis, np.where(others, NO_UNIT, positions))
     return Coupled(taken, "concat") if taken is not None else Split((None,))
+
+
+def _ends_of_parts(node: ir.Node, axis: int) -> IntArray | None:
+    """Return where each part of a Concat ends along its axis, None if one's size is unknown."""
+    sizes = [None if (sizes := shape_of(value)) is None else sizes[axis] for value in node.inputs]
+    known = [size for size in sizes if size is not None]
+    return np.cumsum(known) if len(known) == len(sizes) else None
 
 
 def _propagate_split(node: ir.Node, index: int, layout: Layout) -> Effect:

@@ -174,12 +174,14 @@ def _uneven_lines(edits: Iterable[Edit], heads: Sequence[Heads]) -> set[int]:
 
     It slices a constant, or it takes some dimensions and not others.
     """
-    blocks = [block for each in heads for block in each.blocks]
+    blocks = sorted((b for each in heads for b in each.blocks), key=lambda b: b.first_line)
+    firsts = np.array([block.first_line for block in blocks], np.intp)
     uneven: set[int] = set()
     for edit in edits:
         if isinstance(edit, Locked):
             continue
-        for block in blocks:
+        reached = np.unique(np.searchsorted(firsts, edit.group_ids, side="right")) - 1
+        for block in (blocks[i] for i in reached.tolist() if i >= 0):
             lines = edit.group_ids - block.first_line
             lines = lines[(lines >= 0) & (lines < block.groups.shape[1])]
             counts = np.bincount(lines, minlength=block.groups.shape[1])

@@ -81,13 +81,13 @@ class _Step:
 def _next_step(current: _Step, order: dict[int, int], operators: Operators) -> _Step | None:
     """Return the step to the only tensor that is computed from this one, None if there is none."""
     consumers = _consumers(current.value, order)
-    uses = [(n, i) for n in consumers for i, v in enumerate(n.inputs) if v is current.value]
+    uses = [use for use in current.value.uses() if use.node.op_type not in SHAPE_ONLY]
     if any(id(node) not in order for node in consumers):  # consumed inside an If or a Loop
         return None
     if len(uses) != 1:
         closing = _closing_tensor(current.value, order, operators)
         return closing and _Step(closing[0], current.layout, closing[1], elementwise=True)
-    return _step_through(*uses[0], current.layout, operators)
+    return _step_through(uses[0].node, uses[0].idx, current.layout, operators)
 
 
 def _step_through(node: ir.Node, index: int, layout: Layout, operators: Operators) -> _Step | None:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from frivkit.graph.coupling import MergePoint, SitePart
-from frivkit.graph.layout import LARGEST_LAYOUTS, SHAPE_ONLY, Layout, shape_of
+from frivkit.graph.layout import LARGEST_LAYOUTS, LARGEST_OF_ALL, SHAPE_ONLY, Layout, shape_of
 from frivkit.graph.model import consumed_values, is_constant, subgraphs
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.effects import (
@@ -103,8 +103,11 @@ def propagate(
     located: _Located = {}
     layouts: dict[str, tuple[tuple[str, Layout], ...]] = {}
     merge_points: list[MergePoint] = []
+    held: dict[int, int] = {}  # by id of each layout that was made, the number of its positions
+    held_positions = 0
     for node in (node for node in graph if node.op_type not in SHAPE_ONLY and node.outputs):
-        outputs, arrivals = _pass_node(node, located, sites, operators)
+        too_many = _too_many(node, located, held_positions)
+        outputs, arrivals = _pass_node(node, located, sites, operators, too_many)
         produced_site = site_of.get(id(node))
         if id(node) in concats:
             merge_points.extend(_beside_concat_site(node, arrivals, concats[id(node)], sites))
@@ -124,6 +127,9 @@ def propagate(
             if units:
                 located[id(value)] = list(dict.fromkeys(units))
                 layouts[name] = tuple(located[id(value)])
+                made = {id(lies): lies.units.size for _, lies in units if id(lies) not in held}
+                held |= made
+                held_positions += sum(made.values())
     return Propagation(tuple(merge_points), layouts)
 
 
@@ -134,12 +140,15 @@ _Located = dict[int, _Units]  # by id(value), the sites whose units lie in a ten
 
 
 def _pass_node(
-    node: ir.Node, located: _Located, sites: Mapping[str, SiteDraft], operators: Operators
+    node: ir.Node,
+    located: _Located,
+    sites: Mapping[str, SiteDraft],
+    operators: Operators,
+    too_many: Untraceable | None,
 ) -> tuple[list[_Units], list[_Arrival]]:
     """Return the units that a node keeps in each output, and those that it couples."""
     outputs: list[_Units] = [[] for _ in node.outputs]
     arrivals: list[_Arrival] = []
-    too_many = _too_many(node, located)
     for index, value in enumerate(node.inputs):
         effects: dict[Layout, Effect] = {}  # hundreds of a long residual stage have one layout
         for name, layout in located.get(id(value), ()):
@@ -164,11 +173,19 @@ def _pass_node(
     return outputs, arrivals
 
 
-def _too_many(node: ir.Node, located: _Located) -> Untraceable | None:
-    """Return why units are not followed into the outputs, None if their layouts are not large."""
+def _too_many(node: ir.Node, located: _Located, held: int) -> Untraceable | None:
+    """Return why units are not followed into the outputs, None if their layouts are not large.
+
+    Args:
+        node: The node.
+        located: The layouts of the units in its inputs.
+        held: The number of positions in all layouts that were made for nodes before it.
+    """
     layouts = sum(len({lies for _, lies in located.get(id(v), ())}) for v in node.inputs)
     sizes = (size for value in node.outputs for size in (shape_of(value) or ())[1:])
     positions = layouts * max((size for size in sizes if size is not None), default=0)
+    if held + positions > LARGEST_OF_ALL:
+        return Untraceable(f"units lie at more than {LARGEST_OF_ALL:,} positions of all tensors")
     if positions <= LARGEST_LAYOUTS:
         return None
     return Untraceable(f"units lie at {positions:,} positions, more than {LARGEST_LAYOUTS:,}")

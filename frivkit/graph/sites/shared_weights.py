@@ -177,17 +177,21 @@ def merged_groups(graph: ir.Graph, edits: Edits, count: int) -> IntArray:
 
 
 def unequal_uses(graph: ir.Graph, edits: Edits) -> Iterator[tuple[str, IntArray]]:
-    """Yield the groups that one use of a shared constant would remove and another not, with why."""
-    for root, requests in _shared_axes(graph, edits):
-        for node, ids in requests:
-            for other, others in requests:
-                differ = (ids != others) & (ids != NO_GROUP)
-                if differ.any():
-                    yield (
-                        f"{node_label(node)}: its weight {root.name!r} is that of "
-                        f"{node_label(other)}, too, which needs all of it",
-                        ids[differ],
-                    )
+    """Yield the groups that one use of a shared constant would remove and another not, with why.
+
+    Each use is compared with the first: where any two differ, one of them differs from it.
+    """
+    for root, (first, *others) in _shared_axes(graph, edits):
+        for (node, ids), (other, other_ids) in (
+            pair for each in others for pair in ((first, each), (each, first))
+        ):
+            differ = (ids != other_ids) & (ids != NO_GROUP)
+            if differ.any():
+                yield (
+                    f"{node_label(node)}: its weight {root.name!r} is that of "
+                    f"{node_label(other)}, too, which needs all of it",
+                    ids[differ],
+                )
 
 
 def _shared_axes(

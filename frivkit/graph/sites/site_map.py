@@ -92,12 +92,9 @@ class SiteMap:
     weights: Mapping[str, Cost]
     layouts: Mapping[str, tuple[tuple[str, Layout], ...]]
 
-    def coupling_of(self, site: Site) -> str | None:
-        """Return the name of the coupling of a site, None if it has none."""
-        for coupling in self.couplings:
-            if site.name in coupling.sites:
-                return coupling.name
-        return None
+    def coupling_names(self) -> dict[str, str]:
+        """Return the name of the coupling of each site that has one, by the site's name."""
+        return {name: coupling.name for coupling in self.couplings for name in coupling.sites}
 
 
 def find_sites(

@@ -110,6 +110,12 @@ def test_task_is_chosen_from_the_output(kind):
     assert (task.name, task.reason != "") == (expected, True)
 
 
+def test_texts_alone_cannot_be_compared():
+    texts = model(ROW, "string[N, 6] y", "y = Cast <to = 8> (x)")
+    with pytest.raises(ModelError, match=r"no output of net\.onnx is a tensor of numbers"):
+        choose_tasks(texts, LabelOptions())
+
+
 def test_language_model_generates():
     body = constant("w", 50, 128) + "e = Gather (w, x) " + constant("v", 128, 90)
     found = choose_tasks(

@@ -387,7 +387,8 @@ def test_input_shape_settles_open_sizes(tmp_path):
 def test_couplings_are_named_in_the_order_of_the_graph(tmp_path):
     model = opened(network("residual"), tmp_path / "m.onnx")
     found = find_sites(model)
-    names = {site.layer: found.coupling_of(site) for site in found.sites}
+    couplings = found.coupling_names()
+    names = {site.layer: couplings.get(site.name) for site in found.sites}
     assert names == {
         "0": "coupling 1", "2.a": None, "2.b": "coupling 1",
         "3.a": None, "3.b": "coupling 2", "4.a": None, "4.b": "coupling 2",
