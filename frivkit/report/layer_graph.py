@@ -11,7 +11,7 @@ def layer_graph_document(model: Model, site_map: SiteMap) -> dict[str, Any]:
     """Return the part of a document that says how layers are connected."""
     graph = layer_graph(model, site_map)
     sites = {site.name: site for site in site_map.sites}
-    couplings = site_map.coupling_names
+    couplings = site_map.coupling_names()
     nodes = []
     for node in graph.nodes:
         site = sites[node.name] if node.kind == "layer" else None
