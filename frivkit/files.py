@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import stat
 import sys
 import time
@@ -174,15 +175,19 @@ def temporary_name(path: Path) -> Path:
 
 
 def remove_abandoned(path: Path) -> None:
-    """Remove temporary files of ``path`` that killed processes left, as far as possible."""
+    """Remove temporary files and folders of ``path`` that killed processes left, if possible."""
     name = re.compile(rf"\.{re.escape(path.name[:40])}\.(\d+)-([0-9a-f]{{8}})[0-9a-f]{{8}}\.tmp")
     with contextlib.suppress(OSError), os.scandir(path.parent) as items:
         for item in items:
             match = name.fullmatch(item.name)
-            if match is not None and item.is_file(follow_symlinks=False):
-                with contextlib.suppress(OSError):
-                    modified = item.stat(follow_symlinks=False).st_mtime
-                    if is_abandoned(int(match[1]), match[2], modified):
+            if match is None or item.is_symlink():
+                continue
+            with contextlib.suppress(OSError):
+                modified = item.stat(follow_symlinks=False).st_mtime
+                if is_abandoned(int(match[1]), match[2], modified):
+                    if item.is_dir(follow_symlinks=False):
+                        shutil.rmtree(item.path)
+                    elif item.is_file(follow_symlinks=False):
                         Path(item.path).unlink()
 
 

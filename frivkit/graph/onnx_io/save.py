@@ -1,7 +1,6 @@
 """Write a model to a file: whole, checked, or not at all."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from frivkit.errors import ModelError, one_line
-from frivkit.files import check_utf8, put_in_place, write_errors
+from frivkit.files import check_utf8, put_in_place, remove_abandoned, temporary_name, write_errors
 from frivkit.graph.interface import restored
 from frivkit.graph.model import Model, digest, external_files
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
@@ -75,7 +74,9 @@ def _all_finite(tensor: ir.TensorProtocol) -> bool:
 
 
 def _write(model: ir.Model, path: Path, data: Path | None, original: Model) -> str:
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    remove_abandoned(path)
+    scratch = temporary_name(path)
+    scratch.mkdir(mode=0o700)
     try:
         complete = scratch / path.name
         ir.save(model, complete, external_data=None if data is None else data.name)
