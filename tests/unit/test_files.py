@@ -13,12 +13,11 @@ import pytest
 from frivkit import files
 from frivkit.errors import FrivkitError, ModelError
 from frivkit.files import (
-from frivkit.files import temporary_name
-from frivkit.files import remove_abandoned
     HOST,
     check_writable,
     is_special,
     replace_file,
+    remove_abandoned,
     temporary_name,
     write_file,
 )
