@@ -16,8 +16,8 @@ from frivkit.files import (
     HOST,
     check_writable,
     is_special,
-    replace_file,
     remove_abandoned,
+    replace_file,
     temporary_name,
     write_file,
 )
