@@ -149,7 +149,8 @@ def _sparse(graph: LegalGraph, array: Array) -> str:
 
 
 WAYS: tuple[Callable[[LegalGraph, Array], str], ...] = (
-    *(_plain,) * 8, _constant, _by_transpose, _passed, _summed, _gathered, _cast, _quantized, _sparse,
+    *(_plain,) * 8, _constant, _by_transpose, _passed, _summed, _gathered, _cast, _quantized,
+    _sparse,
 )  # fmt: skip
 
 
@@ -330,7 +331,8 @@ def reshaped(graph: LegalGraph) -> None:
 
 
 STEPS: tuple[Callable[[LegalGraph], None], ...] = (
-    *(layer,) * 6, *(residual,) * 2, *(branches,) * 2, optional, condition, loop, function, given_out,
+    *(layer,) * 6, *(residual,) * 2, *(branches,) * 2, optional, condition, loop, function,
+    given_out,
     words, reshaped,
 )  # fmt: skip
 
