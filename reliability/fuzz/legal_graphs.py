@@ -94,7 +94,7 @@ def _constant(graph: LegalGraph, array: Array) -> str:
     return graph.node("Constant", value=numpy_helper.from_array(array))
 
 
-def _transposed(graph: LegalGraph, array: Array) -> str:
+def _by_transpose(graph: LegalGraph, array: Array) -> str:
     order = list(range(array.ndim))[::-1]
     return graph.node("Transpose", graph.weight(array.transpose(order)), perm=order)
 
@@ -149,7 +149,8 @@ def _sparse(graph: LegalGraph, array: Array) -> str:
 
 
 WAYS: tuple[Callable[[LegalGraph, Array], str], ...] = (
-    *(_plain,) * 8, _constant, _transposed, _passed, _summed, _gathered, _cast, _quantized, _sparse,
+    *(_plain,) * 8, _constant, _by_transpose, _passed, _summed, _gathered, _cast, _quantized,
+    _sparse,
 )  # fmt: skip
 
 
@@ -178,11 +179,11 @@ def layer(graph: LegalGraph) -> None:
         biases = [graph.weight(bias)] if rng.random() < 0.6 else []
         graph.now = graph.node("Conv", graph.now, weight, *biases, **pads)
     elif graph.kind == "vector" and rng.random() < 0.5:
-        turned = rng.random() < 0.5
-        shape = (units, graph.units) if turned else (graph.units, units)
-        weight = graph.weight(_drawn(graph, *shape, outputs=0 if turned else 1, dead=dead))
+        transposed = rng.random() < 0.5
+        shape = (units, graph.units) if transposed else (graph.units, units)
+        weight = graph.weight(_drawn(graph, *shape, outputs=0 if transposed else 1, dead=dead))
         biases = [graph.weight(bias)] if rng.random() < 0.6 or graph.opset < 11 else []
-        graph.now = graph.node("Gemm", graph.now, weight, *biases, transB=int(turned))
+        graph.now = graph.node("Gemm", graph.now, weight, *biases, transB=int(transposed))
     else:
         weight = graph.weight(_drawn(graph, graph.units, units, outputs=1, dead=dead))
         graph.now = graph.node("MatMul", graph.now, weight)
@@ -307,7 +308,7 @@ def function(graph: LegalGraph) -> None:
     graph.now = graph.node(name, graph.now, domain="own functions")
 
 
-def tapped(graph: LegalGraph) -> None:
+def given_out(graph: LegalGraph) -> None:
     """Make what is there an output as well, or a weight."""
     graph.give_out(graph.now)
     if graph.rng.random() < 0.3 and graph.weights:
@@ -330,7 +331,8 @@ def reshaped(graph: LegalGraph) -> None:
 
 
 STEPS: tuple[Callable[[LegalGraph], None], ...] = (
-    *(layer,) * 6, *(residual,) * 2, *(branches,) * 2, optional, condition, loop, function, tapped,
+    *(layer,) * 6, *(residual,) * 2, *(branches,) * 2, optional, condition, loop, function,
+    given_out,
     words, reshaped,
 )  # fmt: skip
 

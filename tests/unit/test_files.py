@@ -16,6 +16,7 @@ from frivkit.files import (
     HOST,
     check_writable,
     is_special,
+    remove_abandoned,
     replace_file,
     temporary_name,
     write_file,
@@ -201,3 +202,15 @@ print(largest_file())
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["None", "5000"]
+
+
+def test_abandoned_folder_is_removed_with_what_is_in_it(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    mine = temporary_name(tmp_path / "m.onnx")
+    left = mine.with_name(mine.name.replace(f".{os.getpid()}-", f".{process.pid}-"))
+    for folder in (mine, left):
+        folder.mkdir()
+        (folder / "m.onnx").touch()
+    remove_abandoned(tmp_path / "m.onnx")
+    assert (mine.exists(), left.exists()) == (True, False)
