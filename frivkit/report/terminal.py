@@ -159,7 +159,7 @@ def _other_moves(document: Mapping[str, Any]) -> list[str]:
     if None in whole:
         told.append(f"factorize {whole.count(None)} of {len(whole)} nodes")
     also = "also " if None in [site["held"] for site in document["sites"]] else ""
-    return wrapped(f"  compress can {also}{', and '.join(told)}", "  ") if told else []
+    return wrapped(f"- compress can {also}{', and '.join(told)}", "  ") if told else []
 
 
 def _advice(document: Mapping[str, Any]) -> list[str]:

@@ -212,7 +212,7 @@ def page(stored: Mapping[str, Any], pairs: Mapping[str, Json], paper: Json) -> s
     parts += [PICTURES.rstrip(), ""]
     for name, found in pairs.items():
         for number, row in enumerate(found["comparisons"], 1):
-            parts += [f"#### {name}, `{row['layer']}`", ""]
+            parts += [f"### {name}, `{row['layer']}`", ""]
             parts += [f"![Images of units of {row['layer']} of {name}: the thin network above, "]
             parts[-1] += f"the wide one below](pictures/{name}-{number}.webp)"
             parts += [""]

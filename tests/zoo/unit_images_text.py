@@ -12,7 +12,7 @@ $ python -m tests.zoo.unit_images
 ```
 
 It runs `frivkit visualize` for each network, in the root of a checkout in which `cifar10` is the
-folder of the images, stores the results and the images of the study's networks in [data/](data/),
+folder of the images, stores the results and the images of the study's networks in `data/`,
 and writes this page; with `--page` it only writes the page.
 A run that was interrupted goes on in `build/visualization`.
 The paper's figures are drawn from what is stored:
@@ -28,7 +28,7 @@ $ frivkit figure table2 docs/reproduction/visualization/data/ResNet20 -o table2.
 The ResNet20s are those of figure 4a with true labels, at widths 1/8 and 1/4 and with seed 0,
 trained again as [the study](../cifar/README.md#the-networks-themselves) says; their test accuracy
 (0.43 and 0.51) and number of epochs are those that the sweep recorded.
-Their files are in [networks/](networks/).
+Their files are in `networks/`.
 The layers are the ends of the blocks, as in the paper.
 
 These are not the widest networks of the study: the wide one is twice as wide as the thin one, where

@@ -90,7 +90,7 @@ def calls_of_inspection(path):
     profile.enable()
     request = Request(path)
     model, site_map = inspect_model(request)
-    inspection_document(model, site_map, Clock.start(), None, request.execution.labels)
+    inspection_document(model, site_map, Clock.start(), None, request.execution)
     profile.disable()
     return pstats.Stats(profile).total_calls, site_map
 

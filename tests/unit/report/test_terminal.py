@@ -171,7 +171,7 @@ class TestInspection:
             "  units of 2 can be removed by compress, those of 1 cannot (1 of them with",
             "  --refit none):",
             "    1 Softmax rescales each unit by all of them",
-            "  compress can also drop the residual branch added at /Add, and factorize 1 of 2",
+            "- compress can also drop the residual branch added at /Add, and factorize 1 of 2",
             "  nodes",
             "- give real inputs by --data",
         ]
