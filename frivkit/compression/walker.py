@@ -199,7 +199,8 @@ class Walker:
         errors = self._errors(i)
         then = np.arange(len(errors))
         gains = errors[self._at[i]] - errors
-        gains = np.where(-self._saved(i, then) <= slack, gains, -np.inf)
+        affordable = (-self._saved(i, then) <= slack) & ~np.isnan(gains)  # errors may overflow
+        gains = np.where(affordable, gains, -np.inf)
         best = int(gains.argmax())
         return float(gains[best]), best
 

@@ -47,7 +47,7 @@ def open_hdf5(spec: DataSpec, inputs: Sequence[TensorSpec]) -> "Hdf5Source":
             if "y" in names:
                 columns["y"] = None
             checked = {name: _shape_and_dtype(spec, file, name) for name in columns}
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:  # what h5py raises at damage
         raise DataError(
             f"data {spec}: {str(path)!r} is no HDF5 file, or cut short; write it again"
         ) from error

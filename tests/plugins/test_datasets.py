@@ -21,6 +21,7 @@ from scipy import stats
 from sklearn.datasets import load_digits
 
 from frivkit.data import Dataset, DataSpec, TensorSpec, open_data
+from frivkit.data.scalars import stored_scalars
 from frivkit.data.spec import SHARED_KEYS
 from frivkit.errors import DataError, UsageError
 from frivkit.hooks.registry import installed
@@ -491,6 +492,18 @@ def test_idx_files_are_checked_against_their_header(zipped, tmp_path):
 def refused_with(spec, path, content) -> str:
     path.write_bytes(content)
     return refused(spec)
+
+
+@pytest.mark.parametrize("part", [b"SNOD", b"TREE", b"HEAP"])
+def test_damaged_groups_of_hdf5_are_refused_and_give_no_numbers(part, tmp_path):
+    path = tmp_path / "data.h5"
+    with h5py.File(path, "w") as file:
+        file["x"], file["sr"] = X, 16000
+    good = path.read_bytes()
+    assert stored_scalars(f"hdf5:{path}", installed()) == {"sr": 16000}
+    assert part in good
+    assert "cut short" in refused_with(f"hdf5:{path}", path, good.replace(part, b"\0\0\0\0"))
+    assert stored_scalars(f"hdf5:{path}", installed()) == {}
 
 
 def test_plain_idx_files_come_before_zipped_ones(tmp_path):

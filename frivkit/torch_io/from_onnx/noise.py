@@ -1,12 +1,14 @@
 """Inputs for a model of which nothing is known but their shapes."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
 from frivkit.data import Array
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
+from frivkit.runtime.shape_probe import LARGEST_NOISE
 from frivkit.torch_io.from_onnx.comparison import expected_outputs
 
 EXAMPLES = 2
@@ -54,6 +56,11 @@ def _noise(model: Model, below: int, seed: int) -> dict[str, Array]:
                 "cannot be tried: give input_shape, or data"
             )
         shape, kind = (model.batch or EXAMPLES, *sizes), np.dtype(spec.dtype)
+        if prod(shape) > LARGEST_NOISE:
+            raise ModelError(
+                f"{model.path.name} has an input {spec.name!r} of {prod(sizes):,} numbers, too "
+                "many to try it on noise: give data"
+            )
         if kind.kind == "f":
             array: Array = generator.standard_normal(shape)
         else:

@@ -96,3 +96,14 @@ def test_a_budget_that_is_missed_by_far_is_said_with_the_reason(tmp_path: Path) 
         assert said["reason"] in shown
     near = found.compress(Budget("macs", said["reached"]), None)
     assert near.overshoot is None
+
+
+def test_errors_that_overflowed_do_not_keep_a_plan_from_ending(tmp_path: Path) -> None:
+    """As activations near the largest float give them, whose squares are infinite."""
+    made = compressor(tmp_path, 1.0).allocator
+    for step in made._steps:
+        if not isinstance(step, BranchSteps):
+            step.errors[len(step.errors) // 2 :] = np.nan
+    walker = made._walker("macs")
+    state = tuple([0] * len(made._steps))
+    assert walker.refined(state, 2 * walker.original) == state

@@ -232,6 +232,11 @@ class TestRefusals:
         assert module(torch.zeros(3, 1, 7, 7)).shape == (3, 1, 7, 7)
         assert frivkit.to_torch(proto, data=np.zeros((4, 1, 2, 2), np.float32)) is not None
 
+    def test_of_huge_inputs_asks_for_data(self):
+        proto = written(f"g (float[N, {2**40}] x) => (float[N, {2**40}] y) {{ y = Relu (x) }}")
+        with pytest.raises(ModelError, match="too many to try it on noise: give data"):
+            frivkit.to_torch(proto)
+
     def test_of_a_tensor_that_is_not_computed_names_those_that_are(self):
         with pytest.raises(UsageError, match=r"no tensor is named 'b'.* known: a, r, y"):
             frivkit.to_torch(dense(), tensors="b")
