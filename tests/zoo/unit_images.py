@@ -56,11 +56,13 @@ class Pair:
     """A thin (narrow) and a wide network of one series.
 
     Attributes:
+        title: What the page calls the pair.
         narrow: The name of its file.
         wide: The name of the other file.
         layers: Patterns for the layers; empty for all.
     """
 
+    title: str
     narrow: str
     wide: str
     layers: tuple[str, ...] = ()
@@ -81,10 +83,16 @@ class Chosen:
     examples: int
 
 
+ENDS = ("conv1", "stage*.block3.conv2")
+"""The first layer of a ResNet20 and the ends of its stages."""
 PAIRS = {
     "ResNet20": Pair(
-        "ResNet56-1_8-0.onnx", "ResNet56-1_4-0.onnx", ("conv1", "stage*.block3.conv2")
+        "ResNet20, widths 1/8 and 1/4", "ResNet56-1_8-0.onnx", "ResNet56-1_4-0.onnx", ENDS
     ),
+    "ResNet20-widest": Pair(
+        "ResNet20, widths 1/8 and 1", "ResNet56-1_8-0.onnx", "ResNet56-1-0.onnx", ENDS
+    ),
+    "AlexNet": Pair("AlexNet, widths 1/16 and 1/4", "All-1_16-0.onnx", "All-1_4-0.onnx"),
 }
 PACKAGES = {
     "ccexam svhn": Chosen(("features.0.3", "features.1.3", "features.2.3", "classifier.1"), 8, 100),
@@ -205,15 +213,16 @@ def page(stored: Mapping[str, Any], pairs: Mapping[str, Json], paper: Json) -> s
     """
     parts = [HEAD.rstrip(), ""]
     for name, found in pairs.items():
-        parts += [f"### {name}", "", *_ours(found), ""]
+        parts += [f"### {PAIRS[name].title}", "", *_ours(found), ""]
     parts += [PAPER_HEAD.rstrip(), "", *_paper(paper), "", _counted(pairs, paper), ""]
     parts += [CONTROL.rstrip(), "", *_controls(stored["controls"], pairs), ""]
     parts += [_counted_controls(stored["controls"]), AFTER_CONTROL.rstrip(), ""]
     parts += [PICTURES.rstrip(), ""]
     for name, found in pairs.items():
         for number, row in enumerate(found["comparisons"], 1):
-            parts += [f"### {name}, `{row['layer']}`", ""]
-            parts += [f"![Images of units of {row['layer']} of {name}: the thin network above, "]
+            title = PAIRS[name].title
+            parts += [f"### {title}: `{row['layer']}`", ""]
+            parts += [f"![Images of units of {row['layer']} of {title}: the thin network above, "]
             parts[-1] += f"the wide one below](pictures/{name}-{number}.webp)"
             parts += [""]
     parts += [PACKAGED_HEAD.rstrip(), ""]
@@ -283,7 +292,7 @@ def _controls(controls: Mapping[str, Json], pairs: Mapping[str, Json]) -> Iterat
         for rows in zip(*sides, control["wide"], strict=True):
             cells = [f"{row['pixels']['effect']:.2f} ({_bold(row['pixels']['p'])})" for row in rows]
             layer = rows[0]["layer"]
-            yield f"| {' | '.join([name, f'`{layer}`', *cells])} |"
+            yield f"| {' | '.join([PAIRS[name].title, f'`{layer}`', *cells])} |"
 
 
 def _counted_controls(controls: Mapping[str, Json]) -> str:
