@@ -14,12 +14,17 @@ from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.files import check_utf8
 from frivkit.graph.interface import Interface
 from frivkit.graph.model import Model, digest, external_files, signature
+from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io.given_inputs import Numbers
 from frivkit.graph.onnx_io.inference_mode import use_inference_mode
 from frivkit.graph.onnx_io.ordering import sort_nodes
 from frivkit.graph.onnx_io.passes import READING_PASSES, ReadRequest
 from frivkit.graph.onnx_io.sparse import write_out_sparse
 from frivkit.graph.onnx_io.tensor_data import check_tensors
+
+ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
+HEAD_COUNTS = ("kv_num_heads", "num_heads", "q_num_heads")
+"""Attributes with numbers of heads."""
 
 
 def read(
@@ -96,6 +101,7 @@ def _read(
 ) -> Model:
     model = _checked(path, name)
     check_tensors(model, name)
+    _check_heads(model, name)
     if len(model.graph.outputs) == 0:
         raise ModelError(f"{name} has no outputs: there is nothing to measure")
     _check_places(path, external_files(model))
@@ -118,6 +124,22 @@ def _read(
         interface=request.interface,
         notes=(*(() if note is None else (note,)), *request.notes),
     )
+
+
+def _check_heads(model: ir.Model, name: str) -> None:
+    """Refuse attentions without heads: ONNX Runtime divides by their number and ends the process.
+
+    Raises:
+        ModelError: a node has none.
+    """
+    for node in model.graph.all_nodes():
+        for count in HEAD_COUNTS if node.op_type in ATTENTIONS else ():
+            given = node.attributes.get(count)
+            if given is not None and given.as_int() < 1:
+                raise ModelError(
+                    f"{name}: {node_label(node)} has {count} {given.as_int()}, and an attention "
+                    "has one head or more; export the model again"
+                )
 
 
 def _checked(path: Path, name: str) -> ir.Model:

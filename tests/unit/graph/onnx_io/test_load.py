@@ -413,3 +413,20 @@ def test_sizes_that_no_data_has_are_left_to_the_data(size, tmp_path):
     assert len(find_sites(model).sites) == (
         size < 1
     )  # the weights tell what is open, not what is not
+
+
+def test_an_attention_without_heads_is_refused_before_it_ends_the_process(tmp_path):
+    text = """g (float[N, 4, 6] x) => (float[N, 4, 6] y) {
+      y = Attention <q_num_heads = 3, kv_num_heads = COUNT> (x, x, x)
+    }"""
+    path = tmp_path / "m.onnx"
+    for count, refused in ((0, True), (3, False)):
+        proto = written(text.replace("COUNT", str(count)))
+        proto.opset_import[0].version = 23
+        proto.ir_version = 11
+        onnx.save(proto, path)
+        if refused:
+            with pytest.raises(ModelError, match=r"has kv_num_heads 0, and an attention has one"):
+                load(path, {})
+        else:
+            assert load(path, {}).inputs
