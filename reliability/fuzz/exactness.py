@@ -52,6 +52,10 @@ def _difference(before: Path, after: Path, tolerance: float | None) -> str:
                 return f"output {name!r} is of shape {np.shape(right)}, not {np.shape(left)}"
             if tolerance is None:
                 continue
+            if np.asarray(left).dtype.kind == "O":  # texts
+                if not np.array_equal(left, right):
+                    return f"output {name!r} is another"
+                continue
             apart = float(np.abs(np.subtract(left, right, dtype=np.float64)).max(initial=0))
             if not apart <= tolerance * max(1.0, float(np.abs(left).max(initial=0))):
                 return f"output {name!r} is another, by {apart:.3g}"
