@@ -19,8 +19,8 @@ from benchmarks.networks.timed import Case, resnet18
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.progress import Silent
 from frivkit.runtime.execution import Execution
+from frivkit.torch_io.threads import torch_threads
 from frivkit_featurevis.ascent import RATE, STEPS
-from frivkit_featurevis.network import torch_threads
 from frivkit_featurevis.render import Settings, chosen_units, render
 
 THREADS = 1

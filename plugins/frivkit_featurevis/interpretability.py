@@ -36,8 +36,8 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
 
     The interval is Student's, over units.
     """
+    from frivkit.torch_io.threads import torch_threads
     from frivkit_featurevis.measures import layer_measures
-    from frivkit_featurevis.network import torch_threads
     from frivkit_featurevis.render import Settings, render
 
     settings = Settings(

@@ -1,8 +1,5 @@
 """A network as a function from images to the activations of one layer, with gradients."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
@@ -70,15 +67,3 @@ def activations_of(model: Model, site: Site, feeds: Feeds) -> Activations:
         return torch.cat([network(part) for part in torch.split(padded, size)])[: len(images)]
 
     return activations
-
-
-@contextmanager
-def torch_threads(threads: int | None) -> Iterator[None]:
-    """Bound the threads of torch, and restore their number afterwards."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -14,8 +14,8 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
 from frivkit.provenance import Clock, provenance
+from frivkit.torch_io.threads import torch_threads
 from frivkit_featurevis.measures import comparison_rows, layer_measures, table
-from frivkit_featurevis.network import torch_threads
 from frivkit_featurevis.page import page
 from frivkit_featurevis.pictures import grid, picture, spectrum_picture
 from frivkit_featurevis.render import LayerImages, Settings, render

@@ -102,7 +102,8 @@ class Recoverer:
     def _attempt(
         self, plan: Plan, compressed: ir.Model, accept: Accept, started: float
     ) -> tuple[ir.Model, Recovery]:
-        from frivkit.compression.recovery.student import torch_faults, torch_threads, with_weights
+        from frivkit.compression.recovery.student import torch_faults, with_weights
+        from frivkit.torch_io.threads import torch_threads
 
         execution = self._calibration.run.execution
         deadline = Deadline(self._clock, started + 60 * self._settings.minutes)
@@ -200,7 +201,8 @@ def check_recoverable(
         FrivkitError: the extra ``to-torch`` is not installed.
         ModelError: the model cannot be used in torch, or one example takes too much memory.
     """
-    from frivkit.compression.recovery.student import Student, torch_threads
+    from frivkit.compression.recovery.student import Student
+    from frivkit.torch_io.threads import torch_threads
 
     settings.check(run.data)
     affordable_batch(model, run.execution.memory)

@@ -148,15 +148,3 @@ def torch_faults(model: Model) -> Iterator[None]:
         raise ModelError(
             f"torch cannot take gradients of {model.path.name}: {reason_of(error)}"
         ) from error
-
-
-@contextmanager
-def torch_threads(threads: int | None) -> Iterator[None]:
-    """Bound the threads of torch while a block runs; None leaves them."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
