@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.completion import complete_data, complete_recipes
+from frivkit.cli.completion import complete_data, complete_recipes, offers
 from frivkit.cli.output import check_places, one_line, write_text
 from frivkit.terminals import is_dumb, is_terminal
 
@@ -37,14 +37,15 @@ from frivkit.terminals import is_dumb, is_terminal
     default="local",
     show_default=True,
     metavar="SPEC",
-    help="local, or local:N for N processes, each with a network of its own.",
+    shell_complete=offers("engines"),
+    help="Where networks are trained: local, processes:N, or another; see 'frivkit plugins'.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Threads of each process.",
+    help="Threads of each network.",
 )
 @click.option(
     "-o",
@@ -80,23 +81,23 @@ def command(
     measurement, and for each point of a figure; DIR/run.json records their provenance, and
     DIR/arrays holds larger arrays.  After an interruption, the same command resumes the sweep.
     """
+    from frivkit.engines.open import open_engine
     from frivkit.experiments.jobs import SweepRequest
     from frivkit.experiments.recipe import read_recipe
     from frivkit.experiments.runner import run
-    from frivkit.experiments.workers import WorkerPool
     from frivkit.provenance import Clock
 
     clock = Clock.start()
     check_places(report)
     data = tuple(_spec(each, quiet=quiet) for each in data)
-    where = WorkerPool.parse(engine, threads)
+    where = open_engine(engine)
     plans = read_recipe(recipe, SweepRequest(scale, protocol, data))
     show = not (quiet or no_progress or is_dumb()) and is_terminal(sys.stderr)
     for plan in plans:
         plan.check()  # all of them, before the first takes hours
     for plan in plans:
         try:
-            swept = run(plan, folder, engine=where, show=show)
+            swept = run(plan, folder, engine=where, threads=threads, show=show)
         except KeyboardInterrupt:
             if not quiet:
                 message = f"finished results are in {folder}; the same command resumes the sweep"

@@ -1,20 +1,23 @@
 """Running a plan: its remaining jobs, their results on disk, and the rows of its figures."""
 
+import shutil
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from frivkit.engines.engine import Engine, LocalEngine
 from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.arrays import write_arrays
-from frivkit.experiments.jobs import Row, SweepPlan
+from frivkit.experiments.jobs import Job, JobResult, Row, SweepPlan
 from frivkit.experiments.progress_table import ProgressTable
 from frivkit.experiments.results import Results, decoded_journal, encoded_journal
-from frivkit.experiments.workers import WorkerPool
 from frivkit.files import read_regular, replace_file
 from frivkit.hooks.registry import installed
+from frivkit.progress import Progress, Silent
 from frivkit.provenance import Clock, provenance
 
 SCHEMA = "frivkit.sweep/1"
@@ -41,19 +44,26 @@ class Swept:
 
 
 def run(
-    plan: SweepPlan, folder: Path, *, engine: WorkerPool | None = None, show: bool = False
+    plan: SweepPlan,
+    folder: Path,
+    *,
+    engine: Engine | None = None,
+    threads: int = 1,
+    show: bool = False,
 ) -> Swept:
     """Run the jobs of a plan that ``folder`` has no results of, and write the rows of its figures.
 
     The rows of each job are on disk as soon as it is done, its arrays before them.  If a job fails,
     every result that this process received before is written, then the error is raised; no further
-    job is started, and jobs in other processes are ended.  The same call resumes an interrupted
-    run; plans may share a folder, and networks.
+    job is started, and jobs in other processes are ended.  A job whose workers were lost counts as
+    failed, and the others go on.  The same call resumes an interrupted run; plans may share a
+    folder, and networks.
 
     Args:
         plan: The plan.
         folder: The folder of the results; created if it does not exist.
-        engine: The workers; None for this process, with one thread.
+        engine: Where jobs run; None for this process.
+        threads: Threads of each job.
         show: Whether a table of progress is shown on stderr.
 
     Raises:
@@ -73,22 +83,29 @@ def run(
         raise _unwritable(folder, error) from error
     with held:
         try:
-            return _run(plan, folder, engine or WorkerPool(), show)
+            return _run(plan, folder, engine or LocalEngine(), threads, show)
         except OSError as error:
             raise _unwritable(folder, error) from error
 
 
-def _run(plan: SweepPlan, folder: Path, engine: WorkerPool, show: bool) -> Swept:
+def _run(plan: SweepPlan, folder: Path, engine: Engine, threads: int, show: bool) -> Swept:
     clock = Clock.start()
     journal = Journal(folder, plan)
     results = Results(folder / RESULTS)
     jobs, trained_before = plan.remaining_jobs(results.measured)
     journal.write(None)
     table = ProgressTable(plan.title, jobs, hidden=not (show and jobs))
-    failed = []
+    failed, trained = [], 0
+    task = _JobTask(folder / UNFINISHED, threads, table)
     try:
-        with closing(engine.run(jobs, folder / UNFINISHED, table)) as finished:
-            for job, result, seconds in finished:
+        with closing(engine.outcomes(task, jobs)) as outcomes:
+            for outcome in outcomes:
+                job = outcome.item
+                table.done(job)
+                if outcome.result is None:
+                    failed.append(f"{job.name}: {outcome.lost}")
+                    continue
+                result, seconds = outcome.result
                 if result.arrays:
                     path = folder / ARRAYS / f"{job.name}.h5"
                     origin = journal.origin(clock) | {"seconds": round(seconds, 3)}
@@ -97,15 +114,32 @@ def _run(plan: SweepPlan, folder: Path, engine: WorkerPool, show: bool) -> Swept
                 journal.add(job.settings, job.networks, seconds)
                 journal.write(clock)
                 failed += [str(row["reason"]) for row in result.rows if "reason" in row]
-                table.done(job)
+                trained += job.networks
         points = plan.points(results.measured)
         results.put_figures(plan.figures, points)
         journal.finished = True
     finally:
         table.close()
         journal.write(clock)
-    trained = sum(job.networks for job in jobs)
     return Swept(trained, trained_before, len(points), clock.seconds, tuple(failed))
+
+
+class _JobTask:
+    """Runs a job with a folder of its own for checkpoints."""
+
+    def __init__(self, scratch: Path, threads: int, progress: Progress) -> None:
+        self._scratch, self._threads, self._progress = scratch, threads, progress
+
+    def __reduce__(self) -> Any:
+        """Return what makes it again in a worker, which shows no progress."""
+        return _JobTask, (self._scratch.absolute(), self._threads, Silent())
+
+    def __call__(self, job: Job) -> tuple[JobResult, float]:
+        started = perf_counter()
+        folder = self._scratch / job.name
+        result = job.run(folder, self._threads, self._progress)
+        shutil.rmtree(folder, ignore_errors=True)
+        return result, perf_counter() - started
 
 
 def _unwritable(folder: Path, error: OSError) -> FrivkitError:

@@ -224,7 +224,14 @@ class ComparedRuns:
             )
         size = path.prefix_bytes()
         small = self._kept.cache.takes(self._entry_bytes + size * self._data.examples)
-        if len(sites) > 1 or more or not small or path.prefix_macs() < WORTH_KEEPING * size:
+        alone = self._execution.engine.workers == 1  # else each worker computes its prefixes
+        if (
+            not alone
+            or len(sites) > 1
+            or more
+            or not small
+            or path.prefix_macs() < WORTH_KEEPING * size
+        ):
             return run(changes)
         key = self._kept.key("entries", sites[0].name)
         entry = self._kept.cache.get(key)

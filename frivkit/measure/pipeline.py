@@ -28,7 +28,6 @@ from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file, naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
-from frivkit.runtime.runner import Engine
 from frivkit.runtime.shape_probe import with_some_sizes
 from frivkit.tasks.constant import constant_warning, is_label
 
@@ -217,24 +216,6 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
     return study, warnings
 
 
-def open_engine(spec: str) -> Engine:
-    """Return the engine that a text names.
-
-    Args:
-        spec: ``NAME`` or ``NAME:REST``, the name being an offer of ``engines``.
-
-    Raises:
-        UsageError: nothing offers that name, or the engine does not know the rest.
-
-    Example:
-        >>> list(open_engine("local").map(len, ["one", "three"]))
-        [3, 5]
-    """
-    name, _, rest = spec.partition(":")
-    engine: Engine = installed().load("engines", name)(rest)
-    return engine
-
-
 def _find_sites(request: Request, model: Model, *, every_output: bool = False) -> SiteMap:
     """Find the sites, with those joined that a user names, else those that the model names."""
     named = request.joined or tuple(model.metadata.get("frivkit.joined", "").split(","))
@@ -386,6 +367,5 @@ __all__ = [
     "inspect_model",
     "load_model",
     "named_data",
-    "open_engine",
     "open_study",
 ]

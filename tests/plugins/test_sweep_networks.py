@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from frivkit.experiments.workers import WorkerPool
 
 from frivkit.errors import UsageError
 from frivkit.experiments.figure import read_curves
@@ -15,7 +16,6 @@ from frivkit.experiments.jobs import SweepRequest
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.runner import run
 from frivkit.experiments.train import train
-from frivkit.experiments.workers import WorkerPool
 from frivkit.measure.pipeline import Request, analyze
 from frivkit.progress import Silent
 from frivkit.runtime.execution import Execution

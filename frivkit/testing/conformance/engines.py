@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from frivkit.runtime.runner import Engine, EngineFactory
+from frivkit.engines.engine import Engine, EngineFactory
 from frivkit.testing.conformance.rules import Rules, named
 
 ITEMS = 200

@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 import pytest
 from filelock import FileLock
+from frivkit.experiments.workers import WorkerPool
 from rich.console import Console
 
 from frivkit.errors import DataError, DeviceError, FrivkitError, UsageError
@@ -27,7 +28,6 @@ from frivkit.experiments.progress_table import Cell, ProgressTable, duration, ne
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.results import Results, decoded_row
 from frivkit.experiments.runner import run
-from frivkit.experiments.workers import WorkerPool
 from frivkit.progress import Progress
 from tests.program import start
 

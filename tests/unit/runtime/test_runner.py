@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from frivkit.data import open_data
+from frivkit.engines.engine import LocalEngine
 from frivkit.measure.pipeline import Request, analyze, open_engine
 from frivkit.progress import Silent
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.runner import LocalEngine, Runner
+from frivkit.runtime.runner import Runner
 from frivkit.testing.tiny_models import residual, write
 
 
