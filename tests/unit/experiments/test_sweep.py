@@ -22,6 +22,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from frivkit.engines.executor import ExecutorEngine
+from frivkit.engines.shard import Shard
 from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.jobs import JobResult, SweepPlan, SweepRequest
 from frivkit.experiments.progress_table import Cell, ProgressTable, duration, network_table
@@ -198,12 +199,85 @@ def test_process_that_is_ended_costs_its_own_network(tmp_path):
     assert failed.startswith(f"{jobs[1].name}: its worker was lost 3 times")
     assert "\n" not in failed
     assert swept.trained == 6
-    assert {row["work"] for row in rows(tmp_path)} == {jobs[i].name for i in (0, 2, 3)}
+    there = {row["work"] for row in rows(tmp_path) if "work" in row}
+    assert there == {jobs[i].name for i in (0, 2, 3)}
     mended = [Sum(job.number, "quiet") for job in jobs]
     swept = run(plan(*mended), tmp_path)
     assert (swept.trained, swept.found) == (2, 6)
     run(plan(*mended), tmp_path / "other")
     assert same(tmp_path, tmp_path / "other")
+
+
+class TestShards:
+    def test_three_find_what_one_run_finds(self, whole, tmp_path):
+        trained = [run(plan(*SUMS), tmp_path, shard=Shard(i, 3)).trained for i in (1, 2, 3)]
+        assert trained == [4, 4, 4]
+        assert not (tmp_path / "results.jsonl").exists()
+        again = run(plan(*SUMS), tmp_path, shard=Shard(2, 3))
+        assert (again.trained, again.found) == (0, 4)
+        swept = run(plan(*SUMS), tmp_path)
+        assert (swept.trained, swept.found) == (0, 12)
+        assert same(tmp_path, whole)
+        assert not (tmp_path / "shards").exists()
+        runs = json.loads((tmp_path / "run.json").read_text())["runs"]
+        assert sorted(job["number"] for each in runs for job in each["works"]) == [1, 2, 3, 4, 5, 6]
+
+    def test_what_is_missing_is_trained_by_the_run_that_merges(self, whole, tmp_path):
+        run(plan(*SUMS), tmp_path, shard=Shard(1, 2))
+        swept = run(plan(*SUMS), tmp_path)
+        assert (swept.trained, swept.found) == (6, 6)
+        assert same(tmp_path, whole)
+        assert run(plan(*SUMS), tmp_path, shard=Shard(2, 2)).trained == 0
+
+    def test_shard_of_another_number_repeats_nothing(self, whole, tmp_path):
+        run(plan(*SUMS), tmp_path, shard=Shard(1, 2))
+        trained = [run(plan(*SUMS), tmp_path, shard=Shard(i, 3)).trained for i in (1, 2, 3)]
+        assert sum(trained) == 6
+        run(plan(*SUMS), tmp_path)
+        assert same(tmp_path, whole)
+
+    def test_nobody_merges_a_shard_that_runs(self, tmp_path):
+        run(plan(*SUMS), tmp_path, shard=Shard(1, 2))
+        place = tmp_path / "shards" / "1-of-2"
+        with FileLock(place / ".lock"):
+            with pytest.raises(DataError, match=r"shard 1/2 of .* is still running"):
+                run(plan(*SUMS), tmp_path)
+            with pytest.raises(DataError, match="another sweep is writing to"):
+                run(plan(*SUMS), tmp_path, shard=Shard(1, 2))
+        assert run(plan(*SUMS), tmp_path).found == 6
+
+    def test_shard_of_other_settings_is_left_alone(self, tmp_path):
+        run(plan(*SUMS, settings={"kind": "other"}), tmp_path, shard=Shard(1, 2))
+        with pytest.raises(UsageError, match="has results with kind = 'other'"):
+            run(plan(*SUMS), tmp_path)
+        assert (tmp_path / "shards" / "1-of-2" / "results.jsonl").exists()
+
+    @pytest.mark.parametrize("cut", ["arrays", "rows"])
+    def test_merge_that_was_interrupted_goes_on(self, whole, tmp_path, cut, monkeypatch):
+        for i in (1, 2):
+            run(plan(*SUMS), tmp_path, shard=Shard(i, 2))
+        target = {"arrays": Path, "rows": Results}[cut]
+        name = {"arrays": "rename", "rows": "append"}[cut]
+        done, left = getattr(target, name), [2]
+
+        def interrupted(*arguments):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return done(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(target, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run(plan(*SUMS), tmp_path)
+        swept = run(plan(*SUMS), tmp_path)
+        assert (swept.trained, swept.found) == (0, 12)
+        assert same(tmp_path, whole)
+
+    @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", "-1/2"])
+    def test_text_is_checked(self, text):
+        with pytest.raises(UsageError, match=r"give i/n, such as 2/4"):
+            Shard.parse(text)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
