@@ -25,11 +25,11 @@ def crossed(thing, folder):
 
 
 @settings(max_examples=30, deadline=None)
-@given(dtype=NUMBERS, rows=st.integers(0, 300), columns=st.integers(1, 200), turned=st.booleans())
-def test_arrays_come_back_as_they_were(tmp_path_factory, dtype, rows, columns, turned):
+@given(dtype=NUMBERS, rows=st.integers(0, 300), columns=st.integers(1, 200), transposed=st.booleans())
+def test_arrays_come_back_as_they_were(tmp_path_factory, dtype, rows, columns, transposed):
     folder = tmp_path_factory.mktemp("arrays")
     array = np.arange(rows * columns).reshape(rows, columns).astype(dtype)
-    array = array.T[::-1] if turned else array
+    array = array.T[::-1] if transposed else array
     back = crossed({"a": [array]}, folder)["a"][0]
     assert back.dtype == array.dtype
     assert back.tobytes() == array.tobytes()
