@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 
 import frivkit
+from frivkit.documents.parts import ProvenancePart, SettingPart
 
 PACKAGES = (
     "numpy",
@@ -25,7 +26,7 @@ PACKAGES = (
 )
 
 
-Settings = list[dict[str, str]]
+Settings = list[SettingPart]
 _command: ContextVar[tuple[str, ...] | None] = ContextVar("command", default=None)
 _settings: ContextVar[Callable[[], Settings]] = ContextVar("settings", default=list)
 
@@ -76,7 +77,7 @@ class Clock:
         return perf_counter() - self.mark
 
 
-def provenance(clock: Clock, seed: int, plugins: Mapping[str, str]) -> dict[str, object]:
+def provenance(clock: Clock, seed: int, plugins: Mapping[str, str]) -> ProvenancePart:
     """Return the record by which a result can be repeated, JSON types only.
 
     Args:

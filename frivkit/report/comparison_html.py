@@ -18,7 +18,7 @@ def comparison_page(document: Mapping[str, Any]) -> str:
     """Return a comparison as a page of HTML; every name of a model is escaped.
 
     Args:
-        document: ``frivkit.comparison/1``, see ``docs/json.md``.
+        document: ``frivkit.comparison/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     labels = [short(analysis["label"], NAME) for analysis in shown["analyses"]]

@@ -30,7 +30,7 @@ def compression_page(document: Mapping[str, Any]) -> str:
     """Return a compression as a page of HTML.
 
     Args:
-        document: ``frivkit.compression/1``, see ``docs/json.md``.
+        document: ``frivkit.compression/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     left = shown["budget"]["left"]
@@ -63,7 +63,7 @@ def verification_page(document: Mapping[str, Any]) -> str:
     """Return a verification as a page of HTML.
 
     Args:
-        document: ``frivkit.verification/1``, see ``docs/json.md``.
+        document: ``frivkit.verification/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     return _page(

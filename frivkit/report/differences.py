@@ -3,15 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from scipy.stats import t as student
 
+from frivkit.documents.comparison import ComparedCurvePart, ComparedRowPart
+from frivkit.documents.fields import Scope
 from frivkit.report.curves import Curves
 from frivkit.report.format import ends
 
 Interval = tuple[float, float]
 Document = Mapping[str, Any]
+Verdict = Literal["higher", "lower", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class ValueDifference:
     interval: Interval | None
 
     @property
-    def verdict(self) -> str | None:
+    def verdict(self) -> Verdict | None:
         """``"higher"``, ``"lower"`` or, if the interval holds 0, ``"undecided"``."""
         if self.interval is None:
             return None
@@ -101,7 +104,7 @@ def match_layers(documents: Sequence[Document]) -> list[tuple[str | None, ...]]:
 
 def comparison_rows(
     documents: Sequence[Document], metric: str, layers: Sequence[tuple[str | None, ...]]
-) -> list[dict[str, Any]]:
+) -> list[ComparedRowPart]:
     """Return the values of one metric side by side: of the network, then of each layer.
 
     Args:
@@ -110,7 +113,7 @@ def comparison_rows(
         layers: As :func:`match_layers` gives them.
 
     Returns:
-        Rows as ``docs/json.md`` describes them; none for a layer that no analysis measured.
+        Rows as ``docs/reference/json.md`` describes them; none for a layer that was not measured.
     """
     measured = [
         {row["layer"]: row for row in document["measurements"] if row["metric"] == metric}
@@ -118,9 +121,9 @@ def comparison_rows(
     ]
     alike = _same_widths(documents)
     whole: tuple[str | None, ...] = (None,) * len(documents)
-    rows = []
+    rows: list[ComparedRowPart] = []
     for names in [whole, *layers]:
-        scope = "network" if names is whole else "layer"
+        scope: Scope = "network" if names is whole else "layer"
         found = [
             by_layer.get(name) if scope == "network" or name is not None else None
             for by_layer, name in zip(measured, names, strict=True)
@@ -131,8 +134,8 @@ def comparison_rows(
 
 
 def _row(
-    scope: str, names: Sequence[str | None], found: Sequence[Document | None], *, alike: bool
-) -> dict[str, Any]:
+    scope: Scope, names: Sequence[str | None], found: Sequence[Document | None], *, alike: bool
+) -> ComparedRowPart:
     values: list[float | None] = [None if row is None else row["value"] for row in found]
     intervals = [None if row is None else ends(row["interval"]) for row in found]
     differences = [
@@ -145,21 +148,21 @@ def _row(
         "scope": scope,
         "layer": next((name for name in names if name is not None), None),
         "values": values,
-        "intervals": [interval and list(interval) for interval in intervals],
+        "intervals": [None if interval is None else list(interval) for interval in intervals],
         "differences": [
             {
                 "value": each.value,
-                "interval": each.interval and list(each.interval),
+                "interval": None if each.interval is None else list(each.interval),
                 "verdict": each.verdict,
             }
             for each in differences
         ],
-        "over_networks": over and {"mean": over[0], "interval": list(over[1])},
+        "over_networks": None if over is None else {"mean": over[0], "interval": list(over[1])},
         "curves": [_curve(row) for row in found],
     }
 
 
-def _curve(row: Document | None) -> dict[str, Any] | None:
+def _curve(row: Document | None) -> ComparedCurvePart | None:
     """Return the chosen ablation curve of a measurement, None if it has none."""
     curves = Curves.read(row["detail"]) if row is not None else None
     if curves is None:

@@ -28,7 +28,7 @@ def analysis_text(document: Mapping[str, Any]) -> str:
     """Return an analysis as text: the model, the data, and a table and a verdict for each metric.
 
     Args:
-        document: ``frivkit.analysis/1``, see ``docs/json.md``.
+        document: ``frivkit.analysis/1``, see ``docs/reference/json.md``.
     """
     name, document = file_name(document["model"]["path"]), readable(document)
     data = document["data"]
@@ -59,7 +59,7 @@ def inspection_text(document: Mapping[str, Any], *, everything: bool = False) ->
     """Return an inspection as text: layers, couplings, nodes that are not analysed, and advice.
 
     Args:
-        document: ``frivkit.inspection/1``, see ``docs/json.md``.
+        document: ``frivkit.inspection/1``, see ``docs/reference/json.md``.
         everything: List all layers, couplings and nodes; else no more than fit on a screen together
             with the summary, which comes last.
     """
