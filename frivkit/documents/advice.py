@@ -9,13 +9,13 @@ from frivkit.documents.fields import (
     Fraction,
     Macs,
     NonNegative,
-    Pair,
     Parameters,
     Protocol,
-    Scope,
+    ScopeName,
     Some,
     SomeExamples,
     SomeUnits,
+    TwoOf,
 )
 from frivkit.documents.parts import ProvenancePart
 
@@ -96,10 +96,10 @@ class UnitCountPart(TypedDict):
     width: AtLeastOne
     units: SomeUnits
     share: Fraction
-    interval: Pair[Fraction] | None
+    interval: TwoOf[Fraction] | None
     number: NonNegative
     used: NonNegative
-    used_interval: Pair[NonNegative] | None
+    used_interval: TwoOf[NonNegative] | None
 
 
 class UsedGainPart(TypedDict):
@@ -113,7 +113,7 @@ class UsedGainPart(TypedDict):
     """
 
     value: NonNegative | None
-    interval: Pair[NonNegative | None] | None
+    interval: TwoOf[NonNegative | None] | None
     factors: list[NonNegative | None]
 
 
@@ -145,7 +145,7 @@ class NextWidthPart(TypedDict):
     width: AtLeastTwo
     units: SomeUnits
     used_added: float | None
-    used_added_interval: Pair[float] | None
+    used_added_interval: TwoOf[float] | None
 
 
 class GrowthPart(TypedDict):
@@ -166,7 +166,7 @@ class GrowthPart(TypedDict):
     """
 
     kind: Literal["prunable", "redundant"]
-    scope: Scope
+    scope: ScopeName
     layer: str | None
     fixed: bool
     counts: Some[UnitCountPart]
@@ -199,6 +199,6 @@ class AdviceDocument(TypedDict):
     protocol: Protocol
     layers: Some[FamilyLayerPart]
     growth: list[GrowthPart]
-    advice: Pair[str]
+    advice: TwoOf[str]
     warnings: list[str]
     provenance: ProvenancePart

@@ -8,13 +8,13 @@ from frivkit.documents.fields import (
     Digest,
     Examples,
     Fraction,
-    Pair,
     Positive,
     PositiveFraction,
     Protocol,
-    Scope,
+    ScopeName,
     Some,
     SomeExamples,
+    TwoOf,
 )
 from frivkit.documents.parts import (
     LayerGraphPart,
@@ -98,12 +98,12 @@ class MeasurementPart(TypedDict):
     """
 
     metric: str
-    scope: Scope
+    scope: ScopeName
     layer: str | None
     units: str | None
     protocol: Protocol
     value: float | None
-    interval: Pair[float | None] | None
+    interval: TwoOf[float | None] | None
     examples: Examples
     detail: AnyDetail
 

@@ -3,17 +3,17 @@
 from typing import Literal, TypedDict
 
 from frivkit.documents.fields import (
+    AnyUnits,
     Digest,
     Examples,
     Fraction,
     Macs,
     OpenFraction,
-    Pair,
     Parameters,
-    Scope,
+    ScopeName,
     Several,
     Some,
-    Units,
+    TwoOf,
 )
 from frivkit.documents.parts import ProvenancePart
 
@@ -43,7 +43,7 @@ class ComparedAnalysisPart(TypedDict):
     sha256: Digest
     parameters: Parameters
     macs: Macs | None
-    units: Units
+    units: AnyUnits
     data: str
     data_sha256: Digest
     examples: Examples
@@ -59,7 +59,7 @@ class ComparedLayerPart(TypedDict):
     """
 
     names: Several[str | None]
-    units: Several[Units | None]
+    units: Several[AnyUnits | None]
 
 
 class DifferencePart(TypedDict):
@@ -73,7 +73,7 @@ class DifferencePart(TypedDict):
     """
 
     value: float | None
-    interval: Pair[float] | None
+    interval: TwoOf[float] | None
     verdict: Literal["higher", "lower", "undecided"] | None
 
 
@@ -86,7 +86,7 @@ class OverNetworksPart(TypedDict):
     """
 
     mean: float
-    interval: Pair[float]
+    interval: TwoOf[float]
 
 
 class ComparedCurvePart(TypedDict):
@@ -122,10 +122,10 @@ class ComparedRowPart(TypedDict):
             none.
     """
 
-    scope: Scope
+    scope: ScopeName
     layer: str | None
     values: Several[float | None]
-    intervals: Several[Pair[float] | None]
+    intervals: Several[TwoOf[float] | None]
     differences: Some[DifferencePart]
     over_networks: OverNetworksPart | None
     curves: Several[ComparedCurvePart | None]

@@ -4,6 +4,7 @@ from typing import Literal, TypedDict
 
 from frivkit.documents.fields import (
     AboveZero,
+    AnyUnits,
     Digest,
     Examples,
     Natural,
@@ -12,8 +13,7 @@ from frivkit.documents.fields import (
     PositiveFraction,
     Seconds,
     SomeExamples,
-    Triple,
-    Units,
+    ThreeOf,
 )
 from frivkit.documents.files import Int8Document
 from frivkit.documents.parts import LayerGraphPart, ProvenancePart, SkippedNodePart
@@ -97,10 +97,10 @@ class KindsPart(TypedDict):
         both: The number of them that are both.
     """
 
-    leaving: Units
-    prunable: Units
-    redundant: Units
-    both: Units
+    leaving: AnyUnits
+    prunable: AnyUnits
+    redundant: AnyUnits
+    both: AnyUnits
 
 
 class WholeLayerPart(TypedDict):
@@ -248,7 +248,7 @@ class BudgetTimingPart(TypedDict):
     batch: Positive
     threads: Positive | None
     predicted: NonNegative
-    measured: Triple[NonNegative]
+    measured: ThreeOf[NonNegative]
     tries: Positive
 
 

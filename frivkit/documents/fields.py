@@ -74,7 +74,7 @@ Fraction = Annotated[float, Limits(0, 1), MeasuredIn("share")]
 PositiveFraction = Annotated[float, Limits(0, 1, open_low=True), MeasuredIn("share")]
 OpenFraction = Annotated[float, Limits(0, 1, open_low=True, open_high=True), MeasuredIn("share")]
 
-Units = Annotated[int, Limits(0), MeasuredIn("units")]
+AnyUnits = Annotated[int, Limits(0), MeasuredIn("units")]
 SomeUnits = Annotated[int, Limits(1), MeasuredIn("units")]
 Examples = Annotated[int, Limits(0), MeasuredIn("examples")]
 SomeExamples = Annotated[int, Limits(1), MeasuredIn("examples")]
@@ -90,9 +90,9 @@ Moment = Annotated[str, TextForm(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$", "IS
 
 Some = Annotated[list[T], Items(1)]
 Several = Annotated[list[T], Items(2)]
-Pair = Annotated[list[T], Items(2, 2)]
-Triple = Annotated[list[T], Items(3, 3)]
+TwoOf = Annotated[list[T], Items(2, 2)]
+ThreeOf = Annotated[list[T], Items(3, 3)]
 
-Scope = Literal["network", "layer"]
+ScopeName = Literal["network", "layer"]
 Protocol = Literal["paper", "reference"]
 Columns = dict[str, list[float | str | bool | None]]

@@ -8,10 +8,10 @@ from frivkit.documents.fields import (
     Fraction,
     Natural,
     NonNegative,
-    Pair,
     Positive,
     SomeUnits,
-    Triple,
+    ThreeOf,
+    TwoOf,
 )
 from frivkit.documents.verification import VerificationDocument
 
@@ -26,7 +26,7 @@ class FloatAgreementPart(TypedDict):
     """
 
     labels: Fraction
-    interval: Pair[Fraction]
+    interval: TwoOf[Fraction]
     compares: str
 
 
@@ -43,7 +43,7 @@ class FloatFilePart(TypedDict):
 
     path: str
     bytes: Bytes
-    latency_ratio: dict[str, Triple[NonNegative] | None]
+    latency_ratio: dict[str, ThreeOf[NonNegative] | None]
     agreement: FloatAgreementPart
 
 

@@ -8,12 +8,12 @@ from frivkit.documents.fields import (
     Fraction,
     Milliseconds,
     NonNegative,
-    Pair,
     Positive,
     PositiveFraction,
     Some,
     SomeExamples,
-    Triple,
+    ThreeOf,
+    TwoOf,
 )
 from frivkit.documents.parts import ProvenancePart, TaskPart
 from frivkit.documents.verification import ComparedModelPart
@@ -43,7 +43,7 @@ class PlanAgreementPart(TypedDict):
     """
 
     labels: Fraction
-    interval: Pair[Fraction]
+    interval: TwoOf[Fraction]
     same: NonNegative
 
 
@@ -60,9 +60,9 @@ class PlanLatencyPart(TypedDict):
             difference measured`.
     """
 
-    ratio: Triple[NonNegative]
+    ratio: ThreeOf[NonNegative]
     ms: Milliseconds
-    quartiles_ms: Pair[Milliseconds]
+    quartiles_ms: TwoOf[Milliseconds]
     rounds: Positive
     verdict: Literal["faster", "slower", "no difference measured"]
 

@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict
 
-from frivkit.documents.fields import NonNegative, Pair, Protocol
+from frivkit.documents.fields import NonNegative, Protocol, TwoOf
 from frivkit.documents.parts import ProvenancePart
 
 
@@ -16,7 +16,7 @@ class SweepGainPart(TypedDict):
     """
 
     value: NonNegative | None
-    interval: Pair[float | None] | None
+    interval: TwoOf[float | None] | None
 
 
 class SweepCurvePart(TypedDict):

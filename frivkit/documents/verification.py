@@ -3,6 +3,7 @@
 from typing import Literal, NotRequired, TypedDict
 
 from frivkit.documents.fields import (
+    AnyUnits,
     Bytes,
     Digest,
     Fraction,
@@ -10,15 +11,14 @@ from frivkit.documents.fields import (
     Milliseconds,
     Natural,
     NonNegative,
-    Pair,
     Parameters,
     Positive,
     PositiveFraction,
     Some,
     SomeExamples,
     SomeUnits,
-    Triple,
-    Units,
+    ThreeOf,
+    TwoOf,
 )
 from frivkit.documents.parts import LayerGraphPart, ProvenancePart, SkippedNodePart
 
@@ -53,7 +53,7 @@ class ComparedModelPart(TypedDict):
     macs: Macs | None
     bytes: Bytes
     latency_ms: dict[str, Milliseconds | None]
-    latency_quartiles_ms: dict[str, Pair[Milliseconds] | None]
+    latency_quartiles_ms: dict[str, TwoOf[Milliseconds] | None]
     latency_rounds: dict[str, Positive | None]
 
 
@@ -68,11 +68,11 @@ class RemovedPart(TypedDict):
         dropped: Those that left with a residual branch that was dropped.
     """
 
-    prunable: Units
-    redundant: Units
-    both: Units
-    neither: Units
-    dropped: Units
+    prunable: AnyUnits
+    redundant: AnyUnits
+    both: AnyUnits
+    neither: AnyUnits
+    dropped: AnyUnits
 
 
 class WidthsPart(TypedDict):
@@ -90,7 +90,7 @@ class WidthsPart(TypedDict):
 
     layer: str
     units_before: SomeUnits
-    units_after: Units
+    units_after: AnyUnits
     removed: RemovedPart | None
     predicted_error: NonNegative | None
 
@@ -119,7 +119,7 @@ class AgreementPart(TypedDict):
     """
 
     labels: Fraction
-    interval: Pair[Fraction]
+    interval: TwoOf[Fraction]
     examples: SomeExamples
     positions: Positive
     same: NonNegative
@@ -180,7 +180,7 @@ class OutputComparisonPart(TypedDict):
     axis: int | None
     tolerance: NonNegative | None
     agreement: Fraction
-    interval: Pair[Fraction]
+    interval: TwoOf[Fraction]
     same: NonNegative
     positions: Positive
     graded: bool
@@ -228,7 +228,7 @@ class LatencyPart(TypedDict):
 
     device: str
     threads: Positive | None
-    ratio: dict[str, Triple[NonNegative] | None]
+    ratio: dict[str, ThreeOf[NonNegative] | None]
     unmeasured: dict[str, str]
     verdict: NotRequired[dict[str, Literal["faster", "slower", "no difference measured", None]]]
     left_fast_path: NotRequired[list[str]]

@@ -8,13 +8,13 @@ from typing import Any, Literal
 from scipy.stats import t as student
 
 from frivkit.documents.comparison import ComparedCurvePart, ComparedRowPart
-from frivkit.documents.fields import Scope
+from frivkit.documents.fields import ScopeName
 from frivkit.report.curves import Curves
 from frivkit.report.format import ends
 
 Interval = tuple[float, float]
 Document = Mapping[str, Any]
-Verdict = Literal["higher", "lower", "undecided"]
+DifferenceVerdict = Literal["higher", "lower", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class ValueDifference:
     interval: Interval | None
 
     @property
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> DifferenceVerdict | None:
         """``"higher"``, ``"lower"`` or, if the interval holds 0, ``"undecided"``."""
         if self.interval is None:
             return None
@@ -123,7 +123,7 @@ def comparison_rows(
     whole: tuple[str | None, ...] = (None,) * len(documents)
     rows: list[ComparedRowPart] = []
     for names in [whole, *layers]:
-        scope: Scope = "network" if names is whole else "layer"
+        scope: ScopeName = "network" if names is whole else "layer"
         found = [
             by_layer.get(name) if scope == "network" or name is not None else None
             for by_layer, name in zip(measured, names, strict=True)
@@ -134,7 +134,7 @@ def comparison_rows(
 
 
 def _row(
-    scope: Scope, names: Sequence[str | None], found: Sequence[Document | None], *, alike: bool
+    scope: ScopeName, names: Sequence[str | None], found: Sequence[Document | None], *, alike: bool
 ) -> ComparedRowPart:
     values: list[float | None] = [None if row is None else row["value"] for row in found]
     intervals = [None if row is None else ends(row["interval"]) for row in found]

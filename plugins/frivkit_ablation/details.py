@@ -3,6 +3,7 @@
 from typing import NotRequired, TypedDict
 
 from frivkit.documents.fields import (
+    AnyUnits,
     Columns,
     Fraction,
     Natural,
@@ -11,7 +12,6 @@ from frivkit.documents.fields import (
     Several,
     Some,
     SomeUnits,
-    Units,
 )
 
 
@@ -70,9 +70,9 @@ class OverlapDetail(TypedDict):
             independent.
     """
 
-    redundant: Units
-    prunable: Units
-    both: Units
+    redundant: AnyUnits
+    prunable: AnyUnits
+    both: AnyUnits
     by_chance: NonNegative
 
 
@@ -91,9 +91,9 @@ class FrivolityDetail(PrunabilityDetail):
         per_unit: Values of single units.
     """
 
-    redundant: Units
-    dropped: Units
-    left: Units
+    redundant: AnyUnits
+    dropped: AnyUnits
+    left: AnyUnits
     agreement_folded: Fraction
     unexplained: Fraction
     prunable_alone: Fraction

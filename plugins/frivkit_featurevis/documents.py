@@ -76,7 +76,7 @@ class ImageSettingsPart(TypedDict):
     """How images were found.
 
     Attributes:
-        units: Units of each layer at most.
+        units: AnyUnits of each layer at most.
         steps: Steps of gradient ascent.
         method: How images are written down ([visualize](visualize.md)).
         position: Where in a feature map the activation is read: its mean, or its centre.

@@ -3,13 +3,13 @@
 from typing import Literal, NotRequired, TypedDict
 
 from frivkit.documents.fields import (
+    AnyUnits,
     Fraction,
     Natural,
     OpenFraction,
     Positive,
     Some,
     SomeUnits,
-    Units,
 )
 
 
@@ -40,7 +40,7 @@ class RedundancyDetail(TypedDict):
     rows: Positive
     explained: list[Fraction | None]
     method: NotRequired[Literal["gram", "examples", "randomised"]]
-    constant_units: NotRequired[Units]
+    constant_units: NotRequired[AnyUnits]
     fewer_rows_than_units: NotRequired[bool]
     note: NotRequired[str]
     values: NotRequired[Some[Fraction]]
@@ -76,7 +76,7 @@ class PredictabilityDetail(TypedDict):
     ridge: OpenFraction
     units: SomeUnits
     rows: Positive
-    constant_units: Units
+    constant_units: AnyUnits
     by_chance: Fraction
     fewer_rows_than_units: bool
     per_unit: PredictabilityColumns

@@ -3,6 +3,7 @@
 from typing import Literal, NotRequired, TypedDict
 
 from frivkit.documents.fields import (
+    AnyUnits,
     Fraction,
     Natural,
     NonNegative,
@@ -12,7 +13,6 @@ from frivkit.documents.fields import (
     Some,
     SomeUnits,
     TwoOrMore,
-    Units,
     UpToFour,
 )
 
@@ -52,7 +52,7 @@ class CorrelationDetail(TypedDict):
 
     units: SomeUnits
     rows: Positive
-    constant_units: Units
+    constant_units: AnyUnits
     pairs: Natural
     dropped_by_the_code: Natural
     mean_by_the_code: Fraction | None
@@ -89,7 +89,7 @@ class SimilarityDetail(TypedDict):
 
     units: SomeUnits
     rows: Positive
-    constant_units: Units
+    constant_units: AnyUnits
     threshold: PositiveFraction
     count_mean: NonNegative
     count_sd: NonNegative
@@ -132,13 +132,13 @@ class SelectivityDetail(TypedDict):
     units: SomeUnits
     rows: Positive
     classes: TwoOrMore
-    undefined_units: Units
+    undefined_units: AnyUnits
     low: PositiveFraction
     low_share: Fraction | None
     first_half: Signed | None
     second_half: Signed | None
     generalisation: UpToFour | None
-    generalisation_units: Units
+    generalisation_units: AnyUnits
     per_unit: SelectivityColumns
     note: NotRequired[str]
 
@@ -171,7 +171,7 @@ class DeadUnitsDetail(TypedDict):
 
     units: SomeUnits
     rows: Positive
-    zero_units: Units
-    constant_units: Units
+    zero_units: AnyUnits
+    constant_units: AnyUnits
     constant_share: Fraction
     per_unit: DeadUnitsColumns

@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from frivkit.documents.fields import Fraction, Limits, Milliseconds, Pair
+from frivkit.documents.fields import Fraction, Limits, Milliseconds, TwoOf
 from frivkit.documents.schema import keys_of, meanings_of, summary_of
 from tests.contract import SCHEMAS
 
@@ -73,6 +73,6 @@ def test_merge_points_of_the_page_are_those_of_the_type(reference):
 def test_types_in_words(reference):
     text, unit = reference.type_text, reference.unit_text
     assert text(Fraction | None) == "number, 0 to 1, or null"
-    assert text(Pair[Milliseconds]) == "array of (number, 0 or more) (2)"
-    assert (unit(Pair[Milliseconds]), unit(int)) == ("ms", "")
+    assert text(TwoOf[Milliseconds]) == "array of (number, 0 or more) (2)"
+    assert (unit(TwoOf[Milliseconds]), unit(int)) == ("ms", "")
     assert Limits(0, 1, open_low=True) != Limits(0, 1)
