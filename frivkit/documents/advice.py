@@ -24,7 +24,8 @@ class AdvisedModelPart(TypedDict):
     """A network of the family.
 
     Attributes:
-        path: The file as it was given.
+        path: The file as it was given; of a network in memory its variable or its class, in angle
+            brackets.
         sha256: Digest of the file with its external data.
         format: The format of the file: `onnx`, `torchscript`, `torch.export`, or
             `torch.nn.Module` from Python.

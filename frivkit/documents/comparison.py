@@ -23,7 +23,8 @@ class ComparedAnalysisPart(TypedDict):
 
     Attributes:
         label: Its name, different from that of the others.
-        path: The file as it was given.
+        path: The file as it was given; of a network in memory its variable or its class, in angle
+            brackets.
         sha256: Digest of the file with its external data.
         parameters: Floating-point weights, and quantized ones (what DequantizeLinear
             reads), each counted once however often it is used.

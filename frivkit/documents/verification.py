@@ -27,7 +27,8 @@ class ComparedModelPart(TypedDict):
     """One of two models that are compared.
 
     Attributes:
-        path: The file as it was given.
+        path: The file as it was given; of a network in memory its variable or its class, in angle
+            brackets.
         sha256: Digest of the file with its external data.
         format: The format of the file: `onnx`, `torchscript`, `torch.export`, or
             `torch.nn.Module` from Python.

@@ -52,7 +52,8 @@ class VisualizedModelPart(TypedDict):
     """A model.
 
     Attributes:
-        path: The file as it was given.
+        path: The file as it was given; of a network in memory its variable or its class, in angle
+            brackets.
         sha256: Digest of the file with its external data.
     """
 
