@@ -1,6 +1,6 @@
 """The document of ``frivkit compress``."""
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from frivkit.documents.fields import (
     AboveZero,
@@ -12,6 +12,7 @@ from frivkit.documents.fields import (
     Positive,
     PositiveFraction,
     Seconds,
+    Some,
     SomeExamples,
     ThreeOf,
 )
@@ -68,6 +69,23 @@ class BudgetPart(TypedDict):
     share: PositiveFraction
     left: LeftPart
     overshoot: OvershootPart | None
+
+
+class BudgetPathPart(TypedDict):
+    """What was predicted for other budgets, at points of the path on which the plan was found.
+
+    Attributes:
+        resource: What the path saves.
+        left: The share of it that is left at each point, falling from 1, counted without the
+            biases that a refit adds.
+        predicted_error: The predicted reconstruction error at each point, summed over all steps.
+        plan_error: The same of the plan.
+    """
+
+    resource: Literal["macs", "params", "units"]
+    left: Some[NonNegative]
+    predicted_error: Some[NonNegative]
+    plan_error: NonNegative
 
 
 class MethodPart(TypedDict):
@@ -265,6 +283,8 @@ class CompressionDocument(TypedDict):
         budget: The budget, and what remains.
         method: Basis, ranking, refit and allocation.
         kinds: How many of the removed units are prunable or redundant.
+        budget_path: What was predicted for other budgets; null if the plan was found on no path,
+            as under `--tolerance` and `--plan`.
         layers: The layers with units, all of them, in the order of the network.
         skipped: What cannot be compressed: first the layers of which no unit can be
             removed, then the skipped nodes, whose units are not analysed, then in
@@ -292,6 +312,7 @@ class CompressionDocument(TypedDict):
     budget: BudgetPart
     method: MethodPart
     kinds: KindsPart
+    budget_path: NotRequired[BudgetPathPart | None]
     layers: list[WidthsPart]
     skipped: list[WholeLayerPart | SkippedNodePart]
     layer_graph: LayerGraphPart

@@ -7,7 +7,12 @@ from frivkit.compression.compress import Compression
 from frivkit.compression.low_rank import Positions, WeightShape, cost
 from frivkit.compression.moves import kernel_of
 from frivkit.compression.plan import affected_consumers, amount, apply_plan, outline, units_left
-from frivkit.documents.compression import BudgetTimingPart, FactorizedNodePart, OvershootPart
+from frivkit.documents.compression import (
+    BudgetPathPart,
+    BudgetTimingPart,
+    FactorizedNodePart,
+    OvershootPart,
+)
 from frivkit.graph.cost import macs
 from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
@@ -65,6 +70,7 @@ def compression_document(
             "allocation": compression.method.allocation,
         },
         "kinds": _kinds(compression),
+        "budget_path": _budget_path(compression),
         "layers": _layers(compression),
         "skipped": _skipped(compression),
         "layer_graph": layer_graph_document(
@@ -130,6 +136,19 @@ def _left(compression: Compression) -> dict[str, float | None]:
     return {
         resource: new / old if old and new is not None else None
         for resource, (old, new) in pairs.items()
+    }
+
+
+def _budget_path(compression: Compression) -> BudgetPathPart | None:
+    """Return what was predicted for other budgets, None if nothing was."""
+    path = compression.budget_path
+    if path is None:
+        return None
+    return {
+        "resource": path.resource,
+        "left": list(path.left),
+        "predicted_error": list(path.errors),
+        "plan_error": compression.plan.error,
     }
 
 
