@@ -8,6 +8,7 @@ from frivkit.documents.fields import (
     Examples,
     Fraction,
     Macs,
+    NonNegative,
     OpenFraction,
     Parameters,
     ScopeName,
@@ -69,12 +70,15 @@ class DifferencePart(TypedDict):
     Attributes:
         value: The difference; null if a value is undefined.
         interval: The ends of its 95 % interval; null unless both values have one.
-        verdict: Whether the interval is above 0, below 0, or contains 0; null without an
-            interval.
+        resolution: The smallest difference that both measurements can tell from none: one unit of
+            the layer with fewer of them, as a share; 0 if values are no shares of units.
+        verdict: Whether the interval is above 0, below 0, or contains 0; also `undecided` if the
+            difference is no larger than the resolution; null without an interval.
     """
 
     value: float | None
     interval: TwoOf[float] | None
+    resolution: NonNegative
     verdict: Literal["higher", "lower", "undecided"] | None
 
 

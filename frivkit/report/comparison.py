@@ -239,6 +239,18 @@ def answers(document: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def resolution_note(metric: Mapping[str, Any]) -> str:
+    """Return which differences are too small to be told from none, empty if that has no limit.
+
+    Args:
+        metric: One of ``metrics`` in the document.
+    """
+    found = [each["resolution"] for row in metric["rows"] for each in row["differences"]]
+    if not any(found):
+        return ""
+    return "Units are counted whole: a difference of one unit of a layer or less is undecided."
+
+
 def comparison_text(document: Mapping[str, Any]) -> str:
     """Return a comparison as text: a sentence and a table for each metric.
 
@@ -252,6 +264,7 @@ def comparison_text(document: Mapping[str, Any]) -> str:
         right = set(range(1, len(table[0]) - 1))
         head = f"{metric['metric']} ({metric['protocol']} protocol)"
         lines += ["", head, *columns(table, right=right, names={0})]
+        lines += wrapped(note, "") if (note := resolution_note(metric)) else []
     return joined(lines)
 
 
