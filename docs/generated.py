@@ -5,7 +5,6 @@ since the last release, ``{document} NAME`` the keys of a JSON document, ``{deta
 details of metrics, and ``{shared}`` those that several documents have.
 """
 
-from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from frivkit.errors import FrivkitError
+from frivkit.hooks.option_table import option_rows
 from frivkit.hooks.registry import HOOKS, Registry, installed
 
 KINDS = ("added", "changed", "deprecated", "removed", "fixed")
@@ -60,15 +60,13 @@ def _target(registry: Registry, hook: str, name: str) -> Any:
 
 
 def _options(name: str, target: Any) -> list[str]:
-    options = getattr(target, "options", None)
-    if not (isinstance(options, type) and is_dataclass(options) and fields(options)):
-        return []
     rows = [
-        f"| `{field.name}` | `{getattr(field.type, '__name__', field.type)}` | "
-        f"{'' if field.default is MISSING else f'`{field.default}`'} |"
-        for field in fields(options)
+        f"| `{row.name}` | {row.type} | {'' if row.default is None else f'`{row.default}`'} | "
+        f"{row.meaning.replace('``', '`')} |"
+        for row in option_rows(target)
     ]
-    return [f"Options of `{name}`:", "", "| option | type | default |", "|---|---|---|", *rows, ""]
+    head = ["| option | type | default | meaning |", "|---|---|---|---|"]
+    return [f"Options of `{name}`:", "", *head, *rows, ""] if rows else []
 
 
 class Changes(Markdown):

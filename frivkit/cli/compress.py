@@ -10,7 +10,13 @@ from typing import Literal
 import click
 
 from frivkit.cli.budgets import model_file, requested_budgets
-from frivkit.cli.completion import complete_data, complete_layers, offers
+from frivkit.cli.completion import (
+    complete_data,
+    complete_layers,
+    complete_ratios,
+    complete_targets,
+    offers,
+)
 from frivkit.cli.compression_files import CompressionFiles, show_compression
 from frivkit.cli.frontier import FrontierFiles, FrontierRequest, check_options, run_frontier
 from frivkit.cli.options import CommonOptions, model_options
@@ -110,7 +116,11 @@ BATCHES = "1,64"
     help="Widths that layers may keep: auto (at which the kernels are fast), none (any), or "
     "multiples of a number.",
 )
-@click.option("--target", help="The machine whose kernels count [this one]: avx2, avx512, ...")
+@click.option(
+    "--target",
+    shell_complete=complete_targets,
+    help="The machine whose kernels count [this one]: avx2, avx512, ...",
+)
 @click.option(
     "--keep-layer",
     "keep_layers",
@@ -130,6 +140,7 @@ BATCHES = "1,64"
     "--ratio",
     "ratios",
     type=Ratio(),
+    shell_complete=complete_ratios,
     multiple=True,
     help="Share of units that layers keep, whatever the budget.",
 )
