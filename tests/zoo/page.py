@@ -32,7 +32,7 @@ All exporters give the same sites and couplings.
 
 | network | exporter | sites | units | couplings | locked | skipped, apart from the last layer |
 |---|---|---|---|---|---|---|
-"""
+"""  # noqa: E501  # a sentence a line
 
 
 def outline(model: Model) -> tuple[Sequence[object], Sequence[object], int]:
