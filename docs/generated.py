@@ -1,18 +1,20 @@
 """A Sphinx extension: what the site says of the installed code, made when the site is built.
 
-In MyST, ``{offers}`` lists what the built-in plugins offer, with options, and ``{changes}`` the
-changes since the last release.
+In MyST, ``{offers}`` lists what the built-in plugins offer, with options, ``{changes}`` the changes
+since the last release, ``{document} NAME`` the keys of a JSON document, ``{details}`` those of the
+details of metrics, and ``{shared}`` those that several documents have.
 """
 
-from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import json_reference
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from frivkit.errors import FrivkitError
+from frivkit.hooks.option_table import option_rows
 from frivkit.hooks.registry import HOOKS, Registry, installed
 
 KINDS = ("added", "changed", "deprecated", "removed", "fixed")
@@ -58,15 +60,13 @@ def _target(registry: Registry, hook: str, name: str) -> Any:
 
 
 def _options(name: str, target: Any) -> list[str]:
-    options = getattr(target, "options", None)
-    if not (isinstance(options, type) and is_dataclass(options) and fields(options)):
-        return []
     rows = [
-        f"| `{field.name}` | `{getattr(field.type, '__name__', field.type)}` | "
-        f"{'' if field.default is MISSING else f'`{field.default}`'} |"
-        for field in fields(options)
+        f"| `{row.name}` | {row.type} | {'' if row.default is None else f'`{row.default}`'} | "
+        f"{row.meaning.replace('``', '`')} |"
+        for row in option_rows(target)
     ]
-    return [f"Options of `{name}`:", "", "| option | type | default |", "|---|---|---|", *rows, ""]
+    head = ["| option | type | default | meaning |", "|---|---|---|---|"]
+    return [f"Options of `{name}`:", "", *head, *rows, ""] if rows else []
 
 
 class Changes(Markdown):
@@ -85,8 +85,34 @@ class Changes(Markdown):
         return "\n".join(parts)
 
 
+class Document(Markdown):
+    """The keys of a JSON document."""
+
+    required_arguments = 1
+
+    def markdown(self) -> str:
+        """Return the tables of the document that is named."""
+        return json_reference.document_markdown(self.arguments[0])
+
+
+class Details(Markdown):
+    """The keys of the details of built-in metrics."""
+
+    def markdown(self) -> str:
+        """Return the tables of all details."""
+        return json_reference.details_markdown()
+
+
+class Shared(Markdown):
+    """The keys of the parts that several JSON documents have."""
+
+    def markdown(self) -> str:
+        """Return the tables of these parts."""
+        return json_reference.shared_markdown()
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register both directives."""
-    app.add_directive("offers", Offers)
-    app.add_directive("changes", Changes)
+    """Register the directives."""
+    for directive in (Offers, Changes, Document, Details, Shared):
+        app.add_directive(directive.__name__.lower(), directive)
     return {"parallel_read_safe": True}

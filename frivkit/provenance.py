@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 
 import frivkit
+from frivkit.documents.parts import ExecutionPart, ProvenancePart, SettingPart
 
 PACKAGES = (
     "numpy",
@@ -25,7 +26,7 @@ PACKAGES = (
 )
 
 
-Settings = list[dict[str, str]]
+Settings = list[SettingPart]
 _command: ContextVar[tuple[str, ...] | None] = ContextVar("command", default=None)
 _settings: ContextVar[Callable[[], Settings]] = ContextVar("settings", default=list)
 
@@ -80,8 +81,8 @@ def provenance(
     clock: Clock,
     seed: int,
     plugins: Mapping[str, str],
-    execution: Mapping[str, object] | None = None,
-) -> dict[str, object]:
+    execution: ExecutionPart | None = None,
+) -> ProvenancePart:
     """Return the record by which a result can be repeated, JSON types only.
 
     Args:
@@ -99,7 +100,7 @@ def provenance(
         given.
     """
     command = _command.get()
-    record: dict[str, object] = {
+    record: ProvenancePart = {
         "frivkit": frivkit.__version__,
         "python": platform.python_version(),
         "packages": package_versions(),
@@ -110,7 +111,9 @@ def provenance(
         "started": clock.started.isoformat(timespec="seconds"),
         "seconds": round(clock.seconds, 3),
     }
-    return record if execution is None else {**record, "execution": dict(execution)}
+    if execution is not None:
+        record["execution"] = execution
+    return record
 
 
 def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
+from frivkit.api.variables import variable_of
 from frivkit.data import Array, Data
 from frivkit.data.first_inputs import first_inputs
 from frivkit.errors import ModelError
@@ -43,6 +44,8 @@ def opened(
 ) -> Model:
     """Return a model in any of its forms, opened.
 
+    One that is no file is called by the variable that holds it, in angle brackets, or by its class.
+
     Args:
         model: The path of a file that a provider reads (ONNX, TorchScript, ``.pt2``), a model that
             is open already, an ``onnx.ModelProto``, or a torch module or exported program.
@@ -67,17 +70,18 @@ def opened(
         return _from_proto(model, input_shape, inputs or {})
     from frivkit.torch_io.load import load
 
+    name = variable_of(model)
     if example is None and data is not None and hasattr(model, "forward"):
         first = _example_of(model, data)
         try:
-            return load(model, first)
+            return load(model, first, name=name)
         except ModelError as error:
             parts = first.values() if isinstance(first, dict) else first
             if all(part.dtype.kind == "f" for part in parts):
                 raise
             advice = "if it takes floats, give floats as data or as example="
             raise ModelError(f"{error}; {advice}") from error
-    return load(model, example)
+    return load(model, example, name=name)
 
 
 def _example_of(module: Any, data: Data) -> Any:
@@ -110,7 +114,7 @@ def _from_proto(proto: "ModelProto", input_shape: str | None, inputs: Mapping[st
             "the ModelProto is too large to be serialised: save it with external data and give "
             "the path of the file"
         ) from error
-    title = "<ModelProto>"
+    title = f"<{variable_of(proto) or 'ModelProto'}>"
     with tempfile.TemporaryDirectory(prefix="frivkit-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(content)

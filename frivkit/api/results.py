@@ -1,7 +1,7 @@
 """What functions of the Python API return: documents that can be read, shown, tabulated and drawn.
 
-Each result holds the JSON document of its command (see ``docs/json.md``).  ``print`` shows what the
-command line prints, a notebook shows the report's tables.
+Each result holds the JSON document of its command (see ``docs/reference/json.md``).
+``print`` shows what the command line prints, a notebook shows the report's tables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ class AnalysisResult(Result):
 
     @property
     def measurements(self) -> list[Mapping[str, Any]]:
-        """Every measurement, as ``docs/json.md`` describes it."""
+        """Every measurement, as ``docs/reference/json.md`` describes it."""
         return list(self.document["measurements"])
 
     @property

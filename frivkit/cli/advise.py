@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from frivkit.cli.completion import complete_data
+from frivkit.cli.completion import complete_data, options_of
 from frivkit.cli.options import CommonOptions, join_option, model_options
 from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.cli.terminal import show
@@ -40,7 +40,13 @@ if TYPE_CHECKING:
     "--examples", type=click.IntRange(1, 2**63 - 1), help="Largest number of examples to use."
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--option", "options", multiple=True, help="key=value for the metrics.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    shell_complete=options_of(("metrics", ("prunability", "redundancy"))),
+    help="key=value for the metrics.",
+)
 @join_option
 @click.option(
     "--figure",

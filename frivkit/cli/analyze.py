@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from frivkit.cli.completion import complete_data, complete_layers, offers
+from frivkit.cli.completion import complete_data, complete_layers, offers, options_of
 from frivkit.cli.options import CommonOptions, join_option, model_options
 from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.cli.terminal import show
@@ -67,7 +67,13 @@ METRIC = "{metric}"
     "--examples", type=click.IntRange(1, 2**63 - 1), help="Largest number of examples to use."
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--option", "options", multiple=True, help="key=value for the metrics.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    shell_complete=options_of(("metrics", "metrics")),
+    help="key=value for the metrics.",
+)
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
 @click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page."

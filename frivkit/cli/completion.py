@@ -44,6 +44,47 @@ def complete_layers(context: click.Context, _: click.Parameter, begun: str) -> l
     return _quietly(lambda: _layers(context, begun))
 
 
+def complete_joins(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the concats of the model that can be one layer each."""
+    return _quietly(lambda: _layers(context, begun, joined=True))
+
+
+def complete_ratios(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the layers of the model, each with the sign that its share follows."""
+
+    def found() -> list[CompletionItem]:
+        layers = _layers(context, begun)
+        return [CompletionItem(f"{layer.value}=", help=layer.help) for layer in layers]
+
+    return _quietly(found)
+
+
+def complete_targets(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the machines that have names."""
+
+    def found() -> list[CompletionItem]:
+        from frivkit.latency.target import TARGETS
+
+        names = [target.name for target in TARGETS]
+        return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+    return _quietly(found)
+
+
+def options_of(*sources: tuple[str, str | tuple[str, ...]]) -> Completer:
+    """Return what completes ``key=value`` for the offers that the command line names.
+
+    Args:
+        sources: Hooks, with the names of offers or the parameter that names them; if it names none,
+            the options of all offers of the hook are completed.
+    """
+
+    def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+        return _quietly(lambda: _pairs(context, sources, begun))
+
+    return complete
+
+
 def complete_plugins(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
     """Return the names of plugins and of all that they offer."""
 
@@ -64,7 +105,40 @@ def _offered(hook: str, begun: str) -> list[CompletionItem]:
     return [CompletionItem(n, help=offer.summary) for n, offer in found if n.startswith(begun)]
 
 
-def _layers(context: click.Context, begun: str) -> list[CompletionItem]:
+def _pairs(
+    context: click.Context, sources: tuple[tuple[str, str | tuple[str, ...]], ...], begun: str
+) -> list[CompletionItem]:
+    from frivkit.hooks.option_table import option_rows
+    from frivkit.hooks.registry import installed
+
+    found: dict[str, str] = {}
+    for hook, source in sources:
+        named = _given(context, source) if isinstance(source, str) else source
+        for name in named or installed().offers(hook):
+            for row in option_rows(installed().load(hook, name)):
+                for value in _values(row.type):
+                    pair = f"{row.name}={value}"
+                    found.setdefault(pair, f"{row.meaning} [{row.default or 'required'}]".strip())
+    items = [CompletionItem(pair, help=told) for pair, told in found.items()]
+    return [item for item in items if item.value.startswith(begun)]
+
+
+def _given(context: click.Context, parameter: str) -> tuple[str, ...]:
+    """Return what the command line gives for a parameter so far."""
+    value = context.params.get(parameter)
+    if value is None and parameter in {p.name for p in context.command.params[:1]}:
+        value = next((each for each in context.args if each[:1] != "-"), None)  # as for layers
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+def _values(kind: str) -> list[str]:
+    """Return the texts that a type of an option allows, only the empty one if there are many."""
+    if kind == "bool":
+        return ["true", "false"]
+    return [""] if kind in ("int", "float", "str") else [each.strip() for each in kind.split(",")]
+
+
+def _layers(context: click.Context, begun: str, *, joined: bool = False) -> list[CompletionItem]:
     from frivkit.measure.pipeline import Request, inspect_model
 
     # The option that is being completed has no value yet, so that click leaves arguments unread.
@@ -72,12 +146,13 @@ def _layers(context: click.Context, begun: str) -> list[CompletionItem]:
     path = Path(given)
     if path.stat().st_size > MOST_BYTES:
         return []
-    request = Request(path, trust=False, input_shape=context.params.get("input_shape"))
+    shape = context.params.get("input_shape")
+    request = Request(path, trust=False, input_shape=shape, joined=("*",) if joined else ())
     _, site_map = inspect_model(request)
     return [
         CompletionItem(site.layer, help=f"{site.op}, {site.width} units")
         for site in site_map.sites
-        if site.layer.startswith(begun)
+        if site.layer.startswith(begun) and (site.op == "Concat" or not joined)
     ]
 
 

@@ -10,7 +10,13 @@ from typing import Literal
 import click
 
 from frivkit.cli.budgets import model_file, requested_budgets
-from frivkit.cli.completion import complete_data, complete_layers, offers
+from frivkit.cli.completion import (
+    complete_data,
+    complete_layers,
+    complete_ratios,
+    complete_targets,
+    offers,
+)
 from frivkit.cli.compression_files import CompressionFiles, show_compression
 from frivkit.cli.frontier import FrontierFiles, FrontierRequest, check_options, run_frontier
 from frivkit.cli.options import CommonOptions, model_options
@@ -110,7 +116,11 @@ BATCHES = "1,64"
     help="Widths that layers may keep: auto (at which the kernels are fast), none (any), or "
     "multiples of a number.",
 )
-@click.option("--target", help="The machine whose kernels count [this one]: avx2, avx512, ...")
+@click.option(
+    "--target",
+    shell_complete=complete_targets,
+    help="The machine whose kernels count [this one]: avx2, avx512, ...",
+)
 @click.option(
     "--keep-layer",
     "keep_layers",
@@ -130,6 +140,7 @@ BATCHES = "1,64"
     "--ratio",
     "ratios",
     type=Ratio(),
+    shell_complete=complete_ratios,
     multiple=True,
     help="Share of units that layers keep, whatever the budget.",
 )
@@ -226,7 +237,7 @@ def command(
     refitted on --data, which need no labels.  The label agreement with MODEL is measured on other
     examples.
     """
-    from frivkit.compression.compress import Compressor, int8_path
+    from frivkit.compression.compress import Compressor
     from frivkit.compression.constraints import Constraints
     from frivkit.compression.latency_search import Timing
     from frivkit.compression.method import Method
@@ -264,8 +275,8 @@ def command(
     model_to = None if dry_run else model_file(output)
     given = CompressionFiles(model_to, json_to, report, save_plan, node_data)
     outputs = [given.for_budget(budget, len(budgets)) for budget in budgets]
-    places_of_int8 = [int8_path(each.model) for each in outputs if int8 and each.model]
-    check_places(*(p for each in outputs for p in each.places), *places_of_int8, model=model)
+    beside = [each.int8_model for each in outputs if int8]
+    check_places(*(p for each in outputs for p in each.places), *beside, model=model)
     if require_faster:
         _check_timed({"--no-time": no_time, "--dry-run": dry_run})
     sizes = () if no_time else batch_sizes(time_batch or BATCHES)

@@ -51,6 +51,13 @@ class CompressionFiles:
         return CompressionFiles(named(self.model), json_to, report, plan, nodes)
 
     @property
+    def int8_model(self) -> Path | None:
+        """The int8 file beside the compressed model; None if no model is written."""
+        from frivkit.quantization import int8_path
+
+        return None if self.model is None else int8_path(self.model)
+
+    @property
     def places(self) -> tuple[Path | str | None, ...]:
         """All files."""
         return self.model, self.json, self.report, self.plan, self.nodes

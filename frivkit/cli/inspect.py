@@ -1,5 +1,6 @@
 """``frivkit inspect``: the layers that can be analysed, and the nodes that cannot, with reasons."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ import click
 from frivkit.cli.options import CommonOptions, join_option, model_options
 from frivkit.cli.output import check_places, write_json
 from frivkit.cli.terminal import show
+from frivkit.terminals import is_terminal
 
 
 @click.command("inspect")
@@ -17,7 +19,10 @@ from frivkit.cli.terminal import show
 def command(
     *, common: CommonOptions, model: Path, json_to: str | None, joined: tuple[str, ...]
 ) -> None:
-    """Show the layers, couplings, weights and costs of MODEL, and why nodes are skipped."""
+    """Show the layers, couplings, weights and costs of MODEL, and why nodes are skipped.
+
+    On a terminal long lists are shortened; -v, a pipe and --json have all of them.
+    """
     from frivkit.measure.pipeline import inspect_model
     from frivkit.progress import stage
     from frivkit.provenance import Clock
@@ -40,4 +45,5 @@ def command(
     if json_to:
         write_json(document, json_to)
     if json_to != "-":
-        show(inspection_text(document, everything=common.verbose))
+        whole = common.verbose or not is_terminal(sys.stdout)
+        show(inspection_text(document, everything=whole))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from frivkit.cli.completion import offers
+from frivkit.cli.completion import complete_joins, offers
 from frivkit.cli.output import one_line
 from frivkit.cli.progress import TerminalProgress
 from frivkit.cli.terminal import tell
@@ -85,6 +85,7 @@ join_option = click.option(
     "--join",
     "joined",
     multiple=True,
+    shell_complete=complete_joins,
     metavar="GLOB",
     help="Analyse the output of a concat as one layer; '' for none [those that the model names].",
 )

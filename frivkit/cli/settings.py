@@ -15,6 +15,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from frivkit.documents.parts import SettingPart
 from frivkit.errors import PluginError, UsageError, unknown_name
 
 FILE = "frivkit.toml"
@@ -45,13 +46,13 @@ def with_settings(command: click.Command, name: str) -> click.Command:
     return command
 
 
-def given_by_settings() -> list[dict[str, str]]:
+def given_by_settings() -> list[SettingPart]:
     """Return the options of this run that are not from the command line nor defaults.
 
     Returns:
         ``option``, its ``value`` as text, and its ``source``: a variable or a file.
     """
-    found: list[dict[str, str]] = []
+    found: list[SettingPart] = []
     context = _parsed.get()
     if context is None:
         return found

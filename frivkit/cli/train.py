@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.completion import complete_data, offers
+from frivkit.cli.completion import complete_data, offers, options_of
 from frivkit.cli.progress import TerminalProgress
 
 
@@ -42,6 +42,7 @@ from frivkit.cli.progress import TerminalProgress
     "--option",
     "options",
     multiple=True,
+    shell_complete=options_of(("architectures", "architecture"), ("trainers", "trainer")),
     metavar="KEY=VALUE",
     help="An option of the architecture or the trainer, such as epochs=10; may be repeated.",
 )

@@ -5,6 +5,7 @@ budget is a place on that path.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -40,6 +41,25 @@ CORRECTIONS = 6
 FINE_BELOW = 0.25
 """Share of a budget up to which fast widths are finer.  Blocks of 16 channels are too coarse for a
 network that keeps so little, and it is far faster than the original at any width."""
+
+
+POINTS = 48
+"""Points of a path that are told of at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetPath:
+    """What was predicted for other budgets, on the path on which a plan was found.
+
+    Attributes:
+        resource: What the path saves.
+        left: The share of it that is left at each point, falling from 1.
+        errors: The predicted error at each point.
+    """
+
+    resource: Resource
+    left: tuple[float, ...]
+    errors: tuple[float, ...]
 
 
 class Allocator:
@@ -103,6 +123,26 @@ class Allocator:
             walker = self._walker(resource)
             self._paths[resource] = walker.path(uniform=self._uniform)
         return self._paths[resource]
+
+    def known_path(self, kind: str, share: float) -> BudgetPath | None:
+        """Return points of the path on which the plan of a budget was found, None if there is none.
+
+        Args:
+            kind: What the budget is of.
+            share: The share that it allows.
+        """
+        allocator = self.at_share(share) if kind in ("macs", "params", "units") else self
+        resource = next((each for each in allocator._paths if each == kind), None)
+        resource = resource or next(iter(allocator._paths), None)
+        if resource is None:
+            return None
+        path = allocator._paths[resource]
+        whole = amount(self.calibration.model.ir, self.calibration, resource, None)
+        rest = whole - allocator._walker(resource).original
+        wanted = np.linspace(path.costs[0], path.costs[-1], POINTS)
+        some = np.unique([int(np.abs(path.costs - cost).argmin()) for cost in wanted])
+        left = (path.costs[some] + rest) / whole
+        return BudgetPath(resource, tuple(left.tolist()), tuple(path.errors[some].tolist()))
 
     def for_budget(self, resource: Resource, share: float) -> Plan:
         """Return the plan of least predicted error that costs at most a share of the original.

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from frivkit.cache import Cache
 from frivkit.compression.agreement_search import AgreementSearch
-from frivkit.compression.allocation import Allocator
+from frivkit.compression.allocation import Allocator, BudgetPath
 from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.constraints import Constraints
@@ -36,7 +36,7 @@ from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.target import TargetMachine
 from frivkit.measure.pipeline import Request, load_model, named_data
-from frivkit.quantization import Int8Result, write_int8
+from frivkit.quantization import Int8Result, int8_path, write_int8
 from frivkit.runtime.blas import blas_threads
 from frivkit.runtime.file_check import naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
@@ -64,6 +64,7 @@ class Compression:
         int8: The int8 file that was made of it; None if none was.
         warnings: What a user should know of the data and the result, a sentence each.
         recovery: What gradients did after the refit; None if none were taken.
+        budget_path: What was predicted for other budgets; None if the plan was found on no path.
     """
 
     calibration: Calibration
@@ -79,6 +80,7 @@ class Compression:
     int8: Int8Result | None
     warnings: tuple[str, ...]
     recovery: Recovery | None = None
+    budget_path: BudgetPath | None = None
 
     @property
     def locked_layers(self) -> Mapping[str, str]:
@@ -288,7 +290,8 @@ class Compressor:
             plan: A plan to take instead of one under the budget.
             timing: The batch and the threads of a budget in time.
             time_batches: Batch sizes at which the file is timed; empty to time nothing.
-            int8: Whether to write an int8 file beside it, see :func:`int8_path`.
+            int8: Whether to write an int8 file beside it, see
+                :func:`frivkit.quantization.int8_path`.
 
         Raises:
             UsageError: the method has no such budget.
@@ -349,17 +352,8 @@ class Compressor:
             verification=None,
             int8=None,
             warnings=warnings,
+            budget_path=self.allocator.known_path(budget.kind, budget.share),
         )
-
-
-def int8_path(path: Path) -> Path:
-    """Return the name of the int8 file that is made of a compressed one.
-
-    Example:
-        >>> str(int8_path(Path("thin.onnx")))
-        'thin-int8.onnx'
-    """
-    return path.with_name(f"{path.stem}-int8{path.suffix}")
 
 
 def compress(

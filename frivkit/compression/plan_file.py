@@ -12,6 +12,7 @@ from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.low_rank import FactorKind, is_separable
 from frivkit.compression.moves import BranchMove, Moves, branch_moves, kernel_of
 from frivkit.compression.plan import Factorization, Keep, Plan
+from frivkit.documents.files import PlanDocument
 from frivkit.errors import UsageError
 from frivkit.files import read_regular, write_file
 
@@ -20,13 +21,13 @@ LARGEST = 2**31 - 1
 """The largest number of a unit, and the highest rank."""
 
 
-def plan_document(calibration: Calibration, plan: Plan) -> dict[str, Any]:
-    """Return a plan as a document; see ``docs/json.md``.
+def plan_document(calibration: Calibration, plan: Plan) -> PlanDocument:
+    """Return a plan as a document; see ``docs/reference/json.md``.
 
     A layer is listed with the units that are removed from it, numbered from 0.
     """
     return {
-        "schema": SCHEMA,
+        "schema": "frivkit.plan/1",
         "model": {"name": calibration.model.path.name, "sha256": calibration.model.sha256},
         "predicted_error": plan.error,
         "layers": [

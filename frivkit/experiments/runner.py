@@ -1,7 +1,7 @@
 """Running a plan: its remaining jobs, their results on disk, and the rows of its figures."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from frivkit.documents.parts import ExecutionPart
 from frivkit.engines.engine import Engine, LocalEngine
 from frivkit.engines.shard import Shard
 from frivkit.errors import DataError, FrivkitError, UsageError
@@ -164,7 +165,7 @@ class _Sweep:
             journal.write(clock)
         return Swept(trained, trained_before, len(points), clock.seconds, tuple(failed))
 
-    def _ran(self) -> dict[str, Any]:
+    def _ran(self) -> ExecutionPart:
         return {"threads": self.threads, "machines": dict(self.engine.machines)}
 
     def _train(
@@ -227,7 +228,7 @@ class Journal:
     """``run.json``: the settings that all networks share, and each run with its provenance."""
 
     def __init__(
-        self, folder: Path, plan: SweepPlan, ran: Callable[[], Mapping[str, Any]] = dict
+        self, folder: Path, plan: SweepPlan, ran: Callable[[], ExecutionPart | None] = lambda: None
     ) -> None:
         """Read the journal of a folder, if there is one.
 

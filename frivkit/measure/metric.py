@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from frivkit.documents.details import DetailTypes
 from frivkit.hooks.options import NoOptions
 from frivkit.measure.study import Study
 
@@ -48,8 +49,11 @@ class Metric(Generic[Options]):
         options: Dataclass of the settings that ``--option key=value`` sets, read by
             :func:`frivkit.hooks.options.parse_options`.
         per_unit: Whether the detail of a layer has ``per_unit``, so that a table can be made of it.
+        documented: The types of its values and details, of which the reference of JSON is made;
+            None if it has none.
     """
 
     measure: Callable[[Study, Options], Iterable[Measurement]]
     options: type[Options] = NoOptions  # type: ignore[assignment]  # the default of a generic
     per_unit: bool = False
+    documented: DetailTypes | None = None

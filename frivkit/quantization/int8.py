@@ -101,6 +101,16 @@ class Int8Result:
     warnings: tuple[str, ...]
 
 
+def int8_path(path: Path) -> Path:
+    """Return the name of the int8 file that is made of a compressed one.
+
+    Example:
+        >>> str(int8_path(Path("thin.onnx")))
+        'thin-int8.onnx'
+    """
+    return path.with_name(f"{path.stem}-int8{path.suffix}")
+
+
 def write_int8(
     original: Model,
     compressed: Path,

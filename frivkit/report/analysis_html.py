@@ -48,7 +48,7 @@ def analysis_page(document: Mapping[str, Any]) -> str:
     policy allows its own script and style only, and no requests.
 
     Args:
-        document: ``frivkit.analysis/1``, see ``docs/json.md``.
+        document: ``frivkit.analysis/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     metrics = dict.fromkeys(row["metric"] for row in shown["measurements"])

@@ -5,6 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from frivkit.documents.comparison import (
+    ComparedAnalysisPart,
+    ComparedLayerPart,
+    ComparedMetricPart,
+    ComparisonDocument,
+)
 from frivkit.errors import DataError, UsageError
 from frivkit.files import open_regular
 from frivkit.hooks.registry import installed
@@ -66,8 +72,8 @@ def check_analysis(document: object, name: str) -> None:
 
 def comparison_document(
     documents: Sequence[Mapping[str, Any]], labels: Sequence[str], clock: Clock
-) -> dict[str, Any]:
-    """Return the document ``frivkit.comparison/1``, see ``docs/json.md``.
+) -> ComparisonDocument:
+    """Return the document ``frivkit.comparison/1``, see ``docs/reference/json.md``.
 
     Args:
         documents: At least two documents of ``frivkit.analysis/1``, the first the one to compare
@@ -99,7 +105,7 @@ def comparison_document(
     }
 
 
-def _analysis(document: Mapping[str, Any], label: str) -> dict[str, Any]:
+def _analysis(document: Mapping[str, Any], label: str) -> ComparedAnalysisPart:
     model, data = document["model"], document["data"]
     return {
         "label": label,
@@ -115,7 +121,9 @@ def _analysis(document: Mapping[str, Any], label: str) -> dict[str, Any]:
     }
 
 
-def _layer(documents: Sequence[Mapping[str, Any]], names: Sequence[str | None]) -> dict[str, Any]:
+def _layer(
+    documents: Sequence[Mapping[str, Any]], names: Sequence[str | None]
+) -> ComparedLayerPart:
     widths = [{site["layer"]: site["units"] for site in d["sites"]} for d in documents]
     return {
         "names": list(names),
@@ -127,7 +135,7 @@ def _layer(documents: Sequence[Mapping[str, Any]], names: Sequence[str | None]) 
 
 def _metric(
     documents: Sequence[Mapping[str, Any]], metric: str, layers: Sequence[tuple[str | None, ...]]
-) -> dict[str, Any]:
+) -> ComparedMetricPart:
     first = next(row for row in documents[0]["measurements"] if row["metric"] == metric)
     return {
         "metric": metric,
@@ -231,11 +239,23 @@ def answers(document: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def resolution_note(metric: Mapping[str, Any]) -> str:
+    """Return which differences are too small to be told from none, empty if that has no limit.
+
+    Args:
+        metric: One of ``metrics`` in the document.
+    """
+    found = [each["resolution"] for row in metric["rows"] for each in row["differences"]]
+    if not any(found):
+        return ""
+    return "Units are counted whole: a difference of one unit of a layer or less is undecided."
+
+
 def comparison_text(document: Mapping[str, Any]) -> str:
     """Return a comparison as text: a sentence and a table for each metric.
 
     Args:
-        document: ``frivkit.comparison/1``, see ``docs/json.md``.
+        document: ``frivkit.comparison/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     lines = [line for sentence in answers(shown) for line in wrapped(sentence, "")]
@@ -244,6 +264,7 @@ def comparison_text(document: Mapping[str, Any]) -> str:
         right = set(range(1, len(table[0]) - 1))
         head = f"{metric['metric']} ({metric['protocol']} protocol)"
         lines += ["", head, *columns(table, right=right, names={0})]
+        lines += wrapped(note, "") if (note := resolution_note(metric)) else []
     return joined(lines)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from frivkit.report import tables
 from frivkit.report.chart import Bar
-from frivkit.report.comparison import answers, show_difference, shows_shares
+from frivkit.report.comparison import answers, resolution_note, show_difference, shows_shares
 from frivkit.report.comparison_chart import SERIES, OverlaidCurve, dot_plot, overlay_plot
 from frivkit.report.figures import MOST_BARS, MOST_PANELS, NAME, Chart, ReportFigure
 from frivkit.report.format import ends, number, percent, readable, short, span
@@ -18,14 +18,14 @@ def comparison_page(document: Mapping[str, Any]) -> str:
     """Return a comparison as a page of HTML; every name of a model is escaped.
 
     Args:
-        document: ``frivkit.comparison/1``, see ``docs/json.md``.
+        document: ``frivkit.comparison/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     labels = [short(analysis["label"], NAME) for analysis in shown["analyses"]]
     metrics = [
         (
             metric["metric"],
-            f"{metric['protocol']} protocol",
+            ". ".join(filter(None, [f"{metric['protocol']} protocol", resolution_note(metric)])),
             _figures(metric, labels),
             _table(metric, labels, i),
         )

@@ -7,6 +7,12 @@ from frivkit.compression.compress import Compression
 from frivkit.compression.low_rank import Positions, WeightShape, cost
 from frivkit.compression.moves import kernel_of
 from frivkit.compression.plan import affected_consumers, amount, apply_plan, outline, units_left
+from frivkit.documents.compression import (
+    BudgetPathPart,
+    BudgetTimingPart,
+    FactorizedNodePart,
+    OvershootPart,
+)
 from frivkit.graph.cost import macs
 from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
@@ -37,7 +43,7 @@ RESOURCES = {"macs": "MACs", "params": "parameters", "units": "units"}
 def compression_document(
     compression: Compression, request: Request, clock: Clock
 ) -> dict[str, Any]:
-    """Return the document ``frivkit.compression/1``, see ``docs/json.md``."""
+    """Return the document ``frivkit.compression/1``, see ``docs/reference/json.md``."""
     data, budget = compression.calibration.run.data, compression.budget
     shared = (
         {
@@ -64,6 +70,7 @@ def compression_document(
             "allocation": compression.method.allocation,
         },
         "kinds": _kinds(compression),
+        "budget_path": _budget_path(compression),
         "layers": _layers(compression),
         "skipped": _skipped(compression),
         "layer_graph": layer_graph_document(
@@ -104,7 +111,7 @@ def _original(compression: Compression, request: Request) -> ModelFacts:
     return ModelFacts(model, site_map, output, stored_bytes(model), untimed)
 
 
-def _overshoot(compression: Compression) -> dict[str, Any] | None:
+def _overshoot(compression: Compression) -> OvershootPart | None:
     """Return why far less is left than was asked for, None if it is not."""
     found = compression.overshoot
     return None if found is None else {"reached": found.reached, "reason": found.reason}
@@ -134,7 +141,20 @@ def _left(compression: Compression) -> dict[str, float | None]:
     }
 
 
-def _timing(compression: Compression) -> dict[str, Any] | None:
+def _budget_path(compression: Compression) -> BudgetPathPart | None:
+    """Return what was predicted for other budgets, None if nothing was."""
+    path = compression.budget_path
+    if path is None:
+        return None
+    return {
+        "resource": path.resource,
+        "left": list(path.left),
+        "predicted_error": list(path.errors),
+        "plan_error": compression.plan.error,
+    }
+
+
+def _timing(compression: Compression) -> BudgetTimingPart | None:
     """Return how a budget in time was met, None for other budgets."""
     timed = compression.timing
     if timed is None:
@@ -182,11 +202,11 @@ def _removed(compression: Compression) -> dict[str, dict[str, int]]:
     return removed
 
 
-def _factors(compression: Compression) -> list[dict[str, Any]]:
+def _factors(compression: Compression) -> list[FactorizedNodePart]:
     """Return every node that is factorized, with its shape, its rank and its share of weights."""
     plan = compression.plan
     errors = {fit.linear_consumer.consumer.node: fit.error for fit in plan.fits}
-    factors = []
+    factors: list[FactorizedNodePart] = []
     for linear_consumer, kept in affected_consumers(compression.calibration, plan):
         node = linear_consumer.consumer.node
         how = plan.factorized.get(node)
@@ -266,7 +286,7 @@ def compression_text(document: Mapping[str, Any]) -> str:
     """Return a compression as text: layers, what was not compressed and why, and the verification.
 
     Args:
-        document: ``frivkit.compression/1``, see ``docs/json.md``.
+        document: ``frivkit.compression/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     rows = [

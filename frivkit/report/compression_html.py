@@ -5,6 +5,7 @@ from typing import Any
 
 from frivkit.report import tables
 from frivkit.report.analysis_html import Card
+from frivkit.report.budget_path import ELSEWHERE, path_figure
 from frivkit.report.chart import Bar, bar_plot, column_plot
 from frivkit.report.compression import (
     RESOURCES,
@@ -30,7 +31,7 @@ def compression_page(document: Mapping[str, Any]) -> str:
     """Return a compression as a page of HTML.
 
     Args:
-        document: ``frivkit.compression/1``, see ``docs/json.md``.
+        document: ``frivkit.compression/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     left = shown["budget"]["left"]
@@ -50,6 +51,8 @@ def compression_page(document: Mapping[str, Any]) -> str:
         lead=[*([PLANNED] if planned else _answer(shown)), *coarse],
         method=[calibration_sentence(shown), *recovered],
         kinds=describe_kinds(shown["kinds"]) if shown["kinds"]["leaving"] else "",
+        path=path_figure(shown),
+        elsewhere=ELSEWHERE,
         split=_split(shown["factors"]),
         dropped=_dropped(shown["dropped_branches"]),
         refits=_refits(shown["refits"]),
@@ -63,7 +66,7 @@ def verification_page(document: Mapping[str, Any]) -> str:
     """Return a verification as a page of HTML.
 
     Args:
-        document: ``frivkit.verification/1``, see ``docs/json.md``.
+        document: ``frivkit.verification/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     return _page(
@@ -75,6 +78,8 @@ def verification_page(document: Mapping[str, Any]) -> str:
         lead=_answer(shown),
         method=[f"It was compared with {file_name(document['original']['path'])}."],
         kinds="",
+        path=None,
+        elsewhere="",
         split=_split([]),
         dropped=None,
         refits=None,
@@ -90,6 +95,7 @@ def _page(document: Mapping[str, Any], **values: Any) -> str:
     network = compression_map(shown)
     compared = document["thin"] is not None
     parts = [("savings", "Before and after")] if compared else []
+    parts += [("budgets", "Other budgets")] if values["elsewhere"] else []
     parts += [("map", "Map")] if network else []
     parts += [("layers", "Layers"), ("skipped", values["whole_title"])]
     parts += [("refits", "New weights")] if values["refits"] else []

@@ -35,7 +35,7 @@ class Curves:
     def read(cls, detail: Mapping[str, Any]) -> Self | None:
         """Return the curves in a detail, None if it has none that can be drawn.
 
-        Any metric may add them; the keys are described in ``docs/json.md``.
+        Any metric may add them; the keys are described in ``docs/reference/json.md``.
 
         Example:
             >>> Curves.read({"levels": [0, 1], "unchanged": [[1, 0]], "chosen_repeat": 0,

@@ -1,17 +1,21 @@
 """Analyses side by side: the same layers of several networks, and how far their values differ."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from scipy.stats import t as student
 
+from frivkit.documents.comparison import ComparedCurvePart, ComparedRowPart
+from frivkit.documents.fields import ScopeName
 from frivkit.report.curves import Curves
+from frivkit.report.figures import SHARES_OF_UNITS
 from frivkit.report.format import ends
 
 Interval = tuple[float, float]
 Document = Mapping[str, Any]
+DifferenceVerdict = Literal["higher", "lower", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +25,25 @@ class ValueDifference:
     Attributes:
         value: The difference, None if one of both is undefined.
         interval: Its 95 % interval, None unless both values have one.
+        resolution: The smallest difference that both measurements can tell from none, 0 or more.
     """
 
     value: float | None
     interval: Interval | None
+    resolution: float = 0.0
 
     @property
-    def verdict(self) -> str | None:
-        """``"higher"``, ``"lower"`` or, if the interval holds 0, ``"undecided"``."""
-        if self.interval is None:
+    def verdict(self) -> DifferenceVerdict | None:
+        """``"higher"``, ``"lower"``, or ``"undecided"``; None without an interval.
+
+        Undecided are differences whose interval holds 0, and those no larger than the resolution:
+        values that are counted in whole units have intervals of no width if all parts of the
+        examples give the same count.
+        """
+        if self.value is None or self.interval is None:
             return None
+        if abs(self.value) <= self.resolution * (1 + 1e-9):
+            return "undecided"
         low, high = self.interval
         return "higher" if low > 0 else "lower" if high < 0 else "undecided"
 
@@ -40,6 +53,7 @@ def difference(
     second: float | None,
     first_interval: Interval | None,
     second_interval: Interval | None,
+    resolution: float = 0.0,
 ) -> ValueDifference:
     """Return the second value minus the first.
 
@@ -56,14 +70,40 @@ def difference(
         (0.25, 0.35)
     """
     if first is None or second is None:
-        return ValueDifference(None, None)
+        return ValueDifference(None, None, resolution)
     gap = second - first
     if first_interval is None or second_interval is None:
-        return ValueDifference(gap, None)
+        return ValueDifference(gap, None, resolution)
     (a, b), (c, d) = first_interval, second_interval
     below = math.hypot(second - c, b - first)
     above = math.hypot(d - second, first - a)
-    return ValueDifference(gap, (round(gap - below, 12), round(gap + above, 12)))
+    return ValueDifference(gap, (round(gap - below, 12), round(gap + above, 12)), resolution)
+
+
+def resolution_of(row: Document | None, rows: Iterable[Document]) -> float:
+    """Return the smallest difference that a share of units can show: one unit.
+
+    The value of a network that is the mean over its layers is as exact as they are in the mean.
+
+    Args:
+        row: A measurement; None for one that is missing.
+        rows: All measurements of that metric in its analysis.
+
+    Returns:
+        A share of units; 0 for values that are no shares of units.
+
+    Example:
+        >>> layer = {"metric": "redundancy", "layer": "a", "detail": {"units": 64}}
+        >>> resolution_of(layer, [layer])
+        0.015625
+    """
+    if row is None or not (row["metric"] in SHARES_OF_UNITS or Curves.read(row["detail"])):
+        return 0.0
+    if "layers" in row["detail"]:
+        steps = [resolution_of(each, ()) for each in rows if each["layer"] is not None]
+        return sum(steps) / len(steps) if steps else 0.0
+    units = row["detail"].get("units")
+    return 1 / units if isinstance(units, int) and units > 0 else 0.0
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, Interval] | None:
@@ -101,7 +141,7 @@ def match_layers(documents: Sequence[Document]) -> list[tuple[str | None, ...]]:
 
 def comparison_rows(
     documents: Sequence[Document], metric: str, layers: Sequence[tuple[str | None, ...]]
-) -> list[dict[str, Any]]:
+) -> list[ComparedRowPart]:
     """Return the values of one metric side by side: of the network, then of each layer.
 
     Args:
@@ -110,7 +150,7 @@ def comparison_rows(
         layers: As :func:`match_layers` gives them.
 
     Returns:
-        Rows as ``docs/json.md`` describes them; none for a layer that no analysis measured.
+        Rows as ``docs/reference/json.md`` describes them; none for a layer that was not measured.
     """
     measured = [
         {row["layer"]: row for row in document["measurements"] if row["metric"] == metric}
@@ -118,26 +158,35 @@ def comparison_rows(
     ]
     alike = _same_widths(documents)
     whole: tuple[str | None, ...] = (None,) * len(documents)
-    rows = []
+    rows: list[ComparedRowPart] = []
     for names in [whole, *layers]:
-        scope = "network" if names is whole else "layer"
+        scope: ScopeName = "network" if names is whole else "layer"
         found = [
             by_layer.get(name) if scope == "network" or name is not None else None
             for by_layer, name in zip(measured, names, strict=True)
         ]
         if any(found):
-            rows.append(_row(scope, names, found, alike=alike))
+            steps = [
+                resolution_of(row, by_layer.values())
+                for row, by_layer in zip(found, measured, strict=True)
+            ]
+            rows.append(_row(scope, names, found, steps, alike=alike))
     return rows
 
 
 def _row(
-    scope: str, names: Sequence[str | None], found: Sequence[Document | None], *, alike: bool
-) -> dict[str, Any]:
+    scope: ScopeName,
+    names: Sequence[str | None],
+    found: Sequence[Document | None],
+    steps: Sequence[float],
+    *,
+    alike: bool,
+) -> ComparedRowPart:
     values: list[float | None] = [None if row is None else row["value"] for row in found]
     intervals = [None if row is None else ends(row["interval"]) for row in found]
     differences = [
-        difference(values[0], value, intervals[0], interval)
-        for value, interval in zip(values[1:], intervals[1:], strict=True)
+        difference(values[0], value, intervals[0], interval, max(steps[0], step))
+        for value, interval, step in zip(values[1:], intervals[1:], steps[1:], strict=True)
     ]
     known = [value for value in values if value is not None]
     over = mean_interval(known) if alike and len(known) == len(values) else None
@@ -145,21 +194,22 @@ def _row(
         "scope": scope,
         "layer": next((name for name in names if name is not None), None),
         "values": values,
-        "intervals": [interval and list(interval) for interval in intervals],
+        "intervals": [None if interval is None else list(interval) for interval in intervals],
         "differences": [
             {
                 "value": each.value,
-                "interval": each.interval and list(each.interval),
+                "interval": None if each.interval is None else list(each.interval),
+                "resolution": each.resolution,
                 "verdict": each.verdict,
             }
             for each in differences
         ],
-        "over_networks": over and {"mean": over[0], "interval": list(over[1])},
+        "over_networks": None if over is None else {"mean": over[0], "interval": list(over[1])},
         "curves": [_curve(row) for row in found],
     }
 
 
-def _curve(row: Document | None) -> dict[str, Any] | None:
+def _curve(row: Document | None) -> ComparedCurvePart | None:
     """Return the chosen ablation curve of a measurement, None if it has none."""
     curves = Curves.read(row["detail"]) if row is not None else None
     if curves is None:

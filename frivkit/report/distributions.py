@@ -13,7 +13,7 @@ def distribution_figures(section: Section) -> list[ReportFigure]:
     """Return the figures of the distributions in the details of a metric's layers.
 
     A detail with ``explained``, ``rank`` and ``units`` gives a curve of explained variance, one
-    with ``histogram`` a histogram; see ``docs/json.md``.
+    with ``histogram`` a histogram; see ``docs/reference/json.md``.
     """
     rows = [row for row, _ in section.layers]
     explained = [row for row in rows if _explained(row["detail"])]

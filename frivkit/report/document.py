@@ -1,4 +1,4 @@
-"""The JSON documents, from which text and pages are made; see ``docs/json.md``."""
+"""The JSON documents, from which text and pages are made; see ``docs/reference/json.md``."""
 
 import math
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from frivkit.compression.foretold import foretell
+from frivkit.documents.parts import LayerPart, ProvenancePart, SkippedNodePart
 from frivkit.graph.cost import macs, uncounted
 from frivkit.graph.model import Model
 from frivkit.graph.operators.table import operators_of
@@ -142,7 +143,7 @@ def _model(model: Model) -> dict[str, Any]:
     return facts | ({"trainable_parameters": int(trainable)} if trainable.isdecimal() else {})
 
 
-def _sites(site_map: SiteMap) -> list[dict[str, Any]]:
+def _sites(site_map: SiteMap) -> list[LayerPart]:
     couplings = site_map.coupling_names()
     return [
         {
@@ -157,7 +158,7 @@ def _sites(site_map: SiteMap) -> list[dict[str, Any]]:
     ]
 
 
-def _skipped(site_map: SiteMap) -> list[dict[str, str]]:
+def _skipped(site_map: SiteMap) -> list[SkippedNodePart]:
     return [{"node": s.node, "op": s.op, "reason": s.reason} for s in site_map.skipped]
 
 
@@ -180,7 +181,7 @@ def _known(interval: tuple[float, float]) -> bool:
     return math.isfinite(interval[0]) and math.isfinite(interval[1])
 
 
-def _provenance(clock: Clock, seed: int, execution: Execution | None = None) -> dict[str, Any]:
+def _provenance(clock: Clock, seed: int, execution: Execution | None = None) -> ProvenancePart:
     ran = None if execution is None else execution.ran
     return provenance(clock, seed, installed().versions(), ran)
 

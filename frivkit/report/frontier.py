@@ -26,7 +26,7 @@ WORSE = (
 def frontier_document(
     frontier: Frontier, request: Request, clock: Clock, agreements: Sequence[float] = AGREEMENTS
 ) -> dict[str, Any]:
-    """Return the document ``frivkit.frontier/1``, see ``docs/json.md``.
+    """Return the document ``frivkit.frontier/1``, see ``docs/reference/json.md``.
 
     Args:
         frontier: The plans.
@@ -143,7 +143,7 @@ def frontier_text(document: Mapping[str, Any]) -> str:
     """Return a frontier as text: a table of the plans, and which of them to take.
 
     Args:
-        document: ``frivkit.frontier/1``, see ``docs/json.md``.
+        document: ``frivkit.frontier/1``, see ``docs/reference/json.md``.
     """
     name, shown = file_name(document["original"]["path"]), readable(document)
     batches = measured_batches(shown)

@@ -241,7 +241,7 @@ def frontier_figure(document: Mapping[str, Any]) -> str:
     """Return the picture of a frontier as a file of SVG: against time, then against MACs.
 
     Args:
-        document: ``frivkit.frontier/1``, see ``docs/json.md``.
+        document: ``frivkit.frontier/1``, see ``docs/reference/json.md``.
     """
     timing, held_out = document["timing"], document["held_out"]
     batches = [str(b) for b in timing["batches"] if str(b) not in timing["unmeasured"]]

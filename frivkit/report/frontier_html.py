@@ -22,7 +22,7 @@ def frontier_page(document: Mapping[str, Any]) -> str:
     """Return a frontier as a page of HTML.
 
     Args:
-        document: ``frivkit.frontier/1``, see ``docs/json.md``.
+        document: ``frivkit.frontier/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     head, *choices = choice_table(shown)

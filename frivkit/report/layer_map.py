@@ -11,12 +11,15 @@ from xml.etree.ElementTree import Element
 
 from frivkit.report import svg
 from frivkit.report.format import short
-from frivkit.report.layered import Edge, LayeredDrawing, layered, longest_paths
+from frivkit.report.lanes import Edge
+from frivkit.report.layered import LayeredDrawing, layered, longest_paths
 
 WIDTH, HEIGHT = 148.0, 52.0
 """The size of a box, in pixels."""
 ACROSS, DOWN = 16.0, 20.0
 """The space between boxes of one rank, and between ranks."""
+ABREAST = 5
+"""Boxes of one rank at most; parallel branches beyond that lie in lanes below each other."""
 GUTTER = 36.0
 """The space between columns, in which connections go up again."""
 PAGE = 872.0
@@ -151,7 +154,7 @@ def layer_map(faces: Mapping[int, Face], ways: Sequence[Way], label: str) -> str
     """
     place = {node: i for i, node in enumerate(faces)}
     edges = [(place[way.ends[0]], place[way.ends[1]]) for way in ways]
-    drawing = layered(len(faces), edges, WIDTH, ACROSS)
+    drawing = layered(len(faces), edges, WIDTH, ACROSS, ABREAST)
     columns = _Columns.of(drawing)
     plot = Element(
         "svg",

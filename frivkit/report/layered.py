@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+from frivkit.report.lanes import Edge, in_lanes
+
 SWEEPS = 12
 """How often ranks are ordered, and placed, from top to bottom and back."""
 FIRM = 1e6
 """Weight of a node against that of a bend, where one of them must make room."""
-
-Edge = tuple[int, int]
-"""The indices of the nodes that an edge comes from and leads to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,9 @@ class LayeredDrawing:
     ways: tuple[tuple[int, ...], ...]
 
 
-def layered(count: int, edges: Sequence[Edge], width: float, gap: float) -> LayeredDrawing:
+def layered(
+    count: int, edges: Sequence[Edge], width: float, gap: float, most: int | None = None
+) -> LayeredDrawing:
     """Return a drawing of a graph whose nodes are in topological order.
 
     Args:
@@ -48,29 +49,77 @@ def layered(count: int, edges: Sequence[Edge], width: float, gap: float) -> Laye
         edges: The edges, each from a node to a later one.
         width: The width of a node.
         gap: The space between two points of a rank; a bend is as wide as that.
+        most: The nodes of a rank at most, where branches beyond that lie in lanes below each other;
+            None lets ranks be as wide as they are.
 
     Example:
         >>> found = layered(4, [(0, 1), (1, 2), (0, 2), (2, 3)], width=10, gap=2)
         >>> [len(rank) for rank in found.ranks], found.ways[2]
         ([1, 2, 1, 1], (0, 4, 2))
     """
-    rank = longest_paths(count, edges)
-    ways = []
-    for source, target in edges:
-        bends = range(len(rank), len(rank) + rank[target] - rank[source] - 1)
-        rank += range(rank[source] + 1, rank[target])
-        ways.append((source, *bends, target))
+    rank, moved = longest_paths(count, edges), set[int]()
+    if most is not None:
+        rank, moved = in_lanes(rank, edges, most)
+    ways, sides = _with_bends(rank, edges, moved)
     above: list[list[int]] = [[] for _ in rank]
     below: list[list[int]] = [[] for _ in rank]
-    for way in ways:
-        for upper, lower in pairwise(way):
-            below[upper].append(lower)
-            above[lower].append(upper)
+    for upper, lower in dict.fromkeys(pair for way in ways for pair in pairwise(way)):
+        below[upper].append(lower)
+        above[lower].append(upper)
     ranks = _ordered(_by_rank(rank), above, below)
+    fixed = _beside_lanes(ranks, moved, sides, width, gap)
     sizes = [width] * count + [gap] * (len(rank) - count)
-    x = _placed(ranks, above, below, sizes, gap)
+    x = _placed(ranks, (above, below), sizes, gap, fixed)
     right = max((at + size / 2 for at, size in zip(x, sizes, strict=True)), default=0.0)
     return LayeredDrawing(tuple(map(tuple, ranks)), tuple(rank), tuple(x), right, tuple(ways))
+
+
+def _with_bends(
+    rank: list[int], edges: Sequence[Edge], moved: set[int]
+) -> tuple[list[tuple[int, ...]], dict[int, str]]:
+    """Return the points that edges pass, and add the ranks of bends to those of the nodes.
+
+    Edges into lanes share the bends of their source, edges out of lanes those of their target.
+
+    Returns:
+        The points of each edge, and by bend that is shared ``"source"`` or ``"target"``.
+    """
+    shared: dict[tuple[str, int, int], int] = {}
+    ways = []
+    for i, (source, target) in enumerate(edges):
+        of = (
+            ("source", source)
+            if target in moved
+            else ("target", target)
+            if source in moved
+            else ("edge", i)
+        )
+        bends = []
+        for at in range(rank[source] + 1, rank[target]):
+            bend = shared.setdefault((*of, at), len(rank))
+            if bend == len(rank):
+                rank.append(at)
+            bends.append(bend)
+        ways.append((source, *bends, target))
+    return ways, {bend: side for (side, _, _), bend in shared.items() if side != "edge"}
+
+
+def _beside_lanes(
+    ranks: list[list[int]], moved: set[int], sides: dict[int, str], width: float, gap: float
+) -> dict[int, float]:
+    """Sort the ranks of lanes, and return where their points lie: boxes above each other."""
+    most = max((sum(point in moved for point in rank) for rank in ranks), default=0)
+    ends = {"target": -width / 2 - 1.5 * gap, "source": most * (width + gap) - (width - gap) / 2}
+    order = ["target", "node", "source", "edge"]
+    fixed: dict[int, float] = {}
+    for rank in ranks:
+        if moved.intersection(rank):
+            kind = {p: "node" if p in moved else sides.get(p, "edge") for p in rank}
+            rank.sort(key=lambda point: order.index(kind[point]))
+            nodes = [point for point in rank if kind[point] == "node"]
+            fixed |= {point: i * (width + gap) for i, point in enumerate(nodes)}
+            fixed |= {point: ends[kind[point]] for point in rank if kind[point] in ends}
+    return fixed
 
 
 def longest_paths(count: int, edges: Sequence[Edge]) -> list[int]:
@@ -147,12 +196,20 @@ def _crossings(ranks: list[list[int]], below: list[list[int]]) -> int:
 
 def _placed(
     ranks: list[list[int]],
-    above: list[list[int]],
-    below: list[list[int]],
+    beside: tuple[list[list[int]], list[list[int]]],
     sizes: Sequence[float],
     gap: float,
+    fixed: dict[int, float],
 ) -> list[float]:
-    """Return the middles of all points, the leftmost edge of the drawing at 0."""
+    """Return the middles of all points, the leftmost edge of the drawing at 0.
+
+    Args:
+        ranks: The points of each rank, from left to right.
+        beside: The neighbours of each point in the rank above, and in the rank below.
+        sizes: The width of each point.
+        gap: The space between two.
+        fixed: Where some are wanted, whatever their neighbours.
+    """
     x = [0.0] * len(sizes)
     weight = [FIRM if size > gap else 1.0 for size in sizes]
     for rank in ranks:
@@ -161,9 +218,12 @@ def _placed(
             x[point] = left + sizes[point] / 2
             left += sizes[point] + gap
     for sweep in range(SWEEPS):
-        neighbours = above if sweep % 2 == 0 else below
+        neighbours = beside[sweep % 2]
         for rank in ranks if sweep % 2 == 0 else reversed(ranks):
-            wanted = [_wanted(point, neighbours[point], x, weight) for point in rank]
+            wanted = [
+                fixed[point] if point in fixed else _wanted(point, neighbours[point], x, weight)
+                for point in rank
+            ]
             gaps = [(sizes[a] + sizes[b]) / 2 + gap for a, b in pairwise(rank)]
             found = spaced(wanted, gaps, [weight[point] for point in rank])
             for point, at in zip(rank, found, strict=True):

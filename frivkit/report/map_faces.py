@@ -111,7 +111,7 @@ def compression_map(shown: Mapping[str, Any]) -> NetworkMap | None:
 
     if known:
         keys = [
-            ("prunable", "most units that left are prunable: they needed no new weights"),
+            ("prunable", "most removed units are prunable: they needed no new weights"),
             ("redundant", "most are redundant: the others explain them"),
             ("both", "most are both"),
             ("neither", "most are neither: the budget asked for them"),
@@ -119,7 +119,7 @@ def compression_map(shown: Mapping[str, Any]) -> NetworkMap | None:
         ]
     else:
         keys = [("removed", "units left")]
-    notes = ["The bar in a box: the units that stay, then those that left by kind."]
+    notes = ["The bar in a box: the units that are kept, then those that were removed, by kind."]
     return _map(shown, face, [*keys, ("whole", "left whole")], notes)
 
 

@@ -23,7 +23,7 @@ def analysis_fragment(document: Mapping[str, Any]) -> str:
     """Return an analysis: its measurements.
 
     Args:
-        document: ``frivkit.analysis/1``, see ``docs/json.md``.
+        document: ``frivkit.analysis/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     metrics = dict.fromkeys(row["metric"] for row in shown["measurements"])
@@ -41,7 +41,7 @@ def inspection_fragment(document: Mapping[str, Any]) -> str:
     """Return an inspection: layers, and nodes that are not analysed.
 
     Args:
-        document: ``frivkit.inspection/1``, see ``docs/json.md``.
+        document: ``frivkit.inspection/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     model = shown["model"]
@@ -55,7 +55,7 @@ def verification_fragment(document: Mapping[str, Any]) -> str:
     """Return a verification: agreement, and what the models cost.
 
     Args:
-        document: ``frivkit.verification/1``, see ``docs/json.md``.
+        document: ``frivkit.verification/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     return fragment(
@@ -70,7 +70,7 @@ def compression_fragment(document: Mapping[str, Any]) -> str:
     """Return a compression: agreement, what the models cost, and the layers' widths.
 
     Args:
-        document: ``frivkit.compression/1``, see ``docs/json.md``.
+        document: ``frivkit.compression/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     planned = document["thin"] is None
@@ -91,7 +91,7 @@ def frontier_fragment(document: Mapping[str, Any]) -> str:
     """Return a frontier: the plans, and which of them to take.
 
     Args:
-        document: ``frivkit.frontier/1``, see ``docs/json.md``.
+        document: ``frivkit.frontier/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     batches = measured_batches(shown)
@@ -123,7 +123,7 @@ def advice_fragment(document: Mapping[str, Any]) -> str:
     """Return an advice on width: its sentences, and the gains of each kind.
 
     Args:
-        document: ``frivkit.advice/1``, see ``docs/json.md``.
+        document: ``frivkit.advice/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     head, *networks = network_cells(shown)
@@ -139,7 +139,7 @@ def comparison_fragment(document: Mapping[str, Any]) -> str:
     """Return a comparison: its sentences, and a table for each metric.
 
     Args:
-        document: ``frivkit.comparison/1``, see ``docs/json.md``.
+        document: ``frivkit.comparison/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     shown_tables = []

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from frivkit.documents.files import FloatFilePart, Int8Document
 from frivkit.provenance import Clock
 from frivkit.quantization import Int8Result
 from frivkit.report.format import file_name, percent, readable, span
@@ -11,8 +12,8 @@ from frivkit.report.verification import verification_document, verification_text
 from frivkit.verification import Verification
 
 
-def int8_document(result: Int8Result, clock: Clock, seed: int) -> dict[str, Any]:
-    """Return the document ``frivkit.int8/1``, see ``docs/json.md``.
+def int8_document(result: Int8Result, clock: Clock, seed: int) -> Int8Document:
+    """Return the document ``frivkit.int8/1``, see ``docs/reference/json.md``.
 
     It is the verification of the int8 file against the original, under ``verification``, with what
     was done and a comparison with the float file that it was made of.
@@ -32,7 +33,7 @@ def int8_document(result: Int8Result, clock: Clock, seed: int) -> dict[str, Any]
     }
 
 
-def _against(verification: Verification) -> dict[str, Any]:
+def _against(verification: Verification) -> FloatFilePart:
     """Return how the int8 file compares with the float file that it was made of."""
     agreement, before = verification.comparison.agreement, verification.original
     ratios = {
@@ -60,7 +61,7 @@ def int8_text(document: Mapping[str, Any]) -> str:
     comparison with the float file, and what still computes in float.
 
     Args:
-        document: ``frivkit.int8/1``, see ``docs/json.md``.
+        document: ``frivkit.int8/1``, see ``docs/reference/json.md``.
     """
     name, table = file_name(document["against_float"]["path"]), document["verification"]
     document = readable(document)

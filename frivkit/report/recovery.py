@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from frivkit.compression.recovery.settings import Recovery
+from frivkit.documents.compression import RecoveryPart
 from frivkit.report.format import number, percent
 
 
-def recovery_document(recovery: Recovery | None) -> dict[str, Any] | None:
+def recovery_document(recovery: Recovery | None) -> RecoveryPart | None:
     """Return the key ``recovery`` of ``frivkit.compression/1`` and of a plan of a frontier."""
     if recovery is None:
         return None
-    pair = ("before", "after")
-    errors, agreements = recovery.errors, [each.share for each in recovery.agreements]
+    error, agreement = recovery.errors, [each.share for each in recovery.agreements]
     return {
         "kept": recovery.kept,
         "reason": recovery.reason,
@@ -21,8 +21,8 @@ def recovery_document(recovery: Recovery | None) -> dict[str, Any] | None:
         "passes": recovery.passes,
         "examples": recovery.examples,
         "held_out": recovery.held_out,
-        "error": dict(zip(pair, errors, strict=True)) if errors else None,
-        "agreement": dict(zip(pair, agreements, strict=True)) if agreements else None,
+        "error": {"before": error[0], "after": error[1]} if error else None,
+        "agreement": {"before": agreement[0], "after": agreement[1]} if agreement else None,
         "stopped": recovery.stopped,
         "seconds": recovery.seconds,
     }

@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-from frivkit.experiments.gain import UNITS, WidthCurve, gain
+from frivkit.documents.sweep import SweepCurvePart, SweepDocument, SweepGainPart
+from frivkit.experiments.gain import UNITS, Gain, WidthCurve, gain
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 
 
 def sweep_document(
     curves: Sequence[WidthCurve], title: str, protocol: str | None, clock: Clock
-) -> dict[str, Any]:
-    """Return the document ``frivkit.sweep/1``, see ``docs/json.md``.
+) -> SweepDocument:
+    """Return the document ``frivkit.sweep/1``, see ``docs/reference/json.md``.
 
     Args:
         curves: The curves in the folder of the sweep.
@@ -24,14 +24,14 @@ def sweep_document(
     return {
         "schema": "frivkit.sweep/1",
         "title": title,
-        "protocol": chosen,
+        "protocol": "reference" if chosen == "reference" else "paper",
         "curves": [_curve(curve, chosen) for curve in curves],
         "warnings": list(dict.fromkeys(curve.note for curve in curves if curve.note)),
         "provenance": provenance(clock, 0, installed().versions()),
     }
 
 
-def _curve(curve: WidthCurve, protocol: str) -> dict[str, Any]:
+def _curve(curve: WidthCurve, protocol: str) -> SweepCurvePart:
     found = gain(curve, protocol) if curve.panel in UNITS else None
     return {
         "figure": curve.figure,
@@ -40,12 +40,15 @@ def _curve(curve: WidthCurve, protocol: str) -> dict[str, Any]:
         "widths": list(curve.widths),
         "values": [list(trials) for trials in curve.values],
         "fixed": curve.fixed,
-        "gain": found
-        and {
-            "value": _finite(found.value),
-            "interval": found.interval and [_finite(end) for end in found.interval],
-        },
+        "gain": _gain(found),
     }
+
+
+def _gain(found: Gain | None) -> SweepGainPart | None:
+    if found is None:
+        return None
+    interval = None if found.interval is None else [_finite(end) for end in found.interval]
+    return {"value": _finite(found.value), "interval": interval}
 
 
 def _finite(value: float) -> float | None:

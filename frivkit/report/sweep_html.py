@@ -17,7 +17,7 @@ def sweep_page(document: Mapping[str, Any]) -> str:
     """Return a sweep as a page of HTML; every name is escaped.
 
     Args:
-        document: ``frivkit.sweep/1``, see ``docs/json.md``.
+        document: ``frivkit.sweep/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     panels: dict[tuple[str, str], list[Mapping[str, Any]]] = {}

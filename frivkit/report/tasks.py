@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from frivkit.documents.parts import TaskPart
 from frivkit.report.format import number, percent
 from frivkit.tasks.choose import OutputTask
 
 
-def task_document(task: OutputTask) -> dict[str, Any]:
+def task_document(task: OutputTask) -> TaskPart:
     """Return the part of a document that says how outputs are compared."""
     return {
         "name": task.name,

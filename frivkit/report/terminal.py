@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from frivkit.report.curves import Curves, verdict
 from frivkit.report.format import (
@@ -17,18 +17,20 @@ from frivkit.report.format import (
 )
 from frivkit.report.layout import LEAST, WIDTH, cells, columns, fitted, joined, wrapped
 
+Entry = TypeVar("Entry")
+
 CURVE_HEIGHT, CURVE_WIDTH = 11, 61
 LAYERS, COUPLINGS, REASONS = 16, 8, 3
 """Lines of layers and of couplings, and reasons, that are shown unless all are requested."""
 NODES = 8
-"""Nodes that are listed for each reason why some are not analysed."""
+"""Nodes that are listed for each reason, and layers for each coupling, unless all are requested."""
 
 
 def analysis_text(document: Mapping[str, Any]) -> str:
     """Return an analysis as text: the model, the data, and a table and a verdict for each metric.
 
     Args:
-        document: ``frivkit.analysis/1``, see ``docs/json.md``.
+        document: ``frivkit.analysis/1``, see ``docs/reference/json.md``.
     """
     name, document = file_name(document["model"]["path"]), readable(document)
     data = document["data"]
@@ -59,9 +61,9 @@ def inspection_text(document: Mapping[str, Any], *, everything: bool = False) ->
     """Return an inspection as text: layers, couplings, nodes that are not analysed, and advice.
 
     Args:
-        document: ``frivkit.inspection/1``, see ``docs/json.md``.
-        everything: List all layers, couplings and nodes; else no more than fit on a screen together
-            with the summary, which comes last.
+        document: ``frivkit.inspection/1``, see ``docs/reference/json.md``.
+        everything: List all layers, couplings, nodes and reasons; else no more than fit on a screen
+            together with the summary, which comes last.
     """
     name, document = file_name(document["model"]["path"]), readable(document)
     model, sites = document["model"], document["sites"]
@@ -83,7 +85,7 @@ def inspection_text(document: Mapping[str, Any], *, everything: bool = False) ->
             sizes(site["spatial"]),
             magnitude(site["parameters"]),
             magnitude(site["macs"]),
-            _listed([layer_of.get(consumer, consumer) for consumer in site["readers"]])
+            _listed([layer_of.get(each, each) for each in site["readers"]], everything=everything)
             or ("?" if site["not_followed"] else ""),
             (site["coupling"] or "").removeprefix("coupling "),
         ]
@@ -94,10 +96,11 @@ def inspection_text(document: Mapping[str, Any], *, everything: bool = False) ->
         lines += table if everything else _shortened(table, LAYERS)
     else:
         lines.append("no layer with units was found: there is nothing to analyse")
-    couplings = _couplings(document)
+    most = None if everything else NODES
+    couplings = _couplings(document, most)
     lines += couplings if everything else _shortened(couplings, COUPLINGS)
-    lines += _skipped(document["skipped"])
-    lines += _summary(document)
+    lines += _skipped(document["skipped"], most)
+    lines += _summary(document, most)
     return joined(lines)
 
 
@@ -110,7 +113,7 @@ def _shortened(lines: list[str], most: int) -> list[str]:
     return [*lines[:half], f"  … {more} more lines (see -v or --json)", *lines[-half:]]
 
 
-def _summary(document: Mapping[str, Any]) -> list[str]:
+def _summary(document: Mapping[str, Any], most: int | None) -> list[str]:
     """Return a few lines on the layers to analyse, the removable units, and the advice."""
     sites, skipped = document["sites"], document["skipped"]
     if not sites:
@@ -134,22 +137,23 @@ def _summary(document: Mapping[str, Any]) -> list[str]:
     for text in locked:
         reason = text.partition(": ")[2] or text
         reasons[reason] = reasons.get(reason, 0) + 1
-    for reason, count in sorted(reasons.items(), key=lambda each: -each[1])[:REASONS]:
+    ordered = sorted(reasons.items(), key=lambda each: -each[1])
+    told, more = _first(ordered, None if most is None else REASONS)
+    for reason, count in told:
         lines += wrapped(f"  {count:>3} {reason}", "      ")
-    if len(reasons) > REASONS:
-        lines.append(f"     {_more(len(reasons) - REASONS).strip()}")
-    return [*lines, *_other_moves(document), *_advice(document)]
+    if more:
+        lines.append(f"     {more.strip()}")
+    return [*lines, *_other_moves(document, most), *_advice(document)]
 
 
-def _other_moves(document: Mapping[str, Any]) -> list[str]:
+def _other_moves(document: Mapping[str, Any], most: int | None) -> list[str]:
     """Return a line on the residual branches and the nodes that compress can make smaller."""
     adds = list(dict.fromkeys(branch["node"] for branch in document["branches"]))
     whole = [each["held"] for each in document["factors"]]
     told = []
     if adds:
-        named = ", ".join(fitted(add, WIDTH // 2) for add in adds[:NODES]) + _more(
-            len(adds) - NODES
-        )
+        first, more = _first(adds, most)
+        named = ", ".join(fitted(add, WIDTH // 2) for add in first) + more
         one = len(adds) == 1
         told.append(
             f"drop the residual branch added at {named}"
@@ -243,7 +247,7 @@ def _interpolated(points: Sequence[tuple[float, float]], x: float) -> float:
     return points[-1][1]
 
 
-def _couplings(document: Mapping[str, Any]) -> list[str]:
+def _couplings(document: Mapping[str, Any], most: int | None) -> list[str]:
     if not document["couplings"]:
         return []
     lines = ["", "couplings: layers whose units meet, so that they are removed together"]
@@ -252,33 +256,37 @@ def _couplings(document: Mapping[str, Any]) -> list[str]:
         kinds = ", ".join(
             dict.fromkeys(merge_point["kind"] for merge_point in coupling["junctions"])
         )
-        members = ", ".join(fitted(layers[name], WIDTH // 2) for name in coupling["sites"][:NODES])
-        more = len(coupling["sites"]) - NODES
+        first, more = _first(coupling["sites"], most)
+        members = ", ".join(fitted(layers[name], WIDTH // 2) for name in first)
         name = coupling["name"].removeprefix("coupling ")
-        lines += wrapped(f"  {name}  {kinds}: {members}" + _more(more), "     ")
+        lines += wrapped(f"  {name}  {kinds}: {members}{more}", "     ")
     return lines
 
 
-def _skipped(skipped: Sequence[Mapping[str, str]]) -> list[str]:
+def _skipped(skipped: Sequence[Mapping[str, str]], most: int | None) -> list[str]:
     if not skipped:
         return []
     lines = ["", "not analysed"]
     for reason in dict.fromkeys(skip["reason"] for skip in skipped):
-        nodes = [skip for skip in skipped if skip["reason"] == reason]
+        nodes, more = _first([skip for skip in skipped if skip["reason"] == reason], most)
         lines += wrapped(f"  {reason}", "    ")
         lines += [
             f"    {skip['op']}  {fitted(skip['node'], max(LEAST, WIDTH - 6 - len(skip['op'])))}"
-            for skip in nodes[:NODES]
+            for skip in nodes
         ]
-        if len(nodes) > NODES:
-            lines.append(f"   {_more(len(nodes) - NODES)}")
+        if more:
+            lines.append(f"   {more}")
     return lines
 
 
-def _more(count: int) -> str:
-    return f" and {count} more (see --json)" if count > 0 else ""
+def _first(entries: Sequence[Entry], most: int | None) -> tuple[Sequence[Entry], str]:
+    """Return the first entries, all if ``most`` is None, and how many more there are, in words."""
+    left = 0 if most is None else len(entries) - most
+    return entries[:most], f" and {left} more (see -v or --json)" if left > 0 else ""
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], *, everything: bool) -> str:
+    if everything:
+        return ", ".join(names)
     more = f" +{len(names) - 1}" if len(names) > 1 else ""
     return names[0] + more if names else ""

@@ -42,7 +42,7 @@ def unit_tables(document: Mapping[str, Any]) -> list[UnitTable]:
     """Return the values of single units that the metrics of an analysis give, joined by layer.
 
     Args:
-        document: ``frivkit.analysis/1``, see ``docs/json.md``.
+        document: ``frivkit.analysis/1``, see ``docs/reference/json.md``.
 
     Returns:
         A table for each layer in the order of the network and each unit selector; none for a layer

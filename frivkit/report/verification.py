@@ -5,6 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from frivkit.cache import format_size
+from frivkit.documents.parts import SkippedNodePart
+from frivkit.documents.verification import (
+    ComparedModelPart,
+    OutputComparisonPart,
+    VerificationDocument,
+    WidthsPart,
+)
 from frivkit.graph.cost import macs
 from frivkit.graph.operators.table import operators_of
 from frivkit.hooks.registry import installed
@@ -23,8 +30,10 @@ NAME = 26
 """Characters of a file's name in the head of its column."""
 
 
-def verification_document(verification: Verification, clock: Clock, seed: int) -> dict[str, Any]:
-    """Return the document ``frivkit.verification/1``, see ``docs/json.md``."""
+def verification_document(
+    verification: Verification, clock: Clock, seed: int
+) -> VerificationDocument:
+    """Return the document ``frivkit.verification/1``, see ``docs/reference/json.md``."""
     comparison = verification.comparison
     main, agreement, accuracy = comparison.main, comparison.agreement, comparison.accuracy
     return {
@@ -74,7 +83,7 @@ def verification_document(verification: Verification, clock: Clock, seed: int) -
     }
 
 
-def _output(each: OutputComparison) -> dict[str, Any]:
+def _output(each: OutputComparison) -> OutputComparisonPart:
     """Return the part of a document on the outputs of one task."""
     agreement = each.agreement
     return {
@@ -97,7 +106,7 @@ def _output(each: OutputComparison) -> dict[str, Any]:
     }
 
 
-def model_facts(facts: ModelFacts) -> dict[str, Any]:
+def model_facts(facts: ModelFacts) -> ComparedModelPart:
     """Return the part of a document on one of two models."""
     latency = {str(size): each for size, each in facts.latency.items()}
     return {
@@ -108,15 +117,19 @@ def model_facts(facts: ModelFacts) -> dict[str, Any]:
         "parameters": facts.model.parameters,
         "macs": macs(facts.model.graph, operators_of(facts.model)),
         "bytes": facts.bytes,
-        "latency_ms": {size: each and each.median for size, each in latency.items()},
-        "latency_quartiles_ms": {
-            size: each and list(each.quartiles) for size, each in latency.items()
+        "latency_ms": {
+            size: None if each is None else each.median for size, each in latency.items()
         },
-        "latency_rounds": {size: each and len(each.turns) for size, each in latency.items()},
+        "latency_quartiles_ms": {
+            size: None if each is None else list(each.quartiles) for size, each in latency.items()
+        },
+        "latency_rounds": {
+            size: None if each is None else len(each.turns) for size, each in latency.items()
+        },
     }
 
 
-def _layers(verification: Verification) -> list[dict[str, Any]]:
+def _layers(verification: Verification) -> list[WidthsPart]:
     after = {site.layer: site.width for site in verification.compressed.site_map.sites}
     return [
         {
@@ -131,7 +144,7 @@ def _layers(verification: Verification) -> list[dict[str, Any]]:
     ]
 
 
-def _skipped(verification: Verification) -> list[dict[str, str]]:
+def _skipped(verification: Verification) -> list[SkippedNodePart]:
     layers = {site.layer for site in verification.compressed.site_map.sites}
     return [
         {"node": site.layer, "op": site.op, "reason": "the thin model has no layer of that name"}
@@ -150,7 +163,7 @@ def verification_text(document: Mapping[str, Any]) -> str:
     Where the compressed model is not faster by measurement, the first line says so.
 
     Args:
-        document: ``frivkit.verification/1``, see ``docs/json.md``.
+        document: ``frivkit.verification/1``, see ``docs/reference/json.md``.
     """
     lines = [*doubt_lines(document), *speed_lines(document)]
     return "\n".join([*lines, comparison_text(document)])

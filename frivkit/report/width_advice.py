@@ -24,7 +24,7 @@ COVERED = {
 
 
 def advice_document(advice: Advice, clock: Clock) -> dict[str, Any]:
-    """Return the document ``frivkit.advice/1``, see ``docs/json.md``."""
+    """Return the document ``frivkit.advice/1``, see ``docs/reference/json.md``."""
     data = advice.networks[0].measured.data
     document: dict[str, Any] = {
         "schema": "frivkit.advice/1",
@@ -114,7 +114,7 @@ def network_row(document: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """Return the growth of the whole network in units of a kind.
 
     Args:
-        document: ``frivkit.advice/1``, see ``docs/json.md``.
+        document: ``frivkit.advice/1``, see ``docs/reference/json.md``.
         kind: ``"prunable"`` or ``"redundant"``.
     """
     row: Mapping[str, Any] = next(
@@ -129,7 +129,7 @@ def advice_sentences(document: Mapping[str, Any]) -> list[str]:
     With one width, the second says that growth needs several.
 
     Args:
-        document: ``frivkit.advice/1``, see ``docs/json.md``.
+        document: ``frivkit.advice/1``, see ``docs/reference/json.md``.
     """
     rows = {kind: network_row(document, kind) for kind in KINDS}
     widest = document["models"][-1]
@@ -224,7 +224,7 @@ def advice_text(document: Mapping[str, Any]) -> str:
     """Return an advice as text: the two sentences, a table of networks and one of gains.
 
     Args:
-        document: ``frivkit.advice/1``, see ``docs/json.md``.
+        document: ``frivkit.advice/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     lines = [line for text in shown["advice"] for line in wrapped(text, "")]

@@ -24,7 +24,7 @@ def advice_page(document: Mapping[str, Any]) -> str:
     """Return an advice as a page of HTML; every name of a model is escaped.
 
     Args:
-        document: ``frivkit.advice/1``, see ``docs/json.md``.
+        document: ``frivkit.advice/1``, see ``docs/reference/json.md``.
     """
     shown = readable(document)
     head, *rows = network_cells(shown)

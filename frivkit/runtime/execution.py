@@ -1,8 +1,8 @@
 """How a model is run: where, within which bounds, and with which seed."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from frivkit.documents.parts import ExecutionPart
 from frivkit.engines.engine import Engine, LocalEngine
 from frivkit.progress import Progress, Silent
 from frivkit.runtime.labels import LabelOptions
@@ -48,6 +48,6 @@ class Execution:
         return Runner(self.engine, self.progress)
 
     @property
-    def ran(self) -> dict[str, Any]:
+    def ran(self) -> ExecutionPart:
         """Threads of a task, and the number of tasks by the kind of machine, for provenance."""
         return {"threads": self.placement.threads, "machines": dict(self.engine.machines)}

@@ -25,7 +25,12 @@ Example = Union["Tensor", Array, Sequence[Union["Tensor", Array]], Mapping[str, 
 """A batch of examples for each input: one tensor or array, several in order, or by name."""
 
 
-def load(module: "nn.Module | ExportedProgram", example: Example | None = None) -> Model:
+def load(
+    module: "nn.Module | ExportedProgram",
+    example: Example | None = None,
+    *,
+    name: str | None = None,
+) -> Model:
     """Open a torch network as a model, which can be used like the path of a model file.
 
     It is written as ONNX in evaluation mode, compared with torch on the example at two batch sizes
@@ -38,6 +43,7 @@ def load(module: "nn.Module | ExportedProgram", example: Example | None = None) 
         example: Examples of its inputs: a tensor or array, several in a tuple, or a dict by the
             names of the inputs; at least one example, along the first axis.  A program needs none,
             and for a module that was made from a model noise takes its place.
+        name: What it is called in results and messages; None takes the name of its class.
 
     Raises:
         ModelError: the example does not fit, the network cannot be written as ONNX, or its outputs
@@ -65,6 +71,7 @@ def load(module: "nn.Module | ExportedProgram", example: Example | None = None) 
             f"an object of type {type(module).__name__} cannot be opened as a model: give the path "
             "of a file, an onnx.ModelProto, a torch.nn.Module or an ExportedProgram"
         )
+    title = name or title
     try:
         made = _made_from_a_model(module, example)
         if made is not None:

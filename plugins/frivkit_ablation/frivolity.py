@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.documents.details import DetailTypes
+from frivkit.documents.fields import Fraction
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
@@ -40,6 +42,7 @@ from frivkit.units.moments import Moments, merged
 from frivkit.units.perturbations import LinearReplacement
 from frivkit.units.selector import UnitSelector
 from frivkit.units.statistics import UNEXPLAINED, ablated_units
+from frivkit_ablation.details import FrivolityDetail
 from frivkit_ablation.level_search import CurveOptions, CurvePoint, LevelSearch, scopes
 from frivkit_ablation.mask_schedule import MaskSchedule
 
@@ -132,7 +135,12 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
         yield scope.measurement()
 
 
-METRIC = Metric(measure, Options, per_unit=True)
+METRIC = Metric(
+    measure,
+    Options,
+    per_unit=True,
+    documented=DetailTypes(Fraction, FrivolityDetail, FrivolityDetail),
+)
 
 
 class _Scope:

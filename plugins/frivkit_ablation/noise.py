@@ -17,10 +17,13 @@ from functools import partial
 
 import numpy as np
 
+from frivkit.documents.details import CurveDetail, DetailTypes
+from frivkit.documents.fields import Fraction, NonNegative
 from frivkit.errors import UsageError
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study, Unchanged
 from frivkit.units.perturbations import Noise, Perturbation, WeightKnockout, WeightNoise
+from frivkit_ablation.details import AblationDetail
 from frivkit_ablation.level_search import (
     CurveOptions,
     CurvePoint,
@@ -85,9 +88,21 @@ def measure_weight_knockout(study: Study, options: CurveOptions) -> Iterator[Mea
     )
 
 
-ACTIVATION_NOISE = Metric(measure_activation_noise, NoiseOptions)
-WEIGHT_NOISE = Metric(measure_weight_noise, NoiseOptions)
-WEIGHT_KNOCKOUT = Metric(measure_weight_knockout, CurveOptions)
+ACTIVATION_NOISE = Metric(
+    measure_activation_noise,
+    NoiseOptions,
+    documented=DetailTypes(NonNegative, CurveDetail, CurveDetail),
+)
+WEIGHT_NOISE = Metric(
+    measure_weight_noise,
+    NoiseOptions,
+    documented=DetailTypes(NonNegative, CurveDetail, CurveDetail),
+)
+WEIGHT_KNOCKOUT = Metric(
+    measure_weight_knockout,
+    CurveOptions,
+    documented=DetailTypes(Fraction, AblationDetail, AblationDetail),
+)
 
 
 def _measure(

@@ -24,11 +24,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.documents.details import DetailTypes
+from frivkit.documents.fields import Fraction
 from frivkit.errors import UsageError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.units.masks import random_order
+from frivkit_ablation.details import PrunabilityDetail
 from frivkit_ablation.level_search import CurveOptions, LevelSearch, examples_and_rounds, scopes
 from frivkit_ablation.mask_schedule import MaskSchedule
 
@@ -81,7 +84,9 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
         )
 
 
-METRIC = Metric(measure, Options)
+METRIC = Metric(
+    measure, Options, documented=DetailTypes(Fraction, PrunabilityDetail, PrunabilityDetail)
+)
 
 
 def _bisect(search: LevelSearch, schedule: MaskSchedule, options: Options) -> None:

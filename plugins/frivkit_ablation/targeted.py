@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.documents.details import DetailTypes
+from frivkit.documents.fields import Fraction
 from frivkit.errors import DataError, ModelError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
@@ -23,6 +25,7 @@ from frivkit.measure.study import Study
 from frivkit.units.masks import random_order
 from frivkit.units.moments import Moments, RunningVariance, merged
 from frivkit.units.selector import UnitSelector
+from frivkit_ablation.details import TargetedDetail
 from frivkit_ablation.level_search import CurveOptions, examples_and_rounds, scopes
 from frivkit_ablation.mask_schedule import MaskSchedule
 
@@ -57,7 +60,9 @@ def measure(study: Study, options: CurveOptions) -> Iterator[Measurement]:
         )
 
 
-METRIC = Metric(measure, CurveOptions)
+METRIC = Metric(
+    measure, CurveOptions, documented=DetailTypes(Fraction, TargetedDetail, TargetedDetail)
+)
 
 
 def by_correlation(correlations: NDArray[np.float64], target: int) -> NDArray[np.int64]:

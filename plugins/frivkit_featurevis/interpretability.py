@@ -10,8 +10,11 @@ from typing import Literal
 
 import numpy as np
 
+from frivkit.documents.details import DetailTypes
+from frivkit.documents.fields import NonNegative
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
+from frivkit_featurevis.documents import InterpretabilityDetail
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +81,4 @@ def _interval(values: np.ndarray) -> tuple[float, float] | None:
     return float(values.mean()) - half, float(values.mean()) + half
 
 
-METRIC = Metric(measure, Options)
+METRIC = Metric(measure, Options, documented=DetailTypes(NonNegative, InterpretabilityDetail, None))

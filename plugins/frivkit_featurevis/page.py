@@ -17,7 +17,7 @@ def page(document: Mapping[str, Any], found: Sequence[Sequence[LayerImages]]) ->
     """Return the visualisation of one or two models as a page of HTML; names are escaped.
 
     Args:
-        document: ``frivkit.visualization/1``, see ``docs/json.md``.
+        document: ``frivkit.visualization/1``, see ``docs/reference/json.md``.
         found: The images of each model.
     """
     shown = readable(document)

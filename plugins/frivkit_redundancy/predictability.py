@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.documents.details import DetailTypes, MeansDetail
+from frivkit.documents.fields import Fraction
 from frivkit.errors import DataError, UsageError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.units.moments import Moments, merged
 from frivkit.units.statistics import FLOAT32_ROUNDING
+from frivkit_redundancy.details import PredictabilityDetail
 from frivkit_redundancy.jackknife import interval, leave_one_out
 from frivkit_redundancy.spectrum import not_finite
 
@@ -83,7 +86,12 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
     yield from layers
 
 
-METRIC = Metric(measure, Options, per_unit=True)
+METRIC = Metric(
+    measure,
+    Options,
+    per_unit=True,
+    documented=DetailTypes(Fraction | None, PredictabilityDetail, MeansDetail),
+)
 
 
 def squared_correlations(moments: Moments, ridge: float) -> NDArray[np.float64]:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.documents.details import DetailTypes
+from frivkit.documents.fields import Fraction
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
@@ -23,6 +25,7 @@ from frivkit.measure.study import Study
 from frivkit.units.moments import Moments, merged
 from frivkit.units.selector import UnitSelector
 from frivkit.units.statistics import UNEXPLAINED
+from frivkit_redundancy.details import RedundancyDetail
 from frivkit_redundancy.jackknife import interval, leave_one_out
 from frivkit_redundancy.sampling import sampled_moments
 from frivkit_redundancy.spectrum import Spectrum, not_finite
@@ -105,7 +108,9 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
     yield from (layer.measurement for layer in layers)
 
 
-METRIC = Metric(measure, Options)
+METRIC = Metric(
+    measure, Options, documented=DetailTypes(Fraction, RedundancyDetail, RedundancyDetail)
+)
 
 
 def _paper(study: Study, selector: UnitSelector, options: Options) -> Iterator[_LayerValue]:

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.documents.details import DetailTypes, MeansDetail
+from frivkit.documents.fields import Fraction
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.units.moments import Moments
+from frivkit_unit_metrics.details import CorrelationDetail
 from frivkit_unit_metrics.layers import (
     NO_PAIR,
     Options,
@@ -117,7 +120,12 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
     yield from with_network(study, layers)
 
 
-METRIC = Metric(measure, Options, per_unit=True)
+METRIC = Metric(
+    measure,
+    Options,
+    per_unit=True,
+    documented=DetailTypes(Fraction | None, CorrelationDetail, MeansDetail),
+)
 
 
 def _distribution(pairs: NDArray[np.float64]) -> dict[str, Any]:

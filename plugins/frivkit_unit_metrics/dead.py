@@ -11,9 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.documents.details import DetailTypes, MeansDetail
+from frivkit.documents.fields import Fraction
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.units.moments import Moments
+from frivkit_unit_metrics.details import DeadUnitsDetail
 from frivkit_unit_metrics.layers import Options, layer_moments, varying, with_network
 
 
@@ -60,4 +63,9 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
     yield from with_network(study, layers)
 
 
-METRIC = Metric(measure, Options, per_unit=True)
+METRIC = Metric(
+    measure,
+    Options,
+    per_unit=True,
+    documented=DetailTypes(Fraction | None, DeadUnitsDetail, MeansDetail),
+)

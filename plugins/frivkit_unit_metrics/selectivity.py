@@ -18,10 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.documents.details import DetailTypes, MeansDetail
+from frivkit.documents.fields import Fraction
 from frivkit.errors import UsageError
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit_unit_metrics.classes import ClassSums, classes_of, sums_by_class
+from frivkit_unit_metrics.details import SelectivityDetail
 from frivkit_unit_metrics.layers import one_a_unit, with_network
 
 UNDEFINED = (
@@ -75,7 +78,12 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
     yield from with_network(study, layers)
 
 
-METRIC = Metric(measure, Options, per_unit=True)
+METRIC = Metric(
+    measure,
+    Options,
+    per_unit=True,
+    documented=DetailTypes(Fraction | None, SelectivityDetail, MeansDetail),
+)
 
 
 def _detail(

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.documents.details import DetailTypes, MeansDetail
+from frivkit.documents.fields import Fraction
 from frivkit.errors import UsageError
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.units.moments import Moments
 from frivkit_unit_metrics.correlation import absolute_correlation
+from frivkit_unit_metrics.details import SimilarityDetail
 from frivkit_unit_metrics.layers import NO_PAIR, layer_moments, varying, with_network
 
 SLACK = 1e-6
@@ -90,4 +93,9 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
     yield from with_network(study, layers)
 
 
-METRIC = Metric(measure, Options, per_unit=True)
+METRIC = Metric(
+    measure,
+    Options,
+    per_unit=True,
+    documented=DetailTypes(Fraction | None, SimilarityDetail, MeansDetail),
+)

@@ -2,15 +2,21 @@
 
 from pathlib import Path
 
+import onnx
 import pytest
 from click.shell_completion import BashComplete
 
 from frivkit.cli import cli
+from tests.nets import network
+
+EXACT = ["exact=true", "exact=false"]
+ADA = ["optimiser=adam", "optimiser=adagrad"]
 
 
 @pytest.fixture
 def completed(files):
     """Return a function that completes the last word, and gives what is offered."""
+    onnx.save(network("inception"), files / "joined.onnx")
 
     def complete(*words: str) -> list[str]:
         found = BashComplete(cli, {}, "frivkit", "_FRIVKIT_COMPLETE")
@@ -44,6 +50,16 @@ def completed(files):
         (["plugins", "frivkit_onn"], ["frivkit_onnx"]),
         (["new-plugin", "x", "--kind", "me"], ["metric"]),
         (["visualize", "net.onnx", "--layer", "la"], ["layer"]),
+        (["inspect", "joined.onnx", "--join", ""], ["Concat"]),
+        (["inspect", "net.onnx", "--join", ""], []),
+        (["compress", "net.onnx", "--target", "avx5"], ["avx512"]),
+        (["compress", "net.onnx", "--ratio", "la"], ["layer="]),
+        (["analyze", "net.onnx", "--metric", "redundancy", "--option", "ex"], EXACT),
+        (["analyze", "--metric", "redundancy", "--option", "lev"], []),
+        (["analyze", "--option", "lev"], ["levels="]),
+        (["advise", "net.onnx", "--option", "lev"], ["levels="]),
+        (["train", "mlp", "--option", "ep"], ["epochs="]),
+        (["train", "mlp", "--trainer", "lab", "--option", "optimiser=a"], ADA),
     ],
 )
 def test_words_that_are_completed(words, expected, completed):

@@ -15,7 +15,7 @@ import pytest
 from onnx import numpy_helper
 
 from frivkit.data.subset import held_out
-from tests.contract import SCHEMAS, complaints
+from tests.contract import complaints
 from tests.handmade import written
 from tests.program import CLASSES, Outcome, same_networks, write_cnn, write_rows
 
@@ -92,6 +92,19 @@ def test_budget_of_each_kind_is_met_by_the_file(
     assert found["budget"]["share"] == 0.6
     assert (found["thin"]["macs"], found["thin"]["parameters"]) == (after["macs"], after["params"])
     assert sum(layer["units_after"] for layer in found["layers"]) == after["units"]
+
+
+def test_points_of_other_budgets_are_what_their_plans_predict(frivkit: Run) -> None:
+    plan = ("compress", "net.onnx", "--dry-run", *DATA, "--json", "-", "--macs")
+    path = document(frivkit(*plan, "0.5"))["budget_path"]
+    points = list(zip(path["left"], path["predicted_error"], strict=True))
+    assert path["resource"] == "macs"
+    assert points[0] == (1.0, 0.0)
+    assert points == sorted(points, key=lambda point: (-point[0], point[1]))
+    for left, error in points[2::4]:
+        other = document(frivkit(*plan, f"{left + 1e-9}"))
+        assert other["budget"]["left"]["macs"] == pytest.approx(left, abs=0.02)
+        assert other["budget_path"]["plan_error"] == pytest.approx(error, rel=0.3)
 
 
 def test_tolerance_lets_more_leave_the_larger_it_is(frivkit: Run) -> None:
@@ -472,19 +485,11 @@ def test_interruption_of_the_proof_keeps_the_earlier_file(
     assert frivkit(*HALF, *DATA).code == 0
 
 
-def test_parts_that_are_those_of_a_verification_are_described_alike() -> None:
-    mine, theirs = SCHEMAS["compression"], SCHEMAS["verification"]
-    assert mine["$defs"].items() >= theirs["$defs"].items()
-    for part in ("layers", "accuracy", "provenance"):
-        assert mine["properties"][part] == theirs["properties"][part]
-    for part in ("agreement", "outputs", "latency"):
-        assert mine["properties"][part]["anyOf"][0] == theirs["properties"][part]
-
-
 def test_page_shows_layers_reasons_and_the_proof(frivkit: Run) -> None:
     found = document(frivkit(*HALF, *DATA, "--report", "page.html", "--json", "-"))
     page = Path("page.html").read_text(encoding="utf-8")
-    assert page.count("<figure") == 2
+    assert page.count("<figure") == 3
+    assert "Predicted, not measured" in page
     for layer in found["layers"]:
         assert f"{layer['units_after']} of {layer['units_before']}" in page
     assert "conv1" in page
@@ -494,6 +499,12 @@ def test_page_shows_layers_reasons_and_the_proof(frivkit: Run) -> None:
     assert frivkit(*HALF, *DATA, "--dry-run", "--report", "plan.html").code == 0
     plan = Path("plan.html").read_text(encoding="utf-8")
     assert "no model was written" in plan
+    assert "Predicted, not measured" in plan
+    tolerant = ("compress", "net.onnx", "--tolerance", "0.1", "--dry-run", *DATA)
+    assert frivkit(*tolerant, "--report", "tolerant.html").code == 0
+    page = Path("tolerant.html").read_text(encoding="utf-8")
+    assert "Predicted, not measured" not in page
+    assert "--frontier measures it for several budgets" in page
     assert "labels are the same" not in plan
 
 

@@ -145,7 +145,7 @@ def test_page_shows_what_a_check_says():
     wrong = type("Wrong", (pairs,), {"axes": lambda self, site: (site.axis,)})()
     with pytest.raises(LawError) as caught:
         check_unit_selector(wrong)
-    assert f"```\n{caught.value}\n```" in TUTORIAL
+    assert f"```text\n{caught.value}\n```" in TUTORIAL
 
 
 @pytest.fixture

@@ -1,47 +1,18 @@
 """Each how-to works as printed, from top to bottom, in an empty folder."""
 
-import os
-import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from frivkit.cli import main
+from tests.pages import RUN, blocks_of, run_blocks, with_programs
 
 PAGES = sorted((Path(__file__).parents[2] / "docs/how-to").glob("*.md"))
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's older exporter
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_works_as_printed(page, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    monkeypatch.setenv("PATH", programs)
-    namespace: dict[str, object] = {"__name__": "page"}
-    blocks = BLOCK.findall(page.read_text())
-    assert {language for language, _ in blocks} <= {"python", "sh", "text", "console"}
-    for language, block in blocks:
-        if language == "python":
-            exec(compile(block, str(page), "exec"), namespace)  # noqa: S102  # our own page
-        elif language == "sh":
-            for line in block.replace("\\\n", "").splitlines():
-                code = code_of(line)
-                assert code == 0, f"{line}\n{capfd.readouterr().err}"
-    assert any(language in ("python", "sh") for language, _ in blocks)
-
-
-def code_of(line: str) -> int:
-    """Run a line of a shell and return its exit code; frivkit runs here, which saves its start."""
-    words = shlex.split(line)
-    if words[0] == "cd":
-        os.chdir(words[1])
-        return 0
-    if words[0] != "frivkit":
-        return subprocess.run(["bash", "-c", line], check=False).returncode
-    with pytest.raises(SystemExit) as ended:
-        main(words[1:])
-    return int(ended.value.code or 0)
+    with_programs(monkeypatch)
+    assert {language for language, *_ in blocks_of(page)} <= {*RUN, "text"}
+    assert run_blocks(page, capfd) > 0

@@ -9,6 +9,7 @@ import pytest
 import frivkit
 from frivkit.cli import COMMANDS
 from frivkit.hooks.registry import HOOKS, installed
+from tests.contract import SCHEMAS
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,3 +35,15 @@ def test_reference_has_every_command_function_hook_and_offer(site):
     assert [hook for hook in HOOKS if f'id="frivkit.hooks.specs.{hook}"' not in hooks] == []
     named = [name for hook in HOOKS for name in installed().offers(hook)]
     assert [name for name in named if f">{name}</span>" not in offers] == []
+
+
+def test_reference_of_json_has_every_key_of_every_document(site):
+    page = (site / "reference/json.html").read_text()
+    keys = {
+        key
+        for schema in SCHEMAS.values()
+        for part in (schema, *schema["$defs"].values())
+        for key in part["properties"]
+    }
+    assert len(keys) > 200
+    assert [key for key in sorted(keys) if f'<span class="pre">{key}</span>' not in page] == []

@@ -28,9 +28,11 @@ HEAD = """# Layers of pretrained networks
 The prunable and redundant units of each layer of networks that others trained and published in
 packages, which the tests fetch.
 
-```
+```console
 $ python -m tests.zoo.gallery
 ```
+
+*Not run by the tests: it takes half an hour.*
 
 It measures all networks, stores the values in [results.json](results.json), and draws the figures
 and writes this page from them; with `--page` it only draws and writes.

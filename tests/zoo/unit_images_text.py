@@ -7,9 +7,11 @@ That Wide", AAAI 2021, arXiv:1912.04783, with networks of the [CIFAR-10 study](.
 and images of units of networks that others trained and published in packages.
 [Images of units](../../visualize.md) describes the method and the measure.
 
-```
+```console
 $ python -m tests.zoo.unit_images
 ```
+
+*Not run by the tests: it takes hours.*
 
 It runs `frivkit visualize` for each network, in the root of a checkout in which `cifar10` is the
 folder of the images, stores the results and the images of the study's networks in `data/`,
@@ -17,7 +19,7 @@ and writes this page; with `--page` it only writes the page.
 A run that was interrupted goes on in `build/visualization`.
 The paper's figures are drawn from what is stored:
 
-```
+```console
 $ frivkit figure 5 docs/reproduction/visualization/data/ResNet20 -o 5.png
 $ frivkit figure e13 docs/reproduction/visualization/data/ResNet20 -o e13.png
 $ frivkit figure table2 docs/reproduction/visualization/data/ResNet20 -o table2.png

@@ -142,3 +142,17 @@ def test_modes_and_statistics_stay(net, tmp_path: Path):
     frivkit.compress(module, tmp_path / "small.onnx", data=X, units_kept=0.5)
     assert [each.training for each in module] == [True, True, True, False, True]
     assert all(torch.equal(before[name], now) for name, now in module.state_dict().items())
+
+
+def test_a_network_in_memory_is_called_by_its_variable():
+    small, nets = nn.Linear(6, 2), [nn.Linear(6, 2), nn.Linear(6, 3)]
+    named = {"wide": nn.Linear(6, 4)}
+    example = torch.from_numpy(X)
+    paths = [str(frivkit.load(net, example).path) for net in (small, *nets, named["wide"])]
+    assert paths == ["<net>"] * 4, "the variable of the loop comes first"
+    assert str(frivkit.load(small, example).path) == "<small>"
+    assert str(frivkit.load(nets[1], example).path) == "<nets[1]>"
+    assert str(frivkit.load(named["wide"], example).path) == "<named['wide']>"
+    assert str(frivkit.load(nn.Linear(6, 2), example).path) == "<Linear>"
+    with pytest.raises(ModelError, match=r"^small: "):
+        frivkit.load(small, example[:, :3])

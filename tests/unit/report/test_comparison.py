@@ -72,8 +72,45 @@ def test_document_is_what_the_schema_says():
     assert network["differences"][0]["verdict"] == "higher"
     assert first["differences"][0]["verdict"] == "undecided"
     assert second["values"] == [0.6, None, None]
-    assert second["differences"][0] == {"value": None, "interval": None, "verdict": None}
+    undefined = {"value": None, "interval": None, "resolution": 1 / 4096, "verdict": None}
+    assert second["differences"][0] == undefined
     assert found["layers"][1] == {"names": ["b", "b", None], "units": [32, 32, None]}
+
+
+@pytest.mark.parametrize(
+    ("units", "removed", "verdict"),
+    [
+        ((64, 64), (20, 20), "undecided"),
+        ((64, 64), (20, 21), "undecided"),
+        ((64, 64), (20, 22), "higher"),
+        ((64, 64), (22, 20), "lower"),
+        ((64, 32), (20, 10.9), "undecided"),
+        ((1024, 32), (320, 11), "undecided"),  # a unit of the narrower layer
+    ],
+)
+def test_differences_of_a_unit_are_undecided_although_intervals_have_no_width(
+    units, removed, verdict
+):
+    def redundant(width, count):
+        share = count / width
+        whole = {"units": width + 10, "layers": [share, 0.5]}
+        rows = [plain("redundancy", None, (share + 0.5) / 2, detail=whole)]
+        rows += [plain("redundancy", "a", share, detail={"units": width})]
+        rows += [plain("redundancy", "b", 0.5, detail={"units": 10})]
+        for row in rows:
+            row["interval"] = [row["value"]] * 2
+        return document(*rows, layers=("a", "b"))
+
+    found = made(*map(redundant, units, removed))
+    network, layer, _ = found["metrics"][0]["rows"]
+    (difference,) = layer["differences"]
+    assert difference["verdict"] == verdict
+    assert difference["resolution"] == 1 / min(units)
+    (of_network,) = network["differences"]
+    assert of_network["resolution"] == pytest.approx((1 / min(units) + 1 / 10) / 2)
+    assert of_network["verdict"] == "undecided"
+    assert "one unit of a layer or less is undecided" in " ".join(comparison_text(found).split())
+    assert "one unit of a layer or less is undecided" in comparison_page(found)
 
 
 def test_networks_of_one_width_are_averaged_and_others_are_not():

@@ -94,6 +94,21 @@ def test_deep_networks_are_folded_into_the_width_of_the_page(count):
     assert columns == {3: 1, 12: 3, 60: 4, 300: 4}[count]
 
 
+@pytest.mark.parametrize("branches", [6, 30])
+def test_wide_networks_fit_the_page(branches):
+    found = document(layers=tuple(f"branch.{i}" for i in range(branches)))
+    found["layer_graph"] = graph_of(found["sites"])
+    found["layer_graph"]["edges"] = [
+        {"from": a, "to": b, "merges": False}
+        for i in range(1, branches + 1)
+        for a, b in ((0, i), (i, branches + 1))
+    ]
+    corners = positions(analysis_map(found))
+    assert len(set(corners)) == branches + 3
+    assert max(x for x, _ in corners) + 148 <= PAGE
+    assert len({x for x, _ in corners[2:]}) <= 5
+
+
 def test_small_pieces_of_large_graphs_are_connected_past_what_is_left_out():
     kinds = ["input", *["layer"] * 70, "skipped", "layer", "output"]
     nodes = [{"kind": kind} for kind in kinds]

@@ -21,11 +21,13 @@ def graphs(draw):
     return count, sorted(drawn)
 
 
-@settings(max_examples=60)
-@given(graphs())
-def test_drawing_keeps_what_it_promises(graph):
+@settings(max_examples=90)
+@given(graphs(), st.sampled_from([None, 1, 2, 3]))
+def test_drawing_keeps_what_it_promises(graph, most):
     count, edges = graph
-    found = layered(count, edges, WIDTH, GAP)
+    found = layered(count, edges, WIDTH, GAP, most)
+    if most is not None:
+        assert max(sum(point < count for point in rank) for rank in found.ranks) <= most
     for (source, target), way in zip(edges, found.ways, strict=True):
         assert (way[0], way[-1]) == (source, target)
         assert [found.rank[p] for p in way] == list(
@@ -68,3 +70,19 @@ def test_spacing_is_the_nearest_there_is(wanted, gap):
     ]
     other = minimize(cost, np.arange(len(wanted)) * (gap + 1.0), constraints=limits, method="SLSQP")
     assert cost(found) <= cost(other.x) + 1e-3
+
+
+def test_parallel_branches_lie_in_lanes_one_below_the_other():
+    # A fork into seven branches of two layers each, which join.
+    edges = [(0, 1 + i) for i in range(7)] + [(1 + i, 8 + i) for i in range(7)]
+    edges += [(8 + i, 15) for i in range(7)]
+    found = layered(16, edges, WIDTH, GAP, most=4)
+    assert [sum(point < 15 for point in rank) for rank in found.ranks] == [1, 3, 3, 3, 3, 1, 1, 0]
+    for i in range(7):  # a branch is one piece, and straight
+        assert found.rank[8 + i] == found.rank[1 + i] + 1
+        assert found.x[8 + i] == pytest.approx(found.x[1 + i])
+    assert found.x[4] == found.x[7] == pytest.approx(found.x[1])
+    # What leads to the lower lanes is one line, beside the boxes of the upper ones.
+    bends = {point for way in found.ways for point in way if point > 15}
+    assert len(bends) == len({(found.rank[point], found.x[point]) for point in bends}) == 8
+    assert found.width < 4 * (WIDTH + GAP) + 6 * GAP

@@ -155,7 +155,7 @@ class TestInspection:
         assert lines == [
             "  left",
             *(f"    MatMul  n{i}" for i in range(8)),
-            "    and 3 more (see --json)",
+            "    and 3 more (see -v or --json)",
             "  right",
             "    Gemm  g",
         ]
@@ -185,6 +185,25 @@ class TestInspection:
         assert "layer20 " not in text
         assert "more lines (see -v or --json)" in text
         assert all(f"layer{i} " in whole for i in range(40))
+
+    def test_every_list_is_whole_if_all_is_asked_for(self):
+        skipped = [{"node": f"n{i}", "op": "MatMul", "reason": "left"} for i in range(11)]
+        found = inspection(skipped=skipped)
+        found["sites"][0] |= {"readers": ["p", "q"], "coupling": "coupling 1"}
+        name = found["sites"][0]["name"]
+        merge_point = {"tensor": "sum", "kind": "sum", "parts": []}
+        found["couplings"] = [
+            {"name": "coupling 1", "sites": [name] * 11, "junctions": [merge_point]}
+        ]
+        found["sites"] += [
+            found["sites"][1] | {"layer": f"l{i}", "held": f"why {i}"} for i in range(9)
+        ]
+        found["branches"] = [{"node": f"/Add{i}", "layers": []} for i in range(11)]
+        text = " ".join(inspection_text(found, everything=True).split())
+        assert "more" not in text
+        for one in ("n10", "p, q", "why 8", "/Add10", "sum: " + ", ".join(["a"] * 11)):
+            assert one in text
+        assert inspection_text(found).count("more") == 4
 
     def test_model_without_layers_says_so(self):
         found = inspection(sites=[])
