@@ -28,6 +28,7 @@ from frivkit.api.values import above_zero, options, text, texts, whole
 from frivkit.data import Data
 from frivkit.errors import UsageError
 from frivkit.graph.model import Model
+from frivkit.interrupts import interruptible
 from frivkit.provenance import Clock
 from frivkit.report.document import analysis_document, inspection_document
 from frivkit.report.verification import verification_document
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from frivkit.torch_io.load import Example
 
 
+@interruptible
 def load(
     model: ModelLike,
     example: "Example | None" = None,
@@ -73,6 +75,7 @@ def load(
     return made
 
 
+@interruptible
 def inspect(
     model: ModelLike,
     *,
@@ -104,6 +107,7 @@ def inspect(
     return InspectionResult(document)
 
 
+@interruptible
 def analyze(
     model: ModelLike,
     metric: str | Iterable[str] = "prunability",
@@ -167,6 +171,7 @@ def analyze(
     return AnalysisResult(analysis_document(analysis, clock))
 
 
+@interruptible
 def verify(
     original: ModelLike,
     compressed: ModelLike,
@@ -204,6 +209,7 @@ def verify(
     return VerificationResult(verification_document(made, clock, request.execution.seed))
 
 
+@interruptible
 def activations(
     model: ModelLike,
     output: PathLike | None = None,
@@ -264,6 +270,7 @@ def activations(
         return ActivationsResult(None, {name: name for name in stored}, arrays)
 
 
+@interruptible
 def train(
     architecture: str,
     output: PathLike,

@@ -226,7 +226,7 @@ def command(
     refitted on --data, which need no labels.  The label agreement with MODEL is measured on other
     examples.
     """
-    from frivkit.compression.compress import Compressor, int8_path
+    from frivkit.compression.compress import Compressor
     from frivkit.compression.constraints import Constraints
     from frivkit.compression.latency_search import Timing
     from frivkit.compression.method import Method
@@ -264,7 +264,7 @@ def command(
     model_to = None if dry_run else model_file(output)
     given = CompressionFiles(model_to, json_to, report, save_plan, node_data)
     outputs = [given.for_budget(budget, len(budgets)) for budget in budgets]
-    places_of_int8 = [int8_path(each.model) for each in outputs if int8 and each.model]
+    places_of_int8 = [each.int8 for each in outputs if int8]
     check_places(*(p for each in outputs for p in each.places), *places_of_int8, model=model)
     if require_faster:
         _check_timed({"--no-time": no_time, "--dry-run": dry_run})

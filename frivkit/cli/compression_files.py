@@ -51,6 +51,13 @@ class CompressionFiles:
         return CompressionFiles(named(self.model), json_to, report, plan, nodes)
 
     @property
+    def int8(self) -> Path | None:
+        """The int8 file beside the model, if there is to be one."""
+        from frivkit.quantization import int8_path
+
+        return self.model and int8_path(self.model)
+
+    @property
     def places(self) -> tuple[Path | str | None, ...]:
         """All files."""
         return self.model, self.json, self.report, self.plan, self.nodes

@@ -19,7 +19,7 @@ from frivkit.compression.metadata import set_metadata
 from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.overshoot import Overshoot, find_overshoot
 from frivkit.compression.plan import Plan, apply_plan, units_left
-from frivkit.compression.plan_file import read_plan
+from frivkit.compression.plan_file import read_plan, warnings_of
 from frivkit.compression.ranking import Ranker
 from frivkit.compression.recovery.recover import Recoverer, check_recoverable
 from frivkit.compression.recovery.settings import Recovery, recovery_settings
@@ -36,7 +36,7 @@ from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.target import TargetMachine
 from frivkit.measure.pipeline import Request, load_model, named_data
-from frivkit.quantization import Int8Result, write_int8
+from frivkit.quantization import Int8Result, int8_path, write_int8
 from frivkit.runtime.blas import blas_threads
 from frivkit.runtime.file_check import naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
@@ -224,7 +224,9 @@ class Compressor:
         Raises:
             UsageError: it cannot be read or does not fit the model.
         """
-        return read_plan(path, self.calibration, self.allocator.moves)
+        plan = read_plan(path, self.calibration, self.allocator.moves)
+        self.warnings += warnings_of(path)
+        return plan
 
     def refitted(self, plan: Plan, budget: Budget) -> tuple[Plan, ir.Model]:
         """Return a plan with its fits, and the compressed model."""
@@ -288,7 +290,7 @@ class Compressor:
             plan: A plan to take instead of one under the budget.
             timing: The batch and the threads of a budget in time.
             time_batches: Batch sizes at which the file is timed; empty to time nothing.
-            int8: Whether to write an int8 file beside it, see :func:`int8_path`.
+            int8: Whether to write an int8 file beside it, named by ``int8_path``.
 
         Raises:
             UsageError: the method has no such budget.
@@ -350,16 +352,6 @@ class Compressor:
             int8=None,
             warnings=warnings,
         )
-
-
-def int8_path(path: Path) -> Path:
-    """Return the name of the int8 file that is made of a compressed one.
-
-    Example:
-        >>> str(int8_path(Path("thin.onnx")))
-        'thin-int8.onnx'
-    """
-    return path.with_name(f"{path.stem}-int8{path.suffix}")
 
 
 def compress(

@@ -265,3 +265,13 @@ def _agrees_less(int8: Verification, float_file: Verification) -> tuple[str, ...
         f"int8 agrees with the original on {after.share:.1%} of the labels, the float file on "
         f"{before.share:.1%}: take the float file, or give more calibration examples",
     )
+
+
+def int8_path(path: Path) -> Path:
+    """Return the name of the int8 file that is made of a compressed one.
+
+    Example:
+        >>> str(int8_path(Path("thin.onnx")))
+        'thin-int8.onnx'
+    """
+    return path.with_name(f"{path.stem}-int8{path.suffix}")

@@ -1,9 +1,7 @@
 """The images of the units of layers, found piece by piece; finished pieces are kept and reused."""
 
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from frivkit_featurevis.ascent import Activations, Ascent, ascend
 from frivkit_featurevis.fourier import FourierImages, ValueRange, value_range
 from frivkit_featurevis.network import activations_of, images_first
 from frivkit_featurevis.phases import PhaseImages, mean_magnitudes
+from frivkit_featurevis.pieces import PieceArrays, packed, read_piece
 from frivkit_featurevis.transforms import standard_views
 
 VERSION = 1
@@ -129,7 +128,7 @@ def render(
     if missing:
         study.execution.progress.start("images of units", settings.steps * len(missing))
     network: tuple[str, Activations] | None = None
-    found: list[tuple[_Piece, _Arrays]] = []
+    found: list[tuple[_Piece, PieceArrays]] = []
     for piece, finished in zip(pieces, kept, strict=True):
         arrays = finished
         if arrays is None:
@@ -142,7 +141,7 @@ def render(
                     "not finite, so its units have no images; leave it out by --layer"
                 )
             if piece.path is not None:
-                write_file(piece.path, _packed(*arrays))
+                write_file(piece.path, packed(*arrays))
         found.append((piece, arrays))
         if piece.units[-1] == chosen_units(piece.site, settings)[-1]:
             yield _joined(found)
@@ -188,7 +187,7 @@ def _activations(study: Study, site: Site) -> Activations:
     return activations_of(study.model, site, study.data.read(0, count).inputs)
 
 
-def _joined(found: Sequence[tuple[_Piece, "_Arrays"]]) -> LayerImages:
+def _joined(found: Sequence[tuple[_Piece, PieceArrays]]) -> LayerImages:
     """Return all pieces of a layer as one."""
     site = found[0][0].site
     parts = zip(*(arrays for _, arrays in found), strict=True)
@@ -227,12 +226,9 @@ def _canvas(study: Study, settings: Settings) -> _Canvas:
     return _Canvas(settings, pixels, (height, width), images.shape[1], magnitudes, mean)
 
 
-_Arrays = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]
-
-
 def _find(
     network: Activations, canvas: _Canvas, piece: _Piece, stepped: Callable[[], None]
-) -> _Arrays:
+) -> PieceArrays:
     settings, units, layer = canvas.settings, piece.units, piece.site.layer
     seeds = [settings.seed * 1_000_003 + crc32(f"{layer} {unit}".encode()) for unit in units]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -256,22 +252,12 @@ def _find(
     return shares, np.array(found.before), np.array(found.after)
 
 
-def _packed(
-    images: NDArray[np.float32], before: NDArray[np.float64], after: NDArray[np.float64]
-) -> bytes:
-    stream = io.BytesIO()
-    np.savez_compressed(stream, images=images, before=before, after=after)
-    return stream.getvalue()
-
-
-def _read(piece: _Piece) -> _Arrays | None:
+def _read(piece: _Piece) -> PieceArrays | None:
     """Return a finished piece, None if there is none or it is damaged."""
     if piece.path is None:
         return None
     try:
-        content = io.BytesIO(piece.path.read_bytes())  # numpy leaves a damaged file open
-        with np.load(content, allow_pickle=False) as stored:
-            arrays = stored["images"], stored["before"], stored["after"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        arrays = read_piece(piece.path)
+    except (OSError, ValueError):
         return None
     return arrays if all(len(part) == len(piece.units) for part in arrays) else None
