@@ -90,13 +90,12 @@ def check_writable(path: Path, error: type[FrivkitError] = FrivkitError) -> None
     """Raise an error, before any work, if a file cannot be written; leave no trace otherwise.
 
     Raises:
-        FrivkitError: the folder is missing or cannot be written to, or the path is a folder, a
-            named pipe or a disk; as an ``error``.
+        FrivkitError: the folder is missing or cannot be written to, or the path is a folder; as an
+            ``error``.
     """
     with write_errors(path, error):
         if path.is_dir():
             raise error(f"{path} cannot be written: it is a folder; give the name of a file in it")
-        check_kind(path, error)
         if not is_special(path):
             temporary = temporary_name(real_path(path))
             with removed_on_failure(temporary):

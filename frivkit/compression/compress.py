@@ -13,6 +13,7 @@ from frivkit.compression.allocation import Allocator
 from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.constraints import Constraints
+from frivkit.compression.cut_errors import cut_error_curves
 from frivkit.compression.foretold import held_layers
 from frivkit.compression.latency_search import TimedPlan, Timing, plan_for_latency
 from frivkit.compression.metadata import set_metadata
@@ -177,6 +178,8 @@ class Compressor:
             )
             request.execution.progress.start("ranking", 0)
             moves = basis(self.calibration, ranker)
+            if self._refit.keeps_weights:
+                moves = replace(moves, units=cut_error_curves(self.calibration, moves.units))
         widest = max((site.width for site in self.calibration.site_map.sites), default=0)
         if data.examples < widest:
             self.warnings += (

@@ -10,7 +10,7 @@ from typing import Any
 from frivkit.cache import Cache
 from frivkit.digests import with_checksum
 from frivkit.errors import DataError, FrivkitError, UsageError
-from frivkit.files import check_writable, write_errors, write_file
+from frivkit.files import check_kind, write_errors, write_file
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
@@ -61,7 +61,7 @@ def visualize(job: VisualizationJob, say: Say) -> dict[str, Any]:
     with write_errors(job.folder):
         pieces.mkdir(parents=True, exist_ok=True)
     for name in ("results.json", "table.md", "index.html"):
-        check_writable(job.folder / name)
+        check_kind(job.folder / name)
     opened = [open_study(request, cache=job.cache) for request in job.requests]
     studies = [study for study, _ in opened]
     if len(studies) == 2:
