@@ -13,7 +13,7 @@ from frivkit.compression.allocation import Allocator
 from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.constraints import Constraints
-from frivkit.compression.cut_errors import cut_error_curves
+from frivkit.compression.cut_errors import cutting
 from frivkit.compression.foretold import held_layers
 from frivkit.compression.latency_search import TimedPlan, Timing, plan_for_latency
 from frivkit.compression.metadata import set_metadata
@@ -178,8 +178,6 @@ class Compressor:
             )
             request.execution.progress.start("ranking", 0)
             moves = basis(self.calibration, ranker)
-            if self._refit.keeps_weights:
-                moves = replace(moves, units=cut_error_curves(self.calibration, moves.units))
         widest = max((site.width for site in self.calibration.site_map.sites), default=0)
         if data.examples < widest:
             self.warnings += (
@@ -205,7 +203,8 @@ class Compressor:
             UsageError: the method has no such budget.
         """
         if budget.kind == "tolerance":
-            return self.allocator.for_tolerance(budget.share), None
+            allocator = cutting(self.allocator) if self._refit.keeps_weights else self.allocator
+            return allocator.for_tolerance(budget.share), None
         if budget.kind == "agreement":
             with blas_threads(self.request.execution.threads):
                 return self._search.smallest(self.allocator, self._refit, budget.share), None

@@ -6,10 +6,18 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.compression.allocation import Allocator
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.ranking import Ranking
 from frivkit.units.moments import Float64Array
+
+
+def cutting(allocator: Allocator) -> Allocator:
+    """Return the allocator whose errors of lost units are those without a refit."""
+    units = cut_error_curves(allocator.calibration, allocator.moves.units)
+    moves = replace(allocator.moves, units=units)
+    return Allocator(allocator.calibration, moves, constraints=allocator.constraints)
 
 
 def cut_error_curves(calibration: Calibration, rankings: Sequence[Ranking]) -> tuple[Ranking, ...]:

@@ -42,8 +42,8 @@ scales = {full = {widths = [1], seeds = [0]}}
 """
 COMMANDS = [
     ["inspect", "net.onnx"],
-    ["inspect", "net.pt", "--input-shape", "Nx8"],
-    ["inspect", "net.pt2"],
+    ["inspect", "net.pt", "--input-shape", "Nx8", "--trust"],
+    ["inspect", "net.pt2", "--trust"],
     ["analyze", "net.onnx", *DATA, "--report", "page.html", "--json", "a.json"],
     ["compress", "net.onnx", *DATA, "--macs", "0.6", "--no-time", "-o", "thin.onnx"],
     ["verify", "net.onnx", "thin.onnx", *DATA, "--no-time"],

@@ -9,6 +9,7 @@ from onnx import numpy_helper
 from frivkit.compression.budget import Budget
 from frivkit.compression.compress import Compressor
 from frivkit.compression.constraints import Constraints
+from frivkit.compression.cut_errors import cutting
 from frivkit.compression.method import Method
 from frivkit.measure.pipeline import Request
 from tests.program import write_cnn, write_mlp, write_rows
@@ -58,7 +59,9 @@ def test_predicted_errors_are_those_of_the_weights_that_are_left_out(network):
     path, data, layer, weight, (output,) = network
     made = compressor(path, data, "none")
     names = {site.layer: site.name for site in made.calibration.site_map.sites}
-    (ranking,) = (each for each in made.allocator.moves.units if names[layer] in each.sites)
+    (ranking,) = (
+        each for each in cutting(made.allocator).moves.units if names[layer] in each.sites
+    )
     groups = made.calibration.pruning_graph.groups
     (site,) = ranking.sites
     chosen = made.calibration.run.data
