@@ -103,6 +103,29 @@ def check_writable(path: Path, error: type[FrivkitError] = FrivkitError) -> None
             temporary.unlink()
 
 
+def check_kind(path: Path, error: type[FrivkitError] = FrivkitError) -> None:
+    """Raise an error if a path is a named pipe, a socket or a disk, to which nothing is written.
+
+    A pipe would wait for its reader, perhaps for ever.  Files, ``/dev/null``, terminals and open
+    streams such as ``/dev/stdout`` pass.
+
+    Raises:
+        FrivkitError: it is one; as an ``error``.
+
+    Example:
+        >>> check_kind(Path("/dev/null"))
+    """
+    try:
+        mode = 0 if _descriptor(path) is not None else path.stat().st_mode
+    except OSError:
+        return  # it is not there, or cannot be looked at, which is found when it is written
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISBLK(mode):
+        raise error(
+            f"{path} cannot be written: it is a pipe, a socket or a disk; give a file, or "
+            "/dev/stdout to write to another program"
+        )
+
+
 def check_utf8(path: Path, error: type[FrivkitError] = FrivkitError) -> None:
     """Raise an error if the name of a file is no UTF-8, which the libraries of ONNX ask for.
 
@@ -281,11 +304,25 @@ def _descriptor(path: Path) -> int | None:
 def _write_to_special(path: Path, content: bytes) -> None:
     number = _descriptor(path)
     if number is None:
-        path.write_bytes(content)
+        _write_to_device(path, content)
         return
     # To open /dev/stdout anew would begin at the start of a file that the shell redirects it to.
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
     with os.fdopen(os.dup(number), "wb") as file:
+        file.write(content)
+
+
+def _write_to_device(path: Path, content: bytes) -> None:
+    """Write to a device or a pipe; raise an error where a pipe would wait for a reader."""
+    flags = os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, "nobody reads this pipe", str(path)) from None
+        raise
+    os.set_blocking(descriptor, True)
+    with os.fdopen(descriptor, "wb") as file:
         file.write(content)

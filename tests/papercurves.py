@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from frivkit.experiments.results import encoded_row
+
 WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 TARGETS: dict[str, Any] = json.loads(
     (Path(__file__).parent / "data/paper/targets.json").read_text()
@@ -147,6 +149,5 @@ def paper_rows() -> Iterator[dict[str, Any]]:
 
 def write_results(folder: Path) -> Path:
     """Write ``results.jsonl`` into a folder and give the folder."""
-    lines = (json.dumps(row) + "\n" for row in paper_rows())
-    (folder / "results.jsonl").write_text("".join(lines))
+    (folder / "results.jsonl").write_bytes(b"".join(map(encoded_row, paper_rows())))
     return folder

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frivkit.files import sync
+from frivkit.files import read_regular, sync
 
 Extent = tuple[int, int]
 """The first byte of a part of a file, and the one behind its last."""
@@ -51,6 +51,7 @@ def start_log(part: Path, file: Path, numbers: list[Extent]) -> None:
     """
     head = {"tables": _crc_beside(file, numbers), "numbers": numbers}
     # No temporary file: before the new file has its name, its log may be cut short.
+    log_path(part).unlink(missing_ok=True)  # whatever it is
     log_path(part).write_bytes(_line(head))
     sync(log_path(part))
 
@@ -70,7 +71,7 @@ def read_log(part: Path) -> Written | None:
         None if there is no log, its first line is damaged, or the tables of the file are.
     """
     try:
-        lines = list(_lines(log_path(part).read_bytes()))
+        lines = list(_lines(read_regular(log_path(part))))
         head = lines[0]
         tables = _crc_beside(part, [(first, last) for first, last in head["numbers"]])
     except (OSError, IndexError, KeyError, TypeError, ValueError):

@@ -298,11 +298,13 @@ def _is_usable(
         to_resume: Whether it is an unfinished file, which is used even under ``force``.
 
     Raises:
-        FrivkitError: a file of another key exists and may not be replaced, or a finished one of
-            this key is damaged.
+        FrivkitError: a file of another key exists and may not be replaced, a finished one of this
+            key is damaged, or it is no regular file.
     """
     if not path.exists():
         return False
+    if not path.is_file():  # to open a pipe would wait
+        raise FrivkitError(f"{path} is no regular file: remove it, or give another -o")
     existing = read_key(path)
     if existing == key:
         if to_resume:

@@ -10,6 +10,7 @@ from frivkit.api.results import Result
 from frivkit.api.values import options, texts
 from frivkit.data import Data
 from frivkit.errors import UsageError
+from frivkit.interrupts import interruptible
 from frivkit.provenance import Clock
 from frivkit.report import notebook
 from frivkit.report.width_advice import advice_document, advice_text
@@ -95,6 +96,7 @@ class AdviceResult(Result):
         return notebook.advice_fragment(self.document)
 
 
+@interruptible
 def advise(
     models: ModelLike | Iterable[ModelLike],
     *,

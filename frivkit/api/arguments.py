@@ -16,6 +16,7 @@ from frivkit.data import Data
 from frivkit.engines.engine import Engine
 from frivkit.engines.open import open_engine
 from frivkit.errors import UsageError
+from frivkit.files import is_special
 from frivkit.measure.pipeline import Request
 from frivkit.progress import Progress, Silent
 from frivkit.runtime.execution import Execution
@@ -166,10 +167,12 @@ def file_path(name: str, path: PathLike) -> Path:
     """Return the path of a file.
 
     Raises:
-        UsageError: it is no path.
+        UsageError: it is no path, or that of a pipe or a device.
     """
     if not isinstance(path, str | os.PathLike) or not Path(path).name:
         raise UsageError(f"{name} is {path!r}; give the path of a file")
+    if is_special(Path(path)) and not Path(path).is_dir():
+        raise UsageError(f"{name} is {str(path)!r}, no regular file; give the path of a file")
     return Path(path)
 
 

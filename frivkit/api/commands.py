@@ -29,6 +29,7 @@ from frivkit.data import Data
 from frivkit.engines.shard import Shard
 from frivkit.errors import UsageError
 from frivkit.graph.model import Model
+from frivkit.interrupts import interruptible
 from frivkit.provenance import Clock
 from frivkit.report.document import analysis_document, inspection_document
 from frivkit.report.verification import verification_document
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from frivkit.torch_io.load import Example
 
 
+@interruptible
 def load(
     model: ModelLike,
     example: "Example | None" = None,
@@ -74,6 +76,7 @@ def load(
     return made
 
 
+@interruptible
 def inspect(
     model: ModelLike,
     *,
@@ -105,6 +108,7 @@ def inspect(
     return InspectionResult(document)
 
 
+@interruptible
 def analyze(
     model: ModelLike,
     metric: str | Iterable[str] = "prunability",
@@ -172,6 +176,7 @@ def analyze(
     return AnalysisResult(analysis_document(analysis, clock))
 
 
+@interruptible
 def verify(
     original: ModelLike,
     compressed: ModelLike,
@@ -209,6 +214,7 @@ def verify(
     return VerificationResult(verification_document(made, clock, request.execution.seed))
 
 
+@interruptible
 def activations(
     model: ModelLike,
     output: PathLike | None = None,
@@ -269,6 +275,7 @@ def activations(
         return ActivationsResult(None, {name: name for name in stored}, arrays)
 
 
+@interruptible
 def train(
     architecture: str,
     output: PathLike,

@@ -8,6 +8,7 @@ from frivkit.api import plots, tables
 from frivkit.api.arguments import PathLike
 from frivkit.api.results import AnalysisResult, Result
 from frivkit.errors import UsageError
+from frivkit.interrupts import interruptible
 from frivkit.provenance import Clock
 from frivkit.report import notebook
 from frivkit.report.comparison import (
@@ -100,6 +101,7 @@ class ComparisonResult(Result):
         return notebook.comparison_fragment(self.document)
 
 
+@interruptible
 def compare(*analyses: AnalysisLike, labels: Sequence[str] | None = None) -> ComparisonResult:
     """Compare analyses of several networks with the first of them.
 

@@ -17,10 +17,12 @@ from frivkit.api.results import CompressionResult
 from frivkit.api.values import above_zero, texts, whole
 from frivkit.data import Data
 from frivkit.errors import UsageError
+from frivkit.interrupts import interruptible
 from frivkit.provenance import Clock
 from frivkit.report.compression import compression_document
 
 
+@interruptible
 def compress(
     model: ModelLike,
     output: PathLike | None = None,

@@ -19,6 +19,7 @@ from frivkit.api.results import Result
 from frivkit.api.values import above_zero, texts, whole
 from frivkit.data import Data
 from frivkit.errors import UsageError
+from frivkit.interrupts import interruptible
 from frivkit.provenance import Clock
 from frivkit.report import notebook
 from frivkit.report.format import file_name
@@ -144,6 +145,7 @@ class FrontierResult(Result):
         return notebook.frontier_fragment(self.document)
 
 
+@interruptible
 def frontier(
     model: ModelLike,
     output: PathLike | None = None,

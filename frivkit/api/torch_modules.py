@@ -11,6 +11,7 @@ from frivkit.api.values import texts
 from frivkit.data import Array, Data
 from frivkit.errors import ModelError, UsageError
 from frivkit.graph.model import Model
+from frivkit.interrupts import interruptible
 from frivkit.measure.pipeline import Request, named_data
 from frivkit.progress import Progress, stage
 
@@ -25,6 +26,7 @@ COMPARED = 2
 """Examples of the data on which a module is compared with ONNX Runtime."""
 
 
+@interruptible
 def to_torch(
     model: ModelLike,
     example: "Example | None" = None,
@@ -90,6 +92,7 @@ def to_torch(
         return translate(source, _examples(source, data), names)
 
 
+@interruptible
 def save(model: ModelLike, output: PathLike, example: "Example | None" = None) -> "Path":
     """Write a model as an ONNX file, and return its path.
 

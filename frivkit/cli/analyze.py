@@ -114,6 +114,7 @@ def command(
     Without --metric it measures prunability.  Without --data it uses the data that the model
     names in its metadata, else noise.
     """
+    from frivkit.digests import with_checksum
     from frivkit.hooks.options import split_pairs
     from frivkit.measure.pipeline import analyze
     from frivkit.provenance import Clock
@@ -162,7 +163,7 @@ def command(
         common.info(f"warning: {warning}")
     try:
         if json_to and json_to != "-":
-            write_json(document, json_to)
+            write_json(with_checksum(document), json_to)
         if report is not None:
             from frivkit.report.analysis_html import analysis_page
 
@@ -173,7 +174,7 @@ def command(
             _write_node_data(analysis, metric, place)
     finally:  # the result is shown even if a file cannot be written
         if json_to == "-":
-            write_json(document, json_to)
+            write_json(with_checksum(document), json_to)
         else:
             show(analysis_text(document))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frivkit.errors import UsageError
+from frivkit.files import is_special
 
 if TYPE_CHECKING:
     from frivkit.compression.budget import Budget, Kind
@@ -50,7 +51,7 @@ def model_file(output: Path | None) -> Path:
     """Return the file to write.
 
     Raises:
-        UsageError: there is no name, or it is not that of an ONNX file.
+        UsageError: there is no name, it is not that of an ONNX file, or it is that of a device.
     """
     if output is None:
         raise UsageError("no file to write is given; give -o SMALLER.onnx, or --dry-run")
@@ -58,4 +59,6 @@ def model_file(output: Path | None) -> Path:
         raise UsageError(
             f"an ONNX file cannot be named {output.name}; name it {output.stem or 'smaller'}.onnx"
         )
+    if is_special(output) and not output.is_dir():
+        raise UsageError(f"-o {output} is no regular file; give the name of a file")
     return output

@@ -1,13 +1,13 @@
 """``frivkit cache``: list, prune or clear the cache."""
 
-import json
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from frivkit.cli.output import check_places, write_json
 from frivkit.cli.progress import TerminalProgress
 from frivkit.errors import UsageError
 from frivkit.progress import stage
@@ -47,20 +47,19 @@ def command() -> None:
 @directory_option
 @click.option(
     "--json",
-    "json_file",
-    type=click.File("w", encoding="utf-8", lazy=True),
+    "json_to",
     metavar="FILE|-",
     help="Write JSON to FILE, or to standard output and nothing else.",
 )
-def list_entries(directory: Path | None, json_file: IO[str] | None) -> None:
+def list_entries(directory: Path | None, json_to: str | None) -> None:
     """List the entries, the last used first."""
+    check_places(json_to)
     cache = _open(directory)
     with _looked_at():
         entries = cache.entries()
-    if json_file is not None:
-        document = _document(cache, entries)
-        json_file.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
-    if json_file is None or json_file.name != "-":
+    if json_to:
+        write_json(_document(cache, entries), json_to)
+    if json_to != "-":
         click.echo(_table(cache, entries))
 
 

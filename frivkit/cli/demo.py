@@ -6,12 +6,15 @@ from typing import Any
 
 import click
 
+from frivkit.cli.budgets import model_file
 from frivkit.cli.options import CommonOptions, model_options
-from frivkit.cli.output import write_json, write_text
+from frivkit.cli.output import check_places, write_json, write_text
 from frivkit.cli.terminal import show
 
 TRAINING = "digits?split=train"
 """The data that the network is trained and calibrated on."""
+RESULTS = ("analysis.json", "analysis.html", "compression.json")
+"""The files of the results."""
 
 
 @click.command("demo")
@@ -33,6 +36,7 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
     """
     from frivkit.compression.budget import Budget
     from frivkit.compression.compress import compress
+    from frivkit.digests import with_checksum
     from frivkit.experiments.train import train
     from frivkit.measure.pipeline import analyze, inspect_model
     from frivkit.provenance import Clock
@@ -43,7 +47,8 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
 
     clock = Clock.start()
     folder.mkdir(parents=True, exist_ok=True)
-    model = folder / "digits-cnn.onnx"
+    model, smaller = folder / "digits-cnn.onnx", model_file(folder / "digits-thin.onnx")
+    check_places(*(folder / name for name in RESULTS))
     _step(f"frivkit train cnn --data digits -o {model}")
     progress = common.progress()
     trained = train("cnn", "digits", model, seed=seed, progress=progress)
@@ -61,10 +66,10 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
         progress.finish()
     document = analysis_document(analysis, clock)
     show(analysis_text(document))
-    write_json(document, str(folder / "analysis.json"))
+    write_json(with_checksum(document), str(folder / "analysis.json"))
     write_text(folder / "analysis.html", analysis_page(document))
     click.echo(f"\n{summary(document)}")
-    smaller, budget = folder / "digits-thin.onnx", Budget("macs", 0.5)
+    budget = Budget("macs", 0.5)
     options = f"--macs {budget.share} --data '{TRAINING}' --verify-data '{trained.test.spec}'"
     _step(f"frivkit compress {model} -o {smaller} {options}")
     clock = Clock.start()

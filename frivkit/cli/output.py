@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from frivkit.errors import FrivkitError, UsageError
-from frivkit.files import is_special, real_path, write_file
+from frivkit.files import check_kind, is_special, real_path, write_file
 
 
 def check_places(*places: Path | str | None, model: Path | None = None) -> None:
@@ -21,7 +21,8 @@ def check_places(*places: Path | str | None, model: Path | None = None) -> None:
 
     Raises:
         UsageError: a place has no name, two are the same, or one is the model.
-        FrivkitError: the folder is missing or cannot be written to, or the place is a folder.
+        FrivkitError: the folder is missing or cannot be written to, or the place is a folder, a
+            named pipe or a disk.
     """
     if "" in places:
         raise UsageError("a result is to be written to a file without a name; give one, or '-'")
@@ -32,6 +33,7 @@ def check_places(*places: Path | str | None, model: Path | None = None) -> None:
             raise FrivkitError(f"{path} cannot be written: there is no folder {path.parent}")
         if path.is_dir():
             raise FrivkitError(f"{path} cannot be written: it is a folder; give a file in it")
+        check_kind(path)
         if real_path(path) in seen:
             raise UsageError(f"{path} is the model or another result too; give another file")
         if not is_special(path):

@@ -13,13 +13,14 @@ from frivkit.compression.allocation import Allocator, BudgetPath
 from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.constraints import Constraints
+from frivkit.compression.cut_errors import cutting
 from frivkit.compression.foretold import held_layers
 from frivkit.compression.latency_search import TimedPlan, Timing, plan_for_latency
 from frivkit.compression.metadata import set_metadata
 from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.overshoot import Overshoot, find_overshoot
 from frivkit.compression.plan import Plan, apply_plan, units_left
-from frivkit.compression.plan_file import read_plan
+from frivkit.compression.plan_file import read_plan, warnings_of
 from frivkit.compression.ranking import Ranker
 from frivkit.compression.recovery.recover import Recoverer, check_recoverable
 from frivkit.compression.recovery.settings import Recovery, recovery_settings
@@ -204,7 +205,8 @@ class Compressor:
             UsageError: the method has no such budget.
         """
         if budget.kind == "tolerance":
-            return self.allocator.for_tolerance(budget.share), None
+            allocator = cutting(self.allocator) if self._refit.keeps_weights else self.allocator
+            return allocator.for_tolerance(budget.share), None
         if budget.kind == "agreement":
             with blas_threads(self.request.execution.threads):
                 return self._search.smallest(self.allocator, self._refit, budget.share), None
@@ -226,7 +228,9 @@ class Compressor:
         Raises:
             UsageError: it cannot be read or does not fit the model.
         """
-        return read_plan(path, self.calibration, self.allocator.moves)
+        plan = read_plan(path, self.calibration, self.allocator.moves)
+        self.warnings += warnings_of(path)
+        return plan
 
     def refitted(self, plan: Plan, budget: Budget) -> tuple[Plan, ir.Model]:
         """Return a plan with its fits, and the compressed model."""
@@ -290,8 +294,7 @@ class Compressor:
             plan: A plan to take instead of one under the budget.
             timing: The batch and the threads of a budget in time.
             time_batches: Batch sizes at which the file is timed; empty to time nothing.
-            int8: Whether to write an int8 file beside it, see
-                :func:`frivkit.quantization.int8_path`.
+            int8: Whether to write an int8 file beside it, named by ``int8_path``.
 
         Raises:
             UsageError: the method has no such budget.

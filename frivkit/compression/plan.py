@@ -25,7 +25,7 @@ from frivkit.graph.surgery.drop_branches import drop_branches
 from frivkit.graph.surgery.factorize import factorize
 from frivkit.graph.surgery.map_outputs import OutputMap, map_outputs
 from frivkit.graph.surgery.narrow import narrow
-from frivkit.graph.surgery.set_weights import set_weights
+from frivkit.graph.surgery.set_weights import NewWeights, put_weights, set_weights
 from frivkit.units.moments import Float64Array
 
 Resource = Literal["macs", "params", "units"]
@@ -217,25 +217,39 @@ def apply_plan(calibration: Calibration, plan: Plan) -> ir.Model:
 
 def with_fits(calibration: Calibration, plan: Plan, narrowed: ir.Model) -> ir.Model:
     """Return the narrowed model with new weights, factorized nodes, and no dropped branches."""
-    weights = {
-        each.linear_consumer.consumer.node: (
-            each.linear_consumer.weight(each.matrix, each.columns),
-            each.bias,
-        )
-        for each in plan.fits
-        if each.factors is None
-    }
     factors = {
         each.linear_consumer.consumer.node: (each.factors.first, each.factors.second, each.bias)
         for each in plan.fits
         if each.factors is not None
     }
-    model = set_weights(narrowed, weights)
+    model = set_weights(narrowed, _whole_weights(plan.fits))
     if factors:
         model = factorize(model, factors)
     if plan.maps:
         model = map_outputs(model, plan.maps)
     return drop_branches(model, _means(calibration, plan)) if plan.dropped else model
+
+
+def put_fits(model: ir.Model, fits: Sequence[Fit]) -> None:
+    """Give nodes of a narrowed model the new weights of fits without factors, in place.
+
+    Args:
+        model: What :func:`with_fits` returned for a plan without maps and dropped branches.
+        fits: New weights of some nodes.
+    """
+    put_weights(model, _whole_weights(fits))
+
+
+def _whole_weights(fits: Sequence[Fit]) -> dict[str, NewWeights]:
+    """Return weight and bias of each node that is not factorized, by its label."""
+    return {
+        each.linear_consumer.consumer.node: (
+            each.linear_consumer.weight(each.matrix, each.columns),
+            each.bias,
+        )
+        for each in fits
+        if each.factors is None
+    }
 
 
 def outline(calibration: Calibration, plan: Plan) -> ir.Model:

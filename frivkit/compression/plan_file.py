@@ -12,6 +12,7 @@ from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.low_rank import FactorKind, is_separable
 from frivkit.compression.moves import BranchMove, Moves, branch_moves, kernel_of
 from frivkit.compression.plan import Factorization, Keep, Plan
+from frivkit.digests import split_checksum, with_checksum
 from frivkit.documents.files import PlanDocument
 from frivkit.errors import UsageError
 from frivkit.files import read_regular, write_file
@@ -52,7 +53,7 @@ def write_plan(document: Mapping[str, Any], path: Path) -> None:
     Raises:
         FrivkitError: the file cannot be written; a former one stays as it was.
     """
-    write_file(path, (json.dumps(document, indent=1) + "\n").encode())
+    write_file(path, (json.dumps(with_checksum(document), indent=1) + "\n").encode())
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -62,15 +63,28 @@ def read_document(path: Path) -> dict[str, Any]:
         UsageError: the file cannot be read, or is no plan.
     """
     try:
-        document = json.loads(read_regular(path).decode())
+        document, _ = split_checksum(read_regular(path))
     except OSError as error:
         why = error.strerror or error
         raise UsageError(f"the plan {path} cannot be read: {why}; give another file") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"the plan {path} cannot be read: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise UsageError(f"{path} is no plan: its schema is not {SCHEMA}; see --save-plan")
     return document
+
+
+def warnings_of(path: Path) -> tuple[str, ...]:
+    """Return a warning if a plan's file is not as frivkit wrote it: it is there to be edited.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no JSON.
+    """
+    _, checksum = split_checksum(read_regular(path))
+    if checksum == "right":
+        return ()
+    return (f"the plan {path} is not as frivkit wrote it: it was edited, or is damaged",)
 
 
 def read_plan(path: Path, calibration: Calibration, moves: Moves) -> Plan:

@@ -85,6 +85,7 @@ Milliseconds = Annotated[float, Limits(0), MeasuredIn("ms")]
 Seconds = Annotated[float, Limits(0), MeasuredIn("s")]
 
 Digest = Annotated[str, TextForm("^[0-9a-f]{64}$", "SHA-256 in hexadecimal digits")]
+Checksum = Annotated[str, TextForm("^[0-9a-f]{8}$", "CRC-32 in hexadecimal digits")]
 OfferName = Annotated[str, TextForm("^[a-z0-9]+(-[a-z0-9]+)*$", "lower case, with hyphens")]
 Moment = Annotated[str, TextForm(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$", "ISO 8601 in UTC")]
 

@@ -1,9 +1,10 @@
 """The documents of files that ``frivkit compress`` writes: plans and int8 files."""
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from frivkit.documents.fields import (
     Bytes,
+    Checksum,
     Digest,
     Fraction,
     Natural,
@@ -126,6 +127,8 @@ class PlanDocument(TypedDict):
         factorized: The nodes that are factorized.
         dropped_branches: The names of the nodes that add the branches that are replaced by
             their means.
+        crc32: [The checksum](reference/json.md#checksums); with a wrong one or none, `--plan`
+            warns that the plan was edited or is damaged.
     """
 
     schema: Literal["frivkit.plan/1"]
@@ -134,3 +137,4 @@ class PlanDocument(TypedDict):
     layers: list[PlannedLayerPart]
     factorized: list[PlannedFactorPart]
     dropped_branches: list[str]
+    crc32: NotRequired[Checksum]

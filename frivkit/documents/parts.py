@@ -3,6 +3,7 @@
 from typing import Literal, NotRequired, TypedDict
 
 from frivkit.documents.fields import (
+    Checksum,
     Digest,
     Macs,
     Moment,
@@ -192,6 +193,8 @@ class ProvenancePart(TypedDict):
         started: The time of the start, in UTC, ISO 8601 to the second.
         seconds: The duration.
         execution: Where tasks ran, if any did.
+        crc32: [The checksum](reference/json.md#checksums) of the document; what `analyze --json`
+            writes has one, and `results.json` of `visualize`.
     """
 
     frivkit: str
@@ -204,3 +207,4 @@ class ProvenancePart(TypedDict):
     started: Moment
     seconds: Seconds
     execution: NotRequired[ExecutionPart]
+    crc32: NotRequired[Checksum]

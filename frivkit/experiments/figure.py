@@ -5,14 +5,14 @@ of a curve; other rows are ignored.  Its ``run.json`` lists the reductions again
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from frivkit.errors import DataError
 from frivkit.experiments.gain import UNITS, WidthCurve
-from frivkit.experiments.results import decoded_journal, decoded_row
+from frivkit.experiments.results import read_journal, read_rows
 
 RESULTS, JOURNAL = "results.jsonl", "run.json"
 FORMATS = ("png", "svg", "pdf")
@@ -95,9 +95,9 @@ def read_curves(folder: Path) -> list[WidthCurve]:
             a value of the wrong type.
 
     Example:
-        >>> import json
+        >>> from frivkit.experiments.results import encoded_row
         >>> row = {"figure": "4d", "panel": "prunable", "series": "MLP", "width": 1, "trial": 0}
-        >>> _ = Path("results.jsonl").write_text(json.dumps({**row, "value": 0.5}))
+        >>> _ = Path("results.jsonl").write_bytes(encoded_row({**row, "value": 0.5}))
         >>> [curve] = read_curves(Path())
         >>> curve.panel, curve.series, curve.widths, curve.values
         ('prunable', 'MLP', (1.0,), ((0.5,),))
@@ -141,33 +141,29 @@ def _notes(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        runs = decoded_journal(path.read_bytes())["runs"]
+        runs = read_journal(path)["runs"]
         return {
             figure: str(run.get("scale", {}).get("reductions", ""))
             for run in runs
             for figure in run["figures"]
         }
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f"{path} is no journal of a sweep; remove it, or mend it") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} is no journal of a sweep ({error}); remove it, or run the sweep again"
+        ) from None
 
 
-def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the rows that have a panel, each with the number of its line."""
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                row = decoded_row(line)
-            except ValueError as error:
-                if not line.endswith(b"\n"):
-                    return  # the sweep was stopped while it wrote this
-                raise DataError(
-                    f"line {number} of {path} is no row ({error}); remove it, or run the sweep "
-                    "again"
-                ) from None
-            if "panel" in row:
-                yield number, row
+    try:
+        rows = read_rows(path)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}); remove that line, or run the sweep again"
+        ) from None
+    for number, row in rows:
+        if "panel" in row:
+            yield number, row
 
 
 def _field(row: dict[str, Any], name: str, where: str) -> Any:

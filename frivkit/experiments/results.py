@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from frivkit.digests import warn_unchecked
+from frivkit.digests import split_checksum, warn_unchecked, with_checksum
 from frivkit.errors import DataError
 from frivkit.experiments.jobs import Row
 from frivkit.files import read_regular, replace_file
@@ -33,7 +33,10 @@ def decoded_row(line: bytes) -> dict[str, Any]:
         {'width': 1}
     """
     line = line.rstrip()
-    row = json.loads(line)
+    try:
+        row = json.loads(line)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(row, dict):
         raise ValueError(f"{row!r:.40} is no JSON object")
     if "crc32" in row:
@@ -62,35 +65,59 @@ def warn_of_rows(path: Path, lines: Sequence[bytes]) -> None:
         warn_unchecked(path, f"{unchecked} of its {len(lines)} lines have no checksum")
 
 
-def decoded_journal(content: bytes) -> dict[str, Any]:
-    """Return the object of a journal, ``run.json``, without its checksum.
+def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Return the rows of a file of results, each with the number of its line.
+
+    Empty lines are left out, and so is a last line that an interrupted sweep wrote in part.  Rows
+    without a checksum are warned of.
 
     Raises:
-        ValueError: it is no JSON object, or its checksum is not that of its content.
-
-    Example:
-        >>> decoded_journal(encoded_journal({"runs": []}))
-        {'runs': []}
+        OSError: the file cannot be read.
+        ValueError: a line is damaged; its number is named.
     """
-    journal = json.loads(content)
+    *lines, rest = read_regular(path).split(b"\n")
+    if _is_row(rest):
+        lines.append(rest)
+    elif _is_row(rest[:-1]):
+        raise ValueError(f"line {len(lines) + 1}: its line break is damaged")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows += [(number, decoded_row(line))] if line.strip() else []
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+    warn_of_rows(path, [line for line in lines if line.strip()])
+    return rows
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        decoded_row(line)
+    except ValueError:
+        return False
+    return True
+
+
+def read_journal(path: Path) -> dict[str, Any]:
+    """Return the object of a journal, ``run.json``; warn of one without a checksum.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no JSON object, or its checksum is not that of its content.
+    """
+    journal, state = split_checksum(read_regular(path))
     if not isinstance(journal, dict):
-        raise ValueError("it is no JSON object")
-    if "crc32" in journal:
-        checksum = journal.pop("crc32")
-        if checksum != _checksum(journal):
-            raise ValueError("its checksum is wrong, so it is damaged")
+        raise ValueError(f"{journal!r:.40} is no JSON object")
+    if state == "wrong":
+        raise ValueError("its checksum is wrong, so it is damaged")
+    if state == "missing":
+        warn_unchecked(path, "it has no checksum")
     return journal
 
 
 def encoded_journal(journal: Mapping[str, Any]) -> bytes:
-    """Return a journal as JSON with a checksum, which is that of its shortest JSON."""
-    whole = {**journal, "crc32": _checksum(journal)}
-    return json.dumps(whole, indent=1, allow_nan=False).encode() + b"\n"
-
-
-def _checksum(journal: Mapping[str, Any]) -> str:
-    text = json.dumps(journal, sort_keys=True, separators=(",", ":"))
-    return f"{zlib.crc32(text.encode()):08x}"
+    """Return a journal as JSON with a checksum."""
+    return json.dumps(with_checksum(journal), indent=1).encode() + b"\n"
 
 
 class Results:

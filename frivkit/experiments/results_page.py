@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frivkit.errors import DataError
-from frivkit.experiments.results import decoded_journal, decoded_row, encoded_journal
+from frivkit.experiments.results import encoded_journal, read_journal, read_rows
 from frivkit.experiments.runner import JOURNAL
 from frivkit.experiments.shards import RESULTS
 from frivkit.files import replace_file
@@ -33,7 +33,7 @@ def store_results(folder: Path, target: Path, stored: Callable[[bytes], bool]) -
     target.mkdir(parents=True, exist_ok=True)
     lines = (folder / RESULTS).read_bytes().splitlines(keepends=True)
     replace_file(target / RESULTS, b"".join(line for line in lines if stored(line)))
-    journal = decoded_journal((folder / JOURNAL).read_bytes())
+    journal = read_journal(folder / JOURNAL)
     for run in journal["runs"]:
         command = run["provenance"].get("command") or []
         command[:] = [Path(word).name if Path(word).is_absolute() else word for word in command]
@@ -62,9 +62,8 @@ def updated_page(page: str, data: Path, protocols: Iterable[str], text: Protocol
         if not folder.is_dir():
             continue
         try:
-            lines = (folder / RESULTS).read_bytes().splitlines()
-            rows = [decoded_row(line) for line in lines]
-            journal = decoded_journal((folder / JOURNAL).read_bytes())
+            rows = [row for _, row in read_rows(folder / RESULTS)]
+            journal = read_journal(folder / JOURNAL)
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{folder} has no results of a sweep ({error}); run it again"

@@ -17,7 +17,7 @@ from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.arrays import write_arrays
 from frivkit.experiments.jobs import Job, JobResult, Row, SweepPlan
 from frivkit.experiments.progress_table import ProgressTable
-from frivkit.experiments.results import Results, decoded_journal, encoded_journal
+from frivkit.experiments.results import Results, encoded_journal, read_journal
 from frivkit.experiments.shards import (
     ARRAYS,
     LOCK,
@@ -29,7 +29,7 @@ from frivkit.experiments.shards import (
     rows_of_all,
     shard_folder,
 )
-from frivkit.files import read_regular, replace_file
+from frivkit.files import replace_file
 from frivkit.hooks.registry import installed
 from frivkit.progress import Progress, Silent
 from frivkit.provenance import Clock, provenance
@@ -247,17 +247,19 @@ class Journal:
         self._settings: dict[str, Any] = dict(plan.settings)
         self.finished = False
         if self._path.exists():
-            self._settings = self._agreed(read_regular(self._path))
+            self._settings = self._agreed()
         elif (folder / RESULTS).exists():
             raise DataError(f"{folder} has results but no {JOURNAL}; give another folder")
 
-    def _agreed(self, content: bytes) -> dict[str, Any]:
+    def _agreed(self) -> dict[str, Any]:
         """Return the settings of the file and of the plan together."""
         try:
-            before = decoded_journal(content)
+            before = read_journal(self._path)
             self._runs, settings = list(before["runs"]), dict(before["settings"])
-        except (ValueError, KeyError, TypeError):
-            raise DataError(f"{self._path} is no journal of a sweep; give another folder") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{self._path} is no journal of a sweep ({error}); give another folder"
+            ) from None
         for name, value in self._plan.settings.items():
             if settings.get(name, value) != value:
                 requested, present = _difference(name, value, settings[name])

@@ -15,7 +15,7 @@ from frivkit.data import Dataset, open_data
 from frivkit.data.bare_path import read_spec
 from frivkit.data.spec import DataSpec
 from frivkit.errors import DataError, FrivkitError, ModelError, UsageError
-from frivkit.files import check_writable, write_file
+from frivkit.files import check_kind, check_writable, write_file
 from frivkit.hooks.options import NoOptions, distribute, parse_options
 from frivkit.hooks.registry import installed
 from frivkit.progress import Progress, Silent
@@ -210,6 +210,7 @@ def train(
         raise UsageError(f"width {width:g} is asked for; give a factor above 0")
     if target.suffix != ".onnx":
         raise UsageError(f"an ONNX file cannot be named {target.name}; name it {target.stem}.onnx")
+    check_kind(target, ModelError)
     check_writable(target, ModelError)
 
     train_set, test = divided(data, test_data)

@@ -1,10 +1,10 @@
 """The document of ``frivkit compare``, and the document as text."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from frivkit.digests import split_checksum, warn_unchecked
 from frivkit.documents.comparison import (
     ComparedAnalysisPart,
     ComparedLayerPart,
@@ -33,9 +33,11 @@ LABEL = 14
 def read_analysis(path: Path) -> Mapping[str, Any]:
     """Return the document of an analysis that ``frivkit analyze --json`` wrote.
 
+    A document without a checksum is warned of.
+
     Raises:
-        DataError: the file is missing, too large, no JSON, of another kind, or lacks what is
-            compared.
+        DataError: the file is missing, too large, no JSON, damaged, of another kind, or lacks what
+            is compared.
     """
     try:
         with open_regular(path) as file:
@@ -45,10 +47,17 @@ def read_analysis(path: Path) -> Mapping[str, Any]:
     if len(content) > LARGEST:
         raise DataError(f"{path} has more than {LARGEST >> 20} MiB and is no analysis")
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        document, checksum = split_checksum(content)
+    except ValueError as error:
         raise DataError(f"{path} is no JSON ({error}); give files of analyze --json") from error
     check_analysis(document, str(path))
+    if checksum == "wrong":
+        raise DataError(
+            f"{path} was changed after it was written: its checksum is wrong; write it again by "
+            "analyze --json, or take out crc32 from its provenance if you changed it"
+        )
+    if checksum == "missing":
+        warn_unchecked(path, "it has no checksum")
     found: Mapping[str, Any] = document
     return found
 

@@ -1,6 +1,6 @@
 """Ridge regression of targets on rows, with the ridge chosen by rows set aside."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ CHUNK = 4096
 """Rows that are centred and multiplied at a time."""
 
 Rows = NDArray[np.float32]
+Solver = Callable[[Float64Array], Float64Array]
 
 
 class Regression:
@@ -187,22 +188,37 @@ class _Normal:
     ) -> None:
         self._covariance, self._mean = covariance, mean
         self.mean_target, self.cross = mean_target, cross
-        self._factor: tuple[float, Any] | None = None
+        self._solver: tuple[float, Solver] | None = None
 
     def solution(
         self, original: Float64Array, strength: float
     ) -> tuple[Float64Array, Float64Array]:
         """Return matrix and bias for a ridge that pulls towards ``original``."""
-        from scipy.linalg import cho_factor, cho_solve
-
         columns = len(self._covariance)
-        ridge = ridge_of(strength, float(self._covariance.diagonal().mean()), columns)
-        if self._factor is None or self._factor[0] != ridge:
-            inner = self._covariance.copy()
-            inner[np.diag_indices(columns)] += ridge
-            self._factor = ridge, cho_factor(inner, overwrite_a=True, check_finite=False)
-        matrix = cho_solve(self._factor[1], self.cross + ridge * original)
+        mean_variance = max(float(self._covariance.diagonal().mean()), 0.0)
+        ridge = ridge_of(strength, mean_variance, columns)
+        if self._solver is None or self._solver[0] != ridge:
+            self._solver = ridge, _solver(self._covariance, ridge)
+        matrix = self._solver[1](self.cross + ridge * original)
         return matrix, self.mean_target - self._mean @ matrix
+
+
+def _solver(covariance: Float64Array, ridge: float) -> "Solver":
+    """Return the product with the inverse of a covariance and a ridge, as a function.
+
+    A covariance of rows that hardly vary may have eigenvalues below 0 by rounding; they count as 0.
+    """
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    inner = covariance.copy()
+    inner[np.diag_indices(len(inner))] += ridge
+    try:
+        factor = cho_factor(inner, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        inverse = (vectors / (np.maximum(values, 0.0) + ridge)) @ vectors.T
+        return lambda right: inverse @ right
+    return lambda right: cho_solve(factor, right)
 
 
 class _FewRows:

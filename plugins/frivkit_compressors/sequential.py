@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration, Run
@@ -28,6 +29,7 @@ from frivkit.compression.plan import (
     Plan,
     factorized_fit,
     group_flags,
+    put_fits,
     whole_fits,
     with_factors,
     with_fits,
@@ -81,11 +83,13 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
     staged = StagedRun(run.data, size, reads, run.execution, memory // CUT_SHARE)
     narrowed = narrow(model, calibration.site_map, plan.keep)
     pending = {_label(fits[i]) for stage in stages for i in stage.members}
+    refitted: ir.Model | None = None
     for group in _grouped(stages, fits, run.data.examples, memory // TARGETS_SHARE):
         targets = _gather_targets(calibration, group, fits, size)
         for stage in group:
-            so_far = replace(plan, fits=tuple(fits))
-            compressed = replace(model, ir=with_fits(calibration, so_far, narrowed))
+            if refitted is None:
+                refitted = with_fits(calibration, replace(plan, fits=tuple(fits)), narrowed)
+            compressed = replace(model, ir=refitted)
             batches = staged.tensors(stage.number, compressed, pending, "refit in sequence")
             rows = _read_rows(run, stage, batches, fits, targets)
             for i in stage.members:
@@ -99,6 +103,11 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
                 if how is not None:
                     fits[i] = _factorized(fits[i], how, problem, relu=relu)
                 pending.remove(_label(fits[i]))
+            members = [fits[i] for i in stage.members]
+            if plan.maps or plan.dropped or any(fit.factors is not None for fit in members):
+                refitted = None
+            else:  # a copy of the whole network for each stage would take long in deep ones
+                put_fits(refitted, members)
     return tuple(
         factorized_fit(calibration, plan, fit) if fit.factors is None else fit for fit in fits
     )

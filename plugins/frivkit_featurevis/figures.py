@@ -4,16 +4,18 @@ matplotlib is an optional dependency, so it is imported only when a figure is dr
 """
 
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from frivkit.digests import split_checksum, warn_unchecked
 from frivkit.errors import DataError, PluginError
 from frivkit.experiments.figure import Drawing, FolderFigure
+from frivkit.files import read_regular
 from frivkit_featurevis.pictures import picture, spectrum_picture
+from frivkit_featurevis.pieces import read_piece
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,15 +71,19 @@ TABLE_2 = FolderFigure(_table_2)
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / RESULTS
     try:
-        document: dict[str, Any] = json.loads(path.read_bytes())
+        document, checksum = split_checksum(read_regular(path))
     except OSError:
         raise DataError(
             f"{folder} holds no {RESULTS}; give the folder that frivkit visualize wrote"
         ) from None
     except ValueError:
-        document = {}
+        document, checksum = {}, "missing"
     if not isinstance(document, dict) or document.get("schema") != "frivkit.visualization/1":
         raise DataError(f"{path} is no result of frivkit visualize; run it again")
+    if checksum == "wrong":
+        raise DataError(f"{path} is damaged: its checksum is wrong; run frivkit visualize again")
+    if checksum == "missing":
+        warn_unchecked(path, "it has no checksum")
     return document
 
 
@@ -158,9 +164,8 @@ def _images(folder: Path, layer: Mapping[str, Any]) -> "Images":
     for name in layer["pieces"]:
         path = folder / "pieces" / Path(name).name
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-                parts.append(stored["images"])
-        except (OSError, ValueError, KeyError) as error:
+            parts.append(read_piece(path)[0])
+        except (OSError, ValueError) as error:
             raise DataError(
                 f"{path} is missing or damaged ({error}); run frivkit visualize again"
             ) from error

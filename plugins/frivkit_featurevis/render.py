@@ -1,9 +1,7 @@
 """The images of the units of layers, found piece by piece; finished pieces are kept and reused."""
 
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +24,7 @@ from frivkit_featurevis.ascent import Activations, Ascent, ascend
 from frivkit_featurevis.fourier import FourierImages, ValueRange, value_range
 from frivkit_featurevis.network import activations_of, images_first
 from frivkit_featurevis.phases import PhaseImages, mean_magnitudes
+from frivkit_featurevis.pieces import PieceArrays, packed, read_piece
 from frivkit_featurevis.transforms import standard_views
 
 VERSION = 1
@@ -136,7 +135,7 @@ def render(
     steps = execution.progress.advance if execution.engine.workers == 1 else None
     task = _PieceTask(study.model, _few_inputs(study), canvas, execution.placement.threads, steps)
     made = execution.engine.map(task, missing)
-    found: list[tuple[_Piece, _Arrays]] = []
+    found: list[tuple[_Piece, PieceArrays]] = []
     for piece, finished in zip(pieces, kept, strict=True):
         arrays = finished
         if arrays is None:
@@ -149,7 +148,7 @@ def render(
                     "not finite, so its units have no images; leave it out by --layer"
                 )
             if piece.path is not None:
-                write_file(piece.path, _packed(*arrays))
+                write_file(piece.path, packed(*arrays))
         found.append((piece, arrays))
         if piece.units[-1] == chosen_units(piece.site, settings)[-1]:
             yield _joined(found)
@@ -221,7 +220,7 @@ class _PieceTask:
         """Return what makes it again in a worker, which tells nobody of steps."""
         return _PieceTask, (self._model, self._feeds, self._canvas, self._threads, None)
 
-    def __call__(self, piece: "_Piece") -> "_Arrays":
+    def __call__(self, piece: "_Piece") -> PieceArrays:
         with torch_threads(self._threads):
             if self._network is None or self._network[0] != piece.site.name:
                 self._network = None  # two may not fit into memory
@@ -230,7 +229,7 @@ class _PieceTask:
             return _find(self._network[1], self._canvas, piece, self._stepped)
 
 
-def _joined(found: Sequence[tuple[_Piece, "_Arrays"]]) -> LayerImages:
+def _joined(found: Sequence[tuple[_Piece, PieceArrays]]) -> LayerImages:
     """Return all pieces of a layer as one."""
     site = found[0][0].site
     parts = zip(*(arrays for _, arrays in found), strict=True)
@@ -269,12 +268,9 @@ def _canvas(study: Study, settings: Settings) -> _Canvas:
     return _Canvas(settings, pixels, (height, width), images.shape[1], magnitudes, mean)
 
 
-_Arrays = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]
-
-
 def _find(
     network: Activations, canvas: _Canvas, piece: _Piece, stepped: Callable[[], None]
-) -> _Arrays:
+) -> PieceArrays:
     settings, units, layer = canvas.settings, piece.units, piece.site.layer
     seeds = [settings.seed * 1_000_003 + crc32(f"{layer} {unit}".encode()) for unit in units]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -298,22 +294,12 @@ def _find(
     return shares, np.array(found.before), np.array(found.after)
 
 
-def _packed(
-    images: NDArray[np.float32], before: NDArray[np.float64], after: NDArray[np.float64]
-) -> bytes:
-    stream = io.BytesIO()
-    np.savez_compressed(stream, images=images, before=before, after=after)
-    return stream.getvalue()
-
-
-def _read(piece: _Piece) -> _Arrays | None:
+def _read(piece: _Piece) -> PieceArrays | None:
     """Return a finished piece, None if there is none or it is damaged."""
     if piece.path is None:
         return None
     try:
-        content = io.BytesIO(piece.path.read_bytes())  # numpy leaves a damaged file open
-        with np.load(content, allow_pickle=False) as stored:
-            arrays = stored["images"], stored["before"], stored["after"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        arrays = read_piece(piece.path)
+    except (OSError, ValueError):
         return None
     return arrays if all(len(part) == len(piece.units) for part in arrays) else None

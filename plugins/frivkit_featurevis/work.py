@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from frivkit.cache import Cache
+from frivkit.digests import with_checksum
 from frivkit.errors import DataError, FrivkitError, UsageError
-from frivkit.files import write_errors, write_file
+from frivkit.files import check_kind, write_errors, write_file
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
@@ -59,6 +60,8 @@ def visualize(job: VisualizationJob, say: Say) -> dict[str, Any]:
     pieces = job.folder / "pieces"
     with write_errors(job.folder):
         pieces.mkdir(parents=True, exist_ok=True)
+    for name in ("results.json", "table.md", "index.html"):
+        check_kind(job.folder / name)
     opened = [open_study(request, cache=job.cache) for request in job.requests]
     studies = [study for study, _ in opened]
     if len(studies) == 2:
@@ -74,7 +77,8 @@ def visualize(job: VisualizationJob, say: Say) -> dict[str, Any]:
             if each.layer in names:
                 _write_pictures(job.folder, f"{names[each.layer]}{suffix}", each)
     document = _document(job, studies, found, warnings, clock)
-    write_file(job.folder / "results.json", (json.dumps(document, indent=2) + "\n").encode())
+    stored = json.dumps(with_checksum(document), indent=2) + "\n"
+    write_file(job.folder / "results.json", stored.encode())
     if document["comparisons"]:
         write_file(job.folder / "table.md", (table(document["comparisons"]) + "\n").encode())
     write_file(job.folder / "index.html", page(document, found).encode())

@@ -15,7 +15,7 @@ from typing import Any
 
 from frivkit.experiments.gain import WidthCurve as Shares
 from frivkit.experiments.gain import gain
-from frivkit.experiments.results import decoded_journal
+from frivkit.experiments.results import read_journal
 from frivkit.experiments.results_page import store_results, updated_page
 
 WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -214,7 +214,7 @@ def main(arguments: Sequence[str]) -> None:
     *folders, page = map(Path, arguments)
     data = page.parent / "data"
     for folder in folders:
-        journal = decoded_journal((folder / "run.json").read_bytes())
+        journal = read_journal(folder / "run.json")
         target = data / journal["settings"]["stacks"]["measures"]
         store_results(folder, target, lambda line: b'"figure"' in line)  # no single networks
     page.write_text(updated(page.read_text(encoding="utf-8"), data), encoding="utf-8")

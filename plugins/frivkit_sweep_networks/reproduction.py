@@ -19,7 +19,7 @@ from frivkit.experiments.figure import JOURNAL, RESULTS, read_curves
 from frivkit.experiments.gain import UNITS, WidthCurve, gain
 from frivkit.experiments.jobs import SweepPlan, SweepRequest
 from frivkit.experiments.recipe import read_recipe
-from frivkit.experiments.results import Results, decoded_journal
+from frivkit.experiments.results import Results, read_journal
 from frivkit.experiments.results_page import store_results, updated_page
 from frivkit_sweep_networks.claims import Claim, Curves, claims, compared_with_2
 from frivkit_sweep_networks.points import fraction
@@ -52,7 +52,7 @@ def plans(journal: Mapping[str, Any]) -> Iterator[tuple[str, SweepPlan]]:
 def add_figures(data: Path) -> None:
     """Add the rows of figures to stored results, also those of unfinished runs."""
     results = Results(data / RESULTS)
-    journal = decoded_journal((data / JOURNAL).read_bytes())
+    journal = read_journal(data / JOURNAL)
     begun = {figure for run in journal["runs"] for figure in run["figures"]}
     for _, plan in plans(journal):
         if begun.issuperset(plan.figures):  # their run has the reductions
@@ -208,7 +208,7 @@ def main(arguments: Sequence[str]) -> None:
     *folders, page = map(Path, arguments)
     data = page.parent / "data"
     for folder in folders:
-        journal = decoded_journal((folder / JOURNAL).read_bytes())
+        journal = read_journal(folder / JOURNAL)
         target = data / journal["settings"]["protocol"]
         store_results(folder, target, lambda _: True)  # all rows, so that a sweep can resume there
         add_figures(target)

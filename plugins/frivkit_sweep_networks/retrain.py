@@ -18,7 +18,7 @@ from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.figure import RESULTS
 from frivkit.experiments.jobs import SweepRequest
 from frivkit.experiments.recipe import read_recipe
-from frivkit.experiments.results import decoded_row
+from frivkit.experiments.results import read_rows
 from frivkit.files import write_file
 from frivkit.progress import Silent
 from frivkit_sweep_networks.network import NetworkJob
@@ -107,8 +107,8 @@ def differences(job: NetworkJob, found: Mapping[str, Any], folder: Path) -> list
     if not path.is_file():
         raise DataError(f"{folder} holds no {RESULTS}; give the folder that a sweep wrote")
     try:
-        rows = [decoded_row(line) for line in path.read_bytes().splitlines() if line.endswith(b"}")]
-    except ValueError as error:
+        rows = [row for _, row in read_rows(path)]
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}; run the sweep again") from error
     same = (job.label, job.width, job.seed, dict(job.choice))
     recorded = {

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from frivkit.api import compare
+from frivkit.digests import with_checksum
 from frivkit.errors import DataError, UsageError
 from tests.contract import complaints
 from tests.documents import ablation, document
@@ -23,7 +24,7 @@ def analyses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     for name, value in (("one", 0.5), ("two", 0.6), ("three", 0.7)):
         found = document(ablation(None, value), ablation("a", value - 0.1), layers=("a",))
-        Path(f"{name}.json").write_text(json.dumps(found))
+        Path(f"{name}.json").write_text(json.dumps(with_checksum(found)))
     return ["one.json", "two.json", "three.json"]
 
 

@@ -99,6 +99,7 @@ class TestPlanFiles:
         assert ran.code == 0, ran.err
         found = json.loads(ran.out)
         assert complaints(found) == []
+        assert "not as frivkit wrote it" not in " ".join(found["warnings"])
         assert found["budget"]["kind"] == "plan"
         assert same_networks(files / "thin.onnx", files / "again.onnx")
         told = {prop.key: prop.value for prop in onnx.load("again.onnx").metadata_props}
@@ -111,6 +112,7 @@ class TestPlanFiles:
         first["removed"], second["removed"], edited["factorized"] = [2], [0, 7], []
         Path("plan.json").write_text(json.dumps(edited))
         found = plan(frivkit, "--plan", "plan.json")
+        assert "plan.json is not as frivkit wrote it" in " ".join(found["warnings"])
         assert kept(found) == {first["layer"]: CHANNELS - 1, second["layer"]: CHANNELS - 2}
 
     @pytest.mark.parametrize("budget", [("--macs", "0.5"), ("--latency", "0.5,0.4")])

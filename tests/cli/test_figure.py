@@ -1,10 +1,10 @@
 """``frivkit figure``: files, the table of gains, and what goes wrong."""
 
-import json
 import re
 
 import pytest
 
+from frivkit.experiments.results import encoded_row
 from tests.papercurves import write_results
 
 
@@ -55,9 +55,9 @@ def test_help_lists_the_figures(frivkit):
 )
 def test_what_cannot_be_drawn_is_told_in_one_line(frivkit, sweep, arguments, code, words):
     row = {"figure": "4c", "panel": "prunable", "series": "x", "width": 1, "trial": 0, "value": 0}
-    for name, text in (("other", json.dumps(row)), ("empty", "")):
+    for name, content in (("other", encoded_row(row)), ("empty", b"")):
         (sweep.parent / name).mkdir()
-        (sweep.parent / name / "results.jsonl").write_text(text)
+        (sweep.parent / name / "results.jsonl").write_bytes(content)
     run = frivkit("figure", *arguments)
     assert run.code == code
     line = run.error()

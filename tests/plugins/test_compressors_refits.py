@@ -297,3 +297,16 @@ def test_numbers_whose_squares_overflow_are_not_refitted_to(tmp_path):
             method=SELECT,
             constraints=replace(ANY_WIDTH, ratios={"*": 0.5}),
         )
+
+
+def test_rows_that_hardly_vary_are_fitted_and_not_an_error():
+    """Rounding may give their covariance eigenvalues below 0, which no ridge in use outweighs."""
+    from frivkit_compressors.regression import _solver
+
+    rng = np.random.default_rng(0)
+    vectors = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    values = np.array([1.0, 0.1, 1e-3, 1e-9, 0.0, -1e-6])
+    covariance = (vectors * values) @ vectors.T
+    right = rng.normal(size=(6, 2))
+    due = vectors @ ((vectors.T @ right) / (np.maximum(values, 0) + 1e-7)[:, np.newaxis])
+    np.testing.assert_allclose(_solver(covariance, 1e-7)(right), due, rtol=1e-6)

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from frivkit.cli import main
+from frivkit.digests import with_checksum
 from frivkit.errors import DataError
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.testing.conformance import check_figure
@@ -202,7 +203,8 @@ def test_hostile_names_are_text(files, tmp_path) -> None:
 )
 def test_folders_that_cannot_be_drawn(content, message, tmp_path) -> None:
     if content is not None:
-        (tmp_path / "results.json").write_text(content)
+        stored = content if content == "[]" else json.dumps(with_checksum(json.loads(content)))
+        (tmp_path / "results.json").write_text(stored)
     with pytest.raises(DataError, match=message):
         TABLE_2.draw(tmp_path)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from frivkit.errors import DataError
+from frivkit.experiments.results import decoded_row, encoded_journal, encoded_row
 from frivkit.experiments.results_page import BEGIN, END
 from frivkit_sweep_mlp.reproduction import allowed, curves, main, tables, updated
 
@@ -85,14 +86,13 @@ def test_page_is_made_from_its_data():
 def test_only_figures_of_a_sweep_are_kept(tmp_path):
     (tmp_path / "sweep").mkdir()
     lines = [{"work": "s", "value": 1.0}, *points(PAPERS)]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    (tmp_path / "sweep/results.jsonl").write_text(text)
-    (tmp_path / "sweep/run.json").write_text(json.dumps(JOURNAL))
+    (tmp_path / "sweep/results.jsonl").write_bytes(b"".join(map(encoded_row, lines)))
+    (tmp_path / "sweep/run.json").write_bytes(encoded_journal(JOURNAL))
     page = tmp_path / "README.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nbehind\n")
     main([str(tmp_path / "sweep"), str(page)])
     kept = (tmp_path / "data/reference/results.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in kept] == points(PAPERS)
+    assert [decoded_row(line.encode()) for line in kept] == points(PAPERS)
     journal = json.loads((tmp_path / "data/reference/run.json").read_text())
     assert journal["runs"][0]["provenance"]["command"][-2:] == ["-o", "where"]
     assert page.read_text().startswith("before\n")

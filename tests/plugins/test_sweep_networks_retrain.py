@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from frivkit.errors import UsageError
 from frivkit.experiments.jobs import SweepRequest
 from frivkit.experiments.recipe import read_recipe
+from frivkit.experiments.results import encoded_row
 from frivkit.experiments.runner import run
 from frivkit_sweep_networks.retrain import command, find_jobs
 
@@ -62,8 +63,7 @@ def test_narrowest_and_widest_are_those_of_the_sweep(recipe, tmp_path):
     ]
     for row in changed:
         row.pop("crc32", None)  # it is that of the former value
-    text = "".join(json.dumps(row) + "\n" for row in changed)
-    (tmp_path / "sweep/results.jsonl").write_text(text)
+    (tmp_path / "sweep/results.jsonl").write_bytes(b"".join(map(encoded_row, changed)))
     again = [*arguments, "--width", "1/8", "--compare", "sweep"]
     ran = CliRunner().invoke(command, again)
     assert "test accuracy is " in ran.output

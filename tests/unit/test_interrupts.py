@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from frivkit import interrupts
-from frivkit.interrupts import giving_up, stoppable
+from frivkit.interrupts import giving_up, interruptible, stoppable
 from frivkit.runtime.session import Device, Session
 from frivkit.warning_lines import warnings_as_lines
 
@@ -88,17 +88,74 @@ def test_a_call_that_does_not_stop_ends_the_program(monkeypatch):
         stoppable(lambda: libc.pthread_mutex_lock(mutex), requested.set)  # goes on after a signal
     assert requested.is_set()
     assert ended.is_set()
+    # So does a call that nothing can stop, such as one of a library for linear algebra.
+    ended.clear()
+    interrupt_soon()
+    with giving_up(end), pytest.raises(KeyboardInterrupt):
+        libc.pthread_mutex_lock(mutex)
+    assert ended.is_set()
 
 
-def test_another_handler_keeps_its_say():
-    requested, seen = [], []
-    before = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+def test_a_program_that_notices_is_not_ended(monkeypatch):
+    monkeypatch.setattr(interrupts, "GRACE", 0.2)
+    ended = threading.Event()
+    with giving_up(ended.set):
+        for _ in range(2):
+            interrupt_soon()
+            with pytest.raises(KeyboardInterrupt):
+                time.sleep(5)
+            time.sleep(0.4)
+    assert not ended.is_set()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def waits_in_the_runtime() -> None:
+    Session(ir.from_proto(endless()), Device(threads=1)).run(
+        {"x": np.zeros((1, 4), np.float32)}, ["y"]
+    )
+
+
+def waits_in_python() -> None:
+    while True:
+        sum(range(1000))
+
+
+@pytest.mark.parametrize("work", [waits_in_the_runtime, waits_in_python])
+def test_other_threads_are_interrupted_with_the_main_one(work):
+    raised: list[BaseException] = []
+    ended = threading.Event()
+
+    def run():
+        try:
+            interruptible(work)()
+        except BaseException as error:
+            raised.append(error)
+            ended.set()
+
+    threading.Thread(target=run).start()
+    interrupt_soon()
     try:
-        stoppable(lambda: os.kill(os.getpid(), signal.SIGINT), lambda: requested.append(1))
-        time.sleep(0.1)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert (requested, seen) == ([], [1])
+        ended.wait(10)
+    except KeyboardInterrupt:  # a pool of threads waits like this where it is left
+        assert ended.wait(3)
+    assert [type(error) for error in raised] == [KeyboardInterrupt]
+
+
+def test_a_function_that_ends_at_the_moment_of_ctrl_c_interrupts_nothing_behind_it():
+    raised: list[BaseException] = []
+
+    def run():
+        try:
+            interruptible(interrupts._watchers[0].interrupt_threads)()
+        except BaseException as error:
+            raised.append(error)
+        sum(range(100_000))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(5)
+    assert [type(error) for error in raised] == [KeyboardInterrupt]
+    assert not interrupts._watchers[0].threads
 
 
 @pytest.mark.filterwarnings("default")

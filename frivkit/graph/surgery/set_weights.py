@@ -38,8 +38,18 @@ def set_weights(model: ir.Model, new_weights: Mapping[str, NewWeights]) -> ir.Mo
             whose bias is computed is given one.
     """
     copy = model.clone()
-    nodes = {node_label(node): node for node in copy.graph if node.op_type in LINEAR_CONSUMERS}
-    constants = NewConstants(copy.graph, copy.ir_version)
+    put_weights(copy, new_weights)
+    return copy
+
+
+def put_weights(model: ir.Model, new_weights: Mapping[str, NewWeights]) -> None:
+    """Give some nodes of a model new weights, as :func:`set_weights` does with a copy.
+
+    Raises:
+        ModelError: as there; then the model may have some of them.
+    """
+    nodes = {node_label(node): node for node in model.graph if node.op_type in LINEAR_CONSUMERS}
+    constants = NewConstants(model.graph, model.ir_version)
     weights: list[Operand] = []
     biases: list[tuple[ir.Node, NDArray[Any]]] = []
     for label, (weight, bias) in new_weights.items():
@@ -51,8 +61,7 @@ def set_weights(model: ir.Model, new_weights: Mapping[str, NewWeights]) -> ir.Mo
             biases.append((node, bias))
     constants.replace_operands(weights)
     set_biases(constants, biases)
-    drop_unused(copy.graph)
-    return copy
+    drop_unused(model.graph)
 
 
 def _new_weight(node: ir.Node, weight: NDArray[Any], bias: NDArray[Any] | None) -> Operand:
