@@ -41,6 +41,7 @@ from frivkit.runtime.blas import blas_threads
 from frivkit.runtime.file_check import naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
+from frivkit.tasks.choose import choose_tasks
 from frivkit.verification import Verification, verify
 from frivkit.verification.verification import BATCHES, put_in_place
 
@@ -161,7 +162,8 @@ class Compressor:
         request.execution.progress.start("finding layers", 0)
         with naming_faults(model):
             model = prepare_model(model, opening, keep_file=True)
-            check_output(model, model.output(request.output), request.execution, examples)
+            model = check_output(model, model.output(request.output), request.execution, examples)
+            choose_tasks(model, request.execution.labels, request.output)  # refuses at once
             site_map = find_sites(model, request.output, any_batch_axis=True, every_output=True)
         data, self._search_data, self.held_out = split_examples(
             examples, model, verify_data, searches=searches

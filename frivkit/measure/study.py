@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from frivkit.runtime.memory import gram_room, plan_gram_passes
 from frivkit.runtime.moment_pass import ActivationReader, accumulate_moments
 from frivkit.tasks.choose import choose_tasks
 from frivkit.tasks.classify import ClassLabels, SameLabels
+from frivkit.tasks.doubt import some_outputs
 from frivkit.units.masks import Mask
 from frivkit.units.moments import Moments, read_moments, write_moments
 from frivkit.units.perturbations import Perturbation
@@ -89,7 +91,8 @@ class Study:
         self.protocol = scope.protocol
         self.warnings: list[str] = []
         self._scope = scope
-        self.tasks = choose_tasks(model, self.execution.labels, self._output)
+        values = partial(some_outputs, model, data, self.execution.placement)
+        self.tasks = choose_tasks(model, self.execution.labels, self._output, values=values)
         self.task = self.tasks[0]
         fixed = {"runtime": self.execution.placement.fingerprint, "output": self._output}
         if self.task.fingerprint:
