@@ -27,7 +27,7 @@ WIDTHS = (1, 4)
 """Numbers an example that may be classes or a quantity, a box."""
 MOST = 0.95
 """The share of rows that must look like a kind of output."""
-LARGE = 100.0
+LARGE = 1000.0
 """What the score of a class does not exceed."""
 UNDECIDED = 0.15
 """The mean distance of probabilities from 0 or 1 beyond which they decide nothing."""

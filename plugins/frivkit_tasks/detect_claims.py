@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from math import prod
 
 from frivkit.plugin import Claim, Evidence, LabelOptions, ModelOutput, TensorSpec
 from frivkit.tasks.classify import SIGMOIDS, single
@@ -22,6 +21,8 @@ ANCHORS = (1, 2, 3)
 """Boxes that are predicted in a cell."""
 OF_MAPS = 3
 """Boxes that are predicted in a cell of maps that are no further axis."""
+TWO_SCALES = 16
+"""Pixels along a cell of the larger of two maps."""
 FEWEST = 4
 """Maps of which masks are sums."""
 NAMES = ("output0", "detections", "detection", "dets", "det")
@@ -137,7 +138,9 @@ def _go_together(boxes: ModelOutput, scores: ModelOutput) -> bool:
         return False
     if len(boxes.shape) != 3 or boxes.shape[2] not in (4, None) or len(scores.shape) not in (2, 3):
         return False
-    return len(scores.shape) == 3 or prod(size or 2 for size in scores.shape[1:]) >= 2
+    places = boxes.shape[1]
+    fits = None in scores.shape[1:] or places is None or places in scores.shape[1:]
+    return fits and (len(scores.shape) == 3 or (scores.shape[1] or 2) >= 2)
 
 
 def _labelled(outputs: Sequence[ModelOutput], pictures: Sequence[TensorSpec]) -> Claim | None:
@@ -183,30 +186,36 @@ def _are_maps(output: ModelOutput) -> bool:
 
 
 def _maps(outputs: Sequence[ModelOutput], pictures: Sequence[TensorSpec]) -> Claim | None:
-    """Return a claim to maps of two scales or more, each half as large as the one before."""
+    """Return a claim to maps of several scales, each half as large as the one before.
+
+    Networks that label pixels may give maps of two scales, too, so that of maps without an axis of
+    anchors there must be three, or the larger one must have cells of 16 pixels or more.
+    """
+    by_cells: dict[tuple[int, ...], ModelOutput] = {}
     some = [each for each in outputs if _are_maps(each) and None not in (each.shape or ())[1:]]
-    sizes: dict[tuple[int, ...], ModelOutput] = {}
     for each in some:
-        shape = [size or 0 for size in (each.shape or ())]
-        cells = shape[2:4]
-        on_picture = any(
-            picture.shape[axis] == cells[0] * stride
-            and picture.shape[axis + 1] == cells[1] * stride
-            for picture in pictures
-            for axis in (0, 1)
-            for stride in STRIDES[1:]
-        )
-        if on_picture and (some[0].shape or ())[1] == shape[1] and some[0].rank == len(shape):
-            sizes.setdefault(tuple(cells), each)
-    found = sorted(sizes.items(), reverse=True)
+        shape, first = each.shape or (), some[0].shape or ()
+        if len(shape) == len(first) and (shape[1], shape[4:]) == (first[1], first[4:]):
+            by_cells.setdefault(tuple(size or 0 for size in shape[2:4]), each)
+    found = sorted(by_cells.items(), reverse=True)
     halved = all(
-        [2 * size for size in small] == list(large) for (large, _), (small, _) in pairwise(found)
+        large == tuple(2 * size for size in small) for (large, _), (small, _) in pairwise(found)
     )
-    if len(found) < 2 or not halved:
+    stride = _stride(found[0][0], pictures) if len(found) > 1 and halved else None
+    if stride is None or (len(found) == 2 and some[0].rank == 4 and stride < TWO_SCALES):
         return None
     names = tuple(each.name for _, each in found)
     reason = f"there are maps of {len(names)} scales on the picture, whose anchors are not known"
     return Claim(names, Evidence.GRAPH, reason)
+
+
+def _stride(cells: tuple[int, ...], pictures: Sequence[TensorSpec]) -> int | None:
+    """Return the pixels along a cell of a grid on the picture, None if it is on none."""
+    for stride in STRIDES[1:]:
+        size = tuple(stride * count for count in cells)
+        if any(size in (each.shape[1:], each.shape[:2]) for each in pictures):
+            return stride
+    return None
 
 
 def _alike(outputs: Sequence[ModelOutput], pictures: Sequence[TensorSpec]) -> Claim | None:
