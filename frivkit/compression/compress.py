@@ -215,10 +215,14 @@ class Compressor:
             raise UsageError("a plan is given; it needs no budget")
         return self.allocator.for_budget(budget.kind, budget.share), None
 
-    def with_ways_out(self, error: BudgetError, budget: Budget) -> BudgetError:
+    def with_ways_out(
+        self, error: BudgetError, budget: Budget, timing: Timing | None = None
+    ) -> BudgetError:
         """Return an error that also names the options by which its budget can be met."""
         refits = not self._refit.keeps_weights
-        return with_ways_out(error, self.allocator, self.method, budget, refits=refits)
+        return with_ways_out(
+            error, self.allocator, self.method, budget, refits=refits, timing=timing
+        )
 
     def read_plan(self, path: Path) -> Plan:
         """Return the plan of a JSON file.
@@ -302,7 +306,7 @@ class Compressor:
             try:
                 plan, timed = self.plan(budget, timing)
             except BudgetError as error:
-                raise self.with_ways_out(error, budget) from error
+                raise self.with_ways_out(error, budget, timing) from error
         if output is None:
             return self._result(budget, plan, timed)
 

@@ -19,6 +19,7 @@ from frivkit.compression.calibration import Calibration
 from frivkit.compression.compress import Compressor
 from frivkit.compression.latency_search import Stopwatch, Timing
 from frivkit.compression.method import Method
+from frivkit.compression.overshoot import Overshoot, find_overshoot
 from frivkit.compression.plan import Plan, Resource, amount
 from frivkit.compression.recovery.settings import Recovery
 from frivkit.data import Dataset
@@ -91,6 +92,7 @@ class FrontierPoint:
         latency: The latency beside the original's, by batch size; no entry if it was not measured.
         path: The file that was written, None if none was.
         recovery: What gradients did after the refit; None if none were taken.
+        overshoot: Why far less is left than the share allows; None if it is not.
     """
 
     share: float
@@ -100,6 +102,7 @@ class FrontierPoint:
     latency: Mapping[int, LatencyPair]
     path: Path | None = None
     recovery: Recovery | None = None
+    overshoot: Overshoot | None = None
 
     def cost(self, cost: CostKind, batch: int | None) -> float | None:
         """Return what is left of the latency or of the multiply-accumulates, None if unknown.
@@ -266,6 +269,7 @@ def frontier(
             {b: LatencyPair(*each.compare(network)) for b, each in stopwatches.items()},
             path,
             recovery,
+            find_overshoot(compressor.allocator, plan, Budget("macs", share)),
         )
         points.append(point)
         done(point)

@@ -8,6 +8,7 @@ from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.constraints import Constraints
 from frivkit.compression.foretold import cut_rankings
+from frivkit.compression.latency_search import NEAR, Timing, least_latency
 from frivkit.compression.locks import find_removable
 from frivkit.compression.method import Basis, Method
 from frivkit.compression.moves import Moves
@@ -22,7 +23,13 @@ _Way = tuple[str, Calibration, Moves, Constraints]
 
 
 def with_ways_out(
-    error: BudgetError, allocator: Allocator, method: Method, budget: Budget, *, refits: bool
+    error: BudgetError,
+    allocator: Allocator,
+    method: Method,
+    budget: Budget,
+    *,
+    refits: bool,
+    timing: Timing | None = None,
 ) -> BudgetError:
     """Return an error that also names the options by which a budget can be met, if there are any.
 
@@ -30,24 +37,32 @@ def with_ways_out(
         error: Says that the budget cannot be met.
         allocator: Cannot meet it.
         method: Its method.
-        budget: The budget; for others than shares of a resource the error stays as it is.
+        budget: The budget; for others than shares of a resource or of the latency the error stays
+            as it is.
         refits: Whether weights are refitted.
+        timing: The batch and the threads of a budget in time.
     """
-    resource = next((each for each in RESOURCES if each == budget.kind), None)
-    if resource is None:
+    if budget.kind != "latency" and budget.kind not in RESOURCES:
         return error
-    calibration = allocator.calibration
-    whole = amount(calibration.model.ir, calibration, resource, None)
     found = []
     for name, other, moves, constraints in _ways(allocator, method, refits=refits):
         try:
             tried = Allocator(other, moves, method.allocation, constraints)
-            least = tried.at_share(budget.share).least(resource) / whole
+            least = _least(tried.at_share(budget.share), budget, timing or Timing())
         except (ModelError, UsageError):  # nothing can be done that way, either
             continue
-        if least <= budget.share:
+        if least <= budget.share * (1 + NEAR * (budget.kind == "latency")):
             found.append(f"give {name}, by which {least:.2g} can be left")
     return BudgetError(", or ".join([str(error), *found]), error.least)
+
+
+def _least(allocator: Allocator, budget: Budget, timing: Timing) -> float:
+    """Return the least share of what a budget counts that an allocator can leave."""
+    resource = next((each for each in RESOURCES if each == budget.kind), None)
+    if resource is None:
+        return least_latency(allocator, timing)
+    calibration = allocator.calibration
+    return allocator.least(resource) / amount(calibration.model.ir, calibration, resource, None)
 
 
 def _ways(allocator: Allocator, method: Method, *, refits: bool) -> Iterator[_Way]:
