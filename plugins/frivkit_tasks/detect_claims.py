@@ -21,6 +21,11 @@ ANCHORS = (1, 2, 3)
 """Boxes that are predicted in a cell."""
 OF_MAPS = 3
 """Boxes that are predicted in a cell of maps that are no further axis."""
+ENTRIES = (56, 57, 84, 85, 116, 117)
+"""Entries of a box for COCO: its classes, or key points, or its classes with 32 weights of a mask,
+with a score of being an object or without."""
+WEIGHTS = (32, 64)
+"""Usual numbers of the maps of which masks are sums."""
 TWO_SCALES = 16
 """Pixels along a cell of the larger of two maps."""
 FEWEST = 4
@@ -82,6 +87,9 @@ def _evidence(output: ModelOutput, pictures: Sequence[TensorSpec]) -> tuple[Evid
         return Evidence.GRAPH, "it joins four numbers and the sigmoids of others at each place"
     if pictures and output.name.lower() in NAMES and len(shape) == 3:
         return Evidence.NAME, "of its name and its shape"
+    entries = shape[1] if layout == "columns" else shape[2]
+    if pictures and entries in ENTRIES and output.softmax_axis is None:
+        return Evidence.NAME, f"it has {entries} entries at each place, as detectors of COCO have"
     return Evidence.NONE, "it may hold boxes"
 
 
@@ -165,11 +173,12 @@ def _masked(outputs: Sequence[ModelOutput], pictures: Sequence[TensorSpec]) -> C
         evidence, reason = _evidence(boxes, pictures)
         columns = (boxes.shape or ())[1 if layout == "columns" else 2] or 0
         for maps in outputs:
-            if maps.rank != 4 or not maps.is_float or evidence == Evidence.NONE:
+            if maps.rank != 4 or not maps.is_float:
                 continue
             weights, height = (size or 0 for size in (maps.shape or ())[1:3])
-            small = all(height < (size or 0) for each in pictures for size in each.shape[1:2])
-            if small and FEWEST <= weights < columns - (4 if layout == "columns" else 5):
+            small = all(size is None or height < size for p in pictures for size in p.shape[1:2])
+            known = evidence != Evidence.NONE or (pictures and weights in WEIGHTS)
+            if known and small and FEWEST <= weights < columns - (4 if layout == "columns" else 5):
                 return Claim((boxes.name, maps.name), Evidence.GRAPH,
                              f"{reason}, and masks are sums of {weights} maps")  # fmt: skip
     return None
@@ -201,8 +210,13 @@ def _maps(outputs: Sequence[ModelOutput], pictures: Sequence[TensorSpec]) -> Cla
     halved = all(
         large == tuple(2 * size for size in small) for (large, _), (small, _) in pairwise(found)
     )
-    stride = _stride(found[0][0], pictures) if len(found) > 1 and halved else None
-    if stride is None or (len(found) == 2 and some[0].rank == 4 and stride < TWO_SCALES):
+    if len(found) < 2 or not halved or not pictures:
+        return None
+    stride = _stride(found[0][0], pictures)
+    is_open = all(None in each.shape[1:] for each in pictures)
+    if stride is None and not (is_open and len(found) > 2):
+        return None
+    if len(found) == 2 and some[0].rank == 4 and (stride or 0) < TWO_SCALES:
         return None
     names = tuple(each.name for _, each in found)
     reason = f"there are maps of {len(names)} scales on the picture, whose anchors are not known"

@@ -120,9 +120,13 @@ class DenseHead:
     logits: bool = False
     parts: Parts | None = None
 
-    def fitted(self, sample: Sequence[NDArray[Any]]) -> "DenseHead":
+    def fitted(self, sample: Sequence[NDArray[Any]]) -> Head:
         """Return a head that knows how many columns are scores, and what the others are."""
         entries = self._entries(sample[0])
+        if self.layout == "rows" and entries.shape[2] in ORDERS and entries.shape[1] <= FINAL:
+            final = FinalHead(self.name).fitted(sample[:1])
+            if final.order is not None:  # the first column is the number of the example
+                return final
         shares = [are_shares(entries[..., i]) for i in range(4, entries.shape[2])]
         fitted = replace(self, logits=not shares[0])
         shares = shares[self._first - 4 :]
