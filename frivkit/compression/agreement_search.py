@@ -83,6 +83,12 @@ class AgreementSearch:
             found.append(Agreement(same, len(predictions), positions or 1, graded=not positions))
         return tuple(found)
 
+    def too_rare(self, compressed: ir.Model, required: float) -> str | None:
+        """Return that a compressed model is not shown to agree as often, None if it is."""
+        low = self.agreement(compressed).interval[0]
+        rare = f"agreement is shown to be {low:.4f} or more, less than {required:g}"
+        return rare if low < required else None
+
     def smallest(self, allocator: Allocator, refit: Refit, required: float) -> Plan:
         """Return the plan of fewest multiply-accumulates that agrees as often as required.
 

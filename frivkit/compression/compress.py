@@ -219,10 +219,7 @@ class Compressor:
         self, error: BudgetError, budget: Budget, timing: Timing | None = None
     ) -> BudgetError:
         """Return an error that also names the options by which its budget can be met."""
-        refits = not self._refit.keeps_weights
-        return with_ways_out(
-            error, self.allocator, self.method, budget, refits=refits, timing=timing
-        )
+        return with_ways_out(error, self.allocator, self.method, budget, timing)
 
     def read_plan(self, path: Path) -> Plan:
         """Return the plan of a JSON file.
@@ -270,11 +267,8 @@ class Compressor:
 
     def _too_rare(self, compressed: ir.Model, budget: Budget) -> str | None:
         """Return that a network agrees too rarely for a budget, None if it does not."""
-        if budget.kind != "agreement":
-            return None
-        low = self._search.agreement(compressed).interval[0]
-        rare = f"agreement is shown to be {low:.4f} or more, less than {budget.share:g}"
-        return rare if low < budget.share else None
+        counts = budget.kind == "agreement"
+        return self._search.too_rare(compressed, budget.share) if counts else None
 
     def compress(
         self,

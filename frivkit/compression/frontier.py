@@ -29,8 +29,6 @@ from frivkit.latency.target import TargetMachine
 from frivkit.latency.timing import Latency, Verdict, verdict
 from frivkit.measure.pipeline import ONE_SIDED
 from frivkit.tasks.choose import OutputTask
-from frivkit.tasks.constant import constant_warning
-from frivkit.tasks.doubt import guess_warning
 from frivkit.verification.agreement import Agreement
 from frivkit.verification.verification import WIDE, check_unchanged, is_noise
 
@@ -380,17 +378,7 @@ def _warnings(found: Frontier, compared: AgreementSearch, *, named: bool) -> lis
             f"the examples are noise ({held_out.description}): agreement on noise may say little "
             "about agreement on real inputs; give real ones by --data"
         )
-    reference = compared.reference
-    warnings += [
-        guess_warning(task.outputs, task.name, task.reason)
-        for task in reference.tasks
-        if task.guess
-    ]
-    warnings += [
-        constant_warning(task, constant)
-        for task, constant in zip(reference.tasks, reference.constants, strict=True)
-        if constant > ONE_SIDED
-    ]
+    warnings += compared.reference.warnings(ONE_SIDED)
     widest = max(high - low for low, high in (point.agreement.interval for point in found.points))
     if widest > WIDE:
         warnings.append(

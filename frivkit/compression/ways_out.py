@@ -10,7 +10,7 @@ from frivkit.compression.constraints import Constraints
 from frivkit.compression.foretold import cut_rankings
 from frivkit.compression.latency_search import NEAR, Timing, least_latency
 from frivkit.compression.locks import find_removable
-from frivkit.compression.method import Basis, Method
+from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.moves import Moves
 from frivkit.compression.overshoot import RESOURCES
 from frivkit.compression.plan import amount
@@ -27,8 +27,6 @@ def with_ways_out(
     allocator: Allocator,
     method: Method,
     budget: Budget,
-    *,
-    refits: bool,
     timing: Timing | None = None,
 ) -> BudgetError:
     """Return an error that also names the options by which a budget can be met, if there are any.
@@ -39,13 +37,12 @@ def with_ways_out(
         method: Its method.
         budget: The budget; for others than shares of a resource or of the latency the error stays
             as it is.
-        refits: Whether weights are refitted.
         timing: The batch and the threads of a budget in time.
     """
     if budget.kind != "latency" and budget.kind not in RESOURCES:
         return error
     found = []
-    for name, other, moves, constraints in _ways(allocator, method, refits=refits):
+    for name, other, moves, constraints in _ways(allocator, method):
         try:
             tried = Allocator(other, moves, method.allocation, constraints)
             least = _least(tried.at_share(budget.share), budget, timing or Timing())
@@ -65,7 +62,7 @@ def _least(allocator: Allocator, budget: Budget, timing: Timing) -> float:
     return allocator.least(resource) / amount(calibration.model.ir, calibration, resource, None)
 
 
-def _ways(allocator: Allocator, method: Method, *, refits: bool) -> Iterator[_Way]:
+def _ways(allocator: Allocator, method: Method) -> Iterator[_Way]:
     calibration, moves, constraints = allocator.calibration, allocator.moves, allocator.constraints
     if constraints.round_to != 1:
         yield "--round-to none", calibration, moves, replace(constraints, round_to=1)
@@ -82,7 +79,8 @@ def _ways(allocator: Allocator, method: Method, *, refits: bool) -> Iterator[_Wa
     if method.basis != "auto":
         every = _every_move(calibration, method)
         yield "--basis auto", calibration, every, constraints
-    if refits:
+    refit: Refit = installed().load("refits", method.refit)
+    if not refit.keeps_weights:
         graph = find_removable(calibration.model, calibration.site_map, refits=False).pruning_graph
         if len(graph.groups.locked) < len(calibration.pruning_graph.groups.locked):
             cut = replace(calibration, pruning_graph=graph)

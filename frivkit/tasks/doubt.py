@@ -76,9 +76,9 @@ def claim_of_values(output: ModelOutput, values: NDArray[Any] | None) -> tuple[C
 
     Example:
         >>> y = ModelOutput("y", (None, 4))
-        >>> claim_of_values(y, np.array([[10.0, 20.0, 40.0, 90.0]]))[1]
+        >>> claim_of_values(y, np.array([[10.0, 20.0, 40.0, 90.0], [5.0, 6.0, 9.0, 8.0]]))[1]
         'regress'
-        >>> claim_of_values(y, np.array([[-1.0, 2.0, 0.5, -3.0]]))[1]
+        >>> claim_of_values(y, np.array([[-1.0, 2.0, 0.5, -3.0], [4.0, 0.0, -1.0, 1.0]]))[1]
         'classify'
     """
     task, reason, guess = _judged(output, values)

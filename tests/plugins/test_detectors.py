@@ -74,8 +74,8 @@ class TestTransformers:
         comparer = fitted({"boxes": moved, "logits": self.logits})
         one = comparer.read([moved, self.logits])
         assert (comparer.agreement(one, one) == 1).all()
-        turned = comparer.read([moved[:, ::-1], self.logits[:, ::-1]])
-        assert comparer.agreement(one, turned).max() < 0.5
+        backwards = comparer.read([moved[:, ::-1], self.logits[:, ::-1]])
+        assert comparer.agreement(one, backwards).max() < 0.5
 
     def test_dead_heads_are_told(self):
         comparer = fitted({"boxes": self.boxes, "logits": self.logits})

@@ -141,11 +141,11 @@ def test_options_that_would_meet_it_are_named(
     with pytest.raises(BudgetError) as raised:
         plan_for_latency(coarse, 0.5, Timing())
     budget = Budget("latency", 0.5)
-    error = with_ways_out(raised.value, coarse, SELECT, budget, refits=True, timing=Timing())
+    error = with_ways_out(raised.value, coarse, SELECT, budget, Timing())
     free = allocator(calibration).least("macs") / operations(calibration.model.ir)
     assert f"give --round-to none, by which {free:.2g} can be left" in str(error)
     none = replace(budget, share=1e-3)
-    same = with_ways_out(raised.value, coarse, SELECT, none, refits=True, timing=Timing())
+    same = with_ways_out(raised.value, coarse, SELECT, none, Timing())
     assert str(same) == str(raised.value)
 
 

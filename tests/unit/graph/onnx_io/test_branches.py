@@ -139,8 +139,8 @@ def test_a_number_that_is_given_decides(tmp_path):
     assert any("its branches are those for --input-shape nx6" in note for note in model.notes)
     result = compress(request, tmp_path / "t.onnx", Budget("units", 0.5), method=Method("select"))
     assert result.verification.comparison.unproved == {}
-    thin = onnx.load(tmp_path / "t.onnx")
-    assert [value.name for value in thin.graph.input] == ["x", "sr"]
+    written_ = onnx.load(tmp_path / "t.onnx")
+    assert [value.name for value in written_.graph.input] == ["x", "sr"]
     wanted = ReferenceEvaluator(proto).run(None, {"x": x, "sr": np.array(8000)})[0]
     (found,) = Session(model.ir, Device(threads=1)).run({"x": x}, ["y"])
     assert np.allclose(found, wanted, atol=1e-5)
