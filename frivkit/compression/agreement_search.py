@@ -1,6 +1,7 @@
 """Search for the smallest model that agrees often enough with the original, by its tasks."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import onnx_ir as ir
@@ -12,10 +13,10 @@ from frivkit.compression.method import Refit
 from frivkit.compression.plan import Plan, apply_plan
 from frivkit.data import Batch, Dataset
 from frivkit.errors import BudgetError, ModelError
-from frivkit.runtime.memory import batch_size
-from frivkit.runtime.perturbed_model import run_padded
+from frivkit.runtime.perturbed_model import examples_at_once, run_padded
 from frivkit.runtime.session import Session
 from frivkit.tasks.choose import choose_tasks
+from frivkit.tasks.doubt import some_outputs
 from frivkit.tasks.provable import provable
 from frivkit.tasks.reference import Reference
 from frivkit.verification.agreement import Agreement
@@ -48,7 +49,8 @@ class AgreementSearch:
         self._calibration, self._data = calibration, data
         model, run = calibration.model, calibration.run
         execution = run.execution
-        tasks = choose_tasks(model, execution.labels, run.output)
+        values = partial(some_outputs, model, data, execution.placement)
+        tasks = choose_tasks(model, execution.labels, run.output, values=values)
         if requested:
             tasks = tasks[:1]
         else:
@@ -80,6 +82,12 @@ class AgreementSearch:
             same = round(total * positions) if positions else total
             found.append(Agreement(same, len(predictions), positions or 1, graded=not positions))
         return tuple(found)
+
+    def too_rare(self, compressed: ir.Model, required: float) -> str | None:
+        """Return that a compressed model is not shown to agree as often, None if it is."""
+        low = self.agreement(compressed).interval[0]
+        rare = f"agreement is shown to be {low:.4f} or more, less than {required:g}"
+        return rare if low < required else None
 
     def smallest(self, allocator: Allocator, refit: Refit, required: float) -> Plan:
         """Return the plan of fewest multiply-accumulates that agrees as often as required.
@@ -130,7 +138,7 @@ class AgreementSearch:
             inputs = {name: batch.inputs[name] for name in names}
             return run_padded(session, model, inputs, outputs)
 
-        size = batch_size(model.graph, run.execution.memory, model.batch)
+        size = examples_at_once(model, outputs, run.execution.memory)
         return run.execution.runner.map(self._data, size, result_of, "agreement")
 
     @staticmethod

@@ -42,6 +42,7 @@ from frivkit.runtime.blas import blas_threads
 from frivkit.runtime.file_check import naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
+from frivkit.tasks.choose import choose_tasks
 from frivkit.verification import Verification, verify
 from frivkit.verification.verification import BATCHES, put_in_place
 
@@ -164,7 +165,8 @@ class Compressor:
         request.execution.progress.start("finding layers", 0)
         with naming_faults(model):
             model = prepare_model(model, opening, keep_file=True)
-            check_output(model, model.output(request.output), request.execution, examples)
+            model = check_output(model, model.output(request.output), request.execution, examples)
+            choose_tasks(model, request.execution.labels, request.output)  # refuses at once
             site_map = find_sites(model, request.output, any_batch_axis=True, every_output=True)
         data, self._search_data, self.held_out = split_examples(
             examples, model, verify_data, searches=searches
@@ -217,10 +219,11 @@ class Compressor:
             raise UsageError("a plan is given; it needs no budget")
         return self.allocator.for_budget(budget.kind, budget.share), None
 
-    def with_ways_out(self, error: BudgetError, budget: Budget) -> BudgetError:
+    def with_ways_out(
+        self, error: BudgetError, budget: Budget, timing: Timing | None = None
+    ) -> BudgetError:
         """Return an error that also names the options by which its budget can be met."""
-        refits = not self._refit.keeps_weights
-        return with_ways_out(error, self.allocator, self.method, budget, refits=refits)
+        return with_ways_out(error, self.allocator, self.method, budget, timing)
 
     def read_plan(self, path: Path) -> Plan:
         """Return the plan of a JSON file.
@@ -270,11 +273,8 @@ class Compressor:
 
     def _too_rare(self, compressed: ir.Model, budget: Budget) -> str | None:
         """Return that a network agrees too rarely for a budget, None if it does not."""
-        if budget.kind != "agreement":
-            return None
-        low = self._search.agreement(compressed).interval[0]
-        rare = f"agreement is shown to be {low:.4f} or more, less than {budget.share:g}"
-        return rare if low < budget.share else None
+        counts = budget.kind == "agreement"
+        return self._search.too_rare(compressed, budget.share) if counts else None
 
     def compress(
         self,
@@ -306,7 +306,7 @@ class Compressor:
             try:
                 plan, timed = self.plan(budget, timing)
             except BudgetError as error:
-                raise self.with_ways_out(error, budget) from error
+                raise self.with_ways_out(error, budget, timing) from error
         if output is None:
             return self._result(budget, plan, timed)
 

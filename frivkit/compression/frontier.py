@@ -19,6 +19,7 @@ from frivkit.compression.calibration import Calibration
 from frivkit.compression.compress import Compressor
 from frivkit.compression.latency_search import Stopwatch, Timing
 from frivkit.compression.method import Method
+from frivkit.compression.overshoot import Overshoot, find_overshoot
 from frivkit.compression.plan import Plan, Resource, amount
 from frivkit.compression.recovery.settings import Recovery
 from frivkit.data import Dataset
@@ -28,7 +29,6 @@ from frivkit.latency.target import TargetMachine
 from frivkit.latency.timing import Latency, Verdict, verdict
 from frivkit.measure.pipeline import ONE_SIDED
 from frivkit.tasks.choose import OutputTask
-from frivkit.tasks.constant import constant_warning
 from frivkit.verification.agreement import Agreement
 from frivkit.verification.verification import WIDE, check_unchanged, is_noise
 
@@ -90,6 +90,7 @@ class FrontierPoint:
         latency: The latency beside the original's, by batch size; no entry if it was not measured.
         path: The file that was written, None if none was.
         recovery: What gradients did after the refit; None if none were taken.
+        overshoot: Why far less is left than the share allows; None if it is not.
     """
 
     share: float
@@ -99,6 +100,7 @@ class FrontierPoint:
     latency: Mapping[int, LatencyPair]
     path: Path | None = None
     recovery: Recovery | None = None
+    overshoot: Overshoot | None = None
 
     def cost(self, cost: CostKind, batch: int | None) -> float | None:
         """Return what is left of the latency or of the multiply-accumulates, None if unknown.
@@ -265,6 +267,7 @@ def frontier(
             {b: LatencyPair(*each.compare(network)) for b, each in stopwatches.items()},
             path,
             recovery,
+            find_overshoot(compressor.allocator, plan, Budget("macs", share)),
         )
         points.append(point)
         done(point)
@@ -375,12 +378,7 @@ def _warnings(found: Frontier, compared: AgreementSearch, *, named: bool) -> lis
             f"the examples are noise ({held_out.description}): agreement on noise may say little "
             "about agreement on real inputs; give real ones by --data"
         )
-    reference = compared.reference
-    warnings += [
-        constant_warning(task, constant)
-        for task, constant in zip(reference.tasks, reference.constants, strict=True)
-        if constant > ONE_SIDED
-    ]
+    warnings += compared.reference.warnings(ONE_SIDED)
     widest = max(high - low for low, high in (point.agreement.interval for point in found.points))
     if widest > WIDE:
         warnings.append(

@@ -178,6 +178,14 @@ def _timed_plan(
     return replace(best, tries=len(tried))
 
 
+def least_latency(allocator: Allocator, timing: Timing) -> float:
+    """Return the measured share of the latency that the smallest network of an allocator takes."""
+    smallest = allocator.plan_of(allocator.path("macs").states[-1])
+    stopwatch = Stopwatch(allocator.calibration, timing)
+    original, compressed = stopwatch.compare(outline(allocator.calibration, smallest))
+    return compressed.against(original)[1]
+
+
 def _best(tried: Sequence[TimedPlan], share: float) -> TimedPlan:
     """Return the plan nearest to the share; within it, or near enough, comes first.
 

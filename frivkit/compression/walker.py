@@ -23,9 +23,6 @@ AHEAD = 64
 """Steps of one move that are looked ahead, so that a step of no gain hides none behind it."""
 NEAR = 0.95
 """Share of a bound from which on a state is near enough that no other way is tried."""
-FAR, FINER = 0.5, 2.0
-"""A state below this share of a bound gives way to one above it of up to so many times its error:
-what is far smaller than it was asked to be was not asked for, and sums of errors are rough."""
 DETOURS = 8
 """Steps that are left out, one after the other, when the path passes a bound by far."""
 FREE = 1e-12
@@ -142,8 +139,7 @@ class Walker:
 
         The step of the path that meets the bound may save far more than was needed, as that of a
         branch with all that is in it does.  So the path is also left before that step, and gone on
-        without it.  A state that costs far less than is allowed has to be far better, too, see
-        :data:`FINER`.  If not even the end of the path meets the bound, it is the state returned.
+        without it.  If not even the end of the path meets the bound, it is the state returned.
 
         Args:
             path: The path.
@@ -164,14 +160,9 @@ class Walker:
                 break
             for finer in (held, ()):
                 found = self.refined(path.states[at], allowed, finer)
-                if self._error_of(found) < self._error_of(best) * self._worth(best, found, allowed):
+                if self._error_of(found) < self._error_of(best):
                     best = found
         return best
-
-    def _worth(self, best: State, found: State, allowed: float) -> float:
-        """Return how many times as much error a state may have that is nearer to a bound."""
-        coarse, fine = self.cost_of(best) / allowed, self.cost_of(found) / allowed
-        return FINER if coarse < FAR <= fine else 1.0
 
     def _error_of(self, state: State) -> float:
         return predicted_error(self._steps, state)

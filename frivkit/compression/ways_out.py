@@ -8,8 +8,9 @@ from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.constraints import Constraints
 from frivkit.compression.foretold import cut_rankings
+from frivkit.compression.latency_search import NEAR, Timing, least_latency
 from frivkit.compression.locks import find_removable
-from frivkit.compression.method import Basis, Method
+from frivkit.compression.method import Basis, Method, Refit
 from frivkit.compression.moves import Moves
 from frivkit.compression.overshoot import RESOURCES
 from frivkit.compression.plan import amount
@@ -22,7 +23,11 @@ _Way = tuple[str, Calibration, Moves, Constraints]
 
 
 def with_ways_out(
-    error: BudgetError, allocator: Allocator, method: Method, budget: Budget, *, refits: bool
+    error: BudgetError,
+    allocator: Allocator,
+    method: Method,
+    budget: Budget,
+    timing: Timing | None = None,
 ) -> BudgetError:
     """Return an error that also names the options by which a budget can be met, if there are any.
 
@@ -30,27 +35,34 @@ def with_ways_out(
         error: Says that the budget cannot be met.
         allocator: Cannot meet it.
         method: Its method.
-        budget: The budget; for others than shares of a resource the error stays as it is.
-        refits: Whether weights are refitted.
+        budget: The budget; for others than shares of a resource or of the latency the error stays
+            as it is.
+        timing: The batch and the threads of a budget in time.
     """
-    resource = next((each for each in RESOURCES if each == budget.kind), None)
-    if resource is None:
+    if budget.kind != "latency" and budget.kind not in RESOURCES:
         return error
-    calibration = allocator.calibration
-    whole = amount(calibration.model.ir, calibration, resource, None)
     found = []
-    for name, other, moves, constraints in _ways(allocator, method, refits=refits):
+    for name, other, moves, constraints in _ways(allocator, method):
         try:
             tried = Allocator(other, moves, method.allocation, constraints)
-            least = tried.at_share(budget.share).least(resource) / whole
+            least = _least(tried.at_share(budget.share), budget, timing or Timing())
         except (ModelError, UsageError):  # nothing can be done that way, either
             continue
-        if least <= budget.share:
+        if least <= budget.share * (1 + NEAR * (budget.kind == "latency")):
             found.append(f"give {name}, by which {least:.2g} can be left")
     return BudgetError(", or ".join([str(error), *found]), error.least)
 
 
-def _ways(allocator: Allocator, method: Method, *, refits: bool) -> Iterator[_Way]:
+def _least(allocator: Allocator, budget: Budget, timing: Timing) -> float:
+    """Return the least share of what a budget counts that an allocator can leave."""
+    resource = next((each for each in RESOURCES if each == budget.kind), None)
+    if resource is None:
+        return least_latency(allocator, timing)
+    calibration = allocator.calibration
+    return allocator.least(resource) / amount(calibration.model.ir, calibration, resource, None)
+
+
+def _ways(allocator: Allocator, method: Method) -> Iterator[_Way]:
     calibration, moves, constraints = allocator.calibration, allocator.moves, allocator.constraints
     if constraints.round_to != 1:
         yield "--round-to none", calibration, moves, replace(constraints, round_to=1)
@@ -67,7 +79,8 @@ def _ways(allocator: Allocator, method: Method, *, refits: bool) -> Iterator[_Wa
     if method.basis != "auto":
         every = _every_move(calibration, method)
         yield "--basis auto", calibration, every, constraints
-    if refits:
+    refit: Refit = installed().load("refits", method.refit)
+    if not refit.keeps_weights:
         graph = find_removable(calibration.model, calibration.site_map, refits=False).pruning_graph
         if len(graph.groups.locked) < len(calibration.pruning_graph.groups.locked):
             cut = replace(calibration, pruning_graph=graph)

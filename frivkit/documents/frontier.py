@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict
 
-from frivkit.documents.compression import CalibrationPart, MethodPart, RecoveryPart
+from frivkit.documents.compression import CalibrationPart, MethodPart, OvershootPart, RecoveryPart
 from frivkit.documents.fields import (
     Digest,
     Fraction,
@@ -93,6 +93,8 @@ class PlanPart(TypedDict):
         predicted_error: The predicted reconstruction error, summed over all steps of the
             plan.
         recovery: What gradients did after the refit, as in a compression.
+        overshoot: Why far less is left than the share allows, as in the budget of a compression;
+            null if it is not.
     """
 
     share: PositiveFraction
@@ -103,6 +105,7 @@ class PlanPart(TypedDict):
     dominated: DominatedPart
     predicted_error: NonNegative
     recovery: RecoveryPart | None
+    overshoot: OvershootPart | None
 
 
 class LeftOutPart(TypedDict):

@@ -67,6 +67,8 @@ class Model:
             and for each thing that the file does not say and that is assumed.
         operators: Operators that plugins add, by name: ``Operators`` of the module
             ``frivkit.graph.operators.operator``, which stands above this one.
+        varying: The outputs of which an example has as many rows as its input makes it have, with
+            the axis of these rows in a run of one example; known after an output was checked.
     """
 
     ir: OnnxModel
@@ -80,6 +82,7 @@ class Model:
     interface: Any = None
     notes: tuple[str, ...] = ()
     operators: Mapping[str, Any] = field(default_factory=dict)
+    varying: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Note that the graph is not edited any more; see :func:`remembered`."""

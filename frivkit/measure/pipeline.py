@@ -28,9 +28,10 @@ from frivkit.runtime.example_memory import check_example_fits
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file, naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
-from frivkit.runtime.output_check import check_output
+from frivkit.runtime.output_check import check_output, with_varying
 from frivkit.runtime.shape_probe import with_some_sizes
 from frivkit.tasks.constant import constant_warning, is_label
+from frivkit.tasks.doubt import guess_warning
 
 KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains of operators that ONNX Runtime brings."""
@@ -176,6 +177,7 @@ def inspect_model(request: Request, *, every_output: bool = True) -> tuple[Model
         model = prepare_model(model, Opening(request.execution))
         execution = request.execution
         model = with_some_sizes(model, execution.placement, memory=execution.memory)
+        model = with_varying(model)
         return model, _find_sites(request, model, every_output=every_output)
 
 
@@ -199,7 +201,7 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
     differs = compare_with_file(model, data, request.execution.placement, request.output)
     with naming_faults(model), stage(request.execution.progress, "finding layers"):
         model = prepare_model(model, Opening(request.execution, data, request.output))
-        check_output(model, model.output(request.output), request.execution, data)
+        model = check_output(model, model.output(request.output), request.execution, data)
         site_map = _find_sites(request, model)
     if model.batch is not None:
         warnings += (
@@ -273,6 +275,8 @@ def analyze(
         parse_options(metric.options, part) for metric, part in zip(chosen, given, strict=True)
     ]
     study, warnings = open_study(request, cache=cache)
+    if study.task.guess:
+        warnings += (guess_warning(study.task.outputs, study.task.name, study.task.reason),)
     largest, constant = _largest_class(study), study.constant_agreement()
     if largest > ONE_SIDED and study.task.name == "classify":
         warnings += (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from frivkit.runtime.memory import gram_room, plan_gram_passes
 from frivkit.runtime.moment_pass import ActivationReader, accumulate_moments
 from frivkit.tasks.choose import choose_tasks
 from frivkit.tasks.classify import ClassLabels, SameLabels
+from frivkit.tasks.doubt import some_outputs
 from frivkit.units.masks import Mask
 from frivkit.units.moments import Moments, read_moments, write_moments
 from frivkit.units.perturbations import Perturbation
@@ -89,12 +91,15 @@ class Study:
         self.protocol = scope.protocol
         self.warnings: list[str] = []
         self._scope = scope
-        self.tasks = choose_tasks(model, self.execution.labels, self._output)
+        cache = cache or Cache(None)
+        self.tasks = choose_tasks(
+            model, self.execution.labels, self._output, values=partial(self._values, cache)
+        )
         self.task = self.tasks[0]
         fixed = {"runtime": self.execution.placement.fingerprint, "output": self._output}
         if self.task.fingerprint:
             fixed["labels"] = self.task.fingerprint
-        self._kept = KeptResults(cache or Cache(None), model.identity, data.digest, fixed)
+        self._kept = KeptResults(cache, model.identity, data.digest, fixed)
         self.reused = self._kept.reused
         self._runs = ComparedRuns(
             model, data, self.execution, site_map=self.site_map, task=self.task, kept=self._kept
@@ -239,6 +244,21 @@ class Study:
         """
         self._check_labels()
         return self._under(changes, None, scores=False)
+
+    def _values(self, cache: Cache, output: str) -> NDArray[Any] | None:
+        """Return what an output gives for some examples, by which its task is chosen."""
+        placement = self.execution.placement
+        fixed = {"runtime": placement.fingerprint, "output": output}
+        kept = KeptResults(cache, self.model.identity, self.data.digest, fixed)
+        key = kept.key("values", "")
+        with kept.stored(key) as entry:
+            if entry is not None:
+                return entry.read("values")
+            found = some_outputs(self.model, self.data, placement, output)
+            if found is not None:
+                with cache.build(key) as writer:
+                    writer.put("values", found)
+            return found
 
     def _check_labels(self) -> None:
         """Raise an error if the task has no labels."""

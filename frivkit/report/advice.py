@@ -79,10 +79,10 @@ def _on_tasks(model: Model, output: str, labels: LabelOptions) -> Iterator[str]:
         if task.name != "classify":
             yield task_line(task_document(task))
         elif output in task.outputs:
-            yield from _on_labels(model.graph, output, task.axis or 1)
+            yield from _on_labels(model.graph, output, task.axis or 1, guess=task.guess)
 
 
-def _on_labels(graph: ir.Graph, output: str, axis: int) -> Iterator[str]:
+def _on_labels(graph: ir.Graph, output: str, axis: int, *, guess: bool) -> Iterator[str]:
     value = next(each for each in graph.outputs if each.name == output)
     try:
         rows = rows_per_example(graph, value)
@@ -110,6 +110,11 @@ def _on_labels(graph: ir.Graph, output: str, axis: int) -> Iterator[str]:
             f"the output is one number: the label is whether it exceeds {limit:g}; if it is a "
             "quantity and no score, give --regression 0.1"
         )
+    elif guess:
+        yield (
+            f"the output has {shape[1]} numbers, which may be classes, a box or others: what it "
+            "gives for the data decides, or --task"
+        )
 
 
 def _on_skipped(skipped: Iterable[Skip]) -> Iterator[str]:
@@ -118,7 +123,10 @@ def _on_skipped(skipped: Iterable[Skip]) -> Iterator[str]:
     if unknown:
         yield f"the sizes of {unknown} layers are open: fix them by --input-shape, all axes of it"
     if SkipCause.SUBGRAPH in causes:
-        yield "layers inside an If or a Loop are left out: export the network without them"
+        yield (
+            "layers inside an If or a Loop are left out: export the network without them, or give "
+            "what decides an If by --input or --input-shape"
+        )
     if SkipCause.RECURRENT in causes:
         yield "recurrent layers are left out; the layers before and behind them are analysed"
     if SkipCause.OTHER_OUTPUT in causes:

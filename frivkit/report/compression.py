@@ -6,6 +6,7 @@ from typing import Any
 from frivkit.compression.compress import Compression
 from frivkit.compression.low_rank import Positions, WeightShape, cost
 from frivkit.compression.moves import kernel_of
+from frivkit.compression.overshoot import Overshoot
 from frivkit.compression.plan import affected_consumers, amount, apply_plan, outline, units_left
 from frivkit.documents.compression import (
     BudgetPathPart,
@@ -61,7 +62,7 @@ def compression_document(
             "kind": budget.kind,
             "share": budget.share,
             "left": _left(compression),
-            "overshoot": _overshoot(compression),
+            "overshoot": overshoot_document(compression.overshoot),
         },
         "method": {
             "basis": compression.method.basis,
@@ -111,9 +112,8 @@ def _original(compression: Compression, request: Request) -> ModelFacts:
     return ModelFacts(model, site_map, output, stored_bytes(model), untimed)
 
 
-def _overshoot(compression: Compression) -> OvershootPart | None:
+def overshoot_document(found: Overshoot | None) -> OvershootPart | None:
     """Return why far less is left than was asked for, None if it is not."""
-    found = compression.overshoot
     return None if found is None else {"reached": found.reached, "reason": found.reason}
 
 
@@ -383,9 +383,20 @@ def overshoot_sentence(document: Mapping[str, Any]) -> str:
     found = budget["overshoot"]
     if found is None:
         return ""
+    return overshoot_text(budget["share"], RESOURCES[budget["kind"]], found)
+
+
+def overshoot_text(share: float, resource: str, found: Mapping[str, Any]) -> str:
+    """Return a sentence on a plan that goes far below its budget.
+
+    Args:
+        share: The share that was asked for.
+        resource: What it is a share of, in words.
+        found: As :func:`overshoot_document` gives it.
+    """
     return (
-        f"Requested: {percent(budget['share'])} of the {RESOURCES[budget['kind']]}; reached: "
-        f"{percent(found['reached'])}, since {found['reason']}."
+        f"Requested: {percent(share)} of the {resource}; reached: {percent(found['reached'])}, "
+        f"since {found['reason']}."
     )
 
 

@@ -7,6 +7,7 @@ from frivkit.compression.frontier import CostKind, Frontier, FrontierPoint, Late
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
+from frivkit.report.compression import overshoot_document, overshoot_text
 from frivkit.report.format import file_name, readable
 from frivkit.report.layout import columns, joined, wrapped
 from frivkit.report.recovery import recovery_document
@@ -106,6 +107,7 @@ def _plan(frontier: Frontier, point: FrontierPoint) -> dict[str, Any]:
         },
         "predicted_error": point.plan.error,
         "recovery": recovery_document(point.recovery),
+        "overshoot": overshoot_document(point.overshoot),
     }
 
 
@@ -170,6 +172,8 @@ def frontier_text(document: Mapping[str, Any]) -> str:
         lines += ["", *wrapped(WORSE, "")]
     if shown["left_out"]:
         lines += ["", *(line for each in shown["left_out"] for line in wrapped(_missing(each), ""))]
+    if coarse := overshoot_sentences(shown):
+        lines += ["", *(line for each in coarse for line in wrapped(each, ""))]
     lines += ["", *wrapped(data_sentence(shown), "")]
     if (recoveries := recoveries_sentence(shown)) is not None:
         lines += wrapped(recoveries, "")
@@ -177,6 +181,19 @@ def frontier_text(document: Mapping[str, Any]) -> str:
     if (reach := reach_sentence(shown)) is not None:
         lines += ["", *wrapped(reach, "")]
     return joined(lines)
+
+
+def overshoot_sentences(shown: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each plan that goes far below its budget.
+
+    Args:
+        shown: ``frivkit.frontier/1``, its texts readable.
+    """
+    return [
+        overshoot_text(plan["share"], "MACs", plan["overshoot"])
+        for plan in shown["plans"]
+        if plan["overshoot"] is not None
+    ]
 
 
 def measured_batches(shown: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from frivkit.report.frontier import (
     choice_table,
     data_sentence,
     measured_batches,
+    overshoot_sentences,
     reach_sentence,
     recoveries_sentence,
 )
@@ -37,6 +38,7 @@ def frontier_page(document: Mapping[str, Any]) -> str:
         warnings=shown["warnings"],
         figures=[_figure(shown, batch) for batch in [*measured_batches(shown), None]],
         plans=tables.Table(*_plans(shown), "plans"),
+        coarse=overshoot_sentences(shown),
         choices=tables.Table(tuple(head), [tuple(row) for row in choices], "choices"),
         reach=reach_sentence(shown) or "",
         left_out=tables.Table(("budget", "why"), left_out, "skipped"),

@@ -30,6 +30,7 @@ from frivkit.runtime.feeds import PreparedBatch, Target, feeds
 from frivkit.runtime.file_session import FileSession
 from frivkit.runtime.memory import batch_size, tensor_bytes
 from frivkit.runtime.session import Device, Feeds, Session
+from frivkit.runtime.varying_rows import with_rows
 from frivkit.units.masks import Mask
 from frivkit.units.perturbations import LinearReplacement, Noise, Perturbation
 from frivkit.units.selector import UnitSelector
@@ -92,7 +93,7 @@ class PerturbedModel:
             _dtypes(model, by_name),
             {site: tuple(map(_named, values)) for site, values in weights.items()},
         )
-        self.batch = batch_size(model.graph, memory, model.batch)
+        self.batch = examples_at_once(model, self._outputs, memory)
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -180,7 +181,7 @@ class BaselineModel:
             graph: Instrumented = with_outputs(model, self._outputs)
             self._inputs = graph.inputs
             self._session = Session(graph.ir, device)
-        self.batch = batch_size(model.graph, memory, model.batch)
+        self.batch = examples_at_once(model, self._outputs, memory)
 
     def run(self, inputs: Feeds) -> NDArray[Any]:
         """Return the first output for one batch, shape (n, ...)."""
@@ -190,6 +191,13 @@ class BaselineModel:
         """Return all outputs for one batch, each of shape (n, ...)."""
         feeds = {name: inputs[name] for name in self._inputs}
         return run_padded(self._session, self._model, feeds, self._outputs)
+
+
+def examples_at_once(model: Model, outputs: Sequence[str], memory: int) -> int:
+    """Return how many examples a run for some outputs may have: one where their rows vary."""
+    if any(name in model.varying for name in outputs):
+        return 1
+    return batch_size(model.graph, memory, model.batch)
 
 
 def run_padded(
@@ -217,7 +225,8 @@ def run_padded(
     Returns:
         The arrays, shape (n, ...), examples first wherever they lie in the graph.  Where several
         rows of an output of the model are one example, these have an axis of their own behind the
-        examples: (n, rows, ...).
+        examples: (n, rows, ...).  Where their number varies, there must be one example, and they
+        are filled up: see ``frivkit.runtime.varying_rows``.
     """
     inputs = {name: array for name, array in feeds.items() if not name.startswith(RUN)}
     if not inputs:
@@ -236,7 +245,9 @@ def run_padded(
     outputs = {value.name for value in model.graph.outputs}
     axes = _axes_of_examples(model, wanted)
     return [
-        by_example(name, _moved(array, axes.get(name)), given + missing, rows=name in outputs)[
+        with_rows(name, array, model.varying[name])
+        if name in model.varying
+        else by_example(name, _moved(array, axes.get(name)), given + missing, rows=name in outputs)[
             :given
         ]
         for name, array in zip(wanted, arrays, strict=True)

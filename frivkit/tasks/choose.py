@@ -7,7 +7,9 @@ from frivkit.errors import ModelError, UsageError
 from frivkit.graph.model import Model
 from frivkit.hooks.registry import Registry, installed
 from frivkit.runtime.labels import LabelOptions
+from frivkit.runtime.output_check import way_out
 from frivkit.tasks.classify import CLASSIFY, ClassLabels
+from frivkit.tasks.doubt import OutputValues, claim_of_values, is_doubtful
 from frivkit.tasks.outputs import model_outputs
 from frivkit.tasks.task import Claim, Comparer, Evidence, ModelOutput, Task
 
@@ -24,6 +26,7 @@ class OutputTask:
         comparer: What reads and compares the outputs.
         options: How the user wants outputs read.
         task: The task.
+        guess: Whether it may well be another one, so that a user should be told.
     """
 
     name: str
@@ -33,6 +36,7 @@ class OutputTask:
     comparer: Comparer
     options: LabelOptions
     task: Task
+    guess: bool = False
 
     def reader_of(self, model: Model, outputs: Sequence[str]) -> Comparer:
         """Return what reads another model's outputs of the same meaning.
@@ -70,6 +74,7 @@ def choose_tasks(
     options: LabelOptions,
     requested: str | None = None,
     registry: Registry | None = None,
+    values: OutputValues = lambda name: None,
 ) -> tuple[OutputTask, ...]:
     """Choose a task for every output of a model.
 
@@ -82,12 +87,15 @@ def choose_tasks(
         options: How the user wants outputs read.
         requested: The output that the user asks for; None takes the first.
         registry: Where tasks are found; None takes the installed plugins.
+        values: Called with the name of an output whose shape leaves open what it holds; gives what
+            it is for some examples, None if that is not known.
 
     Returns:
         The tasks: first that of the requested output, the others in the order of the file.
 
     Raises:
-        ModelError: there is no such output, or none is a tensor of numbers.
+        ModelError: there is no such output, none is a tensor of numbers, or the requested one has
+            other rows for other examples, which no task reads.
         UsageError: no plugin offers the task, or it does not fit the output.
     """
     registry = registry or installed()
@@ -107,11 +115,23 @@ def choose_tasks(
         (claim, name)
         for name, task in tasks.items()
         for claim in task.claims(tuple(outputs.values()), model.inputs)
+        if task.reads_varying or not any(outputs[each].varying for each in claim.outputs)
     ]
     taken: dict[str, tuple[Claim, str]] = {}
     if named is not None:
         claim = _claim_of(named, main, claims, outputs)
         taken |= dict.fromkeys(claim.outputs, (claim, named))
+    elif main in outputs and not any(main in claim.outputs for claim, _ in claims):
+        raise ModelError(
+            f"output {main!r} of {model.path.name} has other rows for other examples, and no task "
+            f"reads boxes in it; {way_out(model, main)}"
+        )
+    judged = [
+        claim_of_values(output, values(name))
+        for name, output in outputs.items()
+        if name not in taken and is_doubtful(output) and not _is_clear(name, claims)
+    ]
+    claims = [*(each for each in judged if each[1] in tasks), *claims]
     place = {name: at for at, name in enumerate(outputs)}
 
     def order(each: tuple[Claim, str]) -> tuple[int, bool, int, str]:
@@ -152,6 +172,12 @@ def _claim_of(
     return Claim(best.outputs, best.evidence, "it was asked for")
 
 
+def _is_clear(output: str, claims: Sequence[tuple[Claim, str]]) -> bool:
+    """Whether more than its shape speaks for a task of an output."""
+    own = (claim.evidence for claim, _ in claims if output in claim.outputs)
+    return max(own, default=Evidence.NONE) > Evidence.SHAPE
+
+
 def _shape(output: ModelOutput) -> str:
     if output.shape is None:
         return "(unknown)"
@@ -166,4 +192,6 @@ def _opened(
     options: LabelOptions,
 ) -> OutputTask:
     comparer = task.comparer([outputs[each] for each in claim.outputs], options)
-    return OutputTask(name, claim.outputs, task.compares, claim.reason, comparer, options, task)
+    return OutputTask(
+        name, claim.outputs, task.compares, claim.reason, comparer, options, task, claim.guess
+    )

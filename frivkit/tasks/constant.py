@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from frivkit.tasks.choose import OutputTask
 from frivkit.tasks.task import Comparer
 
+TYPICAL = 3
+"""Examples whose predictions are tried as a constant."""
+
 
 class ConstantNetwork:
     """Gathers what the original gives, and compares a constant with it.
 
     Where predictions are whole numbers (labels), the constant is the most frequent one of each
-    position, than which none agrees better; else it is what the mean of all outputs says, or zeros
-    if they agree better.
+    position, than which none agrees better; else it is what agrees best of the mean of all outputs,
+    of zeros, and of what the original says of a few examples.
 
     Args:
         comparer: Compares outputs.
@@ -57,6 +60,7 @@ class ConstantNetwork:
         else:
             zeros = [np.zeros_like(total) for total in self._sums]
             constants = [self._mean(self._sums), self._mean(zeros)]
+            constants += [original[i : i + 1] for i in range(min(TYPICAL, len(original)))]
         return max(
             float(self._comparer.agreement(original, np.repeat(each, len(original), axis=0)).mean())
             for each in constants

@@ -10,6 +10,7 @@ from frivkit.graph.layout import attribute, shape_of
 from frivkit.graph.model import Model
 from frivkit.graph.shapes import batch_symbol, examples_axis
 from frivkit.runtime.labels import SHAPING, rows_per_example
+from frivkit.runtime.varying_rows import ROWS
 from frivkit.tasks.task import JoinedTensor, ModelOutput
 
 MOVES_AXES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
@@ -24,7 +25,7 @@ def model_outputs(model: Model) -> tuple[ModelOutput, ...]:
     Outputs that are no tensors of numbers are left out.
     """
     found = [
-        _described(value, model.graph)
+        _described(value, model)
         for value in model.graph.outputs
         if isinstance(value.type, ir.TensorType | None) and value.dtype != ir.DataType.STRING
     ]
@@ -44,18 +45,23 @@ def _beside(one: ModelOutput, other: ModelOutput) -> bool:
     return None not in (places, entries) and other.shape[1] == places and other.shape[2] != entries
 
 
-def _described(value: ir.Value, graph: ir.Graph) -> ModelOutput:
+def _described(value: ir.Value, model: Model) -> ModelOutput:
+    graph = model.graph
     node, moved = _last(value)
     rows, shape = _rows(value, graph), shape_of(value)
     axis = examples_axis(value, batch_symbol(graph))
-    if shape is not None and axis:
+    varying = model.varying.get(value.name or "")
+    if varying is not None:
+        shape = None if shape is None else (None, ROWS, *shape[varying + 1 :])
+    elif shape is not None and axis:
         shape = (None, *shape[:axis], *shape[axis + 1 :])
     elif shape is not None and rows > 1:
         shape = (None, rows, *shape[1:])
     return ModelOutput(
         name=value.name or "",
         shape=shape,
-        rows=rows > 1,
+        rows=rows > 1 and varying is None,
+        varying=varying is not None,
         dtype=None if value.dtype is None else value.dtype.numpy(),
         operator="" if node is None else node.op_type,
         softmax_axis=None if node is None or moved or axis else _softmax_axis(node, value),

@@ -12,6 +12,8 @@ from frivkit.tasks.choose import OutputTask
 
 RUNS = 4
 """Runs that are made to see whether the rows of an output vary from example to example."""
+VARIES = "it has other rows for other examples"
+"""Why an output is not compared whose number of rows depends on the input."""
 TRIED = 7
 """Examples that are run to see along which axis of an output they lie."""
 
@@ -30,7 +32,8 @@ def without_batch(
     Raises:
         ModelError: the model cannot be run.
     """
-    given = TRIED if model.batch is None else model.batch
+    varying = any(name in model.varying for name in outputs)
+    given = 1 if varying else TRIED if model.batch is None else model.batch
     graph = with_outputs(model, outputs)
     session = Session(graph.ir, device)
     starts = range(0, min(data.examples, RUNS * given), given)
@@ -51,7 +54,7 @@ def without_batch(
             elif array.size == 0:
                 reasons[name] = "it is empty"
         if len(shapes) > 1:
-            reasons.setdefault(name, "it has other rows for other examples")
+            reasons.setdefault(name, VARIES)
     return reasons
 
 
@@ -73,7 +76,7 @@ def provable(
     """
     known = {name for task in tasks for name in task.outputs}
     reasons = {
-        value.name or "": "it is no tensor of numbers"
+        value.name or "": VARIES if value.name in model.varying else "it is no tensor of numbers"
         for value in model.graph.outputs
         if value.name not in known
     }

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.tasks.choose import OutputTask
-from frivkit.tasks.constant import ConstantNetwork
+from frivkit.tasks.constant import ConstantNetwork, constant_warning
+from frivkit.tasks.doubt import guess_warning
 from frivkit.tasks.memory import check_room
 from frivkit.tasks.task import Comparer
 
@@ -58,6 +59,21 @@ class Reference:
                 constants[i].add([run[at] for at in self._places[i]], predictions)
         self.predictions = tuple(np.concatenate(part) for part in parts)
         self.constants = tuple(each.agreement() for each in constants)
+
+    def warnings(self, most: float) -> list[str]:
+        """Return what a user should know of the tasks: that one was guessed, or can tell little.
+
+        Args:
+            most: The agreement of the constant network beyond which it is named.
+        """
+        guesses = [
+            guess_warning(task.outputs, task.name, task.reason) for task in self.tasks if task.guess
+        ]
+        return guesses + [
+            constant_warning(task, constant)
+            for task, constant in zip(self.tasks, self.constants, strict=True)
+            if constant > most
+        ]
 
     def read(self, run: OutputArrays) -> list[NDArray[Any]]:
         """Return what each task reads from a run."""

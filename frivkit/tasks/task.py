@@ -48,6 +48,8 @@ class ModelOutput:
         beside: Whether another output has as many entries along axis 1 and others along axis 2, so
             that places lie along axis 1 and scores along axis 2.
         rows: Whether several rows of the output in the file are one example.
+        varying: Whether an example has as many rows as its input makes it have; they lie along axis
+            1, filled up to ``frivkit.runtime.varying_rows.ROWS``.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ModelOutput:
     parts: tuple[JoinedTensor, ...] = ()
     beside: bool = False
     rows: bool = False
+    varying: bool = False
 
     @property
     def rank(self) -> int | None:
@@ -76,8 +79,9 @@ class Evidence(IntEnum):
 
     NONE = 0
     SHAPE = 1
-    NAME = 2
-    GRAPH = 3
+    VALUES = 2
+    NAME = 3
+    GRAPH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +92,13 @@ class Claim:
         outputs: Their names, in the order in which the task reads them.
         evidence: How much speaks for the task.
         reason: What does, in words that follow "since".
+        guess: Whether it may well be otherwise, so that a user should be told.
     """
 
     outputs: tuple[str, ...]
     evidence: Evidence
     reason: str
+    guess: bool = False
 
 
 class Figures(Protocol):
@@ -161,11 +167,14 @@ class Task:
         claims: Called with all outputs and all inputs of a model; gives the outputs that the task
             can read, and what speaks for it.
         comparer: Called with the outputs of one claim and the user's options.
+        reads_varying: Whether it reads outputs of as many rows as the input makes them have, which
+            are filled up by zeros, and by -1 where they hold whole numbers.
     """
 
     compares: str
     claims: Callable[[Sequence[ModelOutput], Sequence[TensorSpec]], Sequence[Claim]]
     comparer: Callable[[Sequence[ModelOutput], LabelOptions], Comparer]
+    reads_varying: bool = False
 
 
 class NoFigures:

@@ -16,6 +16,7 @@ from frivkit.runtime.file_check import is_quantized_file
 from frivkit.runtime.labels import are_labels
 from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.tasks.choose import OutputTask
+from frivkit.tasks.task import Comparer
 from frivkit.verification.agreement import Agreement
 from frivkit.verification.output_comparison import OutputComparison, OutputCounter, Outputs
 
@@ -130,7 +131,7 @@ def compare(
         OutputCounter(
             task,
             comparer,
-            task.reader_of(compressed.model, [compressed.outputs[name] for name in task.outputs]),
+            comparer if task.comparer.spread_needed else _reader(task, compressed),
             data=data,
             memory=execution.memory,
             name=original.name,
@@ -153,6 +154,11 @@ def compare(
         correct = counters[0].correct
         accuracy = correct[0] / data.examples, correct[1] / data.examples
     return Comparison(found, main, accuracy, {})
+
+
+def _reader(task: OutputTask, compressed: ModelRun) -> Comparer:
+    """Return what reads the compressed model's outputs of a task."""
+    return task.reader_of(compressed.model, [compressed.outputs[name] for name in task.outputs])
 
 
 def check_comparable(original: ModelRun, compressed: ModelRun, a: Outputs, b: Outputs) -> None:

@@ -31,6 +31,7 @@ from frivkit.runtime.output_check import check_output
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.tasks.choose import choose_tasks
 from frivkit.tasks.constant import constant_warning
+from frivkit.tasks.doubt import guess_warning, some_outputs
 from frivkit.verification.compare import Comparison, ModelRun, compare, error_context
 from frivkit.verification.match import common_inputs, common_output, comparable
 from frivkit.verification.speed import left_fast_path, not_faster, verdicts
@@ -147,10 +148,13 @@ def verify(
     warnings += tuple(line for line in differs if line is not None)
     named = request.data is not None or "frivkit.data" in original.metadata
     models = [_complete(model, request.execution, data) for model in (original, smaller)]
-    for model, output in zip(models, outputs, strict=True):
-        with error_context(model):
-            check_output(model, output, request.execution, data)
-    tasks = choose_tasks(models[0], request.execution.labels, outputs[0])
+    models = _with_varying(models, outputs, request.execution, data)
+    tasks = choose_tasks(
+        models[0],
+        request.execution.labels,
+        outputs[0],
+        values=partial(some_outputs, models[0], data, placement),
+    )
     tasks, names, unproved = comparable(
         (models[0], models[1]), tasks, outputs, data=data, device=placement
     )
@@ -259,6 +263,24 @@ def _complete(model: Model, execution: Execution, data: Dataset) -> Model:
         return prepare_model(model, Opening(execution, data), keep_file=True)
 
 
+def _with_varying(
+    models: Sequence[Model], outputs: Sequence[str], execution: Execution, data: Dataset
+) -> list[Model]:
+    """Return both models, with those outputs noted whose rows vary from example to example.
+
+    What varies in the original does so in the compressed model, even if that finds nothing at all.
+    """
+    original, compressed = models
+    with error_context(original):
+        original = check_output(original, outputs[0], execution, data)
+    names = {name: common_output(original, compressed, name)[1] for name in original.varying}
+    compressed = replace(compressed, varying={names[k]: v for k, v in original.varying.items()})
+    if outputs[0] not in original.varying:
+        with error_context(compressed):
+            compressed = check_output(compressed, outputs[1], execution, data)
+    return [original, compressed]
+
+
 def _untimed(models: list[Model], size: int, memory: int) -> str | None:
     """Return why batches of a size are not timed, None if they are."""
     fixed = [model for model in models if model.batch not in (None, size)]
@@ -327,6 +349,8 @@ def _warnings(
             "model that always says so would agree as often: give more varied data"
         )
     for each in comparison.outputs:
+        if each.task.guess:
+            warnings.append(guess_warning(each.task.outputs, each.task.name, each.task.reason))
         told = each is main and main.largest_class > ONE_SIDED and main.task.name == "classify"
         if not told and (each.constant > ONE_SIDED or each.constant >= each.agreement.share > 0):
             warnings.append(constant_warning(each.task, each.constant))

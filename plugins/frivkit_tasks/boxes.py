@@ -1,7 +1,8 @@
-"""Boxes: their overlap, the suppression of overlapping ones, and the matching of two sets.
+"""Boxes: their overlap, the suppression of overlapping ones, and the partners of two sets.
 
-Every set is an array of shape (n, k, 6), for each example rows of x1, y1, x2, y2, score, class by
-falling score.  Rows beyond the last box have the score ``ABSENT``.
+Every set is an array of shape (n, k, 6 + more), for each example rows of x1, y1, x2, y2, score,
+class by falling score, and of what else there is of an object.  Rows beyond the last box have the
+score ``ABSENT``.
 """
 
 from typing import Any
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 Boxes = NDArray[np.float32]
 ABSENT = -1.0
 """The score of a row that is no box."""
-SCORE, CLASS = 4, 5
-"""Columns of a row."""
+SCORE, CLASS, MORE = 4, 5, 6
+"""Columns of a row; from the last one on stands what else there is."""
 MOST = 100
 """Boxes of an example that count: as many as COCO's evaluation takes."""
+NONE = -1
+"""The partner of a box that has none."""
 
 
 def overlaps(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
@@ -49,7 +52,13 @@ def present(boxes: NDArray[Any]) -> NDArray[np.bool_]:
     return found
 
 
-def best(corners: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], least: float) -> Boxes:
+def best(
+    corners: NDArray[Any],
+    scores: NDArray[Any],
+    classes: NDArray[Any],
+    least: float,
+    more: NDArray[Any] | None = None,
+) -> Boxes:
     """Return the boxes of highest score, at most ``MOST`` an example.
 
     Args:
@@ -57,20 +66,22 @@ def best(corners: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], lea
         scores: Shape (n, k).
         classes: Shape (n, k).
         least: The least score; boxes without area do not count either.
+        more: What else there is of each box, shape (n, k, more); None for nothing.
     """
     with np.errstate(invalid="ignore"):
         sound = np.isfinite(corners).all(axis=2) & (corners[..., 2:] > corners[..., :2]).all(axis=2)
         kept = np.where(sound & (scores >= least), scores, ABSENT)
     count = min(MOST, kept.shape[1])
-    order = np.argsort(-kept, axis=1, kind="stable")[:, :count]
-    rows = np.concatenate([corners, kept[..., np.newaxis], classes[..., np.newaxis]], axis=2)
-    found = np.take_along_axis(rows, order[..., np.newaxis], axis=1).astype(np.float32)
-    found[found[..., SCORE] < 0] = (0, 0, 0, 0, ABSENT, 0)
-    missing = MOST - count
-    if missing:
-        empty = np.tile(np.array([0, 0, 0, 0, ABSENT, 0], np.float32), (len(found), missing, 1))
-        found = np.concatenate([found, empty], axis=1)
-    return found
+    order = np.argsort(-kept, axis=1, kind="stable")[:, :count, np.newaxis]
+    columns = [corners, kept[..., np.newaxis], classes[..., np.newaxis]]
+    columns += [] if more is None else [more]
+    rows = [np.take_along_axis(each, order, axis=1).astype(np.float32) for each in columns]
+    found = np.concatenate(rows, axis=2)
+    empty = np.zeros(found.shape[2], np.float32)
+    empty[SCORE] = ABSENT
+    found[found[..., SCORE] < 0] = empty
+    missing = np.tile(empty, (len(found), MOST - count, 1))
+    return np.concatenate([found, missing], axis=1)
 
 
 def without_overlaps(boxes: Boxes, most: float) -> Boxes:
@@ -80,7 +91,7 @@ def without_overlaps(boxes: Boxes, most: float) -> Boxes:
     it; that is repeated for all boxes at once until nothing changes.
 
     Args:
-        boxes: Shape (n, k, 6), by falling score.
+        boxes: Shape (n, k, 6 + more), by falling score.
         most: The largest intersection over union that is left.
     """
     same = boxes[..., :, np.newaxis, CLASS] == boxes[..., np.newaxis, :, CLASS]
@@ -94,18 +105,19 @@ def without_overlaps(boxes: Boxes, most: float) -> Boxes:
         if np.array_equal(found, stays):
             break
         stays = found
-    return best(boxes[..., :4], np.where(stays, boxes[..., SCORE], ABSENT), boxes[..., CLASS], 0.0)
+    scores = np.where(stays, boxes[..., SCORE], ABSENT)
+    return best(boxes[..., :4], scores, boxes[..., CLASS], 0.0, boxes[..., MORE:])
 
 
-def matched(truth: Boxes, found: Boxes, least: float) -> NDArray[np.int64]:
-    """Return how many boxes of each example have a partner, shape (n,).
+def partners(truth: Boxes, found: Boxes, least: float) -> NDArray[np.int64]:
+    """Return the partner of each found box, shape (n, m): a row of the truth, or ``NONE``.
 
     By falling score, each found box takes the box of the truth that it overlaps most, of the same
     class and not taken yet.
 
     Args:
-        truth: Shape (n, k, 6).
-        found: Shape (n, m, 6).
+        truth: Shape (n, k, 6 + more).
+        found: Shape (n, m, 6 + more).
         least: The least intersection over union of partners.
 
     Source:
@@ -115,12 +127,12 @@ def matched(truth: Boxes, found: Boxes, least: float) -> NDArray[np.int64]:
     fits = found[..., :, np.newaxis, CLASS] == truth[..., np.newaxis, :, CLASS]
     fits &= present(found)[..., :, np.newaxis] & present(truth)[..., np.newaxis, :]
     pairs = np.where(fits & (pairs >= least), pairs, 0.0)
-    at, count = np.arange(len(truth)), np.zeros(len(truth), np.int64)
+    at, taken_by = np.arange(len(truth)), np.full(found.shape[:2], NONE, np.int64)
     for row in range(found.shape[1]):
         partner = pairs[:, row].argmax(axis=1)
         taken = pairs[at, row, partner] > 0
         if not taken.any() and not fits[:, row:].any():
             break
-        count += taken
+        taken_by[taken, row] = partner[taken]
         pairs[at[taken], :, partner[taken]] = 0.0
-    return count
+    return taken_by

@@ -10,25 +10,29 @@ import onnx_ir as ir
 from frivkit.graph.onnx_io.evaluate import constant_array
 from frivkit.graph.onnx_io.fold_shapes import remove_unused, same_for_batches
 from frivkit.graph.onnx_io.limits import INITIALIZERS_ARE_NO_INPUTS
-from frivkit.graph.shapes import TRIAL_BATCHES, infer_shapes
-
-BATCHES = (1, 2, 3, *TRIAL_BATCHES)
-"""Batch sizes for which a condition is evaluated: one example is often a case of its own."""
+from frivkit.graph.shapes import infer_shapes
 
 
-def choose_branches(model: ir.Model) -> None:
+def choose_branches(model: ir.Model, *, given: bool = False) -> int:
     """Replace each If by its branch, where constants or fixed sizes decide which one it takes.
 
     Args:
         model: The model; it is changed, and its outputs are not.
+        given: Whether numbers that were given for inputs may decide, too.
+
+    Returns:
+        How many were replaced.
     """
-    while chosen := _decided(model):
+    count = 0
+    while chosen := _decided(model, given=given):
         for node, branch in chosen:
             _put_in_place(model.graph, node, branch)
         model.ir_version = max(INITIALIZERS_ARE_NO_INPUTS, model.ir_version)
+        count += len(chosen)
+    return count
 
 
-def _decided(model: ir.Model) -> list[tuple[ir.Node, ir.Graph]]:
+def _decided(model: ir.Model, *, given: bool) -> list[tuple[ir.Node, ir.Graph]]:
     """Return the nodes whose condition is known, each with the branch that it takes."""
     if not any(map(_is_if, model.graph)):
         return []
@@ -40,7 +44,7 @@ def _decided(model: ir.Model) -> list[tuple[ir.Node, ir.Graph]]:
             continue
         condition = constant_array(node.inputs[0], opset)
         if condition is None and twin.inputs[0] is not None:
-            condition = same_for_batches(shaped.graph, twin.inputs[0], BATCHES, opset)
+            condition = same_for_batches(shaped.graph, twin.inputs[0], opset, given=given)
         if condition is not None and condition.size == 1:
             name = "then_branch" if np.all(condition) else "else_branch"
             found.append((node, node.attributes[name].as_graph()))

@@ -7,7 +7,7 @@ weight that the layer reads; only as a constant it can be sliced and refitted.
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.graph.model import RANDOM, constant_tensor, is_constant, subgraphs
+from frivkit.graph.model import RANDOM, GivenTensor, constant_tensor, is_constant, subgraphs
 from frivkit.graph.onnx_io.evaluate import AnyArray, evaluate, inferred_entries
 from frivkit.graph.onnx_io.fold_shapes import remove_unused
 from frivkit.graph.onnx_io.limits import INITIALIZERS_ARE_NO_INPUTS
@@ -61,7 +61,7 @@ def _foldable(node: ir.Node) -> bool:
     if not node.inputs or any(not value.name or value.is_graph_output() for value in node.outputs):
         return False
     tensors = [constant_tensor(each) for each in node.inputs if each is not None]
-    if any(each is None or each.dtype == ir.DataType.STRING for each in tensors):
+    if not all(map(_is_number, tensors)):
         return False
     source, tensor = node.inputs[0], constant_tensor(node.inputs[0])
     if source is None or tensor is None or tensor.size <= 1:
@@ -74,6 +74,12 @@ def _foldable(node: ir.Node) -> bool:
     stores = tensor.dtype.is_floating_point() or tensor.dtype.itemsize <= 1
     casts = stores and node.op_type in ("Cast", "CastLike")
     return not casts or tensor.dtype.itemsize > _itemsize(node)
+
+
+def _is_number(tensor: ir.TensorProtocol | None) -> bool:
+    """Whether a tensor holds numbers of the file, which were not given for an input of it."""
+    given = isinstance(tensor, GivenTensor)
+    return tensor is not None and tensor.dtype != ir.DataType.STRING and not given
 
 
 def _itemsize(node: ir.Node) -> float:

@@ -4,7 +4,6 @@ Exporters write ``x.chunk(2, 1)`` as a Slice whose bounds are computed from the 
 that size is fixed, the bounds can be written as constants.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -15,10 +14,12 @@ from frivkit.graph.model import GivenTensor, RunTensor, constant_tensor
 from frivkit.graph.onnx_io.evaluate import AnyArray, evaluate
 from frivkit.graph.onnx_io.limits import INITIALIZERS_ARE_NO_INPUTS
 from frivkit.graph.run_sizes import ARITHMETIC
-from frivkit.graph.shapes import batch_symbol, sizes_for
+from frivkit.graph.shapes import TRIAL_BATCHES, batch_symbol, sizes_for
 
 BATCHES = (2, 3)
 """Batch sizes for which the arithmetic is evaluated; results that differ are not folded."""
+SELECTING = ("Cast", "Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze")
+"""Operators that take entries as they are, so that those they leave out do not matter."""
 LARGEST = 64
 """Entries of the largest tensor that is folded."""
 FOLDED_OPERANDS = {
@@ -71,27 +72,42 @@ def fold_shape_arithmetic(model: ir.Model, *, lasting: bool = True) -> None:
 
 
 def same_for_batches(
-    graph: ir.Graph, value: ir.Value, batches: Sequence[int], opset: int
+    graph: ir.Graph, value: ir.Value, opset: int, *, given: bool = False
 ) -> AnyArray | None:
-    """Return the entries of a small tensor that depends on sizes alone.
+    """Return the entries of a small tensor that depends on sizes alone, for any number of examples.
+
+    What is the same for two numbers of examples need not be so for a third: whether there are 64
+    of them, say.  So nothing on the way may be computed from a number of examples; its entries may
+    only be left out.
 
     Args:
         graph: The graph, with inferred shapes.
         value: The tensor.
-        batches: The numbers of examples for which it is evaluated.
         opset: The version of the standard operators.
+        given: Whether it may also depend on numbers that were given for inputs.
 
     Returns:
         The entries; None if they depend on more than fixed sizes, or on the number of examples.
     """
     symbol = batch_symbol(graph)
-    found = [
-        _ShapeEvaluator(symbol, batch, opset, lasting=True).evaluate(value) for batch in batches
-    ]
-    first = found[0]
-    if first is None or any(each is None or not np.array_equal(each, first) for each in found):
-        return None
-    return first
+    one, other = (
+        _ShapeEvaluator(symbol, batch, opset, lasting=not given) for batch in TRIAL_BATCHES
+    )
+
+    def same(tensor: ir.Value) -> bool:
+        first, second = one.evaluate(tensor), other.evaluate(tensor)
+        return first is not None and second is not None and np.array_equal(first, second)
+
+    pending = [value] if same(value) else []
+    while pending:
+        node = pending.pop().producer()
+        if node is None or node.op_type in SHAPE_ONLY:
+            continue
+        operands = [each for each in node.inputs if each is not None]
+        if node.op_type not in SELECTING and not all(map(same, operands)):
+            return None
+        pending += operands
+    return one.evaluate(value) if same(value) else None
 
 
 def remove_unused(graph: ir.Graph, value: ir.Value) -> None:

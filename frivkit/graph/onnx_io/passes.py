@@ -105,6 +105,16 @@ def choose_branches(model: ir.Model, request: ReadRequest) -> None:
     branches.choose_branches(model)
 
 
+def choose_given_branches(model: ir.Model, request: ReadRequest) -> None:
+    """Replace conditions that given numbers decide by the branches that they choose."""
+    given = request.interface.given
+    if given and branches.choose_branches(model, given=True):
+        request.notes += (
+            f"its branches are those for {', '.join(given)} as given: a file made from it has no "
+            "others, whatever number its users give",
+        )
+
+
 def widen_bfloat16(model: ir.Model, request: ReadRequest) -> str | None:
     """Compute in float32 what the file computes in bfloat16."""
     del request
@@ -137,6 +147,12 @@ def set_input_sizes(model: ir.Model, request: ReadRequest) -> None:
         _check_fit(value, shape, first)
         value.shape = ir.Shape([shape[0], *first.sizes[1:]])
     shapes.infer_shapes(model)
+    if branches.choose_branches(model, given=True):
+        shapes.infer_shapes(model)
+        request.notes += (
+            f"its branches are those for --input-shape {request.input_shape}: a file made from it "
+            "has no others, whatever sizes its users take",
+        )
     fold_shapes.fold_shape_arithmetic(model, lasting=not request.interface.open_sizes())
 
 
@@ -274,11 +290,12 @@ READING_PASSES: tuple[ReadingPass, ...] = (
     inline_functions,
     open_nonpositive_sizes,
     choose_branches,
+    give_numbers,
+    choose_given_branches,
     widen_bfloat16,
     dequantize_integers,
     unfuse_operators,
     fold_constants,
-    give_numbers,
     examples_first_in,
     infer_shapes,
     write_einsum_as_products,

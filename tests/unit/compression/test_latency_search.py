@@ -1,6 +1,7 @@
 """The search for a share of the latency, with latencies that are computed and not measured."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -9,15 +10,18 @@ import onnx_ir as ir
 import pytest
 
 from frivkit.compression import latency_search
+from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration
+from frivkit.compression.constraints import Constraints
 from frivkit.compression.latency_search import NEAR, TRIES, Timing, plan_for_latency
 from frivkit.compression.plan import outline
+from frivkit.compression.ways_out import with_ways_out
 from frivkit.errors import BudgetError, ModelError
 from frivkit.graph.cost import macs
 from frivkit.latency.timing import Latency
 from frivkit_compressors.bases import auto
 from tests.nets import examples, network, opened
-from tests.planning import allocator, calibrated
+from tests.planning import SELECT, allocator, calibrated
 from tests.unit.compression.test_allocation import blocks, calibrate_net
 from tests.unit.latency.builder import Builder
 
@@ -127,6 +131,22 @@ def test_budgets_that_cannot_be_met_name_the_least_share(
     with pytest.raises(BudgetError, match=r"of the latency of net\.onnx cannot be met") as raised:
         plan_for_latency(allocator(calibration, auto), 0.05, Timing())
     assert raised.value.least == min(clock.compared)
+
+
+def test_options_that_would_meet_it_are_named(
+    calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clock(monkeypatch, operations, operations).of(calibration)
+    coarse = allocator(calibration, constraints=Constraints(round_to=64))
+    with pytest.raises(BudgetError) as raised:
+        plan_for_latency(coarse, 0.5, Timing())
+    budget = Budget("latency", 0.5)
+    error = with_ways_out(raised.value, coarse, SELECT, budget, Timing())
+    free = allocator(calibration).least("macs") / operations(calibration.model.ir)
+    assert f"give --round-to none, by which {free:.2g} can be left" in str(error)
+    none = replace(budget, share=1e-3)
+    same = with_ways_out(raised.value, coarse, SELECT, none, Timing())
+    assert str(same) == str(raised.value)
 
 
 def test_a_busy_machine_is_told_of(

@@ -21,7 +21,7 @@ from frivkit.hooks.specs import Offer
 from frivkit.measure.pipeline import Request, analyze, open_study
 from frivkit.measure.study import Study
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.labels import UNDEFINED, labels_of
+from frivkit.runtime.labels import UNDEFINED, LabelOptions, labels_of
 from frivkit.runtime.session import Session
 from frivkit.units.masks import Mask, keep_mask, random_order
 from frivkit.units.moments import merged
@@ -36,7 +36,8 @@ IMAGE = (1, 8, 8)
 def cnn(tmp_path: Path) -> Request:
     """Return a request for a net of two convolutions on 30 images."""
     model = write_cnn(tmp_path / "cnn.onnx")
-    return Request(model, data=f"npz:{write_rows(tmp_path / 'images.npz', *IMAGE, n=30)}")
+    data = f"npz:{write_rows(tmp_path / 'images.npz', *IMAGE, n=30)}"
+    return Request(model, data=data, execution=Execution(labels=LabelOptions(task="classify")))
 
 
 def opened(request: Request, cache: Cache | None = None) -> Study:
@@ -341,7 +342,7 @@ def test_fixed_batch_gives_what_a_free_one_gives(
 
 
 def test_smallest_memory_runs_one_by_one_and_gives_the_same(cnn: Request, runs: list[int]) -> None:
-    small = analyze(replace(cnn, execution=Execution(memory=1)))
+    small = analyze(replace(cnn, execution=replace(cnn.execution, memory=1)))
     one_by_one = len(runs)
     runs.clear()
     large = analyze(cnn)

@@ -187,6 +187,83 @@ class TestSeveralOutputs:
         assert (first.name, first.axis) == ("classify", 2)
 
 
+PLACES = (
+    PICTURE,
+    "float[N, 9, 5] logits, float[N, 9, 4] y",
+    constant("w", 3072, 45) + constant("v", 3072, 36)
+    + "s = Constant <value_ints = [-1, 9, 5]> () t = Constant <value_ints = [-1, 9, 4]> () "
+    "f = Flatten (x) a = MatMul (f, w) b = MatMul (f, v) "
+    "logits = Reshape (a, s) y = Reshape (b, t)",
+)  # fmt: skip
+MASKS = (
+    PICTURE,
+    "float[N, 17, 21] output0, float[N, 8, 16, 16] output1",
+    constant("w", 3072, 357) + constant("v", 8, 3, 2, 2)
+    + "s = Constant <value_ints = [-1, 17, 21]> () f = Flatten (x) a = MatMul (f, w) "
+    "output0 = Reshape (a, s) output1 = Conv <strides = [2, 2], kernel_shape = [2, 2]> (x, v)",
+)  # fmt: skip
+MAPS = (
+    PICTURE,
+    "float[N, 18, 4, 4] a, float[N, 18, 2, 2] b, float[N, 18, 1, 1] c",
+    constant("w", 18, 3, 8, 8) + "a = Conv <strides = [8, 8], kernel_shape = [8, 8]> (x, w) "
+    "b = AveragePool <strides = [2, 2], kernel_shape = [2, 2]> (a) c = GlobalMaxPool (b)",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "outputs"),
+    [(PLACES, ("y", "logits")), (MASKS, ("output0", "output1")), (MAPS, ("a", "b", "c"))],
+)
+def test_outputs_of_one_detector_are_read_together(text: tuple[str, ...], outputs: tuple[str, ...]):
+    found = choose_tasks(model(*text), LabelOptions())
+    assert named(found) == [("detect", outputs)]
+    (task,) = choose_tasks(model(*text), LabelOptions(task="detect"))
+    assert task.outputs == outputs
+
+
+class TestDoubt:
+    """One number or four may be classes or not: their values are asked, and it is said."""
+
+    def chosen(self, width: int, values: object, end: str = "", **options: str) -> OutputTask:
+        text = model(*dense(width, end))
+        rows = np.array(values, float)
+        return choose_tasks(text, LabelOptions(**options), values=lambda name: rows)[0]
+
+    @pytest.mark.parametrize(
+        ("values", "task", "guess"),
+        [
+            ([[1, 2, 30, 40], [0, 5, 6, 7]], "regress", True),
+            ([[0.5, 0.2, 0.1, 0.2], [0.9, 0.1, 0, 0]], "classify", False),
+            (np.log([[0.5, 0.2, 0.1, 0.2], [0.7, 0.1, 0.1, 0.1]]), "classify", False),
+            ([[3000, -5, 2, 1], [-2, 8, 5, 1]], "regress", True),
+            ([[-3, 1, 2, 0.5], [2, -1, 0.2, 1]], "classify", True),
+            ([[-3, -1, -2, -5], [-2, -1, -2, -1]], "regress", True),
+            ([[0, 0, 0, 0], [0, 0, 0, 0]], "classify", True),
+        ],
+    )
+    def test_four_numbers(self, values: object, task: str, guess: bool):
+        found = self.chosen(4, values)
+        assert (found.name, found.guess) == (task, guess)
+
+    @pytest.mark.parametrize(
+        ("values", "task"),
+        [([[0.4, 0.5, 0.3, 0.2], [0.5, 0.6, 0.3, 0.4]], "regress"),
+         ([[0, 1, 0.99, 0.02], [0.01, 1, 0.03, 0.98]], "multilabel")],
+    )  # fmt: skip
+    def test_four_sigmoids(self, values: object, task: str):
+        assert self.chosen(4, values, "Sigmoid (z)").name == task
+
+    @pytest.mark.parametrize(
+        ("values", "task"), [([[3], [8]], "regress"), ([[-3], [8]], "classify")]
+    )
+    def test_one_number(self, values: object, task: str):
+        assert self.chosen(1, values).name == task
+
+    def test_what_a_user_says_is_no_guess(self):
+        found = self.chosen(4, [[1, 2, 30, 40], [0, 5, 6, 7]], task="classify")
+        assert (found.name, found.guess) == ("classify", False)
+
+
 class TestOptions:
     def test_tolerance_alone_is_the_task_of_numbers(self):
         (task,) = choose_tasks(model(*dense(5)), LabelOptions(tolerance=0.3))

@@ -50,6 +50,7 @@ CONDITIONS = {
     "true size": SIZE.format(of="x", axis=1, number=6),
     "false size": SIZE.format(of="x", axis=1, number=5),
     "number of examples": SIZE.format(of="x", axis=0, number=1),
+    "number of examples, few": SIZE.format(of="x", axis=0, number=4),
     "open size": SIZE.format(of="z", axis=1, number=1),
 }
 
@@ -82,8 +83,9 @@ def test_what_is_computed_stays_and_chosen_branches_are_analysed(condition, tmp_
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
     request = Request(tmp_path / "m.onnx", input_shape="1x6,1x1", execution=Execution(threads=1))
     _, found = inspect_model(request)
-    assert [site.width for site in found.sites] == ([9, 4] if condition.startswith("true") else [9])
-    assert [skip.op for skip in found.skipped].count("If") == left
+    then = condition.startswith("true") or condition == "open size"  # which the request closes
+    assert [site.width for site in found.sites] == ([9, 4] if then else [9])
+    assert [skip.op for skip in found.skipped].count("If") == (0 if then else left)
 
 
 def test_a_chosen_branch_is_compressed(tmp_path):
@@ -101,3 +103,44 @@ def test_a_chosen_branch_is_compressed(tmp_path):
     distance = verification.comparison.outputs[0].max_abs
     np.testing.assert_allclose(np.abs(after - before).max(), distance, rtol=1e-3)
     assert distance > 0
+
+
+def test_a_number_that_is_given_decides(tmp_path):
+    """And so do sizes that are given; what is said of both is that other branches are gone."""
+    proto = written(
+        f"""g (float[n, k] x, int64 sr) => (float[n, 3] y) {{
+          wide = Constant <value_int = 16000> ()
+          c = Equal (sr, wide)
+          a = If (c) <
+            then_branch = t () => (float[n, 9] o) {{ o1 = MatMul (x, u) o = Relu (o1) }},
+            else_branch = e () => (float[n, 9] o) {{ o2 = MatMul (x, u) o = Tanh (o2) }}>
+          {SIZE.format(of="x", axis=1, number=6).replace("c = Squeeze", "d = Squeeze")}
+          y = If (d) <
+            then_branch = t () => (float[n, 3] o) {{ o = MatMul (a, v) }},
+            else_branch = e () => (float[n, 3] o) {{ o3 = Neg (a) o = MatMul (o3, v) }}>
+        }}""",
+        u=(6, 9), v=(9, 3),
+    )  # fmt: skip
+    onnx.save(proto, tmp_path / "m.onnx")
+    x = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    request = Request(
+        tmp_path / "m.onnx",
+        data=f"npz:{tmp_path / 'x.npz'}",
+        input_shape="nx6",
+        inputs={"sr": 8000},
+    )
+    model, site_map = inspect_model(request)
+    assert [node.op_type for node in model.graph if node.op_type in ("If", "Tanh", "Relu")] == [
+        "Tanh"
+    ]
+    assert [site.width for site in site_map.sites] == [9]
+    assert any("its branches are those for sr as given" in note for note in model.notes)
+    assert any("its branches are those for --input-shape nx6" in note for note in model.notes)
+    result = compress(request, tmp_path / "t.onnx", Budget("units", 0.5), method=Method("select"))
+    assert result.verification.comparison.unproved == {}
+    written_ = onnx.load(tmp_path / "t.onnx")
+    assert [value.name for value in written_.graph.input] == ["x", "sr"]
+    wanted = ReferenceEvaluator(proto).run(None, {"x": x, "sr": np.array(8000)})[0]
+    (found,) = Session(model.ir, Device(threads=1)).run({"x": x}, ["y"])
+    assert np.allclose(found, wanted, atol=1e-5)
