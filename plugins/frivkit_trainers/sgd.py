@@ -94,7 +94,7 @@ def sgd(  # noqa: PLR0917  # the arguments of every trainer
     progress.start("training", options.epochs)
     for epoch in range(options.epochs):
         with exact_on(device):
-            losses.append(_epoch(network, loader, step, device))
+            losses.append(_epoch(network, loader, step))
         for group in step.param_groups:
             group["lr"] *= options.decay
         if not isfinite(losses[-1]) or not all(p.isfinite().all() for p in network.parameters()):
@@ -116,11 +116,10 @@ def sgd(  # noqa: PLR0917  # the arguments of every trainer
     return TrainingRecord(options.epochs, tuple(losses), best, asdict(options))
 
 
-def _epoch(
-    network: nn.Module, loader: ShuffledLoader, step: torch.optim.Optimizer, device: torch.device
-) -> float:
+def _epoch(network: nn.Module, loader: ShuffledLoader, step: torch.optim.Optimizer) -> float:
     """Train for one epoch, and return the mean loss over its examples."""
     network.train()
+    device = next(network.parameters()).device
     total, seen = 0.0, 0
     for inputs, labels in loader.epoch():
         step.zero_grad()
