@@ -10,18 +10,21 @@ import hashlib
 import io
 import mmap
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import cloudpickle
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.errors import FrivkitError
 from frivkit.files import replace_file
+
+if TYPE_CHECKING:  # it takes a second to import, and many tasks refer to no model
+    import onnx_ir as ir
 
 LEAST = 1 << 16
 """Bytes from which an array has a file of its own; 64 KiB."""
@@ -83,12 +86,14 @@ class _TaskPickler(cloudpickle.Pickler):  # type: ignore[misc]  # which has no t
             return _mapped, _place(obj)
         if type(obj) in (np.ndarray, np.memmap) and obj.nbytes >= LEAST and not obj.dtype.hasobject:
             return _stored, (self._folder, _store(obj, self._folder), obj.dtype, obj.shape)
-        if isinstance(obj, ir.Model):
+        if "onnx_ir" in sys.modules and isinstance(obj, sys.modules["onnx_ir"].Model):
             return self._model(obj)
         return super().reducer_override(obj)
 
-    def _model(self, model: ir.Model) -> Any:
+    def _model(self, model: "ir.Model") -> Any:
         """Return how a model is made again: from its graph, and its large weights by reference."""
+        import onnx_ir as ir
+
         weights: dict[tuple[int, str], Any] = {}
         small = model.clone()
         for number, graph in enumerate(small.graphs()):
@@ -158,9 +163,10 @@ _MAPPED: WeakValueDictionary[tuple[str, str, tuple[int, ...]], NDArray[Any]] = W
 """The arrays that this process has mapped and still uses."""
 
 
-def _model(proto: bytes, weights: dict[tuple[int, str], Any], folder: Path) -> ir.Model:
+def _model(proto: bytes, weights: dict[tuple[int, str], Any], folder: Path) -> "ir.Model":
     """Return a model with its weights."""
     import onnx
+    import onnx_ir as ir
 
     model: ir.Model = ir.from_proto(onnx.ModelProto.FromString(proto))
     for number, graph in enumerate(model.graphs()):

@@ -13,6 +13,7 @@ import numpy as np
 from frivkit.cache import Cache
 from frivkit.data import Data, Dataset, as_dataset, open_data
 from frivkit.data.scalars import stored_scalars
+from frivkit.engines.shard import Shard
 from frivkit.errors import DataError, FrivkitError, ModelError, UsageError, nearest
 from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.model import Model
@@ -51,6 +52,7 @@ class Request:
         joined: Patterns for the names of layers that a Concat joins, each one layer in place of its
             branches; empty takes those in the model's metadata, ``("",)`` none.
         whole: Whether these layers stand for the whole network, and are measured together, too.
+        shard: One of several parts of the layers, for processes that share a cache; None takes all.
         protocol: ``"paper"`` or ``"reference"``.
         output: The output whose labels are compared; None takes the first.
         input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
@@ -66,6 +68,7 @@ class Request:
     layers: tuple[str, ...] = ()
     joined: tuple[str, ...] = ()
     whole: bool = False
+    shard: Shard | None = None
     protocol: str = "paper"
     output: str | None = None
     input_shape: str | None = None
@@ -207,7 +210,7 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
     warnings += () if differs is None else (differs,)
     scope = Scope(
         output=request.output,
-        sites=_chosen(site_map, request.layers, model),
+        sites=_of_shard(_chosen(site_map, request.layers, model), request, model),
         units=request.units,
         protocol=request.protocol,
         whole=request.whole,
@@ -334,6 +337,22 @@ def _chosen(found: SiteMap, patterns: Sequence[str], model: Model) -> tuple[Site
         for site in found.sites
         if not patterns or any(fnmatchcase(site.layer, pattern) for pattern in patterns)
     )
+
+
+def _of_shard(sites: tuple[Site, ...], request: Request, model: Model) -> tuple[Site, ...]:
+    """Return the sites of the shard that is asked for.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if request.shard is None:
+        return sites
+    if not (mine := request.shard.of(sites)):
+        raise UsageError(
+            f"shard {request.shard} of {model.path.name} has no layer: there are {len(sites)} "
+            f"layers, so give at most {len(sites)} shards"
+        )
+    return mine
 
 
 def _largest_class(study: Study) -> float:

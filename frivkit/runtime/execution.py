@@ -1,6 +1,7 @@
 """How a model is run: where, within which bounds, and with which seed."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from frivkit.engines.engine import Engine, LocalEngine
 from frivkit.progress import Progress, Silent
@@ -45,3 +46,8 @@ class Execution:
     def runner(self) -> Runner:
         """A runner over the batches of a data set."""
         return Runner(self.engine, self.progress)
+
+    @property
+    def ran(self) -> dict[str, Any]:
+        """Threads of a task, and the number of tasks by the kind of machine, for provenance."""
+        return {"threads": self.placement.threads, "machines": dict(self.engine.machines)}

@@ -1,5 +1,6 @@
 """Open a dask cluster as an engine."""
 
+import logging
 import os
 import weakref
 from pathlib import Path
@@ -62,17 +63,21 @@ def open_dask(text: str) -> ExecutorEngine:
 
 
 def _client(address: str) -> "Client":
+    import dask
     from distributed import Client, LocalCluster
 
     if not address or address.isdecimal():
         count = int(address) if address else len(os.sched_getaffinity(0))
         if not 1 <= count <= MOST:
             raise UsageError(f"engine dask:{address} is not known; give 1 to {MOST} workers")
+        quiet = {"logging": {"distributed": "critical"}}  # workers read it when they start
+        dask.config.set(quiet)
         cluster = LocalCluster(
             n_workers=count,
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
+            silence_logs=logging.CRITICAL,
             memory_limit=0,  # frivkit keeps its own bound; dask would pause workers
         )
         return Client(cluster)
