@@ -1,5 +1,6 @@
 """An engine on any executor of ``concurrent.futures``."""
 
+import os
 import shutil
 import tempfile
 import warnings
@@ -24,6 +25,7 @@ from frivkit.engines.engine import Item, Outcome, Result
 from frivkit.engines.references import write_task
 from frivkit.engines.worker import Returned, run_item
 from frivkit.errors import WorkerLostError
+from frivkit.files import remove_abandoned, temporary_name, write_errors
 
 TRIES = 3
 """How often an item runs whose workers are lost."""
@@ -41,8 +43,8 @@ class ExecutorEngine:
         executor: Runs functions on workers, in which frivkit must be installed.
         workers: How many items run at once; a function if that may change.
         threads: The threads that a task takes if the user names no number.
-        folder: Where the files of tasks go, under a path that all workers see; None takes a
-            temporary folder, which workers of this machine see.
+        folder: Where the files of tasks go, under a path that all workers see; None takes the
+            folder for temporary files, which workers of this machine see.
         lost: What a future raises whose worker was lost, and which may run again.
         stop: Ends what is running when the user interrupts; None waits for it.
 
@@ -65,8 +67,11 @@ class ExecutorEngine:
     ) -> None:
         self._executor, self._workers, self.threads = executor, workers, threads
         self._lost, self._stop = lost, stop
-        parent = None if folder is None else str(folder)
-        self._folder = Path(tempfile.mkdtemp(prefix="frivkit-tasks-", dir=parent))
+        place = (Path(tempfile.gettempdir()) if folder is None else folder) / "frivkit-tasks"
+        remove_abandoned(place)
+        self._folder = temporary_name(place)
+        with write_errors(self._folder):
+            self._folder.mkdir(mode=0o700)  # a worker runs what is in it
         self._machines: Counter[str] = Counter()
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
@@ -125,6 +130,7 @@ class ExecutorEngine:
         path, digest = write_task(task, self._folder)
 
         def submit(item: Item) -> Future[Returned]:
+            os.utime(self._folder)  # it is not abandoned, however long tasks take
             return self._executor.submit(run_item, str(path), digest, item)
 
         flight: _Flight[Item, Result] = _Flight(

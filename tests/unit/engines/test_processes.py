@@ -1,5 +1,6 @@
 """Processes: what one finds, several find, also when one of them is lost."""
 
+import gc
 import os
 import signal
 import threading
@@ -7,6 +8,7 @@ import time
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 
+import numpy as np
 import pytest
 
 from frivkit.engines.engine import LocalEngine
@@ -14,6 +16,7 @@ from frivkit.engines.executor import TRIES, ExecutorEngine
 from frivkit.engines.open import open_engine
 from frivkit.engines.processes import WorkerProcesses
 from frivkit.errors import DeviceError, FrivkitError, UsageError, WorkerLostError
+from frivkit.files import HOST
 from frivkit.measure.pipeline import Request, analyze
 from frivkit.runtime.execution import Execution
 from frivkit.testing.tiny_models import residual, write
@@ -147,3 +150,27 @@ def test_error_that_cannot_be_pickled_comes_back_as_text():
 
     with pytest.raises(FrivkitError, match="OddError: 1 and 1"):
         list(ExecutorEngine(Losing(0), workers=1).map(task, [1]))
+
+
+def test_files_of_tasks_are_private_and_do_not_stay(tmp_path):
+    engine = ExecutorEngine(Losing(0), workers=1, folder=tmp_path)
+    array = np.ones(100_000)
+    assert list(engine.map(lambda factor: float(array.sum()) * factor, [1, 2])) == [1e5, 2e5]
+    (folder,) = tmp_path.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [each.suffix for each in folder.iterdir()] == [".array"]
+    del engine
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_a_process_that_was_killed_are_removed_by_the_next(tmp_path):
+    (tmp_path / f".frivkit-tasks.4194304-{HOST}{'0' * 8}.tmp").mkdir()
+    engine = ExecutorEngine(Losing(0), workers=1, folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert list(engine.map(abs, [-1])) == [1]
+
+
+def test_folder_that_cannot_be_written_is_told_of(tmp_path):
+    with pytest.raises(FrivkitError, match="cannot be written"):
+        ExecutorEngine(Losing(0), workers=1, folder=tmp_path / "not" / "there")
