@@ -37,7 +37,7 @@ LEVELS, REPEATS = 21, 3
 """Masks of a layer: levels, each for some random orders."""
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, int, int]] = {
     "ResNet-50": (networks.resnet50, "*.conv3", 10, 7),
-    "VGG-16": (networks.vgg16, "*", 2, 3),
+    "VGG-16": (networks.vgg16, "*", 6, 5),
 }
 """By name, what makes a network, the pattern of its layers under study, how many examples are run,
 and with how many masks beside one."""
