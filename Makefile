@@ -6,6 +6,7 @@
 #   make wheel-test   install the wheel in an environment of its own, and try it there
 #   make docs         the documentation as a site, in build/docs/
 #   make bench        the benchmarks
+#   make gpu-check    compare a GPU with the CPU, in at most five minutes; the results into docs/gpu.md
 #   make suites       hours of kills, damaged files and attacks; its totals into docs/reliability.md
 #   make audit        ask whether the pinned versions have known weaknesses (needs the network)
 #   make sbom         list what is installed with frivkit, as CycloneDX, in build/sbom.json
@@ -16,7 +17,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint wheel-test docs bench suites audit sbom install clean
+.PHONY: demo test lint wheel-test docs bench gpu-check suites audit sbom install clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -46,6 +47,9 @@ docs: .venv/installed
 bench: .venv/installed
 	.venv/bin/python $(PIP) --group bench
 	.venv/bin/python -m benchmarks
+
+gpu-check: .venv/installed
+	.venv/bin/python -m benchmarks.gpu
 
 suites: .venv/installed
 	for suite in kills concurrency starvation attacks fuzz; do \

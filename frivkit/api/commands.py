@@ -286,6 +286,7 @@ def train(
     width: float = 1.0,
     seed: int = 0,
     threads: int = 1,
+    device: str = "cpu",
     option: Mapping[str, object] | None = None,
     trainer: str = "sgd",
     progress: "bool | Progress" = False,
@@ -302,6 +303,7 @@ def train(
         width: Factor on the sizes of the layers.
         seed: Decides the initial weights and the order of the examples.
         threads: Threads to train with.
+        device: ``"cpu"`` or ``"cuda"``: the trainer's option of that name.
         option: Options of the architecture and of the trainer by name.
         trainer: An offer of ``trainers``.
         progress: True shows a progress bar on stderr; or an object that is told of steps.
@@ -329,6 +331,7 @@ def train(
         threads=whole("threads", threads, 1),
         options=options(option),
         trainer=text("trainer", trainer),
+        trainer_options={} if device == "cpu" else {"device": text("device", device)},
         progress=progress_of(progress),
     )
     return TrainingResult(

@@ -39,6 +39,13 @@ from frivkit.cli.progress import TerminalProgress
     help="Threads to train with; more help large networks only.",
 )
 @click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="The trainer's option device.",
+)
+@click.option(
     "--option",
     "options",
     multiple=True,
@@ -74,6 +81,7 @@ def command(
     width: float,
     seed: int,
     threads: int,
+    device: str,
     options: tuple[str, ...],
     trainer: str,
     output: Path,
@@ -97,6 +105,7 @@ def command(
             threads=threads,
             options=split_pairs(options),
             trainer=trainer,
+            trainer_options={} if device == "cpu" else {"device": device},
             progress=progress,
         )
     finally:

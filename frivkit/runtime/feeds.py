@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.graph.sites.site_map import Site
+from frivkit.runtime.binding import unchanging
 from frivkit.runtime.session import Feeds
 from frivkit.units.masks import Mask
 from frivkit.units.perturbations import (
@@ -26,8 +27,11 @@ class PreparedBatch:
     """A batch on its way: what enters the graph, and what it was made of."""
 
     def __init__(self, entry: Feeds, inputs: Feeds | None = None) -> None:
-        """Note the entry, and the inputs it was computed from where they are at hand."""
-        self.entry = entry
+        """Note the entry, and the inputs it was computed from where they are at hand.
+
+        The entry cannot be written to from here on, so that a device keeps it for all changes.
+        """
+        self.entry: Feeds = {name: unchanging(array) for name, array in entry.items()}
         self._inputs = inputs
         self._drawn: dict[tuple[str, int, int], NDArray[np.float32]] = {}
 

@@ -11,6 +11,7 @@ from frivkit.graph.instrument.gram_outputs import with_grams
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site
+from frivkit.runtime.binding import unchanging
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import batch_size
 from frivkit.runtime.perturbed_model import run_padded
@@ -136,7 +137,9 @@ class _InGraph:
         self._session = Session(self._graph.ir, device)
         dtype = np.float64 if exact else np.float32
         self._fixed = {
-            self._graph.shifts[name]: shifts[name].astype(dtype)[np.newaxis, :, np.newaxis]
+            self._graph.shifts[name]: unchanging(
+                shifts[name].astype(dtype)[np.newaxis, :, np.newaxis]
+            )
             for name in axes
         }
 

@@ -11,15 +11,16 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from frivkit.errors import DeviceError, ModelError, is_out_of_memory, one_line
+from frivkit.errors import ModelError, is_out_of_memory, one_line
 from frivkit.graph.model import digest
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 from frivkit.interrupts import stoppable
+from frivkit.runtime.binding import BoundRuns
+from frivkit.runtime.providers import PROVIDERS, gpu_names, provider_of, unusable
 
 Feeds = Mapping[str, NDArray[Any]]
 """Arrays by the names of inputs, examples first."""
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear")
 """Operators of graphs whose activations are whole numbers."""
 
@@ -33,8 +34,10 @@ class Device:
 
     @property
     def fingerprint(self) -> str:
-        """What results may depend on: runtime version and execution provider."""
-        return f"onnxruntime {ort.__version__} {PROVIDERS.get(self.name, self.name)}"
+        """What results may depend on: runtime version, execution provider, and kinds of GPU."""
+        gpus = gpu_names() if self.name == "cuda" else ()
+        provider = PROVIDERS.get(self.name, self.name)
+        return " ".join([f"onnxruntime {ort.__version__} {provider}", *gpus])
 
 
 class Session:
@@ -61,9 +64,7 @@ class Session:
         profile_to: Path | None = None,
     ) -> None:
         self._made_of = model, device
-        if device.name not in PROVIDERS:
-            raise DeviceError(f"no device is named {device.name!r}; known: {', '.join(PROVIDERS)}")
-        provider = PROVIDERS[device.name]
+        provider = provider_of(device.name)
         options = ort.SessionOptions()
         options.log_severity_level = 4  # what goes wrong is raised; nothing is printed
         if device.threads is not None:
@@ -72,10 +73,8 @@ class Session:
             options.optimized_model_filepath = str(optimized_to)
         if profile_to is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile_to)
-        if provider not in ort.get_available_providers():
-            raise DeviceError(
-                f"device {device.name!r} was asked for; this onnxruntime has no {provider}"
-            )
+        if device.name != "cpu":
+            options.use_deterministic_compute = True
         ort.set_default_logger_severity(4)
         exact = isinstance(model, ir.Model) and any(n.op_type in QUANTIZED for n in model.graph)
         if exact:  # without it, 8-bit products saturate on x86 processors that have no VNNI
@@ -83,15 +82,15 @@ class Session:
         try:
             self._session = self._open(model, options, provider)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
+            if device.name != "cpu" and "CUDA" in str(error) and not is_out_of_memory(error):
+                raise unusable(device.name, f"and fails ({one_line(error)})") from error
             if not exact:
                 raise _failure("load", error) from error
             self._session = self._inexact(model, options, provider)
         found = self._session.get_providers()[0]
-        if found != provider:
-            raise DeviceError(
-                f"device {device.name!r} was asked for, ONNX Runtime runs on {found}: "
-                "see 'frivkit doctor', or use --device cpu"
-            )
+        if found != provider[0]:
+            raise unusable(device.name, f"and ONNX Runtime runs on {found}")
+        self._bound = None if device.name == "cpu" else BoundRuns(self._session, device.name)
 
     def __reduce__(self) -> Any:
         """Return what makes it again in another process."""
@@ -100,7 +99,7 @@ class Session:
             return _session_of_file, (model.absolute(), digest([model]), device)
         return Session, (model, device)
 
-    def _inexact(self, model: ir.Model | Path, options: Any, provider: str) -> Any:
+    def _inexact(self, model: ir.Model | Path, options: Any, provider: Any) -> Any:
         """Open a graph that ONNX Runtime has no exact kernels for, such as QGemm of int8."""
         options.add_session_config_entry("session.x64quantprecision", "0")
         try:
@@ -109,7 +108,7 @@ class Session:
             raise _failure("load", error) from error
 
     @staticmethod
-    def _open(model: ir.Model | Path, options: Any, provider: str) -> Any:
+    def _open(model: ir.Model | Path, options: Any, provider: Any) -> Any:
         arguments = {"sess_options": options, "providers": [provider], "enable_fallback": 0}
         if isinstance(model, Path):
             return ort.InferenceSession(str(model), **arguments)
@@ -143,6 +142,9 @@ class Session:
             options.terminate = True
 
         try:
+            if self._bound is not None:
+                bound = self._bound
+                return stoppable(lambda: bound.run(outputs, feeds, options), stop)
             return stoppable(
                 lambda: list(self._session.run(list(outputs), dict(feeds), options)), stop
             )

@@ -8,6 +8,7 @@ from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site
 from frivkit.runtime.session import Feeds
 from frivkit.torch_io.from_onnx.to_torch import to_torch
+from frivkit.torch_io.placement import torch_device
 from frivkit_featurevis.ascent import Activations
 
 FEW = 4
@@ -32,7 +33,7 @@ def images_first(model: Model) -> bool:
     )
 
 
-def activations_of(model: Model, site: Site, feeds: Feeds) -> Activations:
+def activations_of(model: Model, site: Site, feeds: Feeds, device: str = "cpu") -> Activations:
     """Return the activations of a layer as a function of images (n, channels, height, width).
 
     Only the part of the network that leads to the layer is computed.
@@ -41,22 +42,26 @@ def activations_of(model: Model, site: Site, feeds: Feeds) -> Activations:
         model: A model whose shapes are known.
         site: The layer.
         feeds: Inputs on which the converted network is compared with ONNX Runtime.
+        device: Where the network is computed.
 
     Returns:
-        A function whose result has shape (n, units, ...); gradients pass through it.  A model that
-        insists on a batch size is run so many images at a time, the last ones repeated.
+        A function whose result has shape (n, units, ...), on that device; gradients pass through
+        it to images on the CPU.  A model that insists on a batch size is run so many images at a
+        time, the last ones repeated.
 
     Raises:
+        DeviceError: the device is not there.
         FrivkitError: the extra that converts networks is not installed.
         ModelError: the network cannot be converted to torch.
     """
-    channels_first = images_first(model)
-    network = to_torch(model, feeds, [site.name])
+    channels_first, placed = images_first(model), torch_device(device)
+    network = to_torch(model, feeds, [site.name]).to(placed)
     for parameter in network.parameters():
         parameter.requires_grad_(False)  # torch takes it by position only
 
     def activations(images: Tensor) -> Tensor:
-        shown = images if channels_first else images.permute(0, 2, 3, 1)
+        there = images.to(placed)
+        shown = there if channels_first else there.permute(0, 2, 3, 1)
         reached = network(shown) if model.batch is None else by_turns(shown, model.batch)
         units_second: Tensor = reached.movedim(site.axis, 1)
         return units_second

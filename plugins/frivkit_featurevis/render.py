@@ -18,7 +18,8 @@ from frivkit.files import write_file
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.study import Study
-from frivkit.runtime.session import Feeds
+from frivkit.runtime.session import Device, Feeds
+from frivkit.torch_io.placement import exact_on, torch_device
 from frivkit.torch_io.threads import torch_threads
 from frivkit_featurevis.ascent import Activations, Ascent, ascend
 from frivkit_featurevis.fourier import FourierImages, ValueRange, value_range
@@ -133,7 +134,7 @@ def render(
         study.execution.progress.start("images of units", settings.steps * len(missing))
     execution = study.execution
     steps = execution.progress.advance if execution.engine.workers == 1 else None
-    task = _PieceTask(study.model, _few_inputs(study), canvas, execution.placement.threads, steps)
+    task = _PieceTask(study.model, _few_inputs(study), canvas, execution.placement, steps)
     made = execution.engine.map(task, missing)
     found: list[tuple[_Piece, PieceArrays]] = []
     for piece, finished in zip(pieces, kept, strict=True):
@@ -158,9 +159,9 @@ def render(
 def _pieces(study: Study, canvas: "_Canvas", folder: Path | None) -> list[_Piece]:
     """Return all pieces of the work, in the order of the layers."""
     settings = canvas.settings
-    identity = json.dumps(
-        [VERSION, study.model.identity, study.data.digest, asdict(settings), torch.__version__]
-    )
+    parts = [VERSION, study.model.identity, study.data.digest, asdict(settings), torch.__version__]
+    device = study.execution.device
+    identity = json.dumps(parts if device == "cpu" else [*parts, device])
     size = max(1, BATCH_PIXELS // (canvas.size[0] * canvas.size[1]))
     pieces = []
     for site in study.sites:
@@ -180,7 +181,7 @@ def _seconds_a_step(study: Study, canvas: "_Canvas", pieces: Sequence[_Piece]) -
     for piece in (pieces[0], pieces[-1]):
         times: list[float] = []
         _find(
-            activations_of(study.model, piece.site, _few_inputs(study)),
+            activations_of(study.model, piece.site, _few_inputs(study), study.execution.device),
             trial,
             piece,
             lambda times=times: times.append(perf_counter()),  # type: ignore[misc]
@@ -200,7 +201,7 @@ class _PieceTask:
         model: The model.
         feeds: Inputs on which the network in torch is compared with it.
         canvas: What the images of all layers share.
-        threads: Threads of torch in a worker; None for its default.
+        placed: The device, and the threads of torch in a worker.
         stepped: Called behind each step; None where nobody is told.
     """
 
@@ -209,22 +210,22 @@ class _PieceTask:
         model: Model,
         feeds: Feeds,
         canvas: _Canvas,
-        threads: int | None,
+        placed: Device,
         stepped: Callable[[], None] | None,
     ) -> None:
-        self._model, self._feeds, self._canvas, self._threads = model, feeds, canvas, threads
+        self._model, self._feeds, self._canvas, self._placed = model, feeds, canvas, placed
         self._stepped = stepped or (lambda: None)
         self._network: tuple[str, Activations] | None = None
 
     def __reduce__(self) -> Any:
         """Return what makes it again in a worker, which tells nobody of steps."""
-        return _PieceTask, (self._model, self._feeds, self._canvas, self._threads, None)
+        return _PieceTask, (self._model, self._feeds, self._canvas, self._placed, None)
 
     def __call__(self, piece: "_Piece") -> PieceArrays:
-        with torch_threads(self._threads):
+        with torch_threads(self._placed.threads), exact_on(torch_device(self._placed.name)):
             if self._network is None or self._network[0] != piece.site.name:
                 self._network = None  # two may not fit into memory
-                network = activations_of(self._model, piece.site, self._feeds)
+                network = activations_of(self._model, piece.site, self._feeds, self._placed.name)
                 self._network = piece.site.name, network
             return _find(self._network[1], self._canvas, piece, self._stepped)
 

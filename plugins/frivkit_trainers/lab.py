@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from frivkit.data import Dataset
-from frivkit.errors import DataError, DeviceError, UsageError
+from frivkit.errors import DataError, UsageError
 from frivkit.experiments.train import Trainer, TrainingError, TrainingRecord, accuracy
 from frivkit.progress import Progress
+from frivkit.torch_io.placement import OnDevice, exact_on, torch_device
 from frivkit_trainers.augment import Augmenter
 from frivkit_trainers.best_epoch import copied
 from frivkit_trainers.loaders import Batches, SequentialLoader, ShuffledLoader
@@ -62,7 +63,8 @@ def lab(  # noqa: PLR0917  # the arguments of every trainer
         for ``reference``, the warm-up and the augmentation.
     """
     _check(train, validation, options)
-    network.to(options.device)
+    device = torch_device(options.device)
+    network.to(device)
     run = _Run(network, train, validation, seed, options)
     done = run.snapshot.load() if run.snapshot else TrainingState()
     if done.epochs > options.epochs:
@@ -72,9 +74,10 @@ def lab(  # noqa: PLR0917  # the arguments of every trainer
         )
     progress.start("training", options.epochs)
     progress.advance(done.epochs)
-    while done.epochs < options.epochs and not done.stopped:
-        run.advance(done)
-        progress.advance()
+    with exact_on(device):
+        while done.epochs < options.epochs and not done.stopped:
+            run.advance(done)
+            progress.advance()
     progress.finish()
     if done.choice.weights:
         network.load_state_dict(done.choice.weights)
@@ -160,23 +163,10 @@ class _Run:
     def _watch(self, done: TrainingState) -> None:
         if self._watched is None:
             return
-        reached = accuracy(_OnDevice(self._network, self.options.device), self._watched)
+        reached = accuracy(OnDevice(self._network, self.options.device), self._watched)
         copy = self.options.choose == "best"
         done.choice.record(reached, done.epochs, self._network, copy=copy)
         done.stopped = done.choice.stops_early(self.options)
-
-
-class _OnDevice(nn.Module):
-    """A network on another device, with inputs and outputs on the CPU."""
-
-    def __init__(self, network: nn.Module, device: str) -> None:
-        super().__init__()
-        self.network = network
-        self._device = device
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.network(inputs.to(self._device)).cpu()
-        return outputs
 
 
 def _record(
@@ -200,8 +190,6 @@ def _record(
 
 
 def _check(train: Dataset, validation: Dataset | None, options: LabOptions) -> None:
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("option device=cuda: torch finds no such device; train on device=cpu")
     if options.augments and not train.images:
         raise DataError(
             f"data {train.spec} has no images to augment; remove crop, flip, brightness "

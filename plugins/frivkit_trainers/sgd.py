@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from math import isfinite
+from typing import Literal
 
 import torch
 from torch import nn
@@ -10,6 +11,8 @@ from frivkit.data import Dataset
 from frivkit.errors import UsageError
 from frivkit.experiments.train import Trainer, TrainingError, TrainingRecord, accuracy
 from frivkit.progress import Progress
+from frivkit.torch_io.placement import OnDevice, exact_on, torch_device
+from frivkit_trainers.best_epoch import copied
 from frivkit_trainers.loaders import ShuffledLoader
 
 
@@ -24,6 +27,7 @@ class SgdOptions:
         momentum: Momentum, in [0, 1).
         batch: Examples per step, at least 2.
         weight_decay: Weight decay: this times the weights is added to their gradient, at least 0.
+        device: Device to train on.
     """
 
     epochs: int = 40
@@ -32,6 +36,7 @@ class SgdOptions:
     momentum: float = 0.9
     batch: int = 128
     weight_decay: float = 0.0
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         for name, allowed, fine in (
@@ -68,6 +73,7 @@ def sgd(  # noqa: PLR0917  # the arguments of every trainer
         progress: Updated after each epoch.
 
     Raises:
+        DeviceError: the device does not exist.
         TrainingError: the loss or a weight is no longer finite.
 
     Source:
@@ -76,6 +82,8 @@ def sgd(  # noqa: PLR0917  # the arguments of every trainer
         starts at 0.02, not 0.01, and 40 epochs are the default, not up to 500; weight decay applies
         to every parameter, not only to those of the dense layers.
     """
+    device = torch_device(options.device)
+    network.to(device)
     step = torch.optim.SGD(
         network.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
     )
@@ -85,7 +93,8 @@ def sgd(  # noqa: PLR0917  # the arguments of every trainer
     best_weights: dict[str, torch.Tensor] = {}
     progress.start("training", options.epochs)
     for epoch in range(options.epochs):
-        losses.append(_epoch(network, loader, step))
+        with exact_on(device):
+            losses.append(_epoch(network, loader, step))
         for group in step.param_groups:
             group["lr"] *= options.decay
         if not isfinite(losses[-1]) or not all(p.isfinite().all() for p in network.parameters()):
@@ -94,14 +103,15 @@ def sgd(  # noqa: PLR0917  # the arguments of every trainer
                 f"learning rate lr={options.lr:g} is too high; give a lower one"
             )
         if validation is not None:
-            reached = accuracy(network, validation)
+            reached = accuracy(OnDevice(network, options.device), validation)
             if best is None or reached > best:
                 best = reached
-                best_weights = {name: value.clone() for name, value in network.state_dict().items()}
+                best_weights = copied(network)
         progress.advance()
     progress.finish()
     if best_weights:
         network.load_state_dict(best_weights)
+    network.to("cpu")
     network.eval()
     return TrainingRecord(options.epochs, tuple(losses), best, asdict(options))
 
@@ -109,10 +119,11 @@ def sgd(  # noqa: PLR0917  # the arguments of every trainer
 def _epoch(network: nn.Module, loader: ShuffledLoader, step: torch.optim.Optimizer) -> float:
     """Train for one epoch, and return the mean loss over its examples."""
     network.train()
+    device = next(network.parameters()).device
     total, seen = 0.0, 0
     for inputs, labels in loader.epoch():
         step.zero_grad()
-        loss = nn.functional.cross_entropy(network(inputs), labels)
+        loss = nn.functional.cross_entropy(network(inputs.to(device)), labels.to(device))
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         step.step()
         total += loss.item() * len(labels)

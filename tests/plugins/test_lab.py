@@ -336,7 +336,7 @@ def test_augmentation_needs_images(small):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
 def test_a_device_that_is_not_there_is_refused(digits):
-    with pytest.raises(DeviceError, match="device=cuda"):
+    with pytest.raises(DeviceError, match="device 'cuda' was asked for"):
         fitted(digits[0], None, device="cuda")
 
 

@@ -103,6 +103,7 @@ class Recoverer:
         self, plan: Plan, compressed: ir.Model, accept: Accept, started: float
     ) -> tuple[ir.Model, Recovery]:
         from frivkit.compression.recovery.student import torch_faults, with_weights
+        from frivkit.torch_io.placement import exact_on, torch_device
         from frivkit.torch_io.threads import torch_threads
 
         execution = self._calibration.run.execution
@@ -111,7 +112,8 @@ class Recoverer:
         began = self._clock()
         before = compared.agreements(compressed)
         reserve = self._clock() - began
-        with torch_threads(execution.threads), torch_faults(self._calibration.model):
+        exact = exact_on(torch_device(execution.device))
+        with torch_threads(execution.threads), torch_faults(self._calibration.model), exact:
             distiller = self._distiller(plan, compressed, deadline)
             training = distiller.trained(reserve, execution.progress)
         found = self._record(training)
@@ -153,7 +155,7 @@ class Recoverer:
         original = Original(calibration, targets)
         inputs = first_inputs(model, calibration.run.data)
         names = [target.name for target in original.targets]
-        student = Student(replace(model, ir=compressed), names, inputs)
+        student = Student(replace(model, ir=compressed), names, inputs, execution.device)
         fit = student.trainable(inputs, original.computed(inputs))
         original.select(fit)
         student.select(fit)
@@ -198,6 +200,7 @@ def check_recoverable(
 
     Raises:
         UsageError: images may be changed, and the examples are none.
+        DeviceError: torch does not have the device.
         FrivkitError: the extra ``to-torch`` is not installed.
         ModelError: the model cannot be used in torch, or one example takes too much memory.
     """
@@ -212,7 +215,10 @@ def check_recoverable(
     names += [output_target(value) for value in model.graph.outputs]
     with torch_threads(run.execution.threads):
         student = Student(
-            model, [name for name in dict.fromkeys(names) if name in computed], inputs
+            model,
+            [name for name in dict.fromkeys(names) if name in computed],
+            inputs,
+            run.execution.device,
         )
         student.trainable(inputs)
 

@@ -15,6 +15,7 @@ from frivkit.graph.model import Model
 from frivkit.runtime.session import Feeds
 from frivkit.torch_io.from_onnx.to_torch import KEY, Origin, to_torch
 from frivkit.torch_io.network import array_of, reason_of
+from frivkit.torch_io.placement import torch_device
 
 HALVES = (torch.float16, torch.bfloat16)
 """Number types that are trained in float32."""
@@ -30,18 +31,23 @@ class Student:
         model: The network.
         tensors: The names of the tensors.
         inputs: Inputs on which it is compared with ONNX Runtime.
+        device: Where torch computes it.
 
     Attributes:
         model: The network.
         parameters: What is trained, by the names of tensors of the graph.
 
     Raises:
+        DeviceError: the device is not there.
         FrivkitError: the extra ``to-torch`` is not installed.
         ModelError: the network cannot be used in torch.
     """
 
-    def __init__(self, model: Model, tensors: Sequence[str], inputs: Feeds) -> None:
-        module = to_torch(model, inputs, tensors)
+    def __init__(
+        self, model: Model, tensors: Sequence[str], inputs: Feeds, device: str = "cpu"
+    ) -> None:
+        self._device = torch_device(device)
+        module = to_torch(model, inputs, tensors).to(self._device)
         origin: Origin = module.meta[KEY]
         parameters = dict(module.named_parameters())
         given = frozenset(() if model.interface is None else model.interface.given)
@@ -64,7 +70,8 @@ class Student:
 
     def outputs(self, inputs: Feeds) -> list[Tensor]:
         """Return the tensors for some examples, with gradients where torch has them enabled."""
-        tensors = [torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self._inputs]
+        arrays = [np.ascontiguousarray(inputs[name]) for name in self._inputs]
+        tensors = [torch.from_numpy(array).to(self._device) for array in arrays]
         if self._whole:
             tensors = [each.float() if each.dtype in HALVES else each for each in tensors]
         found = self._module.forward(*tensors)

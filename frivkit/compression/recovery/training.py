@@ -165,7 +165,7 @@ class Distiller:
         terms: dict[bool, list[Tensor]] = {False: [], True: []}
         rows = zip(self.original.targets, self.original.variances, wanted, found, strict=True)
         for target, variance, array, tensor in rows:
-            apart = tensor - torch.from_numpy(array).to(tensor.dtype)
+            apart = tensor - torch.from_numpy(array).to(tensor.device, tensor.dtype)
             terms[target.is_output].append(apart.square().mean() / variance)
         return torch.stack([torch.stack(each).mean() for each in terms.values() if each]).sum()
 
