@@ -119,7 +119,7 @@ def _arrays(found: CalibrationMoments, sources: Sequence[ConsumerInput]) -> dict
             arrays[f"{i} {j} packed"] = part.packed
     for i, spread in enumerate(found.spreads.values()):
         arrays[f"spread {i} mean"] = spread.mean
-        arrays[f"spread {i} variance"] = np.array(spread.variance)
+        arrays[f"spread {i} variances"] = spread.variances
     return arrays
 
 
@@ -146,7 +146,7 @@ def _read(
         )
         moments[source] = PatchMoments(parts, bool(arrays[f"{i} per channel"]))
     spreads = {
-        name: UnitSpread(arrays[f"spread {i} mean"], float(arrays[f"spread {i} variance"]))
+        name: UnitSpread(arrays[f"spread {i} mean"], arrays[f"spread {i} variances"])
         for i, name in enumerate(tensors)
     }
     return CalibrationMoments(moments, spreads, reused=True)
