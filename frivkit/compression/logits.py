@@ -13,6 +13,9 @@ further dimension, which is always kept: it becomes a bias.  The key is taken ab
 example, because a Softmax over keys ignores what all keys share.  M goes into the weights that
 make the query.
 
+Where it is known what reads the attention, B is the weight of an error instead (see
+``score_moments``): the algebra is the same, and errors are shares of what the readers compute.
+
 Source:
     Zhang and Yang, "CORP: Closed-Form One-shot Representation-Preserving Structured Pruning for
     Transformers", arXiv:2602.05243, which models removed components as affine functions of kept
@@ -56,7 +59,8 @@ class HeadMoments:
     Attributes:
         query: E[q q'] of the query with a constant 1 behind its dimensions, shape (dimensions + 1,
             dimensions + 1).
-        key: E[k k'] of the key about its mean in each example, shape (dimensions, dimensions).
+        key: E[k k'] of the key about its mean in each example, or another weight of errors, shape
+            (dimensions, dimensions).
     """
 
     query: Float64Array

@@ -1,4 +1,12 @@
-"""Moments of queries and of what reads their keys, in a pass over some of the examples."""
+"""Moments of queries and of what reads their keys, in a pass over some of the examples.
+
+With weights p, values v and outputs c, errors e of the logits of one query change its output by
+Σ p (v - c) e, in first order.  An error of the product of queries and keys is e = q' N k, so that
+the change is C' N' q with C = Σ p k (v - c)', the covariance of keys and values under the Softmax
+of that query.  Its square in the weights G of the readers is q' N (C G C') N' q.  Queries and C are
+taken as independent: tr(N' E[q q'] N E[C G C']), so that E[C G C'] stands where the second moment
+of keys would for the error of logits alone.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +32,7 @@ from frivkit.units.moments import Float64Array
 
 EXAMPLES = 128
 """Examples that are read at most; each has many positions."""
-QUERIES = 64
+QUERIES = 32
 """Queries of an example at which the effect of logits is looked at, evenly spread."""
 
 

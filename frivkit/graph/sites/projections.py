@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from frivkit.graph.layout import NO_UNIT, IntArray, attribute
+from frivkit.graph.layout import NO_UNIT, IntArray, attribute, rank_of
 from frivkit.graph.model import Model, constant_tensor, is_constant
 from frivkit.graph.names import node_label
 from frivkit.graph.sites.consumers import added_bias
@@ -137,7 +137,12 @@ def _turned(
     parts = [layout for _, layout in site_map.layouts.get(operand.tensor, ())]
     made = [layout for _, layout in site_map.layouts.get(node.outputs[0].name or "", ())]
     axes = [a for a in (operand.heads, operand.dimensions) if a is not None]
-    if len(made) != 1 or any(layout.axes != tuple(sorted(axes)) for layout in parts):
+    last = (rank_of(node.outputs[0]) or 0) - 1
+    if (
+        len(made) != 1
+        or made[0].axes != (last,)
+        or any(layout.axes != tuple(sorted(axes)) for layout in parts)
+    ):
         return None
     units = made[0].units
     if units.ndim != 1 or (np.sort(units) != np.arange(len(units))).any():
