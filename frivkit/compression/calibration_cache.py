@@ -101,6 +101,7 @@ def calibration_key(
         "seed": str(execution.seed),
         "inputs": repr([(each.name, each.dtype, each.shape) for each in model.inputs]),
         "batch": str(model.batch),
+        "spreads": "by unit",  # entries of earlier versions have sums over units
         "read": hashlib.sha256("\n".join(read).encode()).hexdigest(),
     }
     return Key(model.identity, data.digest, "", "", "calibration", extra)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from frivkit.compression.error_tensors import error_tensor_of
 from frivkit.graph.layout import NO_GROUP, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
@@ -271,7 +272,7 @@ def _linear_consumer(
         output_groups = np.full(outputs, NO_GROUP)
     if not len(output_groups) or outputs % len(output_groups):  # a shape that is not that declared
         return None
-    output_scale, error_tensor, residual_input = _error_tensor(node, outputs, model.batch)
+    output_scale, error_tensor, residual_input = error_tensor_of(node, outputs, model.batch)
     on_last_axis = consumer.op in ("MatMul", "Gemm")
     return LinearConsumer(
         consumer=consumer,
@@ -337,44 +338,6 @@ def _bias(node: ir.Node, consumer: Consumer, opset: int) -> Float64Array | None:
 def _computed_bias(node: ir.Node, consumer: Consumer) -> bool:
     third = node.inputs[2] if consumer.op != "MatMul" and len(node.inputs) > 2 else None
     return third is not None and consumer.bias is None
-
-
-def _error_tensor(
-    node: ir.Node, outputs: int, batch: int | None
-) -> tuple[Float64Array, ir.Value, str | None]:
-    """Follow outputs through scaling nodes to the sum that they are added to, if there is one.
-
-    In a residual network an error matters relative to the whole residual stream, not relative to
-    the branch that is added to it.
-
-    Returns:
-        The scale of each output, shape (outputs,), the error tensor, and the name of the residual
-        input; see :class:`LinearConsumer`.
-    """
-    output_scale = np.ones(outputs)
-    value = node.outputs[0]
-    while len(list(value.uses())) == 1 and not value.is_graph_output():
-        use = next(iter(value.uses()))
-        consumer = use.node
-        others = [v for i, v in enumerate(consumer.inputs) if i != use.idx and v is not None]
-        constant = [constant_tensor(other) for other in others]
-        if consumer.op_type == "BatchNormalization" and use.idx == 0 and None not in constant[:4]:
-            numbers = [tensor.numpy().astype(np.float64) for tensor in constant if tensor]
-            scale, variance = numbers[0], numbers[3]
-            epsilon = consumer.attributes.get("epsilon")
-            deviation = np.sqrt(variance + (1e-5 if epsilon is None else epsilon.as_float()))
-            if scale.shape == output_scale.shape:
-                output_scale = output_scale * scale / deviation
-        elif consumer.op_type in ("Add", "Sum") and None in constant:
-            summed = consumer.outputs[0]
-            if not batch_first(summed, batch):
-                break
-            alike = len(others) == 1 and shape_of(others[0]) == shape_of(value)
-            return output_scale, summed, others[0].name if alike else None
-        elif consumer.op_type not in ("Add", "Identity", "Dropout", "Cast"):
-            break
-        value = consumer.outputs[0]
-    return output_scale, node.outputs[0], None
 
 
 def columns_by_unit(

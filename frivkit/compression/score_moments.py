@@ -115,11 +115,11 @@ class _Sums:
     """Accumulates the moments of one score."""
 
     def __init__(
-        self, score: Score, readers: Float64Array | None, projection: Projection | None
+        self, score: Score, consumers: Float64Array | None, projection: Projection | None
     ) -> None:
-        self._score, self._readers, self._projection = score, readers, projection
-        turned = projection is not None and projection.pairs is not None
-        self._turns = TurnCheck(projection) if projection is not None and turned else None
+        self._score, self._consumers, self._projection = score, consumers, projection
+        rotated = projection is not None and projection.pairs is not None
+        self._turns = TurnCheck(projection) if projection is not None and rotated else None
         self._queries = self._keys = self._looked_at = 0
         self._query: Any = 0.0
         self._key: Any = 0.0
@@ -140,7 +140,7 @@ class _Sums:
         key -= key.mean(axis=2, keepdims=True)
         if self._turns is not None:
             self._turns.add(arrays[self._turns.tensor], query)
-        if score.value is not None and self._readers is not None:
+        if score.value is not None and self._consumers is not None:
             count = query.shape[2]
             at = np.unique(np.linspace(0, count - 1, min(count, QUERIES)).round().astype(np.intp))
             if score.weights is None:
@@ -149,8 +149,8 @@ class _Sums:
                 weights = arrays[score.weights][..., at, :].astype(np.float64)
             value = rows_of(score.value, arrays[score.value.tensor])
             weights = weights if weights.ndim == 4 else weights[:, np.newaxis]
-            value = np.repeat(value, len(self._readers) // value.shape[1], axis=1)
-            self._add_effect(weights, value @ self._readers, key)
+            value = np.repeat(value, len(self._consumers) // value.shape[1], axis=1)
+            self._add_effect(weights, value @ self._consumers, key)
         query = np.concatenate([query, np.ones((*query.shape[:3], 1))], axis=3)
         self._query = self._query + np.einsum("bhni,bhnj->hij", query, query)
         self._queries += query.shape[0] * query.shape[2]

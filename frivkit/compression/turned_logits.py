@@ -84,7 +84,7 @@ class TurnedLogits:
             >>> same = np.tile(np.eye(2), (2, 2))
             >>> turned = TurnedLogits(same, same, np.array([[0, 1], [2, 3]]))
             >>> turned.map(np.array([True, True, False, False])).round(1).tolist()
-            [[4.0, 0.0], [0.0, 4.0], [0.0, 0.0]]
+            [[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]]
         """
         whole = self._products.matrix(self._products.fitted(kept))
         at = np.flatnonzero(kept)

@@ -1,4 +1,4 @@
-"""Whether queries are turned, pair by pair, by angles that are the same in all examples."""
+"""Whether queries are rotated, pair by pair, by angles that are the same in all examples."""
 
 from dataclasses import replace
 from typing import Any
@@ -73,11 +73,11 @@ class TurnCheck:
             for each in (straight, mirrored)
         ]  # by head and pair
         limit = UNEXPLAINED * queries.sum(axis=1)
-        turned = [each <= limit for each in lost]
-        if not (turned[0] | turned[1]).all():
+        rotated = [each <= limit for each in lost]
+        if not (rotated[0] | rotated[1]).all():
             return None
         ordered: IntArray = self._projection.outputs.copy()
-        for head, pair in zip(*np.nonzero(~turned[0]), strict=True):
+        for head, pair in zip(*np.nonzero(~rotated[0]), strict=True):
             if pair < len(self._pairs):
                 first, second = self._pairs[pair]
                 ordered[head, [first, second]] = ordered[head, [second, first]]

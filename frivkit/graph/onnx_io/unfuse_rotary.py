@@ -17,13 +17,13 @@ _BY_TOKEN, _ROWS, _BY_HEAD = 2, 3, 4  # axes of places, and of tensors without a
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """How queries and keys are turned.
+    """How queries and keys are rotated.
 
     Attributes:
         cos: Cosines, one for each pair of dimensions on the last axis; all other axes meet those of
-            the tensor that is turned.
+            the tensor that is rotated.
         sin: Sines of the same shape.
-        pairs: The number of pairs; dimensions behind them are not turned.
+        pairs: The number of pairs; dimensions behind them are not rotated.
         neighbours: Whether neighbours are turned together, else dimensions half a head apart.
     """
 
@@ -36,7 +36,7 @@ class Rotation:
 def rotary(node: ir.Node, build: Builder) -> ir.Value | None:
     """Add what a RotaryEmbedding of ONNX computes; return it, None if the node stays."""
     value, cos, sin, places = [*node.inputs, None][:4]
-    return _turned(node, build, (value, cos, sin, places), attribute(node, "num_heads", 0))
+    return _rotated(node, build, (value, cos, sin, places), attribute(node, "num_heads", 0))
 
 
 def rotary_of_runtime(node: ir.Node, build: Builder) -> ir.Value | None:
@@ -49,7 +49,7 @@ def rotary_of_runtime(node: ir.Node, build: Builder) -> ir.Value | None:
     heads, wide, pairs = attribute(node, "num_heads", 0), _last(value), _last(cos)
     if not heads and rank_of(value) == _ROWS and wide and pairs:
         heads = wide // (2 * pairs)  # a head is as wide as its angles
-    return _turned(node, build, (value, cos, sin, places), heads)
+    return _rotated(node, build, (value, cos, sin, places), heads)
 
 
 def turned_by_head(build: Builder, value: ir.Value, rotation: Rotation, width: int) -> ir.Value:
@@ -61,13 +61,13 @@ def turned_by_head(build: Builder, value: ir.Value, rotation: Rotation, width: i
         rotation: The rotation.
         width: The number of dimensions of a head.
     """
-    turned, behind = 2 * rotation.pairs, None
-    if turned < width:
+    rotated, behind = 2 * rotation.pairs, None
+    if rotated < width:
         value, behind = (
-            _slice(build, value, start, end) for start, end in ((0, turned), (turned, width))
+            _slice(build, value, start, end) for start, end in ((0, rotated), (rotated, width))
         )
     if rotation.neighbours:
-        first, second = (_slice(build, value, start, turned, 2) for start in (0, 1))
+        first, second = (_slice(build, value, start, rotated, 2) for start in (0, 1))
     else:
         half = rotation.pairs
         first, second = (_slice(build, value, at, at + half) for at in (0, half))
@@ -87,7 +87,7 @@ def turned_by_head(build: Builder, value: ir.Value, rotation: Rotation, width: i
     return made if behind is None else build.add("Concat", made, behind, axis=-1)
 
 
-def _turned(
+def _rotated(
     node: ir.Node, build: Builder, read: Sequence[ir.Value | None], heads: int
 ) -> ir.Value | None:
     """Add a rotation, return what it computes; None if the node stays.
@@ -95,7 +95,7 @@ def _turned(
     Args:
         node: The rotation in one node.
         build: Where nodes are added.
-        read: What is turned, (examples, heads, tokens, width) or (examples, tokens, units); cosines
+        read: What turns, (examples, heads, tokens, width) or (examples, tokens, units); cosines
             and sines, with a row for each place, or (examples, tokens, pairs); and places,
             (examples, tokens), or None.
         heads: The number of heads of a tensor of three axes.

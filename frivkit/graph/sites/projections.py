@@ -46,7 +46,7 @@ def find_projection(model: Model, site_map: SiteMap, operand: HeadOperand) -> Pr
     """Return the node whose outputs are the units of an operand, moved, scaled and turned alike.
 
     A norm or a constant for each dimension in between does not commute with a map of dimensions.
-    Whether pairs are turned, and in no other way mixed, only numbers can tell.
+    Whether pairs are rotated, and in no other way mixed, only numbers can tell.
 
     Args:
         model: The model, with known shapes.
@@ -65,10 +65,10 @@ def find_projection(model: Model, site_map: SiteMap, operand: HeadOperand) -> Pr
     sites = {site for site, _ in site_map.layouts.get(operand.tensor, ())}
     tensor = next(iter(sites), "")
     found = _source(model, values.get(tensor)) if len(sites) == 1 else None
-    turned = None if found is None else _turned(site_map, operand, found[0])
-    if found is None or found[1] != 1 or turned is None:
+    rotated = None if found is None else _rotated(site_map, operand, found[0])
+    if found is None or found[1] != 1 or rotated is None:
         return None
-    return Projection(node_label(found[0]), turned[0], 1.0, turned[1], tensor)
+    return Projection(node_label(found[0]), rotated[0], 1.0, rotated[1], tensor)
 
 
 def _source(model: Model, value: ir.Value | None) -> tuple[ir.Node, float] | None:
@@ -127,7 +127,7 @@ def _outputs(site_map: SiteMap, operand: HeadOperand, node: ir.Node) -> IntArray
     return outputs
 
 
-def _turned(
+def _rotated(
     site_map: SiteMap, operand: HeadOperand, node: ir.Node
 ) -> tuple[IntArray, IntArray] | None:
     """Return the outputs of a node at each dimension, and which dimensions share two of them.

@@ -37,7 +37,7 @@ class Turned(nn.Module):
         self.q, self.k, self.v = (nn.Linear(WIDE, HEADS * DEEP, bias=False) for _ in range(3))
         self.head = nn.Linear(WIDE, 3)
 
-    def turned(self, x: Tensor) -> Tensor:
+    def rotated(self, x: Tensor) -> Tensor:
         angles = 0.4 * torch.arange(TOKENS)[:, None] * torch.ones(DEEP // 2)
         cos, sin = angles.cos(), angles.sin()
         if self.pairs == "halves":
@@ -53,7 +53,7 @@ class Turned(nn.Module):
             for layer in (self.q, self.k, self.v)
         )
         q = q / q.norm(dim=-1, keepdim=True) if self.normed else q
-        made = (self.turned(q) @ self.turned(k).transpose(2, 3)).softmax(-1) @ v
+        made = (self.rotated(q) @ self.rotated(k).transpose(2, 3)).softmax(-1) @ v
         return self.head((x + self.o(made.transpose(1, 2).flatten(2))).mean(1))
 
 
@@ -126,9 +126,9 @@ def test_no_other_map_that_turns_pairs_has_less_error(seed):
     rng = np.random.default_rng(seed)
     pairs, dimensions = np.array([[0, 3], [2, 1]]), 5  # the last is not turned
     query, key = rng.normal(size=(2, 50, 5)) @ rng.normal(size=(2, 5, 5))
-    turned = TurnedLogits(query.T @ query / 50, key.T @ key / 50, pairs)
+    rotated = TurnedLogits(query.T @ query / 50, key.T @ key / 50, pairs)
     logits, kept = query @ key.T, np.array([True, seed % 2 == 0, seed % 2 == 0, True, seed < 2])
-    made = turned.map(kept)[:-1]
+    made = rotated.map(kept)[:-1]
     error = np.square(logits - query[:, kept] @ made @ key[:, kept].T).mean()
     products = []
     for first, second in pairs[kept[pairs[:, 0]]]:
@@ -139,12 +139,12 @@ def test_no_other_map_that_turns_pairs_has_less_error(seed):
     best = columns @ np.linalg.lstsq(columns, logits.ravel(), rcond=None)[0]
     least = np.square(logits.ravel() - best).mean()
     variance = np.square(logits).mean()
-    assert turned.error(kept) == pytest.approx(error, abs=1e-8 * variance)
+    assert rotated.error(kept) == pytest.approx(error, abs=1e-8 * variance)
     assert least - 1e-9 * variance <= error <= least + 1e-2 * variance
     # What a pair costs is what the error rises by, but for the ridge.
-    costs, at = turned.costs(kept), np.flatnonzero(kept)
+    costs, at = rotated.costs(kept), np.flatnonzero(kept)
     without = kept & ~np.isin(np.arange(dimensions), [0, 3])
-    rise = turned.error(without) - turned.error(kept)
+    rise = rotated.error(without) - rotated.error(kept)
     assert costs[np.isin(at, [0, 3])].sum() == pytest.approx(rise, abs=1e-2 * variance)
 
 
