@@ -140,21 +140,24 @@ class SentenceEncoder(nn.Module):
     Args:
         layout: ``apart``: queries, keys and values have a layer each, as in BERT; ``torch``:
             torch's own encoder layers, in which one layer computes all three.
+        layers: How many layers there are, the first ones of the package.
     """
 
-    def __init__(self, layout: Literal["apart", "torch"] = "apart") -> None:
+    def __init__(
+        self, layout: Literal["apart", "torch"] = "apart", *, layers: int = LAYERS
+    ) -> None:
         super().__init__()
         self.words, self.places = nn.Embedding(WORDS, WIDE), nn.Embedding(PLACES, WIDE)
         self.norm = nn.LayerNorm(WIDE, EPSILON)
         if layout == "apart":
-            self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+            self.layers = nn.ModuleList(Layer() for _ in range(layers))
         else:
             layer = nn.TransformerEncoderLayer(
                 WIDE, HEADS, INNER, 0.0, "gelu", EPSILON, batch_first=True
             )
-            self.encoder = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
+            self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.layout = layout
-        self.load_state_dict(_state(weights(), layout))
+        self.load_state_dict(_state(weights(), layout, layers))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
@@ -170,7 +173,7 @@ class SentenceEncoder(nn.Module):
         return fn.normalize((x * shown).sum(1) / shown.sum(1).clamp(min=1e-9))
 
 
-def _state(packaged: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
+def _state(packaged: Mapping[str, Tensor], layout: str, layers: int) -> dict[str, Tensor]:
     """Return the packaged weights under the names of :class:`SentenceEncoder`."""
     kind = packaged["embeddings.token_type_embeddings.weight"][0]  # all words are of one kind
     state = {
@@ -180,7 +183,7 @@ def _state(packaged: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
         "norm.bias": packaged["embeddings.LayerNorm.bias"],
     }
     apart, together = _NAMES[layout]
-    for number in range(LAYERS):
+    for number in range(layers):
         for part in ("weight", "bias"):
             source, own = f"encoder.layer.{number}.", apart.format(number)
             for name, packaged_name in together.items():
@@ -221,10 +224,14 @@ _NAMES = {
 
 
 def write_sentence_encoder(
-    path: Path, layout: Literal["apart", "torch"] = "apart", *, dynamo: bool = False
+    path: Path,
+    layout: Literal["apart", "torch"] = "apart",
+    *,
+    dynamo: bool = False,
+    layers: int = LAYERS,
 ) -> None:
     """Write the encoder: two inputs (n, 32) to ``vector`` (n, 384)."""
-    net = SentenceEncoder(layout).eval()
+    net = SentenceEncoder(layout, layers=layers).eval()
     example = tuple(torch.from_numpy(each) for each in encoded(sentences(2)).values())
     names = ["input_ids", "attention_mask"]
     if dynamo:

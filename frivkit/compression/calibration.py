@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from frivkit.cache import Cache
 from frivkit.compression.calibration_cache import calibration_moments
+from frivkit.compression.error_scales import with_error_scale
 from frivkit.compression.layer_groups import LayerGroup, find_layer_groups
 from frivkit.compression.linear_consumers import (
     ConsumerInput,
@@ -128,7 +129,15 @@ def calibrate(
         run.execution,
         tensor_axes=_tensor_axes(linear_consumers, found.branches),
     )
-    score_moments = accumulate_score_moments(model, found.scores, run.data, run.execution)
+    linear_consumers = tuple(with_error_scale(each, moments.spreads) for each in linear_consumers)
+    score_moments = accumulate_score_moments(
+        model,
+        found.scores,
+        run.data,
+        run.execution,
+        site_map=site_map,
+        linear_consumers=linear_consumers,
+    )
     layers = {site.name: site.layer for site in site_map.sites}
     layer_groups = find_layer_groups(
         model,
@@ -136,7 +145,6 @@ def calibrate(
         pruning_graph,
         linear_consumers=linear_consumers,
         patch_moments=moments.patch_moments,
-        variances={name: spread.variance for name, spread in moments.spreads.items()},
         scores=score_moments,
         unfitted=found.unfitted,
     )
@@ -163,7 +171,12 @@ def _tensor_axes(
         linear_consumer.error_tensor: -1 if linear_consumer.consumer.op == "MatMul" else 1
         for linear_consumer in linear_consumers
     }
+    for each in linear_consumers:
+        if each.norm is not None:
+            axes[each.norm] = axes[each.error_tensor]
     for branch in branches:
         axes[branch.output] = branch.axis
         axes[branch.total] = branch.axis
+        if branch.norm is not None:
+            axes[branch.norm] = branch.axis
     return axes

@@ -101,6 +101,7 @@ def calibration_key(
         "seed": str(execution.seed),
         "inputs": repr([(each.name, each.dtype, each.shape) for each in model.inputs]),
         "batch": str(model.batch),
+        "spreads": "by unit",  # entries of earlier versions have sums over units
         "read": hashlib.sha256("\n".join(read).encode()).hexdigest(),
     }
     return Key(model.identity, data.digest, "", "", "calibration", extra)
@@ -119,7 +120,7 @@ def _arrays(found: CalibrationMoments, sources: Sequence[ConsumerInput]) -> dict
             arrays[f"{i} {j} packed"] = part.packed
     for i, spread in enumerate(found.spreads.values()):
         arrays[f"spread {i} mean"] = spread.mean
-        arrays[f"spread {i} variance"] = np.array(spread.variance)
+        arrays[f"spread {i} variances"] = spread.variances
     return arrays
 
 
@@ -146,7 +147,7 @@ def _read(
         )
         moments[source] = PatchMoments(parts, bool(arrays[f"{i} per channel"]))
     spreads = {
-        name: UnitSpread(arrays[f"spread {i} mean"], float(arrays[f"spread {i} variance"]))
+        name: UnitSpread(arrays[f"spread {i} mean"], arrays[f"spread {i} variances"])
         for i, name in enumerate(tensors)
     }
     return CalibrationMoments(moments, spreads, reused=True)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from frivkit.compression.block_elimination import BlockElimination
 from frivkit.compression.layer_groups import LayerGroup
-from frivkit.compression.logits import HeadMoments, backward_order
-from frivkit.compression.score_moments import ScoreMoments
+from frivkit.compression.logits import Logits, backward_order
 from frivkit.graph.sites.heads import HeadBlock, Heads
 from frivkit.units.moments import Float64Array
 
@@ -44,12 +43,10 @@ class _Logits:
     Attributes:
         moments: The moments of each.
         positions: The dimensions of each group of the row.
-        factors: What a squared error of 1 in the logits of each costs.
     """
 
-    moments: list[HeadMoments]
+    moments: list[Logits]
     positions: list[NDArray[np.intp]]
-    factors: list[float]
 
     def errors(self, order: NDArray[np.intp]) -> Float64Array:
         """Return the cost after each number of groups is removed, shape (groups,)."""
@@ -57,9 +54,7 @@ class _Logits:
         costs = [0.0]
         for group in order[:-1].tolist():
             kept[self.positions[group]] = False
-            costs.append(
-                sum(f * m.error(kept) for f, m in zip(self.factors, self.moments, strict=True))
-            )
+            costs.append(sum(each.error(kept) for each in self.moments))
         return np.maximum.accumulate(costs)
 
 
@@ -210,30 +205,11 @@ def _attention(heads: Heads, layer_group: LayerGroup, rank: dict[int, int]) -> _
 
 def _logits(row: NDArray[np.intp], layer_group: LayerGroup) -> _Logits | None:
     """Return the logits that a row of groups makes, None if it makes none."""
-    found = _Logits([], [], [])
+    found = _Logits([], [])
     for moments in layer_group.scores:
         groups = moments.score.query.groups
         mine = [h for h in range(len(groups)) if set(groups[h].tolist()) == set(row.tolist())]
         for head in mine:
             found.moments.append(moments.heads[head])
-            found.factors.append(_factor(moments, head, len(mine), layer_group))
             found.positions[:] = [np.flatnonzero(groups[head] == group) for group in row.tolist()]
     return found if found.moments else None
-
-
-def _factor(moments: ScoreMoments, head: int, sharing: int, layer_group: LayerGroup) -> float:
-    """Return what a squared error of 1 in the logits of a head costs the consumers of values."""
-    value, spread = moments.score.value, moments.spread
-    cost = 0.0
-    if value is not None and spread is not None:
-        groups = value.groups[head * len(value.groups) // len(moments.heads)]
-        own = spread[head]
-        for term in layer_group.terms:
-            units = [np.flatnonzero(layer_group.groups[term.groups] == group) for group in groups]
-            if term.consumer is None or any(len(each) != 1 for each in units):
-                continue
-            weights = term.consumer[np.concatenate(units)]
-            cost += term.weight * float(np.sum((own @ weights) * weights))
-    total = sum(each.variance for each in moments.heads) or 1.0
-    scale = moments.score.scale**2
-    return scale * cost / sharing if cost > 0 else 1 / total

@@ -80,7 +80,6 @@ def find_layer_groups(
     *,
     linear_consumers: Sequence[LinearConsumer],
     patch_moments: Mapping[ConsumerInput, PatchMoments],
-    variances: Mapping[str, float],
     scores: Sequence[ScoreMoments] = (),
     unfitted: Collection[str] = (),
 ) -> tuple[LayerGroup, ...]:
@@ -95,7 +94,6 @@ def find_layer_groups(
         pruning_graph: Which groups can be removed, and which only together.
         linear_consumers: The consumers of units.
         patch_moments: The moments of their inputs.
-        variances: The variance of their error tensors, by name.
         scores: The moments of products of queries and keys.
         unfitted: Sites whose units are read by nodes of which no error is known.  It is taken to
             be the unit's share of the squares of the weights that produce the site.
@@ -124,9 +122,7 @@ def find_layer_groups(
             group_ids, covariance, weights = units[id(linear_consumer)]
             indices = index[group_ids]
             if (indices != NO_GROUP).any():
-                variance = variances.get(linear_consumer.error_tensor, 0.0)
-                weight = 1 / variance if variance > 0 else 0.0
-                terms.append(Term(covariance, weights, indices, weight))
+                terms.append(Term(covariance, weights, indices))
                 rows = patch_moments[linear_consumer.source].count
                 ridge = max(ridge, SCARCITY_RIDGE * len(group_ids) / rows)
         terms += [_written_term(groups.of[s], index, written) for s in sites if s in unfitted]
@@ -177,7 +173,7 @@ def _units(
     group_ids, columns = columns_by_unit(linear_consumer)
     size = linear_consumer.source.unit_columns if patch_moments.per_channel else 1
     covariance = mean_covariance(patch_moments.parts, columns // size)
-    weights = (linear_consumer.matrix * linear_consumer.output_scale)[columns]
+    weights = (linear_consumer.matrix * linear_consumer.error_scale)[columns]
     beside = weights.reshape(len(group_ids), -1)
     if beside.shape[1] > len(group_ids):
         beside = _root(beside @ beside.T)

@@ -1,7 +1,7 @@
 """The nodes that consume units, as matrices: outputs are patches of activations times a matrix."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from frivkit.compression.error_tensors import error_tensor_of
 from frivkit.graph.layout import NO_GROUP, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
@@ -16,6 +17,7 @@ from frivkit.graph.onnx_io.evaluate import constant_array
 from frivkit.graph.shapes import batch_first, batch_symbol, examples_axis
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers, projects_tokens
 from frivkit.graph.sites.groups import PruningGraph
+from frivkit.graph.sites.norms_behind import norm_behind
 from frivkit.graph.sites.shared_weights import shared_weights
 from frivkit.graph.sites.site_map import SiteMap
 from frivkit.units.moments import Float64Array
@@ -92,6 +94,10 @@ class LinearConsumer:
             else, shape (outputs,).
         error_tensor: The tensor whose variance errors are a share of: the sum that the outputs are
             added to, or the outputs themselves.
+        norm: The output of a norm that reads the error tensor; None if none does.
+        error_scale: What an error in each output is multiplied by, so that the sum of squares is a
+            share of the variance of the error tensor, or of what the norm makes of it, shape
+            (outputs,); zeros before it is known.
         residual_input: The other summand there, of the same shape; None if there is no such sum.
         has_bias_freedom: Whether the bias can compensate a change of means: not for transposed
             convolutions, whose patches overlap, and not if the graph computes the bias.
@@ -112,6 +118,8 @@ class LinearConsumer:
     error_tensor: str
     residual_input: str | None
     has_bias_freedom: bool
+    norm: str | None = None
+    error_scale: Float64Array = field(default_factory=lambda: np.zeros(0))
     kept_as_is: str | None = None
     shared: tuple[str, int] | None = None
 
@@ -141,6 +149,7 @@ class LinearConsumer:
             bias=self.bias[outputs],
             output_groups=self.output_groups[outputs],
             output_scale=self.output_scale[outputs],
+            error_scale=self.error_scale[outputs],
             shape=tuple(shape),
         )
 
@@ -263,7 +272,8 @@ def _linear_consumer(
         output_groups = np.full(outputs, NO_GROUP)
     if not len(output_groups) or outputs % len(output_groups):  # a shape that is not that declared
         return None
-    output_scale, error_tensor, residual_input = _error_tensor(node, outputs, model.batch)
+    output_scale, error_tensor, residual_input = error_tensor_of(node, outputs, model.batch)
+    on_last_axis = consumer.op in ("MatMul", "Gemm")
     return LinearConsumer(
         consumer=consumer,
         source=source,
@@ -274,7 +284,9 @@ def _linear_consumer(
         output_groups=np.repeat(output_groups, outputs // len(output_groups)),
         shape=weight.shape,
         output_scale=output_scale,
-        error_tensor=error_tensor,
+        error_tensor=error_tensor.name or "",
+        norm=norm_behind(error_tensor) if on_last_axis else None,
+        error_scale=np.zeros(outputs),
         residual_input=residual_input,
         has_bias_freedom=consumer.op != "ConvTranspose"
         and kept_as_is is None
@@ -326,44 +338,6 @@ def _bias(node: ir.Node, consumer: Consumer, opset: int) -> Float64Array | None:
 def _computed_bias(node: ir.Node, consumer: Consumer) -> bool:
     third = node.inputs[2] if consumer.op != "MatMul" and len(node.inputs) > 2 else None
     return third is not None and consumer.bias is None
-
-
-def _error_tensor(
-    node: ir.Node, outputs: int, batch: int | None
-) -> tuple[Float64Array, str, str | None]:
-    """Follow outputs through scaling nodes to the sum that they are added to, if there is one.
-
-    In a residual network an error matters relative to the whole residual stream, not relative to
-    the branch that is added to it.
-
-    Returns:
-        The scale of each output, shape (outputs,), and the names of the error tensor and of the
-        residual input; see :class:`LinearConsumer`.
-    """
-    output_scale = np.ones(outputs)
-    value = node.outputs[0]
-    while len(list(value.uses())) == 1 and not value.is_graph_output():
-        use = next(iter(value.uses()))
-        consumer = use.node
-        others = [v for i, v in enumerate(consumer.inputs) if i != use.idx and v is not None]
-        constant = [constant_tensor(other) for other in others]
-        if consumer.op_type == "BatchNormalization" and use.idx == 0 and None not in constant[:4]:
-            numbers = [tensor.numpy().astype(np.float64) for tensor in constant if tensor]
-            scale, variance = numbers[0], numbers[3]
-            epsilon = consumer.attributes.get("epsilon")
-            deviation = np.sqrt(variance + (1e-5 if epsilon is None else epsilon.as_float()))
-            if scale.shape == output_scale.shape:
-                output_scale = output_scale * scale / deviation
-        elif consumer.op_type in ("Add", "Sum") and None in constant:
-            summed = consumer.outputs[0]
-            if not batch_first(summed, batch):
-                break
-            alike = len(others) == 1 and shape_of(others[0]) == shape_of(value)
-            return output_scale, summed.name or "", others[0].name if alike else None
-        elif consumer.op_type not in ("Add", "Identity", "Dropout", "Cast"):
-            break
-        value = consumer.outputs[0]
-    return output_scale, node.outputs[0].name or "", None
 
 
 def columns_by_unit(

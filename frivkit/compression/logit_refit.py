@@ -10,14 +10,14 @@ from frivkit.compression.plan import Plan, group_flags
 from frivkit.compression.score_moments import ScoreMoments
 from frivkit.graph.layout import shape_of
 from frivkit.graph.names import node_label
-from frivkit.graph.sites.projections import Projection, find_projection
+from frivkit.graph.sites.projections import Projection
 from frivkit.graph.surgery.map_outputs import OutputMap
 
 
 def with_logits(calibration: Calibration, plan: Plan) -> Plan:
     """Return a plan whose queries make up for the dimensions that they and their keys lose.
 
-    See :mod:`frivkit.compression.logits` for the map and its source.
+    See :mod:`frivkit.compression.logits` and :mod:`frivkit.compression.turned_logits` for the maps.
 
     Args:
         calibration: The model and its statistics.
@@ -29,7 +29,7 @@ def with_logits(calibration: Calibration, plan: Plan) -> Plan:
     for moments in calibration.scores:
         if kept[moments.score.query.groups].all():
             continue
-        projection = find_projection(calibration.model, calibration.site_map, moments.score.query)
+        projection = moments.projection
         if projection is not None and projection.node not in gone:
             made = _map(calibration, moments, projection, kept)
             if made is not None:
@@ -59,6 +59,8 @@ def _map(
         if dimensions.all() or not dimensions.any():
             continue
         made = moments.heads[head].map(dimensions)
+        if made is None:
+            continue
         at = place[projection.outputs[head, dimensions]]
         matrix[np.ix_(at, at)] = made[:-1]
         bias[at] = made[-1] / projection.factor

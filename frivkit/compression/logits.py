@@ -13,13 +13,18 @@ further dimension, which is always kept: it becomes a bias.  The key is taken ab
 example, because a Softmax over keys ignores what all keys share.  M goes into the weights that
 make the query.
 
+Where it is known what reads the attention, B is the weight of an error instead (see
+``score_moments``): the algebra is the same, and errors are shares of what the readers compute.
+
 Source:
     Zhang and Yang, "CORP: Closed-Form One-shot Representation-Preserving Structured Pruning for
     Transformers", arXiv:2602.05243, which models removed components as affine functions of kept
     ones by ridge regression and folds them into weights; the closed form is derived above.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +35,32 @@ RIDGE = 1e-3
 """Share of the mean second moment of a dimension that is added to each."""
 
 
+class Logits(Protocol):
+    """The logits of one head, of which dimensions are removed."""
+
+    @property
+    def key(self) -> Float64Array:
+        """A matrix with a row for each dimension."""
+
+    def map(self, kept: NDArray[np.bool_]) -> Float64Array | None:
+        """Return the map of the kept dimensions that goes into weights, None if none can."""
+
+    def error(self, kept: NDArray[np.bool_]) -> float:
+        """Return the squared error of a logit without the other dimensions, after the map."""
+
+    def costs(self, kept: NDArray[np.bool_]) -> Float64Array:
+        """Return what each dimension that is left costs, shape (kept,)."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadMoments:
-    """The moments of queries and keys of one head.
+    """The moments of queries and keys of one head, into whose weights any map can be put.
 
     Attributes:
         query: E[q q'] of the query with a constant 1 behind its dimensions, shape (dimensions + 1,
             dimensions + 1).
-        key: E[k k'] of the key about its mean in each example, shape (dimensions, dimensions).
+        key: E[k k'] of the key about its mean in each example, or another weight of errors, shape
+            (dimensions, dimensions).
     """
 
     query: Float64Array
@@ -64,20 +87,22 @@ class HeadMoments:
         """
         return _explained(self.query, kept, constant=True) @ self._of_keys(kept).T
 
-    def error(self, kept: NDArray[np.bool_], *, refit: bool = True) -> float:
-        """Return the squared error of a logit without the other dimensions.
+    def error(self, kept: NDArray[np.bool_]) -> float:
+        """Return the squared error of a logit without the other dimensions, after the map.
 
         Args:
             kept: Which dimensions stay, shape (dimensions,).
-            refit: Whether the map is applied; else the other dimensions are set to zero.
         """
         left = np.eye(len(kept) + 1, len(kept))
         at = np.flatnonzero(kept)
-        if refit:
-            left[np.ix_(np.append(at, len(kept)), at)] -= self.map(kept)
-        else:
-            left[at, at] = 0.0
+        left[np.ix_(np.append(at, len(kept)), at)] -= self.map(kept)
         return max(float(np.sum((self.query @ left) * (left @ self.key))), 0.0)
+
+    def costs(self, kept: NDArray[np.bool_]) -> Float64Array:
+        """Return what a logit loses with each dimension that the others do not explain."""
+        query, key = (m[np.ix_(kept, kept)] for m in (self.query[:-1, :-1], self.key))
+        whole = query.diagonal() * key.diagonal()
+        return whole - _explained_part(query) * _explained_part(key)
 
     def _of_keys(self, kept: NDArray[np.bool_]) -> Float64Array:
         return _explained(self.key, kept, constant=False)
@@ -105,15 +130,12 @@ def _explained(moments: Float64Array, kept: NDArray[np.bool_], *, constant: bool
 
 
 def backward_order(
-    moments: list[HeadMoments], positions: list[NDArray[np.intp]]
+    moments: Sequence[Logits], positions: Sequence[NDArray[np.intp]]
 ) -> NDArray[np.intp]:
     """Return the order in which dimensions are removed, each time the one of least error.
 
-    A dimension costs what its logits lose beyond what the remaining dimensions explain of both
-    sides.
-
     Args:
-        moments: Of the heads that lose the same dimensions, at least one.
+        moments: The logits of the heads that lose the same dimensions, at least one.
         positions: The dimensions of each candidate, which leave together.
 
     Returns:
@@ -124,12 +146,8 @@ def backward_order(
     left, order = set(range(len(positions))), []
     while left:
         costs = np.zeros(count)
-        at = np.flatnonzero(kept)
         for each in moments:
-            query, key = (m[np.ix_(at, at)] for m in (each.query, each.key))
-            whole = query.diagonal() * key.diagonal()
-            explained = _explained_part(query) * _explained_part(key)
-            costs[at] += whole - explained
+            costs[kept] += each.costs(kept)
         best = min(left, key=lambda i: float(costs[positions[i]].sum()))
         left.remove(best)
         kept[positions[best]] = False

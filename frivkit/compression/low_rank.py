@@ -25,6 +25,8 @@ FactorKind = Literal["pca", "separable"]
 node; or ``separable``, a k x 1 convolution and a 1 x k one."""
 Kernel = tuple[int, ...]
 """The size of a kernel along each spatial axis; empty for a node that is not a convolution."""
+LEAST_SCALE = 1e-4
+"""Share of the largest scale of errors below which an output's scale counts so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +113,8 @@ def factor(
     second_moment: Float64Array,
     kernel: Kernel,
     rank: int,
+    *,
+    error_scale: Float64Array | None = None,
 ) -> Factors:
     """Return the factors of a rank that have the least error on data.
 
@@ -122,6 +126,8 @@ def factor(
             mean; shape (columns, columns).
         kernel: The size of the kernel.
         rank: The number of channels in between, from 1 to ``full_rank``.
+        error_scale: What errors of the outputs are multiplied by, shape (outputs,); None takes all
+            alike, as separable factors always do.
 
     Raises:
         ValueError: the rank is not in this range, or the kind does not apply to the kernel.
@@ -145,8 +151,10 @@ def factor(
         raise ValueError(f"rank {rank} of a weight of shape {matrix.shape}")
     if rank == matrix.shape[0] < matrix.shape[1]:
         return Factors(kind, np.eye(rank), matrix)
-    directions = _directions(matrix, second_moment)[:, :rank]
-    return Factors(kind, matrix @ directions, directions.T)
+    scale = np.ones(matrix.shape[1]) if error_scale is None else error_scale
+    scale = np.maximum(scale, LEAST_SCALE * float(scale.max()) or 1.0)
+    directions = _directions(matrix * scale, second_moment)[:, :rank]
+    return Factors(kind, (matrix * scale) @ directions, directions.T / scale)
 
 
 def curve(

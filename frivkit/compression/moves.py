@@ -8,6 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.calibration import Calibration
+from frivkit.compression.error_scales import unit_scales
 from frivkit.compression.linear_consumers import LinearConsumer
 from frivkit.compression.low_rank import (
     FactorKind,
@@ -139,14 +140,11 @@ def _rank_moves(
     shape = _weight_shape(linear_consumer)
     ranks = np.arange(highest, 0, -1, dtype=np.intp)
     squared, own = _curve(linear_consumer, patch_moments, kind, kernel, ranks)
-    variance = calibration.variance(linear_consumer.error_tensor)
-    # The scale differs by output; on average it multiplies squared errors by its mean square.
-    scale = float((linear_consumer.output_scale**2).mean()) / variance if variance > 0 else 0.0
     return RankMoves(
         linear_consumer,
         kind,
         ranks,
-        squared * scale,
+        squared,
         tuple(own),
         _per_rank(kind, shape, positions),
         _per_rank(kind, shape, Positions(1, 1)),
@@ -198,7 +196,7 @@ def _curve(
     kernel: Kernel,
     ranks: NDArray[np.intp],
 ) -> tuple[Float64Array, list[float | None]]:
-    """Return the squared errors of outputs at ranks, and as shares of the outputs' variance."""
+    """Return the errors of outputs at ranks, and as shares of the outputs' variance."""
     fitted = patch_moments.fitted
     mean = fitted.mean if linear_consumer.has_bias_freedom else np.zeros(fitted.units)
     unseen = patch_moments.validation
@@ -206,7 +204,11 @@ def _curve(
     for part in (fitted, fitted if unseen is None else unseen):
         shift = part.mean - mean
         seconds.append(part.covariance + np.outer(shift, shift))
-    matrix = linear_consumer.matrix
+    matrix, scale = linear_consumer.matrix, linear_consumer.error_scale
+    if kind == "pca":
+        matrix, mean_square = matrix * scale, 1.0
+    else:  # the scale differs by output; on average it multiplies squared errors by its mean square
+        mean_square = float((scale**2).mean())
     made = _made_ranks(kind, ranks)
     errors = curve(kind, matrix, *seconds, kernel=kernel, ranks=made.tolist())
     logs = np.interp(ranks, made, np.log(np.maximum(errors, SMALLEST)))
@@ -214,8 +216,8 @@ def _curve(
     squared: Float64Array = np.maximum.accumulate(np.exp(logs))
     total = float(np.einsum("ij,ij->", matrix, seconds[1] @ matrix))
     if unseen is None or total <= 0:
-        return squared, [None] * len(ranks)
-    return squared, (squared / total).tolist()
+        return squared * mean_square, [None] * len(ranks)
+    return squared * mean_square, (squared / total).tolist()
 
 
 def _made_ranks(kind: FactorKind, ranks: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -242,7 +244,9 @@ def branch_moves(calibration: Calibration) -> Moves:
     """Return the residual blocks whose branch can be dropped."""
     moves = []
     for branch in calibration.branches:
-        spread, total = calibration.spreads.get(branch.output), calibration.variance(branch.total)
-        if spread is not None and total > 0:
-            moves.append(BranchMove(branch, spread.mean, spread.variance / total))
+        spread, spreads = calibration.spreads.get(branch.output), calibration.spreads
+        scales = unit_scales(spreads.get(branch.total), spreads.get(branch.norm or ""))
+        if spread is not None and scales is not None and len(scales) == len(spread.variances):
+            error = float(np.sum(spread.variances * scales**2))
+            moves.append(BranchMove(branch, spread.mean, error))
     return Moves(branches=tuple(moves))

@@ -43,11 +43,16 @@ class UnitSpread:
 
     Attributes:
         mean: The mean of each unit, shape (units,).
-        variance: The sum over units of their variance.
+        variances: The variance of each unit, shape (units,).
     """
 
     mean: Float64Array
-    variance: float
+    variances: Float64Array
+
+    @property
+    def variance(self) -> float:
+        """The sum over units of their variance."""
+        return float(self.variances.sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -361,7 +366,7 @@ class _RunningVariance:
 
     @property
     def spread(self) -> UnitSpread:
-        """The mean of each unit, and the variance, summed over units."""
+        """The mean of each unit, and its variance."""
         mean = self._total / self._count
-        variance = float(np.sum(np.maximum(self._squares / self._count - mean**2, 0.0)))
-        return UnitSpread(self._shift.reshape(-1) + mean, variance)
+        variances = np.maximum(self._squares / self._count - mean**2, 0.0)
+        return UnitSpread(self._shift.reshape(-1) + mean, variances)

@@ -199,7 +199,8 @@ def with_factors(
     """
     kernel = kernel_of(fit.linear_consumer)
     rank = min(factorization.rank, full_rank(factorization.kind, fit.matrix, kernel))
-    factors = factor(factorization.kind, fit.matrix, second, kernel, rank)
+    scale = fit.linear_consumer.error_scale
+    factors = factor(factorization.kind, fit.matrix, second, kernel, rank, error_scale=scale)
     bias = fit.bias
     if fit.linear_consumer.has_bias_freedom:
         bias = fit.linear_consumer.bias if bias is None else bias

@@ -164,10 +164,9 @@ def _measured_errors(
     for linear_consumer in calibration.linear_consumers:
         removed_at = removal[linear_consumer.group_ids]
         patch_moments = calibration.patch_moments[linear_consumer.source]
-        variance = calibration.variance(linear_consumer.error_tensor)
         kept = [int((removed_at >= count).sum()) for count in counts]
         affected = np.array(kept) < len(removed_at)
-        if not affected.any() or variance <= 0:
+        if not affected.any() or not linear_consumer.error_scale.any():
             continue
         if patch_moments.per_channel or not patch_moments.has_validation:
             unknown |= affected
@@ -178,7 +177,7 @@ def _measured_errors(
         errors, _ = validation_errors(linear_consumer, patch_moments, order, numbers, STRENGTHS)
         best = errors.sum(axis=2).argmin(axis=1)
         chosen = errors[np.arange(len(numbers)), best]
-        totals[affected] += (chosen * linear_consumer.output_scale**2).sum(axis=1) / variance
+        totals[affected] += (chosen * linear_consumer.error_scale**2).sum(axis=1)
     return [
         float(total) if is_known and not is_unknown else None
         for total, is_known, is_unknown in zip(totals, known, unknown, strict=True)

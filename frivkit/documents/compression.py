@@ -184,7 +184,8 @@ class DroppedBranchPart(TypedDict):
 
     Attributes:
         node: The name of the node that adds the branch to the skip.
-        error: The variance of the branch, as a share of the variance of the sum.
+        error: The variance of the branch, as a share of the variance of the sum, or of what a norm
+            behind it makes of both.
     """
 
     node: str

@@ -34,11 +34,15 @@ class Builder:
         """Add a node, and return its output."""
         node = ir.node(op, inputs, attributes=attributes, name=self._name())
         node.outputs[0].name = f"{node.name}/out"
+        self.insert(node)
+        return node.outputs[0]
+
+    def insert(self, node: ir.Node) -> None:
+        """Put a node of several outputs, with their names, where nodes are added."""
         if self._before is None:
             self.graph.append(node)
         else:
             self.graph.insert_before(self._before, node)
-        return node.outputs[0]
 
     def reduce(
         self, op: str, value: ir.Value, axes: Sequence[int], *, keepdims: bool = False

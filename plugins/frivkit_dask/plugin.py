@@ -10,6 +10,6 @@ def engines() -> list[Offer]:
         Offer(
             "dask",
             "frivkit_dask.cluster:open_dask",
-            "dask:N here, dask:tcp://HOST:PORT or dask:FILE of a scheduler; extra 'cluster'",
+            "dask:N here, or dask:ADDRESS, dask:FILE of a scheduler",
         )
     ]

@@ -128,6 +128,63 @@ def grouped_queries() -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def packed_queries() -> onnx.ModelProto:
+    """GroupQueryAttention of queries, keys and values in one tensor, neighbours turned."""
+    angles = np.arange(9)[:, None] * 100.0 ** (-np.arange(8) / 8)
+    return _network(
+        """p = MatMul (s, w)
+        examples = Shape <start = 0, end = 1> (x)
+        last = Expand (six, examples)
+        a = com.microsoft.GroupQueryAttention
+          <num_heads = 6, kv_num_heads = 2, do_rotary = 1, rotary_interleaved = 1, scale = 0.3,
+           local_window_size = 4>
+          (p, , , , , last, seven, cos, sin, , apart)
+        o = MatMul (a, wo) h = Add (s, o)""",
+        domains=MICROSOFT, w=(20, 160), wo=(96, 20), apart=(1, 6, 7, 7),
+        six=np.array([6], np.int32), seven=np.array(7, np.int32),
+        cos=np.cos(angles).astype(np.float32), sin=np.sin(angles).astype(np.float32),
+    )  # fmt: skip
+
+
+def turned_rows() -> onnx.ModelProto:
+    """RotaryEmbedding of ONNX Runtime around its MultiHeadAttention."""
+    angles = np.arange(7)[:, None] * 100.0 ** (-np.arange(2) / 2)
+    return _network(
+        """q = MatMul (s, wq) k = MatMul (s, wk) v = MatMul (s, wv)
+        sizes = Shape <start = 0, end = 2> (x) at = Expand (places, sizes)
+        qr = com.microsoft.RotaryEmbedding (q, at, cos, sin)
+        kr = com.microsoft.RotaryEmbedding (k, at, cos, sin)
+        a = com.microsoft.MultiHeadAttention <num_heads = 3, unidirectional = 1> (qr, kr, v)
+        o = MatMul (a, wo) h = Add (s, o)""",
+        domains=MICROSOFT, wq=(20, 12), wk=(20, 12), wv=(20, 15), wo=(15, 20),
+        cos=np.cos(angles).astype(np.float32), sin=np.sin(angles).astype(np.float32),
+        places=np.arange(7),
+    )  # fmt: skip
+
+
+def turned_heads() -> onnx.ModelProto:
+    """RotaryEmbedding of opset 23 on an axis of heads: neighbours among some dimensions."""
+    angles = np.arange(7)[None, :, None] * 100.0 ** (-np.arange(2) / 2)
+    cut = " ".join(
+        f"""{x}0 = MatMul (s, w{x}) {x}3 = Reshape ({x}0, by_heads)
+        {x}4 = Transpose <perm = [0, 2, 1, 3]> ({x}3)"""
+        for x in "qkv"
+    )
+    return _network(
+        f"""{cut} examples = Shape <start = 0, end = 1> (x)
+        more = Concat <axis = 0> (examples, ones)
+        c = Expand (cos, more) d = Expand (sin, more)
+        q = RotaryEmbedding <interleaved = 1, rotary_embedding_dim = 4> (q4, c, d)
+        k = RotaryEmbedding <interleaved = 1, rotary_embedding_dim = 4> (k4, c, d)
+        a4 = Attention (q, k, v4)
+        a3 = Transpose <perm = [0, 2, 1, 3]> (a4) a = Reshape (a3, in_rows)
+        o = MatMul (a, wo) h = Add (s, o)""",
+        opset=23, wq=(20, 18), wk=(20, 18), wv=(20, 15), wo=(15, 20), ones=np.array([1, 1]),
+        cos=np.cos(angles).astype(np.float32), sin=np.sin(angles).astype(np.float32),
+        by_heads=np.array([0, 0, 3, -1], np.int64), in_rows=np.array([0, 0, -1], np.int64),
+    )  # fmt: skip
+
+
 def skip_norms(*, simple: bool = False) -> onnx.ModelProto:
     """A stream whose sums and norms are one node, as ONNX Runtime's optimizer writes them."""
     op = "SkipSimplifiedLayerNormalization" if simple else "SkipLayerNormalization"
@@ -151,7 +208,10 @@ FUSED: dict[str, Callable[[], onnx.ModelProto]] = {
     "RotaryEmbedding": rotary,
     "MultiHeadAttention": multi_head,
     "Attention of ONNX Runtime": whole_attention,
+    "RotaryEmbedding on heads": turned_heads,
+    "RotaryEmbedding of ONNX Runtime": turned_rows,
     "GroupQueryAttention": grouped_queries,
+    "GroupQueryAttention, packed": packed_queries,
     "SkipLayerNormalization": skip_norms,
     "SkipSimplifiedLayerNormalization": lambda: skip_norms(simple=True),
 }

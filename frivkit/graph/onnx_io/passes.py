@@ -255,6 +255,13 @@ def infer_shapes(model: ir.Model, request: ReadRequest) -> None:
     shapes.infer_shapes(model)
 
 
+def unfuse_known_shapes(model: ir.Model, request: ReadRequest) -> None:
+    """Write the fused operators whose shapes had to be known, one behind the other."""
+    del request
+    while unfuse(model):
+        shapes.infer_shapes(model)
+
+
 def write_einsum_as_products(model: ir.Model, request: ReadRequest) -> None:
     """Replace Einsum nodes by products of matrices, which compute the same."""
     del request
@@ -298,6 +305,7 @@ READING_PASSES: tuple[ReadingPass, ...] = (
     fold_constants,
     examples_first_in,
     infer_shapes,
+    unfuse_known_shapes,
     write_einsum_as_products,
     fold_shape_arithmetic,
     set_input_sizes,

@@ -12,21 +12,24 @@ from frivkit.graph.builder import Builder
 from frivkit.graph.layout import attribute, rank_of
 from frivkit.graph.model import constant_tensor
 from frivkit.graph.onnx_io.unfuse_attention import attention, attention_of_rows, multi_head
+from frivkit.graph.onnx_io.unfuse_grouped import grouped_queries
 from frivkit.graph.onnx_io.unfuse_norms import skip_layer_norm, skip_simplified_norm
+from frivkit.graph.onnx_io.unfuse_rotary import rotary, rotary_of_runtime
 
 OLDEST = 13
 """The first opset for which nodes are written."""
 
 
-def unfuse(model: ir.Model) -> None:
-    """Replace fused convolutions, matrix products and norms of the domain of ONNX Runtime.
+def unfuse(model: ir.Model) -> bool:
+    """Replace fused convolutions, products, norms, attentions and rotations; return whether any.
 
     A FusedMatMul stays as it is if it transposes a tensor of unknown rank, or more than matrices;
-    a norm if its statistics are read.
+    a norm if its statistics are read; an attention if it keeps keys and values.
 
     Args:
         model: The model; it is changed, and its outputs are not.
     """
+    written = False
     opset = model.opset_imports.get("", 1)
     for node in list(model.graph):
         write = WRITINGS.get((node.domain, node.op_type))
@@ -36,6 +39,8 @@ def unfuse(model: ir.Model) -> None:
             result = write(node, build)
             if result is not None:
                 _replace(model.graph, node, result)
+                written = True
+    return written
 
 
 def _fused_conv(node: ir.Node, build: Builder) -> ir.Value:
@@ -139,9 +144,12 @@ WRITINGS: dict[tuple[str, str], Callable[[ir.Node, Builder], ir.Value | None]] =
     (_MICROSOFT, "FusedConv"): _fused_conv,
     (_MICROSOFT, "FusedGemm"): _fused_gemm,
     (_MICROSOFT, "FusedMatMul"): _fused_matmul,
+    (_MICROSOFT, "GroupQueryAttention"): grouped_queries,
     (_MICROSOFT, "MultiHeadAttention"): multi_head,
+    (_MICROSOFT, "RotaryEmbedding"): rotary_of_runtime,
     (_MICROSOFT, "SkipLayerNormalization"): skip_layer_norm,
     (_MICROSOFT, "SkipSimplifiedLayerNormalization"): skip_simplified_norm,
     ("", "Attention"): attention_of_rows,
+    ("", "RotaryEmbedding"): rotary,
 }
 """By the domain and the name of a fused operator, what writes it."""

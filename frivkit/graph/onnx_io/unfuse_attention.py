@@ -12,45 +12,50 @@ import onnx_ir as ir
 from frivkit.graph.builder import Builder
 from frivkit.graph.layout import attribute, rank_of, shape_of
 from frivkit.graph.model import constant_tensor
+from frivkit.graph.onnx_io.attention_parts import (
+    HIDDEN,
+    by_head,
+    in_one,
+    keeps,
+    named,
+    operands,
+    places_of,
+    scaled_scores,
+    seen_tokens,
+    split,
+    units,
+    weighed,
+)
 
-HIDDEN = -10_000.0
-"""What is added to scores of hidden keys, unless a node says otherwise."""
 _TOKENS_AND_UNITS = ("MatMul", "Add", "Gemm", "Split", "Reshape", "Slice")
 _ROWS, _BY_HEAD = 3, 4  # axes of tensors without and with an axis for heads
 
 
 def attention(node: ir.Node, build: Builder) -> ir.Value | None:
     """Add what an Attention of ONNX Runtime computes; return it, None if the node stays."""
-    tokens, weight, bias, mask, past = _operands(node, 5)
+    tokens, weight, bias, mask, past = operands(node, 5)
     size = None if weight is None else (shape_of(weight) or (None, None))[1]
-    if tokens is None or weight is None or size is None or past is not None or _keeps(node):
+    if tokens is None or weight is None or size is None or past is not None or keeps(node):
         return None
     if attribute(node, "do_rotary", 0) or not _is_known(mask):
         return None
     given = node.attributes.get("qkv_hidden_sizes")
     sizes = [size // 3] * 3 if given is None else list(given.as_ints())
-    made = _named(build.add("MatMul", tokens, weight), node)
+    made = named(build.add("MatMul", tokens, weight), node)
     made = made if bias is None else build.add("Add", made, bias)
-    parts = ir.node(
-        "Split", [made, build.constant(sizes)], {"axis": -1}, num_outputs=3,
-        name=f"{made.name}/parts",
-    )  # fmt: skip
-    build.graph.insert_before(node, parts)
-    for i, output in enumerate(parts.outputs):
-        output.name = f"{parts.name}/{i}"
-    return _weighed(node, build, list(parts.outputs), mask, sizes[0])
+    return _weighed(node, build, split(build, made, sizes), mask, sizes[0])
 
 
 def multi_head(node: ir.Node, build: Builder) -> ir.Value | None:
     """Add what a MultiHeadAttention of ONNX Runtime computes; return it, None if it stays."""
-    query, key, value, bias, mask, _, *past = _operands(node, 8)
-    if query is None or key is None or value is None or _keeps(node) or past != [None, None]:
+    query, key, value, bias, mask, _, *past = operands(node, 8)
+    if query is None or key is None or value is None or keeps(node) or past != [None, None]:
         return None
     parts = [query, key, value]
     if not all(_in_rows(each) for each in parts) or not _is_known(mask):
         return None
     offsets = None if bias is None else constant_tensor(bias)
-    wide = _units(query)
+    wide = units(query)
     if bias is not None:
         if offsets is None or wide is None or offsets.numpy().size < 2 * wide:
             return None
@@ -69,15 +74,15 @@ def attention_of_rows(node: ir.Node, build: Builder) -> ir.Value | None:
     Returns:
         What it computes; None if it stays.
     """
-    query, key, value, mask, *past = _operands(node, 6)
+    query, key, value, mask, *past = operands(node, 6)
     names = ("q_num_heads", "kv_num_heads")
     heads = [attribute(node, name, 0) for name in names]
     if query is None or key is None or value is None or not all(heads):
         return None
-    if past != [None, None] or _keeps(node) or rank_of(query) not in (None, _ROWS):
+    if past != [None, None] or keeps(node) or rank_of(query) not in (None, _ROWS):
         return None
     parts = [
-        _by_head(build, part, count)
+        by_head(build, part, count)
         for part, count in zip((query, key, value), (heads[0], heads[1], heads[1]), strict=True)
     ]
     made = build.add("Attention", *parts, *([] if mask is None else [mask]))
@@ -85,25 +90,7 @@ def attention_of_rows(node: ir.Node, build: Builder) -> ir.Value | None:
     if producer is not None:
         given = {k: v for k, v in node.attributes.items() if k not in names}
         producer.attributes.update(given)
-    return _in_one(build, _named(made, node))
-
-
-def _operands(node: ir.Node, count: int) -> list[ir.Value | None]:
-    """Return the first operands of a node, None for those that are left out."""
-    return [*node.inputs, *[None] * count][:count]
-
-
-def _keeps(node: ir.Node) -> bool:
-    """Whether more than the first output of a node is read."""
-    return any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
-
-
-def _named(value: ir.Value, node: ir.Node) -> ir.Value:
-    """Return a value whose node has the name of that which it stands for."""
-    producer = value.producer()
-    if producer is not None and node.name:
-        producer.name = node.name
-    return value
+    return in_one(build, named(made, node))
 
 
 def _is_known(mask: ir.Value | None) -> bool:
@@ -135,28 +122,6 @@ def _in_rows(value: ir.Value) -> bool:
     return maker is not None and maker.op_type in _TOKENS_AND_UNITS
 
 
-def _units(value: ir.Value | None) -> int | None:
-    """Return the size of the last axis of a tensor, also of one of unknown shape."""
-    sizes = shape_of(value)
-    if sizes and sizes[-1] is not None:
-        return sizes[-1]
-    maker = None if value is None else value.producer()
-    if maker is None or maker.op_type not in ("MatMul", "Add"):
-        return None
-    found = [_units(each) for each in maker.inputs]
-    return found[1] if maker.op_type == "MatMul" else max((n for n in found if n), default=None)
-
-
-def _by_head(build: Builder, value: ir.Value, heads: int) -> ir.Value:
-    apart = build.add("Reshape", value, build.constant([0, 0, heads, -1]))
-    return build.add("Transpose", apart, perm=[0, 2, 1, 3])
-
-
-def _in_one(build: Builder, value: ir.Value) -> ir.Value:
-    moved = build.add("Transpose", value, perm=[0, 2, 1, 3])
-    return build.add("Reshape", moved, build.constant([0, 0, -1]))
-
-
 def _weighed(
     node: ir.Node, build: Builder, parts: Sequence[ir.Value], mask: ir.Value | None, wide: int
 ) -> ir.Value:
@@ -170,29 +135,16 @@ def _weighed(
             all.
         wide: The units of queries.
     """
-    heads, added = attribute(node, "num_heads", 1), _operands(node, 6)[5]
-    query, key, value = (_by_head(build, part, heads) for part in parts)
-    scores = build.add("MatMul", query, build.add("Transpose", key, perm=[0, 1, 3, 2]))
-    dtype = (parts[0].dtype or ir.DataType.FLOAT).numpy()
-    scale = node.attributes.get("scale")
-    factor = 0.0 if scale is None else scale.as_float()
-    number = np.array(factor or (wide // heads) ** -0.5, dtype)
-    scores = build.add("Mul", scores, build.array(number))
+    heads, added = attribute(node, "num_heads", 1), operands(node, 6)[5]
+    query, key, value = (by_head(build, part, heads) for part in parts)
+    scores = scaled_scores(node, build, query, key, wide // heads)
     scores = scores if added is None else build.add("Add", scores, added)
-    given = node.attributes.get("mask_filter_value")
-    nothing, hidden = (
-        build.array(np.array(number, dtype))
-        for number in (0.0, HIDDEN if given is None else given.as_float())
-    )
     seen = [] if mask is None else [_seen_keys(build, mask, key)]
     if attribute(node, "unidirectional", 0):
-        places = _places(build, query)
-        rows, columns = (build.add("Unsqueeze", places, build.constant([axis])) for axis in (1, 0))
-        seen.append(build.add("LessOrEqual", columns, rows))
-    for each in seen:
-        scores = build.add("Add", scores, build.add("Where", each, nothing, hidden))
-    weights = build.add("Softmax", scores, axis=-1)
-    return _in_one(build, build.add("MatMul", weights, value))
+        seen.append(seen_tokens(build, query))
+    given = node.attributes.get("mask_filter_value")
+    hidden = HIDDEN if given is None else given.as_float()
+    return in_one(build, weighed(build, scores, seen, value, hidden))
 
 
 def _seen_keys(build: Builder, mask: ir.Value, key: ir.Value) -> ir.Value:
@@ -200,15 +152,7 @@ def _seen_keys(build: Builder, mask: ir.Value, key: ir.Value) -> ir.Value:
     if _are_lengths(mask):
         ends = build.add("Unsqueeze", mask, build.constant([1]))
         ends = build.add("Cast", ends, to=ir.DataType.INT64.value)
-        seen = build.add("Less", _places(build, key), ends)
+        seen = build.add("Less", places_of(build, key), ends)
     else:
         seen = build.add("Cast", mask, to=ir.DataType.BOOL.value)
     return build.add("Unsqueeze", seen, build.constant([1, 2]))
-
-
-def _places(build: Builder, by_head: ir.Value) -> ir.Value:
-    """Add the numbers of tokens, from 0."""
-    sizes = build.add("Shape", by_head)
-    count = build.add("Gather", sizes, build.array(np.array(2, np.int64)))
-    start, step = (build.array(np.array(number, np.int64)) for number in (0, 1))
-    return build.add("Range", start, count, step)

@@ -1,4 +1,4 @@
-"""Attention in one node, of ONNX from opset 23 on, on tensors with an axis for heads."""
+"""Attention in one node: of ONNX from opset 23 on, on an axis for heads, and what stays whole."""
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +19,13 @@ from frivkit.graph.operators.products import attention_macs
 
 HEADS, DIMENSIONS = 1, 3
 """The axes of heads and of dimensions of queries, keys and values."""
+PAST = {
+    "Attention": (4, 5),
+    "QAttention": (8,),
+    "MultiHeadAttention": (6, 7),
+    "GroupQueryAttention": (3, 4),
+}
+"""By the name of an attention the operands that are keys and values of earlier tokens."""
 
 
 def has_head_axis(node: ir.Node) -> bool:
@@ -52,8 +59,8 @@ def _propagate(node: ir.Node, index: int, layout: Layout) -> Effect:
 def _narrow(context: NodeContext) -> list[Edit]:
     """Keep the scale of scores, and slice a mask that has an entry for each head."""
     node = context.node
-    if not has_head_axis(node):
-        return context.locked("an attention in one node whose heads have no axis of their own")
+    if not has_head_axis(node) or _keeps(node):
+        return lock_attention(context)
     edits: list[Edit] = []
     queries, keys, values = context.inputs[:3]
     heads, dimensions = queries.get(HEADS), queries.get(DIMENSIONS)
@@ -73,6 +80,27 @@ def _narrow(context: NodeContext) -> list[Edit]:
     if dimensions is not None and "scale" not in node.attributes and width:
         edits.append(SetAttribute("scale", width**-0.5, dimensions))
     return edits
+
+
+def lock_attention(context: NodeContext) -> list[Edit]:
+    """Lock the units of an attention that stays in one node, and say why."""
+    node = context.node
+    if _keeps(node):
+        reason = "keeps keys and values of earlier tokens, which are no units"
+    elif node.op_type == "Attention" and node.domain in ("", "ai.onnx"):
+        reason = "is one node whose heads have no axis of their own"
+    else:
+        reason = "is one node with options, packed operands or sizes that are not taken apart"
+    return context.locked(f"{node.op_type} {reason}")
+
+
+def _keeps(node: ir.Node) -> bool:
+    """Whether an attention reads keys and values of earlier tokens, or gives away its own."""
+    places = PAST.get(node.op_type, ())
+    if node.op_type == "Attention" and node.domain == "com.microsoft":
+        places = (4,)
+    reads = any(i < len(node.inputs) and node.inputs[i] is not None for i in places)
+    return reads or any(each.uses() or each.is_graph_output() for each in node.outputs[1:])
 
 
 def _narrow_mask(context: NodeContext, heads: np.ndarray) -> list[Edit]:

@@ -78,11 +78,29 @@ def operand_axes(value: ir.Value, axis: int) -> list[tuple[int, int]] | str:
         perm = node.attributes.get("perm")
         order = list(reversed(range(len(shape)))) if perm is None else list(perm.as_ints())
         return [(0, order[axis])]
+    if node.op_type in ("Slice", "Gather"):
+        return _of_rows(node, value, axis)
     if node.op_type == "DequantizeLinear":
         return _of_quantizer(node, axis)
     if node.op_type in ELEMENTWISE and node.op_type != "CastLike":
         return _of_broadcast(node, value, axis)
     return f"{value.name!r} is computed by {node.op_type}"
+
+
+def _of_rows(node: ir.Node, value: ir.Value, axis: int) -> list[tuple[int, int]] | str:
+    """Return the axis of a table of which some rows are taken, such as angles of positions."""
+    rank = len(shape_of(node.inputs[0]) or ())
+    if node.op_type == "Gather":
+        at = attribute(node, "axis", 0) % max(rank, 1)
+        more = len(shape_of(value) or ()) - rank  # axes of the indices, less the one they replace
+        if axis < at or axis > at + more:
+            return [(0, axis if axis < at else axis - more)]
+    else:
+        axes = constant_tensor(node.inputs[3]) if len(node.inputs) > 3 else None
+        cut = [] if axes is None else [int(each) % max(rank, 1) for each in axes.numpy().ravel()]
+        if axes is not None and axis not in cut:
+            return [(0, axis)]
+    return f"{value.name!r} takes some of its entries by {node.op_type}"
 
 
 def why_not_sliceable(value: ir.Value | None, axis: int, length: int) -> str | None:

@@ -15,6 +15,7 @@ from frivkit.graph.layout import (
     shape_of,
 )
 from frivkit.graph.model import constant_tensor, is_constant
+from frivkit.graph.operators.attention import lock_attention
 from frivkit.graph.operators.edits import (
     Edit,
     Locked,
@@ -35,13 +36,10 @@ OPAQUE = (
     "ConvInteger",
     "MatMulInteger",
     "DeformConv",
-    "MultiHeadAttention",
     "FusedMatMul",
     "FusedConv",
     "FusedGemm",
     "MatMulNBits",
-    "GroupQueryAttention",
-    "QAttention",
     "EmbedLayerNormalization",
 )
 """Operators that mix units in a way that is not analysed."""
@@ -327,4 +325,8 @@ OPERATORS = {
         Operator(_propagate_opaque, _narrow_recurrent, mixes=True, macs=MACS["LSTM"]),
     ),
     **{op: Operator(_propagate_opaque, mixes=True, macs=MACS.get(op)) for op in OPAQUE},
+    **{
+        op: Operator(_propagate_opaque, lock_attention, mixes=True, macs=MACS.get(op))
+        for op in ("MultiHeadAttention", "GroupQueryAttention", "QAttention")
+    },
 }

@@ -10,6 +10,7 @@ from frivkit.graph.model import Model, is_constant, subgraphs
 from frivkit.graph.names import node_label
 from frivkit.graph.operators.operator import Operators, operator_name
 from frivkit.graph.operators.table import operators_of
+from frivkit.graph.sites.norms_behind import norm_behind
 from frivkit.graph.sites.site_map import SiteMap
 
 
@@ -23,6 +24,7 @@ class ResidualBranch:
         output: The name of the tensor that the branch ends in.
         skip: The name of the tensor that it starts from and is added to, of the same shape.
         nodes: The labels of the nodes that nothing but the branch needs, in the order of the graph.
+        norm: The output of a norm that reads the sum; None if none does.
         axis: The axis of the tensor along which its channels lie.
         channels: Their number.
     """
@@ -34,6 +36,7 @@ class ResidualBranch:
     nodes: tuple[str, ...]
     axis: int
     channels: int
+    norm: str | None = None
 
 
 def find_branches(model: Model, site_map: SiteMap) -> tuple[ResidualBranch, ...]:
@@ -57,7 +60,16 @@ def find_branches(model: Model, site_map: SiteMap) -> tuple[ResidualBranch, ...]
             if channels is not None and _starts_from(skip, nodes, operators):
                 labels = tuple(node_label(node) for node in nodes if not _is_constant_node(node))
                 total, end, start = (v.name or "" for v in (add.outputs[0], output, skip))
-                branch = ResidualBranch(node_label(add), total, end, start, labels, axis, channels)
+                branch = ResidualBranch(
+                    node_label(add),
+                    total,
+                    end,
+                    start,
+                    labels,
+                    axis,
+                    channels,
+                    norm_behind(add.outputs[0]),
+                )
                 branches.append(branch)
     return tuple(branches)
 

@@ -1,10 +1,12 @@
 """Heads of attention: which units they are in each layout, and that removing them is exact."""
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frivkit.compression.locks import find_removable
 from frivkit.errors import ModelError
 from frivkit.graph.sites.groups import analyze_groups, find_groups
 from frivkit.graph.sites.projections import find_projection
@@ -72,6 +74,36 @@ def test_heads_of_each_layout_leave_exactly(models, name):
     exact()
 
 
+IN_ONE_NODE = {
+    "RotaryEmbedding": (3, ((3, 2), (3, 5))),
+    "RotaryEmbedding on heads": (3, ((3, 4), (3, 5))),  # two pairs, two dimensions not turned
+    "RotaryEmbedding of ONNX Runtime": (3, ((3, 2), (3, 5))),
+    "GroupQueryAttention": (2, ((2, 8), (2, 16))),
+    "GroupQueryAttention, packed": (2, ((2, 8), (2, 16))),
+}
+
+
+@pytest.mark.parametrize("name", IN_ONE_NODE)
+def test_heads_that_one_node_turns_or_shares_leave_exactly(name, tmp_path):
+    proto = transformer(name)
+    model = opened(proto, tmp_path / "net.onnx")
+    site_map = find_sites(model)
+    groups = find_removable(model, site_map).pruning_graph.groups
+    assert groups.free.all()
+    (heads,) = groups.heads
+    assert (heads.count, tuple(each.groups.shape for each in heads.blocks)) == IN_ONE_NODE[name]
+    assert heads.fixed is None
+    assert not any(block.fixed for block in heads.blocks)
+    x = {"x": np.random.default_rng(1).normal(size=(3, 7, 5)).astype(np.float32)}
+    stored = ort.InferenceSession(proto.SerializeToString()).run(None, x)
+    close(run(model.ir, x), stored)
+    for seed in range(3):
+        keep = drawn(groups, seed)
+        compressed = narrow(model, site_map, keep)
+        check(compressed)
+        close(run(compressed, x), run(zeroed(model, site_map, keep), x))
+
+
 def test_rotated_dimensions_leave_alike_from_all_heads(models):
     model = models("RoPE, halves")
     queries, values = find_groups(model, find_sites(model)).heads[0].blocks
@@ -98,14 +130,29 @@ def test_heads_keep_equally_many_dimensions(models):
 
 @pytest.mark.parametrize(
     ("name", "factor"),
-    [("apart", 1.0), ("axes (timm)", 0.5**0.5), ("RoPE, halves", None), ("sdpa in one node", 1.0)],
+    [("apart", 1.0), ("axes (timm)", 0.5**0.5), ("normed heads", None), ("sdpa in one node", 1.0)],
 )
-def test_queries_are_made_by_one_node_unless_they_are_rotated(models, name, factor):
+def test_queries_are_made_by_one_node_unless_they_are_normed(models, name, factor):
     model = models(name)
     site_map = find_sites(model)
     score, *_ = find_scores(model, site_map, analyze_groups(model, site_map))
     projection = find_projection(model, site_map, score.query)
     assert (projection is None) == (factor is None)
     if projection is not None:
-        assert projection.factor == pytest.approx(factor)
+        assert (projection.factor, projection.pairs) == (pytest.approx(factor), None)
     assert score.value is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs"),
+    [("RoPE, halves", [[0, 2], [1, 3]]), ("RoPE, pairs", [[0, 1], [2, 3]]), ("Llama", None)],
+)
+def test_rotated_queries_are_made_of_pairs_of_outputs(models, name, pairs):
+    model = models(name)
+    site_map = find_sites(model)
+    score, *_ = find_scores(model, site_map, analyze_groups(model, site_map))
+    projection = find_projection(model, site_map, score.query)
+    assert projection.pairs.tolist() == (pairs or [[0, 2], [1, 3]])
+    assert np.array_equal(np.sort(projection.outputs.ravel()), np.arange(projection.outputs.size))
+    for pair in projection.pairs:  # with a pair of units each
+        assert len(set(projection.outputs[:, pair].ravel() // 4)) == len(projection.outputs)
