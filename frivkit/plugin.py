@@ -312,7 +312,7 @@ _MODULES = {
     "frivkit.progress": "Progress",
     "frivkit.runtime.execution": "Execution",
     "frivkit.runtime.labels": "LabelOptions",
-    "frivkit.engines.engine": "Engine EngineFactory Outcome",
+    "frivkit.engines.engine": "Engine EngineFactory",
     "frivkit.engines.executor": "ExecutorEngine",
     "frivkit.tasks.classify": "SameLabels",
     "frivkit.tasks.task": "Claim Comparer Evidence Figures ModelOutput JoinedTensor Task",
