@@ -1,8 +1,9 @@
-"""Ctrl-C while the main thread is inside a library that does not look for signals.
+"""Ctrl-C while a thread is inside a library that does not look for signals.
 
 Python runs its handler of SIGINT between two of its own instructions, so not before such a call
 returns.  The operating system's handler also writes a byte to a socket; a thread that waits for it
-asks the library to stop.
+asks the library to stop.  Calls in threads that work for the main thread belong to a group, which
+the main thread asks to stop.
 """
 
 import contextlib
@@ -53,6 +54,53 @@ class _Watcher:
                 requested()
 
 
+class StopGroup:
+    """What asks the calls of some threads to stop, all at once.
+
+    Example:
+        >>> group = StopGroup()
+        >>> group.stop()
+        >>> asked = []
+        >>> group.call(lambda: "ended", lambda: asked.append("stop"))
+        'ended'
+        >>> asked
+        ['stop']
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stops: dict[int, Callable[[], None]] = {}
+        self._stopped = False
+
+    def join(self) -> None:
+        """Let the calls of this thread be asked to stop with the others."""
+        _member.group = self
+
+    def call(self, call: Callable[[], Result], stop: Callable[[], None]) -> Result:
+        """Return what a call returns, which is asked to stop when the group is, or at once."""
+        here = threading.get_ident()
+        with self._lock:
+            self._stops[here] = stop
+            stopped = self._stopped
+        try:
+            if stopped:
+                stop()
+            return call()
+        finally:
+            with self._lock:
+                del self._stops[here]
+
+    def stop(self) -> None:
+        """Ask all calls to stop, those that come later included."""
+        with self._lock:
+            self._stopped = True
+            stops = list(self._stops.values())
+        for stop in stops:
+            stop()
+
+
+_member = threading.local()
+"""The group of a thread, as ``group``."""
 _ends: list[Callable[[], None]] = []
 _watchers: list[_Watcher] = []
 
@@ -67,8 +115,9 @@ def _watcher() -> _Watcher:
 def stoppable(call: Callable[[], Result], stop: Callable[[], None]) -> Result:
     """Return what a call returns, which SIGINT asks to stop while it runs in the main thread.
 
-    The call should then end soon, and Python raises ``KeyboardInterrupt``.  Nothing is done in
-    other threads, or where SIGINT has another handler than Python's own.
+    The call should then end soon, and Python raises ``KeyboardInterrupt``.  In other threads their
+    :class:`StopGroup` asks it, if they have one.  Nothing is done where SIGINT has another handler
+    than Python's own.
 
     Args:
         call: Calls the library.
@@ -78,7 +127,8 @@ def stoppable(call: Callable[[], Result], stop: Callable[[], None]) -> Result:
         Whatever the call raises, and ``KeyboardInterrupt``.
     """
     if threading.current_thread() is not threading.main_thread():
-        return call()
+        group: StopGroup | None = getattr(_member, "group", None)
+        return call() if group is None else group.call(call, stop)
     try:
         watcher = _watcher()
     except (RuntimeError, OSError):  # no thread or no socket can be had

@@ -1,6 +1,7 @@
 """Baseline and perturbed outputs of every example: each batch is read once, whatever is tried."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from frivkit.data import Dataset
 from frivkit.runtime.feeds import PreparedBatch
 from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
 from frivkit.runtime.runner import Runner
+from frivkit.runtime.session import Feeds
 from frivkit.units.perturbations import Perturbation
 from frivkit.units.selector import UnitSelector
 
@@ -53,31 +55,53 @@ def run_perturbed(
         cached: Prefix activations of an earlier run, read back instead of computed.
         store: Where to put the prefix activations that are computed.
     """
-
-    def runs(first: int, last: int) -> tuple[int, PreparedBatch, list[NDArray[Any]]]:
-        if cached is None:
-            prepared = model.prepare(data.read(first, last).inputs)
-        else:
-            arrays = {name: cached.read(name, first, last) for name in model.prefix}
-            prepared = PreparedBatch(arrays)
-        kept = []
-        for change in changes:
-            kept.append(read(model.run_all(prepared, change, selector), first, last))
-            runner.tick(last - first)
-        return first, prepared, kept
-
     result: NDArray[Any] | None = None
-    for first, prepared, kept in runner.map_ranges(
-        data.examples, model.batch, runs, what, steps=len(changes)
-    ):
-        if store is not None:
-            for name, array in prepared.entry.items():
-                store.append(name, array)
-        for i, rows in enumerate(kept):
-            if result is None:
-                result = np.empty((len(changes), data.examples, *rows.shape[1:]), rows.dtype)
-            result[i, first : first + len(rows)] = rows
+    with _preparing(model, data, runner, cached) as prepare:
+
+        def runs(first: int, last: int) -> tuple[int, PreparedBatch, list[NDArray[Any]]]:
+            prepared, kept = prepare(first, last), []
+            for outputs in model.run_each(prepared, changes, selector):
+                kept.append(read(outputs, first, last))
+                runner.tick(last - first)
+            return first, prepared, kept
+
+        for first, prepared, kept in runner.map_ranges(
+            data.examples, model.batch, runs, what, steps=len(changes)
+        ):
+            if store is not None:
+                for name, array in prepared.entry.items():
+                    store.append(name, array)
+            for i, rows in enumerate(kept):
+                if result is None:
+                    result = np.empty((len(changes), data.examples, *rows.shape[1:]), rows.dtype)
+                result[i, first : first + len(rows)] = rows
     model.forget()
     if result is None:
         raise ValueError("there is no example, or no perturbation")
     return result
+
+
+@contextmanager
+def _preparing(
+    model: PerturbedModel, data: Dataset, runner: Runner, cached: Entry | None
+) -> Iterator[Callable[[int, int], PreparedBatch]]:
+    """Give a function that prepares a range of examples, and has begun with the next one before.
+
+    Inputs and entries of the cache are read ahead; where runs go side by side, entries are computed
+    ahead, too.
+    """
+
+    def inputs(first: int, last: int) -> Feeds:
+        return data.read(first, last).inputs
+
+    def prepared(first: int, last: int) -> PreparedBatch:
+        if cached is not None:
+            return PreparedBatch({name: cached.read(name, first, last) for name in model.prefix})
+        return model.prepare(inputs(first, last))
+
+    if cached is None and model.at_once == 1:
+        with runner.reading_ahead(inputs, data.examples, model.batch) as read:
+            yield lambda first, last: model.prepare(read(first, last))
+    else:
+        with runner.reading_ahead(prepared, data.examples, model.batch) as prepare:
+            yield prepare

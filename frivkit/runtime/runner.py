@@ -5,11 +5,13 @@ through a :class:`Runner`.  Where its tasks run is the business of an :class:`En
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Protocol, TypeVar
 
 from frivkit.data import Batch, Dataset
 from frivkit.progress import Progress
+from frivkit.runtime.side_by_side import OneAhead
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,6 +78,8 @@ class Runner:
     ) -> Iterator[Result]:
         """Yield the result of every batch, in the order of the examples.
 
+        In this process, each batch is read while the one before is worked on.
+
         Args:
             data: The examples.
             size: Examples in a batch; the last one may hold fewer.
@@ -87,12 +91,37 @@ class Runner:
             Whatever the task or the data raise.
         """
 
-        def task_on(start: int, stop: int) -> Result:
+        def read_batch(start: int, stop: int) -> Batch:
             with self._read_lock:
-                batch = data.read(start, stop)
-            return task(batch)
+                return data.read(start, stop)
 
-        return self.map_ranges(data.examples, size, task_on, what, first=first)
+        with self.reading_ahead(read_batch, data.examples, size) as read:
+            yield from self.map_ranges(
+                data.examples, size, lambda *ends: task(read(*ends)), what, first=first
+            )
+
+    @contextmanager
+    def reading_ahead(
+        self, read: Callable[[int, int], Result], examples: int, size: int
+    ) -> Iterator[Callable[[int, int], Result]]:
+        """Give a function that reads a range of examples, and meanwhile has read the next.
+
+        Other engines than the one of this process do not run ranges in order, so that nothing is
+        read ahead.
+
+        Args:
+            read: From the ends of a range to what is read; called by one thread at a time.
+            examples: The number of examples.
+            size: Examples in a range; the last one may hold fewer.
+        """
+        if not isinstance(self._engine, LocalEngine):
+            yield read
+            return
+        ahead = OneAhead(read, examples, size)
+        try:
+            yield ahead
+        finally:
+            ahead.close()
 
     def map_ranges(
         self,

@@ -1,5 +1,6 @@
 """ONNX Runtime sessions.  Nothing else in frivkit touches ONNX Runtime."""
 
+import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,13 @@ class Device:
     def fingerprint(self) -> str:
         """What results may depend on: runtime version and execution provider."""
         return f"onnxruntime {ort.__version__} {PROVIDERS.get(self.name, self.name)}"
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Session:
