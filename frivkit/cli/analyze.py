@@ -61,6 +61,12 @@ METRIC = "{metric}"
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--option", "options", multiple=True, help="key=value for the metrics.")
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="Run levels of prunability on no more examples than say on which side of the crossing "
+    "they lie.",
+)
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
 @click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page."
@@ -90,6 +96,7 @@ def command(
     examples: int | None,
     seed: int,
     options: tuple[str, ...],
+    fast: bool,
     json_to: str | None,
     report: Path | None,
     table: Path | None,
@@ -134,7 +141,7 @@ def command(
             analysis = analyze(
                 request,
                 metrics,
-                split_pairs(options),
+                split_pairs(options) | ({"fast": "true"} if fast else {}),
                 cache=common.cache(),
                 done=on_measurement,
             )

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
 
@@ -71,6 +72,8 @@ class OneAhead(Generic[Result]):
     def __init__(self, read: Callable[[int, int], Result], examples: int, size: int) -> None:
         self._read, self._examples, self._size = read, examples, size
         self._pending: tuple[tuple[int, int], Future[Result]] | None = None
+        self._wanted: SimpleQueue[tuple[tuple[int, int], Future[Result]] | None] = SimpleQueue()
+        self._thread: Thread | None = None
         self._group = StopGroup()
 
     def __call__(self, first: int, last: int) -> Result:
@@ -83,21 +86,23 @@ class OneAhead(Generic[Result]):
         ahead = pending is not None and pending[0] == (first, last)
         found = pending[1].result() if pending and ahead else self._read(first, last)
         if last < self._examples:
-            bounds = (last, min(last + self._size, self._examples))
-            future: Future[Result] = Future()
-            # A daemon, so that a source that hangs does not keep the program from ending.
-            Thread(target=self._fill, args=(future, bounds), daemon=True).start()
-            self._pending = bounds, future
+            self._pending = (last, min(last + self._size, self._examples)), Future()
+            self._wanted.put(self._pending)
+            if self._thread is None:  # a daemon: a source that hangs lets the program end
+                self._thread = Thread(target=self._work, name="frivkit reading", daemon=True)
+                self._thread.start()
         return found
 
     def close(self) -> None:
         """Let go of what was read ahead; what runs is asked to stop."""
         self._group.stop()
+        self._wanted.put(None)
         self._pending = None
 
-    def _fill(self, future: Future[Result], bounds: tuple[int, int]) -> None:
+    def _work(self) -> None:
         self._group.join()
-        try:
-            future.set_result(self._read(*bounds))
-        except BaseException as error:
-            future.set_exception(error)
+        for bounds, future in iter(self._wanted.get, None):
+            try:
+                future.set_result(self._read(*bounds))
+            except BaseException as error:
+                future.set_exception(error)
