@@ -61,7 +61,9 @@ def batch_size(graph: ir.Graph, memory: int, fixed: int | None) -> int:
     return max(1, min(LARGEST_BATCH, fitting))
 
 
-def runs_at_once(graph: ir.Graph, batch: int, memory: int, device: Device) -> int:
+def runs_at_once(
+    graph: ir.Graph, batch: int, memory: int, device: Device, *, beside: int = 0
+) -> int:
     """Return how many runs of one batch may go side by side, each with one thread.
 
     As many as there are threads, if the activations of so many fit into memory, and those of the
@@ -72,10 +74,11 @@ def runs_at_once(graph: ir.Graph, batch: int, memory: int, device: Device) -> in
         batch: Examples of a run.
         memory: Bytes that activations may take.
         device: Where it will run; a GPU runs one at a time.
+        beside: Bytes that a run takes beside its activations.
     """
     if device.name != "cpu":
         return 1
-    fitting = memory // max(1, batch * live_bytes(graph)) - 1
+    fitting = memory // max(1, batch * live_bytes(graph) + beside) - 1
     return max(1, min(device.threads or available_cores(), fitting))
 
 
