@@ -71,6 +71,10 @@ class DeviceError(FrivkitError):
     exit_code = 3
 
 
+class WorkerLostError(FrivkitError):
+    """The workers that ran a task were lost, several times."""
+
+
 class RequirementError(FrivkitError):
     """The work was done, and its result is not what was required (exit code 4)."""
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
         TensorSpec,
         input_columns,
     )
+    from frivkit.engines.engine import Engine, EngineFactory
+    from frivkit.engines.executor import ExecutorEngine
     from frivkit.errors import (
         BudgetError,
         DataError,
@@ -112,7 +114,6 @@ if TYPE_CHECKING:
     from frivkit.progress import Progress
     from frivkit.runtime.execution import Execution
     from frivkit.runtime.labels import LabelOptions
-    from frivkit.runtime.runner import Engine, EngineFactory
     from frivkit.tasks.classify import SameLabels
     from frivkit.tasks.task import (
         Claim,
@@ -160,6 +161,7 @@ __all__ = [
     "EngineFactory",
     "Evidence",
     "Execution",
+    "ExecutorEngine",
     "ExperimentPlanner",
     "Factorization",
     "Factors",
@@ -310,7 +312,8 @@ _MODULES = {
     "frivkit.progress": "Progress",
     "frivkit.runtime.execution": "Execution",
     "frivkit.runtime.labels": "LabelOptions",
-    "frivkit.runtime.runner": "Engine EngineFactory",
+    "frivkit.engines.engine": "Engine EngineFactory Outcome",
+    "frivkit.engines.executor": "ExecutorEngine",
     "frivkit.tasks.classify": "SameLabels",
     "frivkit.tasks.task": "Claim Comparer Evidence Figures ModelOutput JoinedTensor Task",
     "frivkit.units.masks": "Mask keep_mask random_order",

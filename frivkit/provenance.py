@@ -76,7 +76,12 @@ class Clock:
         return perf_counter() - self.mark
 
 
-def provenance(clock: Clock, seed: int, plugins: Mapping[str, str]) -> dict[str, object]:
+def provenance(
+    clock: Clock,
+    seed: int,
+    plugins: Mapping[str, str],
+    execution: Mapping[str, object] | None = None,
+) -> dict[str, object]:
     """Return the record by which a result can be repeated, JSON types only.
 
     Args:
@@ -84,14 +89,17 @@ def provenance(clock: Clock, seed: int, plugins: Mapping[str, str]) -> dict[str,
         seed: The seed of all random choices.
         plugins: The version of each plugin that loaded, by name
             (:meth:`frivkit.hooks.registry.Registry.versions`).
+        execution: Where tasks ran: ``threads`` of each, and ``machines``, the number of tasks by
+            the kind of machine; None where nothing was run.
 
     Returns:
         Versions of frivkit, Python and packages, ``plugins``, ``seed``, ``command`` (the command
         line as a list, None if frivkit was called from Python), ``settings`` (options that were
-        not on the command line), ``started`` (ISO 8601, UTC) and ``seconds``.
+        not on the command line), ``started`` (ISO 8601, UTC), ``seconds``, and ``execution`` if
+        given.
     """
     command = _command.get()
-    return {
+    record: dict[str, object] = {
         "frivkit": frivkit.__version__,
         "python": platform.python_version(),
         "packages": package_versions(),
@@ -102,6 +110,7 @@ def provenance(clock: Clock, seed: int, plugins: Mapping[str, str]) -> dict[str,
         "started": clock.started.isoformat(timespec="seconds"),
         "seconds": round(clock.seconds, 3),
     }
+    return record if execution is None else {**record, "execution": dict(execution)}
 
 
 def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -20,12 +20,15 @@ from frivkit.digests import LINE_BYTES, append_digest, digest_state, warn_unchec
 from frivkit.errors import FrivkitError, ModelError, UsageError
 from frivkit.files import largest_file, put_in_place, removed_on_failure
 from frivkit.graph.instrument.perturb import with_outputs
+from frivkit.graph.model import Model
 from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
 from frivkit.runtime.labels import LabelReader
 from frivkit.runtime.memory import batch_size
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Session
+
+Tensors = dict[str, NDArray[Any]]
 
 RESERVE_BYTES = 16 << 20
 """Bytes of the disk that are left free."""
@@ -106,20 +109,39 @@ def write_activations(
     return ActivationFile(path, layers, study.examples, size, study.data.description, existed)
 
 
+class _TensorRun:
+    """Runs a model up to the tensors that are written."""
+
+    def __init__(
+        self, session: Session, model: Model, inputs: Sequence[str], names: Sequence[str]
+    ) -> None:
+        self._session, self._model, self._inputs, self._names = session, model, inputs, names
+
+    def __call__(self, batch: Batch) -> Tensors:
+        inputs = {name: batch.inputs[name] for name in self._inputs}
+        arrays = run_padded(self._session, self._model, inputs, self._names)
+        return dict(zip(self._names, arrays, strict=True))
+
+    def of_batch(self, batch: Batch) -> tuple[int, NDArray[Any] | None, Tensors]:
+        """Return the number of a batch's first example, its class labels and its tensors."""
+        return batch.first, batch.labels, self(batch)
+
+
 class _Job:
     """One pass over the data."""
 
     def __init__(self, study: Study, request: Request, key: Mapping[str, str | int | None]) -> None:
         self._study, self._output = study, str(key["output"])
         self._names = list(dict.fromkeys([*(site.name for site in study.sites), self._output]))
-        self._graph = with_outputs(study.model, self._names)
-        self._session = Session(self._graph.ir, request.execution.placement)
+        graph = with_outputs(study.model, self._names)
+        session = Session(graph.ir, request.execution.placement)
         self._label_reader = LabelReader.of_output(
             study.model.graph, self._output, request.execution.labels
         )
         # Half for the runtime, half for a layer as rows.
         memory = request.execution.memory
-        self._size = batch_size(self._graph.ir.graph, memory // 2, study.model.batch)
+        self._size = batch_size(graph.ir.graph, memory // 2, study.model.batch)
+        self._run = _TensorRun(session, study.model, graph.inputs, self._names)
         first = self._run(study.data.read(0, 1))
         for site in study.sites:
             if first[site.name].shape != (1, *site.shape):
@@ -179,25 +201,23 @@ class _Job:
     def _fill(self, file: Part, done: int) -> None:
         marked = monotonic()
         batches = self._study.execution.runner.map(
-            self._study.data, self._size, self._run_batch, "activations", first=done
+            self._study.data, self._size, self._run.of_batch, "activations", first=done
         )
-        for batch, tensors in batches:
-            last = batch.first + len(tensors[self._output])
-            self._write_batch(file, batch, tensors)
+        for first, labels, tensors in batches:
+            last = first + len(tensors[self._output])
+            self._write_batch(file, first, labels, tensors)
             if monotonic() - marked >= SECONDS_AT_RISK or last == self._layout.examples:
                 file.mark(last)
                 marked = monotonic()
 
-    def _run_batch(self, batch: Batch) -> tuple[Batch, dict[str, NDArray[Any]]]:
-        return batch, self._run(batch)
-
-    def _write_batch(self, file: Part, batch: Batch, tensors: dict[str, NDArray[Any]]) -> None:
-        first = batch.first
+    def _write_batch(
+        self, file: Part, first: int, labels: NDArray[Any] | None, tensors: Tensors
+    ) -> None:
         last = first + len(tensors[self._output])
         arrays = {"outputs": tensors[self._output]}
         arrays["labels"] = self._label_reader.labels(tensors[self._output])
-        if batch.labels is not None:
-            arrays["y"] = batch.labels
+        if labels is not None:
+            arrays["y"] = labels
         starts = dict.fromkeys(arrays, first)
         for site in self._study.sites:
             name, tensor = layer_path(site), tensors[site.name]
@@ -217,11 +237,6 @@ class _Job:
                     f"{shapes[name]} before: its size must not depend on the example"
                 )
             file.write(name, starts[name], array)
-
-    def _run(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        inputs = {name: batch.inputs[name] for name in self._graph.inputs}
-        arrays = run_padded(self._session, self._study.model, inputs, self._names)
-        return dict(zip(self._names, arrays, strict=True))
 
     def _pack(self, part: Path, new: Path) -> None:
         """Copy the finished part into a compressed file, chunk by chunk."""

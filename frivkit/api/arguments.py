@@ -13,12 +13,13 @@ from frivkit.api.models import ModelLike, opened
 from frivkit.api.values import above_zero, text, texts, whole
 from frivkit.cache import Cache, parse_size
 from frivkit.data import Data
+from frivkit.engines.engine import Engine
+from frivkit.engines.open import open_engine
 from frivkit.errors import UsageError
-from frivkit.measure.pipeline import Request, open_engine
+from frivkit.measure.pipeline import Request
 from frivkit.progress import Progress, Silent
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import LabelOptions
-from frivkit.runtime.runner import Engine
 
 if TYPE_CHECKING:
     from frivkit.compression.constraints import Constraints

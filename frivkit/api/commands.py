@@ -26,6 +26,7 @@ from frivkit.api.results import (
 )
 from frivkit.api.values import above_zero, options, text, texts, whole
 from frivkit.data import Data
+from frivkit.engines.shard import Shard
 from frivkit.errors import UsageError
 from frivkit.graph.model import Model
 from frivkit.provenance import Clock
@@ -112,6 +113,7 @@ def analyze(
     units: str | None = None,
     layer: str | Iterable[str] = (),
     join: str | Iterable[str] = (),
+    shard: str | None = None,
     protocol: str = "paper",
     option: Mapping[str, object] | None = None,
     cache: PathLike | bool = False,
@@ -128,6 +130,8 @@ def analyze(
         units: The unit selector, ``"map"`` or ``"location"``; None takes the metric's own.
         layer: Patterns for layer names; empty takes all.
         join: Patterns for Concats whose units are one layer.
+        shard: The part of the layers to measure, such as ``"2/4"``, for processes that share
+            ``cache``; None takes all.
         protocol: ``"paper"`` or ``"reference"``.
         option: Options of metrics by name.
         cache: Where results are kept and reused: a folder, True for the usual one, or False.
@@ -158,6 +162,7 @@ def analyze(
         units=units,
         layers=texts("layer", layer),
         joined=texts("join", join),
+        shard=None if shard is None else Shard.parse(text("shard", shard)),
         protocol=protocol,
     )
     metrics = texts("metric", metric)

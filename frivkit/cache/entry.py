@@ -67,7 +67,7 @@ class Entry:
     """
 
     def __init__(self, path: Path, key: str) -> None:
-        self.path = path
+        self.path, self._key = path, key
         _check_regular(path)
         digest = digest_state(path)
         if digest == "wrong":
@@ -121,6 +121,10 @@ class Entry:
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         self._file.close()
+
+    def __reduce__(self) -> Any:
+        """Return what opens it again in another process."""
+        return Entry, (self.path.absolute(), self._key)
 
     def __enter__(self) -> Self:
         return self

@@ -14,9 +14,10 @@ from frivkit.cli.terminal import show
 from frivkit.errors import FrivkitError, PluginError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
+    from frivkit.engines.shard import Shard
     from frivkit.measure.metric import Measurement
     from frivkit.measure.pipeline import Analysis
 
@@ -49,6 +50,12 @@ METRIC = "{metric}"
     help="Only layers that match this pattern.",
 )
 @join_option
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Measure the I-th of N parts of the layers into the cache; the same command without it "
+    "merges them.",
+)
 @click.option(
     "--protocol",
     type=click.Choice(["paper", "reference"]),
@@ -92,6 +99,7 @@ def command(
     units: str | None,
     layers: tuple[str, ...],
     joined: tuple[str, ...],
+    shard: str | None,
     protocol: str,
     examples: int | None,
     seed: int,
@@ -128,6 +136,7 @@ def command(
         units=units,
         layers=layers,
         joined=joined,
+        shard=_shard(shard, common),
         protocol=protocol,
         seed=seed,
     )
@@ -148,9 +157,8 @@ def command(
     finally:
         progress.finish()
     document = analysis_document(analysis, clock)
-    if analysis.study.reused:
-        reused = ", ".join(f"{count} {kind}" for kind, count in analysis.study.reused.items())
-        common.info(f"reused from the cache: {reused}")
+    for note in _notes(analysis, request.shard):
+        common.info(note)
     for warning in [*document["data"]["warnings"], *document["warnings"]]:
         common.info(f"warning: {warning}")
     try:
@@ -169,6 +177,35 @@ def command(
             write_json(document, json_to)
         else:
             show(analysis_text(document))
+
+
+def _notes(analysis: "Analysis", shard: "Shard | None") -> "Iterator[str]":
+    """Yield what a user may want to know of a run beside its results."""
+    if analysis.study.reused:
+        reused = ", ".join(f"{count} {kind}" for kind, count in analysis.study.reused.items())
+        yield f"reused from the cache: {reused}"
+    if shard is not None:
+        layers = len(analysis.study.sites)
+        yield (
+            f"shard {shard}: {layers} of the layers; the same command without --shard merges the "
+            "shards"
+        )
+
+
+def _shard(text: str | None, common: CommonOptions) -> "Shard | None":
+    """Return the shard that a text names.
+
+    Raises:
+        UsageError: the text means nothing, or nothing would keep what the shard finds.
+    """
+    from frivkit.engines.shard import Shard
+
+    if text is None:
+        return None
+    shard = Shard.parse(text)
+    if common.no_cache:
+        raise UsageError("--shard leaves its results in the cache: leave --no-cache out")
+    return shard
 
 
 def _places_of_metrics(place: Path, metrics: "Sequence[str]") -> dict[str, Path]:

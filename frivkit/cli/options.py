@@ -24,6 +24,14 @@ _OPTIONS = (
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
     click.option("--threads", type=click.IntRange(1, 1024), help="Threads of one run."),
     click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        shell_complete=offers("engines"),
+        metavar="SPEC",
+        help="Where tasks run: local, processes:N, or another; see 'frivkit plugins'.",
+    ),
+    click.option(
         "--memory", default="2GiB", show_default=True, help="Limit on activations in memory."
     ),
     click.option(
@@ -89,6 +97,7 @@ class CommonOptions:
 
     device: str
     threads: int | None
+    engine: str
     memory: str
     cache_dir: Path | None
     no_cache: bool
@@ -110,9 +119,11 @@ class CommonOptions:
         """Return the request for a model.
 
         Raises:
+            DeviceError: no engine has the name of ``--engine``.
             UsageError: ``--memory`` is no size, or is 0, or ``--input`` is malformed.
         """
         from frivkit.cache import parse_size
+        from frivkit.engines.open import open_engine
         from frivkit.graph.onnx_io.given_inputs import parse_given
         from frivkit.measure.pipeline import Request
         from frivkit.runtime.execution import Execution
@@ -133,6 +144,7 @@ class CommonOptions:
                 threads=self.threads,
                 seed=seed,
                 progress=progress,
+                engine=open_engine(self.engine),
                 labels=LabelOptions(self.label_axis, self.regression, self.task),
             ),
             **more,

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from frivkit.cli.completion import complete_data, complete_recipes
+from frivkit.cli.completion import complete_data, complete_recipes, offers
 from frivkit.cli.output import check_places, one_line, write_text
+from frivkit.errors import UsageError
 from frivkit.terminals import is_dumb, is_terminal
 
 
@@ -37,14 +38,20 @@ from frivkit.terminals import is_dumb, is_terminal
     default="local",
     show_default=True,
     metavar="SPEC",
-    help="local, or local:N for N processes, each with a network of its own.",
+    shell_complete=offers("engines"),
+    help="Where networks are trained: local, processes:N, or another; see 'frivkit plugins'.",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Train the I-th of N parts of the networks; the same command without it merges them.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Threads of each process.",
+    help="Threads of each network.",
 )
 @click.option(
     "-o",
@@ -68,6 +75,7 @@ def command(
     protocol: str | None,
     data: tuple[str, ...],
     engine: str,
+    shard: str | None,
     threads: int,
     folder: Path,
     report: Path | None,
@@ -80,23 +88,27 @@ def command(
     measurement, and for each point of a figure; DIR/run.json records their provenance, and
     DIR/arrays holds larger arrays.  After an interruption, the same command resumes the sweep.
     """
+    from frivkit.engines.open import open_engine
+    from frivkit.engines.shard import Shard
     from frivkit.experiments.jobs import SweepRequest
     from frivkit.experiments.recipe import read_recipe
     from frivkit.experiments.runner import run
-    from frivkit.experiments.workers import WorkerPool
     from frivkit.provenance import Clock
 
     clock = Clock.start()
     check_places(report)
     data = tuple(_spec(each, quiet=quiet) for each in data)
-    where = WorkerPool.parse(engine, threads)
+    part = None if shard is None else Shard.parse(shard)
+    if part is not None and report is not None:
+        raise UsageError("--report shows the whole sweep: leave it out with --shard")
+    where = open_engine(engine)
     plans = read_recipe(recipe, SweepRequest(scale, protocol, data))
     show = not (quiet or no_progress or is_dumb()) and is_terminal(sys.stderr)
     for plan in plans:
         plan.check()  # all of them, before the first takes hours
     for plan in plans:
         try:
-            swept = run(plan, folder, engine=where, show=show)
+            swept = run(plan, folder, engine=where, threads=threads, shard=part, show=show)
         except KeyboardInterrupt:
             if not quiet:
                 message = f"finished results are in {folder}; the same command resumes the sweep"
@@ -104,15 +116,15 @@ def command(
             raise
         if swept.failed and not quiet:
             click.echo(
-                f"frivkit: {len(swept.failed)} of {swept.trained} networks have no results: "
+                f"frivkit: {len(swept.failed)} networks have no results: "
                 f"{one_line(swept.failed[0])}",
                 err=True,
             )
         figures = one_line(", ".join(plan.figures))
+        found = f"{swept.points} points of figure {figures}" if part is None else f"shard {part}"
         click.echo(
-            f"{folder / 'results.jsonl'}: {one_line(plan.title)}, {swept.points} points of figure "
-            f"{figures}; {swept.trained} networks trained, {swept.found} found, "
-            f"{swept.seconds:.1f} s"
+            f"{folder / 'results.jsonl'}: {one_line(plan.title)}, {found}; {swept.trained} "
+            f"networks trained, {swept.found} found, {swept.seconds:.1f} s"
         )
     if report is not None:
         from frivkit.experiments.figure import read_curves

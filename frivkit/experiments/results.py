@@ -101,11 +101,12 @@ class Results:
         rows: All rows of finished jobs, and of figures.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, mend: bool = True) -> None:
         """Read a file, and remove rows of unfinished jobs and an incomplete last line from it.
 
         Args:
             path: The file, which may not exist.
+            mend: Whether the rows are removed from the file, too; not if somebody else writes it.
 
         Raises:
             DataError: a line other than the last is no row of a sweep, or the file cannot be read.
@@ -122,7 +123,7 @@ class Results:
         self.rows: list[Row] = [
             row for row in whole if "work" not in row or counts[row["work"]] == row["rows"]
         ]
-        if len(self.rows) < len(lines):
+        if mend and len(self.rows) < len(lines):
             self._rewrite()
 
     @property

@@ -10,7 +10,8 @@ from typing import Any
 
 from frivkit.errors import DataError
 from frivkit.experiments.results import decoded_journal, decoded_row, encoded_journal
-from frivkit.experiments.runner import JOURNAL, RESULTS
+from frivkit.experiments.runner import JOURNAL
+from frivkit.experiments.shards import RESULTS
 from frivkit.files import replace_file
 
 BEGIN, END = "<!-- made from data: begin -->", "<!-- made from data: end -->"

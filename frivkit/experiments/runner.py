@@ -1,24 +1,40 @@
 """Running a plan: its remaining jobs, their results on disk, and the rows of its figures."""
 
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from frivkit.engines.engine import Engine, LocalEngine
+from frivkit.engines.shard import Shard
 from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.arrays import write_arrays
-from frivkit.experiments.jobs import Row, SweepPlan
+from frivkit.experiments.jobs import Job, JobResult, Row, SweepPlan
 from frivkit.experiments.progress_table import ProgressTable
 from frivkit.experiments.results import Results, decoded_journal, encoded_journal
-from frivkit.experiments.workers import WorkerPool
+from frivkit.experiments.shards import (
+    ARRAYS,
+    LOCK,
+    RESULTS,
+    UNFINISHED,
+    finished_shards,
+    jobs_of_shard,
+    move_shard,
+    rows_of_all,
+    shard_folder,
+)
 from frivkit.files import read_regular, replace_file
 from frivkit.hooks.registry import installed
+from frivkit.progress import Progress, Silent
 from frivkit.provenance import Clock, provenance
 
 SCHEMA = "frivkit.sweep/1"
-RESULTS, JOURNAL, ARRAYS, UNFINISHED = "results.jsonl", "run.json", "arrays", "unfinished"
+JOURNAL = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +57,29 @@ class Swept:
 
 
 def run(
-    plan: SweepPlan, folder: Path, *, engine: WorkerPool | None = None, show: bool = False
+    plan: SweepPlan,
+    folder: Path,
+    *,
+    engine: Engine | None = None,
+    threads: int = 1,
+    shard: Shard | None = None,
+    show: bool = False,
 ) -> Swept:
     """Run the jobs of a plan that ``folder`` has no results of, and write the rows of its figures.
 
     The rows of each job are on disk as soon as it is done, its arrays before them.  If a job fails,
     every result that this process received before is written, then the error is raised; no further
-    job is started, and jobs in other processes are ended.  The same call resumes an interrupted
-    run; plans may share a folder, and networks.
+    job is started, and jobs in other processes are ended.  A job whose workers were lost counts as
+    failed, and the others go on.  The same call resumes an interrupted run; plans may share a
+    folder, and networks.
 
     Args:
         plan: The plan.
         folder: The folder of the results; created if it does not exist.
-        engine: The workers; None for this process, with one thread.
+        engine: Where jobs run; None for this process.
+        threads: Threads of each job.
+        shard: The part of the jobs to run; its results stay apart, and no figure is made of them.
+            None runs all, and takes in what shards have found.
         show: Whether a table of progress is shown on stderr.
 
     Raises:
@@ -63,49 +89,131 @@ def run(
     """
     plan.check()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = FileLock(folder / ".lock").acquire(timeout=0)
+        place = folder if shard is None else shard_folder(folder, shard)
+        place.mkdir(parents=True, exist_ok=True)
+        held = FileLock(place / LOCK).acquire(timeout=0)
     except Timeout:
         raise DataError(
-            f"another sweep is writing to {folder}; wait for it, or give another folder"
+            f"another sweep is writing to {place}; wait for it, or give another folder"
         ) from None
     except OSError as error:
         raise _unwritable(folder, error) from error
     with held:
         try:
-            return _run(plan, folder, engine or WorkerPool(), show)
+            if shard is None:
+                _take_in_shards(plan, folder)
+            others = () if shard is None else rows_of_all(folder)
+            where = engine or LocalEngine()
+            return _Sweep(plan, place, where, threads, shard, others).run(show=show)
         except OSError as error:
             raise _unwritable(folder, error) from error
 
 
-def _run(plan: SweepPlan, folder: Path, engine: WorkerPool, show: bool) -> Swept:
-    clock = Clock.start()
-    journal = Journal(folder, plan)
-    results = Results(folder / RESULTS)
-    jobs, trained_before = plan.remaining_jobs(results.measured)
-    journal.write(None)
-    table = ProgressTable(plan.title, jobs, hidden=not (show and jobs))
-    failed = []
-    try:
-        with closing(engine.run(jobs, folder / UNFINISHED, table)) as finished:
-            for job, result, seconds in finished:
+def _take_in_shards(plan: SweepPlan, folder: Path) -> None:
+    """Move what shards have found to the folder of the sweep."""
+    with finished_shards(folder) as places:
+        if not places:
+            return
+        journal, results = Journal(folder, plan), Results(folder / RESULTS)
+        for place in places:
+            if (place / JOURNAL).exists():
+                journal.take_in(Journal(place, plan))
+            journal.write(None)
+            move_shard(place, folder, results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """A run of a plan in a folder that is locked.
+
+    Attributes:
+        plan: The plan.
+        folder: The folder of the results: that of the sweep, or that of the shard.
+        engine: Where jobs run.
+        threads: Threads of each job.
+        shard: The part of the jobs to run, None for all.
+        others: Of a shard: the rows of finished jobs in all folders of the sweep.
+    """
+
+    plan: SweepPlan
+    folder: Path
+    engine: Engine
+    threads: int
+    shard: Shard | None
+    others: Sequence[Row]
+
+    def run(self, *, show: bool) -> Swept:
+        """Run the remaining jobs, and write the rows of figures unless this is a shard."""
+        plan, clock = self.plan, Clock.start()
+        journal = Journal(self.folder, plan, self._ran)
+        results = Results(self.folder / RESULTS)
+        if self.shard is None:
+            jobs, trained_before = plan.remaining_jobs(results.measured)
+        else:
+            jobs, trained_before = jobs_of_shard(plan, self.shard, self.others)
+        journal.write(None)
+        table = ProgressTable(plan.title, jobs, hidden=not (show and jobs))
+        try:
+            trained, failed = self._train(jobs, journal, results, table, clock)
+            points = () if self.shard else plan.points(results.measured)
+            if self.shard is None:
+                results.put_figures(plan.figures, points)
+            journal.finished = True
+        finally:
+            table.close()
+            journal.write(clock)
+        return Swept(trained, trained_before, len(points), clock.seconds, tuple(failed))
+
+    def _ran(self) -> dict[str, Any]:
+        return {"threads": self.threads, "machines": dict(self.engine.machines)}
+
+    def _train(
+        self,
+        jobs: Sequence[Job],
+        journal: "Journal",
+        results: Results,
+        table: ProgressTable,
+        clock: Clock,
+    ) -> tuple[int, list[str]]:
+        """Run jobs, and return the number of networks trained and the reasons of failures."""
+        trained, failed = 0, []
+        task = _JobTask(self.folder / UNFINISHED, self.threads, table)
+        with closing(self.engine.outcomes(task, jobs)) as outcomes:
+            for outcome in outcomes:
+                job = outcome.item
+                table.done(job)
+                if outcome.result is None:
+                    failed.append(f"{job.name}: {outcome.lost}")
+                    continue
+                result, seconds = outcome.result
                 if result.arrays:
-                    path = folder / ARRAYS / f"{job.name}.h5"
+                    path = self.folder / ARRAYS / f"{job.name}.h5"
                     origin = journal.origin(clock) | {"seconds": round(seconds, 3)}
                     write_arrays(path, result.arrays, settings=job.settings, provenance=origin)
                 results.append(job.name, result.rows)
                 journal.add(job.settings, job.networks, seconds)
                 journal.write(clock)
                 failed += [str(row["reason"]) for row in result.rows if "reason" in row]
-                table.done(job)
-        points = plan.points(results.measured)
-        results.put_figures(plan.figures, points)
-        journal.finished = True
-    finally:
-        table.close()
-        journal.write(clock)
-    trained = sum(job.networks for job in jobs)
-    return Swept(trained, trained_before, len(points), clock.seconds, tuple(failed))
+                trained += job.networks
+        return trained, failed
+
+
+class _JobTask:
+    """Runs a job with a folder of its own for checkpoints."""
+
+    def __init__(self, scratch: Path, threads: int, progress: Progress) -> None:
+        self._scratch, self._threads, self._progress = scratch, threads, progress
+
+    def __reduce__(self) -> Any:
+        """Return what makes it again in a worker, which shows no progress."""
+        return _JobTask, (self._scratch.absolute(), self._threads, Silent())
+
+    def __call__(self, job: Job) -> tuple[JobResult, float]:
+        started = perf_counter()
+        folder = self._scratch / job.name
+        result = job.run(folder, self._threads, self._progress)
+        shutil.rmtree(folder, ignore_errors=True)
+        return result, perf_counter() - started
 
 
 def _unwritable(folder: Path, error: OSError) -> FrivkitError:
@@ -118,14 +226,21 @@ def _unwritable(folder: Path, error: OSError) -> FrivkitError:
 class Journal:
     """``run.json``: the settings that all networks share, and each run with its provenance."""
 
-    def __init__(self, folder: Path, plan: SweepPlan) -> None:
+    def __init__(
+        self, folder: Path, plan: SweepPlan, ran: Callable[[], Mapping[str, Any]] = dict
+    ) -> None:
         """Read the journal of a folder, if there is one.
+
+        Args:
+            folder: The folder.
+            plan: The plan.
+            ran: Gives the threads and machines of the jobs so far.
 
         Raises:
             UsageError: the folder has results of other settings.
             DataError: it has results and no journal, or the journal is not valid.
         """
-        self._path, self._plan = folder / JOURNAL, plan
+        self._path, self._plan, self._ran = folder / JOURNAL, plan, ran
         self._jobs: list[dict[str, Any]] = []
         self._runs: list[Any] = []
         self._settings: dict[str, Any] = dict(plan.settings)
@@ -153,8 +268,13 @@ class Journal:
 
     def origin(self, clock: Clock) -> dict[str, object]:
         """Return the provenance of results, without a seed: each network has its own."""
-        origin = provenance(clock, 0, installed().versions())
+        origin = provenance(clock, 0, installed().versions(), self._ran())
         return {key: value for key, value in origin.items() if key != "seed"}
+
+    def take_in(self, other: "Journal") -> None:
+        """Take over the runs of another journal of the same settings."""
+        self._runs += [run for run in other._runs if run not in self._runs]
+        self._settings |= other._settings
 
     def add(self, settings: Row, networks: int, seconds: float) -> None:
         """Record a job that is done."""

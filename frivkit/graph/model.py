@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,6 +84,10 @@ class Model:
     def __post_init__(self) -> None:
         """Note that the graph is not edited any more; see :func:`remembered`."""
         _REMEMBERED.setdefault(self.ir.graph, {})
+
+    def __reduce__(self) -> Any:
+        """Return what makes it again in another process: all that it was made of."""
+        return Model, tuple(getattr(self, each.name) for each in fields(self))
 
     def __repr__(self) -> str:
         inputs = ", ".join(

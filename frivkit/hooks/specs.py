@@ -104,7 +104,7 @@ def figures() -> list[Offer]:  # type: ignore[empty-body]
 
 @hookspec
 def engines() -> list[Offer]:  # type: ignore[empty-body]
-    """Offer places where batches are run; target: ``frivkit.runtime.runner.EngineFactory``."""
+    """Offer places where tasks run; target: ``frivkit.engines.engine.EngineFactory``."""
 
 
 @hookspec

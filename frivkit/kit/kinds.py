@@ -127,10 +127,10 @@ KINDS: Mapping[str, PluginKind] = {
     ),
     "engine": PluginKind(
         "engines",
-        "Threads",
-        "batches in threads of this process",
+        "threads",
+        "tasks in threads of this process",
         (),
-        'frivkit doctor    # in Python: Execution(engine=Threads("2"))',
+        "frivkit analyze model.onnx --engine its-name:2",
     ),
     "command": PluginKind(
         "cli_commands",

@@ -241,7 +241,8 @@ class ComparedRuns:
             )
         size = path.prefix_bytes()
         small = self._kept.cache.takes(self._entry_bytes + size * self._data.examples)
-        apart = len(sites) > 1 or more or among is not None
+        alone = self._execution.engine.workers == 1  # else each worker computes its prefixes
+        apart = not alone or len(sites) > 1 or more or among is not None
         if apart or not small or path.prefix_macs() < WORTH_KEEPING * size:
             return run(changes)
         key = self._kept.key("entries", sites[0].name)

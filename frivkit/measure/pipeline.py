@@ -13,6 +13,7 @@ import numpy as np
 from frivkit.cache import Cache
 from frivkit.data import Data, Dataset, as_dataset, open_data
 from frivkit.data.scalars import stored_scalars
+from frivkit.engines.shard import Shard
 from frivkit.errors import DataError, FrivkitError, ModelError, UsageError, nearest
 from frivkit.graph.instrument.perturb import check_names
 from frivkit.graph.model import Model
@@ -28,7 +29,6 @@ from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file, naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
-from frivkit.runtime.runner import Engine
 from frivkit.runtime.shape_probe import with_some_sizes
 from frivkit.tasks.constant import constant_warning, is_label
 
@@ -52,6 +52,7 @@ class Request:
         joined: Patterns for the names of layers that a Concat joins, each one layer in place of its
             branches; empty takes those in the model's metadata, ``("",)`` none.
         whole: Whether these layers stand for the whole network, and are measured together, too.
+        shard: One of several parts of the layers, for processes that share a cache; None takes all.
         protocol: ``"paper"`` or ``"reference"``.
         output: The output whose labels are compared; None takes the first.
         input_shape: Sizes that the file leaves open, such as ``"1x3x32x32"``.
@@ -67,6 +68,7 @@ class Request:
     layers: tuple[str, ...] = ()
     joined: tuple[str, ...] = ()
     whole: bool = False
+    shard: Shard | None = None
     protocol: str = "paper"
     output: str | None = None
     input_shape: str | None = None
@@ -208,31 +210,13 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
     warnings += () if differs is None else (differs,)
     scope = Scope(
         output=request.output,
-        sites=_chosen(site_map, request.layers, model),
+        sites=_of_shard(_chosen(site_map, request.layers, model), request, model),
         units=request.units,
         protocol=request.protocol,
         whole=request.whole,
     )
     study = Study(model, data, request.execution, site_map=site_map, scope=scope, cache=cache)
     return study, warnings
-
-
-def open_engine(spec: str) -> Engine:
-    """Return the engine that a text names.
-
-    Args:
-        spec: ``NAME`` or ``NAME:REST``, the name being an offer of ``engines``.
-
-    Raises:
-        UsageError: nothing offers that name, or the engine does not know the rest.
-
-    Example:
-        >>> list(open_engine("local").map(len, ["one", "three"]))
-        [3, 5]
-    """
-    name, _, rest = spec.partition(":")
-    engine: Engine = installed().load("engines", name)(rest)
-    return engine
 
 
 def _find_sites(request: Request, model: Model, *, every_output: bool = False) -> SiteMap:
@@ -355,6 +339,22 @@ def _chosen(found: SiteMap, patterns: Sequence[str], model: Model) -> tuple[Site
     )
 
 
+def _of_shard(sites: tuple[Site, ...], request: Request, model: Model) -> tuple[Site, ...]:
+    """Return the sites of the shard that is asked for.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if request.shard is None:
+        return sites
+    if not (mine := request.shard.of(sites)):
+        raise UsageError(
+            f"shard {request.shard} of {model.path.name} has no layer: there are {len(sites)} "
+            f"layers, so give at most {len(sites)} shards"
+        )
+    return mine
+
+
 def _largest_class(study: Study) -> float:
     """Return the share of the labels in the most frequent class; 1 for a task without labels."""
     predictions = study.predictions()
@@ -386,6 +386,5 @@ __all__ = [
     "inspect_model",
     "load_model",
     "named_data",
-    "open_engine",
     "open_study",
 ]

@@ -364,11 +364,11 @@ class Study:
         """
         requested = self.sites if sites is None else tuple(sites)
         reader = ActivationReader(self.model, requested, selector, self.execution.placement)
-        most = reader.batch_size(self.memory)
+        data, most = self.data, reader.batch_size(self.memory)
 
         def rows_of(first: int, last: int) -> tuple[int, dict[str, NDArray[Any]]]:
             runs = [
-                reader.rows(self.data.read(start, min(start + most, last)).inputs)
+                reader.rows(data.read(start, min(start + most, last)).inputs)
                 for start in range(first, last, most)
             ]
             return first, {s.name: np.concatenate([run[s.name] for run in runs]) for s in requested}

@@ -89,7 +89,9 @@ def compression_document(
         if compression.int8 is None
         else int8_document(compression.int8, clock, request.execution.seed),
         "warnings": _warnings(compression, request),
-        "provenance": provenance(clock, request.execution.seed, installed().versions()),
+        "provenance": provenance(
+            clock, request.execution.seed, installed().versions(), request.execution.ran
+        ),
     }
 
 

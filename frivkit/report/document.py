@@ -47,7 +47,7 @@ def analysis_document(analysis: Analysis, clock: Clock) -> dict[str, Any]:
         "layer_graph": layer_graph_document(study.model, study.site_map),
         "measurements": [_measurement(measurement) for measurement in analysis.measurements],
         "warnings": list(study.warnings),
-        "provenance": _provenance(clock, study.seed)
+        "provenance": _provenance(clock, study.seed, study.execution)
         | {"reused": dict(study.reused), "layers": [site.layer for site in study.sites]},
     }
     finite: dict[str, Any] = _finite(document)
@@ -180,8 +180,9 @@ def _known(interval: tuple[float, float]) -> bool:
     return math.isfinite(interval[0]) and math.isfinite(interval[1])
 
 
-def _provenance(clock: Clock, seed: int) -> dict[str, Any]:
-    return provenance(clock, seed, installed().versions())
+def _provenance(clock: Clock, seed: int, execution: Execution | None = None) -> dict[str, Any]:
+    ran = None if execution is None else execution.ran
+    return provenance(clock, seed, installed().versions(), ran)
 
 
 def _finite(value: Any) -> Any:

@@ -71,7 +71,7 @@ def frontier_document(
             "unmeasured": {str(size): reason for size, reason in frontier.unmeasured.items()},
         },
         "warnings": list(dict.fromkeys(frontier.warnings)),
-        "provenance": provenance(clock, execution.seed, installed().versions()),
+        "provenance": provenance(clock, execution.seed, installed().versions(), execution.ran),
     }
 
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,10 @@ from frivkit.runtime.runner import Runner
 from frivkit.runtime.session import Feeds
 from frivkit.units.perturbations import Perturbation
 from frivkit.units.selector import UnitSelector
+
+PARTS = 4
+"""Parts of the work for each worker, so that no worker waits long for the last."""
+NOTHING = PreparedBatch({})
 
 Read = Callable[[Sequence[NDArray[Any]], int, int], NDArray[Any]]
 """From the outputs of a run for the examples of a range, each of shape (n, ...), to what is kept of
@@ -53,28 +60,33 @@ def run_perturbed(
         what: What is being done, for the display of progress.
         runner: Runs the batches.
         cached: Prefix activations of an earlier run, read back instead of computed.
-        store: Where to put the prefix activations that are computed.
+        store: Where to put the prefix activations that are computed.  Then a batch is not divided:
+            each prefix is computed once.
     """
+    workers = 1 if store is not None else runner.workers
+    parts = _parts(data.examples, model.batch, len(changes), workers)
+    done = list(accumulate((part.last - part.first) * part.changes for part in parts))
     result: NDArray[Any] | None = None
     with _preparing(model, data, runner, cached) as prepare:
 
-        def runs(first: int, last: int) -> tuple[int, PreparedBatch, list[NDArray[Any]]]:
-            prepared, kept = prepare(first, last), []
-            for outputs in model.run_each(prepared, changes, selector):
-                kept.append(read(outputs, first, last))
-                runner.tick(last - first)
-            return first, prepared, kept
+        def runs(part: _Part) -> tuple[PreparedBatch, list[NDArray[Any]]]:
+            prepared, kept = prepare(part.first, part.last), []
+            some = changes[part.change : part.change + part.changes]
+            for outputs in model.run_each(prepared, some, selector):
+                kept.append(read(outputs, part.first, part.last))
+                runner.tick(part.last - part.first)
+            return (prepared if store is not None else NOTHING), kept
 
-        for first, prepared, kept in runner.map_ranges(
-            data.examples, model.batch, runs, what, steps=len(changes)
+        for part, (prepared, kept) in zip(
+            parts, runner.map_items(parts, runs, what, done), strict=True
         ):
             if store is not None:
                 for name, array in prepared.entry.items():
                     store.append(name, array)
-            for i, rows in enumerate(kept):
+            for i, rows in enumerate(kept, part.change):
                 if result is None:
                     result = np.empty((len(changes), data.examples, *rows.shape[1:]), rows.dtype)
-                result[i, first : first + len(rows)] = rows
+                result[i, part.first : part.first + len(rows)] = rows
     model.forget()
     if result is None:
         raise ValueError("there is no example, or no perturbation")
@@ -105,3 +117,35 @@ def _preparing(
     else:
         with runner.reading_ahead(prepared, data.examples, model.batch) as prepare:
             yield prepare
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some changes for some examples: the work of one worker at a time.
+
+    Attributes:
+        first: The first example.
+        last: The one behind the last.
+        change: The first change.
+        changes: How many changes.
+    """
+
+    first: int
+    last: int
+    change: int
+    changes: int
+
+
+def _parts(examples: int, batch: int, changes: int, workers: int) -> list[_Part]:
+    """Divide examples by batches, and the changes too if the batches are few.
+
+    How changes are divided has no influence on the results: each change is a run of its own.
+    """
+    batches = ceil(examples / batch)
+    pieces = 1 if workers == 1 else min(changes, ceil(PARTS * workers / batches))
+    size = ceil(changes / pieces) if pieces else 1
+    return [
+        _Part(first, min(first + batch, examples), change, min(size, changes - change))
+        for first in range(0, examples, batch)
+        for change in range(0, changes, size)
+    ]

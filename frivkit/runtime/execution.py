@@ -1,10 +1,12 @@
 """How a model is run: where, within which bounds, and with which seed."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from frivkit.engines.engine import Engine, LocalEngine
 from frivkit.progress import Progress, Silent
 from frivkit.runtime.labels import LabelOptions
-from frivkit.runtime.runner import Engine, LocalEngine, Runner
+from frivkit.runtime.runner import Runner
 from frivkit.runtime.session import Device
 
 
@@ -15,11 +17,11 @@ class Execution:
     Attributes:
         device: ``"cpu"`` or ``"cuda"``.
         memory: Bytes that activations, and what is computed of them, may take.
-        threads: Threads of one run; None lets ONNX Runtime decide.
+        threads: Threads of one run; None leaves it to the engine, and that to ONNX Runtime.
         seed: The seed of all random choices.
         progress: Where progress is reported.
         labels: How labels are read from the output.
-        engine: Where the batches of a data set are run.
+        engine: Where tasks run, such as the batches of a data set.
 
     Example:
         >>> execution = Execution(threads=1)
@@ -38,9 +40,14 @@ class Execution:
     @property
     def placement(self) -> Device:
         """The device and the threads of one session."""
-        return Device(self.device, self.threads)
+        return Device(self.device, self.engine.threads if self.threads is None else self.threads)
 
     @property
     def runner(self) -> Runner:
         """A runner over the batches of a data set."""
         return Runner(self.engine, self.progress)
+
+    @property
+    def ran(self) -> dict[str, Any]:
+        """Threads of a task, and the number of tasks by the kind of machine, for provenance."""
+        return {"threads": self.placement.threads, "machines": dict(self.engine.machines)}

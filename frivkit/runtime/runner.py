@@ -1,48 +1,17 @@
 """One map over the batches of a data set, with results in the order of the examples.
 
 Whatever reads data batch by batch (baseline outputs, ablations, moments, refits, comparisons) goes
-through a :class:`Runner`.  Where its tasks run is the business of an :class:`Engine`.
+through a :class:`Runner`.  Where its tasks run is the business of an engine.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock
-from typing import Protocol, TypeVar
+from typing import Any
 
 from frivkit.data import Batch, Dataset
-from frivkit.progress import Progress
+from frivkit.engines.engine import Engine, Item, LocalEngine, Result
+from frivkit.progress import Progress, Silent
 from frivkit.runtime.side_by_side import OneAhead
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-class Engine(Protocol):
-    """Where tasks run.  What a call of an offer of ``engines`` returns."""
-
-    def map(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield ``task(item)`` for each item, in the order of the items.
-
-        An error that a task raises is raised where its result would have been yielded.  Items are
-        taken as results are: no engine may read all of them at once.
-        """
-
-
-EngineFactory = Callable[[str], Engine]
-"""An offer of ``engines``: from the text behind ``NAME:`` (empty if there is none) to an engine."""
-
-
-class LocalEngine:
-    """Runs each task in this process when its result is asked for.
-
-    Example:
-        >>> list(LocalEngine().map(lambda number: number * number, [1, 2, 3]))
-        [1, 4, 9]
-    """
-
-    def map(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield ``task(item)`` for each item, in the order of the items."""
-        return map(task, items)
 
 
 class Runner:
@@ -64,8 +33,16 @@ class Runner:
 
     def __init__(self, engine: Engine, progress: Progress) -> None:
         self._engine, self._progress = engine, progress
-        self._read_lock = Lock()  # sources are read by one thread at a time
         self._shown = 0
+
+    def __reduce__(self) -> Any:
+        """Return what a task has of it in a worker: nothing that shows progress."""
+        return Runner, (LocalEngine(), Silent())
+
+    @property
+    def workers(self) -> int:
+        """How many tasks run at once."""
+        return self._engine.workers
 
     def map(
         self,
@@ -90,15 +67,9 @@ class Runner:
         Raises:
             Whatever the task or the data raise.
         """
-
-        def read_batch(start: int, stop: int) -> Batch:
-            with self._read_lock:
-                return data.read(start, stop)
-
-        with self.reading_ahead(read_batch, data.examples, size) as read:
-            yield from self.map_ranges(
-                data.examples, size, lambda *ends: task(read(*ends)), what, first=first
-            )
+        with self.reading_ahead(data.read, data.examples, size) as read:
+            on_range = _BatchTask(read, task)
+            yield from self.map_ranges(data.examples, size, on_range, what, first=first)
 
     @contextmanager
     def reading_ahead(
@@ -147,13 +118,36 @@ class Runner:
             Whatever the task raises.
         """
         ranges = [(start, min(start + size, examples)) for start in range(first, examples, size)]
-        self._progress.start(what, steps * examples)
+        done = [steps * stop for _, stop in ranges]
+        return self.map_items(ranges, _RangeTask(task), what, done, before=steps * first)
+
+    def map_items(
+        self,
+        items: Sequence[Item],
+        task: Callable[[Item], Result],
+        what: str,
+        done: Sequence[int],
+        *,
+        before: int = 0,
+    ) -> Iterator[Result]:
+        """Yield the result of every item, in order.
+
+        Args:
+            items: What the task is called with.
+            task: Called with each item.
+            what: What is being done, for the display of progress.
+            done: For each item, the steps that are done in all when it is; the last are all steps.
+            before: Steps that were done before.
+
+        Raises:
+            Whatever the task raises.
+        """
+        self._progress.start(what, done[-1] if done else before)
         self._shown = 0
-        self._show(steps * first)
+        self._show(before)
         try:
-            results = self._engine.map(lambda bounds: task(*bounds), ranges)
-            for (_, stop), result in zip(ranges, results, strict=True):
-                self._show(steps * stop)
+            for steps, result in zip(done, self._engine.map(task, items), strict=True):
+                self._show(steps)
                 yield result
         finally:
             self._progress.finish()
@@ -167,3 +161,23 @@ class Runner:
         if steps > self._shown:
             self._progress.advance(steps - self._shown)
             self._shown = steps
+
+
+class _BatchTask:
+    """Reads the examples of a range, and runs a task on them."""
+
+    def __init__(self, read: Callable[[int, int], Batch], task: Callable[[Batch], Any]) -> None:
+        self._read, self._task = read, task
+
+    def __call__(self, start: int, stop: int) -> Any:
+        return self._task(self._read(start, stop))
+
+
+class _RangeTask:
+    """Calls a task with the ends of a range."""
+
+    def __init__(self, task: Callable[[int, int], Any]) -> None:
+        self._task = task
+
+    def __call__(self, ends: tuple[int, int]) -> Any:
+        return self._task(*ends)

@@ -13,6 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from frivkit.errors import DeviceError, ModelError, is_out_of_memory, one_line
+from frivkit.graph.model import digest
 from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 from frivkit.interrupts import stoppable
 
@@ -67,6 +68,7 @@ class Session:
         optimized_to: Path | None = None,
         profile_to: Path | None = None,
     ) -> None:
+        self._made_of = model, device
         if device.name not in PROVIDERS:
             raise DeviceError(f"no device is named {device.name!r}; known: {', '.join(PROVIDERS)}")
         provider = PROVIDERS[device.name]
@@ -98,6 +100,13 @@ class Session:
                 f"device {device.name!r} was asked for, ONNX Runtime runs on {found}: "
                 "see 'frivkit doctor', or use --device cpu"
             )
+
+    def __reduce__(self) -> Any:
+        """Return what makes it again in another process."""
+        model, device = self._made_of
+        if isinstance(model, Path):
+            return _session_of_file, (model.absolute(), digest([model]), device)
+        return Session, (model, device)
 
     def _inexact(self, model: ir.Model | Path, options: Any, provider: str) -> Any:
         """Open a graph that ONNX Runtime has no exact kernels for, such as QGemm of int8."""
@@ -152,6 +161,22 @@ class Session:
     def end_profiling(self) -> Path:
         """Return the file of the profile, which is complete from now on."""
         return Path(self._session.end_profiling())
+
+
+def _session_of_file(path: Path, sha256: str, device: Device) -> Session:
+    """Return a session of a file that another process looked at.
+
+    Raises:
+        ModelError: the file is not there, or has other content.
+    """
+    found = digest([path]) if path.exists() else None
+    if found != sha256:
+        state = "not there" if found is None else "of other content there"
+        raise ModelError(
+            f"a worker needs {path}, which is {state}: every worker must see the same files under "
+            "the same paths"
+        )
+    return Session(path, device)
 
 
 def _failure(action: str, error: Exception) -> ModelError:

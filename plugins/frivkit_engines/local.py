@@ -1,7 +1,7 @@
 """The engine that runs everything in this process."""
 
+from frivkit.engines.engine import LocalEngine
 from frivkit.errors import UsageError
-from frivkit.runtime.runner import LocalEngine
 
 
 def open_local(text: str) -> LocalEngine:
@@ -18,5 +18,8 @@ def open_local(text: str) -> LocalEngine:
         ['1', '2']
     """
     if text:
-        raise UsageError(f"engine local:{text} is not known: local takes nothing, write 'local'")
+        raise UsageError(
+            f"engine local:{text} is not known: local is one process; for several, give "
+            f"processes:{text}"
+        )
     return LocalEngine()

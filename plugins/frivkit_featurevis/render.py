@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 
 from frivkit.errors import ModelError
 from frivkit.files import write_file
+from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.study import Study
+from frivkit.runtime.session import Feeds
+from frivkit.torch_io.threads import torch_threads
 from frivkit_featurevis.ascent import Activations, Ascent, ascend
 from frivkit_featurevis.fourier import FourierImages, ValueRange, value_range
 from frivkit_featurevis.network import activations_of, images_first
@@ -128,14 +132,17 @@ def render(
         foretell(_seconds_a_step(study, canvas, missing) * settings.steps * len(missing))
     if missing:
         study.execution.progress.start("images of units", settings.steps * len(missing))
-    network: tuple[str, Activations] | None = None
+    execution = study.execution
+    steps = execution.progress.advance if execution.engine.workers == 1 else None
+    task = _PieceTask(study.model, _few_inputs(study), canvas, execution.placement.threads, steps)
+    made = execution.engine.map(task, missing)
     found: list[tuple[_Piece, _Arrays]] = []
     for piece, finished in zip(pieces, kept, strict=True):
         arrays = finished
         if arrays is None:
-            if network is None or network[0] != piece.site.name:
-                network = piece.site.name, _activations(study, piece.site)
-            arrays = _find(network[1], canvas, piece, study.execution.progress.advance)
+            arrays = next(made)
+            if steps is None:
+                execution.progress.advance(settings.steps)
             if not all(np.isfinite(part).all() for part in arrays):
                 raise ModelError(
                     f"layer {piece.site.layer} of {study.model.path.name} gives numbers that are "
@@ -174,7 +181,7 @@ def _seconds_a_step(study: Study, canvas: "_Canvas", pieces: Sequence[_Piece]) -
     for piece in (pieces[0], pieces[-1]):
         times: list[float] = []
         _find(
-            _activations(study, piece.site),
+            activations_of(study.model, piece.site, _few_inputs(study)),
             trial,
             piece,
             lambda times=times: times.append(perf_counter()),  # type: ignore[misc]
@@ -183,9 +190,44 @@ def _seconds_a_step(study: Study, canvas: "_Canvas", pieces: Sequence[_Piece]) -
     return sum(seconds) / len(seconds)
 
 
-def _activations(study: Study, site: Site) -> Activations:
-    count = min(study.model.batch or 2, study.examples)
-    return activations_of(study.model, site, study.data.read(0, count).inputs)
+def _few_inputs(study: Study) -> Feeds:
+    return study.data.read(0, min(study.model.batch or 2, study.examples)).inputs
+
+
+class _PieceTask:
+    """Finds the images of a piece; the network of the last layer is kept.
+
+    Args:
+        model: The model.
+        feeds: Inputs on which the network in torch is compared with it.
+        canvas: What the images of all layers share.
+        threads: Threads of torch in a worker; None for its default.
+        stepped: Called behind each step; None where nobody is told.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        feeds: Feeds,
+        canvas: _Canvas,
+        threads: int | None,
+        stepped: Callable[[], None] | None,
+    ) -> None:
+        self._model, self._feeds, self._canvas, self._threads = model, feeds, canvas, threads
+        self._stepped = stepped or (lambda: None)
+        self._network: tuple[str, Activations] | None = None
+
+    def __reduce__(self) -> Any:
+        """Return what makes it again in a worker, which tells nobody of steps."""
+        return _PieceTask, (self._model, self._feeds, self._canvas, self._threads, None)
+
+    def __call__(self, piece: "_Piece") -> "_Arrays":
+        with torch_threads(self._threads):
+            if self._network is None or self._network[0] != piece.site.name:
+                self._network = None  # two may not fit into memory
+                network = activations_of(self._model, piece.site, self._feeds)
+                self._network = piece.site.name, network
+            return _find(self._network[1], self._canvas, piece, self._stepped)
 
 
 def _joined(found: Sequence[tuple[_Piece, "_Arrays"]]) -> LayerImages:

@@ -162,7 +162,9 @@ def _document(
         ],
         "comparisons": comparisons,
         "warnings": warnings + _silent(found),
-        "provenance": provenance(clock, job.settings.seed, installed().versions()),
+        "provenance": provenance(
+            clock, job.settings.seed, installed().versions(), studies[0].execution.ran
+        ),
     }
 
 

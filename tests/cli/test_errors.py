@@ -82,7 +82,7 @@ def hostile(files: Path) -> Path:
         (["net.onnx", "--data", "npz:x.npz?scael=2"], 2, ["scael", "scale"]),
         (["net.onnx", *DATA, "--option", "tolerence=0.1"], 2, ["did you mean tolerance?"]),
         (["net.onnx", *DATA, "--device", "gpu"], 2, ["cpu", "cuda"]),
-        (["net.onnx", *DATA, "--engine", "ray"], 2, ["--engine"]),
+        (["net.onnx", *DATA, "--engine", "ray"], 3, ["no engine is named 'ray'", "local"]),
         (["net.onnx", *DATA, "--exmples", "3"], 2, ["--examples"]),
         # Values that mean nothing.
         (["net.onnx", "--data", "npz:x.npz?n"], 2, ["key=value"]),

@@ -155,7 +155,11 @@ TRIALS: Mapping[str, Mapping[str, Trial]] = {
     "tasks": dict.fromkeys(
         installed().offers("tasks"), lambda target, folder: CHECKS["tasks"](target)
     ),
-    "engines": {"local": lambda target, folder: CHECKS["engines"](target)},
+    "engines": {
+        "local": lambda target, folder: CHECKS["engines"](target),
+        "processes": lambda target, folder: CHECKS["engines"](target, "2"),
+        "dask": lambda target, folder: CHECKS["engines"](target, "1"),
+    },
 }
 """How each built-in offer is tried, by hook and name."""
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from frivkit.engines.engine import LocalEngine, Outcome
 from frivkit.errors import UsageError
 from frivkit.experiments.figure import Figure, FolderFigure
 from frivkit.experiments.jobs import JobResult, SweepPlan, SweepRequest
@@ -265,8 +266,9 @@ def test_figure(rule, figure, says):
     fails(rule, "figures", says, figure)
 
 
-class Engine:
+class Engine(LocalEngine):
     def __init__(self, results: Callable[[Any, Iterator[Any]], Iterable[Any]]) -> None:
+        super().__init__()
         self._results = results
 
     def map(self, task, items):
@@ -312,6 +314,36 @@ ENGINES = [
 @pytest.mark.parametrize(("rule", "results", "says"), ENGINES)
 def test_engine(rule, results, says):
     fails(rule, "engines", says, lambda text: Engine(results))
+
+
+class Double(LocalEngine):
+    def outcomes(self, task, items):
+        for item in items:
+            yield Outcome(item, task(task(item) - 9))
+
+
+class Mute(LocalEngine):
+    def outcomes(self, task, items):
+        for item in items:
+            try:
+                yield Outcome(item, task(item))
+            except Exception:
+                yield Outcome(item, None, "it failed")
+
+
+@pytest.mark.parametrize(
+    ("rule", "engine", "says"),
+    [
+        ("outcomes", Double(), "the absolute values"),
+        ("outcomes", Mute(), "is lost, and the items are"),
+        ("sizes", SimpleNamespace(map=map, outcomes=map, workers=0, threads=1), "workers is 0"),
+        ("sizes", SimpleNamespace(map=map, outcomes=map, workers=1, threads=0), "threads is 0"),
+        ("sizes", SimpleNamespace(map=map, outcomes=map, workers=1, threads=1), "machines"),
+        ("shape", SimpleNamespace(map=map), "no outcomes"),
+    ],
+)
+def test_engine_that_lacks_something(rule, engine, says):
+    fails(rule, "engines", says, lambda text: engine)
 
 
 def test_cli_command():

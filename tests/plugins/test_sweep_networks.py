@@ -15,10 +15,10 @@ from frivkit.experiments.jobs import SweepRequest
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.runner import run
 from frivkit.experiments.train import train
-from frivkit.experiments.workers import WorkerPool
 from frivkit.measure.pipeline import Request, analyze
 from frivkit.progress import Silent
 from frivkit.runtime.execution import Execution
+from frivkit_engines.processes import open_processes
 from frivkit_sweep_networks.network import NetworkJob
 from frivkit_sweep_networks.planner import _jobs, plan, plan_of, specs, trained
 from frivkit_sweep_networks.points import figure_rows
@@ -273,7 +273,7 @@ def test_nothing_is_trained_twice_and_what_is_new_is(whole, tmp_path):
 
 def test_two_processes_find_what_one_finds(whole, tmp_path):
     small = TRIAL.replace("[0.25, 0.5]", "[0.25]")
-    run(plan_of(recipe_of(small)), tmp_path, engine=WorkerPool(2))
+    run(plan_of(recipe_of(small)), tmp_path, engine=open_processes("2"))
     here = {json.dumps(row, sort_keys=True) for row in rows(tmp_path) if "work" in row}
     there = {json.dumps(row, sort_keys=True) for row in rows(whole) if row.get("width") == 0.25}
     assert here

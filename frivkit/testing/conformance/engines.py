@@ -1,9 +1,9 @@
 """The rules of engines."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-from frivkit.runtime.runner import Engine, EngineFactory
+from frivkit.engines.engine import Engine, EngineFactory
 from frivkit.testing.conformance.rules import Rules, named
 
 ITEMS = 200
@@ -24,6 +24,8 @@ def check_engine(factory: EngineFactory, text: str = "") -> int:
     - ``errors``: an error of a task is raised in place of its result, with its class.
     - ``lazy``: items are taken as results are, not all at once.
     - ``empty``: no items give no results.
+    - ``outcomes``: each item has one outcome, with its result, and an error of a task is raised.
+    - ``sizes``: it says how many tasks run at once, and how many threads a task takes.
 
     Args:
         factory: The target; it need not be registered.
@@ -38,7 +40,9 @@ def check_engine(factory: EngineFactory, text: str = "") -> int:
     rules = Rules("engines", named(factory, "engine"))
     rules.shape(factory)
     engine = factory(text)
-    rules.require(callable(getattr(engine, "map", None)), "shape", "its engine has no map")
+    for method in ("map", "outcomes"):
+        rules.require(callable(getattr(engine, method, None)), "shape", f"it has no {method}")
+    _check_sizes(rules, engine)
     offset = 7
 
     def slower_first(item: int) -> int:
@@ -74,6 +78,7 @@ def check_engine(factory: EngineFactory, text: str = "") -> int:
     rest = list(stream)
     rules.require(len(rest) == ITEMS - 1, "order", f"{ITEMS} items gave {1 + len(rest)} results")
     _check_empty(rules, engine)
+    _check_outcomes(rules, engine, failing)
     return ahead
 
 
@@ -97,3 +102,31 @@ def _check_empty(rules: Rules, engine: Engine) -> None:
     except Exception as error:  # an engine may raise anything
         raise rules.broken("empty", f"no items are a {type(error).__name__}") from error
     rules.require(results == [], "empty", f"no items gave {results}")
+
+
+def _check_sizes(rules: Rules, engine: Engine) -> None:
+    workers, threads = getattr(engine, "workers", None), getattr(engine, "threads", 0)
+    reason = f"workers is {workers!r}, where a whole number from 1 on is needed"
+    rules.require(isinstance(workers, int) and workers >= 1, "sizes", reason)
+    reason = f"threads is {threads!r}, where None or a whole number from 1 on is needed"
+    rules.require(threads is None or (isinstance(threads, int) and threads >= 1), "sizes", reason)
+    reason = "machines is no mapping from the kind of a machine to a number of tasks"
+    rules.require(isinstance(getattr(engine, "machines", None), Mapping), "sizes", reason)
+
+
+def _check_outcomes(rules: Rules, engine: Engine, failing: Callable[[int], int]) -> None:
+    try:
+        found = {outcome.item: outcome for outcome in engine.outcomes(abs, [-1, -2, -3])}
+    except Exception as error:  # an engine may raise anything
+        raise rules.broken("outcomes", f"they are a {type(error).__name__}: {error}") from error
+    results = {item: (outcome.result, outcome.lost) for item, outcome in found.items()}
+    reason = f"the absolute values of -1, -2 and -3 are {results}"
+    rules.require(results == {-1: (1, None), -2: (2, None), -3: (3, None)}, "outcomes", reason)
+    try:
+        items = [outcome.item for outcome in engine.outcomes(failing, range(6))]
+    except _ProbeError:
+        return
+    except Exception as error:  # an engine may raise anything
+        reason = f"the error of a task comes out of outcomes as {type(error).__name__}"
+        raise rules.broken("outcomes", reason) from error
+    raise rules.broken("outcomes", f"the error of a task is lost, and the items are {items}")

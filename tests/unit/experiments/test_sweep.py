@@ -8,7 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
@@ -21,14 +21,16 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from frivkit.errors import DataError, DeviceError, FrivkitError, UsageError
+from frivkit.engines.executor import ExecutorEngine
+from frivkit.engines.shard import Shard
+from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.jobs import JobResult, SweepPlan, SweepRequest
 from frivkit.experiments.progress_table import Cell, ProgressTable, duration, network_table
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.results import Results, decoded_row
 from frivkit.experiments.runner import run
-from frivkit.experiments.workers import WorkerPool
 from frivkit.progress import Progress
+from frivkit_engines.processes import open_processes
 from tests.program import start
 
 
@@ -66,6 +68,8 @@ class Sum:
     def run(self, folder: Path, threads: int, progress: Progress) -> JobResult:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "begun").touch()
+        if self.way == "ends always":
+            os._exit(9)
         if self.way == "ends" and not (folder.parent / "ended").exists():
             (folder.parent / "ended").touch()
             os._exit(9)
@@ -172,14 +176,14 @@ def test_rows_that_are_lost_or_double_are_noticed(whole, tmp_path):
 
 
 def test_several_processes_find_what_one_finds(whole, tmp_path):
-    swept = run(plan(*SUMS), tmp_path, engine=WorkerPool(3))
+    swept = run(plan(*SUMS), tmp_path, engine=open_processes("3"))
     assert swept.trained == 12
     assert same(tmp_path, whole)
 
 
 def test_several_processes_are_others_than_this_one(tmp_path):
     run(plan(Sum(1), Sum(2)), tmp_path / "one")
-    run(plan(Sum(1), Sum(2)), tmp_path / "two", engine=WorkerPool(2))
+    run(plan(Sum(1), Sum(2)), tmp_path / "two", engine=open_processes("2"))
     pids = {
         name: {row["value"] for row in rows(tmp_path / name) if row.get("measurement") == "pid"}
         for name in ("one", "two")
@@ -188,24 +192,99 @@ def test_several_processes_are_others_than_this_one(tmp_path):
     assert os.getpid() not in pids["two"]
 
 
-def test_process_that_is_ended_is_told_of_and_made_up_for(tmp_path):
-    jobs = [Sum(1, "quiet"), Sum(2, "ends"), Sum(3, "quiet"), Sum(4, "quiet")]
-    with pytest.raises(FrivkitError, match=r"ended from outside.* the same command goes on") as e:
-        run(plan(*jobs), tmp_path, engine=WorkerPool(2))
-    assert "\n" not in str(e.value)
-    journal = json.loads((tmp_path / "run.json").read_text())
-    assert journal["runs"][0]["finished"] is False
-    swept = run(plan(*jobs), tmp_path, engine=WorkerPool(2))
-    assert swept.trained + swept.found == 8
-    run(plan(*[Sum(job.number, "quiet") for job in jobs]), tmp_path / "other")
+def test_process_that_is_ended_costs_its_own_network(tmp_path):
+    jobs = [Sum(1, "quiet"), Sum(2, "ends always"), Sum(3, "ends"), Sum(4, "quiet")]
+    swept = run(plan(*jobs), tmp_path, engine=open_processes("2"))
+    (failed,) = swept.failed
+    assert failed.startswith(f"{jobs[1].name}: its worker was lost 3 times")
+    assert "\n" not in failed
+    assert swept.trained == 6
+    there = {row["work"] for row in rows(tmp_path) if "work" in row}
+    assert there == {jobs[i].name for i in (0, 2, 3)}
+    mended = [Sum(job.number, "quiet") for job in jobs]
+    swept = run(plan(*mended), tmp_path)
+    assert (swept.trained, swept.found) == (2, 6)
+    run(plan(*mended), tmp_path / "other")
     assert same(tmp_path, tmp_path / "other")
+
+
+class TestShards:
+    def test_three_find_what_one_run_finds(self, whole, tmp_path):
+        trained = [run(plan(*SUMS), tmp_path, shard=Shard(i, 3)).trained for i in (1, 2, 3)]
+        assert trained == [4, 4, 4]
+        assert not (tmp_path / "results.jsonl").exists()
+        again = run(plan(*SUMS), tmp_path, shard=Shard(2, 3))
+        assert (again.trained, again.found) == (0, 4)
+        swept = run(plan(*SUMS), tmp_path)
+        assert (swept.trained, swept.found) == (0, 12)
+        assert same(tmp_path, whole)
+        assert not (tmp_path / "shards").exists()
+        runs = json.loads((tmp_path / "run.json").read_text())["runs"]
+        assert sorted(job["number"] for each in runs for job in each["works"]) == [1, 2, 3, 4, 5, 6]
+
+    def test_what_is_missing_is_trained_by_the_run_that_merges(self, whole, tmp_path):
+        run(plan(*SUMS), tmp_path, shard=Shard(1, 2))
+        swept = run(plan(*SUMS), tmp_path)
+        assert (swept.trained, swept.found) == (6, 6)
+        assert same(tmp_path, whole)
+        assert run(plan(*SUMS), tmp_path, shard=Shard(2, 2)).trained == 0
+
+    def test_shard_of_another_number_repeats_nothing(self, whole, tmp_path):
+        run(plan(*SUMS), tmp_path, shard=Shard(1, 2))
+        trained = [run(plan(*SUMS), tmp_path, shard=Shard(i, 3)).trained for i in (1, 2, 3)]
+        assert sum(trained) == 6
+        run(plan(*SUMS), tmp_path)
+        assert same(tmp_path, whole)
+
+    def test_nobody_merges_a_shard_that_runs(self, tmp_path):
+        run(plan(*SUMS), tmp_path, shard=Shard(1, 2))
+        place = tmp_path / "shards" / "1-of-2"
+        with FileLock(place / ".lock"):
+            with pytest.raises(DataError, match=r"shard 1/2 of .* is still running"):
+                run(plan(*SUMS), tmp_path)
+            with pytest.raises(DataError, match="another sweep is writing to"):
+                run(plan(*SUMS), tmp_path, shard=Shard(1, 2))
+        assert run(plan(*SUMS), tmp_path).found == 6
+
+    def test_shard_of_other_settings_is_left_alone(self, tmp_path):
+        run(plan(*SUMS, settings={"kind": "other"}), tmp_path, shard=Shard(1, 2))
+        with pytest.raises(UsageError, match="has results with kind = 'other'"):
+            run(plan(*SUMS), tmp_path)
+        assert (tmp_path / "shards" / "1-of-2" / "results.jsonl").exists()
+
+    @pytest.mark.parametrize("cut", ["arrays", "rows"])
+    def test_merge_that_was_interrupted_goes_on(self, whole, tmp_path, cut, monkeypatch):
+        for i in (1, 2):
+            run(plan(*SUMS), tmp_path, shard=Shard(i, 2))
+        target = {"arrays": Path, "rows": Results}[cut]
+        name = {"arrays": "rename", "rows": "append"}[cut]
+        done, left = getattr(target, name), [2]
+
+        def interrupted(*arguments):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return done(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(target, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run(plan(*SUMS), tmp_path)
+        swept = run(plan(*SUMS), tmp_path)
+        assert (swept.trained, swept.found) == (0, 12)
+        assert same(tmp_path, whole)
+
+    @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", "-1/2"])
+    def test_text_is_checked(self, text):
+        with pytest.raises(UsageError, match=r"give i/n, such as 2/4"):
+            Shard.parse(text)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_was_done_before_a_failure_is_kept(workers, tmp_path):
     jobs = [Sum(1, "quiet"), Sum(2, "quiet"), Sum(3, "fails late"), Sum(4, "quiet")]
     with pytest.raises(FrivkitError, match="this cannot be done"):
-        run(plan(*jobs), tmp_path, engine=WorkerPool(workers))
+        run(plan(*jobs), tmp_path, engine=open_processes("2") if workers == 2 else None)
     there = {row["work"] for row in rows(tmp_path)}
     assert jobs[0].name in there
     assert jobs[2].name not in there
@@ -217,29 +296,20 @@ def test_what_was_done_before_a_failure_is_kept(workers, tmp_path):
     }
 
 
-class AtOnce:
-    """A pool in which all jobs end at the same time."""
+class AtOnce(Executor):
+    """Runs all at the same time, as far as anybody can see."""
 
-    def __init__(self, *settings):
-        pass
-
-    def submit(self, call, *arguments):
+    def submit(self, call, /, *arguments):
         future = Future()
-        try:
-            future.set_result(call(*arguments))
-        except FrivkitError as error:
-            future.set_exception(error)
+        future.set_result(call(*arguments))
         return future
 
-    def shutdown(self, **settings):
-        pass
 
-
-def test_results_that_come_with_a_failure_are_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("frivkit.experiments.workers.ProcessPoolExecutor", AtOnce)
+def test_results_that_come_with_a_failure_are_written(tmp_path):
+    engine = ExecutorEngine(AtOnce(), workers=3)
     jobs = [Sum(1, "fails"), *(Sum(number, "quiet") for number in range(2, 9))]
     with pytest.raises(FrivkitError, match="this cannot be done"):
-        run(plan(*jobs), tmp_path, engine=WorkerPool(6))
+        run(plan(*jobs), tmp_path, engine=engine)
     assert {row["work"] for row in rows(tmp_path)} == {job.name for job in jobs[1:6]}
     journal = json.loads((tmp_path / "run.json").read_text())
     assert [job["number"] for job in journal["runs"][0]["works"]] == [2, 3, 4, 5, 6]
@@ -369,8 +439,8 @@ def dice(tmp_path_factory):
     ("engine", "sent", "code"),
     [
         ("local", signal.SIGKILL, -9),
-        ("local:2", signal.SIGKILL, -9),
-        ("local:2", signal.SIGINT, 130),
+        ("processes:2", signal.SIGKILL, -9),
+        ("processes:2", signal.SIGINT, 130),
     ],
 )
 def test_sweep_that_is_ended_goes_on_where_it_stopped(engine, sent, code, dice, tmp_path):
@@ -395,22 +465,6 @@ def test_sweep_that_is_ended_goes_on_where_it_stopped(engine, sent, code, dice, 
     swept = run(again, out)
     assert (swept.trained, swept.found) == (4 * (20 - there), 4 * there)
     assert same(out, whole)
-
-
-class TestEngine:
-    def test_reads_a_number_of_processes(self):
-        assert WorkerPool.parse("local", 3) == WorkerPool(1, 3)
-        assert WorkerPool.parse("local:12", 1) == WorkerPool(12, 1)
-
-    @pytest.mark.parametrize("spec", ["local:", "local:0", "local:x", "local:-1", "local:1000"])
-    def test_refuses_other_numbers(self, spec):
-        with pytest.raises(UsageError, match="give local:N with N processes"):
-            WorkerPool.parse(spec, 1)
-
-    def test_that_is_not_there_is_told_apart(self):
-        with pytest.raises(DeviceError, match="no engine is named 'dask'") as error:
-            WorkerPool.parse("dask:10.0.0.1:8786", 1)
-        assert error.value.exit_code == 3
 
 
 class TestRecipe:

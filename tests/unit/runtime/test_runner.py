@@ -1,6 +1,5 @@
 """The runner: results in the order of the examples, whatever the engine does."""
 
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,25 +7,18 @@ import numpy as np
 import pytest
 
 from frivkit.data import open_data
-from frivkit.measure.pipeline import Request, analyze, open_engine
+from frivkit.engines.engine import LocalEngine
+from frivkit.engines.executor import ExecutorEngine
+from frivkit.engines.open import open_engine
+from frivkit.measure.pipeline import Request, analyze
 from frivkit.progress import Silent
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.runner import LocalEngine, Runner
+from frivkit.runtime.runner import Runner
 from frivkit.testing.tiny_models import residual, write
 
 
-class Threads:
-    """Keeps three tasks running."""
-
-    def map(self, task, items):
-        with ThreadPoolExecutor(3) as pool:
-            running = deque()
-            for item in items:
-                running.append(pool.submit(task, item))
-                if len(running) == 3:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
+def threads():
+    return ExecutorEngine(ThreadPoolExecutor(3), workers=3)
 
 
 class Steps(Silent):
@@ -47,7 +39,7 @@ class Steps(Silent):
         self.finished += 1
 
 
-ENGINES = [LocalEngine(), Threads()]
+ENGINES = [LocalEngine(), threads()]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -111,7 +103,7 @@ def test_engines_give_equal_measurements(tmp_path: Path):
         request = Request(model, data=f"npz:{tmp_path / 'x.npz'}", execution=execution)
         return analyze(request, ("prunability", "redundancy", "activation-noise")).measurements
 
-    assert measured(LocalEngine()) == measured(Threads())
+    assert measured(LocalEngine()) == measured(threads())
 
 
 def test_engine_is_found_by_name():

@@ -2,8 +2,8 @@
 
 from frivkit.testing.conformance import check_engine
 
-from frivkit_mine.engine import Threads
+from frivkit_mine.engine import threads
 
 
 def test_engine_conforms():
-    check_engine(Threads)
+    check_engine(threads)

@@ -1,0 +1,1 @@
+"""Engines: where tasks run, in this process, in others, or on other machines."""
