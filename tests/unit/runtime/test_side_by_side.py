@@ -82,7 +82,7 @@ def test_ctrl_c_and_a_caller_that_leaves_end_runs_inside_the_runtime():
     ahead(0, 1)
     ahead.close()
     for thread in threading.enumerate():
-        if thread is not threading.main_thread() and "interrupts" not in thread.name:
+        if thread.name.startswith(("frivkit run", "frivkit reading")):
             thread.join(20)
             assert not thread.is_alive()
 
@@ -165,6 +165,23 @@ def test_threads_change_no_bit(tmp_path, kind):
             found.append(kept)
         assert np.array_equal(*found)
         assert len({each.tobytes() for each in found[0]}) > 1
+
+
+def test_threads_have_the_error_state_of_the_caller():
+    """What numpy is told to let pass in the caller passes in the threads, too."""
+    large = np.full(2, 1e30)
+
+    def narrow(*_: int):
+        return large.astype(np.float16)
+
+    with np.errstate(over="ignore"):
+        list(side_by_side(narrow, range(3), 2))
+        ahead = OneAhead(narrow, 3, 1)
+        for first in range(3):
+            ahead(first, first + 1)
+        ahead.close()
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        list(side_by_side(narrow, range(3), 2))
 
 
 def test_memory_bounds_how_many_runs_go_at_once(tmp_path):
