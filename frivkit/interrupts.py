@@ -60,10 +60,10 @@ class StopGroup:
     Example:
         >>> group = StopGroup()
         >>> group.stop()
-        >>> asked = []
-        >>> group.call(lambda: "ended", lambda: asked.append("stop"))
+        >>> calls = []
+        >>> group.call(lambda: "ended", lambda: calls.append("stop"))
         'ended'
-        >>> asked
+        >>> calls
         ['stop']
     """
 

@@ -63,12 +63,12 @@ def _compare(case: Case, rounds: int, examples: int, repeats: int, levels: int) 
 
 def _least_passes(case: Case, mask_job: Job) -> float:
     """Return the multiply-accumulates behind the layer of each mask, as plain passes."""
-    asked = request(case.model, case.data, "location")
-    study, _ = open_study(asked)
+    requested = request(case.model, case.data, "location")
+    study, _ = open_study(requested)
     whole = macs(study.model.graph)
     if whole is None:
         raise SystemExit(f"the multiply-accumulates of {case.name} are not known")
-    device, output = asked.execution.placement, study.model.output(None)
+    device, output = requested.execution.placement, study.model.output(None)
     behind = {
         site.layer: 1
         - PerturbedModel(study.model, [site], output, device, 2 << 30).prefix_macs() / whole

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
@@ -41,7 +42,7 @@ def side_by_side(
     with ThreadPoolExecutor(threads, "frivkit run", initializer=group.join) as pool:
         try:
             for item in items:
-                running.append(pool.submit(task, item))
+                running.append(pool.submit(copy_context().run, task, item))
                 if len(running) > threads:
                     yield running.popleft().result()
             while running:
@@ -71,6 +72,7 @@ class OneAhead(Generic[Result]):
 
     def __init__(self, read: Callable[[int, int], Result], examples: int, size: int) -> None:
         self._read, self._examples, self._size = read, examples, size
+        self._context = copy_context()  # such as numpy's errstate
         self._pending: tuple[tuple[int, int], Future[Result]] | None = None
         self._wanted: SimpleQueue[tuple[tuple[int, int], Future[Result]] | None] = SimpleQueue()
         self._thread: Thread | None = None
@@ -103,6 +105,6 @@ class OneAhead(Generic[Result]):
         self._group.join()
         for bounds, future in iter(self._wanted.get, None):
             try:
-                future.set_result(self._read(*bounds))
+                future.set_result(self._context.run(self._read, *bounds))
             except BaseException as error:
                 future.set_exception(error)

@@ -167,6 +167,23 @@ def test_threads_change_no_bit(tmp_path, kind):
         assert len({each.tobytes() for each in found[0]}) > 1
 
 
+def test_threads_have_the_error_state_of_the_caller():
+    """What numpy is told to let pass in the caller passes in the threads, too."""
+    large = np.full(2, 1e30)
+
+    def narrow(*_: int):
+        return large.astype(np.float16)
+
+    with np.errstate(over="ignore"):
+        list(side_by_side(narrow, range(3), 2))
+        ahead = OneAhead(narrow, 3, 1)
+        for first in range(3):
+            ahead(first, first + 1)
+        ahead.close()
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        list(side_by_side(narrow, range(3), 2))
+
+
 def test_memory_bounds_how_many_runs_go_at_once(tmp_path):
     graph = opened(network("residual"), tmp_path / "m.onnx").graph
     one = live_bytes(graph)
