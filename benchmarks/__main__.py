@@ -21,7 +21,7 @@ README = Path(__file__).parents[1] / "README.md"
 ROWS = Path(__file__).parents[1] / "build"
 TIMED = ("prunability", "suffix", "moments", "rows", "batches", "entries", "spent", "visualization")
 COMPRESSING = ("quality", "latency")
-ONE_THREAD = ("visualization", *COMPRESSING)
+ONE_THREAD = ("prunability", "suffix", "entries", "spent", "visualization", *COMPRESSING)
 PARTS = (*TIMED, *COMPRESSING)
 """All parts; the last two take hours, and run only if they are requested."""
 
@@ -91,7 +91,7 @@ def run(
     rounds, small = (1, {"repeats": 1, "levels": 3}) if quick else (rounds, {})
     jobs: dict[str, Callable[[Path], object]] = {
         "prunability": lambda at: prunability.measure(at, rounds, **small),
-        "suffix": lambda at: suffix.measure(at, rounds, 16 if quick else 256),
+        "suffix": lambda at: suffix.measure(at, rounds, 16 if quick else 128),
         "moments": lambda at: moments.measure(at, rounds, 32 if quick else 1024),
         "rows": lambda at: eigenvalues.measure(at, rounds, 1 / 20 if quick else 1),
         "batches": lambda at: batches.measure(at, rounds, 1 / 8 if quick else 1),

@@ -5,6 +5,7 @@ instructions: not before a call of a library returns.  The operating system's ha
 byte to a socket.  A thread that waits for it asks the calls that are running to stop, and ends the
 program where that does not help.  For functions in other threads a second thread looks whether the
 main thread is ending by a KeyboardInterrupt, since no signal can be had there.
+Calls in threads that work for one function belong to a group, which that function asks to stop.
 """
 
 import atexit
@@ -129,6 +130,53 @@ class _Watcher:
             time.sleep(LOOK)
 
 
+class StopGroup:
+    """What asks the calls of some threads to stop, all at once.
+
+    Example:
+        >>> group = StopGroup()
+        >>> group.stop()
+        >>> calls = []
+        >>> group.call(lambda: "ended", lambda: calls.append("stop"))
+        'ended'
+        >>> calls
+        ['stop']
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stops: dict[int, Callable[[], None]] = {}
+        self._stopped = False
+
+    def join(self) -> None:
+        """Let the calls of this thread be asked to stop with the others."""
+        _member.group = self
+
+    def call(self, call: Callable[[], Result], stop: Callable[[], None]) -> Result:
+        """Return what a call returns, which is asked to stop when the group is, or at once."""
+        here = threading.get_ident()
+        with self._lock:
+            self._stops[here] = stop
+            stopped = self._stopped
+        try:
+            if stopped:
+                stop()
+            return call()
+        finally:
+            with self._lock:
+                del self._stops[here]
+
+    def stop(self) -> None:
+        """Ask all calls to stop, those that come later included."""
+        with self._lock:
+            self._stopped = True
+            stops = list(self._stops.values())
+        for stop in stops:
+            stop()
+
+
+_member = threading.local()
+"""The group of a thread, as ``group``."""
 _ends: list[Callable[[], None]] = []
 _watchers: list[_Watcher] = []
 
@@ -148,7 +196,8 @@ def stoppable(call: Callable[[], Result], stop: Callable[[], None]) -> Result:
 
     The call should then end soon, and ``KeyboardInterrupt`` is raised in the main thread, and in
     others within an :func:`interruptible` function.  Nothing is done where SIGINT has another
-    handler than Python's own.
+    handler than Python's own.  In threads of a :class:`StopGroup`, that asks
+    it, too.
 
     Args:
         call: Calls the library.
@@ -157,6 +206,9 @@ def stoppable(call: Callable[[], Result], stop: Callable[[], None]) -> Result:
     Raises:
         Whatever the call raises, and ``KeyboardInterrupt``.
     """
+    group: StopGroup | None = getattr(_member, "group", None)
+    if group is not None:
+        return group.call(call, stop)
     watcher, thread = _watcher(), threading.get_ident()
     if watcher is None:
         return call()

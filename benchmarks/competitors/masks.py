@@ -12,8 +12,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from benchmarks.competitors.plain_session import session
-from benchmarks.measuring.mask_job import Curves, Job, Trial, request
-from benchmarks.measuring.setting import THREADS
+from benchmarks.measuring.mask_job import THREADS, Curves, Job, Trial, request
 from benchmarks.networks.timed import Case
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.pipeline import analyze
@@ -35,7 +34,7 @@ def frivkit(case: Case, job: Job) -> Curves:
 
 def plain(case: Case, passes: int, batch: int) -> None:
     """Run the unchanged model over the examples, which are in memory."""
-    opened = session(case.model.read_bytes())
+    opened = session(case.model.read_bytes(), THREADS)
     for _ in range(passes):
         _labels(opened, case, batch)
 
@@ -54,9 +53,9 @@ def session_for_each_mask(case: Case, job: Job, batch: int) -> Curves:
         masked.CopyFrom(model)
         for layer, keep in trial.keep.items():
             _write_mask(masked, sites[layer], keep)
-        return _labels(session(masked.SerializeToString()), case, batch)
+        return _labels(session(masked.SerializeToString(), THREADS), case, batch)
 
-    baseline = _labels(session(case.model.read_bytes()), case, batch)
+    baseline = _labels(session(case.model.read_bytes(), THREADS), case, batch)
     return _curves(job.trials, baseline, labels)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measuring.setting import THREADS
 from frivkit.graph.sites.site_map import Site
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request, open_study
@@ -19,6 +18,8 @@ Curves = dict[tuple[str, int, int], float]
 """The label agreement by scope, repeat and level, as in :class:`Trial`."""
 
 SEED = 0
+THREADS = 1
+"""One thread for every competitor in masks, and its processor time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,6 @@ def job(model: Path, data: str, units: str, *, repeats: int, levels: int) -> Job
     return Job(study.sites, units, repeats, levels, tuple(trials()))
 
 
-def request(model: Path, data: str, units: str) -> Request:
+def request(model: Path, data: str, units: str, threads: int = THREADS) -> Request:
     """Return the request to frivkit."""
-    return Request(model, data=data, units=units, execution=Execution(threads=THREADS, seed=SEED))
+    return Request(model, data=data, units=units, execution=Execution(threads=threads, seed=SEED))

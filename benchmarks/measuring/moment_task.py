@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.competitors.plain_session import session
 from benchmarks.measuring.mask_job import request
+from benchmarks.measuring.setting import THREADS
 from frivkit.measure.pipeline import open_study
 from frivkit.measure.study import Study
 from frivkit.progress import Silent
@@ -63,7 +64,7 @@ class Task:
 
     def study(self, watch: "Stopwatch") -> Study:
         """Open a study of the layers, from the files."""
-        requested = request(Path(self.model), f"npz:{self.data}", "map")
+        requested = request(Path(self.model), f"npz:{self.data}", "map", THREADS)
         requested = replace(
             requested,
             layers=(self.layer,) if self.layer else (),

@@ -8,7 +8,7 @@ from pathlib import Path
 from frivkit.provenance import package_versions
 
 THREADS = 2
-"""Threads of every competitor, in ONNX Runtime and in torch."""
+"""Threads of every competitor, in ONNX Runtime and in torch, where elapsed time is measured."""
 
 QUIET = 0.7
 """Load (1 minute) above which other programs are taken to disturb the timings."""

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 from statistics import median
+from time import process_time
 
 from benchmarks.competitors import masks
 from benchmarks.measuring.mask_job import Curves, Job, job
@@ -23,7 +24,9 @@ def measure(folder: Path, rounds: int, repeats: int = 3, levels: int = 7) -> Res
         SystemExit: two curves differ, so that times cannot be compared.
     """
     case = mnist(folder)
-    batch, times = fastest({b: partial(masks.plain, case, 2, b) for b in BATCHES}, rounds)
+    batch, times = fastest(
+        {b: partial(masks.plain, case, 2, b) for b in BATCHES}, rounds, process_time
+    )
     outcome: Result = {
         "examples": len(case.x),
         "plain_batches": {size: median(taken) / 2 for size, taken in times.items()},
@@ -39,7 +42,9 @@ def measure(folder: Path, rounds: int, repeats: int = 3, levels: int = 7) -> Res
 
 def _compare(case: Case, mask_job: Job, batch: int, rounds: int) -> Result:
     few, factor = masks.captum_share(mask_job)
-    torch_batch, _ = fastest({b: partial(masks.torch_labels, case, b) for b in BATCHES}, rounds)
+    torch_batch, _ = fastest(
+        {b: partial(masks.torch_labels, case, b) for b in BATCHES}, rounds, process_time
+    )
     curves: dict[str, Curves] = {}
 
     def record(name: str, competitor: "partial[Curves]") -> None:
@@ -59,7 +64,7 @@ def _compare(case: Case, mask_job: Job, batch: int, rounds: int) -> Result:
         ),
     }
     timed(runs["frivkit"])  # a warm-up: imports and first allocations
-    seconds = interleaved(runs, rounds)
+    seconds = interleaved(runs, rounds, process_time)
     seconds["captum"] = [taken * factor for taken in seconds["captum"]]
     return {
         "passes": mask_job.passes,

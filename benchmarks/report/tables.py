@@ -111,20 +111,37 @@ def _prunability(results: Json) -> str:
     return "\n\n".join(parts)
 
 
-def _suffix(results: Json) -> str:
-    seconds = results["median_seconds"]
-    row = (
-        results["passes"],
-        f"{seconds['plain']:.1f}",
-        results["masks"],
-        f"{seconds['frivkit']:.1f}",
-        spread(results["to_plain"]),
+def _suffix(results: list[Json]) -> str:
+    first = results[0]
+    rows = [
+        (
+            one["network"],
+            one["layers"],
+            one["masks"],
+            f"{one['median_pass'] * 1000:.0f}",
+            f"{one['least_passes']:.1f}",
+            f"{one['median_seconds']:.1f}",
+            spread(one["to_least"]),
+            f"{one['passes']}",
+            spread(one["to_plain"]),
+        )
+        for one in results
+    ]
+    heads = (
+        "network",
+        "layers",
+        "masks",
+        "ms of a plain pass",
+        "least passes",
+        "seconds with frivkit",
+        "to the least passes",
+        "all passes",
+        "to all passes",
     )
-    heads = ("plain passes", "seconds", "masks", "seconds with frivkit", "to plain passes")
     return (
-        f"### Prunability of a ResNet-20\n\n{results['layers']} layers and the network, "
-        f"{results['levels']} levels, {results['repeats']} repeat, {results['examples']} Gaussian "
-        f"examples, units by location.\n\n{table(heads, [row])}"
+        "### Prunability of deep networks\n\nThe layers and the network, "
+        f"{first['levels']} levels, {first['repeats']} repeat, {first['examples']} Gaussian "
+        f"examples, units by location; processor time of one thread.\n\n{table(heads, rows)}"
     )
 
 

@@ -74,6 +74,12 @@ METRIC = "{metric}"
     shell_complete=options_of(("metrics", "metrics")),
     help="key=value for the metrics.",
 )
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="Run levels of prunability on no more examples than say on which side of the crossing "
+    "they lie.",
+)
 @click.option("--json", "json_to", help="Write JSON to a file, or to stdout for '-'.")
 @click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page."
@@ -104,6 +110,7 @@ def command(
     examples: int | None,
     seed: int,
     options: tuple[str, ...],
+    fast: bool,
     json_to: str | None,
     report: Path | None,
     table: Path | None,
@@ -150,7 +157,7 @@ def command(
             analysis = analyze(
                 request,
                 metrics,
-                split_pairs(options),
+                split_pairs(options) | ({"fast": "true"} if fast else {}),
                 cache=common.cache(),
                 done=on_measurement,
             )

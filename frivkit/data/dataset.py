@@ -6,9 +6,11 @@ examples with random access.  A :class:`Dataset` preprocesses them and adapts th
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 
@@ -43,6 +45,11 @@ __all__ = [
 READ_BYTES = 2**25
 """Approximate bytes of stored or preprocessed examples that are handled at a time; 32 MiB."""
 
+_turns = [RLock()]
+"""Held while a source is read: sources are made for one thread at a time."""
+if hasattr(os, "register_at_fork"):  # the thread that holds it is not in a fork
+    os.register_at_fork(after_in_child=lambda: _turns.__setitem__(0, RLock()))
+
 SCALING_KEYS = ("scale", "mean", "std", "standardise")
 """The keys that bring pixel values of 0 to 255 to another range."""
 
@@ -50,7 +57,7 @@ SCALING_KEYS = ("scale", "mean", "std", "standardise")
 class Dataset:
     """Examples in the form of a model's inputs.
 
-    A dataset can be pickled, and read in any process, by one thread at a time.
+    A dataset can be pickled, and read in any process.  Threads that read take turns.
 
     Args:
         spec: The data spec; its shared keys are applied here.
@@ -202,7 +209,8 @@ class Dataset:
 
     def _stored(self, start: int, stop: int) -> Mapping[str, Array]:
         try:
-            rows = self._source.read(start, stop)
+            with _turns[0]:
+                rows = self._source.read(start, stop)
         except FrivkitError:
             raise
         except Exception as error:  # a source may raise anything

@@ -62,7 +62,7 @@ class DataSource(Protocol):
     def read(self, start: int, stop: int) -> Mapping[str, Array]:
         """Return examples ``start`` to ``stop`` - 1, at least one, of every column.
 
-        A row has the same bytes in every read.
+        A row has the same bytes in every read.  Threads take turns; it is not always the same one.
         """
         ...
 

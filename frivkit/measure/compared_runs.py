@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from frivkit.cache import Entry
 from frivkit.data import Dataset
+from frivkit.data.subset import Subset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site, SiteMap
@@ -125,7 +126,12 @@ class ComparedRuns:
         return constant.agreement()
 
     def perturbed(
-        self, changes: Sequence[Perturbation], selector: UnitSelector | None, *, scores: bool
+        self,
+        changes: Sequence[Perturbation],
+        selector: UnitSelector | None,
+        *,
+        scores: bool,
+        among: NDArray[np.int64] | None = None,
     ) -> NDArray[Any]:
         """Return what the network gives under perturbations of the same sites.
 
@@ -133,6 +139,7 @@ class ComparedRuns:
             changes: The perturbations; none is idle.
             selector: How the flags of masks are read.
             scores: Whether to compare predictions at once, and to keep none of them.
+            among: The examples that are run, n indices that increase; None takes all.
 
         Returns:
             The predictions, shape (changes, n, ...); with ``scores`` what :func:`scored` gives of
@@ -144,6 +151,8 @@ class ComparedRuns:
         read_by = "" if selector is None else selector.name
         what = "scores" if scores else "labels"
         extra = {"masks": digests} | ({"kept": what} if scores else {})
+        if among is not None:
+            extra["among"] = hashlib.sha256(among.tobytes()).hexdigest()
         key = self._kept.key("ablation", site, read_by, extra)
         with self._kept.stored(key) as entry:
             if entry is not None:
@@ -151,7 +160,10 @@ class ComparedRuns:
                 return entry.read(what)
             self._kept.built(key)
             shown = f"layer {sites[0].layer}" if len(sites) == 1 else "network"
-            found = self._in_parts(changes, selector, sites, shown, scores=scores)
+            if among is None:
+                found = self._in_parts(changes, selector, sites, shown, scores=scores)
+            else:
+                found = self._run(changes, selector, sites, shown, scores=scores, among=among)
             with self._kept.cache.build(key) as writer:
                 writer.put(what, found)
             return found
@@ -184,11 +196,16 @@ class ComparedRuns:
         what: str,
         *,
         scores: bool,
+        among: NDArray[np.int64] | None = None,
     ) -> NDArray[Any]:
         """Run perturbations, with the entries of masks from the cache where that pays."""
         kind, memory = type(changes[0]), self._execution.memory
         comparer = self._fitted()
         original = self.baseline("labels") if scores else None
+        data = self._data
+        if among is not None:
+            data = Subset(data, among, "examples drawn")
+            original = None if original is None else original[among]
         main, *more = self._task.outputs
         path = PerturbedModel(
             self._model, sites, main, self._execution.placement, memory, kind=kind, more=more
@@ -207,7 +224,7 @@ class ComparedRuns:
         ) -> NDArray[Any]:
             return run_perturbed(
                 path,
-                self._data,
+                data,
                 some,
                 selector,
                 read=read,
@@ -225,13 +242,8 @@ class ComparedRuns:
         size = path.prefix_bytes()
         small = self._kept.cache.takes(self._entry_bytes + size * self._data.examples)
         alone = self._execution.engine.workers == 1  # else each worker computes its prefixes
-        if (
-            not alone
-            or len(sites) > 1
-            or more
-            or not small
-            or path.prefix_macs() < WORTH_KEEPING * size
-        ):
+        apart = not alone or len(sites) > 1 or more or among is not None
+        if apart or not small or path.prefix_macs() < WORTH_KEEPING * size:
             return run(changes)
         key = self._kept.key("entries", sites[0].name)
         entry = self._kept.cache.get(key)

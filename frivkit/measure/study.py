@@ -183,7 +183,11 @@ class Study:
         return self._runs.constant_agreement(self.predictions())
 
     def unchanged(
-        self, changes: Sequence[Perturbation], selector: UnitSelector | None = None
+        self,
+        changes: Sequence[Perturbation],
+        selector: UnitSelector | None = None,
+        *,
+        among: NDArray[np.int64] | None = None,
     ) -> "Unchanged":
         """Return how far the network agrees with the intact one under each perturbation.
 
@@ -193,16 +197,19 @@ class Study:
         Args:
             changes: What to do; all of one kind, and on the same sites.
             selector: How the flags of masks are read; None for other perturbations.
+            among: The examples that are run, indices that increase, n of them; None takes all.
 
         Raises:
-            ValueError: the changes are of several kinds, or act on different sites.
+            ValueError: the changes are of several kinds, or act on different sites, or examples are
+                compared by all others and only some are run.
             ModelError: weights to be edited are computed in the graph.
         """
         if not isinstance(self.task.comparer, ClassLabels):
-            found = self._under(changes, selector, scores=True)
+            found = self._under(changes, selector, scores=True, among=among)
             return Unchanged(found[..., 0], found[..., 1] > 0)
-        labels, original = self._under(changes, selector, scores=False), self.predictions()
-        found = np.empty((len(changes), self.examples, 2))
+        labels = self._under(changes, selector, scores=False, among=among)
+        original = self.predictions() if among is None else self.predictions()[among]
+        found = np.empty((len(changes), len(original), 2))
         for i, each in enumerate(labels):
             found[i] = scored(self.task.comparer, original, each)
         return Unchanged(found[..., 0], found[..., 1] > 0)
@@ -269,17 +276,26 @@ class Study:
             )
 
     def _under(
-        self, changes: Sequence[Perturbation], selector: UnitSelector | None, *, scores: bool
+        self,
+        changes: Sequence[Perturbation],
+        selector: UnitSelector | None,
+        *,
+        scores: bool,
+        among: NDArray[np.int64] | None = None,
     ) -> NDArray[Any]:
         """Run every change that differs once; see ``ComparedRuns.perturbed``."""
         if len({(type(change), change.sites) for change in changes}) > 1:
             raise ValueError("the changes of one call must be of one kind, on the same sites")
-        found = {"": self.predictions()}
+        if among is not None and self.task.comparer.of_set:
+            raise ValueError(f"the task {self.task.name} compares an example by all others")
+        found = {"": self.predictions() if among is None else self.predictions()[among]}
         if scores:
-            found[""] = np.tile([1.0, 0.0], (self.examples, 1))
+            found[""] = np.tile([1.0, 0.0], (len(found[""]), 1))
         distinct = {change.digest: change for change in changes if not change.idle}
         if distinct:
-            runs = self._runs.perturbed(list(distinct.values()), selector, scores=scores)
+            runs = self._runs.perturbed(
+                list(distinct.values()), selector, scores=scores, among=among
+            )
             found |= zip(distinct, runs, strict=True)
         results = [found["" if change.idle else change.digest] for change in changes]
         return np.stack(results) if results else np.empty((0, *found[""].shape), found[""].dtype)

@@ -1,6 +1,7 @@
 """Baseline and perturbed outputs of every example: each batch is read once, whatever is tried."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil
@@ -14,6 +15,7 @@ from frivkit.data import Dataset
 from frivkit.runtime.feeds import PreparedBatch
 from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
 from frivkit.runtime.runner import Runner
+from frivkit.runtime.session import Feeds
 from frivkit.units.perturbations import Perturbation
 from frivkit.units.selector import UnitSelector
 
@@ -61,37 +63,60 @@ def run_perturbed(
         store: Where to put the prefix activations that are computed.  Then a batch is not divided:
             each prefix is computed once.
     """
-
-    def runs(part: _Part) -> tuple[PreparedBatch, list[NDArray[Any]]]:
-        if cached is None:
-            prepared = model.prepare(data.read(part.first, part.last).inputs)
-        else:
-            arrays = {name: cached.read(name, part.first, part.last) for name in model.prefix}
-            prepared = PreparedBatch(arrays)
-        kept = []
-        for change in changes[part.change : part.change + part.changes]:
-            kept.append(read(model.run_all(prepared, change, selector), part.first, part.last))
-            runner.tick(part.last - part.first)
-        return (prepared if store is not None else NOTHING), kept
-
     workers = 1 if store is not None else runner.workers
     parts = _parts(data.examples, model.batch, len(changes), workers)
     done = list(accumulate((part.last - part.first) * part.changes for part in parts))
     result: NDArray[Any] | None = None
-    for part, (prepared, kept) in zip(
-        parts, runner.map_items(parts, runs, what, done), strict=True
-    ):
-        if store is not None:
-            for name, array in prepared.entry.items():
-                store.append(name, array)
-        for i, rows in enumerate(kept, part.change):
-            if result is None:
-                result = np.empty((len(changes), data.examples, *rows.shape[1:]), rows.dtype)
-            result[i, part.first : part.first + len(rows)] = rows
+    with _preparing(model, data, runner, cached) as prepare:
+
+        def runs(part: _Part) -> tuple[PreparedBatch, list[NDArray[Any]]]:
+            prepared, kept = prepare(part.first, part.last), []
+            some = changes[part.change : part.change + part.changes]
+            for outputs in model.run_each(prepared, some, selector):
+                kept.append(read(outputs, part.first, part.last))
+                runner.tick(part.last - part.first)
+            return (prepared if store is not None else NOTHING), kept
+
+        for part, (prepared, kept) in zip(
+            parts, runner.map_items(parts, runs, what, done), strict=True
+        ):
+            if store is not None:
+                for name, array in prepared.entry.items():
+                    store.append(name, array)
+            for i, rows in enumerate(kept, part.change):
+                if result is None:
+                    result = np.empty((len(changes), data.examples, *rows.shape[1:]), rows.dtype)
+                result[i, part.first : part.first + len(rows)] = rows
     model.forget()
     if result is None:
         raise ValueError("there is no example, or no perturbation")
     return result
+
+
+@contextmanager
+def _preparing(
+    model: PerturbedModel, data: Dataset, runner: Runner, cached: Entry | None
+) -> Iterator[Callable[[int, int], PreparedBatch]]:
+    """Give a function that prepares a range of examples, and has begun with the next one before.
+
+    Inputs and entries of the cache are read ahead; where runs go side by side, entries are computed
+    ahead, too.
+    """
+
+    def inputs(first: int, last: int) -> Feeds:
+        return data.read(first, last).inputs
+
+    def prepared(first: int, last: int) -> PreparedBatch:
+        if cached is not None:
+            return PreparedBatch({name: cached.read(name, first, last) for name in model.prefix})
+        return model.prepare(inputs(first, last))
+
+    if cached is None and model.at_once == 1:
+        with runner.reading_ahead(inputs, data.examples, model.batch) as read:
+            yield lambda first, last: model.prepare(read(first, last))
+    else:
+        with runner.reading_ahead(prepared, data.examples, model.batch) as prepare:
+            yield prepare
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from frivkit.errors import ModelError
 from frivkit.graph.model import consumed_values
 from frivkit.graph.shapes import example_sizes
 from frivkit.graph.sites.site_map import Site
+from frivkit.runtime.session import Device, available_cores
 from frivkit.units.selector import UnitSelector
 
 LARGEST_BATCH = 256
@@ -39,7 +40,7 @@ def live_bytes(graph: ir.Graph) -> int:
 
 
 def batch_size(graph: ir.Graph, memory: int, fixed: int | None) -> int:
-    """Return the number of examples to run at once.
+    """Return the number of examples to run at once, the next ones being read meanwhile.
 
     Args:
         graph: The graph that will run.
@@ -54,8 +55,31 @@ def batch_size(graph: ir.Graph, memory: int, fixed: int | None) -> int:
         for value in graph.initializers.values()
         if value.const_value is not None
     )
-    bound = min(memory, max(IN_CACHE, weights))
-    return max(1, min(LARGEST_BATCH, bound // max(1, live_bytes(graph))))
+    live = live_bytes(graph)
+    read = sum(tensor_bytes(value) for value in graph.inputs if not value.is_initializer())
+    fitting = min(memory // max(1, live + read), max(IN_CACHE, weights) // max(1, live))
+    return max(1, min(LARGEST_BATCH, fitting))
+
+
+def runs_at_once(
+    graph: ir.Graph, batch: int, memory: int, device: Device, *, beside: int = 0
+) -> int:
+    """Return how many runs of one batch may go side by side, each with one thread.
+
+    As many as there are threads, if the activations of so many fit into memory, and those of the
+    next batch beside them.
+
+    Args:
+        graph: The graph that will run.
+        batch: Examples of a run.
+        memory: Bytes that activations may take.
+        device: Where it will run; a GPU runs one at a time.
+        beside: Bytes that a run takes beside its activations.
+    """
+    if device.name != "cpu":
+        return 1
+    fitting = memory // max(1, batch * live_bytes(graph) + beside) - 1
+    return max(1, min(device.threads or available_cores(), fitting))
 
 
 def tensor_bytes(value: ir.Value) -> int:

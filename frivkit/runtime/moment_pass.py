@@ -1,6 +1,8 @@
 """One pass over the data that sums the second moments of every site."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,10 @@ from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site
 from frivkit.runtime.binding import unchanging
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.memory import batch_size
+from frivkit.runtime.memory import batch_size, runs_at_once
 from frivkit.runtime.perturbed_model import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
+from frivkit.runtime.side_by_side import side_by_side
 from frivkit.units.moments import Moments, merged
 from frivkit.units.selector import UnitSelector
 
@@ -40,7 +43,7 @@ def accumulate_moments(
 
     Grams are nodes of the graph where the selector's units are whole axes of the tensor; else, and
     for a last batch that a fixed batch size had to fill up, activations are taken out and summed
-    in float64.
+    in float64.  Batches run side by side, each on one thread, and are added in their order.
 
     Args:
         model: The model.
@@ -59,6 +62,10 @@ def accumulate_moments(
     if model.batch is None:  # every group gets examples, if there are enough
         batch = min(batch, max(SHIFT_EXAMPLES, -(-data.examples // groups)))
     starts = range(0, data.examples, batch)
+    grams = sum((4 + 8) * selector.count(site) ** 2 for site in sites)  # as float32 and float64
+    at_once = runs_at_once(model.graph, batch, execution.memory, device, beside=grams)
+    if at_once > 1:
+        device = replace(device, threads=1)
     reader = ActivationReader(model, sites, selector, device)
     first = data.read(0, min(batch, SHIFT_EXAMPLES, data.examples)).inputs
     shifts = {name: _near_mean(rows) for name, rows in reader.rows(first).items()}
@@ -66,16 +73,22 @@ def accumulate_moments(
     groups = min(groups, len(starts))
     parts: dict[str, list[Moments]] = {site.name: [] for site in sites}
 
-    def moments_of(examples: Batch) -> MomentsBySite:
-        inputs = examples.inputs
+    def moments_of(inputs: Feeds) -> MomentsBySite:
         given = len(next(iter(inputs.values())))
         moments = graph.moments(inputs, given) if model.batch in (None, given) else {}
         if len(moments) < len(sites):
             moments = reader.moments(inputs, shifts) | moments
         return moments
 
-    batches = execution.runner.map(data, batch, moments_of, "moments")
-    for i, of_batch in enumerate(batches):
+    def moments_of_each(examples: Batch) -> list[MomentsBySite]:
+        parts = [
+            {name: array[first : first + batch] for name, array in examples.inputs.items()}
+            for first in range(0, len(next(iter(examples.inputs.values()))), batch)
+        ]
+        return list(side_by_side(moments_of, parts, at_once))
+
+    batches = execution.runner.map(data, batch * at_once, moments_of_each, "moments")
+    for i, of_batch in enumerate(chain.from_iterable(batches)):
         group = i * groups // len(starts)
         for name, moments in of_batch.items():
             earlier = parts[name][group:]  # of the same group, if it has begun

@@ -1,6 +1,7 @@
 """Paths through a model: the intact whole, the perturbed whole, and what lies behind one site."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,16 @@ from frivkit.graph.instrument.perturb import (
     with_outputs,
     with_weight_inputs,
 )
-from frivkit.graph.model import Model, constant_tensor
+from frivkit.graph.model import Model, constant_tensor, remembered
 from frivkit.graph.operators.table import operators_of
 from frivkit.graph.shapes import batch_symbol, examples_axis
 from frivkit.graph.sites.site_map import Site
 from frivkit.graph.sites.site_weights import weights_of
 from frivkit.runtime.feeds import PreparedBatch, Target, feeds
 from frivkit.runtime.file_session import FileSession
-from frivkit.runtime.memory import batch_size, tensor_bytes
+from frivkit.runtime.memory import batch_size, runs_at_once, tensor_bytes
 from frivkit.runtime.session import Device, Feeds, Session
+from frivkit.runtime.side_by_side import side_by_side
 from frivkit.runtime.varying_rows import with_rows
 from frivkit.units.masks import Mask
 from frivkit.units.perturbations import LinearReplacement, Noise, Perturbation
@@ -49,6 +51,13 @@ class PerturbedModel:
     That is the *entry*: the tensors that enter the part of the graph that perturbations change.
     For one site, or for weights, it is what lies behind them; for several sites the whole graph is
     run and the entry is the model's own input.
+
+    Runs of one batch under several perturbations go side by side, as many as there are threads,
+    and each takes one thread: threads that share a run wait for each other at every node.
+
+    Attributes:
+        batch: Examples of a run.
+        at_once: How many runs go side by side.
     """
 
     def __init__(
@@ -74,7 +83,6 @@ class PerturbedModel:
             more: Other outputs that are computed; with any, the whole graph is run.
         """
         self._model = model
-        self._device = device
         self._outputs = (output, *more)
         by_name = {site.name: site for site in sites}
         insert = INSERTS.get(kind)
@@ -85,6 +93,11 @@ class PerturbedModel:
             self._graph = suffix(model, sites[0], output, insert)
         else:
             self._graph = perturbed_whole(model, sites, output, insert, more=more)
+        self.batch = examples_at_once(model, self._outputs, memory)
+        self.at_once = runs_at_once(model.graph, self.batch, memory, device)
+        if self.at_once > 1:
+            device = replace(device, threads=1)
+        self._device = device
         self._session = Session(self._graph.ir, device)
         self._prefix: tuple[Session, tuple[str, ...]] | None = None
         self._target = Target(
@@ -93,7 +106,6 @@ class PerturbedModel:
             _dtypes(model, by_name),
             {site: tuple(map(_named, values)) for site, values in weights.items()},
         )
-        self.batch = examples_at_once(model, self._outputs, memory)
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -124,7 +136,24 @@ class PerturbedModel:
         self, batch: PreparedBatch, change: Perturbation, selector: UnitSelector | None = None
     ) -> list[NDArray[Any]]:
         """Return all outputs for one batch under one perturbation, each of shape (n, ...)."""
-        inputs = {**batch.entry, **feeds(change, self._target, batch, selector)}
+        return self._run(self._feeds(batch, change, selector))
+
+    def run_each(
+        self,
+        batch: PreparedBatch,
+        changes: Iterable[Perturbation],
+        selector: UnitSelector | None = None,
+    ) -> Iterator[list[NDArray[Any]]]:
+        """Yield what :meth:`run_all` returns for each perturbation, in order."""
+        inputs = (self._feeds(batch, change, selector) for change in changes)
+        return side_by_side(self._run, inputs, self.at_once)
+
+    def _feeds(
+        self, batch: PreparedBatch, change: Perturbation, selector: UnitSelector | None
+    ) -> Feeds:
+        return {**batch.entry, **feeds(change, self._target, batch, selector)}
+
+    def _run(self, inputs: Feeds) -> list[NDArray[Any]]:
         return run_padded(self._session, self._model, inputs, self._outputs)
 
     def forget(self) -> None:
@@ -256,10 +285,14 @@ def run_padded(
 
 def _axes_of_examples(model: Model, names: Sequence[str]) -> dict[str, int | None]:
     """Return the axis of examples of tensors, where it is known and not the first."""
-    symbol, wanted = batch_symbol(model.graph), set(names)
-    values = [value for node in model.graph for value in node.outputs if value.name in wanted]
-    found = {value.name or "": examples_axis(value, symbol) for value in values}
-    return {name: axis for name, axis in found.items() if axis}
+
+    def work_out() -> dict[str, int | None]:
+        symbol, wanted = batch_symbol(model.graph), set(names)
+        values = [value for node in model.graph for value in node.outputs if value.name in wanted]
+        found = {value.name or "": examples_axis(value, symbol) for value in values}
+        return {name: axis for name, axis in found.items() if axis}
+
+    return remembered(model.graph, ("axes of examples", *names), work_out)
 
 
 def _moved(array: Any, axis: int | None) -> Any:

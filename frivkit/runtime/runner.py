@@ -5,12 +5,13 @@ through a :class:`Runner`.  Where its tasks run is the business of an engine.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from threading import Lock
+from contextlib import contextmanager
 from typing import Any
 
 from frivkit.data import Batch, Dataset
 from frivkit.engines.engine import Engine, Item, LocalEngine, Result
 from frivkit.progress import Progress, Silent
+from frivkit.runtime.side_by_side import OneAhead
 
 
 class Runner:
@@ -54,6 +55,8 @@ class Runner:
     ) -> Iterator[Result]:
         """Yield the result of every batch, in the order of the examples.
 
+        In this process, each batch is read while the one before is worked on.
+
         Args:
             data: The examples.
             size: Examples in a batch; the last one may hold fewer.
@@ -64,8 +67,32 @@ class Runner:
         Raises:
             Whatever the task or the data raise.
         """
-        on_range = _BatchTask(data, task)
-        return self.map_ranges(data.examples, size, on_range, what, first=first)
+        with self.reading_ahead(data.read, data.examples, size) as read:
+            on_range = _BatchTask(read, task)
+            yield from self.map_ranges(data.examples, size, on_range, what, first=first)
+
+    @contextmanager
+    def reading_ahead(
+        self, read: Callable[[int, int], Result], examples: int, size: int
+    ) -> Iterator[Callable[[int, int], Result]]:
+        """Give a function that reads a range of examples, and meanwhile has read the next.
+
+        Other engines than the one of this process do not run ranges in order, so that nothing is
+        read ahead.
+
+        Args:
+            read: From the ends of a range to what is read; called by one thread at a time.
+            examples: The number of examples.
+            size: Examples in a range; the last one may hold fewer.
+        """
+        if not isinstance(self._engine, LocalEngine):
+            yield read
+            return
+        ahead = OneAhead(read, examples, size)
+        try:
+            yield ahead
+        finally:
+            ahead.close()
 
     def map_ranges(
         self,
@@ -139,18 +166,11 @@ class Runner:
 class _BatchTask:
     """Reads the examples of a range, and runs a task on them."""
 
-    def __init__(self, data: Dataset, task: Callable[[Batch], Any]) -> None:
-        self._data, self._task = data, task
-        self._read_lock = Lock()  # sources are read by one thread at a time
-
-    def __reduce__(self) -> Any:
-        """Return what makes it again; a lock cannot be pickled."""
-        return _BatchTask, (self._data, self._task)
+    def __init__(self, read: Callable[[int, int], Batch], task: Callable[[Batch], Any]) -> None:
+        self._read, self._task = read, task
 
     def __call__(self, start: int, stop: int) -> Any:
-        with self._read_lock:
-            batch = self._data.read(start, stop)
-        return self._task(batch)
+        return self._task(self._read(start, stop))
 
 
 class _RangeTask:

@@ -39,14 +39,28 @@ class AblationDetail(TypedDict):
     across: str
 
 
+class FastPart(TypedDict):
+    """What `--fast` saved.
+
+    Attributes:
+        runs: How many runs of an example were made over all levels and repeats.
+        full_runs: How many there are without it.
+    """
+
+    runs: Natural
+    full_runs: Natural
+
+
 class PrunabilityDetail(AblationDetail):
     """The detail of `prunability`.
 
     Attributes:
         units: The number of units under the unit selector.
+        fast: What `--fast` saved; absent without it.
     """
 
     units: SomeUnits
+    fast: NotRequired[FastPart]
 
 
 class TargetedDetail(PrunabilityDetail):

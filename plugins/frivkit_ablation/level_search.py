@@ -96,13 +96,21 @@ class LevelSearch:
         """
         nominal = {(repeat, self._curve_level(level)): level for repeat, level in points}
         new = [(point[0], level) for point, level in nominal.items() if point not in self._flags]
-        if not new:
-            return
-        found = self._run(new)
+        if new:
+            self._measure(new)
+
+    def _measure(self, points: Sequence[CurvePoint]) -> None:
+        """Run points that are not measured yet."""
+        found = self._run(points)
         self._undefined += int(found.undefined[:, : self._examples].sum())
-        for (repeat, level), shares in zip(new, found.shares, strict=True):
-            self._flags[repeat, self._curve_level(level)] = shares[: self._examples]
-            self._nominal.setdefault(self._curve_level(level), level)
+        for point, shares in zip(points, found.shares, strict=True):
+            key = self._key(point)
+            self._flags[key] = shares[: self._examples]
+            self._nominal.setdefault(key[1], point[1])
+
+    def _key(self, point: CurvePoint) -> CurvePoint:
+        """Return a repeat and the level on the curve of a repeat and a nominal level."""
+        return point[0], self._curve_level(point[1])
 
     def evaluate_levels(
         self, grid: Sequence[float], repeats: int, rounds: int, threshold: float

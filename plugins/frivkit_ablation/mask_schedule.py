@@ -10,6 +10,7 @@ from frivkit.measure.study import Study, Unchanged
 from frivkit.units.masks import Mask, keep_mask
 from frivkit.units.selector import UnitSelector
 from frivkit.units.statistics import ablated_units
+from frivkit_ablation.fast_search import FastSearch
 from frivkit_ablation.level_search import CurvePoint, LevelSearch
 
 Order = Callable[[Site, int], NDArray[np.int64]]
@@ -50,6 +51,23 @@ class MaskSchedule:
             self._study, layer, self._run, curve_level=self.curve_level, examples=examples
         )
 
+    def fast_search(self, layer: str | None, examples: int | None, threshold: float) -> FastSearch:
+        """Return the same, levels far from the crossing being run on some examples only.
+
+        Args:
+            layer: The layer's name, None for the network.
+            examples: How many of the first examples count; None takes all.
+            threshold: 1 - tolerance.
+        """
+        return FastSearch(
+            self._study,
+            layer,
+            self._run,
+            threshold,
+            curve_level=self.curve_level,
+            examples=examples,
+        )
+
     def curve_level(self, level: float) -> float:
         """Return the level on the curve of a nominal level, in [0, 1].
 
@@ -59,8 +77,11 @@ class MaskSchedule:
             return level
         return sum(self._count(level, units) for units in self._sites.values()) / self.units
 
-    def _run(self, points: Sequence[CurvePoint]) -> Unchanged:
-        return self._study.unchanged([self._mask(*point) for point in points], self._selector)
+    def _run(
+        self, points: Sequence[CurvePoint], among: NDArray[np.int64] | None = None
+    ) -> Unchanged:
+        masks = [self._mask(*point) for point in points]
+        return self._study.unchanged(masks, self._selector, among=among)
 
     def _mask(self, repeat: int, level: float) -> Mask:
         return Mask(

@@ -32,6 +32,7 @@ from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
 from frivkit.units.masks import random_order
 from frivkit_ablation.details import PrunabilityDetail
+from frivkit_ablation.fast_search import FastSearch
 from frivkit_ablation.level_search import CurveOptions, LevelSearch, examples_and_rounds, scopes
 from frivkit_ablation.mask_schedule import MaskSchedule
 
@@ -46,9 +47,12 @@ class Options(CurveOptions):
     Attributes:
         bisect: Halve the bracket from 0 to 1 down to one unit instead of measuring a grid (paper
             only).  On a curve that rises somewhere it may find a later crossing than the first.
+        fast: Run levels far from the crossing on some examples only; see
+            :mod:`frivkit_ablation.fast_search`.
     """
 
     bisect: bool = False
+    fast: bool = False
 
 
 def measure(study: Study, options: Options) -> Iterator[Measurement]:
@@ -72,15 +76,25 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
         return random_order(study.seed, site.layer, repeat, selector.count(site))
 
     grid = [float(level) for level in np.linspace(0.0, 1.0, options.levels)]
+    fast: list[FastSearch] = []
     for layer, sites in scopes(study):
         schedule = MaskSchedule(study, sites, selector, order)
         search = schedule.search(layer, examples)
+        if options.fast:
+            search = schedule.fast_search(layer, examples, 1 - options.tolerance)
+            fast.append(search)
         if options.bisect:
             _bisect(search, schedule, options)
         else:
             search.evaluate_levels(grid, options.repeats, rounds, 1 - options.tolerance)
         yield search.measurement(
             "prunability", options, "units switched off", selector.name, units=schedule.units
+        )
+    if fast:
+        saved = 1 - sum(search.made for search in fast) / sum(search.full for search in fast)
+        study.warnings.append(
+            f"prunability was measured with --fast: {saved:.0%} of the runs of examples were left "
+            "out, so levels away from a crossing are known from some examples only"
         )
 
 

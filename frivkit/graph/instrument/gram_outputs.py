@@ -86,7 +86,7 @@ def _sums(
     shift = build.input(f"{SHIFT}{site.name}", [1, width, 1], kind)
     shifted = build.add("Sub", rows, shift)
     total = build.reduce("ReduceSum", shifted, [0, 2])
-    if count > width:  # a small product for each example, summed: no copy of the activations
+    if count >= width:  # a small product for each example, summed: no copy of the activations
         transposed = build.add("Transpose", shifted, perm=[0, 2, 1])
         gram = build.reduce("ReduceSum", build.add("MatMul", shifted, transposed), [0])
     else:

@@ -20,7 +20,7 @@ from frivkit.runtime.session import Device
 from frivkit.units.moments import Moments, merged
 from frivkit_unit_selectors.selectors import LOCATION, MAP
 from tests.handmade import written
-from tests.nets import NETS, conv, examples, exported, head, mlp, opened, tokens
+from tests.nets import NETS, conv, examples, exported, head, mlp, network, opened, tokens
 
 DEVICE = Device(threads=1)
 COUNT = 10
@@ -188,3 +188,24 @@ def test_groups_are_runs_of_consecutive_examples(tmp_path):
     assert ends[-1] == 100
     for part, rows in zip(parts, np.split(x, ends[:-1]), strict=True):
         np.testing.assert_allclose(part.mean, rows.mean(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["float32", "float64"])
+def test_threads_change_no_bit(tmp_path, exact):
+    model = opened(network("cnn"), tmp_path / "m.onnx")
+    x = np.random.default_rng(0).normal(size=(150, *model.inputs[0].shape)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=x)
+    data = open_data(f"npz:{tmp_path / 'd.npz'}", model.inputs)
+    sites = find_sites(model).sites
+    one, several = (
+        accumulate_moments(
+            model, sites, MAP, data, Execution(memory=1 << 28, threads=threads),
+            groups=9, exact=exact,
+        )
+        for threads in (1, 3)
+    )  # fmt: skip
+    for site in sites:
+        assert len(one[site.name]) == len(several[site.name]) == 9
+        for a, b in zip(one[site.name], several[site.name], strict=True):
+            assert (a.count, a.gram.tobytes()) == (b.count, b.gram.tobytes())
+            assert a.total.tobytes() == b.total.tobytes()
