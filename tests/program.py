@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from tests.contract import check_analysis
 from tests.handmade import written
 
-INPUTS, CLASSES, EXAMPLES = 8, 4, 200
+INPUTS, CLASSES, EXAMPLES = 8, 5, 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,11 +106,18 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
             members = [fits[i] for i in stage.members]
             if plan.maps or plan.dropped or any(fit.factors is not None for fit in members):
                 refitted = None
+            elif not _has_all(refitted, members):
+                refitted = None
             else:  # a copy of the whole network for each stage would take long in deep ones
                 put_fits(refitted, members)
     return tuple(
         factorized_fit(calibration, plan, fit) if fit.factors is None else fit for fit in fits
     )
+
+
+def _has_all(model: ir.Model, fits: Sequence[Fit]) -> bool:
+    """Whether nodes are called as they were: without a name, one that got a bias is not."""
+    return {_label(fit) for fit in fits} <= {node_label(node) for node in model.graph}
 
 
 def _check_size(label: str, *several: Rows) -> None:

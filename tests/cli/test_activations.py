@@ -401,11 +401,11 @@ def stop_at(batch: int, error: BaseException, monkeypatch) -> list[int]:
     """Let the run end at a batch of 7 examples; give a list of the batches that are run."""
     write, started = writing._Job._write_batch, []
 
-    def failing(self, file, part, last):
-        started.append(part.first)
+    def failing(self, file, first, *more):
+        started.append(first)
         if len(started) == batch:
             raise error
-        write(self, file, part, last)
+        write(self, file, first, *more)
 
     monkeypatch.setattr(writing, "SECONDS_AT_RISK", 0)
     monkeypatch.setattr(writing, "batch_size", lambda *_: 7)

@@ -9,6 +9,7 @@ from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Request, analyze
 from frivkit.runtime.execution import Execution
+from frivkit.runtime.labels import LabelOptions
 from frivkit.units.masks import random_order
 from frivkit.units.perturbations import Noise, WeightKnockout, WeightNoise, example_digests
 from tests.draws import generator
@@ -43,7 +44,7 @@ def measured(
     model = write_net(folder / "net.onnx", hidden, output, BIAS[: output.shape[1]])
     data = folder / "x.npz"
     np.savez(data, x=x.astype(np.float32))
-    execution = Execution(memory=memory)
+    execution = Execution(memory=memory, labels=LabelOptions(task="classify"))
     request = Request(
         model, data=f"npz:{data}", protocol=protocol, units=units, execution=execution
     )
