@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from frivkit.api import plots, tables
 from frivkit.errors import UsageError
 from frivkit.report import notebook
-from frivkit.report.compression import compression_text
+from frivkit.report.compression_text import compression_text
 from frivkit.report.format import file_name, percent, readable
 from frivkit.report.terminal import analysis_text, inspection_text
 from frivkit.report.verification import verification_text

@@ -72,7 +72,8 @@ def show_compression(
 ) -> None:
     """Write the results of one budget to their files, and show them."""
     from frivkit.compression.plan_file import plan_document, write_plan
-    from frivkit.report.compression import compression_document, compression_text
+    from frivkit.report.compression import compression_document
+    from frivkit.report.compression_text import compression_text
 
     document = compression_document(compression, request, clock)
     for warning in document["warnings"]:

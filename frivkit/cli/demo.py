@@ -41,7 +41,8 @@ def command(*, common: CommonOptions, folder: Path, seed: int) -> None:
     from frivkit.measure.pipeline import analyze, inspect_model
     from frivkit.provenance import Clock
     from frivkit.report.analysis_html import analysis_page
-    from frivkit.report.compression import compression_document, compression_text
+    from frivkit.report.compression import compression_document
+    from frivkit.report.compression_text import compression_text
     from frivkit.report.document import analysis_document, inspection_document
     from frivkit.report.terminal import analysis_text, inspection_text
 

@@ -7,7 +7,8 @@ from frivkit.compression.frontier import CostKind, Frontier, FrontierPoint, Late
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
-from frivkit.report.compression import overshoot_document, overshoot_text
+from frivkit.report.compression import overshoot_document
+from frivkit.report.compression_text import overshoot_text
 from frivkit.report.format import file_name, readable
 from frivkit.report.layout import columns, joined, wrapped
 from frivkit.report.recovery import recovery_document

@@ -39,6 +39,12 @@ def live_bytes(graph: ir.Graph) -> int:
     return most
 
 
+def example_bytes(graph: ir.Graph) -> int:
+    """Return the bytes that an example takes: its activations, and the inputs of the next one."""
+    read = sum(tensor_bytes(value) for value in graph.inputs if not value.is_initializer())
+    return live_bytes(graph) + read
+
+
 def batch_size(graph: ir.Graph, memory: int, fixed: int | None) -> int:
     """Return the number of examples to run at once, the next ones being read meanwhile.
 
@@ -55,9 +61,8 @@ def batch_size(graph: ir.Graph, memory: int, fixed: int | None) -> int:
         for value in graph.initializers.values()
         if value.const_value is not None
     )
-    live = live_bytes(graph)
-    read = sum(tensor_bytes(value) for value in graph.inputs if not value.is_initializer())
-    fitting = min(memory // max(1, live + read), max(IN_CACHE, weights) // max(1, live))
+    in_cache = max(IN_CACHE, weights) // max(1, live_bytes(graph))
+    fitting = min(memory // max(1, example_bytes(graph)), in_cache)
     return max(1, min(LARGEST_BATCH, fitting))
 
 

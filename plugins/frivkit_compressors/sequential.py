@@ -104,9 +104,12 @@ def refit_in_sequence(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
                     fits[i] = _factorized(fits[i], how, problem, relu=relu)
                 pending.remove(_label(fits[i]))
             members = [fits[i] for i in stage.members]
-            if plan.maps or plan.dropped or any(fit.factors is not None for fit in members):
-                refitted = None
-            elif not _has_all(refitted, members):
+            if (
+                plan.maps
+                or plan.dropped
+                or any(fit.factors is not None for fit in members)
+                or not _has_all(refitted, members)
+            ):
                 refitted = None
             else:  # a copy of the whole network for each stage would take long in deep ones
                 put_fits(refitted, members)

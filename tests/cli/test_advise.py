@@ -14,7 +14,7 @@ from tests.program import Outcome, write_cnn
 
 Run = Callable[..., Outcome]
 NETS = [f"net-{width}.onnx" for width in WIDTHS]
-FAST = ("--data", "npz:x.npz", "--threads", "1")
+FAST = ("--data", "npz:x.npz", "--threads", "1", "--task", "classify")
 
 
 @pytest.fixture(scope="module")

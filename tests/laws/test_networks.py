@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frivkit.measure.pipeline import Request, open_study
-from frivkit.runtime.memory import batch_size, live_bytes
+from frivkit.runtime.memory import batch_size, example_bytes
 from frivkit.testing.laws.metric_rules import BATCH
 from frivkit.testing.networks import EXAMPLES, LabelledNetwork, small_cnn, small_mlp
 from frivkit.testing.tiny_models import evaluate
@@ -64,7 +64,7 @@ def test_small_memory_splits_the_data_unevenly(tmp_path: Path) -> None:
     study = opened(small_cnn(), tmp_path)
     assert EXAMPLES % BATCH
     graph = study.model.graph
-    assert batch_size(graph, BATCH * live_bytes(graph), study.model.batch) == BATCH
+    assert batch_size(graph, BATCH * example_bytes(graph), study.model.batch) == BATCH
 
 
 def opened(network: LabelledNetwork, folder: Path):

@@ -18,8 +18,9 @@ from frivkit.compression.plan import apply_plan, ridge_fits
 from frivkit.errors import BudgetError, ModelError, UsageError
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock
-from frivkit.report.compression import compression_document, compression_text
+from frivkit.report.compression import compression_document
 from frivkit.report.compression_html import compression_page
+from frivkit.report.compression_text import compression_text
 from tests.contract import complaints
 from tests.handmade import written
 from tests.planning import ANY_WIDTH

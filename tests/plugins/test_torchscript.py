@@ -292,7 +292,7 @@ class TestModules:
         model = frivkit.load(module, torch.from_numpy(digits(3)))
         assert (module.training, module.drop.training, module.norm.training) == (True, False, True)
         assert all(torch.equal(before[k], value) for k, value in module.state_dict().items())
-        assert (str(model.path), model.format) == ("<Net>", "torch.nn.Module")
+        assert (str(model.path), model.format) == ("<module>", "torch.nn.Module")
         assert model.sha256 == frivkit.load(module, digits(3)).sha256
         check(model, module)
 

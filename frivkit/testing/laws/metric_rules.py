@@ -19,7 +19,7 @@ from frivkit.cache import Cache
 from frivkit.graph.instrument.perturb import RUN, perturbed_whole
 from frivkit.measure.metric import Measurement
 from frivkit.measure.study import Study
-from frivkit.runtime.memory import live_bytes
+from frivkit.runtime.memory import example_bytes
 from frivkit.testing.laws.compare import TOLERANCE, leaves, paired, same, same_but_for_drawing
 from frivkit.testing.laws.metric_case import CaseMeasurements, MetricCase
 from frivkit.testing.networks import EXAMPLES, LabelledNetwork, TinyNetwork, tiny
@@ -38,7 +38,7 @@ def order(case: MetricCase, plain: CaseMeasurements) -> None:
 
 def parts(case: MetricCase, plain: CaseMeasurements) -> None:
     """Allow memory for few examples and require the same values and details."""
-    memory = BATCH * live_bytes(case.open().model.graph)
+    memory = BATCH * example_bytes(case.open().model.graph)
     actual = case.again(case.open(memory=memory))
     when = f"with memory for {BATCH} of {EXAMPLES} examples"
     same(case, plain, actual, fields=("value", "examples", "detail"), when=when)

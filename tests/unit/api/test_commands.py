@@ -12,7 +12,7 @@ from torch import nn
 import frivkit
 from frivkit.cli import main
 from frivkit.data import open_data
-from frivkit.errors import DataError, ModelError, UsageError
+from frivkit.errors import DataError, DeviceError, ModelError, UsageError
 from frivkit.progress import Silent
 
 X = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
@@ -230,7 +230,7 @@ def test_results_are_cached_where_that_is_asked_for(file, tmp_path):
         (lambda f: frivkit.compress(f, "a.pt", data=X, macs=0.5), UsageError, "name it a.onnx"),
         (lambda f: frivkit.analyze(f, data=X, memory="0"), UsageError, "memory is 0"),
         (lambda f: frivkit.analyze(f, data=X, threads=0), UsageError, "threads is 0"),
-        (lambda f: frivkit.analyze(f, data=X, engine="cluster"), UsageError, "no engine is named"),
+        (lambda f: frivkit.analyze(f, data=X, engine="cluster"), DeviceError, "no engine is named"),
         (lambda f: frivkit.load(onnx.GraphProto()), ModelError, "of type GraphProto cannot be"),
     ],
 )

@@ -16,8 +16,9 @@ from frivkit.compression.plan import amount
 from frivkit.compression.steps import BranchSteps
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock
-from frivkit.report.compression import compression_document, compression_text
+from frivkit.report.compression import compression_document
 from frivkit.report.compression_html import compression_page
+from frivkit.report.compression_text import compression_text
 from frivkit.report.frontier import frontier_document, frontier_text
 from frivkit.report.frontier_html import frontier_page
 from tests.contract import complaints

@@ -157,7 +157,7 @@ def test_bytes_of_one_example(dtype, shape, size):
 
 def test_batches_follow_from_memory():
     graph = graph_of(_SMALL, wa=(5, 5), wb=(5, 3))
-    assert batch_size(graph, 600, None) == 10
+    assert batch_size(graph, 800, None) == 10
     assert batch_size(graph, 59, None) == 1
     assert batch_size(graph, 1 << 40, None) == LARGEST_BATCH
     assert batch_size(graph, 1, 32) == 32
