@@ -7,8 +7,12 @@ from frivkit.report import tables
 from frivkit.report.analysis_html import Card
 from frivkit.report.budget_path import ELSEWHERE, path_figure
 from frivkit.report.chart import Bar, bar_plot, column_plot
-from frivkit.report.compression import RESOURCES
-from frivkit.report.compression_text import calibration_sentence, describe_kinds, overshoot_sentence
+from frivkit.report.compression_text import (
+    RESOURCES,
+    calibration_sentence,
+    describe_kinds,
+    overshoot_sentence,
+)
 from frivkit.report.figures import MOST_BARS, NAME, Chart, ReportFigure
 from frivkit.report.format import file_name, number, percent, readable, short, span
 from frivkit.report.layer_table import compressed_layers
