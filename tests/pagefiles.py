@@ -47,7 +47,8 @@ def write_slow(folder: Path) -> None:
 
 def write_joined(folder: Path) -> None:
     """Write ``net.onnx`` with a Concat of the name ``mixed0``."""
-    proto = network("inception")
+    proto = onnx.ModelProto()
+    proto.CopyFrom(network("inception"))  # which others use, too
     for node in proto.graph.node:
         if node.op_type == "Concat":
             node.name = "mixed0/Concat"

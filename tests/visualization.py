@@ -22,7 +22,7 @@ def write_visualization(folder: Path) -> None:
             images = np.clip(0.5 + spread * generator.normal(size=(2, 3, 8, 8)), 0, 1)
             file = f"{layer}{model}.npz"
             stream = io.BytesIO()
-            np.savez(stream, images=images.astype(np.float32))
+            np.savez(stream, images=images.astype(np.float32), before=np.zeros(2), after=np.ones(2))
             (folder / "pieces" / file).write_bytes(with_digest(stream.getvalue()))
             found = LayerImages(layer, 4, (0, 3), images, (0.0, 0.0), (1.0, 1.0), (file,))
             measures[model].append(layer_measures(found))
