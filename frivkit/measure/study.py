@@ -193,14 +193,22 @@ class Study:
             ValueError: the changes are of several kinds, or act on different sites.
             ModelError: weights to be edited are computed in the graph.
         """
-        if not isinstance(self.task.comparer, ClassLabels):
-            found = self._under(changes, selector, scores=True)
-            return Unchanged(found[..., 0], found[..., 1] > 0)
-        labels, original = self._under(changes, selector, scores=False), self.predictions()
-        found = np.empty((len(changes), self.examples, 2))
-        for i, each in enumerate(labels):
-            found[i] = scored(self.task.comparer, original, each)
-        return Unchanged(found[..., 0], found[..., 1] > 0)
+        comparer, original = self.task.comparer, self.predictions()
+        by_label = isinstance(comparer, ClassLabels)
+        runs = self._under(changes, selector, scores=not by_label)
+        shares = np.empty((len(changes), self.examples))
+        undefined = np.empty(shares.shape, np.bool_)
+        for i, run in enumerate(runs):
+            found = scored(comparer, original, run) if by_label else run
+            shares[i], undefined[i] = found[:, 0], found[:, 1] > 0
+        return Unchanged(shares, undefined)
+
+    @property
+    def changes_at_once(self) -> int:
+        """How many perturbations :meth:`unchanged` can compare within half of the memory bound."""
+        kept = 16 * self.examples  # the shares and what is undefined, before they are taken apart
+        compared = 9 * self.examples
+        return max(1, self.memory // 2 // (max(kept, self.predictions().nbytes) + compared))
 
     def ablate(self, masks: Sequence[Mask], selector: UnitSelector) -> NDArray[np.int32]:
         """Return the labels of the network under each mask.
@@ -222,7 +230,7 @@ class Study:
             ModelError: the task has no labels.
         """
         self._check_labels()
-        return self._under(masks, selector, scores=False)
+        return self._stacked(self._under(masks, selector, scores=False))
 
     def perturb(self, changes: Sequence[Perturbation]) -> NDArray[np.int32]:
         """Return the labels of the network under noise, edits of weights, or folds.
@@ -238,7 +246,7 @@ class Study:
             ModelError: weights to be edited are computed in the graph, or the task has no labels.
         """
         self._check_labels()
-        return self._under(changes, None, scores=False)
+        return self._stacked(self._under(changes, None, scores=False))
 
     def _check_labels(self) -> None:
         """Raise an error if the task has no labels."""
@@ -250,7 +258,7 @@ class Study:
 
     def _under(
         self, changes: Sequence[Perturbation], selector: UnitSelector | None, *, scores: bool
-    ) -> NDArray[Any]:
+    ) -> list[NDArray[Any]]:
         """Run every change that differs once; see ``ComparedRuns.perturbed``."""
         if len({(type(change), change.sites) for change in changes}) > 1:
             raise ValueError("the changes of one call must be of one kind, on the same sites")
@@ -261,8 +269,12 @@ class Study:
         if distinct:
             runs = self._runs.perturbed(list(distinct.values()), selector, scores=scores)
             found |= zip(distinct, runs, strict=True)
-        results = [found["" if change.idle else change.digest] for change in changes]
-        return np.stack(results) if results else np.empty((0, *found[""].shape), found[""].dtype)
+        return [found["" if change.idle else change.digest] for change in changes]
+
+    def _stacked(self, labels: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Return labels as one array, shape (changes, n, positions)."""
+        none = self.predictions()[np.newaxis][:0]
+        return np.stack(labels) if labels else none
 
     def fits(self, selector: UnitSelector, site: Site) -> bool:
         """Whether the second moments of a site fit into the memory bound."""

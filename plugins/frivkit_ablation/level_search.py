@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from frivkit.errors import DataError, UsageError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement
 from frivkit.measure.study import Study, Unchanged
 from frivkit.units.statistics import CHANGED, crossings
-from frivkit_ablation.curve import AblationCurve, interval
+from frivkit_ablation.curve import AblationCurve, Flags, compact, interval
 
 CurvePoint = tuple[int, float]
 """What is run at once: a repeat and a nominal level."""
@@ -84,7 +83,7 @@ class LevelSearch:
         self.layer = layer
         self._study, self._run, self._curve_level = study, run, curve_level
         self._examples = study.examples if examples is None else examples
-        self._flags: dict[CurvePoint, NDArray[np.float64]] = {}
+        self._flags: dict[CurvePoint, Flags] = {}
         self._nominal: dict[float, float] = {}
         self._undefined = 0
 
@@ -96,12 +95,16 @@ class LevelSearch:
         """
         nominal = {(repeat, self._curve_level(level)): level for repeat, level in points}
         new = [(point[0], level) for point, level in nominal.items() if point not in self._flags]
-        if not new:
-            return
+        most = self._study.changes_at_once
+        for first in range(0, len(new), most):
+            self._measure(new[first : first + most])
+
+    def _measure(self, new: Sequence[CurvePoint]) -> None:
+        """Run points, and keep what their curves need."""
         found = self._run(new)
         self._undefined += int(found.undefined[:, : self._examples].sum())
         for (repeat, level), shares in zip(new, found.shares, strict=True):
-            self._flags[repeat, self._curve_level(level)] = shares[: self._examples]
+            self._flags[repeat, self._curve_level(level)] = compact(shares[: self._examples])
             self._nominal.setdefault(self._curve_level(level), level)
 
     def evaluate_levels(
