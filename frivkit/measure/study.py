@@ -21,6 +21,7 @@ from frivkit.runtime.memory import gram_room, plan_gram_passes
 from frivkit.runtime.moment_pass import ActivationReader, accumulate_moments
 from frivkit.tasks.choose import choose_tasks
 from frivkit.tasks.classify import ClassLabels, SameLabels
+from frivkit.tasks.memory import LEAST
 from frivkit.units.masks import Mask
 from frivkit.units.moments import Moments, read_moments, write_moments
 from frivkit.units.perturbations import Perturbation
@@ -205,10 +206,14 @@ class Study:
 
     @property
     def changes_at_once(self) -> int:
-        """How many perturbations :meth:`unchanged` can compare within half of the memory bound."""
+        """How many perturbations :meth:`unchanged` can compare within half of the memory bound.
+
+        Half of :data:`frivkit.tasks.memory.LEAST` bytes are always allowed.
+        """
         kept = 16 * self.examples  # the shares and what is undefined, before they are taken apart
         compared = 9 * self.examples
-        return max(1, self.memory // 2 // (max(kept, self.predictions().nbytes) + compared))
+        room = max(self.memory, LEAST) // 2
+        return max(1, room // (max(kept, self.predictions().nbytes) + compared))
 
     def ablate(self, masks: Sequence[Mask], selector: UnitSelector) -> NDArray[np.int32]:
         """Return the labels of the network under each mask.
