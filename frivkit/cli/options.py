@@ -32,7 +32,10 @@ _OPTIONS = (
         help="Where tasks run: local, processes:N, or another; see 'frivkit plugins'.",
     ),
     click.option(
-        "--memory", default="2GiB", show_default=True, help="Limit on activations in memory."
+        "--memory",
+        default="2GiB",
+        show_default=True,
+        help="Limit on activations and what is computed of them, beside the weights.",
     ),
     click.option(
         "--cache",

@@ -87,7 +87,8 @@ class ComparedRuns:
                     if self._kept.cache.takes(size):
                         writer.append("outputs", outputs[0])
                     writer.append("labels", predictions)
-                    parts.append(predictions if name == "labels" else outputs[0])
+                    if name in ("labels", "outputs"):
+                        parts.append(predictions if name == "labels" else outputs[0])
                     if not is_label(predictions):
                         constant.add(outputs, predictions)
                 if not is_label(predictions):

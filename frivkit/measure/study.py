@@ -23,6 +23,7 @@ from frivkit.runtime.moment_pass import ActivationReader, accumulate_moments
 from frivkit.tasks.choose import choose_tasks
 from frivkit.tasks.classify import ClassLabels, SameLabels
 from frivkit.tasks.doubt import some_outputs
+from frivkit.tasks.memory import LEAST
 from frivkit.units.masks import Mask
 from frivkit.units.moments import Moments, read_moments, write_moments
 from frivkit.units.perturbations import Perturbation
@@ -204,15 +205,27 @@ class Study:
                 compared by all others and only some are run.
             ModelError: weights to be edited are computed in the graph.
         """
-        if not isinstance(self.task.comparer, ClassLabels):
-            found = self._under(changes, selector, scores=True, among=among)
-            return Unchanged(found[..., 0], found[..., 1] > 0)
-        labels = self._under(changes, selector, scores=False, among=among)
+        comparer = self.task.comparer
         original = self.predictions() if among is None else self.predictions()[among]
-        found = np.empty((len(changes), len(original), 2))
-        for i, each in enumerate(labels):
-            found[i] = scored(self.task.comparer, original, each)
-        return Unchanged(found[..., 0], found[..., 1] > 0)
+        by_label = isinstance(comparer, ClassLabels)
+        runs = self._under(changes, selector, scores=not by_label, among=among)
+        shares = np.empty((len(changes), len(original)))
+        undefined = np.empty(shares.shape, np.bool_)
+        for i, run in enumerate(runs):
+            found = scored(comparer, original, run) if by_label else run
+            shares[i], undefined[i] = found[:, 0], found[:, 1] > 0
+        return Unchanged(shares, undefined)
+
+    @property
+    def changes_at_once(self) -> int:
+        """How many perturbations :meth:`unchanged` can compare within half of the memory bound.
+
+        Half of :data:`frivkit.tasks.memory.LEAST` bytes are always allowed.
+        """
+        kept = 16 * self.examples  # the shares and what is undefined, before they are taken apart
+        compared = 9 * self.examples
+        room = max(self.memory, LEAST) // 2
+        return max(1, room // (max(kept, self.predictions().nbytes) + compared))
 
     def ablate(self, masks: Sequence[Mask], selector: UnitSelector) -> NDArray[np.int32]:
         """Return the labels of the network under each mask.
@@ -234,7 +247,7 @@ class Study:
             ModelError: the task has no labels.
         """
         self._check_labels()
-        return self._under(masks, selector, scores=False)
+        return self._stacked(self._under(masks, selector, scores=False))
 
     def perturb(self, changes: Sequence[Perturbation]) -> NDArray[np.int32]:
         """Return the labels of the network under noise, edits of weights, or folds.
@@ -250,7 +263,7 @@ class Study:
             ModelError: weights to be edited are computed in the graph, or the task has no labels.
         """
         self._check_labels()
-        return self._under(changes, None, scores=False)
+        return self._stacked(self._under(changes, None, scores=False))
 
     def _values(self, cache: Cache, output: str) -> NDArray[Any] | None:
         """Return what an output gives for some examples, by which its task is chosen."""
@@ -282,7 +295,7 @@ class Study:
         *,
         scores: bool,
         among: NDArray[np.int64] | None = None,
-    ) -> NDArray[Any]:
+    ) -> list[NDArray[Any]]:
         """Run every change that differs once; see ``ComparedRuns.perturbed``."""
         if len({(type(change), change.sites) for change in changes}) > 1:
             raise ValueError("the changes of one call must be of one kind, on the same sites")
@@ -297,8 +310,12 @@ class Study:
                 list(distinct.values()), selector, scores=scores, among=among
             )
             found |= zip(distinct, runs, strict=True)
-        results = [found["" if change.idle else change.digest] for change in changes]
-        return np.stack(results) if results else np.empty((0, *found[""].shape), found[""].dtype)
+        return [found["" if change.idle else change.digest] for change in changes]
+
+    def _stacked(self, labels: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Return labels as one array, shape (changes, n, positions)."""
+        none = self.predictions()[np.newaxis][:0]
+        return np.stack(labels) if labels else none
 
     def fits(self, selector: UnitSelector, site: Site) -> bool:
         """Whether the second moments of a site fit into the memory bound."""

@@ -16,7 +16,8 @@ class Execution:
 
     Attributes:
         device: ``"cpu"`` or ``"cuda"``.
-        memory: Bytes that activations, and what is computed of them, may take.
+        memory: Bytes that activations, and what is computed of them, may take in each task; the
+            program itself and the weights come on top.
         threads: Threads of one run; None leaves it to the engine, and that to ONNX Runtime.
         seed: The seed of all random choices.
         progress: Where progress is reported.

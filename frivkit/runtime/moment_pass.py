@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -69,6 +70,7 @@ def accumulate_moments(
     reader = ActivationReader(model, sites, selector, device)
     first = data.read(0, min(batch, SHIFT_EXAMPLES, data.examples)).inputs
     shifts = {name: _near_mean(rows) for name, rows in reader.rows(first).items()}
+    reader.close()  # most often all that follows is summed in the graph
     graph = _InGraph(model, sites, selector, device, shifts, exact=exact)
     groups = min(groups, len(starts))
     parts: dict[str, list[Moments]] = {site.name: [] for site in sites}
@@ -107,7 +109,12 @@ class ActivationReader:
         graph = with_outputs(model, self._names)
         self._inputs = graph.inputs
         self._graph = graph.ir.graph
-        self._session = Session(graph.ir, device)
+        self._open = partial(Session, graph.ir, device)
+        self._session: Session | None = None
+
+    def close(self) -> None:
+        """Let go of the session, and so of its copy of the weights, until rows are wanted."""
+        self._session = None
 
     def batch_size(self, memory: int) -> int:
         """Return how many examples to run at once, all that is taken out included."""
@@ -116,7 +123,8 @@ class ActivationReader:
     def rows(self, inputs: Feeds) -> dict[str, NDArray[Any]]:
         """Return each site's activations with units as columns."""
         feeds = {name: inputs[name] for name in self._inputs}
-        arrays = run_padded(self._session, self._model, feeds, self._names)
+        self._session = session = self._session or self._open()
+        arrays = run_padded(session, self._model, feeds, self._names)
         return {
             site.name: self._selector.rows(site, array)
             for site, array in zip(self._sites, arrays, strict=True)

@@ -18,6 +18,7 @@ from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 from frivkit.interrupts import stoppable
 from frivkit.runtime.binding import BoundRuns
 from frivkit.runtime.providers import PROVIDERS, gpu_names, provider_of, unusable
+from frivkit.runtime.shared_weights import inline_bytes, without_large_weights
 
 Feeds = Mapping[str, NDArray[Any]]
 """Arrays by the names of inputs, examples first."""
@@ -87,6 +88,7 @@ class Session:
         exact = isinstance(model, ir.Model) and any(n.op_type in QUANTIZED for n in model.graph)
         if exact:  # without it, 8-bit products saturate on x86 processors that have no VNNI
             options.add_session_config_entry("session.x64quantprecision", "1")
+        model, self._weights = _by_reference(model, device, options)
         try:
             self._session = self._open(model, options, provider)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
@@ -120,12 +122,7 @@ class Session:
         arguments = {"sess_options": options, "providers": [provider], "enable_fallback": 0}
         if isinstance(model, Path):
             return ort.InferenceSession(str(model), **arguments)
-        size = sum(
-            value.const_value.nbytes
-            for value in model.graph.initializers.values()
-            if value.const_value is not None
-        )
-        if size < LARGEST_INLINE:
+        if inline_bytes(model) < LARGEST_INLINE:
             return ort.InferenceSession(ir.to_proto(model).SerializeToString(), **arguments)
         with tempfile.TemporaryDirectory(prefix="frivkit-") as folder:
             path = Path(folder) / "model.onnx"
@@ -163,6 +160,19 @@ class Session:
     def end_profiling(self) -> Path:
         """Return the file of the profile, which is complete from now on."""
         return Path(self._session.end_profiling())
+
+
+def _by_reference(
+    model: ir.Model | Path, device: Device, options: Any
+) -> tuple[ir.Model | Path, list[Any]]:
+    """Hand over large weights by reference; return the graph, and what must live with a session."""
+    if isinstance(model, Path) or device.name != "cpu" or options.optimized_model_filepath:
+        return model, []
+    model, weights = without_large_weights(model)
+    values = [ort.OrtValue.ortvalue_from_numpy(each) for each in weights.values()]
+    if values:
+        options.add_external_initializers(list(weights), values)
+    return model, values
 
 
 def _session_of_file(path: Path, sha256: str, device: Device) -> Session:

@@ -1,6 +1,7 @@
 """Ablation curves of one scope, and the bootstrap interval of where they cross a threshold."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,10 @@ from numpy.typing import NDArray
 from frivkit.units.statistics import crossings
 
 Array = NDArray[np.float64]
+Flags = NDArray[Any]
+"""Shares of each example, in [0, 1]; booleans if none lies between 0 and 1."""
+DRAWN = 1 << 22
+"""Counts of patterns, over all resamples, that are drawn at once; they take 64 MiB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,13 +26,27 @@ class AblationCurve:
     """
 
     levels: Array
-    flags: Array
+    flags: Flags
 
     @property
     def unchanged(self) -> Array:
         """The share of labels unchanged at each level, shape (levels,), in [0, 1]."""
         means: Array = self.flags.mean(axis=1)
         return means
+
+
+def compact(shares: Array) -> Flags:
+    """Return a copy of shares of examples that takes little memory, with the same numbers.
+
+    Args:
+        shares: In [0, 1], shape (n,).
+
+    Example:
+        >>> compact(np.array([0.0, 1.0])).tolist(), compact(np.array([0.0, 0.5])).tolist()
+        ([False, True], [0.0, 0.5])
+    """
+    whole = shares == 1
+    return whole if bool((whole | (shares == 0)).all()) else shares.copy()
 
 
 def interval(
@@ -50,10 +69,8 @@ def interval(
         Lower and upper end, in [0, 1].
     """
     stacked = np.concatenate([curve.flags for curve in curves])
-    patterns, counts = np.unique(stacked, axis=1, return_counts=True)
-    n = int(counts.sum())
-    drawn = generator.multinomial(n, counts / n, size=resamples).T / n
-    means = patterns @ drawn
+    patterns, counts = _patterns(stacked)
+    means = _resampled(patterns, counts, resamples, generator)
     best = np.zeros(resamples)
     row = 0
     for curve in curves:
@@ -62,3 +79,26 @@ def interval(
         row += len(curve.levels)
     low, high = np.quantile(best, [0.025, 0.975])
     return float(low), float(high)
+
+
+def _resampled(
+    patterns: Array, counts: NDArray[np.int64], resamples: int, generator: np.random.Generator
+) -> Array:
+    """Return the means of the rows of patterns in each resample, shape (rows, resamples)."""
+    n, size = int(counts.sum()), max(1, DRAWN // len(counts))
+    means = np.empty((len(patterns), resamples))
+    for first in range(0, resamples, size):
+        last = min(first + size, resamples)
+        drawn = generator.multinomial(n, counts / n, size=last - first).T / n
+        means[:, first:last] = patterns @ drawn
+    return means
+
+
+def _patterns(flags: Flags) -> tuple[Array, NDArray[np.int64]]:
+    """Return the different columns of flags, in the order of their entries, and how many each."""
+    if flags.dtype != np.bool_:
+        found, counts = np.unique(flags, axis=1, return_counts=True)
+        return found, counts
+    packed, counts = np.unique(np.packbits(flags, axis=0), axis=1, return_counts=True)
+    patterns: Array = np.unpackbits(packed, axis=0, count=len(flags)).astype(np.float64)
+    return patterns, counts

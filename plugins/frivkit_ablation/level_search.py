@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from frivkit.errors import DataError, UsageError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement
 from frivkit.measure.study import Study, Unchanged
 from frivkit.units.statistics import CHANGED, crossings
-from frivkit_ablation.curve import AblationCurve, interval
+from frivkit_ablation.curve import AblationCurve, Flags, compact, interval
 
 CurvePoint = tuple[int, float]
 """What is run at once: a repeat and a nominal level."""
@@ -84,7 +83,7 @@ class LevelSearch:
         self.layer = layer
         self._study, self._run, self._curve_level = study, run, curve_level
         self._examples = study.examples if examples is None else examples
-        self._flags: dict[CurvePoint, NDArray[np.float64]] = {}
+        self._flags: dict[CurvePoint, Flags] = {}
         self._nominal: dict[float, float] = {}
         self._undefined = 0
 
@@ -96,16 +95,17 @@ class LevelSearch:
         """
         nominal = {(repeat, self._curve_level(level)): level for repeat, level in points}
         new = [(point[0], level) for point, level in nominal.items() if point not in self._flags]
-        if new:
-            self._measure(new)
+        most = self._study.changes_at_once
+        for first in range(0, len(new), most):
+            self._measure(new[first : first + most])
 
     def _measure(self, points: Sequence[CurvePoint]) -> None:
-        """Run points that are not measured yet."""
+        """Run points that are not measured yet, and keep what their curves need."""
         found = self._run(points)
         self._undefined += int(found.undefined[:, : self._examples].sum())
         for point, shares in zip(points, found.shares, strict=True):
             key = self._key(point)
-            self._flags[key] = shares[: self._examples]
+            self._flags[key] = compact(shares[: self._examples])
             self._nominal.setdefault(key[1], point[1])
 
     def _key(self, point: CurvePoint) -> CurvePoint:

@@ -15,15 +15,21 @@ from frivkit.documents.details import DetailTypes, MeansDetail
 from frivkit.documents.fields import Fraction
 from frivkit.measure.metric import Measurement, Metric
 from frivkit.measure.study import Study
-from frivkit.units.moments import Moments
 from frivkit_unit_metrics.details import DeadUnitsDetail
-from frivkit_unit_metrics.layers import Options, layer_moments, varying, with_network
+from frivkit_unit_metrics.layers import (
+    Options,
+    Spread,
+    layer_spreads,
+    varying,
+    with_network,
+)
 
 
-def zero(moments: Moments) -> NDArray[np.bool_]:
+def zero(moments: Spread) -> NDArray[np.bool_]:
     """Return a mask of the units that are zero in every row, shape (units,).
 
     Example:
+        >>> from frivkit.units.moments import Moments
         >>> zero(Moments.of(np.array([[0.0, 2.0], [0.0, 2.0]]))).tolist()
         [True, False]
     """
@@ -35,7 +41,7 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
     """Measure the mean over layers, then the share of each layer's units that are always zero."""
     selector = study.units("map")
     layers = []
-    for site, moments in layer_moments(study, selector, "dead-units", exact=options.exact):
+    for site, moments in layer_spreads(study, selector, "dead-units", exact=options.exact):
         dead, constant = zero(moments), ~varying(moments)
         layers.append(
             Measurement(
@@ -47,7 +53,7 @@ def measure(study: Study, options: Options) -> Iterator[Measurement]:
                 protocol=study.protocol,
                 examples=study.examples,
                 detail={
-                    "units": moments.units,
+                    "units": len(dead),
                     "rows": moments.count,
                     "zero_units": int(dead.sum()),
                     "constant_units": int(constant.sum()),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,11 @@ from frivkit.errors import DataError, ModelError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement
 from frivkit.measure.study import Study
-from frivkit.units.moments import Moments, merged
+from frivkit.units.moments import Moments, RunningVariance, merged
 from frivkit.units.selector import UnitSelector
 
+Spread: TypeAlias = Moments | RunningVariance
+"""Sums that tell the mean and the variance of each unit."""
 NO_PAIR = {"note": "fewer than two units vary, so there is no pair of them"}
 
 
@@ -29,7 +31,12 @@ class Options:
 
 
 def layer_moments(
-    study: Study, selector: UnitSelector, metric: str, *, exact: bool
+    study: Study,
+    selector: UnitSelector,
+    metric: str,
+    *,
+    exact: bool,
+    sites: Sequence[Site] | None = None,
 ) -> Iterator[tuple[Site, Moments]]:
     """Yield each site under study with its moments over all examples.
 
@@ -41,6 +48,7 @@ def layer_moments(
         selector: How a tensor is read as units.
         metric: The name of the metric, for messages.
         exact: Sum in float64 throughout.
+        sites: Which sites; None takes all that are under study.
 
     Raises:
         DataError: there is one example only.
@@ -49,7 +57,7 @@ def layer_moments(
     """
     if study.examples < 2:
         raise DataError(f"{metric} compares examples and {study.data.spec} has one; give more")
-    for site, parts in study.moments(selector, exact=exact):
+    for site, parts in study.moments(selector, sites, exact=exact):
         moments = merged(parts)
         if not moments.finite:
             remedy = "" if exact else ", or give --option exact=true for numbers above 1e19"
@@ -61,7 +69,48 @@ def layer_moments(
         yield site, moments
 
 
-def varying(moments: Moments) -> NDArray[np.bool_]:
+def layer_spreads(
+    study: Study, selector: UnitSelector, metric: str, *, exact: bool
+) -> Iterator[tuple[Site, Spread]]:
+    """Yield each site under study with the mean and the variance of its units.
+
+    They are those of :func:`layer_moments`.  A layer whose Gram matrix does not fit into memory has
+    its variances summed alone, in one more pass over the data.
+
+    Args:
+        study: The study.
+        selector: How a tensor is read as units.
+        metric: The name of the metric, for messages.
+        exact: Sum in float64 throughout.
+
+    Raises:
+        DataError: there is one example only.
+        ModelError: a layer's sums are not finite.
+    """
+    narrow = [site for site in study.sites if study.fits(selector, site)]
+    wide = {site.name: RunningVariance() for site in study.sites if site not in narrow}
+    moments = layer_moments(study, selector, metric, exact=exact, sites=narrow) if narrow else None
+    if wide and study.examples < 2:
+        raise DataError(f"{metric} compares examples and {study.data.spec} has one; give more")
+    chosen = [site for site in study.sites if site.name in wide]
+    for _, batch in study.activations(selector, chosen) if wide else ():
+        for name, sums in wide.items():
+            with np.errstate(over="ignore", invalid="ignore"):  # seen below
+                sums.add(batch[name])
+    for site in study.sites:
+        if site.name not in wide and moments is not None:
+            yield next(moments)
+            continue
+        sums = wide[site.name]
+        if not (np.isfinite(sums.total).all() and np.isfinite(sums.squares).all()):
+            raise ModelError(
+                f"layer {site.layer} gives activations that are not finite, so {metric} is "
+                "undefined: leave it out with --layer, or change the data"
+            )
+        yield site, sums
+
+
+def varying(moments: Spread) -> NDArray[np.bool_]:
     """Return a mask of the units that vary over the rows, shape (units,).
 
     Example:

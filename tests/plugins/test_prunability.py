@@ -12,8 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from frivkit.errors import UsageError
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Request, analyze
+from frivkit.measure.study import Study
 from frivkit.runtime.execution import Execution
 from frivkit.units.masks import random_order
+from frivkit_ablation import curve
+from frivkit_ablation.curve import AblationCurve, compact, interval
 
 
 def write_net(path: Path, hidden: NDArray, output: NDArray, bias: Sequence[float]) -> Path:
@@ -241,3 +244,43 @@ def test_bisection_under_the_reference_protocol_is_refused(tmp_path: Path) -> No
     net, x = random_net(tmp_path / "n.onnx", 4)
     with pytest.raises(UsageError, match="grid"):
         measured(net, x, "reference", bisect="true")
+
+
+def test_curves_of_booleans_have_the_interval_of_the_same_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(0)
+    levels = np.linspace(0, 1, 11)
+    flags = [(generator.random((11, 500)) > levels[:, np.newaxis]).astype(float) for _ in range(2)]
+    plain = [AblationCurve(levels, each) for each in flags]
+    small = [AblationCurve(levels, np.stack([compact(row) for row in each])) for each in flags]
+    assert [each.flags.nbytes for each in small] == [11 * 500] * 2
+    for one, other in zip(plain, small, strict=True):
+        assert one.unchanged.tolist() == other.unchanged.tolist()
+    found = [interval(curves, 0.5, 100, np.random.default_rng(1)) for curves in (plain, small)]
+    assert found[0] == found[1]
+    monkeypatch.setattr(curve, "DRAWN", 2000)  # resamples are drawn part by part
+    assert interval(small, 0.5, 100, np.random.default_rng(1)) == pytest.approx(found[0])
+
+
+def test_curve_is_the_same_when_few_masks_fit_into_memory_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = random_net(tmp_path / "net.onnx", 8)
+    whole = measured(model, x)
+    calls = []
+    unchanged = Study.unchanged
+
+    def counted(study: Study, changes: Sequence[object], *more: object) -> object:
+        calls.append(len(changes))
+        return unchanged(study, changes, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Study, "unchanged", counted)
+    monkeypatch.setattr(Study, "changes_at_once", 2)
+    found = measured(model, x)
+    assert max(calls) == 2
+    assert (found.value, found.interval, found.detail) == (
+        whole.value,
+        whole.interval,
+        whole.detail,
+    )

@@ -408,7 +408,7 @@ def test_low_that_means_nothing_is_refused(tmp_path: Path, low: str) -> None:
         layer(tmp_path, "selectivity", RESPONSES, y=CLASSES, options={"low": low})
 
 
-@pytest.mark.parametrize("metric", BY_MOMENTS)
+@pytest.mark.parametrize("metric", ["correlation", "similarity"])
 def test_layers_too_wide_for_memory_are_refused(tmp_path: Path, metric: str) -> None:
     x = np.random.default_rng(0).uniform(size=(4, 64))
     said = refusal(tmp_path, metric, x, request={"execution": Execution(memory=2**16)})
@@ -532,3 +532,18 @@ def test_locations_are_units_on_demand(tmp_path: Path) -> None:
 def test_a_wrong_metric_option_is_refused(tmp_path: Path, metric: str) -> None:
     said = refusal(tmp_path, metric, BY_HAND, y=[0, 1, 0, 1], options={"nothing": "1"})
     assert said.startswith("UsageError: ")
+
+
+def test_dead_units_are_found_where_no_gram_matrix_fits(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)
+    x[:, :5] = 0.0
+    found = {
+        memory: layer(tmp_path, "dead-units", x, request={"execution": Execution(memory=memory)})
+        for memory in (1 << 20, 8 * 64**2)
+    }
+    (wide, narrow) = (each.detail for each in found.values())
+    assert wide["zero_units"] == narrow["zero_units"] == 5
+    np.testing.assert_allclose(wide["per_unit"]["sd"], narrow["per_unit"]["sd"], rtol=1e-5)
+    np.testing.assert_allclose(wide["per_unit"]["mean"], narrow["per_unit"]["mean"], atol=1e-6)
+    with pytest.raises(ModelError, match="second moments take"):
+        layer(tmp_path, "correlation", x, request={"execution": Execution(memory=8 * 64**2)})

@@ -26,6 +26,15 @@ ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
 HEAD_COUNTS = ("kv_num_heads", "num_heads", "q_num_heads")
 """Attributes with numbers of heads."""
 
+NUMPY_TYPES = frozenset(
+    {
+        *(ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BOOL),
+        *(ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64),
+        *(ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64),
+    }
+)
+"""Number types that numpy knows, too."""
+
 
 def read(
     path: Path,
@@ -108,6 +117,9 @@ def _read(
     sha256 = digest([path, *external_files(model)])
     for tensor, replace in _external(model):
         replace(_lazy(tensor, path))
+    for stored, replace in _tensors(model):
+        if isinstance(stored, ir.serde.TensorProtoTensor) and stored.dtype in NUMPY_TYPES:
+            replace(_in_numpy(stored))
     note = use_inference_mode(model)
     request = ReadRequest(input_shape, given, Interface.of(model), scalars)
     changes = [rewrite(model, request) for rewrite in READING_PASSES]
@@ -194,14 +206,31 @@ Replace = Callable[[ir.TensorProtocol], None]
 
 def _external(model: ir.Model) -> Iterator[tuple[ir.ExternalTensor, Replace]]:
     """Return each external tensor, and a function that puts another tensor in its place."""
+    for tensor, replace in _tensors(model):
+        if (external := _as_external(tensor)) is not None:
+            yield external, replace
+
+
+def _tensors(model: ir.Model) -> Iterator[tuple[ir.TensorProtocol, Replace]]:
+    """Return each constant tensor, and a function that puts another tensor in its place."""
     for graph in model.graphs():
         for value in graph.initializers.values():
-            if (tensor := _as_external(value.const_value)) is not None:
-                yield tensor, partial(setattr, value, "const_value")
+            if value.const_value is not None:
+                yield value.const_value, partial(setattr, value, "const_value")
         for attributes in (node.attributes for node in graph if node.op_type == "Constant"):
-            constant = attributes["value"].as_tensor() if "value" in attributes else None
-            if (tensor := _as_external(constant)) is not None:
-                yield tensor, partial(_replace_attribute, attributes)
+            if "value" in attributes:
+                yield attributes["value"].as_tensor(), partial(_replace_attribute, attributes)
+
+
+def _in_numpy(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    """Return a tensor of the file as an array.
+
+    A tensor of a protobuf copies its numbers whenever they are asked for, and one such tensor keeps
+    all bytes of the file in memory.
+    """
+    return ir.Tensor(
+        tensor.numpy(), dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string
+    )
 
 
 def _as_external(tensor: ir.TensorProtocol | None) -> ir.ExternalTensor | None:

@@ -588,3 +588,11 @@ def test_input_that_does_not_lead_to_a_layer_is_no_obstacle(tmp_path: Path, join
     found = study.ablate([Mask({site.name: keep})], study.units("map"))[0, :, 0]
     by_hand = (np.maximum(x @ into, 0) * keep) @ out + (z if joins == "behind" else 0)
     assert found.tolist() == by_hand.argmax(axis=1).tolist()
+
+
+def test_results_of_many_changes_take_half_of_memory_at_most(cnn: Request) -> None:
+    study = opened(cnn)
+    for memory in (64 << 20, 1 << 30):
+        study.execution = replace(study.execution, memory=memory)
+        kept = (16 + 9) * study.examples  # labels of 4 bytes take less
+        assert study.changes_at_once == memory // 2 // kept
