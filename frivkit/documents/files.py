@@ -127,7 +127,7 @@ class PlanDocument(TypedDict):
         factorized: The nodes that are factorized.
         dropped_branches: The names of the nodes that add the branches that are replaced by
             their means.
-        crc32: [The checksum](reference/json.md#checksums); with a wrong one or none, `--plan`
+        crc32: [The checksum](#checksums); with a wrong one or none, `--plan`
             warns that the plan was edited or is damaged.
     """
 

@@ -193,7 +193,7 @@ class ProvenancePart(TypedDict):
         started: The time of the start, in UTC, ISO 8601 to the second.
         seconds: The duration.
         execution: Where tasks ran, if any did.
-        crc32: [The checksum](reference/json.md#checksums) of the document; what `analyze --json`
+        crc32: [The checksum](#checksums) of the document; what `analyze --json`
             writes has one, and `results.json` of `visualize`.
     """
 

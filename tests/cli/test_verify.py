@@ -85,7 +85,7 @@ def test_table_and_sentence(frivkit: Run) -> None:
     lines = ran.out.splitlines()
     lines = lines[next(i for i, line in enumerate(lines) if line.split()[:1] == ["original"]) :]
     assert re.fullmatch(r" +original +compressed +ratio", lines[0])
-    assert re.fullmatch(r"parameters +192 +144 +0\.750", lines[2])
+    assert re.fullmatch(r"parameters +208 +156 +0\.750", lines[2])
     assert any(re.match(r"ms, batch 64 .*\(.* to .*\)$", line) for line in lines)
     text = " ".join(lines)
     assert re.search(r"\d+ of 200 labels are the same, [\d.]+ % \(95 % interval .* to .*\)", text)
@@ -195,7 +195,7 @@ def test_noise_is_said_to_be_noise_in_every_place(frivkit: Run) -> None:
         (["net.onnx", "missing.onnx", *DATA], 1, ["missing.onnx", "does not exist"]),
         (["missing.onnx", "thin.onnx", *DATA], 1, ["missing.onnx", "does not exist"]),
         (["net.onnx", "x.npz", *DATA], 1, ["x.npz", "ONNX"]),
-        (["net.onnx", "fewer.onnx", *DATA], 1, ["(4,)", "(3,)", "fewer.onnx", "--output-name"]),
+        (["net.onnx", "fewer.onnx", *DATA], 1, ["(5,)", "(3,)", "fewer.onnx", "--output-name"]),
         (["net.onnx", "inputs.onnx", *DATA], 1, ["x", "image", "rename"]),
         (["net.onnx", "log.onnx", *DATA, "--output-name", "z"], 1, ["'z'", "logits"]),
         (["log.onnx", "thin.onnx", *DATA], 1, ["log.onnx gives NaN", "example"]),

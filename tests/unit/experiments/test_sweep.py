@@ -76,7 +76,8 @@ class Sum:
         if self.way == "fails":
             raise FrivkitError("this cannot be done")
         if self.way == "fails late":  # once the first number is written down
-            wait_for(lambda: Sum(1).name in (folder.parents[1] / "results.jsonl").read_text())
+            there = folder.parents[1] / "results.jsonl"
+            wait_for(lambda: there.exists() and Sum(1).name in there.read_text())
             raise FrivkitError("this cannot be done")
         if self.way == "reason":
             return JobResult([{"measurement": "failure", "value": None, "reason": "it went wrong"}])

@@ -27,7 +27,7 @@ from frivkit.units.masks import Mask, keep_mask, random_order
 from frivkit.units.moments import merged
 from frivkit_unit_selectors.selectors import MAP
 from tests.handmade import written
-from tests.program import write_cnn, write_rows
+from tests.program import CLASSES, write_cnn, write_rows
 
 IMAGE = (1, 8, 8)
 
@@ -103,7 +103,7 @@ def test_labels_under_masks_are_those_of_a_model_with_the_mask_built_in(
 def test_intact_labels_and_outputs_are_the_model_s(cnn: Request) -> None:
     study = opened(cnn)
     assert np.array_equal(study.labels()[:, 0], by_hand(cnn, {}))
-    assert study.outputs().shape == (30, 4)
+    assert study.outputs().shape == (30, CLASSES)
     assert np.array_equal(study.outputs().argmax(axis=1), study.labels()[:, 0])
 
 

@@ -23,7 +23,7 @@ DEVICE = Device(threads=1)
 def write_quantised(path: Path, batch: int | None = None) -> Path:
     """Write a net of whole numbers: rounded inputs, an integer product, scales, and a layer."""
     model = written(
-        f"""g (float[{batch or "N"}, 8] x) => (float[{batch or "N"}, 4] y) {{
+        f"""g (float[{batch or "N"}, 8] x) => (float[{batch or "N"}, 5] y) {{
           q = QuantizeLinear (x, s, z)
           p = MatMulInteger (q, w, z)
           f = Cast <to = 1> (p)
@@ -31,7 +31,7 @@ def write_quantised(path: Path, batch: int | None = None) -> Path:
           h = Relu (a)
           y = MatMul (h, v)
         }}""",
-        v=(6, 4),
+        v=(6, 5),
     )
     random = np.random.default_rng(0)
     for name, array in {
@@ -69,7 +69,7 @@ def test_file_that_computes_otherwise_is_told_of(batch, saturated, tmp_path):
     assert warning.startswith("q.onnx: ")
     assert "x64quantprecision=1" in warning
     assert "reduce_range" in warning
-    assert study.outputs().shape == (40, 4)
+    assert study.outputs().shape == (40, 5)
 
 
 def test_file_that_computes_as_written_is_not(tmp_path):
