@@ -110,7 +110,8 @@ if TYPE_CHECKING:
     from frivkit.hooks.options import NoOptions
     from frivkit.measure.metric import Measurement, Metric
     from frivkit.measure.pipeline import Request
-    from frivkit.measure.study import Study, Unchanged
+    from frivkit.measure.study import Study
+    from frivkit.measure.unchanged import Unchanged
     from frivkit.progress import Progress
     from frivkit.runtime.execution import Execution
     from frivkit.runtime.labels import LabelOptions
@@ -308,7 +309,8 @@ _MODULES = {
     "frivkit.hooks.options": "NoOptions",
     "frivkit.measure.metric": "Measurement Metric",
     "frivkit.measure.pipeline": "Request",
-    "frivkit.measure.study": "Study Unchanged",
+    "frivkit.measure.study": "Study",
+    "frivkit.measure.unchanged": "Unchanged",
     "frivkit.progress": "Progress",
     "frivkit.runtime.execution": "Execution",
     "frivkit.runtime.labels": "LabelOptions",

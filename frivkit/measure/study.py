@@ -1,7 +1,6 @@
 """The study: the one door through which a metric sees a model and its data."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.compared_runs import ComparedRuns, scored
 from frivkit.measure.kept_results import KeptResults
 from frivkit.measure.scope import Scope
+from frivkit.measure.unchanged import Unchanged
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import gram_room, plan_gram_passes
 from frivkit.runtime.moment_pass import ActivationReader, accumulate_moments
@@ -31,19 +31,6 @@ from frivkit.units.selector import UnitSelector
 
 GROUPS = 10
 """Runs of consecutive examples whose moments are kept apart, for intervals."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Unchanged:
-    """How far perturbed networks agree with the intact one.
-
-    Attributes:
-        shares: The share of each example that stays what it was, in [0, 1], shape (changes, n).
-        undefined: Whether a network gives NaN for an example, shape (changes, n).
-    """
-
-    shares: NDArray[np.float64]
-    undefined: NDArray[np.bool_]
 
 
 class Study:
@@ -115,7 +102,7 @@ class Study:
 
     @property
     def memory(self) -> int:
-        """The bytes that activations, and what is computed of them, may take."""
+        """See :class:`frivkit.runtime.execution.Execution`."""
         return self.execution.memory
 
     @property
@@ -170,10 +157,7 @@ class Study:
         return self._predictions
 
     def outputs(self) -> NDArray[Any]:
-        """Return the outputs of the intact network, shape (n, classes, ...).
-
-        Of several outputs that are compared together, it is the first.
-        """
+        """Return the first outputs of the intact network, shape (n, classes, ...)."""
         return self._runs.baseline("outputs")
 
     def constant_agreement(self) -> float:
@@ -189,7 +173,7 @@ class Study:
         selector: UnitSelector | None = None,
         *,
         among: NDArray[np.int64] | None = None,
-    ) -> "Unchanged":
+    ) -> Unchanged:
         """Return how far the network agrees with the intact one under each perturbation.
 
         Masks that act on one site run only what lies behind it.  Perturbations that do the same

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.measure.metric import Measurement
-from frivkit.measure.study import Study, Unchanged
+from frivkit.measure.study import Study
+from frivkit.measure.unchanged import Unchanged
 from frivkit.units.statistics import FLOAT64_ROUNDING
 from frivkit_ablation.level_search import CurveOptions, CurvePoint, LevelSearch
 

@@ -29,7 +29,8 @@ from frivkit.documents.fields import Fraction
 from frivkit.errors import DataError, ModelError, UsageError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement, Metric
-from frivkit.measure.study import Study, Unchanged
+from frivkit.measure.study import Study
+from frivkit.measure.unchanged import Unchanged
 from frivkit.units.elimination import (
     Elimination,
     LinearReconstruction,

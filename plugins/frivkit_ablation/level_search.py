@@ -9,7 +9,8 @@ import numpy as np
 from frivkit.errors import DataError, UsageError
 from frivkit.graph.sites.site_map import Site
 from frivkit.measure.metric import Measurement
-from frivkit.measure.study import Study, Unchanged
+from frivkit.measure.study import Study
+from frivkit.measure.unchanged import Unchanged
 from frivkit.units.statistics import CHANGED, crossings
 from frivkit_ablation.curve import AblationCurve, Flags, compact, interval
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.graph.sites.site_map import Site
-from frivkit.measure.study import Study, Unchanged
+from frivkit.measure.study import Study
+from frivkit.measure.unchanged import Unchanged
 from frivkit.units.masks import Mask, keep_mask
 from frivkit.units.selector import UnitSelector
 from frivkit.units.statistics import ablated_units

@@ -21,7 +21,8 @@ from frivkit.documents.details import CurveDetail, DetailTypes
 from frivkit.documents.fields import Fraction, NonNegative
 from frivkit.errors import UsageError
 from frivkit.measure.metric import Measurement, Metric
-from frivkit.measure.study import Study, Unchanged
+from frivkit.measure.study import Study
+from frivkit.measure.unchanged import Unchanged
 from frivkit.units.perturbations import Noise, Perturbation, WeightKnockout, WeightNoise
 from frivkit_ablation.details import AblationDetail
 from frivkit_ablation.level_search import (

@@ -271,9 +271,9 @@ def test_curve_is_the_same_when_few_masks_fit_into_memory_at_once(
     calls = []
     unchanged = Study.unchanged
 
-    def counted(study: Study, changes: Sequence[object], *more: object) -> object:
+    def counted(study: Study, changes: Sequence[object], *more: object, **named: object) -> object:
         calls.append(len(changes))
-        return unchanged(study, changes, *more)  # type: ignore[arg-type]
+        return unchanged(study, changes, *more, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Study, "unchanged", counted)
     monkeypatch.setattr(Study, "changes_at_once", 2)
