@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
-    click.option("--threads", type=click.IntRange(1, 1024), help="Threads of one run."),
+    click.option(
+        "--threads",
+        type=click.IntRange(1, 1024),
+        help="Threads of one task: of runs side by side, or of one run.",
+    ),
     click.option(
         "--engine",
         default="local",

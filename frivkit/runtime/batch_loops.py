@@ -63,7 +63,8 @@ def run_perturbed(
         store: Where to put the prefix activations that are computed.  Then a batch is not divided:
             each prefix is computed once.
     """
-    workers = 1 if store is not None else runner.workers
+    stored = store is not None  # a task holds this alone, for a file cannot be sent to a worker
+    workers = 1 if stored else runner.workers
     parts = _parts(data.examples, model.batch, len(changes), workers)
     done = list(accumulate((part.last - part.first) * part.changes for part in parts))
     result: NDArray[Any] | None = None
@@ -75,7 +76,7 @@ def run_perturbed(
             for outputs in model.run_each(prepared, some, selector):
                 kept.append(read(outputs, part.first, part.last))
                 runner.tick(part.last - part.first)
-            return (prepared if store is not None else NOTHING), kept
+            return (prepared if stored else NOTHING), kept
 
         for part, (prepared, kept) in zip(
             parts, runner.map_items(parts, runs, what, done), strict=True

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from frivkit.engines.engine import LocalEngine
 from frivkit.errors import ModelError
 from frivkit.files import write_file
 from frivkit.graph.model import Model
@@ -133,7 +134,8 @@ def render(
     if missing:
         study.execution.progress.start("images of units", settings.steps * len(missing))
     execution = study.execution
-    steps = execution.progress.advance if execution.engine.workers == 1 else None
+    here = isinstance(execution.engine, LocalEngine)  # else nobody hears of single steps
+    steps = execution.progress.advance if here else None
     task = _PieceTask(study.model, _few_inputs(study), canvas, execution.placement, steps)
     made = execution.engine.map(task, missing)
     found: list[tuple[_Piece, PieceArrays]] = []

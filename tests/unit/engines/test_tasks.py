@@ -90,3 +90,18 @@ def test_activations(net, tmp_path):
     ]
     for name in found[0]:
         assert np.array_equal(found[0][name], found[1][name])
+
+
+def test_one_worker_keeps_what_enters_a_suffix(net, tmp_path, monkeypatch):
+    """The cache stays with this process, and tasks take nothing of it along."""
+    monkeypatch.setattr("frivkit.measure.compared_runs.WORTH_KEEPING", 0)
+    path, x = net
+    found = {}
+    for name, engine in {"here": "local", "there": ExecutorEngine(Here(), workers=1)}.items():
+        for run in ("first", "second"):
+            metrics = "prunability" if run == "first" else "targeted-prunability"
+            arguments = {"data": x, "threads": 1, "cache": tmp_path / name, "engine": engine}
+            found[name, run] = frivkit.analyze(path, metrics, **arguments)
+    for run in ("first", "second"):
+        assert values(found["here", run]) == values(found["there", run])
+    assert found["there", "second"].document["provenance"]["reused"]["entry activations"] > 0
