@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,8 +99,19 @@ def _client(address: str) -> "Client":
 
 
 def _close(client: "Client") -> None:
-    """Close a client, and its cluster if that was made for it."""
-    cluster = client.cluster
-    client.close()
-    if cluster is not None:
-        cluster.close()
+    """Close a client, and its cluster if that was made for it, from whatever thread.
+
+    Python collects garbage on any thread, that of dask's event loop included.  There ``close`` only
+    makes a coroutine, and waiting would wait for itself; so another thread does it.
+    """
+
+    def close() -> None:
+        cluster = client.cluster
+        client.close()
+        if cluster is not None:
+            cluster.close()
+
+    if client.asynchronous:
+        threading.Thread(target=close, name="close dask").start()
+    else:
+        close()

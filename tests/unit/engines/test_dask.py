@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import distributed
 import pytest
 
 from frivkit.engines.engine import LocalEngine
@@ -73,6 +75,14 @@ def test_workers_that_are_lost_or_late_change_nothing(tmp_path, started):
         return [(each.metric, each.layer, each.value, each.interval) for each in found.measurements]
 
     assert measured(engine) == measured(LocalEngine())
+
+
+def test_an_engine_that_is_collected_on_the_thread_of_dask_ends_its_cluster():
+    kept = [open_dask("1")]
+    client = distributed.default_client()
+    (worker,) = client.run(os.getpid).values()
+    client.loop.add_callback(kept.clear)
+    waited(lambda: client.status == "closed" and not Path(f"/proc/{worker}").exists())
 
 
 def waited(done, patience=60):
