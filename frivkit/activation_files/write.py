@@ -18,7 +18,7 @@ from frivkit.cache import format_size
 from frivkit.data import Batch
 from frivkit.digests import LINE_BYTES, append_digest, digest_state, warn_unchecked
 from frivkit.errors import FrivkitError, ModelError, UsageError
-from frivkit.files import largest_file, put_in_place, removed_on_failure
+from frivkit.files import largest_file, put_in_place, real_path, removed_on_failure
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.measure.pipeline import Request, open_study
@@ -90,7 +90,7 @@ def write_activations(
     """
     if request.units is not None and rows is None:
         raise UsageError("--units says how --rows are read: give --rows N, or leave --units out")
-    path = path.resolve()
+    path = real_path(path)
     study, warnings = open_study(request)
     for warning in warnings:
         info(f"warning: {warning}")

@@ -315,27 +315,29 @@ class Compressor:
         calibration = self.calibration
         with written_aside(compressed, output, calibration.model) as aside:
             found = verify(self.request, aside.path, data=self.held_out, time_batches=time_batches)
+            quantized = None
+            if int8:  # before anything is put in its place, which a failure leaves as it was
+                quantized = write_int8(
+                    calibration.model,
+                    aside.path,
+                    int8_path(output),
+                    data=calibration.run.data,
+                    held_out=self.held_out,
+                    execution=self.request.execution,
+                    place=output,
+                    time_batches=time_batches,
+                    float_verification=found,
+                )
             (verification,) = put_in_place(aside, found)
         result = self._result(budget, plan, timed)
-        result = replace(
+        return replace(
             result,
             path=output,
             verification=verification,
+            int8=quantized,
             warnings=result.warnings + verification.warnings,
             recovery=recovery,
         )
-        if not int8:
-            return result
-        quantized = write_int8(
-            self.calibration.model,
-            output,
-            int8_path(output),
-            data=self.calibration.run.data,
-            held_out=self.held_out,
-            execution=self.request.execution,
-            float_verification=verification,
-        )
-        return replace(result, int8=quantized)
 
     def _result(self, budget: Budget, plan: Plan, timed: TimedPlan | None) -> Compression:
         """Return the result without a file."""

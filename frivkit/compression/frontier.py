@@ -5,6 +5,7 @@ those of the original on examples that were held out, and its network is timed b
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,13 +25,13 @@ from frivkit.compression.plan import Plan, Resource, amount
 from frivkit.compression.recovery.settings import Recovery
 from frivkit.data import Dataset
 from frivkit.errors import BudgetError, NotSmallerError
-from frivkit.graph.onnx_io.save import save
+from frivkit.graph.onnx_io.save import written_aside
 from frivkit.latency.target import TargetMachine
 from frivkit.latency.timing import Latency, Verdict, verdict
 from frivkit.measure.pipeline import ONE_SIDED
 from frivkit.tasks.choose import OutputTask
 from frivkit.verification.agreement import Agreement
-from frivkit.verification.verification import WIDE, check_unchanged, is_noise
+from frivkit.verification.verification import WIDE, is_noise
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.15, 0.1)
 """Shares of the multiply-accumulates that are tried unless others are asked for."""
@@ -238,8 +239,7 @@ def frontier(
         UsageError: a share is out of range.
         BudgetError: no share can be met.
         NotSmallerError: no plan makes the model smaller.
-        ModelError: the multiply-accumulates are not known, the original gives NaN, or a file
-            cannot be written.
+        ModelError: the original gives NaN, or a file cannot be written.
     """
     plans, left_out = _plans(compressor, SHARES if shares is None else tuple(shares))
     plans = plans if shares is not None else _with_more(compressor, plans)
@@ -249,30 +249,32 @@ def frontier(
     unmeasured = {t.batch: r for t in timings if (r := _unmeasured(calibration, t)) is not None}
     timed = [timing for timing in timings if timing.batch not in unmeasured]
     stopwatches = {timing.batch: Stopwatch(calibration, timing) for timing in timed}
-    points, written = [], dict[Path, str]()
-    for share, plan in sorted(plans.items(), reverse=True):
-        try:
-            fitted, network, recovery = compressor.finished(plan, Budget("macs", share))
-        except NotSmallerError as error:
-            left_out[share] = str(error)
-            continue
-        path = output(share)
-        if path is not None:
-            written[path] = save(network, path, calibration.model)
-        point = FrontierPoint(
-            share,
-            replace(fitted, fits=(), maps={}),  # which hold all weights
-            _left(calibration, plan, network),
-            compared.agreement(network),
-            {b: LatencyPair(*each.compare(network)) for b, each in stopwatches.items()},
-            path,
-            recovery,
-            find_overshoot(compressor.allocator, plan, Budget("macs", share)),
-        )
-        points.append(point)
-        done(point)
-    for place, sha256 in written.items():
-        check_unchanged(place, sha256)
+    points, asides = [], []
+    with ExitStack() as files:  # put in place together, so that a failure leaves what was there
+        for share, plan in sorted(plans.items(), reverse=True):
+            try:
+                fitted, network, recovery = compressor.finished(plan, Budget("macs", share))
+            except NotSmallerError as error:
+                left_out[share] = str(error)
+                continue
+            path = output(share)
+            if path is not None:
+                aside = files.enter_context(written_aside(network, path, calibration.model))
+                asides.append(aside)
+            point = FrontierPoint(
+                share,
+                replace(fitted, fits=(), maps={}),  # which hold all weights
+                _left(calibration, plan, network),
+                compared.agreement(network),
+                {b: LatencyPair(*each.compare(network)) for b, each in stopwatches.items()},
+                path,
+                recovery,
+                find_overshoot(compressor.allocator, plan, Budget("macs", share)),
+            )
+            points.append(point)
+            done(point)
+        for aside in asides:
+            aside.put_in_place()
     if not points:
         raise NotSmallerError(next(iter(left_out.values())))
     found = Frontier(

@@ -213,10 +213,24 @@ def accumulate_patch_moments(
             chunks = row_chunks(source, tensors[source.tensor], data, execution.seed, first)
             for start, count, rows in chunks:
                 total.add(rows, start, count)
-        for name, variance in running.items():
-            variance.add(tensors[name])
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+            for name, variance in running.items():
+                variance.add(tensors[name])
     moments = {source: total.patch_moments() for source, total in sums.items()}
-    return moments, {name: each.spread for name, each in running.items()}
+    with np.errstate(invalid="ignore"):
+        spreads = {name: each.spread for name, each in running.items()}
+    for name, spread in spreads.items():
+        _check_finite(name, np.isfinite(spread.variance))
+    return moments, spreads
+
+
+def _check_finite(tensor: str, finite: bool) -> None:
+    """Raise ModelError if the moments of a tensor are not finite."""
+    if not finite:
+        raise ModelError(
+            f"tensor {tensor!r} holds activations that are not finite (or overflow when squared): "
+            "give other data"
+        )
 
 
 def by_channel(sources: Sequence[ConsumerInput], memory: int) -> dict[ConsumerInput, bool]:
@@ -288,11 +302,7 @@ class _InputSums:
         if shift is None:
             raise ModelError(f"tensor {self._source.tensor!r} was never read: give examples")
         sums = [part.moments(shift) for _, part in sorted(self._parts.items())]
-        if not all(part.finite for part in sums):
-            raise ModelError(
-                f"tensor {self._source.tensor!r} holds activations that are not finite (or "
-                "overflow when squared): give other data"
-            )
+        _check_finite(self._source.tensor, all(part.finite for part in sums))
         return PatchMoments(tuple(sums), self._per_channel)
 
 

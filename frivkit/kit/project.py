@@ -11,7 +11,7 @@ from pathlib import Path
 
 import frivkit
 from frivkit.errors import FrivkitError, UsageError
-from frivkit.files import temporary_name, write_errors
+from frivkit.files import real_path, temporary_name, write_errors
 from frivkit.kit.kinds import KINDS
 from frivkit.kit.names import PluginNames
 
@@ -99,7 +99,7 @@ def write_project(folder: Path, contents: Mapping[str, str]) -> None:
         FrivkitError: it cannot be written.
     """
     check_free(folder)
-    target = folder.resolve()  # "." has no name
+    target = real_path(folder)  # "." has no name
     temporary = temporary_name(target)
     with write_errors(folder), _removed_afterwards(temporary):
         for place, text in contents.items():

@@ -1,7 +1,7 @@
 """The steps from a float model to an int8 file that is proved.  Read from the top."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from frivkit.data import Dataset
 from frivkit.errors import ModelError
+from frivkit.files import real_path
 from frivkit.graph.model import Model
 from frivkit.graph.onnx_io.finite import check_weights
-from frivkit.graph.onnx_io.load import read
+from frivkit.graph.onnx_io.load import moved, read
 from frivkit.graph.onnx_io.save import written_aside
 from frivkit.measure.pipeline import Request
 from frivkit.quantization.equalization import equalize
@@ -23,7 +24,7 @@ from frivkit.quantization.saturation import products_saturate
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.verification import Verification, verify
-from frivkit.verification.verification import put_in_place
+from frivkit.verification.verification import BATCHES, put_in_place
 
 FULL, REDUCED = 127, 64
 """The largest magnitude of a weight of 8 bits and of 7."""
@@ -119,6 +120,8 @@ def write_int8(
     data: Dataset,
     held_out: Dataset,
     execution: Execution,
+    place: Path | None = None,
+    time_batches: Sequence[int] = BATCHES,
     float_verification: Verification | None = None,
     options: Int8Options | None = None,
 ) -> Int8Result:
@@ -133,6 +136,8 @@ def write_int8(
         data: Calibration examples.
         held_out: Examples to compare on, which were not used for anything else.
         execution: How to run all models.
+        place: Where ``compressed`` will be put; None if it is there.
+        time_batches: Batch sizes at which files are timed; empty to time nothing.
         float_verification: The comparison of ``compressed`` with the original; if given, its
             agreement is compared with that of the int8 file.
         options: How to quantize.
@@ -140,7 +145,7 @@ def write_int8(
     Raises:
         ModelError: the file cannot be read, quantized, written or run.
     """
-    if output.resolve() == original.path.resolve():
+    if real_path(output) == real_path(original.path):
         raise ModelError(f"{output} is the model that is compressed; give another name")
     given = {} if original.interface is None else original.interface.given
     execution.progress.start("preparing int8", 0)
@@ -150,9 +155,14 @@ def write_int8(
     numbers = {name: array.tolist() for name, array in given.items()}
     request = Request(model=original, inputs=numbers, execution=execution)
     with written_aside(made.ir, output, model) as aside:
-        verification = verify(request, aside.path, data=held_out)
-        against_float = verify(replace(request, model=model), aside.path, data=held_out)
-        verification, against_float = put_in_place(aside, verification, against_float)
+        found = [
+            verify(each, aside.path, data=held_out, time_batches=time_batches)
+            for each in (request, replace(request, model=model))
+        ]
+        verification, against_float = put_in_place(aside, *found)
+    if place is not None:
+        source = replace(against_float.original, model=moved(model, place))
+        against_float = replace(against_float, original=source)
     warnings = (
         *_slower(verification, "the original"),
         *_slower(against_float, compressed.name),

@@ -215,13 +215,13 @@ def put_in_place(aside: FileAside, *verified: Verification) -> tuple[Verificatio
     )
 
 
-def check_unchanged(path: Path, written: str, read: str | None = None) -> None:
+def check_unchanged(path: Path, written: str, read: str) -> None:
     """Raise an error if a file is not what was written, or is no more there.
 
     Args:
         path: The file.
         written: The digest of what was written.
-        read: The digest of what was verified, if anything was.
+        read: The digest of what was verified.
 
     Raises:
         ModelError: another program has replaced the file since it was written.
@@ -230,7 +230,7 @@ def check_unchanged(path: Path, written: str, read: str | None = None) -> None:
         now = digest([path, *external_files(ir.load(path))])
     except Exception:  # gone, or no model any more; onnx_ir raises many classes
         now = ""
-    if now != written or read not in (None, written):
+    if not now == written == read:
         raise ModelError(
             f"{path} was replaced by another program meanwhile, so nothing is known of what it "
             "holds now: give each run a name of its own, or verify it"

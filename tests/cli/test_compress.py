@@ -1,6 +1,7 @@
 """``frivkit compress``: what it writes, proves, shows and refuses."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -483,6 +484,29 @@ def test_interruption_of_the_proof_keeps_the_earlier_file(
     assert sorted(path.name for path in Path().iterdir()) == before
     assert Path("thin.onnx").read_bytes() == b"earlier"
     assert frivkit(*HALF, *DATA).code == 0
+
+
+def test_both_files_are_put_in_their_places_once_the_int8_file_is_proved(
+    frivkit: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("thin.onnx", "thin-int8.onnx"):
+        Path(name).write_bytes(b"earlier")
+    before = {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr("frivkit.quantization.int8.verify", interrupted)
+        assert frivkit(*HALF, *DATA, "--int8").code == 130
+    assert {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
+    found = document(frivkit(*HALF, *DATA, "--int8", "--no-time", "--json", "-"))
+    for name, part in {"thin.onnx": found, "thin-int8.onnx": found["int8"]["verification"]}.items():
+        written = hashlib.sha256(Path(name).read_bytes()).digest()
+        assert part["thin"]["path"] == name
+        assert part["thin"]["sha256"] == hashlib.sha256(written).hexdigest()
+        assert part["thin"]["latency_ms"] == {}
+    assert found["int8"]["against_float"]["path"] == "thin.onnx"
+    assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
 
 def test_page_shows_layers_reasons_and_the_proof(frivkit: Run) -> None:

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 import pytest
 
+from frivkit.compression.agreement_search import AgreementSearch
+from frivkit.verification.agreement import Agreement
 from tests.contract import complaints
 from tests.program import Outcome, write_cnn, write_rows
 
@@ -66,6 +69,26 @@ def test_options_that_mean_nothing_are_refused(
     assert ran.code == 2
     assert message in ran.err
     assert ran.out == ""
+
+
+def test_interruption_leaves_the_files_of_all_plans_as_they_were(
+    frivkit: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(search: AgreementSearch, network: ir.Model) -> Agreement:
+        compared.append(network)
+        if len(compared) == 2:
+            raise KeyboardInterrupt
+        return agreement(search, network)
+
+    compared: list[object] = []
+    agreement = AgreementSearch.agreement
+    monkeypatch.setattr(AgreementSearch, "agreement", interrupted)
+    Path("thin-0.8.onnx").write_bytes(b"earlier")
+    before = {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+    ran = frivkit(*FRONTIER, "--macs", "0.8,0.5", "--no-time", "-o", "thin-{budget}.onnx")
+    assert (ran.code, ran.out, len(compared)) == (130, "", 2)
+    assert {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
+    assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
 
 def test_picture_needs_several_plans(frivkit: Run) -> None:

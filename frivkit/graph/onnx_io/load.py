@@ -11,7 +11,7 @@ from onnx.external_data_helper import uses_external_data
 from onnx_ir.external_data import set_base_dir
 
 from frivkit.errors import FrivkitError, ModelError, one_line
-from frivkit.files import check_utf8
+from frivkit.files import check_utf8, real_path
 from frivkit.graph.interface import Interface
 from frivkit.graph.model import Model, digest, external_files, signature
 from frivkit.graph.names import node_label
@@ -253,9 +253,9 @@ def _lazy(tensor: ir.ExternalTensor, path: Path) -> ir.LazyTensor:
 
 def _check_places(path: Path, files: Iterable[Path]) -> None:
     """Raise an error if weights lie outside the model's folder, as a linked folder leads to."""
-    folder = path.parent.resolve()
+    folder = real_path(path.parent)
     for file in files:
-        if not file.resolve().is_relative_to(folder):
+        if not real_path(file).is_relative_to(folder):
             raise ModelError(
                 f"{path} wants weights of {file}, which leads out of the folder of the model; "
                 "copy the file there"

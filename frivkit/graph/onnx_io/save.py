@@ -14,6 +14,7 @@ from frivkit.files import (
     check_utf8,
     is_special,
     put_in_place,
+    real_path,
     remove_abandoned,
     temporary_name,
     write_errors,
@@ -93,9 +94,9 @@ def written_aside(model: ir.Model, path: Path, original: Model) -> Iterator[File
     check_utf8(path, ModelError)
     data = path.with_name(f"{path.name}.data")
     weight_files = external_files(original.ir)
-    originals = {file.resolve() for file in (original.path, *weight_files)}
+    originals = {real_path(file) for file in (original.path, *weight_files)}
     for file in (path, data):
-        if file.resolve() in originals:
+        if real_path(file) in originals:
             raise ModelError(f"{file} belongs to the model that is read; give another name")
     if path.is_dir():
         raise ModelError(f"{path} is a folder; give the name of a file in it")
@@ -112,6 +113,7 @@ def written_aside(model: ir.Model, path: Path, original: Model) -> Iterator[File
     try:
         with write_errors(path, ModelError):
             aside = _write(model, scratch, path, data if external else None, original)
+        del model  # it need not be held while the block runs
         try:
             yield aside
         except FrivkitError as error:

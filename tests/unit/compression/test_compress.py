@@ -265,6 +265,17 @@ def test_a_weight_that_is_not_a_number_holds_what_it_reads(tmp_path):
         compress(request, None, Budget("units", 0.5))
 
 
+def test_outputs_that_overflow_are_named(tmp_path):
+    model = onnx.load(write_layers(tmp_path / "m.onnx", *duplicated()))
+    for tensor in model.graph.initializer:
+        weight = numpy_helper.to_array(tensor) * (1e38 if tensor.name == "l2.weight" else 1)
+        tensor.CopyFrom(numpy_helper.from_array(weight.astype(np.float32), tensor.name))
+    onnx.save(model, tmp_path / "m.onnx")
+    request = Request(tmp_path / "m.onnx", data=write_data(tmp_path / "x.npz", 6))
+    with pytest.raises(ModelError, match="'y' holds activations that are not finite"):
+        compress(request, None, Budget("macs", 0.5))
+
+
 def test_a_single_bias_for_all_outputs_is_refitted(tmp_path):
     model = onnx.load(write_layers(tmp_path / "m.onnx", *duplicated()))
     for tensor in model.graph.initializer:

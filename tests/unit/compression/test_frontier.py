@@ -114,14 +114,20 @@ class TestPlans:
         assert len(found.points) >= FEWEST
         assert min(point.left["macs"] for point in found.points) == 0.5
 
-    def test_a_file_that_another_program_replaces_is_an_error(self, compressor, tmp_path):
-        with pytest.raises(ModelError, match=r"0.7.onnx was replaced by another program"):
-            frontier(
-                compressor,
-                [0.7, 0.5],
-                output=lambda share: tmp_path / f"{share}.onnx",
-                done=lambda point: write_mlp(tmp_path / "0.7.onnx"),
-            )
+    def test_files_appear_together_once_the_last_plan_is_measured(self, compressor, tmp_path):
+        there = []
+        found = frontier(
+            compressor,
+            [0.7, 0.5],
+            output=lambda share: tmp_path / f"{share}.onnx",
+            done=lambda point: there.extend(tmp_path.glob("0.*.onnx")),
+        )
+        assert there == []
+        assert [point.path for point in found.points] == [
+            tmp_path / "0.7.onnx",
+            tmp_path / "0.5.onnx",
+        ]
+        assert all(point.path.is_file() for point in found.points)
 
     def test_only_shares_that_are_asked_for_are_taken(self, tmp_path):
         found = frontier(compressor_of(tmp_path, least=12), (0.2, 0.8, 0.795, 0.999))

@@ -59,8 +59,10 @@ def test_what_is_written_is_what_was_made(model, tmp_path):
 
 def test_an_older_file_is_replaced(model, tmp_path):
     (tmp_path / "out.onnx").write_text("old")
-    writing.save(thinner(model), tmp_path / "out.onnx", model)
-    onnx.checker.check_model(str(tmp_path / "out.onnx"))
+    (tmp_path / "circle.onnx").symlink_to("circle.onnx")
+    for name in ("out.onnx", "circle.onnx"):
+        writing.save(thinner(model), tmp_path / name, model)
+        onnx.checker.check_model(str(tmp_path / name))
 
 
 def test_weights_that_were_beside_stay_beside(apart, tmp_path):
