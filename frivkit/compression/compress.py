@@ -13,7 +13,7 @@ from frivkit.compression.allocation import Allocator, BudgetPath
 from frivkit.compression.budget import Budget
 from frivkit.compression.calibration import Calibration, Run, calibrate
 from frivkit.compression.constraints import Constraints
-from frivkit.compression.cut_errors import cutting
+from frivkit.compression.cut_errors import without_refits
 from frivkit.compression.foretold import held_layers
 from frivkit.compression.latency_search import TimedPlan, Timing, plan_for_latency
 from frivkit.compression.metadata import set_metadata
@@ -182,6 +182,8 @@ class Compressor:
             )
             request.execution.progress.start("ranking", 0)
             moves = basis(self.calibration, ranker)
+            if self._refit.keeps_weights:
+                moves = without_refits(self.calibration, moves)
         widest = max((site.width for site in self.calibration.site_map.sites), default=0)
         if data.examples < widest:
             self.warnings += (
@@ -207,8 +209,7 @@ class Compressor:
             UsageError: the method has no such budget.
         """
         if budget.kind == "tolerance":
-            allocator = cutting(self.allocator) if self._refit.keeps_weights else self.allocator
-            return allocator.for_tolerance(budget.share), None
+            return self.allocator.for_tolerance(budget.share), None
         if budget.kind == "agreement":
             with blas_threads(self.request.execution.threads):
                 return self._search.smallest(self.allocator, self._refit, budget.share), None

@@ -9,9 +9,10 @@ from onnx import numpy_helper
 from frivkit.compression.budget import Budget
 from frivkit.compression.compress import Compressor
 from frivkit.compression.constraints import Constraints
-from frivkit.compression.cut_errors import cutting
 from frivkit.compression.method import Method
 from frivkit.measure.pipeline import Request
+from tests import nets
+from tests.nets import examples, opened
 from tests.program import write_cnn, write_mlp, write_rows
 
 MLP = ("layer", "w", ["z"])
@@ -59,9 +60,7 @@ def test_predicted_errors_are_those_of_the_weights_that_are_left_out(network):
     path, data, layer, weight, (output,) = network
     made = compressor(path, data, "none")
     names = {site.layer: site.name for site in made.calibration.site_map.sites}
-    (ranking,) = (
-        each for each in cutting(made.allocator).moves.units if names[layer] in each.sites
-    )
+    (ranking,) = (each for each in made.allocator.moves.units if names[layer] in each.sites)
     groups = made.calibration.pruning_graph.groups
     (site,) = ranking.sites
     chosen = made.calibration.run.data
@@ -90,3 +89,31 @@ def test_a_tolerance_without_a_refit_removes_no_more_than_it_allows(network):
                 1.01 if x.ndim == 2 else 1.2
             )
     assert left["none"] >= left["ridge"]
+
+
+def test_plans_under_every_budget_are_chosen_by_the_errors_of_cuts(network):
+    path, data, *_ = network
+    made = {refit: compressor(path, data, refit) for refit in ("none", "ridge")}
+    for budget in (Budget("units", 0.5), Budget("macs", 0.6)):
+        plans = {refit: each.plan(budget)[0] for refit, each in made.items()}
+        assert plans["none"].error > plans["ridge"].error
+    curves = [ranking.errors for ranking in made["none"].allocator.moves.units]
+    tolerant, _ = made["none"].plan(Budget("tolerance", 0.05))
+    assert tolerant.error <= 0.05 * len(curves)
+
+
+def test_readers_without_a_refit_of_any_kind_lose_shares_of_what_they_read(tmp_path):
+    path = tmp_path / "net.onnx"
+    model = opened(nets.network("recurrent"), path)
+    np.savez(tmp_path / "x.npz", **examples(model, 64))
+    made = compressor(path, tmp_path / "x.npz", "none")
+    unfitted = [
+        group.sites
+        for group in made.calibration.layer_groups
+        if any(term.consumer is None for term in group.terms)
+    ]
+    assert unfitted
+    for ranking in made.allocator.moves.units:
+        if ranking.sites in unfitted:
+            assert ranking.errors[-1] == pytest.approx(1)
+            assert (np.diff(ranking.errors) > 0).all()
