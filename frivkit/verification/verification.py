@@ -16,6 +16,7 @@ from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model, digest, external_files
 from frivkit.graph.onnx_io.load import moved
+from frivkit.graph.onnx_io.passes import BRANCHES
 from frivkit.graph.onnx_io.save import FileAside
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
@@ -146,6 +147,7 @@ def verify(
         for model, output in zip((original, smaller), outputs, strict=True)
     ]
     warnings += tuple(line for line in differs if line is not None)
+    warnings += _other_branches(original, smaller)
     named = request.data is not None or "frivkit.data" in original.metadata
     models = [_complete(model, request.execution, data) for model in (original, smaller)]
     models = _with_varying(models, outputs, request.execution, data)
@@ -256,6 +258,18 @@ def is_noise(description: str) -> bool:
     first, second, *_ = (*re.split("[:? ]", description, maxsplit=2), "")
     plugins = {plugin.name for plugin in installed().plugins}
     return first == "gaussian" or (first in plugins and second == "gaussian")
+
+
+def _other_branches(original: Model, smaller: Model) -> tuple[str, ...]:
+    """Return that a file holds other branches than those that are run of the original."""
+    kept, run = (model.metadata.get(BRANCHES, "") for model in (smaller, original))
+    if not kept or kept == run:
+        return ()
+    other = f"is run with those for {run}" if run else "chooses among its branches itself"
+    return (
+        f"{smaller.path.name} holds only the branches for {kept}, and {original.path.name} "
+        f"{other}: they compute the same for the same values only",
+    )
 
 
 def _complete(model: Model, execution: Execution, data: Dataset) -> Model:

@@ -24,6 +24,9 @@ from frivkit.graph.onnx_io.given_inputs import Numbers, give_inputs
 from frivkit.graph.onnx_io.input_shape import InputShape, parse_input_shapes
 from frivkit.graph.onnx_io.unfuse import unfuse
 
+BRANCHES = "frivkit.branches"
+"""The key of the metadata that say for which values the branches are that a file holds."""
+
 
 @dataclass(slots=True)
 class ReadRequest:
@@ -109,6 +112,8 @@ def choose_given_branches(model: ir.Model, request: ReadRequest) -> None:
     """Replace conditions that given numbers decide by the branches that they choose."""
     given = request.interface.given
     if given and branches.choose_branches(model, given=True):
+        numbers = (f"{name}={array.tolist()}" for name, array in given.items())
+        model.metadata_props[BRANCHES] = ", ".join(numbers)
         request.notes += (
             f"its branches are those for {', '.join(given)} as given: a file made from it has no "
             "others, whatever number its users give",
@@ -149,6 +154,8 @@ def set_input_sizes(model: ir.Model, request: ReadRequest) -> None:
     shapes.infer_shapes(model)
     if branches.choose_branches(model, given=True):
         shapes.infer_shapes(model)
+        chosen = [model.metadata_props.get(BRANCHES), f"--input-shape {request.input_shape}"]
+        model.metadata_props[BRANCHES] = ", ".join(filter(None, chosen))
         request.notes += (
             f"its branches are those for --input-shape {request.input_shape}: a file made from it "
             "has no others, whatever sizes its users take",

@@ -1,5 +1,7 @@
 """Branches whose condition never changes are part of the graph; others stay whole."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -139,6 +141,14 @@ def test_a_number_that_is_given_decides(tmp_path):
     assert any("its branches are those for --input-shape nx6" in note for note in model.notes)
     result = compress(request, tmp_path / "t.onnx", Budget("units", 0.5), method=Method("select"))
     assert result.verification.comparison.unproved == {}
+    for number, told in ((8000, False), (16000, True)):
+        other = verify(
+            replace(request, inputs={"sr": number}), tmp_path / "t.onnx", time_batches=()
+        )
+        line = "t.onnx holds only the branches for sr=8000, --input-shape nx6, and m.onnx is run "
+        line += f"with those for sr={number}, --input-shape nx6: "
+        assert any(warning.startswith(line) for warning in other.warnings) == told
+        assert not told or other.comparison.main.relative_l2 > 0.5
     written_ = onnx.load(tmp_path / "t.onnx")
     assert [value.name for value in written_.graph.input] == ["x", "sr"]
     wanted = ReferenceEvaluator(proto).run(None, {"x": x, "sr": np.array(8000)})[0]
