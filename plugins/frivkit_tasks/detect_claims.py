@@ -14,6 +14,12 @@ from frivkit_tasks.separate_heads import (
     role_of,
     roles_of,
 )
+from frivkit_tasks.side_distributions import (
+    DistributionHead,
+    joined_scales,
+    joins_sides_and_classes,
+    paired_scales,
+)
 
 STRIDES = (4, 8, 16, 32, 64, 128)
 """Sizes of a cell of the grids on which heads predict, in pixels."""
@@ -37,7 +43,7 @@ NAMES = ("output0", "detections", "detection", "dets", "det")
 def claims(outputs: Sequence[ModelOutput], inputs: Sequence[TensorSpec]) -> list[Claim]:
     """Return which outputs hold detections, alone or together."""
     pictures = [each for each in inputs if len(each.shape) == 3 and each.dtype != "int64"]
-    together = [make(outputs, pictures) for make in (_named, _labelled, _masked, _maps, _alike)]
+    together = [make(outputs, pictures) for make in MAKES]
     return [*(claim for claim in together if claim is not None), *_alone(outputs, pictures)]
 
 
@@ -54,10 +60,9 @@ def head_of(outputs: Sequence[ModelOutput], options: LabelOptions) -> Head:
             return IndicesHead(first.name)
         layout = layout_of(first, options.axis) or "columns"
         return FinalHead(first.name) if layout == "final" else DenseHead(first.name, layout)
-    if _are_maps(first):
-        rank = first.rank or 0
-        anchors = OF_MAPS if rank == 4 else (first.shape or ())[1] or 1
-        return MapsHead(tuple(each.name for each in outputs), anchors)
+    of_maps = _head_of_maps(outputs)
+    if of_maps is not None:
+        return of_maps
     if more[0].rank == 4:
         layout = layout_of(first, options.axis) or "columns"
         shape = more[0].shape or ()
@@ -65,6 +70,17 @@ def head_of(outputs: Sequence[ModelOutput], options: LabelOptions) -> Head:
     if (first.shape or ())[-1] == 5:
         return FinalHead(first.name)
     return SeparateHead(first.name, roles_of(outputs))
+
+
+def _head_of_maps(outputs: Sequence[ModelOutput]) -> Head | None:
+    """Return what reads maps of several scales, None if the outputs are none."""
+    first, names = outputs[0], tuple(each.name for each in outputs)
+    joined = joins_sides_and_classes(first)
+    if joined or 2 * len(paired_scales(outputs)) == len(outputs):
+        return DistributionHead(names, paired=not joined)
+    if not _are_maps(first):
+        return None
+    return MapsHead(names, OF_MAPS if first.rank == 4 else (first.shape or ())[1] or 1)
 
 
 def _alone(outputs: Sequence[ModelOutput], pictures: Sequence[TensorSpec]) -> Iterator[Claim]:
@@ -184,9 +200,25 @@ def _masked(outputs: Sequence[ModelOutput], pictures: Sequence[TensorSpec]) -> C
     return None
 
 
+def _distributions(outputs: Sequence[ModelOutput], pictures: Sequence[TensorSpec]) -> Claim | None:
+    """Return a claim to maps of several scales that hold a distribution for each side of a box.
+
+    Where the graph joins 64 channels with those of the classes, this is sure.  Two outputs a scale,
+    one of them of 64 channels, may be something else.
+    """
+    found = joined_scales(outputs)
+    guess = not found
+    found = found or paired_scales(outputs)
+    if not pictures or len(found) < (3 if guess else 2):
+        return None
+    names = tuple(each.name for scale in found for each in scale)
+    reason = f"there are maps of {len(found)} scales on the picture with 16 numbers for each side"
+    return Claim(names, Evidence.GRAPH, reason, guess=guess)
+
+
 def _are_maps(output: ModelOutput) -> bool:
     shape = output.shape
-    if shape is None or not output.is_float:
+    if shape is None or not output.is_float or joins_sides_and_classes(output):
         return False
     if len(shape) == 5:
         return shape[1] in ANCHORS and (shape[4] or 0) > 5
@@ -265,3 +297,7 @@ def _are_indices(output: ModelOutput) -> bool:
     return output.varying and not output.is_float and output.rank == 3 and (
         (output.shape or ())[2] == 3
     )  # fmt: skip
+
+
+MAKES = (_named, _labelled, _masked, _distributions, _maps, _alike)
+"""What claims several outputs together."""

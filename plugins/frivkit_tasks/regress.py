@@ -17,8 +17,8 @@ PIECE = 1 << 18
 CONSTANT = 1e-9
 """Standard deviation, as a share of the largest, below which an entry counts as constant."""
 NAMES = ("box", "bbox", "boxes", "bboxes", "landmark", "landmarks", "depth", "offset", "offsets",
-         "reconstruction", "denoised", "flow")  # fmt: skip
-"""Names of outputs that hold numbers."""
+         "reconstruction", "denoised", "flow", "present")  # fmt: skip
+"""Names of outputs that hold numbers; present keys and values are those of earlier tokens."""
 SCALED = ("Sigmoid", "Tanh", "HardSigmoid")
 """Operators at the end of an autoencoder of rows."""
 

@@ -1,12 +1,14 @@
 """Heads of detectors of many kinds: what is read and what is kept, against numbers by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from frivkit.plugin import ModelOutput
+from frivkit.plugin import ModelOutput, TensorSpec
+from frivkit.tasks.task import JoinedTensor
 from frivkit_tasks.boxes import MORE, present
 from frivkit_tasks.detect import DETECT, FoundBoxes
 from frivkit_tasks.parts import mask_overlaps
@@ -174,6 +176,62 @@ class TestKeyPoints:
         close = np.abs(2 * was[:, 5]) <= 0.1 * was[:, 5].std()
         agreement = comparer.agreement(comparer.read([was]), comparer.read([now]))
         assert agreement == pytest.approx(close.mean(axis=1))
+
+
+def expected_boxes(scales: list[np.ndarray], n: int) -> list[list[float]]:
+    """Return corners in cells of the finest grid, score and class, cell by cell."""
+    found = []
+    for array in scales:
+        cell = scales[0].shape[2] / array.shape[2]
+        for y, x in np.ndindex(array.shape[2:]):
+            numbers = array[n, :, y, x].astype(float)
+            sides = [softmax(numbers[16 * i : 16 * i + 16]) @ np.arange(16) for i in range(4)]
+            label = int(numbers[64:].argmax())
+            left, up, right, down = sides
+            corners = [x + 0.5 - left, y + 0.5 - up, x + 0.5 + right, y + 0.5 + down]
+            score = float(expit(numbers[64 + label]))
+            if score >= 0.25:
+                found.append([*(cell * corner for corner in corners), score, label])
+    return sorted(found, key=lambda row: -row[4])
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_distributions_of_sides_become_boxes(paired: bool):
+    """As YOLOv8 gives them without its decoder: joined with the classes, or beside them."""
+    scales = [(GENERATOR.normal(size=(2, 69, s, s)) * 2).astype(np.float32) for s in (8, 4, 2)]
+    for each in scales:  # no two boxes of a class overlap much, so that all stay
+        each[:, 64:] -= 4
+        each[:, :64] += np.tile(np.exp(-np.arange(16)), 4)[:, np.newaxis, np.newaxis] * 8
+    if paired:
+        parts = [part for each in scales for part in (each[:, :64], each[:, 64:])]
+        outputs = kinds({f"o{i}": part for i, part in enumerate(parts)})
+    else:
+        parts = scales
+        joined = [
+            [JoinedTensor("Conv", (None, count, *each.shape[2:])) for count in (64, 5)]
+            for each in scales
+        ]
+        outputs = [
+            replace(output, operator="Concat", parts=tuple(two))
+            for output, two in zip(
+                kinds({f"p{i}": each for i, each in enumerate(scales)}), joined, strict=True
+            )
+        ]
+    claim = max(
+        DETECT.claims(outputs, [TensorSpec("x", "float32", (3, 64, 64))]),
+        key=lambda each: (each.evidence, len(each.outputs)),
+    )
+    assert (claim.outputs, claim.guess) == (tuple(each.name for each in outputs), paired)
+    comparer = opened("detect", *outputs)
+    assert isinstance(comparer, FoundBoxes)
+    found = comparer.fitted([parts]).read(parts)
+    for n in range(2):
+        wanted = np.array(expected_boxes(scales, n))
+        kept = rows_of(found, n)
+        assert 3 < len(kept) <= len(wanted)
+        for row in kept:  # suppression is looked at elsewhere
+            assert np.abs(wanted - row).max(axis=1).min() < 1e-4
+        assert np.allclose(kept[0], wanted[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("rank", [4, 5])

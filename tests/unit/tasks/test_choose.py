@@ -92,6 +92,7 @@ KINDS = {
     "joints": (convolved(17), "heatmap"),
     "named heat maps": (convolved(5, name="heatmaps"), "heatmap"),
     "depth": (convolved(1, name="depth"), "regress"),
+    "keys of earlier tokens": (pictures(4, 9, 8, name="present_key"), "regress"),
     "denoised picture": (pictures(3, 32, 32), "regress"),
     "enlarged picture": (pictures(3, 64, 64), "regress"),
     "three classes of pixels": (pictures(3, 32, 32, name="mask"), "segment"),
@@ -209,10 +210,25 @@ MAPS = (
     "b = AveragePool <strides = [2, 2], kernel_shape = [2, 2]> (a) c = GlobalMaxPool (b)",
 )
 
+SIDES = (
+    PICTURE,
+    "float[N, 144, 8, 8] a, float[N, 144, 4, 4] b",
+    constant("w", 64, 3, 4, 4) + constant("v", 80, 3, 4, 4)
+    + "p = Conv <strides = [4, 4], kernel_shape = [4, 4]> (x, w) "
+    "q = Conv <strides = [4, 4], kernel_shape = [4, 4]> (x, v) a = Concat <axis = 1> (p, q) "
+    "r = AveragePool <strides = [2, 2], kernel_shape = [2, 2]> (p) "
+    "s = AveragePool <strides = [2, 2], kernel_shape = [2, 2]> (q) b = Concat <axis = 1> (r, s)",
+)  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("text", "outputs"),
-    [(PLACES, ("y", "logits")), (MASKS, ("output0", "output1")), (MAPS, ("a", "b", "c"))],
+    [
+        (SIDES, ("a", "b")),
+        (PLACES, ("y", "logits")),
+        (MASKS, ("output0", "output1")),
+        (MAPS, ("a", "b", "c")),
+    ],
 )
 def test_outputs_of_one_detector_are_read_together(text: tuple[str, ...], outputs: tuple[str, ...]):
     found = choose_tasks(model(*text), LabelOptions())
