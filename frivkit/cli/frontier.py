@@ -1,7 +1,7 @@
 """``frivkit compress --frontier``: plans of several sizes, compared."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -57,8 +57,12 @@ class FrontierFiles:
     report: Path | None
     figure: Path | None
 
-    def check(self, model: Path) -> None:
+    def check(self, model: Path, shares: Iterable[float]) -> None:
         """Raise an error, before any work, if a result could not be written.
+
+        Args:
+            model: The file that is read.
+            shares: The budgets that are tried, as far as they are known.
 
         Raises:
             UsageError: a name does not say where the budget goes, or does not fit.
@@ -75,6 +79,8 @@ class FrontierFiles:
         if self.figure is not None and self.figure.suffix.lower() != ".svg":
             raise UsageError(f"{self.figure} is no name for a picture; end it in .svg")
         check_places(*(getattr(self, field.name) for field in fields(self)), model=model)
+        for share in shares:
+            check_places(named(self.model, share), named(self.plan, share), model=model)
 
 
 def check_options(
@@ -126,11 +132,11 @@ def run_frontier(
         UsageError: a name of a file does not fit.
         FrivkitError: a file cannot be written.
     """
-    from frivkit.compression.frontier import frontier
+    from frivkit.compression.frontier import SHARES, frontier
     from frivkit.compression.latency_search import Timing
     from frivkit.report.frontier import AGREEMENTS, frontier_document
 
-    files.check(Path(str(request.model)))
+    files.check(Path(str(request.model)), requested.shares or SHARES)
 
     def told(point: "FrontierPoint") -> None:
         common.info_if_verbose(f"{point.share:g}: {point.agreement.share:.4f} of the labels agree")

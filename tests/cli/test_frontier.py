@@ -57,6 +57,7 @@ def test_frontier_is_measured_written_and_shown(frivkit: Run) -> None:
         (("--require-faster",), "--require-faster cannot be given"),
         (("-o", "thin.onnx"), "cannot all be written to thin.onnx; put {budget} into its name"),
         (("-o", "thin-{budget}.pt"), "an ONNX file cannot be named thin-{budget}.pt"),
+        (("-o", "{budget}.onnx"), "0.5.onnx is the model or another result too"),
         (("--figure", "figure.png"), "figure.png is no name for a picture; end it in .svg"),
         (("--int8",), "--int8 cannot be given with --frontier"),
         (("--time-batch", "1,0"), "--time-batch is '1,0'; give whole numbers from 1"),
@@ -65,6 +66,7 @@ def test_frontier_is_measured_written_and_shown(frivkit: Run) -> None:
 def test_options_that_mean_nothing_are_refused(
     frivkit: Run, more: tuple[str, ...], message: str
 ) -> None:
+    Path("0.5.onnx").symlink_to("net.onnx")
     ran = frivkit(*FRONTIER, *more)
     assert ran.code == 2
     assert message in ran.err
