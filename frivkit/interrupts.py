@@ -6,6 +6,8 @@ byte to a socket.  A thread that waits for it asks the calls that are running to
 program where that does not help.  For functions in other threads a second thread looks whether the
 main thread is ending by a KeyboardInterrupt, since no signal can be had there.
 Calls in threads that work for one function belong to a group, which that function asks to stop.
+Python drops what is raised in a callback of a weak reference or in ``__del__``, KeyboardInterrupt
+included, and libraries have such callbacks; what was dropped is raised again.
 """
 
 import atexit
@@ -29,6 +31,8 @@ DOUBLE = 0.3
 """Seconds within which a second signal is no second Ctrl-C: some come twice."""
 LOOK = 0.2
 """Seconds between two looks at the main thread."""
+AGAIN = 0.05
+"""Seconds until a KeyboardInterrupt is raised again that a callback dropped."""
 _NOTICED = b"\0"
 
 
@@ -85,6 +89,16 @@ class _Watcher:
                 self.interrupted.add(thread)
                 _raise_in(thread, KeyboardInterrupt)
                 self._stop(thread)
+
+    def interrupt_again(self, thread: int) -> None:
+        """Interrupt a thread again, unless what was to be interrupted has ended."""
+        if thread == threading.main_thread().ident:
+            if _ends:
+                signal.pthread_kill(thread, signal.SIGINT)
+            return
+        with self.lock:
+            if thread in self.interrupted:
+                _raise_in(thread, KeyboardInterrupt)
 
     def _start(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name="frivkit interrupts", daemon=True).start()
@@ -258,6 +272,8 @@ def interruptible(function: Callable[P, Result]) -> Callable[P, Result]:
 def giving_up(end: Callable[[], None]) -> Iterator[None]:
     """Let a function end the program if the block has not noticed Ctrl-C after :data:`GRACE` s.
 
+    A KeyboardInterrupt that Python drops in the block is raised again.
+
     Args:
         end: Ends the program; called in another thread.
     """
@@ -269,12 +285,25 @@ def giving_up(end: Callable[[], None]) -> Iterator[None]:
     handler = signal.signal(signal.SIGINT, _noticing)
     before = signal.set_wakeup_fd(watcher.descriptor, warn_on_full_buffer=False)
     _ends.append(end)
+    hook = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_dropped, watcher, hook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         _ends.pop()
         signal.set_wakeup_fd(before)
         signal.signal(signal.SIGINT, handler)
+
+
+def _dropped(watcher: _Watcher, hook: Callable[[Any], object], unraisable: Any) -> None:
+    """Raise a dropped KeyboardInterrupt again, behind the callback; hand others to a hook."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        hook(unraisable)
+        return
+    again = threading.Timer(AGAIN, watcher.interrupt_again, [threading.get_ident()])
+    again.daemon = True
+    again.start()
 
 
 def _noticing(number: int, frame: Any) -> None:
