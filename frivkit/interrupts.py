@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -238,6 +239,22 @@ def stoppable(call: Callable[[], Result], stop: Callable[[], None]) -> Result:
         watcher.stops[thread] = outer
         if before is not None:
             signal.set_wakeup_fd(before)
+
+
+@contextlib.contextmanager
+def kept_from_children() -> Iterator[None]:
+    """Keep Ctrl-C from the processes and threads that the block starts.
+
+    A terminal sends SIGINT to all processes of a program.  Those that work for another one would
+    print a traceback each, also while they start.  They inherit from this thread that the signal is
+    blocked; what came meanwhile is handled after the block.
+    """
+    resource_tracker.ensure_running()  # it would unblock the signal when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def interruptible(function: Callable[P, Result]) -> Callable[P, Result]:

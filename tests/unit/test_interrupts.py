@@ -136,27 +136,21 @@ def test_what_a_callback_drops_is_raised_again(in_main_thread):
         except KeyboardInterrupt as error:
             raised.append(error)
 
-    with giving_up(lambda: None), pytest.raises(KeyboardInterrupt):
-        if in_main_thread:
-            work()
-            raise raised[0]
-        thread = threading.Thread(target=suppressed(interruptible(work)))
+    def until_interrupted():
+        with contextlib.suppress(KeyboardInterrupt):
+            interruptible(work)()
+
+    def work_in_a_thread():
+        thread = threading.Thread(target=until_interrupted)
         thread.start()
         try:
             time.sleep(5)
-        finally:
-            thread.join()
+        except KeyboardInterrupt:
+            thread.join()  # it is interrupted while the main thread handles this
+
+    with giving_up(lambda: None):
+        (work if in_main_thread else work_in_a_thread)()
     assert raised
-
-
-def suppressed(work):
-    """Return a function that ends without an error where another is interrupted."""
-
-    def ended():
-        with contextlib.suppress(KeyboardInterrupt):
-            work()
-
-    return ended
 
 
 def waits_in_the_runtime() -> None:
