@@ -99,9 +99,9 @@ def data(folder) -> Path:
 
 @pytest.fixture(scope="module")
 def done(plugin, file, data, folder) -> Compression:
-    """Remove half of the units."""
+    """Remove half of the units of each layer."""
     request = Request(file, data=f"npz:{data}", execution=EXECUTION)
-    method = Method("select", "norm", refit="none")
+    method = Method("select", "norm", refit="none", allocation="uniform")
     return compress(request, folder / "thin.onnx", BUDGET, method=method, constraints=ANY_WIDTH)
 
 
