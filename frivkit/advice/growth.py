@@ -18,8 +18,8 @@ from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import inspect_model
 
 Covers = Literal["networks", "measurement"]
-"""What the interval of a gain covers: how networks of one width differ, or how exactly each network
-was measured."""
+"""What the interval of a gain covers: how networks of one width differ, or only how exactly each
+network was measured."""
 SERIES = "network"
 """The name of the whole network in figures."""
 
@@ -104,7 +104,8 @@ class Growth:
 
         ``"faster"`` and ``"slower"`` say that the whole interval lies above or below 2,
         ``"undecided"`` that it contains 2; None if the gain has no interval, or the layer does not
-        grow.
+        grow.  If the interval covers the measurement alone, this is said of the files that were
+        given, and cannot be said of other networks of their widths.
         """
         if self.gain.interval is None or self.fixed:
             return None

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def command(*, name: str | None, json_to: str | None, debug: bool) -> None:
     """List plugins, their offers, and which failed to load.
 
-    With NAME, a plugin or what one offers, show each option with its type, default and meaning.
+    With NAME, a plugin, its distribution or what one offers, show each option with its type,
+    default and meaning.
     """
     del debug  # read by main
     from frivkit.hooks.registry import installed
@@ -59,7 +60,7 @@ def _named(name: str) -> "list[Plugin]":
     from frivkit.hooks.registry import installed
 
     plugins = installed().plugins
-    if whole := [plugin for plugin in plugins if plugin.name == name]:
+    if whole := [plugin for plugin in plugins if name in (plugin.name, plugin.distribution)]:
         return whole
     of, _, bare = name.rpartition(":")
     found = []

@@ -108,7 +108,8 @@ class UsedGainPart(TypedDict):
 
     Attributes:
         value: The mean factor of a doubling; null if it is not defined or infinite.
-        interval: The ends of its 95 % interval; an infinite end is null.
+        interval: The ends of its 95 % interval; an infinite end is null. Null if it is not
+            known, or would have no width.
         factors: The factor of each step between widths, as one of a doubling
             ([which](advise.md#what-is-measured)).
     """
@@ -125,7 +126,8 @@ class GainPart(UsedGainPart):
         covers: Whether the interval covers how networks of one width differ, or how
             exactly each was measured; null without an interval.
         verdict: Whether the interval is above 2, below 2, or contains 2; null without an
-            interval, or if the layer is fixed.
+            interval, or if the layer is fixed. Where the interval covers the measurement, it is
+            said of these files, not of other networks of their widths.
     """
 
     covers: Literal["networks", "measurement"] | None

@@ -19,7 +19,8 @@ NAME = 40
 COVERED = {
     "networks": "Intervals of g cover how networks of one width differ.",
     "measurement": "Intervals of g cover the choice of examples, masks and rows, and not how a "
-    "network differs that is trained anew: give several networks of each width for that.",
+    "network differs that is trained anew, so what is said against the width is said of these "
+    "files: give several networks of each width for more.",
 }
 
 
@@ -280,10 +281,10 @@ def layer_cells(document: Mapping[str, Any], kind: str) -> list[list[str]]:
         document: ``frivkit.advice/1``, its texts readable.
         kind: ``"prunable"`` or ``"redundant"``.
     """
-    table = [["", "units", kind, "g", "95 % interval", "against the width"]]
-    for row in document["growth"]:
-        if row["kind"] != kind:
-            continue
+    rows = [row for row in document["growth"] if row["kind"] == kind]
+    these = " (these files)" if any(r["gain"]["covers"] == "measurement" for r in rows) else ""
+    table = [["", "units", kind, "g", "95 % interval", f"against the width{these}"]]
+    for row in rows:
         count = row["counts"][-1]
         gain = row["gain"]
         table.append(
