@@ -7,9 +7,7 @@ from frivkit.documents.fields import (
     AtLeastTwo,
     Digest,
     Fraction,
-    Macs,
     NonNegative,
-    Parameters,
     Protocol,
     ScopeName,
     Some,
@@ -17,23 +15,13 @@ from frivkit.documents.fields import (
     SomeUnits,
     TwoOf,
 )
-from frivkit.documents.parts import ProvenancePart
+from frivkit.documents.parts import ModelFilePart, ProvenancePart
 
 
-class AdvisedModelPart(TypedDict):
+class AdvisedModelPart(ModelFilePart):
     """A network of the family.
 
     Attributes:
-        path: The file as it was given; of a network in memory its variable or its class, in angle
-            brackets.
-        sha256: Digest of the file with its external data.
-        format: The format of the file: `onnx`, `torchscript`, `torch.export`, or
-            `torch.nn.Module` from Python.
-        parameters: Floating-point weights, and quantized ones (what DequantizeLinear
-            reads), each counted once however often it is used.
-        macs: Multiply-accumulates of one example: of convolutions, matrix products, also
-            of two activations, `Einsum`, recurrent and fused operators; null if a size is
-            unknown.
         width: The width, as a factor on that of the narrowest network.
         units: The number of units of all layers.
         accuracy: The accuracy on the labels of the data, as in an analysis.
@@ -41,11 +29,6 @@ class AdvisedModelPart(TypedDict):
             frequent class.
     """
 
-    path: str
-    sha256: Digest
-    format: str
-    parameters: Parameters
-    macs: Macs | None
     width: AtLeastOne
     units: SomeUnits
     accuracy: Fraction | None

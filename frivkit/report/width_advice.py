@@ -5,6 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frivkit.advice import Advice, Count, FamilyNetwork, Growth
+from frivkit.documents.advice import (
+    AdviceDocument,
+    AdvisedModelPart,
+    GrowthPart,
+    UnitCountPart,
+    UsedGainPart,
+)
 from frivkit.experiments.gain import Gain
 from frivkit.graph.cost import macs
 from frivkit.graph.operators.table import operators_of
@@ -24,10 +31,10 @@ COVERED = {
 }
 
 
-def advice_document(advice: Advice, clock: Clock) -> dict[str, Any]:
+def advice_document(advice: Advice, clock: Clock) -> AdviceDocument:
     """Return the document ``frivkit.advice/1``, see ``docs/reference/json.md``."""
     data = advice.networks[0].measured.data
-    document: dict[str, Any] = {
+    document: AdviceDocument = {
         "schema": "frivkit.advice/1",
         "models": [_model(network) for network in advice.networks],
         "data": {
@@ -35,7 +42,7 @@ def advice_document(advice: Advice, clock: Clock) -> dict[str, Any]:
             "sha256": data.digest,
             "examples": data.examples,
         },
-        "protocol": advice.protocol,
+        "protocol": "reference" if advice.protocol == "reference" else "paper",
         "layers": [
             {"layer": layer.name, "units": list(layer.units), "fixed": layer.fixed}
             for layer in advice.family.layers
@@ -43,12 +50,13 @@ def advice_document(advice: Advice, clock: Clock) -> dict[str, Any]:
         "growth": [_growth(row) for row in advice.rows],
         "warnings": list(advice.warnings),
         "provenance": provenance(clock, advice.seed, installed().versions()),
+        "advice": [],
     }
-    sentences = advice_sentences(document)
-    return {**document, "advice": sentences}
+    document["advice"] = advice_sentences(document)
+    return document
 
 
-def _model(network: FamilyNetwork) -> dict[str, Any]:
+def _model(network: FamilyNetwork) -> AdvisedModelPart:
     model, analysis = network.measured.model, network.measured.analysis
     return {
         "path": str(model.path),
@@ -63,7 +71,7 @@ def _model(network: FamilyNetwork) -> dict[str, Any]:
     }
 
 
-def _growth(row: Growth) -> dict[str, Any]:
+def _growth(row: Growth) -> GrowthPart:
     coming = row.used_by_next()
     return {
         "kind": row.kind,
@@ -83,15 +91,15 @@ def _growth(row: Growth) -> dict[str, Any]:
     }
 
 
-def _gain(gain: Gain) -> dict[str, Any]:
+def _gain(gain: Gain) -> UsedGainPart:
     return {
         "value": _finite(gain.value),
-        "interval": _pair(gain.interval),
+        "interval": None if gain.interval is None else [_finite(end) for end in gain.interval],
         "factors": [_finite(factor) for factor in gain.factors],
     }
 
 
-def _count(count: Count) -> dict[str, Any]:
+def _count(count: Count) -> UnitCountPart:
     return {
         "width": count.width,
         "units": count.units,
@@ -107,8 +115,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _pair(interval: Sequence[float] | None) -> list[float | None] | None:
-    return None if interval is None else [_finite(end) for end in interval]
+def _pair(interval: Sequence[float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)
 
 
 def network_row(document: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
