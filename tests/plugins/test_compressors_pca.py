@@ -1,5 +1,6 @@
 """The basis of principal directions against numpy on the activation matrix."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -229,6 +230,15 @@ def test_reports_name_what_is_split_and_why_others_are_not(writes, tmp_path, req
     whole = {each.consumer.node for each in made.calibration.linear_consumers} - set(split)
     assert whole
     assert all("would lose more than it is worth" in reasons[node] for node in whole)
+    assert "of the time at batch" not in page
+    if writes:  # of a budget in time, the page begins with what was measured
+        timing = {"batch": 16, "threads": 1, "predicted": 0.5, "measured": [0.5], "tries": 1}
+        timed = document["latency"] | {"ratio": {"16": [0.48, 0.52, 0.6]}}
+        cards = compression_page(document | {"timing": timing, "latency": timed})
+        cards = cards.replace("\N{NO-BREAK SPACE}", " ").partition("<main>")[0]
+        assert re.search(
+            r"52\.0 %.*of the time at batch 16.*quartiles.*48\.0 % to 60\.0 %", cards, re.S
+        )
 
 
 def test_projections_of_tokens_without_units_are_factorized(tmp_path: Path) -> None:
