@@ -11,7 +11,7 @@ from math import hypot, isfinite
 from typing import Literal
 
 from frivkit.advice.family import Family, find_family
-from frivkit.advice.measuring import METRICS, Ends, Kind, Measured, Query, Share, measure
+from frivkit.advice.measuring import METRICS, Ends, FrivolousKind, Measured, Query, Share, measure
 from frivkit.errors import ModelError, UsageError
 from frivkit.experiments.gain import Gain, WidthCurve, gain_as_measured
 from frivkit.measure.metric import Measurement
@@ -89,7 +89,7 @@ class Growth:
         doubled: The number of all units at twice the widest width.
     """
 
-    kind: Kind
+    kind: FrivolousKind
     layer: str | None
     fixed: bool
     counts: tuple[Count, ...]
@@ -235,7 +235,7 @@ def advise(
 
 
 def _row(
-    family: Family, networks: Sequence[FamilyNetwork], kind: Kind, place: int | None, seed: int
+    family: Family, networks: Sequence[FamilyNetwork], kind: FrivolousKind, place: int | None, seed: int
 ) -> Growth:
     """Return the row of a kind, of the layer of that index or of the network."""
     layer = None if place is None else family.layers[place]

@@ -25,8 +25,8 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Analysis, Request, analyze
 
-Kind = Literal["prunable", "redundant"]
-METRICS: Mapping[Kind, str] = {"prunable": "prunability", "redundant": "redundancy"}
+FrivolousKind = Literal["prunable", "redundant"]
+METRICS: Mapping[FrivolousKind, str] = {"prunable": "prunability", "redundant": "redundancy"}
 """The metric that measures the share of each kind of units."""
 RUNS = 5
 """Runs of consecutive examples that the jackknife leaves out in turn."""
@@ -85,7 +85,7 @@ class Measured:
     sites: tuple[Site, ...]
     data: Dataset
     analysis: Analysis
-    shares: Mapping[tuple[Kind, int | None], Share]
+    shares: Mapping[tuple[FrivolousKind, int | None], Share]
 
 
 def measure(
@@ -111,7 +111,7 @@ def measure(
     study = analysis.study
     again = _without_runs(replace(request, model=study.model), study.data, query, analysis)
     layers = {site.layer: k for k, site in enumerate(study.sites)}
-    shares: dict[tuple[Kind, int | None], Share] = {}
+    shares: dict[tuple[FrivolousKind, int | None], Share] = {}
     for kind, metric in METRICS.items():
         for found in analysis.measurements:
             if found.metric == metric and found.value is not None:

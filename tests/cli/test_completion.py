@@ -116,7 +116,7 @@ def test_bash_itself_takes_the_answer(frivkit, monkeypatch, tmp_path):
     monkeypatch.setenv("_FRIVKIT_COMPLETE", "bash_source")
     script = frivkit().out
     program = tmp_path / "frivkit"
-    program.write_text('#!/bin/sh\nprintf "plain,seg*\\nplain,opt=\\n"; env >"$0.asked"\n')
+    program.write_text('#!/bin/sh\nprintf "plain,seg*\\nplain,opt=\\n"; env >"$0.seen"\n')
     program.chmod(0o755)
     line = "frivkit analyze --task=se"
     lines = [
@@ -129,8 +129,8 @@ def test_bash_itself_takes_the_answer(frivkit, monkeypatch, tmp_path):
     ]
     ran = subprocess.run([bash, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines() == ["compopt -o nospace", "seg*", "opt="]
-    asked = (tmp_path / "frivkit.asked").read_text().splitlines()
-    assert {"COMP_WORDS=frivkit", f"COMP_LINE={line}", "COMP_CWORD=4"} <= set(asked)
+    requested = (tmp_path / "frivkit.seen").read_text().splitlines()
+    assert {"COMP_WORDS=frivkit", f"COMP_LINE={line}", "COMP_CWORD=4"} <= set(requested)
 
 
 def test_file_that_is_no_model_completes_nothing_and_says_nothing(completed, files, capfd):
