@@ -235,7 +235,11 @@ def advise(
 
 
 def _row(
-    family: Family, networks: Sequence[FamilyNetwork], kind: FrivolousKind, place: int | None, seed: int
+    family: Family,
+    networks: Sequence[FamilyNetwork],
+    kind: FrivolousKind,
+    place: int | None,
+    seed: int,
 ) -> Growth:
     """Return the row of a kind, of the layer of that index or of the network."""
     layer = None if place is None else family.layers[place]
