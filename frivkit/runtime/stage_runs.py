@@ -30,7 +30,7 @@ class Leg:
         self._model, self._wanted = model, tuple(wanted)
         if self._wanted:
             part = between(model, known, self._wanted)
-            self._inputs, self._session = part.inputs, Session(part.ir, device)
+            self._inputs, self._session = part.inputs, Session(part.ir, device, arena=False)
 
     def tensors(self, known: Feeds) -> Tensors:
         """Return the wanted tensors of one batch.
