@@ -13,7 +13,7 @@ from frivkit.errors import DataError, unknown_name
 
 ExampleShape = tuple[int, ...]
 OpenShape = tuple[int | None, ...]
-Numbers = range | NDArray[np.int64]
+ExampleNumbers = range | NDArray[np.int64]
 """The index of each example of a batch."""
 
 EXAMPLE_BYTES = 2**30
@@ -37,7 +37,7 @@ class InputAdapter:
     tensor: TensorSpec
 
     def __call__(
-        self, stored: Array, numbers: Numbers, augment: Augmentation | None = None
+        self, stored: Array, numbers: ExampleNumbers, augment: Augmentation | None = None
     ) -> Array:
         """Convert stored examples, shape (n, *stored), to the input, shape (n, *tensor.shape).
 
@@ -171,7 +171,7 @@ def check_dtype(column: str, dtype: str, name: str, wanted: str) -> None:
         )
 
 
-def converted(batch: Array, dtype: str, column: str, numbers: Numbers) -> Array:
+def converted(batch: Array, dtype: str, column: str, numbers: ExampleNumbers) -> Array:
     """Return a batch in another number type; floats are rounded to the nearest integer.
 
     Args:
@@ -217,7 +217,7 @@ def converted(batch: Array, dtype: str, column: str, numbers: Numbers) -> Array:
     return batch.astype(target, copy=False)
 
 
-def class_labels(stored: Array, numbers: Numbers) -> Array:
+def class_labels(stored: Array, numbers: ExampleNumbers) -> Array:
     """Return labels as int64, shape (n,).
 
     Raises:
@@ -254,7 +254,7 @@ def _check_size(spec: DataSpec, column: str, tensor: TensorSpec) -> None:
         )
 
 
-def _check(good: Array, batch: Array, column: str, numbers: Numbers, what: str) -> None:
+def _check(good: Array, batch: Array, column: str, numbers: ExampleNumbers, what: str) -> None:
     if not good.all():
         at = tuple(int(axis[0]) for axis in np.nonzero(~good))
         raise DataError(f"{column!r} of example {numbers[at[0]]} holds {batch[at]}, which {what}")

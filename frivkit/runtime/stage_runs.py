@@ -11,7 +11,7 @@ from frivkit.graph.model import Model
 from frivkit.runtime.padded_runs import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
 
-Tensors = dict[str, NDArray[Any]]
+StageTensors = dict[str, NDArray[Any]]
 
 
 class Leg:
@@ -32,7 +32,7 @@ class Leg:
             part = between(model, known, self._wanted)
             self._inputs, self._session = part.inputs, Session(part.ir, device, arena=False)
 
-    def tensors(self, known: Feeds) -> Tensors:
+    def tensors(self, known: Feeds) -> StageTensors:
         """Return the wanted tensors of one batch.
 
         Args:
@@ -63,7 +63,7 @@ class StageRuns:
         self._model, self._plan, self._room = model, plan, room
         self._path: list[Stage] = []
         self._legs: dict[Stage, Leg] = {}
-        self._kept: dict[Hashable, dict[Stage, Tensors]] = {}
+        self._kept: dict[Hashable, dict[Stage, StageTensors]] = {}
         self.kept_bytes = 0
 
     def __reduce__(self) -> Any:
@@ -86,7 +86,7 @@ class StageRuns:
                 self._forget(kept, each)
         return stage
 
-    def tensors(self, stage: Stage, inputs: Feeds, batch: Hashable, device: Device) -> Tensors:
+    def tensors(self, stage: Stage, inputs: Feeds, batch: Hashable, device: Device) -> StageTensors:
         """Return the tensors of a stage for one batch of examples.
 
         Args:
@@ -97,7 +97,7 @@ class StageRuns:
         """
         kept = {} if batch is None else self._kept.setdefault(batch, {})
         if stage not in kept:
-            known: Tensors = {}
+            known: StageTensors = {}
             if stage.before is not None:
                 known = self.tensors(stage.before, inputs, batch, device)
             if stage not in self._legs:
@@ -109,7 +109,7 @@ class StageRuns:
             return found
         return kept[stage]
 
-    def _keep(self, kept: dict[Stage, Tensors], stage: Stage, found: Tensors) -> None:
+    def _keep(self, kept: dict[Stage, StageTensors], stage: Stage, found: StageTensors) -> None:
         """Keep tensors of one batch if they fit, if need be in the place of those before them."""
         if stage not in self._path[-2:]:
             return
@@ -119,12 +119,12 @@ class StageRuns:
             kept[stage] = found
             self.kept_bytes += _size(found)
 
-    def _fits(self, found: Tensors) -> bool:
+    def _fits(self, found: StageTensors) -> bool:
         return self.kept_bytes + _size(found) <= self._room
 
-    def _forget(self, kept: dict[Stage, Tensors], stage: Stage) -> None:
+    def _forget(self, kept: dict[Stage, StageTensors], stage: Stage) -> None:
         self.kept_bytes -= _size(kept.pop(stage))
 
 
-def _size(tensors: Tensors) -> int:
+def _size(tensors: StageTensors) -> int:
     return sum(array.nbytes for array in tensors.values())
