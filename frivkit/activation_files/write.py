@@ -25,7 +25,7 @@ from frivkit.measure.pipeline import Request, open_study
 from frivkit.measure.study import Study
 from frivkit.runtime.labels import LabelReader
 from frivkit.runtime.memory import batch_size
-from frivkit.runtime.perturbed_model import run_padded
+from frivkit.runtime.padded_runs import run_padded
 from frivkit.runtime.session import Session
 
 Tensors = dict[str, NDArray[Any]]

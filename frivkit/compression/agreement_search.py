@@ -13,7 +13,7 @@ from frivkit.compression.method import Refit
 from frivkit.compression.plan import Plan, apply_plan
 from frivkit.data import Batch, Dataset
 from frivkit.errors import BudgetError, ModelError
-from frivkit.runtime.perturbed_model import examples_at_once, run_padded
+from frivkit.runtime.padded_runs import examples_at_once, run_padded
 from frivkit.runtime.session import Session
 from frivkit.tasks.choose import choose_tasks
 from frivkit.tasks.doubt import some_outputs

@@ -21,7 +21,7 @@ from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import batch_size, live_bytes
-from frivkit.runtime.perturbed_model import run_padded
+from frivkit.runtime.padded_runs import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.units.moments import Float64Array, Moments
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frivkit.data.preprocess import DTYPES, Augmentation, Preparation, prepare, stored_layout
 from frivkit.data.source import Array, TensorSpec
@@ -12,6 +13,8 @@ from frivkit.errors import DataError, unknown_name
 
 ExampleShape = tuple[int, ...]
 OpenShape = tuple[int | None, ...]
+ExampleNumbers = range | NDArray[np.int64]
+"""The index of each example of a batch."""
 
 EXAMPLE_BYTES = 2**30
 """Largest example that is read; 1 GiB.  A larger one indicates a damaged or hostile file."""
@@ -33,12 +36,14 @@ class InputAdapter:
     rounded: str | None
     tensor: TensorSpec
 
-    def __call__(self, stored: Array, first: int, augment: Augmentation | None = None) -> Array:
+    def __call__(
+        self, stored: Array, numbers: ExampleNumbers, augment: Augmentation | None = None
+    ) -> Array:
         """Convert stored examples, shape (n, *stored), to the input, shape (n, *tensor.shape).
 
         Args:
             stored: The examples of the column.
-            first: Index of the first example, for messages.
+            numbers: The index of each example, for messages.
             augment: Augments images instead of cropping them; None crops.
 
         Raises:
@@ -46,8 +51,8 @@ class InputAdapter:
         """
         batch = self.preparation(stored, augment)
         if self.rounded is not None:
-            batch = converted(batch, self.rounded, self.column, first)
-        batch = converted(batch, self.tensor.dtype, self.column, first)
+            batch = converted(batch, self.rounded, self.column, numbers)
+        batch = converted(batch, self.tensor.dtype, self.column, numbers)
         return batch.reshape(len(stored), *full(self.tensor))
 
 
@@ -166,14 +171,14 @@ def check_dtype(column: str, dtype: str, name: str, wanted: str) -> None:
         )
 
 
-def converted(batch: Array, dtype: str, column: str, first: int) -> Array:
+def converted(batch: Array, dtype: str, column: str, numbers: ExampleNumbers) -> Array:
     """Return a batch in another number type; floats are rounded to the nearest integer.
 
     Args:
         batch: Shape (n, ...), examples first.
         dtype: Name of the target number type.
         column: Name of the column, for messages.
-        first: Index of the batch's first example, for messages.
+        numbers: The index of each example, for messages.
 
     Returns:
         The same shape; the same array if it has that type already.
@@ -190,7 +195,7 @@ def converted(batch: Array, dtype: str, column: str, first: int) -> Array:
             np.isfinite(batch),
             batch,
             column,
-            first,
+            numbers,
             "is not finite; correct or remove that example",
         )
         return batch
@@ -199,7 +204,7 @@ def converted(batch: Array, dtype: str, column: str, first: int) -> Array:
             np.isfinite(batch),
             batch,
             column,
-            first,
+            numbers,
             "is not finite; correct or remove that example",
         )
         batch = np.rint(batch)
@@ -208,18 +213,18 @@ def converted(batch: Array, dtype: str, column: str, first: int) -> Array:
         # Compared as Python numbers: an int64 and a uint64 array meet as inexact floats.
         if int(batch.min()) < low or int(batch.max()) > high:
             inside = np.vectorize(lambda value: low <= int(value) <= high, otypes=[bool])(batch)
-            _check(inside, batch, column, first, f"does not fit {dtype}")
+            _check(inside, batch, column, numbers, f"does not fit {dtype}")
     return batch.astype(target, copy=False)
 
 
-def class_labels(stored: Array, first: int) -> Array:
+def class_labels(stored: Array, numbers: ExampleNumbers) -> Array:
     """Return labels as int64, shape (n,).
 
     Raises:
         DataError: a label is negative.
     """
     labels = stored.astype(np.int64)
-    _check(labels >= 0, labels, "y", first, "is not a class number; number classes from 0")
+    _check(labels >= 0, labels, "y", numbers, "is not a class number; number classes from 0")
     return labels
 
 
@@ -249,7 +254,7 @@ def _check_size(spec: DataSpec, column: str, tensor: TensorSpec) -> None:
         )
 
 
-def _check(good: Array, batch: Array, column: str, first: int, what: str) -> None:
+def _check(good: Array, batch: Array, column: str, numbers: ExampleNumbers, what: str) -> None:
     if not good.all():
         at = tuple(int(axis[0]) for axis in np.nonzero(~good))
-        raise DataError(f"{column!r} of example {first + at[0]} holds {batch[at]}, which {what}")
+        raise DataError(f"{column!r} of example {numbers[at[0]]} holds {batch[at]}, which {what}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frivkit.data.dataset import Dataset, open_data
 from frivkit.data.source import Array, TensorSpec
@@ -96,6 +97,17 @@ class ArraySource:
     def read(self, start: int, stop: int) -> dict[str, Array]:
         """Return examples ``start`` to ``stop`` - 1 of every column."""
         return {name: self._rows(name, start, stop) for name in self._parts}
+
+    def take(self, indices: NDArray[np.int64]) -> dict[str, Array]:
+        """Return the examples of increasing indices of every column."""
+        found = {}
+        for name, parts in self._parts.items():
+            numbers = [indices - start for start in self._starts[name]]
+            within = [
+                at[(at >= 0) & (at < len(part))] for at, part in zip(numbers, parts, strict=False)
+            ]
+            found[name] = np.concatenate([part[at] for at, part in zip(within, parts, strict=True)])
+        return found
 
     def _rows(self, name: str, start: int, stop: int) -> Array:
         parts, starts = self._parts[name], self._starts[name]

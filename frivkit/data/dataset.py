@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import RLock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frivkit.data.adapt import (
     InputAdapter,
@@ -25,7 +26,15 @@ from frivkit.data.adapt import (
 from frivkit.data.bare_path import read_spec
 from frivkit.data.preprocess import Augmentation
 from frivkit.data.random_labels import with_random_labels
-from frivkit.data.source import Array, Batch, DataSource, SourceFactory, TensorSpec, input_columns
+from frivkit.data.source import (
+    Array,
+    Batch,
+    DataSource,
+    SourceFactory,
+    TensorSpec,
+    input_columns,
+    taken,
+)
 from frivkit.data.spec import ARRAYS, DataSpec
 from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.hooks.registry import Registry, installed
@@ -139,20 +148,42 @@ class Dataset:
         """
         if not 0 <= start <= stop <= self.examples:
             raise ValueError(f"examples {start} to {stop} of {self.examples}")
+        return self._read(np.arange(start, stop), start)
+
+    def read_chosen(self, indices: NDArray[np.int64]) -> Batch:
+        """Return the examples of some indices, as :meth:`read` returns each of them.
+
+        Args:
+            indices: Indices, increasing; shape (n,).
+
+        Returns:
+            The examples; the first of them counts as example 0.
+
+        Raises:
+            DataError: as for :meth:`read`.
+            ValueError: the indices do not increase, or are not within 0 to :attr:`examples`.
+        """
+        within = not len(indices) or 0 <= indices[0] <= indices[-1] < self.examples
+        if not within or (np.diff(indices) < 1).any():
+            raise ValueError(f"examples {indices} of {self.examples}")
+        return self._read(indices, 0)
+
+    def _read(self, indices: NDArray[np.int64], first: int) -> Batch:
+        """Return the examples of increasing indices, the first of which has a number."""
         inputs = {
-            name: np.empty((stop - start, *full(each.tensor)), each.tensor.dtype)
+            name: np.empty((len(indices), *full(each.tensor)), each.tensor.dtype)
             for name, each in self._adapters.items()
         }
-        labels = np.empty(stop - start, np.int64) if self.has_labels else None
-        for first in range(start, stop, self._rows_per_read):
-            last = min(first + self._rows_per_read, stop)
-            stored = self._stored(first, last)
-            rows = slice(first - start, last - start)
+        labels = np.empty(len(indices), np.int64) if self.has_labels else None
+        for at in range(0, len(indices), self._rows_per_read):
+            some = indices[at : at + self._rows_per_read]
+            stored = self._stored(some)
+            rows = slice(at, at + len(some))
             for name, each in self._adapters.items():
-                inputs[name][rows] = each(stored[each.column], first)
+                inputs[name][rows] = each(stored[each.column], some)
             if labels is not None:
-                labels[rows] = class_labels(stored["y"], first)
-        return Batch(inputs, labels, start)
+                labels[rows] = class_labels(stored["y"], some)
+        return Batch(inputs, labels, first)
 
     def read_raw(self, start: int, stop: int) -> Mapping[str, Array]:
         """Return examples ``start`` to ``stop`` - 1 as they are stored, by column.
@@ -163,7 +194,7 @@ class Dataset:
         """
         if not 0 <= start < stop <= self.examples:
             raise ValueError(f"examples {start} to {stop} of {self.examples}")
-        return self._stored(start, stop)
+        return self._stored(np.arange(start, stop))
 
     def preprocess(
         self, stored: Mapping[str, Array], augment: Augmentation | None = None, first: int = 0
@@ -180,11 +211,13 @@ class Dataset:
             DataError: the inputs cannot take a number; the message names the example, counted from
                 ``first``, and its column.
         """
+        numbers = range(first, first + len(next(iter(stored.values()))))
         inputs = {
-            name: np.array(each(stored[each.column], first, augment))  # owned by the caller
+            name: np.array(each(stored[each.column], numbers, augment))  # owned by the caller
             for name, each in self._adapters.items()
         }
-        return Batch(inputs, class_labels(stored["y"], first) if self.has_labels else None, first)
+        labels = class_labels(stored["y"], numbers) if self.has_labels else None
+        return Batch(inputs, labels, first)
 
     @property
     def images(self) -> bool:
@@ -207,16 +240,20 @@ class Dataset:
         stored = sum(map(size_in_bytes, self._source.columns.values()))
         return max(1, READ_BYTES // max(stored, sum(map(size_in_bytes, self.inputs))))
 
-    def _stored(self, start: int, stop: int) -> Mapping[str, Array]:
+    def _stored(self, indices: NDArray[np.int64]) -> Mapping[str, Array]:
+        start, stop = int(indices[0]), int(indices[-1]) + 1
         try:
             with _turns[0]:
-                rows = self._source.read(start, stop)
+                if stop - start == len(indices):
+                    rows = self._source.read(start, stop)
+                else:
+                    rows = taken(self._source, indices)
         except FrivkitError:
             raise
         except Exception as error:  # a source may raise anything
             raise _failure(self.spec, error) from error
         for name, column in self._source.columns.items():
-            expected = (stop - start, *column.shape)
+            expected = (len(indices), *column.shape)
             if name not in rows or rows[name].shape != expected:
                 actual = rows[name].shape if name in rows else "nothing"
                 raise DataError(

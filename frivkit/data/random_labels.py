@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from frivkit.data.source import Array, DataSource, TensorSpec
+from frivkit.data.source import Array, DataSource, TensorSpec, taken
 from frivkit.data.spec import DataSpec
 from frivkit.errors import DataError, UsageError
 
@@ -91,10 +92,16 @@ class RandomLabels:
 
     def read(self, start: int, stop: int) -> dict[str, Array]:
         """Return examples ``start`` to ``stop`` - 1 of every column."""
-        blocks = range(start // BLOCK, -(-stop // BLOCK))
+        return {**self._source.read(start, stop), "y": self._labels(np.arange(start, stop))}
+
+    def take(self, indices: NDArray[np.int64]) -> dict[str, Array]:
+        """Return the examples of increasing indices of every column."""
+        return {**taken(self._source, indices), "y": self._labels(indices)}
+
+    def _labels(self, indices: NDArray[np.int64]) -> Array:
+        blocks = range(indices[0] // BLOCK, indices[-1] // BLOCK + 1)
         labels = np.concatenate([self._block(block) for block in blocks])
-        first = start - blocks.start * BLOCK
-        return {**self._source.read(start, stop), "y": labels[first : first + stop - start]}
+        return labels[indices - blocks.start * BLOCK]
 
     def _block(self, number: int) -> Array:
         stream = np.random.Philox(key=self._key, counter=np.array([0, 0, number, 0], np.uint64))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.data.spec import DataSpec
@@ -48,6 +49,10 @@ class DataSource(Protocol):
     Two attributes are optional.  ``classes`` is the number of classes; without it, labels are read
     to count them when ``labels=random`` needs the number.  ``byte_columns`` names columns that hold
     8-bit values, 0 to 255, in another number type than uint8, as resized images do.
+
+    A method is optional, too: ``take(indices)`` returns what ``read`` does for the examples of some
+    indices, int64, at least one, increasing.  A source that has none is read run by run of
+    consecutive examples.
     """
 
     @property
@@ -65,6 +70,37 @@ class DataSource(Protocol):
         A row has the same bytes in every read.  Threads take turns; it is not always the same one.
         """
         ...
+
+
+def taken(source: DataSource, indices: NDArray[np.int64]) -> Mapping[str, Array]:
+    """Return the examples of some indices of every column of a source.
+
+    Args:
+        source: The source.
+        indices: Indices, at least one, increasing; shape (n,).
+    """
+    take: Any = getattr(source, "take", None)
+    if take is not None:
+        found: Mapping[str, Array] = take(indices)
+        return found
+    parts = [source.read(first, last) for first, last in runs_of(indices)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def runs_of(indices: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return the first index of each run of consecutive indices, and the one behind its last.
+
+    Args:
+        indices: Increasing indices, shape (n,).
+
+    Example:
+        >>> runs_of(np.array([0, 1, 5, 7, 8]))
+        [(0, 2), (5, 6), (7, 9)]
+    """
+    if not indices.size:
+        return []
+    breaks = np.flatnonzero(np.diff(indices) != 1) + 1
+    return [(int(run[0]), int(run[-1]) + 1) for run in np.split(indices, breaks)]
 
 
 SourceFactory = Callable[[DataSpec, Sequence[TensorSpec]], DataSource]

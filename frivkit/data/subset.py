@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.data.dataset import Dataset
 from frivkit.data.preprocess import Augmentation
-from frivkit.data.source import Array, Batch, TensorSpec
+from frivkit.data.source import Array, Batch, TensorSpec, runs_of
 
 EVERY = 4
 """One of this many consecutive examples is held out if no other data are given to verify on."""
@@ -73,14 +72,18 @@ class Subset(Dataset):
             DataError: as for the dataset.
             ValueError: the range is not within 0 to :attr:`examples`.
         """
-        runs = [self._data.read(first, end) for first, end in self._runs(start, stop)]
-        if not runs:
-            return replace(self._data.read(0, 0), first=start)
-        inputs: dict[str, NDArray[Any]] = {
-            name: np.concatenate([run.inputs[name] for run in runs]) for name in runs[0].inputs
-        }
-        labels = [run.labels for run in runs if run.labels is not None]
-        return Batch(inputs, np.concatenate(labels) if labels else None, start)
+        return replace(self._data.read_chosen(self._chosen(start, stop)), first=start)
+
+    def read_chosen(self, indices: NDArray[np.int64]) -> Batch:
+        """Return the examples of some indices in the subset.
+
+        Raises:
+            DataError: as for the dataset.
+            ValueError: the indices do not increase, or are not within 0 to :attr:`examples`.
+        """
+        if len(indices) and not 0 <= indices[0] <= indices[-1] < self.examples:
+            raise ValueError(f"examples {indices} of {self.examples}")
+        return self._data.read_chosen(self._indices[indices])
 
     def read_raw(self, start: int, stop: int) -> Mapping[str, Array]:
         """Return examples ``start`` to ``stop`` - 1 of the subset as they are stored, by column.
@@ -89,7 +92,8 @@ class Subset(Dataset):
             DataError: as for the dataset.
             ValueError: the range is empty or not within 0 to :attr:`examples`.
         """
-        runs = [self._data.read_raw(first, end) for first, end in self._runs(start, stop)]
+        chosen = runs_of(self._chosen(start, stop))
+        runs = [self._data.read_raw(first, end) for first, end in chosen]
         if not runs:
             raise ValueError(f"examples {start} to {stop} of {self.examples}")
         return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
@@ -115,15 +119,11 @@ class Subset(Dataset):
         """Whether all inputs come from images, which can be augmented."""
         return self._data.images
 
-    def _runs(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Return the ranges of consecutive examples of the dataset that make up a range."""
+    def _chosen(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the indices in the dataset of a range of the subset."""
         if not 0 <= start <= stop <= self.examples:
             raise ValueError(f"examples {start} to {stop} of {self.examples}")
-        indices = self._indices[start:stop]
-        if not indices.size:
-            return []
-        breaks = np.flatnonzero(np.diff(indices) != 1) + 1
-        return [(int(run[0]), int(run[-1]) + 1) for run in np.split(indices, breaks)]
+        return self._indices[start:stop]
 
 
 def held_out(examples: int) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ from frivkit.cache import Entry
 from frivkit.data import Dataset
 from frivkit.data.subset import Subset
 from frivkit.errors import ModelError
+from frivkit.graph.instrument.stages import STEP, StagePlan
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site, SiteMap
 from frivkit.measure.kept_results import KeptResults
 from frivkit.runtime.batch_loops import run_baseline, run_perturbed
 from frivkit.runtime.execution import Execution
+from frivkit.runtime.memory import room_for_stages
 from frivkit.runtime.perturbed_model import BaselineModel, PerturbedModel
+from frivkit.runtime.stage_runs import StageRuns
 from frivkit.tasks.choose import OutputTask
 from frivkit.tasks.constant import ConstantNetwork, is_label
 from frivkit.tasks.memory import check_room
@@ -27,6 +31,9 @@ from frivkit.units.selector import UnitSelector
 
 WORTH_KEEPING = 100
 """Multiply-accumulates a byte above which predictions an entry back beats computing it again."""
+
+STAGES = {"stages": str(STEP)}
+"""What the last bits of a perturbed network depend on beside the model, for keys."""
 
 
 class ComparedRuns:
@@ -56,6 +63,7 @@ class ComparedRuns:
         self._comparer = task.comparer
         self._rows: dict[int, tuple[int, ...]] = {}
         self._entry_bytes = 0
+        self._path: tuple[object, PerturbedModel] | None = None
 
     def baseline(self, name: str) -> NDArray[Any]:
         """Return something of the network as it is.
@@ -151,7 +159,7 @@ class ComparedRuns:
         site = sites[0].name if len(sites) == 1 else ""
         read_by = "" if selector is None else selector.name
         what = "scores" if scores else "labels"
-        extra = {"masks": digests} | ({"kept": what} if scores else {})
+        extra = STAGES | {"masks": digests} | ({"kept": what} if scores else {})
         if among is not None:
             extra["among"] = hashlib.sha256(among.tobytes()).hexdigest()
         key = self._kept.key("ablation", site, read_by, extra)
@@ -207,10 +215,8 @@ class ComparedRuns:
         if among is not None:
             data = Subset(data, among, "examples drawn")
             original = None if original is None else original[among]
-        main, *more = self._task.outputs
-        path = PerturbedModel(
-            self._model, sites, main, self._execution.placement, memory, kind=kind, more=more
-        )
+        _, *more = self._task.outputs
+        path = self._path_of(sites, kind)
 
         def read(outputs: Sequence[NDArray[Any]], first: int, last: int) -> NDArray[Any]:
             predictions = comparer.read(outputs)
@@ -246,7 +252,7 @@ class ComparedRuns:
         apart = not alone or len(sites) > 1 or more or among is not None
         if apart or not small or path.prefix_macs() < WORTH_KEEPING * size:
             return run(changes)
-        key = self._kept.key("entries", sites[0].name)
+        key = self._kept.key("entries", sites[0].name, "", STAGES)
         entry = self._kept.cache.get(key)
         if entry is not None:
             with entry:
@@ -256,6 +262,39 @@ class ComparedRuns:
         self._entry_bytes += size * self._data.examples
         with self._kept.cache.build(key) as writer:
             return run(changes, store=writer)
+
+    def _path_of(self, sites: Sequence[Site], kind: type[Perturbation]) -> PerturbedModel:
+        """Return the path for perturbations of some sites; the last one is kept."""
+        wanted = (kind, [site.name for site in sites])
+        if self._path is None or self._path[0] != wanted:
+            self._path = None  # before the next is made
+            main, *more = self._task.outputs
+            path = PerturbedModel(
+                self._model,
+                sites,
+                main,
+                self._execution.placement,
+                self._execution.memory,
+                kind=kind,
+                more=more,
+                stages=self._stages,
+            )
+            self._path = wanted, path
+        return self._path[1]
+
+    @cached_property
+    def _stages(self) -> StageRuns:
+        """What computes the tensors in front of a site, from stage to stage."""
+        main, memory = self._task.outputs[0], self._execution.memory
+        plan = StagePlan(self._model, main, self._site_map.sites)
+        return StageRuns(
+            self._model, plan, room_for_stages(self._model.graph, memory, self._model.batch)
+        )
+
+    def forget(self) -> None:
+        """Let go of sessions and tensors that are kept for the next perturbations."""
+        self._path = None
+        self.__dict__.pop("_stages", None)
 
     def _run_baseline(self) -> Any:
         """Yield the outputs of the task, batch by batch."""

@@ -325,6 +325,7 @@ class Study:
         Raises:
             ModelError: the Gram of a site alone does not fit (see :meth:`fits`).
         """
+        self._runs.forget()
         requested = self.sites if sites is None else tuple(sites)
         passes, groups = plan_gram_passes(self.memory, requested, selector, GROUPS)
         size = groups * sum(8 * selector.count(s) ** 2 for s in requested)
@@ -383,6 +384,7 @@ class Study:
             The index of the batch's first example, and for each site by name its activations with
             units as columns, shape (rows, units); the rows of one example follow each other.
         """
+        self._runs.forget()
         requested = self.sites if sites is None else tuple(sites)
         reader = ActivationReader(self.model, requested, selector, self.execution.placement)
         data, most = self.data, reader.batch_size(self.memory)

@@ -11,7 +11,7 @@ from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import tensor_bytes
-from frivkit.runtime.perturbed_model import run_padded
+from frivkit.runtime.padded_runs import run_padded
 from frivkit.runtime.session import Session
 
 MOST = 64

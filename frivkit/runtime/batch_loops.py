@@ -110,11 +110,11 @@ def _preparing(
     def prepared(first: int, last: int) -> PreparedBatch:
         if cached is not None:
             return PreparedBatch({name: cached.read(name, first, last) for name in model.prefix})
-        return model.prepare(inputs(first, last))
+        return model.prepare(inputs(first, last), (data.digest, first, last))
 
     if cached is None and model.at_once == 1:
         with runner.reading_ahead(inputs, data.examples, model.batch) as read:
-            yield lambda first, last: model.prepare(read(first, last))
+            yield lambda first, last: model.prepare(read(first, last), (data.digest, first, last))
     else:
         with runner.reading_ahead(prepared, data.examples, model.batch) as prepare:
             yield prepare

@@ -7,7 +7,7 @@ from typing import TypeVar
 import onnx_ir as ir
 
 from frivkit.errors import ModelError
-from frivkit.graph.model import consumed_values
+from frivkit.graph.model import consumed_values, remembered
 from frivkit.graph.shapes import example_sizes
 from frivkit.graph.sites.site_map import Site
 from frivkit.runtime.session import Device, available_cores
@@ -26,6 +26,10 @@ def live_bytes(graph: ir.Graph) -> int:
 
     A tensor lives from the node that writes it to the last one that reads it; outputs stay.
     """
+    return remembered(graph, "live bytes", lambda: _live_bytes(graph))
+
+
+def _live_bytes(graph: ir.Graph) -> int:
     last_read = {id(value): i for i, node in enumerate(graph) for value in consumed_values(node)}
     last_read |= {id(value): len(graph) for value in graph.outputs}
     living: dict[int, int] = {
@@ -85,6 +89,20 @@ def runs_at_once(
         return 1
     fitting = memory // max(1, batch * live_bytes(graph) + beside) - 1
     return max(1, min(device.threads or available_cores(), fitting))
+
+
+def room_for_stages(graph: ir.Graph, memory: int, fixed: int | None) -> int:
+    """Return the bytes that tensors may take that are kept from one site to the next.
+
+    A quarter of the bound, and no more than runs leave of it.
+
+    Args:
+        graph: The graph of the model.
+        memory: Bytes that activations may take.
+        fixed: The batch size the model insists on, None if any is allowed.
+    """
+    running = 2 * batch_size(graph, memory, fixed) * example_bytes(graph)  # and the next batch
+    return max(0, min(memory // 4, memory - running))
 
 
 def tensor_bytes(value: ir.Value) -> int:

@@ -17,7 +17,7 @@ from frivkit.graph.sites.site_map import Site
 from frivkit.runtime.binding import unchanging
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import batch_size, runs_at_once
-from frivkit.runtime.perturbed_model import run_padded
+from frivkit.runtime.padded_runs import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.runtime.side_by_side import side_by_side
 from frivkit.units.moments import Moments, merged

@@ -16,7 +16,8 @@ from frivkit.graph.names import node_label
 from frivkit.graph.shapes import axis_name, batch_symbol
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.labels import rows_per_example
-from frivkit.runtime.perturbed_model import BaselineModel, run_padded
+from frivkit.runtime.padded_runs import run_padded
+from frivkit.runtime.perturbed_model import BaselineModel
 from frivkit.runtime.session import Session
 from frivkit.runtime.varying_rows import varying_axis
 

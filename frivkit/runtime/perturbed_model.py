@@ -1,6 +1,6 @@
 """Paths through a model: the intact whole, the perturbed whole, and what lies behind one site."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,10 +8,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from frivkit.errors import ModelError
 from frivkit.graph.cost import node_macs
 from frivkit.graph.instrument.perturb import (
-    RUN,
     Insert,
     Instrumented,
     insert_linear_map,
@@ -22,17 +20,17 @@ from frivkit.graph.instrument.perturb import (
     with_outputs,
     with_weight_inputs,
 )
-from frivkit.graph.model import Model, constant_tensor, remembered
+from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.operators.table import operators_of
-from frivkit.graph.shapes import batch_symbol, examples_axis
 from frivkit.graph.sites.site_map import Site
 from frivkit.graph.sites.site_weights import weights_of
 from frivkit.runtime.feeds import PreparedBatch, Target, feeds
 from frivkit.runtime.file_session import FileSession
-from frivkit.runtime.memory import batch_size, runs_at_once, tensor_bytes
+from frivkit.runtime.memory import runs_at_once, tensor_bytes
+from frivkit.runtime.padded_runs import examples_at_once, run_padded
 from frivkit.runtime.session import Device, Feeds, Session
 from frivkit.runtime.side_by_side import side_by_side
-from frivkit.runtime.varying_rows import with_rows
+from frivkit.runtime.stage_runs import Leg, StageRuns
 from frivkit.units.masks import Mask
 from frivkit.units.perturbations import LinearReplacement, Noise, Perturbation
 from frivkit.units.selector import UnitSelector
@@ -70,6 +68,7 @@ class PerturbedModel:
         *,
         kind: type[Perturbation] = Mask,
         more: Sequence[str] = (),
+        stages: StageRuns | None = None,
     ) -> None:
         """Build the graph.
 
@@ -81,6 +80,8 @@ class PerturbedModel:
             memory: Bytes that activations may take.
             kind: What is done to the sites.
             more: Other outputs that are computed; with any, the whole graph is run.
+            stages: Computes what is in front of the entry by way of stages; None computes it from
+                the inputs of the model alone, so that its last bits may be others.
         """
         self._model = model
         self._outputs = (output, *more)
@@ -99,7 +100,11 @@ class PerturbedModel:
             device = replace(device, threads=1)
         self._device = device
         self._session = Session(self._graph.ir, device)
-        self._prefix: tuple[Session, tuple[str, ...]] | None = None
+        given = {value.name for value in model.graph.inputs}
+        self._computed = [name for name in self.prefix if name not in given]
+        self._stages = stages
+        self._stage = stages.toward(self._computed) if stages and self._computed else None
+        self._leg: Leg | None = None
         self._target = Target(
             by_name,
             self._graph.added,
@@ -112,19 +117,24 @@ class PerturbedModel:
         """The names of the tensors that are computed once."""
         return self._graph.inputs
 
-    def prepare(self, inputs: Feeds) -> PreparedBatch:
-        """Compute the entry of one batch of examples."""
-        given = {name: inputs[name] for name in self.prefix if name in inputs}
-        wanted = [name for name in self.prefix if name not in inputs]
-        if not wanted:
-            return PreparedBatch(given, inputs)
-        if self._prefix is None:
-            graph = with_outputs(self._model, wanted)
-            self._prefix = (Session(graph.ir, self._device), graph.inputs)
-        session, names = self._prefix
-        needed = {name: inputs[name] for name in names}  # not all inputs need lead to the site
-        arrays = run_padded(session, self._model, needed, wanted)
-        return PreparedBatch(given | dict(zip(wanted, arrays, strict=True)), inputs)
+    def prepare(self, inputs: Feeds, batch: Hashable = None) -> PreparedBatch:
+        """Compute the entry of one batch of examples.
+
+        Args:
+            inputs: The examples.
+            batch: A name of these examples, under which tensors are kept for other sites; None
+                keeps nothing.
+        """
+        known = dict(inputs)
+        if self._stages is not None and self._stage is not None:
+            known |= self._stages.tensors(self._stage, inputs, batch, self._device)
+        if self._leg is None:
+            wanted = [name for name in self._computed if name not in known]
+            self._leg = Leg(
+                self._model, self._stage.tensors if self._stage else (), wanted, self._device
+            )
+        known |= self._leg.tensors(known)
+        return PreparedBatch({name: known[name] for name in self.prefix}, inputs)
 
     def run(
         self, batch: PreparedBatch, change: Perturbation, selector: UnitSelector | None = None
@@ -220,112 +230,6 @@ class BaselineModel:
         """Return all outputs for one batch, each of shape (n, ...)."""
         feeds = {name: inputs[name] for name in self._inputs}
         return run_padded(self._session, self._model, feeds, self._outputs)
-
-
-def examples_at_once(model: Model, outputs: Sequence[str], memory: int) -> int:
-    """Return how many examples a run for some outputs may have: one where their rows vary."""
-    if any(name in model.varying for name in outputs):
-        return 1
-    return batch_size(model.graph, memory, model.batch)
-
-
-def run_padded(
-    session: Session | FileSession,
-    model: Model,
-    feeds: Feeds,
-    wanted: Sequence[str],
-    *,
-    cut: bool = True,
-) -> list[NDArray[Any]]:
-    """Run a batch; where the model insists on a size, fill up with the last example.
-
-    Args:
-        session: What to run.
-        model: The model that the session's graph was made of.
-        feeds: At most ``model.batch`` examples of each input, and masks.
-        wanted: Names of outputs.
-        cut: Give rows of the given examples only; else all that the graph gives, whatever its
-            first axis.
-
-    Raises:
-        ModelError: the run fails, nothing that is wanted depends on an input, or an output that is
-            to be cut has no batch axis in front.
-
-    Returns:
-        The arrays, shape (n, ...), examples first wherever they lie in the graph.  Where several
-        rows of an output of the model are one example, these have an axis of their own behind the
-        examples: (n, rows, ...).  Where their number varies, there must be one example, and they
-        are filled up: see ``frivkit.runtime.varying_rows``.
-    """
-    inputs = {name: array for name, array in feeds.items() if not name.startswith(RUN)}
-    if not inputs:
-        raise ModelError(
-            f"{', '.join(wanted)} of {model.path.name} depends on no input: there is nothing to "
-            "measure; choose another output with --output-name"
-        )
-    given = len(next(iter(inputs.values())))
-    missing = 0 if model.batch is None else model.batch - given
-    if missing > 0:
-        filled = {n: np.concatenate([a, np.repeat(a[-1:], missing, 0)]) for n, a in inputs.items()}
-        feeds = {**feeds, **filled}
-    arrays = session.run(feeds, wanted)
-    if not cut:
-        return arrays
-    outputs = {value.name for value in model.graph.outputs}
-    axes = _axes_of_examples(model, wanted)
-    return [
-        with_rows(name, array, model.varying[name])
-        if name in model.varying
-        else by_example(name, _moved(array, axes.get(name)), given + missing, rows=name in outputs)[
-            :given
-        ]
-        for name, array in zip(wanted, arrays, strict=True)
-    ]
-
-
-def _axes_of_examples(model: Model, names: Sequence[str]) -> dict[str, int | None]:
-    """Return the axis of examples of tensors, where it is known and not the first."""
-
-    def work_out() -> dict[str, int | None]:
-        symbol, wanted = batch_symbol(model.graph), set(names)
-        values = [value for node in model.graph for value in node.outputs if value.name in wanted]
-        found = {value.name or "": examples_axis(value, symbol) for value in values}
-        return {name: axis for name, axis in found.items() if axis}
-
-    return remembered(model.graph, ("axes of examples", *names), work_out)
-
-
-def _moved(array: Any, axis: int | None) -> Any:
-    return array if axis is None else np.moveaxis(array, axis, 0)
-
-
-def by_example(name: str, array: Any, examples: int, *, rows: bool) -> NDArray[Any]:
-    """Return a tensor with examples on its first axis.
-
-    Args:
-        name: Its name, for messages.
-        array: What a run gave.
-        examples: The number of examples that were run.
-        rows: Whether several consecutive rows may be one example; they get an axis of their own.
-
-    Raises:
-        ModelError: its rows are not those of the examples.
-
-    Example:
-        >>> by_example("y", np.zeros((6, 5)), 2, rows=True).shape
-        (2, 3, 5)
-    """
-    shape = getattr(array, "shape", type(array).__name__)
-    if isinstance(array, np.ndarray) and array.ndim > 0:
-        each, rest = divmod(len(array), examples)
-        if each == 1 and not rest:
-            return array
-        if rows and each > 1 and not rest:
-            return array.reshape(examples, each, *array.shape[1:])
-    raise ModelError(
-        f"tensor {name!r} has shape {shape} for {examples} examples: its first axis must be the "
-        "batch, or a multiple of it"
-    )
 
 
 def _named(weight: ir.Value) -> tuple[str, NDArray[Any]]:

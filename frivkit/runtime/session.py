@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ class Session:
         optimized_to: A file to which the graph is written as ONNX Runtime has optimised it.
         profile_to: The beginning of the name of a file to which the time of every node in every run
             is written; :meth:`end_profiling` returns the file.
+        arena: Whether ONNX Runtime keeps freed memory for its next run, and gives it back, that of
+            outputs included, in large pieces only; else outputs can be kept one by one.
 
     Raises:
         DeviceError: the device asked for is not there; ONNX Runtime would silently take the CPU.
@@ -71,8 +74,9 @@ class Session:
         *,
         optimized_to: Path | None = None,
         profile_to: Path | None = None,
+        arena: bool = True,
     ) -> None:
-        self._made_of = model, device
+        self._made_of, self._arena = (model, device), arena
         provider = provider_of(device.name)
         options = ort.SessionOptions()
         options.log_severity_level = 4  # what goes wrong is raised; nothing is printed
@@ -82,6 +86,7 @@ class Session:
             options.optimized_model_filepath = str(optimized_to)
         if profile_to is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile_to)
+        options.enable_cpu_mem_arena = arena
         if device.name != "cpu":
             options.use_deterministic_compute = True
         ort.set_default_logger_severity(4)
@@ -107,7 +112,7 @@ class Session:
         model, device = self._made_of
         if isinstance(model, Path):
             return _session_of_file, (model.absolute(), digest([model]), device)
-        return Session, (model, device)
+        return partial(Session, arena=self._arena), (model, device)
 
     def _inexact(self, model: ir.Model | Path, options: Any, provider: Any) -> Any:
         """Open a graph that ONNX Runtime has no exact kernels for, such as QGemm of int8."""

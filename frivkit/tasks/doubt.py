@@ -14,7 +14,7 @@ from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
-from frivkit.runtime.perturbed_model import examples_at_once, run_padded
+from frivkit.runtime.padded_runs import examples_at_once, run_padded
 from frivkit.runtime.session import Device, Session
 from frivkit.tasks.classify import SIGMOIDS
 from frivkit.tasks.task import Claim, Evidence, ModelOutput

@@ -6,7 +6,7 @@ from frivkit.data import Dataset
 from frivkit.errors import ModelError
 from frivkit.graph.instrument.perturb import with_outputs
 from frivkit.graph.model import Model
-from frivkit.runtime.perturbed_model import run_padded
+from frivkit.runtime.padded_runs import run_padded
 from frivkit.runtime.session import Device, Session
 from frivkit.tasks.choose import OutputTask
 

@@ -22,7 +22,7 @@ from frivkit.graph.operators.table import operators_of
 from frivkit.graph.shapes import batch_first
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.memory import tensor_bytes
-from frivkit.runtime.perturbed_model import run_padded
+from frivkit.runtime.padded_runs import run_padded
 from frivkit.runtime.session import Session
 
 Tensors = dict[str, NDArray[Any]]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frivkit.data import Array, DataSpec, TensorSpec
 from frivkit.errors import DataError, UsageError
@@ -128,3 +129,7 @@ class _LabelledImages:
     def read(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` - 1 as an array of their own."""
         return self._rows.read(start, stop)[:, 1:].reshape(-1, *IMAGE)
+
+    def take(self, indices: NDArray[np.int64]) -> Array:
+        """Return the rows of increasing indices as an array of their own."""
+        return self._rows.take(indices)[:, 1:].reshape(-1, *IMAGE)

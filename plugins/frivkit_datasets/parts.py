@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frivkit.data import Array
 from frivkit_datasets.rows import Rows
@@ -31,6 +32,10 @@ class InMemoryRows:
     def read(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` - 1 as an array of their own."""
         return self.array[start:stop].copy()
+
+    def take(self, indices: NDArray[np.int64]) -> Array:
+        """Return the rows of increasing indices as an array of their own."""
+        return self.array[indices]
 
 
 class ConcatenatedRows:
@@ -61,3 +66,16 @@ class ConcatenatedRows:
             rows[filled : filled + last - row] = self._parts[number].read(row - begin, last - begin)
             filled, row = filled + last - row, last
         return rows
+
+    def take(self, indices: NDArray[np.int64]) -> Array:
+        """Return the rows of increasing indices as an array of their own."""
+        ends = np.searchsorted(indices + self._first, self._starts)
+        return np.concatenate(
+            [
+                part.take(indices[first:last] + self._first - start)
+                for part, start, first, last in zip(
+                    self._parts, self._starts, ends, ends[1:], strict=False
+                )
+                if first < last
+            ]
+        )

@@ -13,8 +13,10 @@ from weakref import finalize
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frivkit.data import Array, DataSource, DataSpec, TensorSpec
+from frivkit.data.source import runs_of
 from frivkit.errors import DataError
 
 PIECE = 2**20  # bytes per read of a stream
@@ -39,6 +41,10 @@ class Rows(Protocol):
 
     def read(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` - 1 as an array of their own."""
+        ...
+
+    def take(self, indices: NDArray[np.int64]) -> Array:
+        """Return the rows of increasing indices, at least one, as an array of their own."""
         ...
 
 
@@ -72,6 +78,16 @@ class MappedRows:
         return np.array(
             np.memmap(self.path, self.dtype, "r", offset, (stop - start, *self.shape[1:]))
         )
+
+    def take(self, indices: NDArray[np.int64]) -> Array:
+        """Return the rows of increasing indices as an array of their own."""
+        if self.fortran:
+            whole = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")
+            return np.array(whole[indices], order="C")
+        first, last = int(indices[0]), int(indices[-1])
+        offset = self.offset + first * row_bytes(self)
+        shape = (last + 1 - first, *self.shape[1:])
+        return np.asarray(np.memmap(self.path, self.dtype, "r", offset, shape)[indices - first])
 
 
 class StreamedRows:
@@ -119,6 +135,10 @@ class StreamedRows:
         if stop == self.shape[0]:
             self._close()
         return rows
+
+    def take(self, indices: NDArray[np.int64]) -> Array:
+        """Return the rows of increasing indices as an array of their own."""
+        return np.concatenate([self.read(first, last) for first, last in runs_of(indices)])
 
     def _at(self, row: int) -> Stream:
         # After a fork both processes share one file position, so the child opens its own stream.
@@ -190,6 +210,10 @@ class FileSource:
     def read(self, start: int, stop: int) -> dict[str, Array]:
         """Return examples ``start`` to ``stop`` - 1 of every column."""
         return {name: rows.read(start, stop) for name, rows in self._rows.items()}
+
+    def take(self, indices: NDArray[np.int64]) -> dict[str, Array]:
+        """Return the examples of increasing indices of every column."""
+        return {name: rows.take(indices) for name, rows in self._rows.items()}
 
 
 def _fill(buffer: memoryview, stream: Stream) -> None:

@@ -91,6 +91,10 @@ def test_either_distribution_gives_images_and_labels(kind, tmp_path):
         batch = train.read(start, stop)
         np.testing.assert_array_equal(batch.inputs["x"], TRAIN_X[start:stop])
         assert batch.labels.tolist() == TRAIN_Y[start:stop]
+    for chosen in ([0, 19, 20, 99], [3], [41, 42, 60]):
+        some = train.read_chosen(np.array(chosen))
+        np.testing.assert_array_equal(some.inputs["x"], TRAIN_X[chosen])
+        assert some.labels.tolist() == [TRAIN_Y[i] for i in chosen]
 
 
 @pytest.mark.parametrize("kind", ["python 2", "binary", "python 3 protocol 2"])

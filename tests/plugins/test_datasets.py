@@ -141,6 +141,11 @@ def test_any_partition_reads_the_same_bytes(write, tmp_path):
             assert part.inputs["x"].tobytes() == whole.inputs["x"][start:stop].tobytes()
             if whole.labels is not None:
                 assert part.labels.tolist() == whole.labels[start:stop].tolist()
+        chosen = np.array(sorted(cuts), np.int64)
+        some = data.read_chosen(chosen)
+        assert some.inputs["x"].tobytes() == whole.inputs["x"][chosen].tobytes()
+        if whole.labels is not None:
+            assert some.labels.tolist() == whole.labels[chosen].tolist()
 
     check()
 

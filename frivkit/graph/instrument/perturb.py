@@ -13,7 +13,7 @@ import onnx_ir as ir
 from frivkit.errors import ModelError
 from frivkit.graph.builder import Builder
 from frivkit.graph.layout import SHAPE_ONLY
-from frivkit.graph.model import Model, consumed_values, is_constant
+from frivkit.graph.model import Model, consumed_values, is_constant, remembered
 from frivkit.graph.shapes import batch_first
 from frivkit.graph.sites.site_map import Site
 
@@ -165,13 +165,28 @@ def suffix(model: Model, site: Site, output: str, insert: Insert = insert_mask) 
         output: The only output of the graph.
         insert: The perturbation.
     """
-    tensor = _by_name(model.graph)[site.name]
-    others = [value for value in _entering(model, [tensor], output) if value is not tensor]
-    inputs = [tensor, *others]
+    inputs = _entry(model, site, output)
     graph = ir.convenience.extract(model.graph, inputs, [_by_name(model.graph)[output]])
     names = tuple(value.name or "" for value in inputs)
     added = {site.name: _insert(model, graph, _by_name(graph)[site.name], site, insert)}
     return Instrumented(_wrap(model, graph), names, added, (output,))
+
+
+def entry_of(model: Model, site: Site, output: str) -> tuple[str, ...]:
+    """Return the names of the inputs of :func:`suffix`.
+
+    Args:
+        model: The model.
+        site: The site.
+        output: The only output.
+    """
+    return tuple(value.name or "" for value in _entry(model, site, output))
+
+
+def _entry(model: Model, site: Site, output: str) -> list[ir.Value]:
+    tensor = _by_name(model.graph)[site.name]
+    others = [value for value in _entering(model, [tensor], output) if value is not tensor]
+    return [tensor, *others]
 
 
 def with_weight_inputs(
@@ -288,6 +303,10 @@ def _descendants(graph: ir.Graph, values: Iterable[ir.Value]) -> set[int]:
 
 def _shape_values(graph: ir.Graph) -> set[int]:
     """Return the ids of values that are computed from sizes of tensors and from constants alone."""
+    return remembered(graph, "values of shapes", lambda: _found_shape_values(graph))
+
+
+def _found_shape_values(graph: ir.Graph) -> set[int]:
     shape_values: set[int] = set()
     for node in graph:
         consumed = consumed_values(node)

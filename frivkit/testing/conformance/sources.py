@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frivkit.data import Dataset, DataSource, DataSpec, SourceFactory, TensorSpec
+from frivkit.data.source import taken
 from frivkit.errors import FrivkitError, UsageError
 from frivkit.testing.conformance.rules import Rules, named
 
@@ -27,8 +28,8 @@ def check_data_source(
     """Check that a data source reads the same rows however it is asked, and describes them.
 
     - ``columns``: each has its name, its number type and a full shape, and rows come so.
-    - ``batches``: rows have the same bytes whatever range they are read in, and in a copy that went
-      through ``pickle``.
+    - ``batches``: rows have the same bytes whatever range they are read in, when some are taken,
+      and in a copy that went through ``pickle``.
     - ``digest``: 64 hexadecimal digits, the same on opening again, and another for other content.
     - ``keys``: a key that the source does not know is a UsageError.
     - ``labels``: whole numbers from 0, fewer than ``classes`` if the source has that attribute.
@@ -134,6 +135,9 @@ def _check_batches(
         whole = {name: np.concatenate([parts[start][name] for start in starts]) for name in rows}
         _same(rules, rows, whole, f"in batches of {size}")
     _same(rules, rows, _read(rules, source, 0, count), "when it is read again")
+    chosen = np.flatnonzero(np.arange(count) % 3 != 1)
+    some = {name: array[chosen] for name, array in rows.items()}
+    _same(rules, some, taken(source, chosen), "when some examples are taken")
 
 
 def _check_digest(rules: Rules, source: DataSource, again: DataSource) -> None:

@@ -228,6 +228,8 @@ def test_a_source_joins_the_parts_of_a_column():
             read = source.read(start, stop)
             np.testing.assert_array_equal(read["x"], X[start:stop])
             np.testing.assert_array_equal(read["y"], Y[start:stop])
+        chosen = np.arange(start, SIZE, 2)
+        np.testing.assert_array_equal(source.take(chosen)["x"], X[chosen])
     assert source.digest == ArraySource({"y": [Y], "x": [X]}).digest
 
 

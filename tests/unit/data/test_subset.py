@@ -118,3 +118,15 @@ def test_a_split_holds_out_one_in_four(data):
     assert verification.description == f"{data.spec} (one in 4)"
     assert calibration.description == f"{data.spec} (all but one in 4)"
     assert len({int(index) % 4 for index in np.flatnonzero(held_out(400))}) == 4
+
+
+def test_a_number_that_no_input_takes_is_named_by_its_index_in_the_data(tmp_path):
+    x = np.ones((SIZE, 3), np.float32)
+    x[7] = np.inf
+    np.savez(tmp_path / "d.npz", x=x)
+    part = Subset(open_data(f"npz:{tmp_path / 'd.npz'}", None), CHOSEN, "some")
+    with pytest.raises(DataError, match="example 7 holds inf"):
+        part.read(1, 6)
+    for wrong in ([3, 2], [1, 1], [-1, 2], [0, 6]):
+        with pytest.raises(ValueError, match=r"of (6|23)"):
+            part.read_chosen(np.array(wrong))

@@ -346,7 +346,7 @@ def test_smallest_memory_runs_one_by_one_and_gives_the_same(cnn: Request, runs: 
     one_by_one = len(runs)
     runs.clear()
     large = analyze(cnn)
-    assert one_by_one == 30 * len(runs)
+    assert one_by_one >= 30 * len(runs)  # more, since no stage in front of a layer is kept
     assert small.measurements == large.measurements
 
 
