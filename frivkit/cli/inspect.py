@@ -23,7 +23,7 @@ def command(
 
     On a terminal long lists are shortened; -v, a pipe and --json have all of them.
     """
-    from frivkit.measure.pipeline import inspect_model
+    from frivkit.measure.pipeline import inspect_model, with_room
     from frivkit.progress import stage
     from frivkit.provenance import Clock
     from frivkit.report.document import inspection_document
@@ -37,9 +37,8 @@ def command(
     try:
         opened, site_map = inspect_model(request)
         with naming_faults(opened), stage(progress, "counting costs"):
-            document = inspection_document(
-                opened, site_map, clock, request.output, request.execution
-            )
+            execution = with_room(request, opened).execution
+            document = inspection_document(opened, site_map, clock, request.output, execution)
     finally:
         progress.finish()
     if json_to:

@@ -36,15 +36,19 @@ from frivkit.graph.onnx_io.save import written_aside
 from frivkit.graph.sites.site_map import find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.target import TargetMachine
-from frivkit.measure.pipeline import Request, load_model, named_data
+from frivkit.measure.pipeline import Request, load_model, named_data, with_room
 from frivkit.quantization import Int8Result, int8_path, write_int8
 from frivkit.runtime.blas import blas_threads
 from frivkit.runtime.file_check import naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
+from frivkit.runtime.shared_weights import weight_bytes
 from frivkit.tasks.choose import choose_tasks
 from frivkit.verification import Verification, verify
 from frivkit.verification.verification import BATCHES, put_in_place
+
+NEW_WEIGHTS = 3
+"""Times the bytes of the weights that new ones take: in float64 as they are fitted, and written."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,6 +162,7 @@ class Compressor:
                 f"{model.path.name} is read otherwise than it is written ({model.changes[0]}), so "
                 "no smaller file can be made of it: compress the float32 model that it came from"
             )
+        request = with_room(request, model, more=NEW_WEIGHTS * weight_bytes(model.ir))
         check_weights(model)
         examples, self.warnings = named_data(request, model)
         self.warnings += tuple(f"{model.path.name}: {note}" for note in model.notes)

@@ -108,3 +108,21 @@ def test_models_come_back_with_their_weights(tmp_path):
 def proto(model):
     """Return what a model is, in bytes that do not depend on where its weights lie."""
     return hashlib.sha256(ir.to_proto(model).SerializeToString(deterministic=True)).hexdigest()
+
+
+def test_weights_in_files_of_their_own_stay_there(tmp_path):
+    import onnx
+
+    path, weight = tmp_path / "net.onnx", np.arange(LEAST, dtype=np.float32).reshape(256, -1)
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    sizes = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", size])
+        for name, size in zip("xy", weight.shape, strict=True)
+    ]
+    tensor = onnx.numpy_helper.from_array(weight, "w")
+    graph = onnx.helper.make_graph([node], "g", sizes[:1], sizes[1:], [tensor])
+    proto = onnx.helper.make_model(graph, ir_version=8)
+    onnx.save(proto, path, save_as_external_data=True, location="net.bin")
+    back = crossed(load_model(Request(path)), tmp_path / "tasks")
+    assert not list((tmp_path / "tasks").glob("*.array"))
+    assert np.array_equal(back.graph.initializers["w"].const_value.numpy(), weight)
