@@ -11,14 +11,19 @@ Elsewhere than on Linux nothing is dropped.
 import mmap
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 from weakref import WeakSet
 
 EVERY = 0.005
-"""Seconds between two looks at the memory of this process."""
+"""Seconds between two looks at the memory of this process while files are mapped."""
+EVERY_ELSE = 0.05
+"""Seconds between two looks while none is."""
+EVERY_TRIM = 1.0
+"""Seconds, at least, between two times that freed memory is given back."""
 MARGIN = 256 << 20
 """Bytes below the bound from which pages are dropped: so many may come between two looks."""
 LEAST = 128 << 20
@@ -77,6 +82,14 @@ def drop_pages() -> None:
             mapping.madvise(advice)
 
 
+def give_back() -> None:
+    """Give memory that was freed back to the system, where C's allocator keeps it (glibc)."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class PageBound:
     """The memory of this process beyond which pages of mapped files are dropped.
 
@@ -87,6 +100,7 @@ class PageBound:
     def __init__(self) -> None:
         self.bytes: int | None = None
         self._thread: Thread | None = None
+        self._trimmed = 0.0
 
     def set(self, size: int) -> None:
         """Set the bound, and look at the memory of this process from now on."""
@@ -96,17 +110,22 @@ class PageBound:
             self._thread.start()
 
     def look(self) -> None:
-        """Drop pages if this process has more memory than it may."""
-        if self.bytes is None or not _mappings:
+        """Drop pages, or give back what is freed, if this process has more memory than it may."""
+        if self.bytes is None:
             return
         page = os.sysconf("SC_PAGE_SIZE")
         resident, of_files = (page * int(n) for n in _STATM.read_text().split()[1:3])
-        if of_files > LEAST and resident > self.bytes - min(MARGIN, self.bytes // 4):
+        if resident <= self.bytes - min(MARGIN, self.bytes // 4):
+            return
+        if _mappings and of_files > LEAST:
             drop_pages()
+        elif monotonic() - self._trimmed > EVERY_TRIM:
+            give_back()
+            self._trimmed = monotonic()
 
     def _work(self) -> None:
         while True:
-            sleep(EVERY)
+            sleep(EVERY if _mappings else EVERY_ELSE)
             self.look()
 
 
