@@ -6,6 +6,8 @@ byte to a socket.  A thread that waits for it asks the calls that are running to
 program where that does not help.  For functions in other threads a second thread looks whether the
 main thread is ending by a KeyboardInterrupt, since no signal can be had there.
 Calls in threads that work for one function belong to a group, which that function asks to stop.
+Python drops what is raised in a callback of a weak reference or in ``__del__``, KeyboardInterrupt
+included, and libraries have such callbacks; what was dropped is raised again.
 """
 
 import atexit
@@ -19,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -29,6 +32,8 @@ DOUBLE = 0.3
 """Seconds within which a second signal is no second Ctrl-C: some come twice."""
 LOOK = 0.2
 """Seconds between two looks at the main thread."""
+AGAIN = 0.05
+"""Seconds until a KeyboardInterrupt is raised again that a callback dropped."""
 _NOTICED = b"\0"
 
 
@@ -85,6 +90,16 @@ class _Watcher:
                 self.interrupted.add(thread)
                 _raise_in(thread, KeyboardInterrupt)
                 self._stop(thread)
+
+    def interrupt_again(self, thread: int) -> None:
+        """Interrupt a thread again, unless what was to be interrupted has ended."""
+        if thread == threading.main_thread().ident:
+            if _ends:
+                signal.pthread_kill(thread, signal.SIGINT)
+            return
+        with self.lock:
+            if thread in self.interrupted:
+                _raise_in(thread, KeyboardInterrupt)
 
     def _start(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name="frivkit interrupts", daemon=True).start()
@@ -226,6 +241,22 @@ def stoppable(call: Callable[[], Result], stop: Callable[[], None]) -> Result:
             signal.set_wakeup_fd(before)
 
 
+@contextlib.contextmanager
+def kept_from_children() -> Iterator[None]:
+    """Keep Ctrl-C from the processes and threads that the block starts.
+
+    A terminal sends SIGINT to all processes of a program.  Those that work for another one would
+    print a traceback each, also while they start.  They inherit from this thread that the signal is
+    blocked; what came meanwhile is handled after the block.
+    """
+    resource_tracker.ensure_running()  # it would unblock the signal when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def interruptible(function: Callable[P, Result]) -> Callable[P, Result]:
     """Return a function that ends in any thread when Ctrl-C ends what the main thread does.
 
@@ -258,6 +289,8 @@ def interruptible(function: Callable[P, Result]) -> Callable[P, Result]:
 def giving_up(end: Callable[[], None]) -> Iterator[None]:
     """Let a function end the program if the block has not noticed Ctrl-C after :data:`GRACE` s.
 
+    A KeyboardInterrupt that Python drops in the block is raised again.
+
     Args:
         end: Ends the program; called in another thread.
     """
@@ -269,12 +302,25 @@ def giving_up(end: Callable[[], None]) -> Iterator[None]:
     handler = signal.signal(signal.SIGINT, _noticing)
     before = signal.set_wakeup_fd(watcher.descriptor, warn_on_full_buffer=False)
     _ends.append(end)
+    hook = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_dropped, watcher, hook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         _ends.pop()
         signal.set_wakeup_fd(before)
         signal.signal(signal.SIGINT, handler)
+
+
+def _dropped(watcher: _Watcher, hook: Callable[[Any], object], unraisable: Any) -> None:
+    """Raise a dropped KeyboardInterrupt again, behind the callback; hand others to a hook."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        hook(unraisable)
+        return
+    again = threading.Timer(AGAIN, watcher.interrupt_again, [threading.get_ident()])
+    again.daemon = True
+    again.start()
 
 
 def _noticing(number: int, frame: Any) -> None:

@@ -15,6 +15,7 @@ import frivkit
 from frivkit.cli.output import one_line
 from frivkit.cli.settings import FILE, forget, given_by_settings, origin_of, with_settings
 from frivkit.cli.terminal import columns_of, tell
+from frivkit.cli.values import check_values
 from frivkit.errors import FrivkitError, is_out_of_memory, unknown_name
 from frivkit.interrupts import giving_up
 from frivkit.provenance import command_line
@@ -47,11 +48,14 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
-            return super().resolve_command(ctx, args)
+            name, command, rest = super().resolve_command(ctx, args)
         except click.UsageError:
             if args[0].startswith("-"):
                 raise
             raise unknown_name("command", args[0], self.list_commands(ctx)) from None
+        if command is not None:
+            check_values(command, rest)
+        return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:
         # Click would make "interrupted" of both, and print an empty line first.

@@ -1,8 +1,12 @@
-"""Types of option values that click does not bring."""
+"""What click does not bring about the values of options: types, and a check for absent values."""
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, takewhile
 from typing import Literal
 
 import click
+
+from frivkit.errors import UsageError
 
 
 class Shares(click.ParamType[tuple[float, ...]]):
@@ -69,3 +73,38 @@ class Ratio(click.ParamType[tuple[str, float]]):
         if not (pattern and equals and 0 < share <= 1):
             self.fail(f"{value!r} is no pattern with a share; give such as 'conv*=0.5'", param, ctx)
         return pattern, share
+
+
+def check_values(command: click.Command, arguments: Sequence[str]) -> None:
+    """Raise if an option's value was forgotten, so that the next option stands in its place.
+
+    Click takes whatever follows as the value: ``--json --quiet`` would write a file ``--quiet``.
+
+    Args:
+        command: The command, or a group of commands.
+        arguments: The arguments behind its name.
+
+    Raises:
+        UsageError: an option that takes a value is followed by an option.
+
+    Example:
+        >>> option = click.Option(["--json"])
+        >>> check_values(click.Command("show", params=[option]), ["--json", "-"])
+    """
+    options = list(_options(command))
+    names = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+    valued = {n for option in options if not (option.is_flag or option.count) for n in option.opts}
+    for name, value in pairwise(takewhile(lambda argument: argument != "--", arguments)):
+        if name in valued and value in {*names, "--help", "-h"}:
+            raise UsageError(
+                f"{name} takes a value, and the option {value} stands in its place; give the "
+                f"value behind {name}, or write {name}={value} if that is meant"
+            )
+
+
+def _options(command: click.Command) -> Iterator[click.Option]:
+    """Yield the options of a command, and of the commands in it."""
+    yield from (each for each in command.params if isinstance(each, click.Option))
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            yield from _options(each)

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import threading
 import warnings
 from collections import deque
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+from frivkit.interrupts import kept_from_children
 
 MOST = 256
 """Most processes."""
@@ -133,7 +134,8 @@ class _Worker:
             self._pool = ProcessPoolExecutor(1, context, _begin)
         with _starting:  # so that the process which is new now is this worker's
             before = set(multiprocessing.active_children())
-            running = self._pool.submit(call.function, *call.arguments, **call.keywords)
+            with kept_from_children():
+                running = self._pool.submit(call.function, *call.arguments, **call.keywords)
             self._processes |= set(multiprocessing.active_children()) - before
         return running
 
@@ -149,9 +151,8 @@ class _Worker:
 
 
 def _begin() -> None:
-    """Ignore interrupts and warnings in this process, and end it with the one that started it."""
+    """Ignore warnings in this process, and end it with the one that started it."""
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def follow() -> None:

@@ -21,6 +21,7 @@ from frivkit.experiments.jobs import SweepPlan, SweepRequest
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.results import Results, read_journal
 from frivkit.experiments.results_page import store_results, updated_page
+from frivkit.hooks.registry import installed
 from frivkit_sweep_networks.claims import Claim, Curves, claims, compared_with_2
 from frivkit_sweep_networks.points import fraction
 
@@ -36,6 +37,8 @@ SHOWN = {
     "resnet56 layers": "By layers of ResNet20, not in the paper",
 }
 """The figures with tables, and their headings."""
+DRAWN = ("1", "2", "4a", "4b", "4c", "e3", "e6", "e11", "e12")
+"""The figures that the page shows once they are drawn: in ``figures`` beside it, by protocol."""
 ACCURACIES = ("train accuracy", "test accuracy")
 
 
@@ -74,6 +77,7 @@ def report(data: Path, journal: Mapping[str, Any]) -> str:
         "### Claims",
         "",
         *_claims(claims(curves, protocol)),
+        *_pictures(data.parents[1], protocol),
     ]
     for figure, heading in SHOWN.items():
         if any(its_figure == figure for its_figure, _, _ in curves):
@@ -141,6 +145,16 @@ def _claims(stated: Sequence[Claim]) -> Iterator[str]:
     for claim in stated:
         estimates = "; ".join(map(str, claim.estimates))
         yield f"| {claim.text} | {claim.figure} | {estimates} | **{claim.verdict}** |"
+
+
+def _pictures(beside: Path, protocol: str) -> Iterator[str]:
+    """Yield the pictures of the figures that are drawn in a folder."""
+    offers = installed().offers("figures")
+    for figure in DRAWN:
+        place = f"figures/{protocol}/{figure}.svg"
+        if (beside / place).is_file():
+            yield ""
+            yield f"![Figure {figure.replace('e', 'E')}: {offers[figure].summary}]({place})"
 
 
 def _figure(figure: str, curves: Curves, protocol: str) -> Iterator[str]:

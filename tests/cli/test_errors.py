@@ -247,6 +247,23 @@ def test_unknown_option_before_the_command(frivkit: Run) -> None:
     assert "--quiet" in ran.error()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("inspect", "net.onnx", "--json", "--quiet"), ("cache", "list", "--json", "--help")],
+)
+def test_an_option_is_not_taken_as_the_value_of_another(
+    arguments: tuple[str, ...], files: Path, frivkit: Run
+) -> None:
+    before = contents(files)
+    outcome = frivkit(*arguments)
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert f"--json takes a value, and the option {arguments[-1]} stands in its place" in line
+    assert contents(files) == before
+    assert frivkit("inspect", "net.onnx", "--json=--quiet").code == 0  # it can be meant
+    assert (files / "--quiet").is_file()
+
+
 def test_no_command_shows_the_help(frivkit: Run) -> None:
     ran = frivkit()
     assert (ran.code, ran.out) == (2, "")

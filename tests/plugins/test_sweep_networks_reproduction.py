@@ -143,7 +143,8 @@ def test_page_is_written_from_its_data():
 
 def test_figures_of_the_page_can_be_drawn_from_its_data():
     curves = read_curves(PAGE.parent / "data/reference")
-    for picture in (PAGE.parent / "figures").iterdir():
+    for picture in (PAGE.parent / "figures/reference").iterdir():
+        assert f"](figures/reference/{picture.name})" in PAGE.read_text()
         figure = installed().load("figures", picture.stem)
         chosen = figure.choose(curves)
         assert chosen, picture.name

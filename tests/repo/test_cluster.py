@@ -62,6 +62,9 @@ def test_task_of_an_array_runs_its_shard(tmp_path, programs, first, number):
 
 
 def test_job_starts_a_cluster_and_leaves_nothing(tmp_path, programs):
+    log = tmp_path / "log"  # the job ends with frivkit, and with it a worker that starts late
+    until_worked = f"until grep -q ^srun {log}; do sleep 0.05; done"
+    program(tmp_path / "bin", "frivkit", f'{until_worked}; echo "frivkit $*" >> {log}')
     slurm = {"SLURM_SUBMIT_DIR": str(tmp_path)}
     lines = logged("dask.sbatch", ["analyze", "model.onnx"], tmp_path, programs | slurm)
     assert any(line.startswith("dask scheduler --scheduler-file") for line in lines)

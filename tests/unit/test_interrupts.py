@@ -1,5 +1,6 @@
 """Ctrl-C while a library is running, and warnings of Python on one line."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 
 import numpy as np
 import onnx
@@ -107,6 +109,48 @@ def test_a_program_that_notices_is_not_ended(monkeypatch):
             time.sleep(0.4)
     assert not ended.is_set()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class Referred:
+    """What weak references can refer to."""
+
+
+def waits_for(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(1000))
+
+
+@pytest.mark.parametrize("in_main_thread", [True, False])
+def test_what_a_callback_drops_is_raised_again(in_main_thread):
+    raised = []
+
+    def work():
+        referred = Referred()
+        reference = weakref.ref(referred, lambda _: waits_for(1))
+        interrupt_soon()
+        del referred  # Python drops what is raised in the callback
+        del reference
+        try:
+            waits_for(3)
+        except KeyboardInterrupt as error:
+            raised.append(error)
+
+    def until_interrupted():
+        with contextlib.suppress(KeyboardInterrupt):
+            interruptible(work)()
+
+    def work_in_a_thread():
+        thread = threading.Thread(target=until_interrupted)
+        thread.start()
+        try:
+            time.sleep(5)
+        except KeyboardInterrupt:
+            thread.join()  # it is interrupted while the main thread handles this
+
+    with giving_up(lambda: None):
+        (work if in_main_thread else work_in_a_thread)()
+    assert raised
 
 
 def waits_in_the_runtime() -> None:

@@ -81,6 +81,8 @@ def test_an_engine_that_is_collected_on_the_thread_of_dask_ends_its_cluster():
     kept = [open_dask("1")]
     client = distributed.default_client()
     (worker,) = client.run(os.getpid).values()
+    blocked = client.run(signal.pthread_sigmask, signal.SIG_BLOCK, [])
+    assert [signal.SIGINT in signals for signals in blocked.values()] == [True]
     client.loop.add_callback(kept.clear)
     waited(lambda: client.status == "closed" and not Path(f"/proc/{worker}").exists())
 

@@ -72,6 +72,14 @@ def test_task_that_always_loses_its_worker_fails_and_the_others_do_not():
     assert "\n" not in str(error.value)
 
 
+def test_ctrl_c_reaches_no_worker():
+    def blocked(_):
+        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+    assert list(open_processes("2").map(blocked, range(4))) == [True] * 4
+    assert not blocked(None)
+
+
 def test_interrupt_ends_what_is_running():
     engine = open_processes("1")
 
