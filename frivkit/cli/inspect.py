@@ -23,12 +23,13 @@ def command(
 
     On a terminal long lists are shortened; -v, a pipe and --json have all of them.
     """
-    from frivkit.measure.pipeline import inspect_model, with_room
+    from frivkit.measure.pipeline import inspect_model
     from frivkit.progress import stage
     from frivkit.provenance import Clock
     from frivkit.report.document import inspection_document
     from frivkit.report.terminal import inspection_text
     from frivkit.runtime.file_check import naming_faults
+    from frivkit.runtime.whole_memory import beside_weights
 
     clock = Clock.start()
     check_places(json_to, model=model)
@@ -37,7 +38,7 @@ def command(
     try:
         opened, site_map = inspect_model(request)
         with naming_faults(opened), stage(progress, "counting costs"):
-            execution = with_room(request, opened).execution
+            execution = beside_weights(request.execution, opened)
             document = inspection_document(opened, site_map, clock, request.output, execution)
     finally:
         progress.finish()

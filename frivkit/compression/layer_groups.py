@@ -123,11 +123,11 @@ def find_layer_groups(
             continue
         index = np.full(groups.count + 1, NO_GROUP, np.intp)  # the last stands for NO_GROUP
         index[members] = np.arange(members.size)
-        readers, ridge = [], RIDGE
+        consumers, ridge = [], RIDGE
         for linear_consumer in linear_consumers:
             group_ids, _ = columns_by_unit(linear_consumer)
             if (index[group_ids] != NO_GROUP).any():
-                readers.append(linear_consumer)
+                consumers.append(linear_consumer)
                 rows = patch_moments[linear_consumer.source].count
                 ridge = max(ridge, SCARCITY_RIDGE * len(group_ids) / rows)
         others = [_written_term(groups.of[s], index, written) for s in sites if s in unfitted]
@@ -137,7 +137,7 @@ def find_layer_groups(
                 tuple(layers[site] for site in sites),
                 members,
                 {site: groups.of[site] for site in sites},
-                GroupTerms(partial(_terms, readers, units, index, others)),
+                GroupTerms(partial(_terms, consumers, units, index, others)),
                 written[members],
                 ridge,
                 tuple(each for each in groups.heads if np.isin(each.groups, members).any()),
@@ -180,7 +180,7 @@ class _ReadUnits:
 
 
 def _terms(
-    readers: Sequence[LinearConsumer],
+    consumers: Sequence[LinearConsumer],
     units: _ReadUnits,
     index: NDArray[np.intp],
     others: Sequence[Term],
@@ -188,13 +188,13 @@ def _terms(
     """Return the terms of a layer group.
 
     Args:
-        readers: The consumers of its units.
+        consumers: The consumers of its units.
         units: What they read.
         index: The number of each group among those of the layer group, shape (groups + 1,).
-        others: The terms of readers of which no error is known.
+        others: The terms of consumers of which no error is known.
     """
     terms = []
-    for linear_consumer in readers:
+    for linear_consumer in consumers:
         group_ids, covariance, weights = units.of(linear_consumer)
         terms.append(Term(covariance, weights, index[group_ids]))
     return (*terms, *others)

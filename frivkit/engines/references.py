@@ -154,7 +154,8 @@ def _stored(folder: Path, digest: str, dtype: Any, shape: tuple[int, ...]) -> ND
     if hashlib.sha256(raw.data).hexdigest() != digest:
         raise _unread(path, "its content is not what was written")
     watch(mapping_of(raw))
-    array: NDArray[Any] = raw.view(dtype).reshape(shape)
+    # No memmap: what comes from no file of the user's is run as in the process that sent it.
+    array: NDArray[Any] = np.asarray(raw).view(dtype).reshape(shape)
     _MAPPED[key] = array
     return array
 

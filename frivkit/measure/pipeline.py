@@ -123,23 +123,6 @@ def load_model(request: Request, registry: Registry | None = None) -> Model:
     return replace(model, operators={op: rule for table in rules for op, rule in table.items()})
 
 
-def with_room(request: Request, model: Model, *others: Model, more: int = 0) -> Request:
-    """Return a request whose tasks have what is left of the memory beside models.
-
-    Args:
-        request: The request, whose memory may be that of the whole command.
-        model: The model of the request.
-        others: Other models that are run.
-        more: Bytes that the command takes beside.
-
-    Raises:
-        ModelError: program and weights do not fit into memory.
-    """
-    models = [each.ir for each in (model, *others)]
-    execution = beside_weights(request.execution, model.path.name, models, more=more)
-    return replace(request, execution=execution)
-
-
 def _read_file(path: Path, request: Request, registry: Registry) -> Model:
     check_file_fits(request.execution, path)
     suffix = path.suffix.lower().removeprefix(".")
@@ -192,7 +175,7 @@ def inspect_model(request: Request, *, every_output: bool = True) -> tuple[Model
         ModelError: the model cannot be read, or what is asked to be joined cannot be.
     """
     model = load_model(request)
-    execution = with_room(request, model).execution
+    execution = beside_weights(request.execution, model)
     with naming_faults(model), stage(execution.progress, "finding layers"):
         model = prepare_model(model, Opening(execution))
         model = with_some_sizes(model, execution.placement, memory=execution.memory)
@@ -212,7 +195,7 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
         DataError: the data cannot be read or does not fit.
     """
     model = load_model(request)
-    request = with_room(request, model)
+    request = replace(request, execution=beside_weights(request.execution, model))
     data, warnings = named_data(request, model)
     _check_operators(model)
     model.output(request.output)  # refuses one that is not there before anything is run

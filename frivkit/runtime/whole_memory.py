@@ -5,18 +5,16 @@ which the program and the weights of its sessions take their part first.
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import onnx_ir as ir
-
 from frivkit.cache.size import format_size
 from frivkit.errors import ModelError
+from frivkit.graph.model import Model
 from frivkit.mapped_pages import page_bound
 from frivkit.runtime.example_memory import SMALLEST
 from frivkit.runtime.execution import Execution
-from frivkit.runtime.shared_weights import held_bytes
+from frivkit.runtime.shared_weights import held_bytes, weight_bytes
 
 PROGRAM = 144 << 20
 """Bytes of a process that has loaded numpy, scipy, ONNX and ONNX Runtime (measured: 137 MiB)."""
@@ -24,6 +22,8 @@ TORCH = 192 << 20
 """Bytes that torch takes beside that (measured: 180 MiB)."""
 COPIES = 2
 """How often the weights of a file are in memory, at least: when it is read, and when it runs."""
+NEW_WEIGHTS = 3
+"""Times the bytes of the weights that new ones take: in float64 as they are fitted, and written."""
 
 
 def check_file_fits(execution: Execution, path: Path) -> None:
@@ -40,17 +40,14 @@ def check_file_fits(execution: Execution, path: Path) -> None:
         _left(execution, path.name, COPIES * path.stat().st_size)
 
 
-def beside_weights(
-    execution: Execution, name: str, models: Sequence[ir.Model], *, more: int = 0
-) -> Execution:
+def beside_weights(execution: Execution, *models: Model, more: int = 0) -> Execution:
     """Return an execution with what is left for each task, beside the program and the weights.
 
     From now on this process drops pages of mapped files when it has more than its share.
 
     Args:
         execution: How models are run; one that bounds only tasks is given back as it is.
-        name: What is opened, for messages.
-        models: The models that are run.
+        models: The models that are run, the one that is opened first.
         more: Bytes that the command takes beside.
 
     Raises:
@@ -58,7 +55,8 @@ def beside_weights(
     """
     if execution.whole is None:
         return execution
-    left = _left(execution, name, held_bytes(models) + more)
+    weights = held_bytes([model.ir for model in models]) + more
+    left = _left(execution, models[0].path.name, weights)
     page_bound.set(_share(execution))
     return replace(execution, memory=min(execution.whole, left))
 
@@ -87,6 +85,17 @@ def _left(execution: Execution, name: str, weights: int) -> int:
 def _share(execution: Execution) -> int:
     """Return the bytes of each process; one process may always run a small network."""
     return max(execution.whole or 0, _program() + 2 * SMALLEST) // execution.processes
+
+
+def bytes_of_new_weights(model: Model, *, trains: bool) -> int:
+    """Return the bytes that new weights of a model take, as they are fitted and written.
+
+    Args:
+        model: The model.
+        trains: Whether they are trained, so that torch is loaded if it is not yet.
+    """
+    torch = TORCH if trains and "torch" not in sys.modules else 0
+    return NEW_WEIGHTS * weight_bytes(model.ir) + torch
 
 
 def _program() -> int:

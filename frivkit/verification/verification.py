@@ -20,7 +20,7 @@ from frivkit.graph.onnx_io.save import FileAside
 from frivkit.graph.sites.site_map import SiteMap, find_sites
 from frivkit.hooks.registry import installed
 from frivkit.latency.timing import Latency, Verdict, interleaved
-from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data, with_room
+from frivkit.measure.pipeline import ONE_SIDED, Request, load_model, named_data
 from frivkit.runtime.example_memory import check_example_fits
 from frivkit.runtime.execution import Execution
 from frivkit.runtime.file_check import compare_with_file
@@ -29,7 +29,7 @@ from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
 from frivkit.runtime.session import Device, Feeds, Session
-from frivkit.runtime.whole_memory import PROGRAM
+from frivkit.runtime.whole_memory import PROGRAM, beside_weights
 from frivkit.tasks.choose import choose_tasks
 from frivkit.tasks.constant import constant_warning
 from frivkit.tasks.doubt import guess_warning, some_outputs
@@ -132,7 +132,8 @@ def verify(
         DeviceError: the device is not there.
     """
     original, smaller = load_model(request), load_model(replace(request, model=compressed))
-    request = with_room(request, original, smaller)
+    room = beside_weights(request.execution, original, smaller)
+    request = replace(request, execution=room)
     outputs = common_output(original, smaller, request.output)
     inputs = common_inputs(original, smaller)
     warnings: tuple[str, ...] = ()

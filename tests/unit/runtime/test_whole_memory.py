@@ -1,11 +1,14 @@
 """What ``--memory`` leaves to tasks beside the program and the weights, and what it refuses."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from frivkit.engines.engine import LocalEngine
 from frivkit.errors import ModelError
+from frivkit.graph.model import Model
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.runtime import whole_memory
 from frivkit.runtime.example_memory import SMALLEST
@@ -31,12 +34,12 @@ def model_of(mebibytes):
     weight = ir.tensor(np.zeros(mebibytes * MIB // 4, np.float32), name="w")
     value = ir.Value(name="w", const_value=weight)
     graph = ir.Graph((), (), nodes=(), initializers=[value], opset_imports={"": 18})
-    return ir.Model(graph, ir_version=9)
+    return Model(ir.Model(graph, ir_version=9), Path("net.onnx"), "onnx", "", (), None)
 
 
 def left(whole, *models, engine=None, more=0):
     execution = Execution(whole=whole, engine=engine or LocalEngine())
-    return beside_weights(execution, "net.onnx", models, more=more).memory
+    return beside_weights(execution, *(models or [model_of(0)]), more=more).memory
 
 
 def test_tasks_have_what_program_and_weights_leave():
@@ -50,7 +53,7 @@ def test_processes_of_this_machine_share():
 
 def test_an_execution_that_bounds_only_tasks_stays_as_it_is():
     execution = Execution(memory=7)
-    assert beside_weights(execution, "net.onnx", [model_of(10)]) is execution
+    assert beside_weights(execution, model_of(10)) is execution
 
 
 def test_a_small_network_runs_however_little_is_asked():
