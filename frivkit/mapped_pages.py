@@ -26,8 +26,8 @@ EVERY_TRIM = 1.0
 """Seconds, at least, between two times that freed memory is given back."""
 MARGIN = 256 << 20
 """Bytes below the bound from which pages are dropped: so many may come between two looks."""
-LEAST = 128 << 20
-"""Bytes of pages of files from which dropping them is worth while; libraries have some, too."""
+STEP = 64 << 20
+"""Bytes that must have come since memory was dropped or given back last, for that to be done."""
 _STATM = Path("/proc/self/statm")
 _mappings: WeakSet[mmap.mmap] = WeakSet()
 _lock = Lock()
@@ -100,6 +100,7 @@ class PageBound:
     def __init__(self) -> None:
         self.bytes: int | None = None
         self._thread: Thread | None = None
+        self._left_in_files = self._left = 0  # what could not be dropped or given back last time
         self._trimmed = 0.0
 
     def set(self, size: int) -> None:
@@ -113,20 +114,29 @@ class PageBound:
         """Drop pages, or give back what is freed, if this process has more memory than it may."""
         if self.bytes is None:
             return
-        page = os.sysconf("SC_PAGE_SIZE")
-        resident, of_files = (page * int(n) for n in _STATM.read_text().split()[1:3])
+        resident, in_files = _memory()
+        self._left_in_files = min(self._left_in_files, in_files)
+        self._left = min(self._left, resident)
         if resident <= self.bytes - min(MARGIN, self.bytes // 4):
             return
-        if _mappings and of_files > LEAST:
+        if _mappings and in_files > self._left_in_files + STEP:
             drop_pages()
-        elif monotonic() - self._trimmed > EVERY_TRIM:
+            self._left_in_files = _memory()[1]
+        elif resident > self._left + STEP and monotonic() - self._trimmed > EVERY_TRIM:
             give_back()
-            self._trimmed = monotonic()
+            self._left, self._trimmed = _memory()[0], monotonic()
 
     def _work(self) -> None:
         while True:
             sleep(EVERY if _mappings else EVERY_ELSE)
             self.look()
+
+
+def _memory() -> tuple[int, int]:
+    """Return the bytes that this process has, and those among them that are pages of files."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    resident, in_files = (page * int(n) for n in _STATM.read_text().split()[1:3])
+    return resident, in_files
 
 
 page_bound = PageBound()

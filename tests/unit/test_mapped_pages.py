@@ -42,7 +42,7 @@ def test_dropped_pages_are_read_again(mapped):
 @linux
 @pytest.mark.parametrize(("bound", "goes"), [(1 << 20, True), (1 << 50, False)])
 def test_pages_go_only_beyond_the_bound(mapped, bound, goes, monkeypatch):
-    monkeypatch.setattr(mapped_pages, "LEAST", 1 << 20)
+    monkeypatch.setattr(mapped_pages, "STEP", 1 << 20)
     before = resident_of_files()
     limit = PageBound()
     limit.bytes = bound
