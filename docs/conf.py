@@ -21,6 +21,8 @@ html_theme = "furo"
 html_title = "frivkit"
 html_show_copyright = False
 html_show_sourcelink = False
+html_static_path = ["style"]
+html_css_files = ["site.css"]
 html_theme_options = {"top_of_page_buttons": []}
 smartquotes = False  # or --trust would get a dash in place of its hyphens
 

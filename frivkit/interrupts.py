@@ -249,12 +249,25 @@ def kept_from_children() -> Iterator[None]:
     print a traceback each, also while they start.  They inherit from this thread that the signal is
     blocked; what came meanwhile is handled after the block.
     """
-    resource_tracker.ensure_running()  # it would unblock the signal when it starts
+    _start_tracker()  # which would unblock the signal if it started later
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_tracker() -> None:
+    """Start Python's tracker of semaphores, which outlives a program that ends at once.
+
+    It removes what the program left, as it should, and must not warn of it on the terminal.
+    """
+    options = list(sys.warnoptions)
+    sys.warnoptions.append("ignore:resource_tracker")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions[:] = options
 
 
 def interruptible(function: Callable[P, Result]) -> Callable[P, Result]:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.networks.vgg import drawn, vgg16_layers
 from frivkit.torch_io.export import exported
 from tests import realdata
 from tests.assets import fetch
@@ -98,24 +99,8 @@ def resnet18(folder: Path, side: int, examples: int) -> Case:
 
 
 def vgg16(folder: Path, examples: int) -> Case:
-    """Return a VGG-16 for 32 x 32 x 3 inputs: 13 convolutions, dense layers of 512.
-
-    Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
-    Recognition", ICLR 2015, table 1, column D, with dense layers narrowed to these images.
-    """
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    before = 3
-    for stage, widths in enumerate(((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)):
-        for number, width in enumerate(widths):
-            layers[f"conv{stage}_{number}"] = nn.Conv2d(before, width, 3, padding=1)
-            layers[f"relu{stage}_{number}"] = nn.ReLU()
-            before = width
-        layers[f"pool{stage}"] = nn.MaxPool2d(2)
-    layers["flat"] = nn.Flatten()
-    for number in range(2):
-        layers[f"fc{number}"] = nn.Linear(512, 512)
-        layers[f"relu{number}"] = nn.ReLU()
-    layers["out"] = nn.Linear(512, 10)
+    """Return a VGG-16 for 32 x 32 x 3 inputs, its dense layers narrowed to 512 for these images."""
+    layers = vgg16_layers(1, 512, 10)
     return random_case("VGG-16", layers, (3, 32, 32), folder, examples)
 
 
@@ -201,11 +186,7 @@ def random_case(
     examples: int,
 ) -> Case:
     """Write a network with weights drawn from a fixed seed, with Gaussian examples."""
-    torch.manual_seed(0)
-    net = nn.Sequential(layers).eval()
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
+    net = drawn(layers)
     x = np.random.default_rng(0).standard_normal((examples, *shape)).astype(np.float32)
     stem = name.replace(" ", "-")
     model, data = folder / f"{stem}.onnx", folder / f"{stem}.npz"

@@ -5,6 +5,8 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from benchmarks.networks.vgg import drawn, vgg16_layers
+
 LAYERS = 16
 """Layers under study in both."""
 
@@ -55,34 +57,9 @@ def resnet50() -> nn.Sequential:
             layers[f"block{stage}_{number}"] = Bottleneck(before, width, stride)
             before = 4 * width
     layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "fc": nn.Linear(2048, 1000)}
-    return _drawn(layers)
+    return drawn(layers)
 
 
 def vgg16() -> nn.Sequential:
-    """Return a VGG-16 for 224 x 224 images: 15.5 billion multiply-accumulates.
-
-    Source: Simonyan and Zisserman, ICLR 2015, table 1, column D.
-    """
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    before = 3
-    for stage, widths in enumerate(((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)):
-        for number, width in enumerate(widths):
-            layers[f"conv{stage}_{number}"] = nn.Conv2d(before, width, 3, padding=1)
-            layers[f"relu{stage}_{number}"] = nn.ReLU()
-            before = width
-        layers[f"pool{stage}"] = nn.MaxPool2d(2)
-    layers["flat"] = nn.Flatten()
-    for number, width in enumerate((25088, 4096)):
-        layers[f"fc{number}"] = nn.Linear(width, 4096)
-        layers[f"relu_fc{number}"] = nn.ReLU()
-    layers["out"] = nn.Linear(4096, 1000)
-    return _drawn(layers)
-
-
-def _drawn(layers: "OrderedDict[str, nn.Module]") -> nn.Sequential:
-    torch.manual_seed(0)
-    net = nn.Sequential(layers).eval()
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
-    return net
+    """Return a VGG-16 for 224 x 224 images: 15.5 billion multiply-accumulates."""
+    return drawn(vgg16_layers(49, 4096, 1000))

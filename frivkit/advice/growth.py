@@ -11,15 +11,16 @@ from math import hypot, isfinite
 from typing import Literal
 
 from frivkit.advice.family import Family, find_family
-from frivkit.advice.measuring import METRICS, Ends, Measured, Query, Share, measure
+from frivkit.advice.measuring import METRICS, Ends, FrivolousKind, Measured, Query, Share, measure
 from frivkit.errors import ModelError, UsageError
 from frivkit.experiments.gain import Gain, WidthCurve, gain_as_measured
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import inspect_model
 
 Covers = Literal["networks", "measurement"]
-"""What the interval of a gain covers: how networks of one width differ, or how exactly each network
-was measured."""
+"""What the interval of a gain covers: how networks of one width differ, or only how exactly each
+network was measured."""
+GrowthVerdict = Literal["faster", "slower", "undecided"]
 SERIES = "network"
 """The name of the whole network in figures."""
 
@@ -88,7 +89,7 @@ class Growth:
         doubled: The number of all units at twice the widest width.
     """
 
-    kind: str
+    kind: FrivolousKind
     layer: str | None
     fixed: bool
     counts: tuple[Count, ...]
@@ -99,12 +100,13 @@ class Growth:
     doubled: int
 
     @property
-    def verdict(self) -> str | None:
+    def verdict(self) -> GrowthVerdict | None:
         """Whether the units grow as fast as the network.
 
         ``"faster"`` and ``"slower"`` say that the whole interval lies above or below 2,
         ``"undecided"`` that it contains 2; None if the gain has no interval, or the layer does not
-        grow.
+        grow.  If the interval covers the measurement alone, this is said of the files that were
+        given, and cannot be said of other networks of their widths.
         """
         if self.gain.interval is None or self.fixed:
             return None
@@ -233,7 +235,11 @@ def advise(
 
 
 def _row(
-    family: Family, networks: Sequence[FamilyNetwork], kind: str, place: int | None, seed: int
+    family: Family,
+    networks: Sequence[FamilyNetwork],
+    kind: FrivolousKind,
+    place: int | None,
+    seed: int,
 ) -> Growth:
     """Return the row of a kind, of the layer of that index or of the network."""
     layer = None if place is None else family.layers[place]

@@ -2,13 +2,16 @@
 
 Prunability brings an interval over examples, to which the spread of its random orders is added.
 Redundancy brings one under the protocol ``paper`` only; else it is measured again without each run
-of consecutive examples, and the jackknife makes the interval.
+of consecutive examples, and the jackknife makes the interval.  Redundant units are counted whole,
+so either interval reaches one unit to both sides at least: counts that are the same for all runs do
+not say that more examples would give the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from math import hypot, sqrt
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +25,8 @@ from frivkit.hooks.registry import installed
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import Analysis, Request, analyze
 
-METRICS = {"prunable": "prunability", "redundant": "redundancy"}
+FrivolousKind = Literal["prunable", "redundant"]
+METRICS: Mapping[FrivolousKind, str] = {"prunable": "prunability", "redundant": "redundancy"}
 """The metric that measures the share of each kind of units."""
 RUNS = 5
 """Runs of consecutive examples that the jackknife leaves out in turn."""
@@ -81,7 +85,7 @@ class Measured:
     sites: tuple[Site, ...]
     data: Dataset
     analysis: Analysis
-    shares: Mapping[tuple[str, int | None], Share]
+    shares: Mapping[tuple[FrivolousKind, int | None], Share]
 
 
 def measure(
@@ -107,28 +111,46 @@ def measure(
     study = analysis.study
     again = _without_runs(replace(request, model=study.model), study.data, query, analysis)
     layers = {site.layer: k for k, site in enumerate(study.sites)}
-    shares = {}
+    shares: dict[tuple[FrivolousKind, int | None], Share] = {}
     for kind, metric in METRICS.items():
         for found in analysis.measurements:
             if found.metric == metric and found.value is not None:
                 place = None if found.layer is None else layers[found.layer]
-                without = [other[found.layer] for other in again] if kind == "redundant" else []
-                shares[kind, place] = Share(found.value, _interval(found, without))
+                if kind == "prunable":
+                    interval = _over_orders(found)
+                else:
+                    sites = study.sites if place is None else (study.sites[place],)
+                    step = sum(1 / site.width for site in sites) / len(sites)
+                    interval = _counted(found, [other[found.layer] for other in again], step)
+                shares[kind, place] = Share(found.value, interval)
     return Measured(study.model, study.sites, study.data, analysis, shares)
 
 
-def _interval(found: Measurement, without: Sequence[float]) -> Ends | None:
-    """Return the 95 % interval of a measurement over examples and random choices."""
-    value = found.value or 0.0
-    if found.interval is None and not without:
+def _over_orders(found: Measurement) -> Ends | None:
+    """Return the 95 % interval of prunability over examples and random orders."""
+    if found.interval is None:
         return None
-    low, high = found.interval or _jackknife(value, without)
-    repeats = found.detail.get("values", [])
-    spread = _spread(repeats) if found.metric == METRICS["prunable"] else 0.0
+    value, (low, high) = found.value or 0.0, found.interval
+    spread = _spread(found.detail.get("values", []))
     return (
         max(0.0, value - hypot(value - low, spread)),
         min(1.0, value + hypot(high - value, spread)),
     )
+
+
+def _counted(found: Measurement, without: Sequence[float], step: float) -> Ends | None:
+    """Return the 95 % interval of redundancy over examples.
+
+    Args:
+        found: The measurement on all examples.
+        without: The values without each run of examples, empty if they were not measured.
+        step: The share that one unit is, for the network the mean over its layers.
+    """
+    value = found.value or 0.0
+    if found.interval is None and not without:
+        return None
+    low, high = found.interval or _jackknife(value, without)
+    return max(0.0, min(low, value - step)), min(1.0, max(high, value + step))
 
 
 def _spread(repeats: Sequence[float]) -> float:

@@ -30,7 +30,7 @@ class AdviceResult(Result):
 
     @property
     def advice(self) -> list[str]:
-        """Two sentences: which width holds the used units, and what the next doubling buys."""
+        """The two sentences on the width that holds the used units and on the next doubling."""
         return list(self.document["advice"])
 
     def gain(self, kind: str, layer: str | None = None) -> float | None:

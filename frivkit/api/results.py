@@ -283,7 +283,7 @@ class ActivationsResult(Mapping[str, NDArray[Any]]):
     """Activations by layer: the result of :func:`frivkit.activations`.
 
     A mapping from the names of layers to arrays (examples, ...), or (rows, units) with ``rows``.
-     Arrays in a file are read when they are asked for.
+    Arrays in a file are read when they are asked for.
 
     Attributes:
         path: The HDF5 file; None if the arrays are in memory.

@@ -128,6 +128,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # some terminals cannot show a bar or a name
             stream.reconfigure(errors="replace")
+    if "_FRIVKIT_COMPLETE" in os.environ:
+        importlib.import_module("frivkit.cli.shells")
     try:
         forget()
         with (

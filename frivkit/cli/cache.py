@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +14,8 @@ from frivkit.progress import stage
 
 if TYPE_CHECKING:
     from frivkit.cache import Cache, Removed, StoredEntry
+    from frivkit.documents.installation import CacheDocument
 
-SCHEMA = "frivkit.cache/1"
-_FIELDS = ("what", "model", "data", "site", "selector", "extra", "frivkit")
 _HEADINGS = ("WHAT", "MODEL", "DATA", "SITE", "SIZE", "LAST USED (UTC)")
 
 
@@ -110,9 +109,9 @@ def _used(entry: "StoredEntry") -> datetime:
     return datetime.fromtimestamp(entry.last_used, UTC)
 
 
-def _document(cache: "Cache", entries: "list[StoredEntry]") -> dict[str, Any]:
+def _document(cache: "Cache", entries: "list[StoredEntry]") -> "CacheDocument":
     return {
-        "schema": SCHEMA,
+        "schema": "frivkit.cache/1",
         "directory": str(cache.root),
         "bytes": sum(entry.bytes for entry in entries),
         "limit": cache.limit,
@@ -121,8 +120,14 @@ def _document(cache: "Cache", entries: "list[StoredEntry]") -> dict[str, Any]:
                 "file": entry.path.name,
                 "bytes": entry.bytes,
                 "last_used": _used(entry).isoformat(timespec="seconds"),
+                "what": entry.fields.get("what"),
+                "model": entry.fields.get("model"),
+                "data": entry.fields.get("data"),
+                "site": entry.fields.get("site"),
+                "selector": entry.fields.get("selector"),
+                "extra": entry.fields.get("extra"),
+                "frivkit": entry.fields.get("frivkit"),
             }
-            | {name: entry.fields.get(name) for name in _FIELDS}
             for entry in entries
         ],
     }

@@ -48,8 +48,8 @@ def command(*, name: str, kind: str, folder: Path | None) -> None:
     folder = Path(name) if folder is None else folder
     contents = project_files(names, kind)
     write_project(folder, contents)
-    click.echo(f"{folder}: a {kind} {names.offer}, {len(contents)} files")
-    install = "python -m pip install --editable . --group test"
+    click.echo(f"{folder}: {kind} {names.offer}, {len(contents)} files")
+    install = 'python -m pip install --editable ".[test]"'
     click.echo(f"next: cd {quote(str(folder))}; {install}; python -m pytest")
 
 

@@ -1,7 +1,7 @@
 """``frivkit plugins``: the installed plugins, their offers and options, and load errors."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,7 @@ from frivkit.cli.terminal import show
 from frivkit.errors import PluginError, UsageError, nearest
 
 if TYPE_CHECKING:
+    from frivkit.documents.installation import OfferPart, PluginPart, PluginsDocument
     from frivkit.hooks.registry import Plugin
     from frivkit.hooks.specs import Offer
 
@@ -22,14 +23,15 @@ if TYPE_CHECKING:
 def command(*, name: str | None, json_to: str | None, debug: bool) -> None:
     """List plugins, their offers, and which failed to load.
 
-    With NAME, a plugin or what one offers, show each option with its type, default and meaning.
+    With NAME, a plugin, its distribution or what one offers, show each option with its type,
+    default and meaning.
     """
     del debug  # read by main
     from frivkit.hooks.registry import installed
 
     check_places(json_to)
     chosen = installed().plugins if name is None else _named(name)
-    plugins = [
+    plugins: list[PluginPart] = [
         {
             "name": plugin.name,
             "distribution": plugin.distribution,
@@ -43,7 +45,8 @@ def command(*, name: str | None, json_to: str | None, debug: bool) -> None:
         for plugin in chosen
     ]
     if json_to:
-        write_json({"schema": "frivkit.plugins/1", "plugins": plugins}, json_to)
+        document: PluginsDocument = {"schema": "frivkit.plugins/1", "plugins": plugins}
+        write_json(document, json_to)
     if json_to != "-":
         show("\n".join(line for plugin in plugins for line in _lines(plugin)))
 
@@ -59,7 +62,7 @@ def _named(name: str) -> "list[Plugin]":
     from frivkit.hooks.registry import installed
 
     plugins = installed().plugins
-    if whole := [plugin for plugin in plugins if plugin.name == name]:
+    if whole := [plugin for plugin in plugins if name in (plugin.name, plugin.distribution)]:
         return whole
     of, _, bare = name.rpartition(":")
     found = []
@@ -81,18 +84,19 @@ def _named(name: str) -> "list[Plugin]":
     return found
 
 
-def _facts(plugin: "Plugin", hook: str, offer: "Offer", *, details: bool) -> dict[str, Any]:
+def _facts(plugin: "Plugin", hook: str, offer: "Offer", *, details: bool) -> "OfferPart":
     """Return an offer as JSON; with its options if they are requested, for which it is loaded."""
     from frivkit.hooks.option_table import description, option_rows
     from frivkit.hooks.registry import installed
 
-    facts: dict[str, Any] = {"name": offer.name, "summary": offer.summary}
+    facts: OfferPart = {"name": offer.name, "summary": offer.summary}
     if details:
         facts |= {"target": offer.target, "description": "", "options": [], "error": None}
         try:
             target = installed().load(hook, f"{plugin.name}:{offer.name}")
         except PluginError as error:
-            return facts | {"error": str(error)}
+            facts["error"] = str(error)
+            return facts
         facts["description"] = description(target)
         facts["options"] = [
             {"name": row.name, "type": row.type, "default": row.default, "meaning": row.meaning}
@@ -101,7 +105,7 @@ def _facts(plugin: "Plugin", hook: str, offer: "Offer", *, details: bool) -> dic
     return facts
 
 
-def _lines(plugin: dict[str, Any]) -> Iterator[str]:
+def _lines(plugin: "PluginPart") -> Iterator[str]:
     yield f"{plugin['name']}  ({plugin['distribution']} {plugin['version']})"
     if plugin["error"]:
         yield f"  failed to load: {plugin['error']}"
@@ -112,7 +116,7 @@ def _lines(plugin: dict[str, Any]) -> Iterator[str]:
             yield from _details(offer)
 
 
-def _details(offer: dict[str, Any]) -> Iterator[str]:
+def _details(offer: "OfferPart") -> Iterator[str]:
     """Yield what is known of an offer: its own text, and its options one by one."""
     from frivkit.report.layout import columns, wrapped
 

@@ -7,9 +7,7 @@ from frivkit.documents.fields import (
     AtLeastTwo,
     Digest,
     Fraction,
-    Macs,
     NonNegative,
-    Parameters,
     Protocol,
     ScopeName,
     Some,
@@ -17,23 +15,13 @@ from frivkit.documents.fields import (
     SomeUnits,
     TwoOf,
 )
-from frivkit.documents.parts import ProvenancePart
+from frivkit.documents.parts import ModelFilePart, ProvenancePart
 
 
-class AdvisedModelPart(TypedDict):
+class AdvisedModelPart(ModelFilePart):
     """A network of the family.
 
     Attributes:
-        path: The file as it was given; of a network in memory its variable or its class, in angle
-            brackets.
-        sha256: Digest of the file with its external data.
-        format: The format of the file: `onnx`, `torchscript`, `torch.export`, or
-            `torch.nn.Module` from Python.
-        parameters: Floating-point weights, and quantized ones (what DequantizeLinear
-            reads), each counted once however often it is used.
-        macs: Multiply-accumulates of one example: of convolutions, matrix products, also
-            of two activations, `Einsum`, recurrent and fused operators; null if a size is
-            unknown.
         width: The width, as a factor on that of the narrowest network.
         units: The number of units of all layers.
         accuracy: The accuracy on the labels of the data, as in an analysis.
@@ -41,11 +29,6 @@ class AdvisedModelPart(TypedDict):
             frequent class.
     """
 
-    path: str
-    sha256: Digest
-    format: str
-    parameters: Parameters
-    macs: Macs | None
     width: AtLeastOne
     units: SomeUnits
     accuracy: Fraction | None
@@ -108,7 +91,8 @@ class UsedGainPart(TypedDict):
 
     Attributes:
         value: The mean factor of a doubling; null if it is not defined or infinite.
-        interval: The ends of its 95 % interval; an infinite end is null.
+        interval: The ends of its 95 % interval; an infinite end is null. Null if it is not
+            known, or would have no width.
         factors: The factor of each step between widths, as one of a doubling
             ([which](advise.md#what-is-measured)).
     """
@@ -125,7 +109,8 @@ class GainPart(UsedGainPart):
         covers: Whether the interval covers how networks of one width differ, or how
             exactly each was measured; null without an interval.
         verdict: Whether the interval is above 2, below 2, or contains 2; null without an
-            interval, or if the layer is fixed.
+            interval, or if the layer is fixed. Where the interval covers the measurement, it is
+            said of these files, not of other networks of their widths.
     """
 
     covers: Literal["networks", "measurement"] | None

@@ -7,31 +7,21 @@ from frivkit.documents.fields import (
     Digest,
     Examples,
     Fraction,
-    Macs,
     NonNegative,
     OpenFraction,
-    Parameters,
     ScopeName,
     Several,
     Some,
     TwoOf,
 )
-from frivkit.documents.parts import ProvenancePart
+from frivkit.documents.parts import ProvenancePart, SizedModelPart
 
 
-class ComparedAnalysisPart(TypedDict):
+class ComparedAnalysisPart(SizedModelPart):
     """An analysis that is compared.
 
     Attributes:
         label: Its name, different from that of the others.
-        path: The file as it was given; of a network in memory its variable or its class, in angle
-            brackets.
-        sha256: Digest of the file with its external data.
-        parameters: Floating-point weights, and quantized ones (what DequantizeLinear
-            reads), each counted once however often it is used.
-        macs: Multiply-accumulates of one example: of convolutions, matrix products, also
-            of two activations, `Einsum`, recurrent and fused operators; null if a size is
-            unknown.
         units: The number of units of all layers.
         data: The [data spec](data.md).
         data_sha256: Digest of the examples.
@@ -41,10 +31,6 @@ class ComparedAnalysisPart(TypedDict):
     """
 
     label: str
-    path: str
-    sha256: Digest
-    parameters: Parameters
-    macs: Macs | None
     units: AnyUnits
     data: str
     data_sha256: Digest

@@ -16,31 +16,47 @@ from frivkit.documents.fields import (
 )
 
 
-class ModelPart(TypedDict):
-    """The model.
+class SizedModelPart(TypedDict):
+    """Which model it is, and how large.
 
     Attributes:
         path: The file as it was given; of a network in memory its variable or its class, in angle
             brackets.
         sha256: Digest of the file with its external data.
-        format: The format of the file: `onnx`, `torchscript`, `torch.export`, or
-            `torch.nn.Module` from Python.
         parameters: Floating-point weights, and quantized ones (what DequantizeLinear
             reads), each counted once however often it is used.
         macs: Multiply-accumulates of one example: of convolutions, matrix products, also
             of two activations, `Einsum`, recurrent and fused operators; null if a size is
             unknown.
+    """
+
+    path: str
+    sha256: Digest
+    parameters: Parameters
+    macs: Macs | None
+
+
+class ModelFilePart(SizedModelPart):
+    """A model that was read.
+
+    Attributes:
+        format: The format of the file: `onnx`, `torchscript`, `torch.export`, or
+            `torch.nn.Module` from Python.
+    """
+
+    format: str
+
+
+class ModelPart(ModelFilePart):
+    """The model.
+
+    Attributes:
         uncounted: Operators whose multiply-accumulates `macs` leaves out: those that
             nothing is known of, and `If`, `Loop` and `Scan` with weights in their bodies.
         trainable_parameters: Those that training changes; only present if they are in the
             file's metadata, as in files of `frivkit train`.
     """
 
-    path: str
-    sha256: Digest
-    format: str
-    parameters: Parameters
-    macs: Macs | None
     uncounted: NotRequired[list[str]]
     trainable_parameters: NotRequired[Parameters]
 
@@ -129,25 +145,33 @@ class LayerGraphPart(TypedDict):
     edges: list[GraphEdgePart]
 
 
-class TaskPart(TypedDict):
-    """A task: how outputs are compared.
+class TaskChoicePart(TypedDict):
+    """Why a task was chosen, and how it compares.
 
     Attributes:
-        name: Its name, such as `classify`.
-        outputs: The outputs that it compares together.
-        compares: What is counted, in words, such as `labels`.
         reason: Why this task, in words that follow "since".
         axis: The axis along which classes are; null for a task without classes.
         tolerance: The share of its standard deviation that a number may change by; null
             for other tasks.
     """
 
-    name: str
-    outputs: list[str]
-    compares: str
     reason: str
     axis: int | None
     tolerance: NonNegative | None
+
+
+class TaskPart(TaskChoicePart):
+    """A task: how outputs are compared.
+
+    Attributes:
+        name: Its name, such as `classify`.
+        outputs: The outputs that it compares together.
+        compares: What is counted, in words, such as `labels`.
+    """
+
+    name: str
+    outputs: list[str]
+    compares: str
 
 
 class SettingPart(TypedDict):

@@ -7,11 +7,9 @@ from frivkit.documents.fields import (
     Bytes,
     Digest,
     Fraction,
-    Macs,
     Milliseconds,
     Natural,
     NonNegative,
-    Parameters,
     Positive,
     PositiveFraction,
     Some,
@@ -20,24 +18,20 @@ from frivkit.documents.fields import (
     ThreeOf,
     TwoOf,
 )
-from frivkit.documents.parts import LayerGraphPart, ProvenancePart, SkippedNodePart
+from frivkit.documents.parts import (
+    LayerGraphPart,
+    ModelFilePart,
+    ProvenancePart,
+    SkippedNodePart,
+    TaskChoicePart,
+)
 
 
-class ComparedModelPart(TypedDict):
+class ComparedModelPart(ModelFilePart):
     """One of two models that are compared.
 
     Attributes:
-        path: The file as it was given; of a network in memory its variable or its class, in angle
-            brackets.
-        sha256: Digest of the file with its external data.
-        format: The format of the file: `onnx`, `torchscript`, `torch.export`, or
-            `torch.nn.Module` from Python.
         output: The output that is compared.
-        parameters: Floating-point weights, and quantized ones (what DequantizeLinear
-            reads), each counted once however often it is used.
-        macs: Multiply-accumulates of one example: of convolutions, matrix products, also
-            of two activations, `Einsum`, recurrent and fused operators; null if a size is
-            unknown.
         bytes: The size of the file with its external data; for a model without a file, of
             its weights.
         latency_ms: By batch size, `1` and `64`, the median time of a run in milliseconds;
@@ -46,12 +40,7 @@ class ComparedModelPart(TypedDict):
         latency_rounds: By batch size the number of rounds.
     """
 
-    path: str
-    sha256: Digest
-    format: str
     output: str
-    parameters: Parameters
-    macs: Macs | None
     bytes: Bytes
     latency_ms: dict[str, Milliseconds | None]
     latency_quartiles_ms: dict[str, TwoOf[Milliseconds] | None]
@@ -96,42 +85,50 @@ class WidthsPart(TypedDict):
     predicted_error: NonNegative | None
 
 
-class AgreementPart(TypedDict):
+class CountedAgreementPart(TypedDict):
+    """How often two models agree.
+
+    Attributes:
+        outputs: The outputs that are compared together.
+        compares: What is compared, in words, such as `labels`.
+        interval: The ends of its 95 % interval, the lower first.
+        same: The number of equal labels, of examples × positions.
+        positions: The number of labels of one example.
+        graded: Whether an example agrees by a degree, as for boxes; then `same` is the sum
+            of the degrees, and `positions` is 1.
+        undefined: The number of labels that are undefined because an output of the
+            compressed model is NaN; they count as different.
+        constant: The agreement of a network that gives the same whatever its input.
+    """
+
+    outputs: list[str]
+    compares: str
+    interval: TwoOf[Fraction]
+    same: NonNegative
+    positions: Positive
+    graded: bool
+    undefined: Natural
+    constant: Fraction
+
+
+class AgreementPart(CountedAgreementPart):
     """The agreement of the output that counts.
 
     Attributes:
         labels: The share of labels that are the same for both models; for other tasks the
             share of what is compared.
-        interval: The ends of its 95 % interval, the lower first.
         examples: The number of examples.
-        positions: The number of labels of one example.
-        same: The number of equal labels, of examples × positions.
-        undefined: The number of labels that are undefined because an output of the
-            compressed model is NaN; they count as different.
         labels_in_largest_class: The share of the original's labels that are of the most
             frequent class; 1 for a task without labels.
         data: The [data spec](data.md) as it was read, with `n` if `--examples` was given.
         data_sha256: Digest of the examples, their preprocessing and their order.
-        compares: What is compared, in words, such as `labels`.
-        outputs: The outputs that are compared together.
-        graded: Whether an example agrees by a degree, as for boxes; then `same` is the sum
-            of the degrees, and `positions` is 1.
-        constant: The agreement of a network that gives the same whatever its input.
     """
 
     labels: Fraction
-    interval: TwoOf[Fraction]
     examples: SomeExamples
-    positions: Positive
-    same: NonNegative
-    undefined: Natural
     labels_in_largest_class: PositiveFraction
     data: str
     data_sha256: Digest
-    compares: str
-    outputs: list[str]
-    graded: bool
-    constant: Fraction
 
 
 class BeforeAfterPart(TypedDict):
@@ -146,66 +143,43 @@ class BeforeAfterPart(TypedDict):
     after: Fraction
 
 
-class OutputComparisonPart(TypedDict):
+class OutputDistancePart(TypedDict):
+    """How far outputs are apart.
+
+    Attributes:
+        max_abs: The largest absolute difference; null if outputs are labels, or one is not
+            finite.
+        relative_l2: The norm of all differences over the norm of the original's outputs;
+            null as above, or if all outputs of the original are zero.
+    """
+
+    max_abs: NonNegative | None
+    relative_l2: NonNegative | None
+
+
+class OutputComparisonPart(CountedAgreementPart, TaskChoicePart, OutputDistancePart):
     """The comparison of the outputs of one task.
 
     Attributes:
         task: The name of the [task](tasks.md).
-        outputs: The outputs that are compared together.
-        compares: What is compared, in words, such as `labels`.
-        reason: Why this task, in words that follow "since".
-        axis: The axis along which classes are; null for a task without classes.
-        tolerance: The share of its standard deviation that a number may change by; null
-            for other tasks.
         agreement: The share that agrees.
-        interval: The ends of its 95 % interval, the lower first.
-        same: The number of equal labels, of examples × positions.
-        positions: The number of labels of one example.
-        graded: Whether an example agrees by a degree, as for boxes; then `same` is the sum
-            of the degrees, and `positions` is 1.
-        constant: The agreement of a network that gives the same whatever its input.
-        undefined: The number of labels that are undefined because an output of the
-            compressed model is NaN; they count as different.
         figures: The figures of the task by name, such as `mean_iou`; null for one that is
             not defined.
-        max_abs: The largest absolute difference; null if outputs are labels, or one is not
-            finite.
-        relative_l2: The norm of all differences over the norm of the original's outputs;
-            null as above, or if all outputs of the original are zero.
     """
 
     task: str
-    outputs: list[str]
-    compares: str
-    reason: str
-    axis: int | None
-    tolerance: NonNegative | None
     agreement: Fraction
-    interval: TwoOf[Fraction]
-    same: NonNegative
-    positions: Positive
-    graded: bool
-    constant: Fraction
-    undefined: Natural
     figures: dict[str, float | None]
-    max_abs: NonNegative | None
-    relative_l2: NonNegative | None
 
 
-class OutputsPart(TypedDict):
+class OutputsPart(OutputDistancePart):
     """The distance of the output that counts, and the comparison of all.
 
     Attributes:
-        max_abs: The largest absolute difference; null if outputs are labels, or one is not
-            finite.
-        relative_l2: The norm of all differences over the norm of the original's outputs;
-            null as above, or if all outputs of the original are zero.
         each: The comparison of each task, that of the requested or first output first.
         not_compared: By the name of an output why it is not compared.
     """
 
-    max_abs: NonNegative | None
-    relative_l2: NonNegative | None
     each: Some[OutputComparisonPart]
     not_compared: dict[str, str]
 

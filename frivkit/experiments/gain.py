@@ -114,7 +114,8 @@ class Gain:
         factors: The factor of each step that counts, in the order of the widths; NaN if one of its
             ends has no trials, or both have no units.
         interval: A 95 % interval for the gain of infinitely many trials; None unless every width
-            that counts has two trials or more.  Of :func:`gain_as_measured` it is another one.
+            that counts has two trials or more, and if it would have no width: trials that are
+            alike do not say how others differ.  Of :func:`gain_as_measured` it is another one.
     """
 
     value: float
@@ -189,12 +190,15 @@ def gain_as_measured(
     and a step has the weight k in the mean.  Where neighbouring widths are doublings, the value is
     that of :func:`gain` under ``"paper"``.
 
-    If every width that counts has two trials or more, the interval is that of :func:`gain`.  Else
-    it covers how exactly the shares were measured, and not how they differ between networks that
-    are trained anew: 4,000 times each share is drawn from a normal distribution on each side of the
-    measured one, whose 2.5 % points are the ends of its interval, independently at each width.
-    Where the same examples are used at all widths, errors partly cancel, and the interval is too
-    wide.
+    An interval covers how exactly the shares were measured, and not how they differ between
+    networks that are trained anew: 4,000 times each share is drawn from a normal distribution on
+    each side of the measured one, whose 2.5 % points are the ends of its interval, independently at
+    each width.  Where the same examples are used at all widths, errors partly cancel, and the
+    interval is too wide.
+
+    If every width that counts has two trials or more, the interval is that of :func:`gain`,
+    extended to the ends of the other one where these are known: networks that happen to have the
+    same number of units are known no better than each of them.
 
     Args:
         curve: A curve of one of the panels ``UNITS``.
@@ -202,7 +206,8 @@ def gain_as_measured(
         seed: Seed of the draws behind the interval.
 
     Returns:
-        The gain; its interval is None if a width that counts has neither trials nor an interval.
+        The gain; its interval is None if a width that counts has neither trials nor an interval,
+        or if it would have no width.
 
     Raises:
         UsageError: the values of the curve are not shares of units.
@@ -217,20 +222,32 @@ def gain_as_measured(
     used = steps.used()
     if not used:
         return steps.gain(None)
+    trained = measured = None
     if all(len(curve.values[i]) > 1 for i in used):
-        return steps.gain(_redrawn(curve, used, seed))
-    if any(intervals[i] is None for i in used):
+        trained = steps.gain(_redrawn(curve, used, seed))
+    if all(intervals[i] is not None for i in used):
+        measured = steps.gain(_remeasured(steps.means, used, intervals, seed))
+    known = [found.interval for found in (trained, measured) if found and found.interval]
+    if not known:
         return steps.gain(None)
+    return replace(steps.gain(None), interval=(min(a for a, _ in known), max(b for _, b in known)))
+
+
+def _remeasured(
+    means: NDArray[np.float64],
+    used: Iterable[int],
+    intervals: Sequence[tuple[float, float] | None],
+    seed: int,
+) -> NDArray[np.float64]:
+    """Return shares that are drawn within their intervals, shape (draws, widths)."""
     generator = np.random.default_rng(seed)
-    draws = np.tile(steps.means, (_DRAWS, 1))
+    draws = np.tile(means, (_DRAWS, 1))
     for i in sorted(used):
         low, high = intervals[i] or (0.0, 0.0)
         normal = generator.standard_normal(_DRAWS) / 1.959964
-        reach = np.where(
-            normal < 0, max(0.0, steps.means[i] - low), max(0.0, high - steps.means[i])
-        )
-        draws[:, i] = np.clip(steps.means[i] + normal * reach, 0, 1)
-    return steps.gain(draws)
+        reach = np.where(normal < 0, max(0.0, means[i] - low), max(0.0, high - means[i]))
+        draws[:, i] = np.clip(means[i] + normal * reach, 0, 1)
+    return draws
 
 
 def _distant(widths: Sequence[float]) -> tuple[list[int], list[int]]:
@@ -328,8 +345,12 @@ def _student_over_normal(freedom: int) -> float:
     return 1 + first / freedom + second / freedom**2
 
 
-def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the ends of the middle 95 %, rounded outwards: infinite values have no average."""
+def _middle(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the ends of the middle 95 %, rounded outwards: infinite values have no average.
+
+    None if both ends are one number, but for rounding.
+    """
     ordered = np.sort(values[~np.isnan(values)])  # draws without any units are undefined
     out = int(len(ordered) * (1 - _LEVEL) / 2)
-    return float(ordered[out]), float(ordered[-1 - out])
+    low, high = float(ordered[out]), float(ordered[-1 - out])
+    return None if math.isclose(low, high, rel_tol=1e-9) else (low, high)

@@ -60,7 +60,7 @@ KINDS: Mapping[str, PluginKind] = {
         "METRIC",
         "how often one class is the label",
         (),
-        "frivkit analyze model.onnx --metric its-name --option rank=1",
+        "frivkit analyze model.onnx --metric its-name --option label=1",
     ),
     "task": PluginKind(
         "tasks",

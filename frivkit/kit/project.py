@@ -75,6 +75,7 @@ def _words(names: PluginNames, name: str) -> dict[str, str]:
         "its_hook": kind.hook,
         "its_target": kind.target,
         "its summary": kind.summary,
+        "Its summary": kind.summary[0].upper() + kind.summary[1:],
         "its_requirements": ", ".join(map(json.dumps, requirements)),
         "its_use": use,
     }

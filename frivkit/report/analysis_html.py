@@ -30,14 +30,16 @@ class Card:
     Attributes:
         value: The number.
         what: What it is the number of.
-        interval: Its 95 % interval, empty if there is none.
+        interval: Its interval, empty if there is none.
         css: A class, by which it is coloured.
+        kind: What interval it is.
     """
 
     value: str
     what: str
     interval: str = ""
     css: str = ""
+    kind: str = "95 % interval"
 
 
 def analysis_page(document: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ class Bar:
         name: The layer, or whatever has the value.
         value: The value, None if it is undefined.
         interval: Both ends of its 95 % interval, None if there is none.
-        before: What it was before, drawn pale behind it; None if it is not compared.
+        before: What it was before, drawn faint behind it; None if it is not compared.
         words: The value in words, empty for the value itself.
     """
 
@@ -158,7 +158,7 @@ def bar_plot(bars: Sequence[Bar], scale: Scale, label: str, reference: float | N
     zero = scale.share(0.0)
     for i, bar in enumerate(bars):
         row = svg.add(plot, "svg", y=str(ROW * i), width="100%", height=str(ROW))
-        clip = svg.add(row, "svg", title=bar.name, width="62%", height="20")
+        clip = svg.add(row, "svg", title=bar.name, width="78%", height="20")
         svg.text(clip, short(bar.name, NAME), (0, 0), (0, 15), anchor="start", css="name")
         svg.text(row, bar.label(scale), (1, 0), (0, 15), anchor="end", css="value")
         if bar.before is not None:

@@ -41,7 +41,7 @@ def compression_page(document: Mapping[str, Any]) -> str:
     planned = document["thin"] is None
     coarse = [sentence] if (sentence := overshoot_sentence(shown)) else []
     recovered = [recovery_sentence(shown["recovery"])] if shown.get("recovery") else []
-    cards = [Card(percent(left[what]), f"of the {LEFT[what]} left")]
+    cards = [*_time_card(shown), Card(percent(left[what]), f"of the {LEFT[what]} are left")]
     return _page(
         document,
         file=file_name(document["original" if planned else "thin"]["path"]),
@@ -116,6 +116,18 @@ def _page(document: Mapping[str, Any], **values: Any) -> str:
     )
 
 
+def _time_card(shown: Mapping[str, Any]) -> list[Card]:
+    """Return the measured share of the time if that was the budget."""
+    timing = shown["timing"]
+    ratios = (shown["latency"] or {"ratio": {}})["ratio"]
+    ratio = None if timing is None else ratios.get(str(timing["batch"]))
+    if ratio is None:
+        return []
+    low, middle, high = ratio
+    words = f"of the time at batch {timing['batch']}"
+    return [Card(percent(middle), words, span((low, high), percent), kind="quartiles")]
+
+
 def _agreement(shown: Mapping[str, Any]) -> Card:
     """Return the agreement of both models with its interval."""
     agreement = shown["agreement"]
@@ -150,10 +162,11 @@ def _costs(shown: Mapping[str, Any]) -> ReportFigure:
     ) or Scale(0.0, 1.0, 0.25, shares=True)
     cells = tuple((bar.name, percent(bar.value or 0.0)) for bar in bars)
     caption = (
-        "What is left of each cost: pale the original, dark the compressed model; lines at "
+        "What is left of each cost: faint the original, strong the compressed model; lines at "
         "latencies are quartiles over rounds."
     )
-    chart = Chart(bar_plot(named, scale, caption, reference=1.0))
+    beyond = scale.share(1.0) < 1  # else the end of the scale is the original
+    chart = Chart(bar_plot(named, scale, caption, reference=1.0 if beyond else None))
     return ReportFigure(caption, (chart,), ("cost", "left"), cells, "savings")
 
 
@@ -189,7 +202,7 @@ def _figure(layers: Sequence[Mapping[str, Any]]) -> ReportFigure:
         for i, bar in enumerate(bars, start=1)
     )
     columns = ("#", "layer", "units kept", "share")
-    caption = f"The width of each layer, {order}: pale before, dark after."
+    caption = f"The width of each layer, {order}: faint before, strong after."
     scale = Scale.over([float(each["units_before"]) for each in layers], shares=False)
     charts = () if scale is None else (Chart(draw(bars, scale, label)),)
     return ReportFigure(caption, charts, columns, cells, "left")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeGuard
 
-from frivkit.report.format import ends, percent, short, span
+from frivkit.report.format import percent, short, span, told
 
 SWITCHED_OFF = "units switched off"
 """The quantity that grows along a curve if its detail names none."""
@@ -108,7 +108,7 @@ def verdict(measurement: Mapping[str, Any], curves: Curves) -> str:
         return f"How many of {whose} can be switched off at random could not be determined."
     if not curves.crossed:
         return f"All of {whose} can be switched off, and {limit} of the labels change at most."
-    interval = ends(measurement["interval"])
+    interval = told(measurement["interval"])
     in_brackets = f" (95 % interval {span(interval, percent)})" if interval else ""
     return (
         f"{percent(value)} of {whose} can be switched off at random before more than {limit} of "
@@ -125,7 +125,7 @@ def _perturbation_verdict(measurement: Mapping[str, Any], curves: Curves, limit:
     if not curves.crossed:
         most = percent(curves.levels[-1])
         return f"At {most} of {curves.across}, {where}, {limit} of the labels have changed at most."
-    interval = ends(measurement["interval"])
+    interval = told(measurement["interval"])
     in_brackets = f" (95 % interval {span(interval, percent)})" if interval else ""
     return (
         f"{limit} of the labels have changed at {percent(value)} of {curves.across}, "

@@ -6,7 +6,7 @@ from typing import Any
 
 from frivkit.report.chart import Bar, bar_plot, column_plot, curve_plot
 from frivkit.report.curves import SWITCHED_OFF, Curves, verdict
-from frivkit.report.format import ends, number, percent, short, span
+from frivkit.report.format import ends, number, percent, short, span, told
 from frivkit.report.scale import SHARE, Scale
 
 MOST_BARS = 40
@@ -104,7 +104,7 @@ class Section:
 
     def interval(self, row: SectionRow) -> str:
         """Return the interval of a measurement as text, empty if it has none."""
-        interval = ends(row["interval"])
+        interval = told(row["interval"])
         return span(interval, self.show) if interval else ""
 
     @property
@@ -115,7 +115,7 @@ class Section:
             if row["layer"] is None and curves:
                 sentences.append(verdict(row, curves))
             elif row["layer"] is None:
-                interval = f" (95 % interval {self.interval(row)})" if row["interval"] else ""
+                interval = f" (95 % interval {within})" if (within := self.interval(row)) else ""
                 value, word = self.show(row["value"]), SHARES_OF_UNITS.get(self.metric)
                 sentences.append(
                     f"The {row['scope']} has {self.metric} {value}{interval}."

@@ -114,6 +114,20 @@ def ends(interval: Sequence[float | None] | None) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
+def told(interval: Sequence[float | None] | None) -> tuple[float, float] | None:
+    """Return the ends of an interval that is told a reader, None as well if it has no width.
+
+    Counts of units that are the same for all parts of the examples have such an interval, which
+    would read as if they were certain.
+
+    Example:
+        >>> told([0.4, 0.5]), told([0.458, 0.458])
+        ((0.4, 0.5), None)
+    """
+    found = ends(interval)
+    return None if found is None or found[0] == found[1] else found
+
+
 def span(interval: tuple[float, float], show: Callable[[float], str]) -> str:
     r"""Return an interval in words.
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frivkit.compression.frontier import CostKind, Frontier, FrontierPoint, LatencyPair
+from frivkit.documents.frontier import ChoicePart, FrontierDocument, PlanLatencyPart, PlanPart
 from frivkit.hooks.registry import installed
 from frivkit.measure.pipeline import Request
 from frivkit.provenance import Clock, provenance
@@ -27,7 +28,7 @@ WORSE = (
 
 def frontier_document(
     frontier: Frontier, request: Request, clock: Clock, agreements: Sequence[float] = AGREEMENTS
-) -> dict[str, Any]:
+) -> FrontierDocument:
     """Return the document ``frivkit.frontier/1``, see ``docs/reference/json.md``.
 
     Args:
@@ -86,19 +87,25 @@ def _original(frontier: Frontier, request: Request) -> ModelFacts:
     return ModelFacts(model, calibration.site_map, output, stored_bytes(model), latency)
 
 
-def _plan(frontier: Frontier, point: FrontierPoint) -> dict[str, Any]:
+def _plan(frontier: Frontier, point: FrontierPoint) -> PlanPart:
     agreement = point.agreement
     by_batch = {batch: point.latency.get(batch) for batch in frontier.batches}
     return {
         "share": point.share,
         "path": None if point.path is None else str(point.path),
-        "left": {resource: point.left[resource] for resource in ("macs", "params", "units")},
+        "left": {
+            "macs": point.left["macs"],
+            "params": point.left["params"],
+            "units": point.left["units"],
+        },
         "agreement": {
             "labels": agreement.share,
             "interval": list(agreement.interval),
             "same": agreement.same,
         },
-        "latency": {str(batch): pair and _latency(pair) for batch, pair in by_batch.items()},
+        "latency": {
+            str(batch): None if pair is None else _latency(pair) for batch, pair in by_batch.items()
+        },
         "dominated": {
             "macs": frontier.dominated(point, "macs"),
             "latency": {
@@ -112,7 +119,7 @@ def _plan(frontier: Frontier, point: FrontierPoint) -> dict[str, Any]:
     }
 
 
-def _latency(pair: LatencyPair) -> dict[str, Any]:
+def _latency(pair: LatencyPair) -> PlanLatencyPart:
     return {
         "ratio": list(pair.ratio),
         "ms": pair.compressed.median,
@@ -122,7 +129,7 @@ def _latency(pair: LatencyPair) -> dict[str, Any]:
     }
 
 
-def _choices(frontier: Frontier, agreement: float) -> list[dict[str, Any]]:
+def _choices(frontier: Frontier, agreement: float) -> list[ChoicePart]:
     """Return the plan of least cost at an agreement, for each cost, surely and as found."""
     costs: list[tuple[CostKind, int | None]] = [
         ("latency", batch) for batch in frontier.batches if batch not in frontier.unmeasured

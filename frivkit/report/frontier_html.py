@@ -63,7 +63,7 @@ def _cards(shown: Mapping[str, Any]) -> list[Card]:
     agreement = found[1]["agreement"]
     interval = span(tuple(agreement["interval"]), percent)
     return [
-        Card(percent(found[1]["left"]["macs"]), "of the multiply-accumulates left"),
+        Card(percent(found[1]["left"]["macs"]), "of the multiply-accumulates are left"),
         Card(percent(agreement["labels"]), "of the labels agree", interval),
     ]
 

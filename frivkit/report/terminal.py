@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from frivkit.report.curves import Curves, verdict
 from frivkit.report.format import (
-    ends,
     file_name,
     magnitude,
     number,
@@ -14,6 +13,7 @@ from frivkit.report.format import (
     readable,
     sizes,
     span,
+    told,
 )
 from frivkit.report.layout import LEAST, WIDTH, cells, columns, fitted, joined, wrapped
 
@@ -185,7 +185,7 @@ def _table(rows: Sequence[Mapping[str, Any]], document: Mapping[str, Any]) -> li
     barred = all(_is_share(row["value"]) for row in rows)
     bar = 20 if max(cells(row["layer"] or "") for row in rows) <= 24 else 8
     for row in rows:
-        interval = ends(row["interval"])
+        interval = told(row["interval"])
         table.append(
             [
                 row["layer"] or row["scope"],

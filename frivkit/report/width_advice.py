@@ -5,6 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frivkit.advice import Advice, Count, FamilyNetwork, Growth
+from frivkit.documents.advice import (
+    AdviceDocument,
+    AdvisedModelPart,
+    GrowthPart,
+    UnitCountPart,
+    UsedGainPart,
+)
 from frivkit.experiments.gain import Gain
 from frivkit.graph.cost import macs
 from frivkit.graph.operators.table import operators_of
@@ -19,14 +26,15 @@ NAME = 40
 COVERED = {
     "networks": "Intervals of g cover how networks of one width differ.",
     "measurement": "Intervals of g cover the choice of examples, masks and rows, and not how a "
-    "network differs that is trained anew: give several networks of each width for that.",
+    "network differs that is trained anew, so what is said against the width is said of these "
+    "files: give several networks of each width for more.",
 }
 
 
-def advice_document(advice: Advice, clock: Clock) -> dict[str, Any]:
+def advice_document(advice: Advice, clock: Clock) -> AdviceDocument:
     """Return the document ``frivkit.advice/1``, see ``docs/reference/json.md``."""
     data = advice.networks[0].measured.data
-    document: dict[str, Any] = {
+    document: AdviceDocument = {
         "schema": "frivkit.advice/1",
         "models": [_model(network) for network in advice.networks],
         "data": {
@@ -34,7 +42,7 @@ def advice_document(advice: Advice, clock: Clock) -> dict[str, Any]:
             "sha256": data.digest,
             "examples": data.examples,
         },
-        "protocol": advice.protocol,
+        "protocol": "reference" if advice.protocol == "reference" else "paper",
         "layers": [
             {"layer": layer.name, "units": list(layer.units), "fixed": layer.fixed}
             for layer in advice.family.layers
@@ -42,12 +50,13 @@ def advice_document(advice: Advice, clock: Clock) -> dict[str, Any]:
         "growth": [_growth(row) for row in advice.rows],
         "warnings": list(advice.warnings),
         "provenance": provenance(clock, advice.seed, installed().versions()),
+        "advice": [],
     }
-    sentences = advice_sentences(document)
-    return {**document, "advice": sentences}
+    document["advice"] = advice_sentences(document)
+    return document
 
 
-def _model(network: FamilyNetwork) -> dict[str, Any]:
+def _model(network: FamilyNetwork) -> AdvisedModelPart:
     model, analysis = network.measured.model, network.measured.analysis
     return {
         "path": str(model.path),
@@ -62,7 +71,7 @@ def _model(network: FamilyNetwork) -> dict[str, Any]:
     }
 
 
-def _growth(row: Growth) -> dict[str, Any]:
+def _growth(row: Growth) -> GrowthPart:
     coming = row.used_by_next()
     return {
         "kind": row.kind,
@@ -82,15 +91,15 @@ def _growth(row: Growth) -> dict[str, Any]:
     }
 
 
-def _gain(gain: Gain) -> dict[str, Any]:
+def _gain(gain: Gain) -> UsedGainPart:
     return {
         "value": _finite(gain.value),
-        "interval": _pair(gain.interval),
+        "interval": None if gain.interval is None else [_finite(end) for end in gain.interval],
         "factors": [_finite(factor) for factor in gain.factors],
     }
 
 
-def _count(count: Count) -> dict[str, Any]:
+def _count(count: Count) -> UnitCountPart:
     return {
         "width": count.width,
         "units": count.units,
@@ -106,8 +115,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _pair(interval: Sequence[float] | None) -> list[float | None] | None:
-    return None if interval is None else [_finite(end) for end in interval]
+def _pair(interval: Sequence[float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)
 
 
 def network_row(document: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
@@ -280,10 +289,10 @@ def layer_cells(document: Mapping[str, Any], kind: str) -> list[list[str]]:
         document: ``frivkit.advice/1``, its texts readable.
         kind: ``"prunable"`` or ``"redundant"``.
     """
-    table = [["", "units", kind, "g", "95 % interval", "against the width"]]
-    for row in document["growth"]:
-        if row["kind"] != kind:
-            continue
+    rows = [row for row in document["growth"] if row["kind"] == kind]
+    these = " (these files)" if any(r["gain"]["covers"] == "measurement" for r in rows) else ""
+    table = [["", "units", kind, "g", "95 % interval", f"against the width{these}"]]
+    for row in rows:
         count = row["counts"][-1]
         gain = row["gain"]
         table.append(

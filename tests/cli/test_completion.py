@@ -1,12 +1,15 @@
 """What bash, zsh and fish complete, asked as they ask."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import onnx
 import pytest
-from click.shell_completion import BashComplete
 
 from frivkit.cli import cli
+from frivkit.cli.shells import Bash, Fish, Zsh
 from tests.nets import network
 
 EXACT = ["exact=true", "exact=false"]
@@ -19,7 +22,7 @@ def completed(files):
     onnx.save(network("inception"), files / "joined.onnx")
 
     def complete(*words: str) -> list[str]:
-        found = BashComplete(cli, {}, "frivkit", "_FRIVKIT_COMPLETE")
+        found = Zsh(cli, {}, "frivkit", "_FRIVKIT_COMPLETE")
         return [item.value for item in found.get_completions(list(words[:-1]), words[-1])]
 
     return complete
@@ -64,6 +67,70 @@ def completed(files):
 )
 def test_words_that_are_completed(words, expected, completed):
     assert completed(*words) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "cut", "expected"),
+    [
+        ("analyze --task=", 3, ["classify", "detect", "embed", "generate"]),
+        ("analyze --task=seg", 4, ["segment"]),
+        ("analyze --task seg", 3, ["segment"]),
+        ("analyze '--task=seg", 2, ["--task=segment"]),  # quotes keep a word whole
+        ("train mlp --trainer lab --option optimiser=a", 8, ["adam", "adagrad"]),
+        ("train mlp --trainer lab --option=optimiser=a", 9, ["adam", "adagrad"]),
+        ("train mlp --trainer lab --option optimiser=", 7, ["momentum", "sgd", "adam"]),
+        ("train mlp --option ep", 4, ["epochs="]),
+        ("plugins frivkit_onnx:o", 4, []),
+        ("an", 1, ["analyze"]),
+        ("", 1, ["analyze", "inspect"]),
+    ],
+)
+def test_bash_gets_what_stands_behind_the_part_that_it_keeps(line, cut, expected, monkeypatch):
+    """``cut`` is the place of the word with the cursor, as an interactive bash counts it."""
+    whole = f"frivkit {line}"
+    parts = re.findall(r"['][^ ]*|[=:]+|[^ =:]+", whole) + ([""] if whole.endswith(" ") else [])
+    assert len(parts) == cut + 1
+    parts[-1] += "ment" if parts[-1] == "seg" else ""  # the cursor may stand within a word
+    monkeypatch.setenv("COMP_WORDS", "\n".join(parts))
+    monkeypatch.setenv("COMP_CWORD", str(cut))
+    monkeypatch.setenv("COMP_LINE", f"{whole}{'ment' * whole.endswith('seg')} --seed 3")
+    monkeypatch.setenv("COMP_POINT", str(len(whole)))
+    answer = Bash(cli, {}, "frivkit", "_FRIVKIT_COMPLETE").complete().splitlines()
+    assert [each.removeprefix("plain,") for each in answer][: len(expected)] == expected
+    assert bool(answer) == bool(expected)
+
+
+@pytest.mark.parametrize("shell", [Zsh, Fish])
+def test_other_shells_get_whole_words(shell, monkeypatch):
+    monkeypatch.setenv("COMP_WORDS", "frivkit analyze --task=seg")
+    monkeypatch.setenv("COMP_CWORD", "2" if shell is Zsh else "--task=seg")
+    answer = shell(cli, {}, "frivkit", "_FRIVKIT_COMPLETE").complete()
+    assert re.split(r"[\n,\t]", answer)[:2] == ["plain", "--task=segment"]
+
+
+def test_bash_itself_takes_the_answer(frivkit, monkeypatch, tmp_path):
+    """The script runs in bash, with a program in place of frivkit that says what it was asked."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    monkeypatch.setenv("_FRIVKIT_COMPLETE", "bash_source")
+    script = frivkit().out
+    program = tmp_path / "frivkit"
+    program.write_text('#!/bin/sh\nprintf "plain,seg*\\nplain,opt=\\n"; env >"$0.seen"\n')
+    program.chmod(0o755)
+    line = "frivkit analyze --task=se"
+    lines = [
+        "compopt() { echo compopt $*; }",
+        script,
+        "COMP_WORDS=(frivkit analyze --task = se) COMP_CWORD=4",
+        f"COMP_LINE='{line}' COMP_POINT={len(line)}",
+        f"_frivkit_completion '{program}'",
+        """printf '%s\\n' "${COMPREPLY[@]}" """,
+    ]
+    ran = subprocess.run([bash, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["compopt -o nospace", "seg*", "opt="]
+    requested = (tmp_path / "frivkit.seen").read_text().splitlines()
+    assert {"COMP_WORDS=frivkit", f"COMP_LINE={line}", "COMP_CWORD=4"} <= set(requested)
 
 
 def test_file_that_is_no_model_completes_nothing_and_says_nothing(completed, files, capfd):

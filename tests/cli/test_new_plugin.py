@@ -9,7 +9,7 @@ def test_project_is_written_and_the_next_step_is_named(frivkit, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     ran = frivkit("new-plugin", "frivkit-tries", "--kind", "selector")
     assert ran.code == 0
-    assert ran.out.splitlines()[0] == "frivkit-tries: a selector tries, 8 files"
+    assert ran.out.splitlines()[0] == "frivkit-tries: selector tries, 8 files"
     assert ran.out.splitlines()[1].startswith("next: cd frivkit-tries; ")
     written = {path.name for path in (tmp_path / "frivkit-tries").rglob("*") if path.is_file()}
     assert written >= {"pyproject.toml", "plugin.py", "selector.py", "test_selector.py"}

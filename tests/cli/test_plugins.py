@@ -65,3 +65,11 @@ def test_target_that_cannot_be_loaded_is_told(frivkit, monkeypatch):
     ran = frivkit("plugins", "broken")
     assert ran.code == 0
     assert "failed to load: metric 'mine:broken' cannot be used" in ran.out
+
+
+def test_plugins_are_shown_by_the_name_of_their_distribution(frivkit, monkeypatch):
+    registry = installed()
+    more = [Plugin(name, "frivkit-mine", "1.0", offers={}) for name in ("frivkit_a", "frivkit_b")]
+    monkeypatch.setattr(registry, "plugins", [*registry.plugins, *more])
+    ran = frivkit("plugins", "frivkit-mine")
+    assert ran.out.splitlines() == [f"{each.name}  (frivkit-mine 1.0)" for each in more]

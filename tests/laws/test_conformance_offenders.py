@@ -198,7 +198,21 @@ GEMM = OperatorExample(
     "y = Gemm (x, w)", VECTOR, {"w": np.arange(12, dtype=np.float32).reshape(4, 3)}
 )
 OFFENDING_OPERATORS = [
-    ("run", "Relu", Operator(bent), OperatorExample("y = org.example.None (x)", VECTOR), "neither"),
+    (
+        "run",
+        "Relu",
+        Operator(bent),
+        OperatorExample("y = org.example.None (x)", VECTOR, domains={"org.example": 1}),
+        "neither",
+    ),
+    (
+        "run",
+        "org.example.None",
+        Operator(bent),
+        OperatorExample("y = org.example.None (x)", VECTOR),
+        "give domains={'org.example': 1}",
+    ),
+    ("run", "Relu", Operator(bent), OperatorExample("y = Relu x", VECTOR), "ONNX's notation"),
     ("name", "Tanh", Operator(bent), OperatorExample(RELU, VECTOR), "one of Relu"),
     ("propagate", "CumSum", Operator(kept, unchanged), CUMSUM, "unit 0 changes positions"),
     ("propagate", "Relu", Operator(reversed_units), OperatorExample(RELU, VECTOR), "unit 0"),

@@ -1,5 +1,6 @@
 """The basis of principal directions against numpy on the activation matrix."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -229,6 +230,13 @@ def test_reports_name_what_is_split_and_why_others_are_not(writes, tmp_path, req
     whole = {each.consumer.node for each in made.calibration.linear_consumers} - set(split)
     assert whole
     assert all("would lose more than it is worth" in reasons[node] for node in whole)
+    assert "of the time at batch" not in page
+    if writes:  # of a budget in time, the page begins with what was measured
+        low, middle, high = (f"{100 * end:.1f} %" for end in document["latency"]["ratio"]["64"])
+        timing = {"batch": 64, "threads": 1, "predicted": 0.5, "measured": [0.5], "tries": 1}
+        cards = compression_page(document | {"timing": timing}).partition("<main>")[0]
+        found = f"{middle}.*of the time at batch 64.*quartiles.*{low} to {high}"
+        assert re.search(found, cards.replace("\N{NO-BREAK SPACE}", " "), re.DOTALL)
 
 
 def test_projections_of_tokens_without_units_are_factorized(tmp_path: Path) -> None:

@@ -130,12 +130,34 @@ def test_page_lists_the_check_of_each_hook():
     assert list(CHECKS) == list(hooks())
 
 
-def test_lines_of_the_page_check_a_selector():
+def test_lines_of_the_page_check_a_selector_and_an_operator():
     part = TUTORIAL.partition("## Check it\n")[2].partition("\n## ")[0]
+    for lines in re.findall(r"```python\n(.*?)```", part, re.DOTALL):
+        namespace: dict[str, object] = {}
+        exec(compile(lines, "docs/writing-plugins.md", "exec"), namespace)  # noqa: S102  # our own page
+        (test,) = [found for name, found in namespace.items() if name.startswith("test_")]
+        test()
+
+
+def test_metric_of_layers_on_the_page_keeps_the_laws(tmp_path):
+    from frivkit.testing.laws import METRIC_LAWS
+
+    part = TUTORIAL.partition("## What a metric can ask\n")[2].partition("\n## ")[0]
     (lines,) = re.findall(r"```python\n(.*?)```", part, re.DOTALL)
     namespace: dict[str, object] = {}
     exec(compile(lines, "docs/writing-plugins.md", "exec"), namespace)  # noqa: S102  # our own page
-    namespace["test_unit_selector_conforms"]()
+    for law in METRIC_LAWS[:3]:
+        law.check(namespace["METRIC"], tmp_path)
+
+
+def test_page_names_what_a_study_has():
+    from frivkit.measure.study import Study
+
+    rows = re.findall(r"^\| (`study\..*?) \|", TUTORIAL, re.MULTILINE)
+    told = {name for row in rows for name in re.findall(r"study\.(\w+)", row)}
+    assert len(told) >= 8
+    documented = Study.__doc__ or ""
+    assert [n for n in told if not hasattr(Study, n) and f"        {n}: " not in documented] == []
 
 
 def test_page_shows_what_a_check_says():

@@ -100,7 +100,7 @@ class TestWheel:
         with zipfile.ZipFile(wheel) as archive:
             (entry_points,) = [name for name in names if name.endswith("entry_points.txt")]
             text = archive.read(entry_points).decode()
-        assert "frivkit = frivkit.cli:main" in text
+        assert "frivkit = frivkit.__main__:main" in text
         assert all(f"{name} = {name}.plugin" in text for name in FOLDERS)
 
     def test_templates_of_plugins_travel_with_it(self, names):

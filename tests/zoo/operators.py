@@ -46,8 +46,9 @@ The last column is whether units can be removed through an operator.
 For that it has a second rule, which returns the edits of a node.
 
 Before units are followed, reading rewrites some operators as others that compute the same.
-`Einsum` becomes matrix products; `FusedConv`, `FusedGemm` and `FusedMatMul` of ONNX Runtime become
-the operators that were fused (see [models](models.md#what-is-rewritten-on-reading)).
+`Einsum` becomes matrix products, and fused operators become those that were fused, `FusedConv` a
+`Conv` and a `Relu` ([more](models.md#what-is-rewritten-on-reading)).
+Their rows hold for nodes that cannot be rewritten.
 
 The table is written by `python -m tests.zoo.operators`, and a test compares it with the rules.
 

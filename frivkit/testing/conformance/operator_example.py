@@ -27,7 +27,7 @@ class OperatorExample:
             batch comes in front.  Give axes of units at least 4 positions.
         constants: The other inputs by name.
         opset: The version of the standard operators.
-        domains: The versions of further domains of operators.
+        domains: The versions of further domains of operators, that of the node among them.
         rescales: The axes along which it rescales units by statistics over several of them, as a
             softmax over units does.  Each unit then changes others, and none may be removed.
         low: The least number that is drawn for computed inputs.
@@ -62,12 +62,13 @@ class RunnableNode:
         example: The example.
 
     Raises:
-        ModelError: neither ONNX Runtime nor the reference evaluator of ONNX can run it.
+        ModelError: the notation is wrong, the version of its domain is not given, or neither ONNX
+            Runtime nor the reference evaluator of ONNX can run it.
     """
 
     def __init__(self, example: OperatorExample) -> None:
         self.example = example
-        self.proto = onnx.parser.parse_node(example.node)
+        self.proto = _parsed(example)
         self.proto.name = self.proto.name or self.proto.op_type
         inputs = [
             onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *shape])
@@ -137,6 +138,27 @@ class RunnableNode:
         ]
         node: ir.Node = ir.from_proto(self.graph_model([self.proto], inputs, self.typed)).graph[0]
         return node
+
+
+def _parsed(example: OperatorExample) -> onnx.NodeProto:
+    """Return the node of an example.
+
+    Raises:
+        ModelError: the notation is wrong, or the version of its domain is not given.
+    """
+    try:
+        node: onnx.NodeProto = onnx.parser.parse_node(example.node)
+    except onnx.parser.ParseError as error:
+        raise ModelError(
+            f"{example.node!r} is no node in ONNX's notation, such as 'y = CumSum (x, axis)': "
+            f"{error}"
+        ) from error
+    if node.domain and node.domain not in example.domains:
+        raise ModelError(
+            f"the example gives no version of the domain {node.domain}; "
+            f"give domains={{{node.domain!r}: 1}}"
+        )
+    return node
 
 
 class Evaluator:

@@ -8,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 import frivkit
 from frivkit.advice.family import find_family
 from frivkit.errors import ModelError, UsageError
 from frivkit.graph.sites.site_map import Site
-from tests.families import WIDTHS, examples, trained
+from tests.families import CLASSES, INPUTS, WIDTHS, examples, trained
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,12 @@ def test_gains_are_those_of_the_counts(advised):
         assert row["used_gain"]["value"] == pytest.approx(np.mean(used[1:] / used[:-1]))
         assert row["gain"]["covers"] == "measurement"
         low, high = row["gain"]["interval"]
-        assert low <= high
+        assert low < row["gain"]["value"] < high
+        for count in row["counts"]:
+            if row["kind"] == "redundant" and row["layer"] is not None:
+                low, high = count["interval"]  # units are counted whole
+                assert low <= max(0, (count["number"] - 1) / count["units"]) + 1e-9
+                assert high >= min(1, (count["number"] + 1) / count["units"]) - 1e-9
         assert row["next"]["units"] == 2 * row["counts"][-1]["units"]
         grown = used[-1] * row["used_gain"]["value"]
         expected = min(grown, row["next"]["units"]) - used[-1]
@@ -120,6 +126,43 @@ def test_gains_are_those_of_the_counts(advised):
         upper = row["counts"][-1]["used_interval"][1]
         enough = [c["width"] for c in row["counts"] if c["units"] >= upper - 1e-9]
         assert row["holds"] == enough[0]
+
+
+class WithCopies(nn.Module):
+    """A network of which some units are copies of others, whatever the examples."""
+
+    def __init__(self, width: int, redundant: int) -> None:
+        super().__init__()
+        kept = width - redundant
+        self.first, self.relu = nn.Linear(INPUTS, width), nn.ReLU()
+        self.last = nn.Linear(width, CLASSES)
+        with torch.no_grad():
+            rows = torch.eye(INPUTS)[torch.arange(width) % kept]
+            self.first.weight.copy_(rows)
+            self.first.bias.fill_(9.0)  # no ReLU cuts off
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits."""
+        return self.last(self.relu(self.first(x)))
+
+
+def test_counts_that_no_example_changes_are_not_certain():
+    """Copies are 4 of 8 and 9 of 16 units: 2.25 times as many, and with one less no 2 times."""
+    x, _ = examples()
+    nets = [WithCopies(8, 4), WithCopies(16, 9)]
+    found = frivkit.advise(nets, data=x, threads=1, protocol="paper")
+    row = found.document["growth"][1]
+    assert (row["kind"], row["layer"]) == ("redundant", None)
+    narrow, wide = row["counts"]
+    assert (narrow["number"], wide["number"]) == (4, 9)
+    assert narrow["interval"] == pytest.approx([3 / 8, 5 / 8])
+    assert wide["interval"] == pytest.approx([8 / 16, 10 / 16])
+    low, _ = row["gain"]["interval"]
+    assert low < 2 < row["gain"]["value"] == pytest.approx(2.25)
+    assert row["gain"]["verdict"] == "undecided"
+    assert row["used_gain"]["interval"] is not None
+    lines = str(found).splitlines()
+    assert sum("against the width (these files)" in line for line in lines) == 2
 
 
 def test_says_it_in_two_sentences(advised):

@@ -5,23 +5,30 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
 from frivkit.compression.calibration import Calibration
 from frivkit.compression.logits import HeadMoments, backward_order
-from frivkit.compression.plan import Plan, apply_plan, keep_all
+from frivkit.compression.plan import Plan, keep_all
 from frivkit.compression.ranking import rank_units
 from frivkit.graph.sites.heads import why_unequal
 from frivkit_compressors.bases import select
 from frivkit_compressors.rankings import backward
 from frivkit_compressors.refits import NONE, RIDGE, SEQUENTIAL
-from tests.nets import exported, opened
-from tests.planning import allocator, calibrated
-from tests.surgery import run
+from tests.attended import (
+    READS,
+    TOKENS,
+    WIDE,
+    attended_calibration,
+    outputs,
+    query_and_key_weights,
+    set_weight,
+)
+from tests.nets import exported
+from tests.planning import allocator
 
-WIDE, HEADS, TOKENS, READS = 16, 4, 8, 6
+HEADS = 4
 
 
 class Attended(nn.Module):
@@ -49,14 +56,10 @@ class Attended(nn.Module):
 
 def make_dependent(proto: onnx.ModelProto) -> None:
     """Make the last dimension of each query and key the sum of the others."""
-    weights = {each.name: each for each in proto.graph.initializer}
-    for node in proto.graph.node:
-        if node.name in {"/q/MatMul", "/k/MatMul"}:
-            weight = weights[node.input[1]]
-            by_head = numpy_helper.to_array(weight).reshape(WIDE, -1, 4).copy()
-            by_head[:, :, 3] = by_head[:, :, :3].sum(axis=2)
-            array = 2 * by_head.reshape(WIDE, -1)
-            weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+    for weight in query_and_key_weights(proto):
+        by_head = 2 * numpy_helper.to_array(weight).reshape(WIDE, -1, 4)
+        by_head[:, :, 3] = by_head[:, :, :3].sum(axis=2)
+        set_weight(weight, by_head)
 
 
 @pytest.fixture(scope="module", params=[HEADS, 2, 1], ids=["apart", "shared", "single"])
@@ -64,15 +67,7 @@ def calibration(request: pytest.FixtureRequest, tmp_path_factory) -> Calibration
     folder = tmp_path_factory.mktemp("attended")
     proto = exported(Attended(shared=request.param), (TOKENS, READS))
     make_dependent(proto)
-    x = np.random.default_rng(3).normal(size=(60, TOKENS, READS)).astype(np.float32)
-    np.savez(folder / "x.npz", x=x)
-    return calibrated(opened(proto, folder / "net.onnx"), f"npz:{folder / 'x.npz'}")
-
-
-def outputs(calibration: Calibration, plan: Plan | None = None) -> NDArray[np.float32]:
-    graph = calibration.model.ir if plan is None else apply_plan(calibration, plan)
-    x = np.random.default_rng(5).normal(size=(20, TOKENS, READS)).astype(np.float32)
-    return run(graph, {"x": x})[0]
+    return attended_calibration(proto, folder)
 
 
 def without_dimensions(calibration: Calibration, dimension: int) -> Plan:

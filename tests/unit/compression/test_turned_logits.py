@@ -6,19 +6,25 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
 from frivkit.compression.calibration import Calibration
-from frivkit.compression.plan import Plan, apply_plan
+from frivkit.compression.plan import Plan
 from frivkit.compression.turned_logits import CutLogits, TurnedLogits
 from frivkit_compressors.refits import NONE, RIDGE
-from tests.nets import exported, opened
-from tests.planning import calibrated
-from tests.surgery import run
+from tests.attended import (
+    READS,
+    TOKENS,
+    WIDE,
+    attended_calibration,
+    outputs,
+    query_and_key_weights,
+    set_weight,
+)
+from tests.nets import exported
 
-WIDE, HEADS, DEEP, TOKENS, READS = 16, 2, 6, 8, 6
+HEADS, DEEP = 2, 6
 PAIRS = {"halves": [[0, 3], [1, 4], [2, 5]], "neighbours": [[0, 1], [2, 3], [4, 5]]}
 
 
@@ -60,30 +66,18 @@ class Turned(nn.Module):
 def make_dependent(proto: onnx.ModelProto, pairs: str) -> None:
     """Make the last pair of each query and key a turned multiple of the first."""
     first, _, last = PAIRS[pairs]
-    weights = {each.name: each for each in proto.graph.initializer}
     turn = np.array([[0.6, -1.1], [1.1, 0.6]])
-    for node in proto.graph.node:
-        if node.name in {"/q/MatMul", "/k/MatMul"}:
-            weight = weights[node.input[1]]
-            by_head = 3 * numpy_helper.to_array(weight).reshape(WIDE, HEADS, DEEP)
-            by_head[:, :, last] = by_head[:, :, first] @ turn
-            array = by_head.reshape(WIDE, -1).astype(np.float32)
-            weight.CopyFrom(numpy_helper.from_array(array, weight.name))
-            turn = -0.5 * turn.T @ turn.T
+    for weight in query_and_key_weights(proto):
+        by_head = 3 * numpy_helper.to_array(weight).reshape(WIDE, HEADS, DEEP)
+        by_head[:, :, last] = by_head[:, :, first] @ turn
+        set_weight(weight, by_head)
+        turn = -0.5 * turn.T @ turn.T
 
 
 def opened_turned(folder: Path, pairs: str, *, normed: bool = False) -> Calibration:
-    x = np.random.default_rng(3).normal(size=(60, TOKENS, READS)).astype(np.float32)
-    np.savez(folder / "x.npz", x=x)
     proto = exported(Turned(pairs, normed=normed), (TOKENS, READS))
     make_dependent(proto, pairs)
-    return calibrated(opened(proto, folder / "net.onnx"), f"npz:{folder / 'x.npz'}")
-
-
-def outputs(calibration: Calibration, plan: Plan | None = None) -> NDArray[np.float32]:
-    graph = calibration.model.ir if plan is None else apply_plan(calibration, plan)
-    x = np.random.default_rng(5).normal(size=(20, TOKENS, READS)).astype(np.float32)
-    return run(graph, {"x": x})[0]
+    return attended_calibration(proto, folder)
 
 
 def without_pair(calibration: Calibration, pair: int) -> Plan:

@@ -128,7 +128,8 @@ def test_gain_does_not_depend_on_the_scale_of_the_shares_or_the_widths(values, s
 def test_constant_share_has_gain_two_and_a_fixed_number_gain_one(panel, protocol):
     values = ((0.3, 0.3),) * 5
     growing = gain(WidthCurve(panel, "any", WIDTHS, values), protocol)
-    assert (growing.value, growing.interval) == (2, (2, 2))
+    assert growing.value == 2
+    assert growing.interval is None  # trials that are all alike do not say how others differ
     assert gain(WidthCurve(panel, "any", WIDTHS, values, fixed=True), protocol).value == 1
 
 
@@ -229,7 +230,7 @@ def test_measured_gain_is_the_gain_where_steps_are_doublings(shares, first):
     measured = gain_as_measured(curve, [(share, share) for share in shares])
     assert measured.value == pytest.approx(gain(curve).value)
     assert measured.factors == pytest.approx(gain(curve).factors)
-    assert measured.interval == pytest.approx((measured.value, measured.value))
+    assert measured.interval is None
 
 
 @given(st.lists(st.floats(0.1, 3), min_size=1, max_size=6), st.floats(0.5, 3))
@@ -254,6 +255,18 @@ def test_measured_gain_has_the_interval_of_its_ratio():
 def test_measured_gain_takes_trials_where_there_are_some():
     curve = WidthCurve("redundant", "a", (1, 2), ((0.4, 0.5, 0.45), (0.6, 0.7, 0.62)))
     assert gain_as_measured(curve, [None, None]).interval == gain(curve).interval
+
+
+def test_equal_trials_are_known_no_better_than_each_was_measured():
+    once, twice = (WidthCurve("redundant", "a", (1, 2), ((0.5,) * n, (0.6,) * n)) for n in (1, 2))
+    known = [(0.45, 0.55), (0.56, 0.64)]
+    assert gain_as_measured(twice, [None, None]).interval is None
+    found = gain_as_measured(twice, known).interval
+    assert found == pytest.approx(gain_as_measured(once, known).interval)
+    apart = WidthCurve("redundant", "a", (1, 2), ((0.3, 0.7), (0.4, 0.8)))
+    low, high = gain(apart).interval
+    assert gain_as_measured(apart, known).interval == (low, high)
+    assert low < found[0] < found[1] < high
 
 
 def test_measured_gain_leaves_out_widths_that_are_near_each_other():

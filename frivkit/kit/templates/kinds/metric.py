@@ -11,15 +11,15 @@ class Options:
     """Settings, each with a default.
 
     Attributes:
-        rank: The number of the class.
+        label: The number of the class.
     """
 
-    rank: int = 1
+    label: int = 1
 
 
 def measure(study: Study, options: Options) -> Iterable[Measurement]:
-    """Return the share of examples whose label is the class number ``rank``."""
-    share = float((study.labels() == options.rank).mean())
+    """Return the share of examples whose label is the class number ``label``."""
+    share = float((study.labels() == options.label).mean())
     yield Measurement("its-name", "network", None, share, study.examples)
 
 

@@ -12,8 +12,8 @@ def apoz(layer_group: LayerGroup, study: Study) -> NDArray[np.int64]:
     place = {int(group): i for i, group in enumerate(layer_group.groups)}
     zeros = np.zeros(len(layer_group.groups))
     for _, activations in study.activations(study.units("map"), sites):
-        for site, rows in activations.items():
-            for unit, group in enumerate(layer_group.members[site]):
+        for name, rows in activations.items():
+            for unit, group in enumerate(layer_group.members[name]):
                 if int(group) in place:
                     zeros[place[int(group)]] += (rows[:, unit] == 0).sum()
     return np.argsort(-zeros, kind="stable")

@@ -1,1 +1,1 @@
-"""its summary: a frivkit plugin."""
+"""Its summary: a frivkit plugin."""

@@ -16,5 +16,5 @@ def test_metric_keeps_the_laws(law, tmp_path):
 
 def test_metric_gives_the_share_of_one_class():
     study = SimpleNamespace(examples=4, labels=lambda: np.array([[2], [1], [2], [0]]))
-    (found,) = METRIC.measure(study, Options(rank=2))
+    (found,) = METRIC.measure(study, Options(label=2))
     assert (found.metric, found.value, found.examples) == ("its-name", 0.5, 4)
