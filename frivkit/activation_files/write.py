@@ -139,7 +139,7 @@ class _Job:
             study.model.graph, self._output, request.execution.labels
         )
         # Half for the runtime, half for a layer as rows.
-        memory = request.execution.memory
+        memory = study.execution.memory
         self._size = batch_size(graph.ir.graph, memory // 2, study.model.batch)
         self._run = _TensorRun(session, study.model, graph.inputs, self._names)
         first = self._run(study.data.read(0, 1))

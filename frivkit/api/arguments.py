@@ -40,7 +40,8 @@ class Arguments(TypedDict, total=False):
         seed: The seed of all random choices (0).
         device: ``"cpu"`` (the default) or ``"cuda"``.
         threads: Threads of one run; None lets ONNX Runtime decide.
-        memory: What activations may take: bytes, or a text such as ``"2GiB"`` (the default).
+        memory: What may be taken, with weights and all processes: bytes, or a text such as
+            ``"2GiB"`` (the default).
         engine: Where batches are run: the name of an engine, ``"local"`` by default, or an engine.
         output_name: The output whose labels are compared; None takes the first.
         label_axis: The axis of the output along which classes lie, the batch being 0; None takes
@@ -228,6 +229,7 @@ def _execution(given: Arguments) -> Execution:
     return Execution(
         device=given.get("device", "cpu"),
         memory=size,
+        whole=size,
         threads=None if threads is None else whole("threads", threads, 1),
         seed=whole("seed", given.get("seed", 0), 0),
         progress=progress_of(given.get("progress", False)),

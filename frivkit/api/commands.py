@@ -97,14 +97,14 @@ def inspect(
     """
     from frivkit.measure.pipeline import inspect_model
     from frivkit.runtime.file_check import naming_faults
+    from frivkit.runtime.whole_memory import beside_weights
 
     clock = Clock.start()
     request = request_of("inspect", model, data, arguments, joined=texts("join", join))
     opened_model, site_map = inspect_model(request)
     with naming_faults(opened_model):
-        document = inspection_document(
-            opened_model, site_map, clock, request.output, request.execution
-        )
+        execution = beside_weights(request.execution, opened_model)
+        document = inspection_document(opened_model, site_map, clock, request.output, execution)
     return InspectionResult(document)
 
 

@@ -29,6 +29,7 @@ def command(
     from frivkit.report.document import inspection_document
     from frivkit.report.terminal import inspection_text
     from frivkit.runtime.file_check import naming_faults
+    from frivkit.runtime.whole_memory import beside_weights
 
     clock = Clock.start()
     check_places(json_to, model=model)
@@ -37,9 +38,8 @@ def command(
     try:
         opened, site_map = inspect_model(request)
         with naming_faults(opened), stage(progress, "counting costs"):
-            document = inspection_document(
-                opened, site_map, clock, request.output, request.execution
-            )
+            execution = beside_weights(request.execution, opened)
+            document = inspection_document(opened, site_map, clock, request.output, execution)
     finally:
         progress.finish()
     if json_to:

@@ -39,7 +39,7 @@ _OPTIONS = (
         "--memory",
         default="2GiB",
         show_default=True,
-        help="Limit on activations and what is computed of them, beside the weights.",
+        help="Limit on what the command takes, with its weights and all its processes.",
     ),
     click.option(
         "--cache",
@@ -149,6 +149,7 @@ class CommonOptions:
             execution=Execution(
                 device=self.device,
                 memory=memory,
+                whole=memory,
                 threads=self.threads,
                 seed=seed,
                 progress=progress,

@@ -42,6 +42,7 @@ from frivkit.runtime.blas import blas_threads
 from frivkit.runtime.file_check import naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
+from frivkit.runtime.whole_memory import beside_weights, bytes_of_new_weights
 from frivkit.tasks.choose import choose_tasks
 from frivkit.verification import Verification, verify
 from frivkit.verification.verification import BATCHES, put_in_place
@@ -158,21 +159,23 @@ class Compressor:
                 f"{model.path.name} is read otherwise than it is written ({model.changes[0]}), so "
                 "no smaller file can be made of it: compress the float32 model that it came from"
             )
+        more = bytes_of_new_weights(model, trains=recovery is not None)
+        room = beside_weights(request.execution, model, more=more)
         check_weights(model)
         examples, self.warnings = named_data(request, model)
         self.warnings += tuple(f"{model.path.name}: {note}" for note in model.notes)
-        opening = Opening(request.execution, examples, request.output)
-        request.execution.progress.start("finding layers", 0)
+        opening = Opening(room, examples, request.output)
+        room.progress.start("finding layers", 0)
         with naming_faults(model):
             model = prepare_model(model, opening, keep_file=True)
-            model = check_output(model, model.output(request.output), request.execution, examples)
+            model = check_output(model, model.output(request.output), room, examples)
             choose_tasks(model, request.execution.labels, request.output)  # refuses at once
             site_map = find_sites(model, request.output, any_batch_axis=True, every_output=True)
         data, self._search_data, self.held_out = split_examples(
             examples, model, verify_data, searches=searches
         )
-        self.request = replace(request, model=model)  # reading it again may take long
-        run = Run(data, model.output(request.output), request.execution)
+        self.request = replace(request, model=model, execution=room)  # it is not read again
+        run = Run(data, model.output(request.output), room)
         constraints.check_layers([site.layer for site in site_map.sites])
         if recovery is not None:
             check_recoverable(model, site_map, run, recovery)
@@ -180,7 +183,7 @@ class Compressor:
             self.calibration = calibrate(
                 model, site_map, run, refits=not self._refit.keeps_weights, cache=cache
             )
-            request.execution.progress.start("ranking", 0)
+            room.progress.start("ranking", 0)
             moves = basis(self.calibration, ranker)
             if self._refit.keeps_weights:
                 moves = without_refits(self.calibration, moves)

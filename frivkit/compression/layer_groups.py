@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from frivkit.compression.group_terms import GroupTerms
 from frivkit.compression.linear_consumers import (
     ConsumerInput,
     LinearConsumer,
@@ -53,7 +55,7 @@ class LayerGroup:
     layers: tuple[str, ...]
     groups: NDArray[np.intp]
     members: Mapping[str, NDArray[np.intp]]
-    terms: tuple[Term, ...]
+    terms: Sequence[Term]
     written: Float64Array
     ridge: float
     heads: tuple[Heads, ...] = ()
@@ -104,35 +106,38 @@ def find_layer_groups(
         for linear_consumer in linear_consumers
         if (linear_consumer.group_ids != NO_GROUP).any()
     ]
-    units = {
-        id(linear_consumer): _units(linear_consumer, patch_moments[linear_consumer.source])
-        for linear_consumer in linear_consumers
-    }
+    units = _ReadUnits(patch_moments)
     written = _written(model, pruning_graph)
+    members_of = {sites: _free_members(sites, pruning_graph) for sites in groups.layer_groups}
+    owner = np.full(groups.count + 1, NO_GROUP, np.intp)  # the last stands for NO_GROUP
+    for number, members in enumerate(members_of.values()):
+        owner[members] = number
+    for linear_consumer in linear_consumers:
+        owners = np.unique(owner[linear_consumer.group_ids])
+        if (owners != NO_GROUP).sum() > 1:  # made once, since several layer groups use it
+            units.keep(linear_consumer)
     layer_groups = []
     for sites in groups.layer_groups:
-        members = np.unique(np.concatenate([groups.of[site] for site in sites]))
-        members = members[groups.free[members]]
+        members = members_of[sites]
         if not members.size:
             continue
         index = np.full(groups.count + 1, NO_GROUP, np.intp)  # the last stands for NO_GROUP
         index[members] = np.arange(members.size)
-        terms, ridge = [], RIDGE
+        consumers, ridge = [], RIDGE
         for linear_consumer in linear_consumers:
-            group_ids, covariance, weights = units[id(linear_consumer)]
-            indices = index[group_ids]
-            if (indices != NO_GROUP).any():
-                terms.append(Term(covariance, weights, indices))
+            group_ids, _ = columns_by_unit(linear_consumer)
+            if (index[group_ids] != NO_GROUP).any():
+                consumers.append(linear_consumer)
                 rows = patch_moments[linear_consumer.source].count
                 ridge = max(ridge, SCARCITY_RIDGE * len(group_ids) / rows)
-        terms += [_written_term(groups.of[s], index, written) for s in sites if s in unfitted]
+        others = [_written_term(groups.of[s], index, written) for s in sites if s in unfitted]
         layer_groups.append(
             LayerGroup(
                 tuple(sites),
                 tuple(layers[site] for site in sites),
                 members,
                 {site: groups.of[site] for site in sites},
-                tuple(terms),
+                GroupTerms(partial(_terms, consumers, units, index, others)),
                 written[members],
                 ridge,
                 tuple(each for each in groups.heads if np.isin(each.groups, members).any()),
@@ -140,6 +145,59 @@ def find_layer_groups(
             )
         )
     return tuple(layer_groups)
+
+
+def _free_members(sites: Sequence[str], pruning_graph: PruningGraph) -> NDArray[np.intp]:
+    """Return the pruning groups of sites that can be removed."""
+    groups = pruning_graph.groups
+    members: NDArray[np.intp] = np.unique(np.concatenate([groups.of[site] for site in sites]))
+    free: NDArray[np.intp] = members[groups.free[members]]
+    return free
+
+
+class _ReadUnits:
+    """What :func:`_units` returns for each consumer, made when it is used or kept.
+
+    Args:
+        patch_moments: The moments of the inputs of consumers.
+    """
+
+    def __init__(self, patch_moments: Mapping[ConsumerInput, PatchMoments]) -> None:
+        self._patch_moments = patch_moments
+        self._kept: dict[int, tuple[NDArray[np.intp], Float64Array, Float64Array]] = {}
+
+    def keep(self, linear_consumer: LinearConsumer) -> None:
+        """Make what a consumer reads, and keep it."""
+        self._kept[id(linear_consumer)] = self.of(linear_consumer)
+
+    def of(
+        self, linear_consumer: LinearConsumer
+    ) -> tuple[NDArray[np.intp], Float64Array, Float64Array]:
+        """Return what a consumer reads."""
+        kept = self._kept.get(id(linear_consumer))
+        moments = self._patch_moments[linear_consumer.source]
+        return _units(linear_consumer, moments) if kept is None else kept
+
+
+def _terms(
+    consumers: Sequence[LinearConsumer],
+    units: _ReadUnits,
+    index: NDArray[np.intp],
+    others: Sequence[Term],
+) -> tuple[Term, ...]:
+    """Return the terms of a layer group.
+
+    Args:
+        consumers: The consumers of its units.
+        units: What they read.
+        index: The number of each group among those of the layer group, shape (groups + 1,).
+        others: The terms of consumers of which no error is known.
+    """
+    terms = []
+    for linear_consumer in consumers:
+        group_ids, covariance, weights = units.of(linear_consumer)
+        terms.append(Term(covariance, weights, index[group_ids]))
+    return (*terms, *others)
 
 
 def _written_term(

@@ -10,10 +10,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from frivkit.compression.error_tensors import error_tensor_of
+from frivkit.compression.stored_matrix import StoredMatrix
 from frivkit.graph.layout import NO_GROUP, shape_of
 from frivkit.graph.model import Model, constant_tensor
 from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io.evaluate import constant_array
+from frivkit.graph.onnx_io.finite import all_finite
 from frivkit.graph.shapes import batch_first, batch_symbol, examples_axis
 from frivkit.graph.sites.consumers import Consumer, Geometry, find_consumers, projects_tokens
 from frivkit.graph.sites.groups import PruningGraph
@@ -85,7 +87,7 @@ class LinearConsumer:
     Attributes:
         consumer: The node.
         source: Its input.
-        matrix: The weights, shape (columns, outputs).
+        weights: The weights, of which ``matrix`` is made.
         bias: The bias, shape (outputs,).
         group_ids: The pruning group of each column, ``NO_GROUP`` if it has none, shape (columns,).
         output_groups: The pruning group of each output, shape (outputs,).
@@ -109,7 +111,7 @@ class LinearConsumer:
 
     consumer: Consumer
     source: ConsumerInput
-    matrix: Float64Array
+    weights: StoredMatrix
     bias: Float64Array
     group_ids: NDArray[np.intp]
     output_groups: NDArray[np.intp]
@@ -122,6 +124,11 @@ class LinearConsumer:
     error_scale: Float64Array = field(default_factory=lambda: np.zeros(0))
     kept_as_is: str | None = None
     shared: tuple[str, int] | None = None
+
+    @property
+    def matrix(self) -> Float64Array:
+        """The weights, shape (columns, outputs), made anew of those that are stored."""
+        return self.weights.matrix
 
     @property
     def reads_units(self) -> bool:
@@ -145,7 +152,7 @@ class LinearConsumer:
             shape[0] = int(outputs.sum())
         return replace(
             self,
-            matrix=self.matrix[:, outputs],
+            weights=self.weights.with_outputs(outputs),
             bias=self.bias[outputs],
             output_groups=self.output_groups[outputs],
             output_scale=self.output_scale[outputs],
@@ -244,30 +251,25 @@ def _linear_consumer(
     sizes = None if sizes is None else (*sizes[:batch_axis], *sizes[batch_axis + 1 :])
     if array is None or sizes is None or None in sizes:
         return None
-    weight = array.astype(np.float64)
     kept_as_is = _why_kept(node)
-    if not np.isfinite(weight).all():
+    if not all_finite(array):
         return None
     geometry = consumer.geometry if consumer.op == "Conv" else None
     shape = tuple(size or 0 for size in sizes)
     source = ConsumerInput(consumer.tensor, consumer.axis, geometry, shape, _inner(consumer, shape))
     bias = _bias(node, consumer, opset)
-    if consumer.op == "Conv":
-        matrix = weight.reshape(len(weight), -1).T
-    elif consumer.op == "ConvTranspose":
-        matrix = weight.reshape(len(weight), -1)
-        bias = None if bias is None else np.repeat(bias, prod(weight.shape[2:]))
-    else:
-        matrix = weight.T if consumer.transposed else weight
-        alpha = node.attributes.get("alpha")
-        matrix = matrix if alpha is None else matrix * alpha.as_float()
+    if consumer.op == "ConvTranspose":
+        bias = None if bias is None else np.repeat(bias, prod(array.shape[2:]))
+    alpha = node.attributes.get("alpha") if consumer.op in ("Gemm", "MatMul") else None
+    scale = None if alpha is None else alpha.as_float()
+    weights = StoredMatrix(array, consumer.op, consumer.transposed, scale)
+    outputs = weights.shape[1]
     if bias is None:
-        bias = np.zeros(matrix.shape[1])
+        bias = np.zeros(outputs)
     if bias.size == 1:
-        bias = np.full(matrix.shape[1], bias.item())
-    if bias.shape != matrix.shape[1:]:
+        bias = np.full(outputs, bias.item())
+    if bias.shape != (outputs,):
         return None
-    outputs = matrix.shape[1]
     if output_groups is None:
         output_groups = np.full(outputs, NO_GROUP)
     if not len(output_groups) or outputs % len(output_groups):  # a shape that is not that declared
@@ -277,12 +279,12 @@ def _linear_consumer(
     return LinearConsumer(
         consumer=consumer,
         source=source,
-        matrix=matrix,
+        weights=weights,
         bias=bias,
         group_ids=np.repeat(group_ids, source.kernel_size),
         # A transposed convolution has one output for each position of its kernel.
         output_groups=np.repeat(output_groups, outputs // len(output_groups)),
-        shape=weight.shape,
+        shape=array.shape,
         output_scale=output_scale,
         error_tensor=error_tensor.name or "",
         norm=norm_behind(error_tensor) if on_last_axis else None,

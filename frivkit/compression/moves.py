@@ -172,13 +172,13 @@ def useful_rank(
     if positions is not None:
         highest = min(highest, highest_rank(kind, shape, positions))
     if highest < 1:
-        columns, outputs = linear_consumer.matrix.shape
+        columns, outputs = linear_consumer.weights.shape
         return f"no rank saves anything of a weight of {columns} x {outputs}"
     return highest
 
 
 def _weight_shape(linear_consumer: LinearConsumer) -> WeightShape:
-    columns, outputs = linear_consumer.matrix.shape
+    columns, outputs = linear_consumer.weights.shape
     channels = columns // linear_consumer.source.kernel_size
     return WeightShape(channels, outputs, kernel_of(linear_consumer))
 

@@ -332,7 +332,7 @@ def _biases(calibration: Calibration, plan: Plan | None) -> int:
     if plan is None:
         return 0
     added = {
-        linear_consumer.shared or linear_consumer.consumer.node: linear_consumer.matrix.shape[1]
+        linear_consumer.shared or linear_consumer.consumer.node: linear_consumer.weights.shape[1]
         for linear_consumer, _ in affected_consumers(calibration, plan)
         if linear_consumer.consumer.bias is None and linear_consumer.has_bias_freedom
     }

@@ -47,6 +47,8 @@ class ExecutorEngine:
             folder for temporary files, which workers of this machine see.
         lost: What a future raises whose worker was lost, and which may run again.
         stop: Ends what is running when the user interrupts; None waits for it.
+        shares_memory: Whether the workers are processes of this machine, which share ``--memory``
+            with this one; each of others has as much.
 
     Example:
         >>> from concurrent.futures import ThreadPoolExecutor
@@ -64,9 +66,11 @@ class ExecutorEngine:
         folder: Path | None = None,
         lost: tuple[type[BaseException], ...] = (BrokenExecutor,),
         stop: Callable[[], None] | None = None,
+        shares_memory: bool = False,
     ) -> None:
         self._executor, self._workers, self.threads = executor, workers, threads
         self._lost, self._stop = lost, stop
+        self.shares_memory = shares_memory
         place = (Path(tempfile.gettempdir()) if folder is None else folder) / "frivkit-tasks"
         remove_abandoned(place)
         self._folder = temporary_name(place)

@@ -8,7 +8,6 @@ files, so that the workers of one machine share the memory.
 
 import hashlib
 import io
-import mmap
 import pickle
 import sys
 from collections.abc import Callable
@@ -22,13 +21,15 @@ from numpy.typing import NDArray
 
 from frivkit.errors import FrivkitError
 from frivkit.files import replace_file
+from frivkit.mapped_pages import mapping_of, page_bound, place_of, watch
 
 if TYPE_CHECKING:  # it takes a second to import, and many tasks refer to no model
     import onnx_ir as ir
 
 LEAST = 1 << 16
 """Bytes from which an array has a file of its own; 64 KiB."""
-CHUNK = 1 << 22
+BYTE = 8
+"""Bits of a number below which several share a byte of a file."""
 
 
 def write_task(task: Callable[[Any], Any], folder: Path) -> tuple[Path, str]:
@@ -82,8 +83,8 @@ class _TaskPickler(cloudpickle.Pickler):  # type: ignore[misc]  # which has no t
 
     def reducer_override(self, obj: Any) -> Any:
         """Return how an object is made again, NotImplemented for the usual way."""
-        if _is_mapped(obj) and obj.nbytes >= LEAST:
-            return _mapped, _place(obj)
+        if isinstance(obj, np.memmap) and obj.nbytes >= LEAST and (place := place_of(obj)):
+            return _mapped, _part(*place, obj.dtype, obj.shape)
         if type(obj) in (np.ndarray, np.memmap) and obj.nbytes >= LEAST and not obj.dtype.hasobject:
             return _stored, (self._folder, _store(obj, self._folder), obj.dtype, obj.shape)
         if "onnx_ir" in sys.modules and isinstance(obj, sys.modules["onnx_ir"].Model):
@@ -94,6 +95,8 @@ class _TaskPickler(cloudpickle.Pickler):  # type: ignore[misc]  # which has no t
         """Return how a model is made again: from its graph, and its large weights by reference."""
         import onnx_ir as ir
 
+        from frivkit.graph.model import external_tensor
+
         weights: dict[tuple[int, str], Any] = {}
         small = model.clone()
         for number, graph in enumerate(small.graphs()):
@@ -102,31 +105,25 @@ class _TaskPickler(cloudpickle.Pickler):  # type: ignore[misc]  # which has no t
                 if tensor is None or tensor.nbytes < LEAST or tensor.dtype == ir.DataType.STRING:
                     continue
                 array = tensor.numpy()
-                weights[number, name] = (_store(array, self._folder), array.dtype, array.shape)
+                external = external_tensor(tensor)
+                file = None if external is None else Path(external.path)
+                if external and file and file.is_file() and tensor.dtype.bitwidth >= BYTE:
+                    place = _part(file, external.offset or 0, array.dtype, array.shape)
+                    weights[number, name] = _mapped, place
+                else:
+                    stored = self._folder, _store(array, self._folder), array.dtype, array.shape
+                    weights[number, name] = _stored, stored
                 # What stands in its place is small, and of its type and shape in name only.
                 value.const_value = ir.Tensor(
                     np.zeros(0, array.dtype), dtype=tensor.dtype, shape=ir.Shape([0]), name=name
                 )
-        return _model, (ir.to_proto(small).SerializeToString(), weights, self._folder)
+        return _model, (ir.to_proto(small).SerializeToString(), weights, page_bound.bytes)
 
 
-def _is_mapped(array: Any) -> bool:
-    """Whether an array is a part of a file that is mapped for reading, its rows in order."""
-    return (
-        isinstance(array, np.memmap)
-        and getattr(array, "_mmap", None) is not None
-        and array.flags.c_contiguous
-    )
-
-
-def _place(array: Any) -> tuple[Any, ...]:
-    """Return where in which file an array is; of a slice, NumPy only tells where the whole is."""
-    path = Path(array.filename)
+def _part(path: Path, offset: int, dtype: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return what :func:`_mapped` takes for a part of a file as it is now."""
     stat = path.stat()
-    whole = np.frombuffer(array._mmap, np.uint8)
-    begins = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
-    offset = begins + array.ctypes.data - whole.ctypes.data
-    return path.absolute(), (stat.st_size, stat.st_mtime_ns), array.dtype, offset, array.shape
+    return path.absolute(), (stat.st_size, stat.st_mtime_ns), dtype, offset, shape
 
 
 def _mapped(
@@ -139,7 +136,9 @@ def _mapped(
         raise _unread(path, error.strerror or str(error)) from error
     if (stat.st_size, stat.st_mtime_ns) != changed:
         raise _unread(path, "it was changed since the work began")
-    return np.memmap(path, dtype, "r", offset, shape)
+    array = np.memmap(path, dtype, "r", offset, shape)
+    watch(mapping_of(array))
+    return array
 
 
 def _stored(folder: Path, digest: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -154,7 +153,9 @@ def _stored(folder: Path, digest: str, dtype: Any, shape: tuple[int, ...]) -> ND
         raise _unread(path, error.strerror or str(error)) from error
     if hashlib.sha256(raw.data).hexdigest() != digest:
         raise _unread(path, "its content is not what was written")
-    array: NDArray[Any] = raw.view(dtype).reshape(shape)
+    watch(mapping_of(raw))
+    # No memmap: what comes from no file of the user's is run as in the process that sent it.
+    array: NDArray[Any] = np.asarray(raw).view(dtype).reshape(shape)
     _MAPPED[key] = array
     return array
 
@@ -163,19 +164,21 @@ _MAPPED: WeakValueDictionary[tuple[str, str, tuple[int, ...]], NDArray[Any]] = W
 """The arrays that this process has mapped and still uses."""
 
 
-def _model(proto: bytes, weights: dict[tuple[int, str], Any], folder: Path) -> "ir.Model":
-    """Return a model with its weights."""
+def _model(proto: bytes, weights: dict[tuple[int, str], Any], bound: int | None) -> "ir.Model":
+    """Return a model with its weights, whose pages go where the process has more than its share."""
     import onnx
     import onnx_ir as ir
 
+    if bound is not None:
+        page_bound.set(bound)
     model: ir.Model = ir.from_proto(onnx.ModelProto.FromString(proto))
     for number, graph in enumerate(model.graphs()):
         for name, value in graph.initializers.items():
             if (number, name) in weights and value.const_value is not None:
-                digest, dtype, shape = weights[number, name]
-                array = _stored(folder, digest, dtype, shape)
+                read, arguments = weights[number, name]
+                array = read(*arguments)
                 value.const_value = ir.Tensor(array, dtype=value.const_value.dtype, name=name)
-                value.shape = ir.Shape(shape)
+                value.shape = ir.Shape(array.shape)
     return model
 
 

@@ -353,8 +353,14 @@ def digest(files: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
+def external_tensor(tensor: ir.TensorProtocol | None) -> ir.ExternalTensor | None:
+    """Return the tensor in a file of its own that a tensor is or stands for, None if none."""
+    raw = tensor.raw() if isinstance(tensor, ir.LazyTensor) else tensor
+    return raw if isinstance(raw, ir.ExternalTensor) else None
+
+
 def external_files(model: ir.Model) -> list[Path]:
     """Return the files of external data that a model refers to, sorted by name."""
     tensors = [tensor for graph in model.graphs() for _, tensor in _constants(graph)]
-    stored = [tensor.raw() if isinstance(tensor, ir.LazyTensor) else tensor for tensor in tensors]
-    return sorted({Path(tensor.path) for tensor in stored if isinstance(tensor, ir.ExternalTensor)})
+    stored = map(external_tensor, tensors)
+    return sorted({Path(tensor.path) for tensor in stored if tensor is not None})

@@ -30,6 +30,7 @@ from frivkit.runtime.file_check import compare_with_file, naming_faults
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output, with_varying
 from frivkit.runtime.shape_probe import with_some_sizes
+from frivkit.runtime.whole_memory import beside_weights, check_file_fits
 from frivkit.tasks.constant import constant_warning, is_label
 from frivkit.tasks.doubt import guess_warning
 
@@ -123,6 +124,7 @@ def load_model(request: Request, registry: Registry | None = None) -> Model:
 
 
 def _read_file(path: Path, request: Request, registry: Registry) -> Model:
+    check_file_fits(request.execution, path)
     suffix = path.suffix.lower().removeprefix(".")
     offers = registry.offers("model_providers")
     name = suffix if suffix in offers else "onnx"
@@ -173,9 +175,9 @@ def inspect_model(request: Request, *, every_output: bool = True) -> tuple[Model
         ModelError: the model cannot be read, or what is asked to be joined cannot be.
     """
     model = load_model(request)
-    with naming_faults(model), stage(request.execution.progress, "finding layers"):
-        model = prepare_model(model, Opening(request.execution))
-        execution = request.execution
+    execution = beside_weights(request.execution, model)
+    with naming_faults(model), stage(execution.progress, "finding layers"):
+        model = prepare_model(model, Opening(execution))
         model = with_some_sizes(model, execution.placement, memory=execution.memory)
         model = with_varying(model)
         return model, _find_sites(request, model, every_output=every_output)
@@ -193,6 +195,7 @@ def open_study(request: Request, *, cache: Cache | None = None) -> tuple[Study, 
         DataError: the data cannot be read or does not fit.
     """
     model = load_model(request)
+    request = replace(request, execution=beside_weights(request.execution, model))
     data, warnings = named_data(request, model)
     _check_operators(model)
     model.output(request.output)  # refuses one that is not there before anything is run

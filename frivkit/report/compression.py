@@ -199,7 +199,7 @@ def _factors(compression: Compression) -> list[FactorizedNodePart]:
         how = plan.factorized.get(node)
         if how is None:
             continue
-        kernel, outputs = kernel_of(linear_consumer), linear_consumer.matrix.shape[1]
+        kernel, outputs = kernel_of(linear_consumer), linear_consumer.weights.shape[1]
         channels = int(kept.sum()) // linear_consumer.source.kernel_size
         shape = WeightShape(channels, outputs, kernel)
         weights = cost(how.kind, shape, how.rank, Positions(1, 1)).parameters

@@ -45,8 +45,8 @@ def check_example_fits(model: Model, memory: int, data: Dataset) -> None:
         what = "one example" if model.batch is None else f"a batch of {model.batch}"
         raise ModelError(
             f"{model.path.name} takes {format_size(needed)} for the activations of {what}, more "
-            f"than --memory allows ({format_size(memory)}): give smaller examples, or a larger "
-            "--memory if the machine has it"
+            f"than --memory leaves for them ({format_size(memory)}): give smaller examples, or a "
+            "larger --memory if the machine has it"
         )
 
 

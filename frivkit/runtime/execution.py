@@ -16,13 +16,14 @@ class Execution:
 
     Attributes:
         device: ``"cpu"`` or ``"cuda"``.
-        memory: Bytes that activations, and what is computed of them, may take in each task; the
-            program itself and the weights come on top.
+        memory: Bytes that activations, and what is computed of them, may take in each task.
         threads: Threads of one run; None leaves it to the engine, and that to ONNX Runtime.
         seed: The seed of all random choices.
         progress: Where progress is reported.
         labels: How labels are read from the output.
         engine: Where tasks run, such as the batches of a data set.
+        whole: Bytes that all processes together may take, program and weights included, of which
+            ``memory`` is worked out when a model is opened; None bounds only tasks.
 
     Example:
         >>> execution = Execution(threads=1)
@@ -37,11 +38,17 @@ class Execution:
     progress: Progress = field(default_factory=Silent)
     labels: LabelOptions = field(default_factory=LabelOptions)
     engine: Engine = field(default_factory=LocalEngine)
+    whole: int | None = None
 
     @property
     def placement(self) -> Device:
         """The device and the threads of one session."""
         return Device(self.device, self.engine.threads if self.threads is None else self.threads)
+
+    @property
+    def processes(self) -> int:
+        """How many processes share the memory: this one, and the workers of this machine."""
+        return 1 + (self.engine.workers if getattr(self.engine, "shares_memory", False) else 0)
 
     @property
     def runner(self) -> Runner:

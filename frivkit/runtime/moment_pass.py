@@ -108,7 +108,7 @@ class ActivationReader:
         self._names = [site.name for site in sites]
         graph = with_outputs(model, self._names)
         self._inputs = graph.inputs
-        self._graph = graph.ir.graph
+        self._rows = graph.ir  # the model and not its graph, which no other process could get
         self._open = partial(Session, graph.ir, device)
         self._session: Session | None = None
 
@@ -118,7 +118,7 @@ class ActivationReader:
 
     def batch_size(self, memory: int) -> int:
         """Return how many examples to run at once, all that is taken out included."""
-        return batch_size(self._graph, memory, self._model.batch)
+        return batch_size(self._rows.graph, memory, self._model.batch)
 
     def rows(self, inputs: Feeds) -> dict[str, NDArray[Any]]:
         """Return each site's activations with units as columns."""

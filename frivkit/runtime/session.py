@@ -19,13 +19,17 @@ from frivkit.graph.onnx_io.limits import LARGEST_INLINE
 from frivkit.interrupts import stoppable
 from frivkit.runtime.binding import BoundRuns
 from frivkit.runtime.providers import PROVIDERS, gpu_names, provider_of, unusable
-from frivkit.runtime.shared_weights import inline_bytes, without_large_weights
+from frivkit.runtime.shared_weights import hand_over, inline_bytes
 
 Feeds = Mapping[str, NDArray[Any]]
 """Arrays by the names of inputs, examples first."""
 
 QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear")
 """Operators of graphs whose activations are whole numbers."""
+
+
+FOLDER = "session.model_external_initializers_file_folder_path"
+"""The option that says where the files lie which a graph in memory names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +177,19 @@ def _by_reference(
     """Hand over large weights by reference; return the graph, and what must live with a session."""
     if isinstance(model, Path) or device.name != "cpu" or options.optimized_model_filepath:
         return model, []
-    model, weights = without_large_weights(model)
-    values = [ort.OrtValue.ortvalue_from_numpy(each) for each in weights.values()]
-    if values:
-        options.add_external_initializers(list(weights), values)
-    return model, values
+    found = hand_over(model)
+    copied, kept = (
+        [ort.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
+        for arrays in (found.copied, found.kept)
+    )
+    if copied:
+        options.add_external_initializers(list(found.copied), copied)
+    if found.folder is not None:
+        options.add_session_config_entry(FOLDER, str(found.folder))
+        options.add_session_config_entry("session.disable_prepacking", "1")  # packing is copying
+    for name, value in zip(found.kept, kept, strict=True):
+        options.add_initializer(name, value)
+    return found.model, [*copied, *kept]
 
 
 def _session_of_file(path: Path, sha256: str, device: Device) -> Session:

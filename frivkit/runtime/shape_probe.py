@@ -13,7 +13,7 @@ from frivkit.cache.size import format_size
 from frivkit.data import Dataset
 from frivkit.errors import ModelError, is_out_of_memory
 from frivkit.graph.instrument.perturb import with_outputs
-from frivkit.graph.model import Model, is_constant
+from frivkit.graph.model import Model, external_tensor, is_constant
 from frivkit.graph.onnx_io.fold_shapes import fold_shape_arithmetic
 from frivkit.graph.shapes import batch_symbol, example_sizes, sizes_from_two_batches
 from frivkit.runtime.example_memory import SMALLEST, limited_memory
@@ -123,6 +123,9 @@ def _within_memory(
         ModelError: one example does not fit, or cannot be run.
     """
     allowed = max(memory, SMALLEST)
+    for value in model.graph.initializers.values():  # mapped, for the bound is one of addresses
+        if value.const_value is not None and external_tensor(value.const_value) is not None:
+            value.const_value.numpy()
     if device.name != "cpu":  # drivers reserve more address space than any machine has memory
         return _probed(model, names, device, data)
     try:

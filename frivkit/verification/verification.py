@@ -30,6 +30,7 @@ from frivkit.runtime.memory import live_bytes
 from frivkit.runtime.opening import Opening, prepare_model
 from frivkit.runtime.output_check import check_output
 from frivkit.runtime.session import Device, Feeds, Session
+from frivkit.runtime.whole_memory import PROGRAM, beside_weights
 from frivkit.tasks.choose import choose_tasks
 from frivkit.tasks.constant import constant_warning
 from frivkit.tasks.doubt import guess_warning, some_outputs
@@ -132,6 +133,8 @@ def verify(
         DeviceError: the device is not there.
     """
     original, smaller = load_model(request), load_model(replace(request, model=compressed))
+    room = beside_weights(request.execution, original, smaller)
+    request = replace(request, execution=room)
     outputs = common_output(original, smaller, request.output)
     inputs = common_inputs(original, smaller)
     warnings: tuple[str, ...] = ()
@@ -167,9 +170,9 @@ def verify(
     )
     comparison = replace(comparison, unproved=unproved)
     del before, after  # frees their weights before the files are timed
-    memory = request.execution.memory
+    execution = request.execution
     unmeasured = {
-        size: reason for size in time_batches if (reason := _untimed(models, size, memory))
+        size: reason for size in time_batches if (reason := _untimed(models, size, execution))
     }
     latencies = _latencies(models, data, request.execution, time_batches, unmeasured)
     slow = any(found not in (None, "faster") for found in verdicts(*latencies).values())
@@ -295,15 +298,19 @@ def _with_varying(
     return [original, compressed]
 
 
-def _untimed(models: list[Model], size: int, memory: int) -> str | None:
+def _untimed(models: list[Model], size: int, execution: Execution) -> str | None:
     """Return why batches of a size are not timed, None if they are."""
     fixed = [model for model in models if model.batch not in (None, size)]
     if fixed:
         return f"{fixed[0].path} takes batches of {fixed[0].batch} only"
     # Each session keeps the memory of its largest batch.
     needed = size * sum(live_bytes(model.graph) for model in models)
-    if needed > memory and size > 1:
+    if needed > execution.memory and size > 1:
         return f"both models would take {format_size(needed)}, more than --memory allows"
+    # Files are timed as their users run them: with all weights in memory.
+    weights = PROGRAM + sum(stored_bytes(model) for model in models)
+    if execution.whole is not None and weights > execution.whole:
+        return f"both models would take {format_size(weights)}, more than --memory allows"
     return None
 
 
@@ -315,6 +322,8 @@ def _latencies(
     unmeasured: Mapping[int, str],
 ) -> list[dict[int, Latency | None]]:
     """Return the latency of each file, by batch size, with all of its outputs."""
+    if all(size in unmeasured for size in sizes):  # a session has a copy of the weights
+        return [dict.fromkeys(sizes) for _ in models]
     runs: list[Callable[[Feeds, Sequence[str]], list[NDArray[Any]]]] = []
     orders: list[Callable[[Feeds], Feeds]] = []
     for model in models:

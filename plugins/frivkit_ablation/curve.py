@@ -1,5 +1,6 @@
 """Ablation curves of one scope, and the bootstrap interval of where they cross a threshold."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +23,16 @@ class AblationCurve:
     Attributes:
         levels: Share of units ablated, rising from 0, shape (levels,).
         flags: For each level and example the share of its labels that are unchanged (0 or 1
-            unless an example has several positions), shape (levels, n).
+            unless an example has several positions), an array of shape (n,) for each level.
     """
 
     levels: Array
-    flags: Flags
+    flags: Sequence[Flags]
 
     @property
     def unchanged(self) -> Array:
         """The share of labels unchanged at each level, shape (levels,), in [0, 1]."""
-        means: Array = self.flags.mean(axis=1)
-        return means
+        return np.array([flags.mean() for flags in self.flags])
 
 
 def compact(shares: Array) -> Flags:
@@ -68,8 +68,7 @@ def interval(
     Returns:
         Lower and upper end, in [0, 1].
     """
-    stacked = np.concatenate([curve.flags for curve in curves])
-    patterns, counts = _patterns(stacked)
+    patterns, counts = _patterns([flags for curve in curves for flags in curve.flags])
     means = _resampled(patterns, counts, resamples, generator)
     best = np.zeros(resamples)
     row = 0
@@ -94,11 +93,12 @@ def _resampled(
     return means
 
 
-def _patterns(flags: Flags) -> tuple[Array, NDArray[np.int64]]:
+def _patterns(flags: Sequence[Flags]) -> tuple[Array, NDArray[np.int64]]:
     """Return the different columns of flags, in the order of their entries, and how many each."""
-    if flags.dtype != np.bool_:
-        found, counts = np.unique(flags, axis=1, return_counts=True)
+    if any(row.dtype != np.bool_ for row in flags):
+        found, counts = np.unique(np.stack(flags), axis=1, return_counts=True)
         return found, counts
-    packed, counts = np.unique(np.packbits(flags, axis=0), axis=1, return_counts=True)
+    eights = [np.packbits(flags[i : i + 8], axis=0) for i in range(0, len(flags), 8)]
+    packed, counts = np.unique(np.concatenate(eights), axis=1, return_counts=True)
     patterns: Array = np.unpackbits(packed, axis=0, count=len(flags)).astype(np.float64)
     return patterns, counts

@@ -194,7 +194,7 @@ class LevelSearch:
 
     def _curve(self, repeat: int) -> AblationCurve:
         levels = sorted(level for r, level in self._flags if r == repeat)
-        return AblationCurve(np.array(levels), np.stack([self._flags[repeat, x] for x in levels]))
+        return AblationCurve(np.array(levels), [self._flags[repeat, x] for x in levels])
 
     def _unchanged(self, repeat: int, level: float) -> float | None:
         flags = self._flags.get((repeat, level))

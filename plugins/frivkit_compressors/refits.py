@@ -16,6 +16,7 @@ from frivkit.compression.plan import (
     whole_fits,
 )
 from frivkit.compression.ridge import Fit, fit_ridge
+from frivkit.compression.stored_matrix import StoredMatrix
 from frivkit.compression.unit_kinds import classify_units
 from frivkit_compressors.relu import refit_before_relu
 from frivkit_compressors.sequential import refit_in_sequence
@@ -42,7 +43,7 @@ def fold_redundant(calibration: Calibration, plan: Plan) -> tuple[Fit, ...]:
             continue
         dropped = prunable[linear_consumer.group_ids]
         matrix = np.where(dropped[:, np.newaxis], 0.0, linear_consumer.matrix)
-        target = replace(linear_consumer, matrix=matrix)
+        target = replace(linear_consumer, weights=StoredMatrix(matrix, "MatMul"))
         fit = fit_ridge(target, calibration.patch_moments[linear_consumer.source], columns)
         fits.append(factorized_fit(calibration, plan, fit))
     return tuple(fits)

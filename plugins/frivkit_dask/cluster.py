@@ -62,6 +62,7 @@ def open_dask(text: str) -> ExecutorEngine:
         threads=1,
         folder=None if folder is None else Path(folder),
         lost=(distributed.scheduler.KilledWorker,),
+        shares_memory=not address or address.isdecimal(),
     )
     weakref.finalize(engine, _close, client)
     return engine

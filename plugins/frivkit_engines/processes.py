@@ -30,7 +30,11 @@ def open_processes(text: str) -> ExecutorEngine:
     count = int(text) if text else min(cores, MOST)
     processes = WorkerProcesses(count)
     engine = ExecutorEngine(
-        processes, workers=count, threads=max(1, cores // count), stop=processes.stop
+        processes,
+        workers=count,
+        threads=max(1, cores // count),
+        stop=processes.stop,
+        shares_memory=True,
     )
     weakref.finalize(engine, processes.shutdown, wait=False, cancel_futures=True)
     return engine

@@ -5,9 +5,11 @@ constant that frivkit makes is.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from frivkit.errors import ModelError
 from frivkit.graph.model import Model
@@ -19,6 +21,8 @@ NORMS = (
     *("RMSNormalization", "SimplifiedLayerNormalization", "PRelu"),
 )
 """Operators beside those of the weighted kind whose constant operands are weights."""
+PART = 1 << 20
+"""Numbers that are looked at together."""
 
 
 def check_weights(model: Model) -> None:
@@ -32,7 +36,7 @@ def check_weights(model: Model) -> None:
     """
     weights = _weights(model.ir, model)
     for name, tensor in _float_constants(model.ir):
-        if name in weights and not _all_finite(tensor):
+        if name in weights and not all_finite(tensor.numpy()):
             raise ModelError(
                 f"the weight {name!r} of {model.path.name} is not finite, so nothing is made of "
                 "it: give a model whose weights all are"
@@ -54,9 +58,9 @@ def check_made(made: ir.Model, original: Model) -> None:
     weights = _weights(made, original)
     for name, tensor in _float_constants(made):
         old = before.get(name)
-        if (old is tensor and name not in weights) or _all_finite(tensor):
+        if (old is tensor and name not in weights) or all_finite(tensor.numpy()):
             continue
-        if name in weights or old is None or _all_finite(old):
+        if name in weights or old is None or all_finite(old.numpy()):
             raise ModelError(
                 f"what was made of {original.path.name} has numbers in {name!r} that are not "
                 "finite, so it is not written: remove fewer units, give --refit none, or work on a "
@@ -104,6 +108,14 @@ def _sources(value: ir.Value | None) -> set[str]:
     return set()
 
 
-def _all_finite(tensor: ir.TensorProtocol) -> bool:
-    array = tensor.numpy()
-    return bool(np.isfinite(array if array.dtype.kind == "f" else array.astype(np.float32)).all())
+def all_finite(array: NDArray[Any]) -> bool:
+    """Whether all numbers are finite; they are looked at in parts, so that little memory is used.
+
+    Example:
+        >>> all_finite(np.array([1, np.inf], np.float16)), all_finite(np.zeros((2, 0)))
+        (False, True)
+    """
+    flat = array.reshape(-1)  # a view where the numbers lie in order
+    kinds = np.float64 if array.dtype.kind != "f" else array.dtype
+    parts = (flat[i : i + PART] for i in range(0, flat.size, PART))
+    return all(bool(np.isfinite(part.astype(kinds, copy=False)).all()) for part in parts)

@@ -4,16 +4,18 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx.external_data_helper import uses_external_data
 from onnx_ir.external_data import set_base_dir
 
 from frivkit.errors import FrivkitError, ModelError, one_line
 from frivkit.files import check_utf8, real_path
 from frivkit.graph.interface import Interface
-from frivkit.graph.model import Model, digest, external_files, signature
+from frivkit.graph.model import Model, digest, external_files, external_tensor, signature
 from frivkit.graph.names import node_label
 from frivkit.graph.onnx_io.given_inputs import Numbers
 from frivkit.graph.onnx_io.inference_mode import use_inference_mode
@@ -21,6 +23,7 @@ from frivkit.graph.onnx_io.ordering import sort_nodes
 from frivkit.graph.onnx_io.passes import READING_PASSES, ReadRequest
 from frivkit.graph.onnx_io.sparse import write_out_sparse
 from frivkit.graph.onnx_io.tensor_data import check_tensors
+from frivkit.mapped_pages import watch
 
 ATTENTIONS = ("Attention", "GroupQueryAttention", "MultiHeadAttention")
 HEAD_COUNTS = ("kv_num_heads", "num_heads", "q_num_heads")
@@ -86,6 +89,7 @@ def detach(model: Model) -> Model:
     """
     for tensor, replace in _external(model.ir):
         replace(ir.Tensor(tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=tensor.name))
+        watch(tensor.raw)
     return model
 
 
@@ -207,7 +211,7 @@ Replace = Callable[[ir.TensorProtocol], None]
 def _external(model: ir.Model) -> Iterator[tuple[ir.ExternalTensor, Replace]]:
     """Return each external tensor, and a function that puts another tensor in its place."""
     for tensor, replace in _tensors(model):
-        if (external := _as_external(tensor)) is not None:
+        if (external := external_tensor(tensor)) is not None:
             yield external, replace
 
 
@@ -233,22 +237,33 @@ def _in_numpy(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     )
 
 
-def _as_external(tensor: ir.TensorProtocol | None) -> ir.ExternalTensor | None:
-    raw = tensor.raw() if isinstance(tensor, ir.LazyTensor) else tensor
-    return raw if isinstance(raw, ir.ExternalTensor) else None
-
-
 def _replace_attribute(attributes: MutableMapping[str, ir.Attr], tensor: ir.TensorProtocol) -> None:
     attributes["value"] = ir.AttrTensor("value", tensor)
 
 
-def _lazy(tensor: ir.ExternalTensor, path: Path) -> ir.LazyTensor:
-    """Return an external tensor as one that is read when it is used.
+class _MappedTensor(ir.LazyTensor):
+    """An external tensor that is mapped when it is used, and whose pages may be dropped.
 
     ONNX Runtime gets graphs as bytes, which have no folder that a file name could lead to.
     """
+
+    def numpy(self) -> NDArray[Any]:
+        """Return the numbers."""
+        array: NDArray[Any] = super().numpy()
+        external = self.raw()
+        watch(external.raw if isinstance(external, ir.ExternalTensor) else None)
+        return array
+
+    def tofile(self, file: Any) -> None:
+        """Write the numbers to a file."""
+        self.numpy()
+        super().tofile(file)
+
+
+def _lazy(tensor: ir.ExternalTensor, path: Path) -> ir.LazyTensor:
+    """Return an external tensor as one that is read when it is used."""
     _check_extent(tensor, path)
-    return ir.LazyTensor(lambda: tensor, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
+    return _MappedTensor(lambda: tensor, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
 
 
 def _check_places(path: Path, files: Iterable[Path]) -> None:

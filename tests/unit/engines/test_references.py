@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 
 from frivkit.engines.references import LEAST, read_task, write_task
 from frivkit.errors import FrivkitError
+from frivkit.graph.sites.site_map import find_sites
 from frivkit.measure.pipeline import Request, load_model
+from frivkit.runtime.moment_pass import ActivationReader
+from frivkit.runtime.session import Device
 from frivkit.testing.tiny_models import residual, write
+from frivkit_unit_selectors.selectors import MAP
 
 SIZES = st.integers(0, 250)
 NUMBERS = st.sampled_from([np.float32, np.float64, np.int64, np.bool_, ml_dtypes.bfloat16])
@@ -108,3 +112,26 @@ def test_models_come_back_with_their_weights(tmp_path):
 def proto(model):
     """Return what a model is, in bytes that do not depend on where its weights lie."""
     return hashlib.sha256(ir.to_proto(model).SerializeToString(deterministic=True)).hexdigest()
+
+
+def test_weights_in_files_of_their_own_stay_there(tmp_path):
+    import onnx
+
+    path, weight = tmp_path / "net.onnx", np.arange(LEAST, dtype=np.float32).reshape(256, -1)
+    ends = [("MatMul", ["x", "w"], ["a"]), ("Relu", ["a"], ["b"]), ("MatMul", ["b", "w"], ["y"])]
+    nodes = [onnx.helper.make_node(*each, name=each[2][0]) for each in ends]
+    sizes = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", size])
+        for name, size in zip("xy", weight.shape, strict=True)
+    ]
+    tensor = onnx.numpy_helper.from_array(weight, "w")
+    graph = onnx.helper.make_graph(nodes, "g", sizes[:1], sizes[1:], [tensor])
+    proto = onnx.helper.make_model(graph, ir_version=8)
+    onnx.save(proto, path, save_as_external_data=True, location="net.bin")
+    model = load_model(Request(path))
+    back = crossed(model, tmp_path / "tasks")
+    assert not list((tmp_path / "tasks").glob("*.array"))
+    assert np.array_equal(back.graph.initializers["w"].const_value.numpy(), weight)
+    sites = find_sites(model).sites  # the weight is mapped by now
+    reader = ActivationReader(model, sites, MAP, Device(threads=1))
+    assert crossed(reader, tmp_path / "tasks").batch_size(1 << 30) == reader.batch_size(1 << 30)
