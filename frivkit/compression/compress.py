@@ -164,10 +164,9 @@ class Compressor:
         check_weights(model)
         examples, self.warnings = named_data(request, model)
         self.warnings += tuple(f"{model.path.name}: {note}" for note in model.notes)
-        opening = Opening(room, examples, request.output)
         room.progress.start("finding layers", 0)
         with naming_faults(model):
-            model = prepare_model(model, opening, keep_file=True)
+            model = prepare_model(model, Opening(room, examples, request.output), keep_file=True)
             model = check_output(model, model.output(request.output), room, examples)
             choose_tasks(model, request.execution.labels, request.output)  # refuses at once
             site_map = find_sites(model, request.output, any_batch_axis=True, every_output=True)
@@ -313,19 +312,17 @@ class Compressor:
                 raise self.with_ways_out(error, budget, timing) from error
         if output is None:
             return self._result(budget, plan, timed)
-
         self.request.execution.progress.start("refitting weights", 0)
         plan, compressed, recovery = self.finished(plan, budget)
-        calibration = self.calibration
-        with written_aside(compressed, output, calibration.model) as aside:
+        with written_aside(compressed, output, self.calibration.model) as aside:
             found = verify(self.request, aside.path, data=self.held_out, time_batches=time_batches)
             quantized = None
             if int8:  # before anything is put in its place, which a failure leaves as it was
                 quantized = write_int8(
-                    calibration.model,
+                    self.calibration.model,
                     aside.path,
                     int8_path(output),
-                    data=calibration.run.data,
+                    data=self.calibration.run.data,
                     held_out=self.held_out,
                     execution=self.request.execution,
                     place=output,
