@@ -360,7 +360,7 @@ def test_layers_are_recovered_before_outputs_without_gradients(tmp_path, monkeyp
     compressor = Compressor(
         request, method=Method(refit="none"), constraints=Constraints(round_to=1), recover=60.0
     )
-    plan, _ = compressor.plan(Budget("units", 0.6))
-    _, _, recovery = compressor.finished(plan, Budget("units", 0.6))
+    plan, _ = compressor.plan(Budget("units", 0.3))
+    _, _, recovery = compressor.finished(plan, Budget("units", 0.3))
     assert recovery.steps == 36
     assert recovery.errors[1] < recovery.errors[0]
