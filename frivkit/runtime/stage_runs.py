@@ -12,6 +12,8 @@ from frivkit.runtime.padded_runs import run_padded
 from frivkit.runtime.session import Device, Feeds, Session
 
 StageTensors = dict[str, NDArray[Any]]
+WORTH_KEEPING = 16
+"""Multiply-accumulates a byte below which a tensor is computed again sooner than it is kept."""
 
 
 class Leg:
@@ -84,6 +86,7 @@ class StageRuns:
         for kept in self._kept.values():
             for each in kept.keys() - self._path[-2:]:
                 self._forget(kept, each)
+        self._kept = {batch: kept for batch, kept in self._kept.items() if kept}
         return stage
 
     def tensors(self, stage: Stage, inputs: Feeds, batch: Hashable, device: Device) -> StageTensors:
@@ -95,7 +98,7 @@ class StageRuns:
             batch: A name of these examples, under which tensors are kept; None keeps nothing.
             device: Where to run.
         """
-        kept = {} if batch is None else self._kept.setdefault(batch, {})
+        kept = self._kept.get(batch, {})
         if stage not in kept:
             known: StageTensors = {}
             if stage.before is not None:
@@ -105,7 +108,8 @@ class StageRuns:
                 self._legs[stage] = Leg(self._model, tuple(known), wanted, device)
             known = known | self._legs[stage].tensors({**inputs, **known})
             found = {name: known[name] for name in stage.tensors}
-            self._keep(kept, stage, found)
+            if batch is not None and stage.macs * _examples(found) >= WORTH_KEEPING * _size(found):
+                self._keep(self._kept.setdefault(batch, {}), stage, found)
             return found
         return kept[stage]
 
@@ -124,6 +128,10 @@ class StageRuns:
 
     def _forget(self, kept: dict[Stage, StageTensors], stage: Stage) -> None:
         self.kept_bytes -= _size(kept.pop(stage))
+
+
+def _examples(tensors: StageTensors) -> int:
+    return max((len(array) for array in tensors.values()), default=0)
 
 
 def _size(tensors: StageTensors) -> int:

@@ -29,10 +29,12 @@ class Stage:
         tensors: Their names; inputs of the model are none of them.
         before: The stage from which they are computed, with inputs of the model; None if they are
             computed from these alone.
+        macs: The multiply-accumulates of one example from the stage before to this one.
     """
 
     tensors: tuple[str, ...]
     before: "Stage | None"
+    macs: int
 
     @property
     def path(self) -> "tuple[Stage, ...]":
@@ -74,7 +76,9 @@ class StagePlan:
             nodes = self._computing(tensors, ())
             macs = self._sum(nodes)
             if macs - reached >= STEP * whole:
-                self.stages.append(Stage(tensors, self.before(tensors)))
+                before = self.before(tensors)
+                added = self._computing(tensors, before.tensors if before else ())
+                self.stages.append(Stage(tensors, before, self._sum(added)))
                 self._nodes.append(nodes)
                 reached = macs
 

@@ -11,6 +11,7 @@ from frivkit.graph.instrument.perturb import between, entry_of, with_outputs
 from frivkit.graph.instrument.stages import STEP, StagePlan
 from frivkit.graph.model import Model
 from frivkit.graph.sites.site_map import Site, find_sites
+from frivkit.runtime import stage_runs
 from frivkit.runtime.perturbed_model import PerturbedModel
 from frivkit.runtime.session import Device, Session
 from frivkit.runtime.stage_runs import StageRuns
@@ -18,6 +19,12 @@ from tests.nets import examples, network, opened
 
 BRANCHED = ["cnn of four", "residual", "dense", "inception", "hourglass", "two inputs", "attention"]
 PLENTY = 1 << 30
+
+
+@pytest.fixture(autouse=True)
+def everything_is_worth_keeping(monkeypatch):
+    """Keep what small networks compute, too."""
+    monkeypatch.setattr(stage_runs, "WORTH_KEEPING", 0)
 
 
 def entry(model: Model, site: Site, stages: StageRuns | None, batch: str | None = "first") -> dict:
@@ -104,3 +111,14 @@ def test_no_more_is_kept_than_there_is_room_for(tmp_path):
                 expected = entry(model, site, plenty, batch)
                 assert all(np.array_equal(found[name], expected[name]) for name in expected)
         assert (few.kept_bytes == 0) == (room == 1)
+
+
+def test_what_is_soon_computed_again_is_not_kept(tmp_path, monkeypatch):
+    model = opened(network("residual"), tmp_path / "m.onnx")
+    stage = StagePlan(model, model.output(), find_sites(model).sites).stages[0]
+    monkeypatch.setattr(stage_runs, "WORTH_KEEPING", 1e9)
+    few = stages_of(model)
+    for site in find_sites(model).sites:
+        entry(model, site, few)
+    assert few.kept_bytes == 0
+    assert stage.macs == macs(with_outputs(model, stage.tensors).ir.graph)
