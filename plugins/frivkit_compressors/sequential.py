@@ -125,7 +125,8 @@ def _has_all(model: ir.Model, fits: Sequence[Fit]) -> bool:
 
 def _check_size(label: str, *several: Rows) -> None:
     """Raise an error if a node reads or writes numbers whose squares 32 bits do not hold."""
-    largest = max(float(np.abs(rows).max(initial=0)) for rows in several)
+    # Without a copy of the numbers, which may be most of what is in memory.
+    largest = max(float(max(rows.max(initial=0), -rows.min(initial=0))) for rows in several)
     if not largest**2 * len(several[0]) < float(np.finfo(np.float32).max):
         raise ModelError(
             f"{label} cannot be refitted: it computes with numbers as large as {largest:.3g}; give "
