@@ -19,7 +19,7 @@ from frivkit.errors import UsageError
 from frivkit.files import is_special
 from frivkit.measure.pipeline import Request
 from frivkit.progress import Progress, Silent
-from frivkit.runtime.execution import Execution
+from frivkit.runtime.execution import Execution, default_memory
 from frivkit.runtime.labels import LabelOptions
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Arguments(TypedDict, total=False):
         device: ``"cpu"`` (the default) or ``"cuda"``.
         threads: Threads of one run; None lets ONNX Runtime decide.
         memory: What may be taken, with weights and all processes: bytes, or a text such as
-            ``"2GiB"`` (the default).
+            ``"2GiB"``; by default that, or 512 MiB for each process if that is more.
         engine: Where batches are run: the name of an engine, ``"local"`` by default, or an engine.
         output_name: The output whose labels are compared; None takes the first.
         label_axis: The axis of the output along which classes lie, the batch being 0; None takes
@@ -219,7 +219,8 @@ def constraints_of(
 
 
 def _execution(given: Arguments) -> Execution:
-    memory = given.get("memory", 2 << 30)
+    engine = _engine_of(given.get("engine", "local"))
+    memory = given.get("memory", default_memory(engine))
     size = parse_size(memory) if isinstance(memory, str) else int(above_zero("memory", memory))
     if size <= 0:
         raise UsageError(f"memory is {memory}; give a size above 0, such as '500MB'")
@@ -238,7 +239,7 @@ def _execution(given: Arguments) -> Execution:
             None if regression is None else above_zero("regression", regression),
             None if task is None else text("task", task),
         ),
-        engine=_engine_of(given.get("engine", "local")),
+        engine=engine,
     )
 
 

@@ -37,8 +37,8 @@ _OPTIONS = (
     ),
     click.option(
         "--memory",
-        default="2GiB",
-        show_default=True,
+        default=None,
+        show_default="2GiB, or 512MiB for each process",
         help="Limit on what the command takes, with its weights and all its processes.",
     ),
     click.option(
@@ -106,7 +106,7 @@ class CommonOptions:
     device: str
     threads: int | None
     engine: str
-    memory: str
+    memory: str | None
     cache_dir: Path | None
     no_cache: bool
     trust: bool
@@ -134,10 +134,11 @@ class CommonOptions:
         from frivkit.engines.open import open_engine
         from frivkit.graph.onnx_io.given_inputs import parse_given
         from frivkit.measure.pipeline import Request
-        from frivkit.runtime.execution import Execution
+        from frivkit.runtime.execution import Execution, default_memory
         from frivkit.runtime.labels import LabelOptions
 
-        memory = parse_size(self.memory)
+        engine = open_engine(self.engine)
+        memory = default_memory(engine) if self.memory is None else parse_size(self.memory)
         if memory == 0:
             raise UsageError(f"--memory is {self.memory}; give a size above 0, such as 500MB")
         return Request(
@@ -153,7 +154,7 @@ class CommonOptions:
                 threads=self.threads,
                 seed=seed,
                 progress=progress,
-                engine=open_engine(self.engine),
+                engine=engine,
                 labels=LabelOptions(self.label_axis, self.regression, self.task),
             ),
             **more,

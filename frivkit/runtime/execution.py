@@ -9,6 +9,9 @@ from frivkit.runtime.labels import LabelOptions
 from frivkit.runtime.runner import Runner
 from frivkit.runtime.session import Device
 
+EACH = 512 << 20
+"""Bytes of each process, at least, if nobody says how many they may take together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:
@@ -48,7 +51,7 @@ class Execution:
     @property
     def processes(self) -> int:
         """How many processes share the memory: this one, and the workers of this machine."""
-        return 1 + (self.engine.workers if getattr(self.engine, "shares_memory", False) else 0)
+        return processes_with(self.engine)
 
     @property
     def runner(self) -> Runner:
@@ -59,3 +62,18 @@ class Execution:
     def ran(self) -> ExecutionPart:
         """Threads of a task, and the number of tasks by the kind of machine, for provenance."""
         return {"threads": self.placement.threads, "machines": dict(self.engine.machines)}
+
+
+def processes_with(engine: Engine) -> int:
+    """Return how many processes of this machine work with an engine, this one included."""
+    return 1 + (engine.workers if getattr(engine, "shares_memory", False) else 0)
+
+
+def default_memory(engine: Engine) -> int:
+    """Return the bytes that all processes may take if nobody says how many.
+
+    Example:
+        >>> default_memory(LocalEngine()) >> 30
+        2
+    """
+    return max(2 << 30, processes_with(engine) * EACH)

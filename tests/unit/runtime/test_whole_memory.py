@@ -12,7 +12,7 @@ from frivkit.graph.model import Model
 from frivkit.measure.pipeline import Request, load_model
 from frivkit.runtime import whole_memory
 from frivkit.runtime.example_memory import SMALLEST
-from frivkit.runtime.execution import Execution
+from frivkit.runtime.execution import Execution, default_memory
 from frivkit.runtime.whole_memory import beside_weights
 
 MIB = 1 << 20
@@ -49,6 +49,13 @@ def test_tasks_have_what_program_and_weights_leave():
 
 def test_processes_of_this_machine_share():
     assert left(2000 * MIB, model_of(10), engine=Workers()) == (500 - 120) * MIB
+
+
+def test_many_processes_have_room_if_nobody_says_how_much(monkeypatch):
+    assert default_memory(LocalEngine()) == default_memory(Workers()) == 2048 * MIB
+    monkeypatch.setattr(Workers, "workers", 31)
+    assert default_memory(Workers()) == 32 * 512 * MIB
+    assert left(default_memory(Workers()), engine=Workers()) == (512 - 100) * MIB
 
 
 def test_an_execution_that_bounds_only_tasks_stays_as_it_is():
