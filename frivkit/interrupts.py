@@ -95,7 +95,10 @@ class _Watcher:
         """Interrupt a thread again, unless what was to be interrupted has ended."""
         if thread == threading.main_thread().ident:
             if _ends:
-                signal.pthread_kill(thread, signal.SIGINT)
+                if hasattr(signal, "pthread_kill"):  # it also ends a wait of the main thread
+                    signal.pthread_kill(thread, signal.SIGINT)
+                else:
+                    signal.raise_signal(signal.SIGINT)
             return
         with self.lock:
             if thread in self.interrupted:
@@ -249,6 +252,9 @@ def kept_from_children() -> Iterator[None]:
     print a traceback each, also while they start.  They inherit from this thread that the signal is
     blocked; what came meanwhile is handled after the block.
     """
+    if not hasattr(signal, "pthread_sigmask"):  # not on Windows, where workers ignore it later
+        yield
+        return
     _start_tracker()  # which would unblock the signal if it started later
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

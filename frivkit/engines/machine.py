@@ -1,5 +1,6 @@
-"""The kind of a machine: what the last bits of a result may depend on."""
+"""The kind of a machine, on which the last bits of a result may depend, and its cores."""
 
+import os
 import platform
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,18 @@ def machine_kind() -> str:
     """
     libraries = " ".join(f"{name} {version}" for name, version in _versions().items())
     return f"{platform.machine()} {' '.join(_features())}; {libraries}"
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use.
+
+    Example:
+        >>> available_cores() >= 1
+        True
+    """
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 import warnings
 from collections import deque
@@ -151,8 +152,9 @@ class _Worker:
 
 
 def _begin() -> None:
-    """Ignore warnings in this process, and end it with the one that started it."""
+    """Ignore interrupts and warnings in this process, and end it with the one that started it."""
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it is not blocked
     parent = multiprocessing.parent_process()
 
     def follow() -> None:

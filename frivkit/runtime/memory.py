@@ -6,11 +6,12 @@ from typing import TypeVar
 
 import onnx_ir as ir
 
+from frivkit.engines.machine import available_cores
 from frivkit.errors import ModelError
 from frivkit.graph.model import consumed_values, remembered
 from frivkit.graph.shapes import example_sizes
 from frivkit.graph.sites.site_map import Site
-from frivkit.runtime.session import Device, available_cores
+from frivkit.runtime.session import Device
 from frivkit.units.selector import UnitSelector
 
 LARGEST_BATCH = 256

@@ -1,6 +1,5 @@
 """ONNX Runtime sessions.  Nothing else in frivkit touches ONNX Runtime."""
 
-import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -45,13 +44,6 @@ class Device:
         gpus = gpu_names() if self.name == "cuda" else ()
         provider = PROVIDERS.get(self.name, self.name)
         return " ".join([f"onnxruntime {ort.__version__} {provider}", *gpus])
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Session:

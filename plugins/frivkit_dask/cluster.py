@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import threading
 import weakref
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from frivkit.engines.executor import ExecutorEngine
+from frivkit.engines.machine import available_cores
 from frivkit.errors import DeviceError, UsageError, one_line
 from frivkit.interrupts import kept_from_children
 
@@ -73,7 +73,7 @@ def _client(address: str) -> "Client":
     from distributed import Client, LocalCluster
 
     if not address or address.isdecimal():
-        count = int(address) if address else len(os.sched_getaffinity(0))
+        count = int(address) if address else available_cores()
         if not 1 <= count <= MOST:
             raise UsageError(f"engine dask:{address} is not known; give 1 to {MOST} workers")
         quiet = {"logging": {"distributed": "critical"}}  # workers read it when they start

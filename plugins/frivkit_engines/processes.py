@@ -1,9 +1,9 @@
 """The engine of several processes on this machine."""
 
-import os
 import weakref
 
 from frivkit.engines.executor import ExecutorEngine
+from frivkit.engines.machine import available_cores
 from frivkit.engines.processes import MOST, WorkerProcesses
 from frivkit.errors import UsageError
 
@@ -21,8 +21,7 @@ def open_processes(text: str) -> ExecutorEngine:
         >>> open_processes("2").workers
         2
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = cores or 1
+    cores = available_cores()
     if text and not (text.isdecimal() and 1 <= int(text) <= MOST):
         raise UsageError(
             f"engine processes:{text} is not known; give processes:N with N processes, 1 to {MOST}"
