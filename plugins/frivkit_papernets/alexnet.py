@@ -8,7 +8,7 @@ from torch import nn
 from frivkit.errors import UsageError
 from frivkit.experiments.train import Architecture, scaled
 from frivkit_papernets.initialization import Init, initialise_
-from frivkit_papernets.layers import LocalResponseNorm, halving_pool, image
+from frivkit_papernets.layers import LocalResponseNorm, channels_last, halving_pool, image
 from frivkit_papernets.nonlinearity import Activation, nonlinearity
 
 
@@ -85,7 +85,7 @@ def alexnet(
         if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
             initialise_(layer.weight, options.init)
             nn.init.constant_(layer.bias, 0.0 if name in ("conv1", "output") else 0.1)
-    return net
+    return channels_last(net)
 
 
 ALEXNET = Architecture(alexnet, AlexNetOptions, layers=("conv1", "conv2", "fc3", "fc4"))

@@ -7,7 +7,7 @@ from torch import nn
 from frivkit.experiments.train import Architecture, scaled
 from frivkit.hooks.options import NoOptions
 from frivkit_papernets.initialization import initialise_
-from frivkit_papernets.layers import image
+from frivkit_papernets.layers import channels_last, image
 
 
 def cnn(shape: tuple[int, ...], classes: int, width: float, options: NoOptions) -> nn.Module:
@@ -51,7 +51,7 @@ def cnn(shape: tuple[int, ...], classes: int, width: float, options: NoOptions) 
         if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
             initialise_(layer.weight, "he-normal")
             nn.init.zeros_(layer.bias)
-    return net
+    return channels_last(net)
 
 
 CNN = Architecture(cnn)

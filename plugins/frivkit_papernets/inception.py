@@ -12,7 +12,7 @@ from frivkit.errors import UsageError
 from frivkit.experiments.train import Architecture, scaled
 from frivkit_papernets.inception_table import DEPARTURE, MODULES, STEM, VARIED
 from frivkit_papernets.initialization import Init, initialise_, truncated_normal_
-from frivkit_papernets.layers import Norm, NormedConv, image
+from frivkit_papernets.layers import Norm, NormedConv, channels_last, image
 
 NORM = Norm(momentum=0.0003, eps=0.001, scaled=False)
 
@@ -168,7 +168,7 @@ def _build(
     layers["output"] = nn.Linear(maps, classes)
     net = Inception(layers, auxiliary)
     _initialise(net, options)
-    return net
+    return channels_last(net)
 
 
 def _size_17(size: int) -> int:

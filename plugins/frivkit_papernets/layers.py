@@ -50,6 +50,19 @@ def halving_pool(height: int, breadth: int) -> nn.MaxPool2d:
     return nn.MaxPool2d(3, 2, padding=(height % 2, breadth % 2), ceil_mode=True)
 
 
+def channels_last(network: nn.Module) -> nn.Module:
+    """Return the same network, with the channels of a place side by side in memory.
+
+    Its convolutions, pooling and batch norms are then faster, and what it computes is the same but
+    for rounding.
+
+    Example:
+        >>> channels_last(nn.Conv2d(3, 8, 5)).weight.stride()
+        (75, 1, 15, 3)
+    """
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stubs lack it
+
+
 @dataclass(frozen=True, slots=True)
 class Norm:
     """Settings of a network's batch norm.
@@ -127,8 +140,10 @@ class LocalResponseNorm(nn.Module):
 
 
 def _normalized(x: Tensor, alpha: float, beta: float) -> Tensor:
-    squares = functional.pad(x.square().unsqueeze(1), (0, 0, 0, 0, 2, 2))
-    sums = 5 * functional.avg_pool3d(squares, (5, 1, 1), stride=1).squeeze(1)
+    # A 1 x 1 convolution adds up neighbours faster on a CPU than torch's pooling in 3 dimensions.
+    map_ = torch.arange(x.shape[1], device=x.device)
+    near = (map_[:, None] - map_).abs() <= 2
+    sums = functional.conv2d(x.square(), near.to(x.dtype)[:, :, None, None])
     return x / (1 + alpha * sums) ** beta
 
 

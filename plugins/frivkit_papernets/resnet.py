@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from frivkit.experiments.train import Architecture, scaled
 from frivkit_papernets.initialization import Init, initialise_
-from frivkit_papernets.layers import Norm, NormedConv, halving_pool, image
+from frivkit_papernets.layers import Norm, NormedConv, channels_last, halving_pool, image
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ def _with_output(
         elif isinstance(layer, nn.Linear):
             initialise_(layer.weight, outer)
             nn.init.zeros_(layer.bias)
-    return net
+    return channels_last(net)
 
 
 def _layers(stages: int, blocks: int) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The paper's convolutional networks: sizes, protocols, and what frivkit finds in them."""
 
+from copy import deepcopy
 from typing import get_args
 
 import numpy as np
@@ -180,6 +181,21 @@ def test_response_normalisation_becomes_one_node_that_does_the_same(loud):
     norm, x, _ = loud
     content = exported(norm, x, {})  # which compares ONNX Runtime with torch
     assert [n.op_type for n in onnx.load_from_string(content).graph.node] == ["LRN"]
+
+
+@pytest.mark.parametrize("name", ["cnn", "alexnet-cifar", "resnet20", "resnet18"])
+def test_layout_in_memory_changes_neither_logits_nor_gradients(name):
+    fast = build(name, (3, 32, 32), 10, 1 / 8).train().double()
+    plain = deepcopy(fast).to(memory_format=torch.contiguous_format)
+    maps = [w for w in fast.parameters() if w.ndim == 4 and min(w.shape) > 1]
+    assert maps
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in maps)
+    x = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    for net in (fast, plain):
+        net(x).square().sum().backward()
+    torch.testing.assert_close(fast(x), plain(x))
+    for one, other in zip(fast.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-6, atol=1e-9)
 
 
 def test_auxiliary_classifier_has_no_say():
