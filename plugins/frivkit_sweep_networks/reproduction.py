@@ -23,6 +23,7 @@ from frivkit.experiments.results import Results, read_journal
 from frivkit.experiments.results_page import store_results, updated_page
 from frivkit.hooks.registry import installed
 from frivkit_sweep_networks.claims import Claim, Curves, claims, compared_with_2
+from frivkit_sweep_networks.network import settings_name
 from frivkit_sweep_networks.points import fraction
 
 RECIPES = ("fig4a", "fig4b", "fig4c", "fig2", "e6", "e11", "cifar-epochs")
@@ -105,8 +106,9 @@ def _progress(data: Path, journal: Mapping[str, Any]) -> Iterator[str]:
             "below are of these."
         )
         yield ""
-    yield "| recipe | networks | of | networks at each width |"
-    yield "|---|---|---|---|"
+    yield "| recipe | networks | of | networks at each width | minutes of those no row above has |"
+    yield "|---|---|---|---|---|"
+    seconds = _seconds(journal)
     for recipe, plan in plans(journal):
         remaining, done = plan.remaining_jobs(measured)
         jobs = plan.remaining_jobs([])[0]
@@ -117,9 +119,21 @@ def _progress(data: Path, journal: Mapping[str, Any]) -> Iterator[str]:
         shares = ", ".join(
             f"{fraction(width)}: {sum(each)} of {len(each)}" for width, each in widths.items()
         )
-        yield f"| `{recipe}` | {done} | {len(jobs)} | {shares} |"
+        minutes = sum(seconds.pop(job.name, 0.0) for job in jobs) / 60
+        yield f"| `{recipe}` | {done} | {len(jobs)} | {shares} | {minutes:.0f} |"
     yield ""
     yield from _times(journal)
+
+
+def _seconds(journal: Mapping[str, Any]) -> dict[str, float]:
+    """Return the time of each network, by the name of its settings."""
+    return {
+        settings_name({k: v for k, v in job.items() if k not in ("networks", "seconds")}): (
+            job["seconds"]
+        )
+        for run in journal["runs"]
+        for job in run["works"]
+    }
 
 
 def _times(journal: Mapping[str, Any]) -> Iterator[str]:
