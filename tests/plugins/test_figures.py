@@ -6,11 +6,13 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from itertools import pairwise, product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from frivkit.cli import main
 from frivkit.errors import PluginError
 from frivkit.experiments.figure import read_curves
 from frivkit.experiments.gain import UNITS, WidthCurve, gain
@@ -24,6 +26,7 @@ CURVES = {  # "widths" is not of the paper
     if offer.target.startswith("frivkit_figures.") and name != "widths"
 }
 NAMES = sorted(CURVES)
+PAGE = (Path(__file__).parents[2] / "docs/figures.md").read_text(encoding="utf-8")
 LETTERS = {"1": 3, "2": 4, "3": 4, "e1": 3, "e2": 4, "e3": 8, "e12": 3}
 """How many panels the paper's figures have; the others are 4a to 4d and E4 to E11."""
 
@@ -224,6 +227,23 @@ def test_single_width_is_drawn():
         WidthCurve(panel, "x", (1,), ((0.3,),), "e7") for panel in (*UNITS[:2], "test accuracy")
     ]
     assert "g is undefined" in texts(figure.draw(figure.choose(curves), "paper")("svg"))
+
+
+def test_epochs_are_counted_in_whole_numbers():
+    figure = installed().load("figures", "e12")
+    curve = WidthCurve("accuracy by epochs", "width 1", (0, 1, 2), ((0.3,), (0.3,), (0.4,)), "e12")
+    shown = texts(figure.draw([curve], "paper")("svg"))
+    assert {"1", "2"} <= set(shown)
+    assert not any("." in text for text in shown)
+
+
+def test_gains_on_the_page_are_those_of_the_program(tmp_path, capsys):
+    shown = re.search(r"```console\n\$ frivkit figure 4d DIR .*?\n(.*?)```", PAGE, re.DOTALL)[1]
+    write_results(tmp_path)
+    command = ["figure", "4d", str(tmp_path), "-o", str(tmp_path / "4d.svg")]
+    with pytest.raises(SystemExit):
+        main([*command, "--protocol", "reference"])
+    assert capsys.readouterr().out.splitlines()[1:] == shown.splitlines()[1:]
 
 
 def test_missing_matplotlib_is_told_in_one_line(monkeypatch, results):

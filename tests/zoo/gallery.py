@@ -19,60 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import frivkit
+from frivkit.report.format import told
 from frivkit_figures.page import page as figure_page
 from tests import realdata
+from tests.zoo.gallery_text import HEAD
 from tests.zoo.packaged import PACKAGED
 
-HEAD = """# Layers of pretrained networks
-
-The prunable and redundant units of each layer of networks that others trained and published in
-packages, which the tests fetch.
-
-```console
-$ python -m tests.zoo.gallery
-```
-
-*Not run by the tests: it takes half an hour.*
-
-It measures all networks, stores the values in [results.json](results.json), and draws the figures
-and writes this page from them; with `--page` it only draws and writes.
-
-## Settings
-
-[Prunability](../../prunability.md) and [redundancy](../../redundancy.md) by the protocol `paper`,
-feature maps as units, three random orders, seven levels and one refinement of the crossing (none
-for the four networks with more than 30 layers).
-Intervals are of 95 %, over examples: those of prunability hold the random orders fixed, and those
-of redundancy need three runs of consecutive examples; where there are fewer there is none.
-The examples are few, and are not those on which the networks were trained, so that the time stays
-short and no data set has to be fetched; each section says what they are.
-Where packages contain no fitting images, they are drawn or taken from photographs, and the labels
-then say nothing of how well a network does its task.
-R-Net, O-Net and NudeNet have numbers as outputs: one that moves by more than half its standard
-deviation counts as changed.
-
-*Depth* is the number of a layer from the input.
-Its rank correlation with a share is Spearman's, its interval that of Bonett and Wright
-(Psychometrika 65, 2000), and p is the share of permutations of the layers with a correlation as
-far from 0: of all of them up to eight layers, else of 20,000.
-Few observations (positions of examples) have few principal components, so that a layer looks more
-redundant than it is: † marks layers with fewer than five observations for each unit, such as those
-of squeeze-and-excite.
-They are left out of the correlation of redundancy; the network's redundancy, which is the mean over
-layers, is too high by them.
-Layers of one network are not independent, so p and the interval describe the order of these layers,
-not other networks.
-
-## What the paper would predict
-
-Casper et al. measured by layer in Inception-v3 (figures E4 and E5) and, in their notebooks, in
-ResNet18; these are values at width 1, read from the plots of the notebooks to about 0.01.
-Later layers are more prunable: Inception-v3's layers 7, 12 and 13 rise from 0.14 over 0.29 to 0.75,
-and ResNet18's blocks from 0.05 to 0.14.
-Of redundancy there is no such order: Inception-v3's layers 7 and 13 have 0.22 and 0.31, ResNet18's
-first layer 0.61, and its blocks fall from 0.25 to 0.18.
-So the share of prunable units should rise with depth, and that of redundant units need not.
-"""
 FOLDER = Path(__file__).parents[2] / "docs/reproduction/pretrained"
 KINDS = {"prunable": "prunability", "redundant": "redundancy"}
 DRAWS = 20_000
@@ -292,6 +244,7 @@ def figure(network: Mapping[str, Any]) -> bytes:
         )
         axes.axhline(network["layers"][0][kind][0], color="#888888", ls="--", lw=1, label="network")
         axes.set_ylim(0, 1.03)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("layer, from the input")
         axes.set_ylabel(f"share of {kind} units")
         axes.set_title(kind)
@@ -376,7 +329,7 @@ def _summary(name: str, network: Mapping[str, Any]) -> str:
 
 
 def _share(measured: Sequence[Any]) -> str:
-    value, interval = measured
+    value, interval = measured[0], told(measured[1])
     within = "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
     return f"{value:.2f}{within}"
 

@@ -1,6 +1,7 @@
 """The gallery of pretrained networks: its statistics, and its page against the stored results."""
 
 import json
+import xml.etree.ElementTree as ET
 from itertools import permutations
 
 import numpy as np
@@ -53,6 +54,20 @@ def test_page_is_made_of_the_stored_results():
 def test_every_trained_network_of_a_package_is_shown_or_left_out_with_a_reason():
     trained = {name for name in PACKAGED if not name.startswith("light ")}
     assert trained == {*SHOWN, *ABSENT}
+
+
+def test_layers_are_counted_in_whole_numbers_on_the_figures():
+    svg = figure(RESULTS["networks"]["magika"])
+    drawn = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")  # noqa: S314  # our own
+    numbers = sorted(each.text for each in drawn if each.text and each.text.isdigit())
+    assert numbers == ["1", "1", "2", "2"]
+    assert b">1.50<" not in svg
+
+
+def test_interval_without_width_is_left_out():
+    equal = RESULTS["networks"]["NudeNet YOLOv8n"]["layers"][1]["prunable"]
+    assert equal[1][0] == equal[1][1]
+    assert f"| `model.0.conv` | 16 | {equal[0]:.2f} | " in page(RESULTS)
 
 
 def test_layers_are_all_that_the_networks_have():
