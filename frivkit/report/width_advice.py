@@ -171,8 +171,9 @@ def _holding(
         holds = rows[kind]["holds"]
         interval = ends(count["used_interval"])
         within = "" if interval is None else f" ({span(interval, _rounded)})"
-        if holds == widest["width"]:
-            where = "more than any narrower network here has"
+        if holds == widest["width"]:  # the end of the interval decides, and may exceed the number
+            end = "" if interval is None else f"and {_rounded(interval[1])} is "
+            where = f"{end}more than any narrower network here has"
         else:
             narrower = next(each for each in document["models"] if each["width"] == holds)
             where = f"and {_name(narrower)} at width {holds:.3g} has {narrower['units']:,} in all"

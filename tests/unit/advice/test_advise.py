@@ -1,6 +1,7 @@
 """Whether a network is too wide: on networks that the tests train, without any part of frivkit."""
 
 import html
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ import frivkit
 from frivkit.advice.family import find_family
 from frivkit.errors import ModelError, UsageError
 from frivkit.graph.sites.site_map import Site
+from frivkit.report.width_advice import advice_sentences
 from tests.families import CLASSES, INPUTS, WIDTHS, examples, trained
 
 
@@ -173,6 +175,20 @@ def test_says_it_in_two_sentences(advised):
     assert " ".join(first.split()) in " ".join(str(advised).split())
     assert "trained anew" in str(advised)
     assert html.escape(second) in advised._repr_html_()
+
+
+def test_sentence_names_the_number_that_no_narrower_network_has(advised):
+    document = deepcopy(advised.document)
+    row = next(r for r in document["growth"] if (r["kind"], r["layer"]) == ("prunable", None))
+    row["holds"] = document["models"][-1]["width"]
+    row["counts"][-1] |= {"used": 40.0, "used_interval": [20.0, 70.0]}
+    said = advice_sentences(document)[0].replace("\xa0", " ")
+    assert (
+        "40 (20 to 70) are not prunable, and 70 is more than any narrower network here has" in said
+    )
+    row["counts"][-1] |= {"used": 70.0, "used_interval": None}
+    said = advice_sentences(document)[0]
+    assert "70 are not prunable, more than any narrower network here has" in said
 
 
 def test_tables_and_plots(advised):
