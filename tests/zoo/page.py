@@ -17,17 +17,19 @@ HEAD = """# Networks and exporters
 This page lists what frivkit finds in {count} kinds of networks.
 Each was exported by torch's tracing exporter at opsets 13 and 17, and by its newer one at opset 18 (torch 2.13).
 The networks, in `tests/zoo`, are small copies of the kinds that people train.
-What is found in each was checked by hand against its code, in `tests/zoo/pictures.py`.
+[Layers of pretrained networks](reproduction/pretrained/README.md) has networks of published packages.
+What is found in each was worked out by hand from its code (`tests/zoo/pictures.py`).
 The table is written by `python -m tests.zoo.page`, and a test compares it with the results of the code.
 
 For every file the tests check that masks which keep every unit change no output by more than 1e-6 of the largest.
-They also check that a masked unit has the effect, to 1e-5, of a multiplication by zero in the file, and of zeros in the weights of its consumers if these are equivalent.
+They also check that a masked unit has the effect, to 1e-5, of a multiplication by zero in the file, and of zeros in its weights if these do the same.
+From the files of opsets 17 and 18 they remove units, and compare the smaller network, to 1e-5, with one whose consumers read zeros.
 
 *Sites* are hook points with units that are analysed.
 *Couplings* are sets of sites whose units meet.
 *Locked* counts layers of which no unit can be removed by `frivkit compress`.
 *Skipped* are nodes with weights that are not analysed.
-`frivkit inspect` gives the reasons.
+`frivkit inspect` gives the reasons for each, also in your own file.
 All exporters give the same sites and couplings.
 
 | network | exporter | sites | units | couplings | locked | skipped, apart from the last layer |
