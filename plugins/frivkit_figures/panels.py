@@ -97,7 +97,7 @@ def ablation(view: View, axes: "Axes") -> None:
 def epochs(view: View, axes: "Axes") -> None:
     """Draw shares in percent against epochs of training."""
     _percent_lines(axes, view, 1)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("epochs past convergence")
     accurate = view.curves[0].panel.startswith("accuracy")
     axes.set_ylabel("accuracy, %" if accurate else "share of the units, %")

@@ -244,7 +244,7 @@ def figure(network: Mapping[str, Any]) -> bytes:
         )
         axes.axhline(network["layers"][0][kind][0], color="#888888", ls="--", lw=1, label="network")
         axes.set_ylim(0, 1.03)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("layer, from the input")
         axes.set_ylabel(f"share of {kind} units")
         axes.set_title(kind)
