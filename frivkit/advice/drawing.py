@@ -2,6 +2,7 @@
 
 from frivkit.advice.growth import Advice
 from frivkit.experiments.figure import Drawing, Figure
+from frivkit.experiments.gain import ANY_WIDTHS
 from frivkit.hooks.registry import installed
 
 MOST_LAYERS = 6
@@ -16,5 +17,5 @@ def drawing(advice: Advice) -> Drawing:
     Raises:
         PluginError: nothing offers the figure, or matplotlib is not installed.
     """
-    figure: Figure = installed().load("figures", "widths")
+    figure: Figure = installed().load("figures", ANY_WIDTHS)
     return figure.draw(figure.choose(advice.curves(MOST_LAYERS)), "paper")

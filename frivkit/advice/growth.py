@@ -13,7 +13,7 @@ from typing import Literal
 from frivkit.advice.family import Family, find_family
 from frivkit.advice.measuring import METRICS, Ends, FrivolousKind, Measured, Query, Share, measure
 from frivkit.errors import ModelError, UsageError
-from frivkit.experiments.gain import Gain, WidthCurve, gain_as_measured
+from frivkit.experiments.gain import ANY_WIDTHS, Gain, WidthCurve, gain_as_measured
 from frivkit.measure.metric import Measurement
 from frivkit.measure.pipeline import inspect_model
 
@@ -254,7 +254,7 @@ def _row(
     fixed = family.fixed if layer is None else layer.fixed
     name = SERIES if layer is None else layer.name
     values = tuple(tuple(shares[i].value for i in of) for of in members)
-    curve = WidthCurve(kind, name, widths, values, figure="widths", fixed=fixed)
+    curve = WidthCurve(kind, name, widths, values, figure=ANY_WIDTHS, fixed=fixed)
     intervals = [count.share.interval for count in counts]
     others = [None if ends is None else (1 - ends[1], 1 - ends[0]) for ends in intervals]
     gain = gain_as_measured(curve, intervals, seed)

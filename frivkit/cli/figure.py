@@ -89,13 +89,13 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _gains(curves: "list[WidthCurve]", protocol: str) -> list[str]:
     """Return a table of the gains, empty if no curve is a number of units against width."""
-    from frivkit.experiments.gain import UNITS, gain
+    from frivkit.experiments.gain import UNITS, shown_gain
     from frivkit.report.layout import columns
 
     rows = [("figure", "panel", "series", "g", "95 % interval")]
     for curve in curves:
         if curve.panel in UNITS:
-            estimate = gain(curve, protocol)
+            estimate = shown_gain(curve, protocol)
             ends = estimate.interval
             interval = f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else "-"
             rows.append(

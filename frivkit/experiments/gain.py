@@ -21,6 +21,9 @@ UNITS = ("prunable", "redundant", "not prunable", "not redundant")
 SHARES = (*UNITS, "train accuracy", "test accuracy")
 """Panels whose values are in [0, 1]."""
 
+ANY_WIDTHS = "widths"
+"""The figure of networks that are not the paper's, whose widths need not be doublings."""
+
 _OPPOSITES = dict(zip(UNITS, (*UNITS[2:], *UNITS[:2]), strict=True))
 _DRAWS = 4000
 _LEVEL = 0.95
@@ -231,6 +234,29 @@ def gain_as_measured(
     if not known:
         return steps.gain(None)
     return replace(steps.gain(None), interval=(min(a for a, _ in known), max(b for _, b in known)))
+
+
+def shown_gain(curve: WidthCurve, protocol: str) -> Gain:
+    """Return the gain of a curve that a figure and the tables beside it show.
+
+    It is that of :func:`gain`, but of the figure :data:`ANY_WIDTHS` that of
+    :func:`gain_as_measured`, whose interval needs trials here.
+
+    Args:
+        curve: A curve of one of the panels ``UNITS``.
+        protocol: As for :func:`gain`; the figure :data:`ANY_WIDTHS` does not depend on it.
+
+    Raises:
+        UsageError: there is no such protocol, or the values of the curve are not shares of units.
+
+    Example:
+        >>> curve = WidthCurve("redundant", "MLP", (1, 4), ((0.4,), (0.5,)), figure="widths")
+        >>> round(shown_gain(curve, "paper").value, 3)
+        2.236
+    """
+    if curve.figure == ANY_WIDTHS:
+        return gain_as_measured(curve, [None] * len(curve.widths))
+    return gain(curve, protocol)
 
 
 def _remeasured(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from frivkit.documents.sweep import SweepCurvePart, SweepDocument, SweepGainPart
-from frivkit.experiments.gain import UNITS, Gain, WidthCurve, gain
+from frivkit.experiments.gain import UNITS, Gain, WidthCurve, shown_gain
 from frivkit.hooks.registry import installed
 from frivkit.provenance import Clock, provenance
 
@@ -32,7 +32,7 @@ def sweep_document(
 
 
 def _curve(curve: WidthCurve, protocol: str) -> SweepCurvePart:
-    found = gain(curve, protocol) if curve.panel in UNITS else None
+    found = shown_gain(curve, protocol) if curve.panel in UNITS else None
     return {
         "figure": curve.figure,
         "panel": curve.panel,

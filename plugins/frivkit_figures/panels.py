@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frivkit.experiments.gain import WidthCurve, gain
+from frivkit.experiments.gain import WidthCurve, shown_gain
 from frivkit_figures.style import fraction, number, style
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def growth(view: View, axes: "Axes") -> None:
     axes.set_yticks(ticks, [fraction(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set_ylabel("units / those of the widest")
-    gains = [gain(curve, view.protocol).value for curve in view.curves]
+    gains = [shown_gain(curve, view.protocol).value for curve in view.curves]
     defined = [value for value in gains if not math.isnan(value)]
     text = "g is undefined"
     if defined:

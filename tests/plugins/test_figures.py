@@ -16,6 +16,7 @@ from frivkit.cli import main
 from frivkit.errors import PluginError
 from frivkit.experiments.figure import read_curves
 from frivkit.experiments.gain import UNITS, WidthCurve, gain
+from frivkit.experiments.results import encoded_row
 from frivkit.hooks.registry import installed
 from frivkit_figures.style import COLOURS, style
 from tests.papercurves import write_results
@@ -227,6 +228,24 @@ def test_single_width_is_drawn():
         WidthCurve(panel, "x", (1,), ((0.3,),), "e7") for panel in (*UNITS[:2], "test accuracy")
     ]
     assert "g is undefined" in texts(figure.draw(figure.choose(curves), "paper")("svg"))
+
+
+def test_own_networks_have_a_gain_at_any_widths(tmp_path, capsys):
+    rows = [
+        {"figure": "widths", "panel": "prunable", "series": "net", "width": width, "trial": 0,
+         "value": value} for width, value in ((1, 0.2), (3, 0.3))
+    ]  # fmt: skip
+    (tmp_path / "results.jsonl").write_bytes(b"".join(map(encoded_row, rows)))
+    with pytest.raises(SystemExit):
+        main(["figure", "widths", str(tmp_path), "-o", str(tmp_path / "w.svg")])
+    wanted = f"{4.5 ** (1 / np.log2(3)):.2f}"
+    assert capsys.readouterr().out.splitlines()[-1].split()[:4] == [
+        "widths",
+        "prunable",
+        "net",
+        wanted,
+    ]
+    assert f"g min {wanted}, max {wanted}" in texts((tmp_path / "w.svg").read_bytes())
 
 
 def test_epochs_are_counted_in_whole_numbers():
