@@ -1,6 +1,6 @@
 """Recipes of single networks: their types, and reading them from TOML tables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -69,6 +69,7 @@ class Network:
     def __post_init__(self) -> None:
         if any(not values for values in self.grid.values()):
             raise UsageError(f"network {self.name!r}: an option of its grid has no value; add one")
+        _check_once("width", self.widths)
         if any(each < 0 for each in self.back):
             raise UsageError(f"network {self.name!r}: back counts epochs from the last, 0 or more")
         for written in self.by_width:
@@ -89,6 +90,12 @@ def _check_options(*tables: Mapping[str, object]) -> None:
     """Raise an error for options that say where a trainer writes: a recipe may not choose that."""
     if any("checkpoint" in table for table in tables):
         raise UsageError("a sweep keeps its own checkpoints; take out the option checkpoint")
+
+
+def _check_once(what: str, values: Sequence[float]) -> None:
+    """Raise an error for a value that comes twice: it would look like two trials, and be one."""
+    if twice := [each for at, each in enumerate(values) if each in values[:at]]:
+        raise UsageError(f"the {what} {twice[0]:g} is given twice; give it once")
 
 
 def _width(name: str, written: str) -> float:
@@ -127,6 +134,8 @@ class CurveSpec:
     widths: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.panels:
+            raise UsageError(f"series {self.series!r} is in no panel; give it one")
         for panel in self.panels:
             if panel not in PANELS:
                 raise unknown_name("panel", panel, PANELS)
@@ -169,8 +178,10 @@ class Scale:
         _check_options(self.options)
         if not (self.widths and self.seeds):
             raise UsageError("a scale has at least one width and one seed; add what is missing")
-        if min(self.widths) <= 0 or min(self.seeds) < 0:
-            raise UsageError("widths must be above 0, and seeds at least 0")
+        if min(self.widths) <= 0 or not 0 <= min(self.seeds) <= max(self.seeds) < 2**63:
+            raise UsageError("widths must be above 0, and seeds at least 0 and below 2**63")
+        _check_once("width", self.widths)
+        _check_once("seed", self.seeds)
 
 
 @dataclass(frozen=True, slots=True)
