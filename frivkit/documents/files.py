@@ -81,7 +81,8 @@ class PlannedModelPart(TypedDict):
 
     Attributes:
         name: Its file's name.
-        sha256: Digest of the file with its external data.
+        sha256: SHA-256 of the file, in hexadecimal; with external data, of the SHA-256s of all its
+            files, the model first, 32 bytes each.
     """
 
     name: str

@@ -22,7 +22,8 @@ class SizedModelPart(TypedDict):
     Attributes:
         path: The file as it was given; of a network in memory its variable or its class, in angle
             brackets.
-        sha256: Digest of the file with its external data.
+        sha256: SHA-256 of the file, in hexadecimal; with external data, of the SHA-256s of all its
+            files, the model first, 32 bytes each.
         parameters: Floating-point weights, and quantized ones (what DequantizeLinear
             reads), each counted once however often it is used.
         macs: Multiply-accumulates of one example: of convolutions, matrix products, also

@@ -54,7 +54,7 @@ class Model:
         ir: The graph.  It is shared and never edited: edit a clone.
         path: The file, for messages and provenance.
         format: The name of the provider that read it, for example ``"onnx"``.
-        sha256: Digest of the file and of all files of external data that it refers to.
+        sha256: SHA-256 of the file; with external data, of the SHA-256s of all its files.
         inputs: Name, type and shape of each input, without the batch axis.
         batch: The batch size that the file requires, None if any is allowed.
         metadata: Key-value pairs that the file carries.
@@ -345,12 +345,18 @@ def signature(graph: ir.Graph, name: str) -> tuple[tuple[TensorSpec, ...], int |
 
 
 def digest(files: Iterable[Path]) -> str:
-    """Return one sha256 of several files: the model's, then those of its external data."""
-    total = hashlib.sha256()
+    """Return the SHA-256, in hexadecimal, of a model's files: its own, then its external data.
+
+    Of one file it is the SHA-256 of its content, as ``sha256sum`` prints it; of several, that of
+    their SHA-256s one after another, 32 bytes each.
+    """
+    parts = []
     for part in files:
         with open_regular(part) as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+            parts.append(hashlib.file_digest(stream, "sha256"))
+    if len(parts) == 1:
+        return parts[0].hexdigest()
+    return hashlib.sha256(b"".join(each.digest() for each in parts)).hexdigest()
 
 
 def external_tensor(tensor: ir.TensorProtocol | None) -> ir.ExternalTensor | None:

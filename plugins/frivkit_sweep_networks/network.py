@@ -26,6 +26,17 @@ ARRAYS = {
 """Entries of a measurement's detail that are written as arrays, by metric."""
 
 
+def settings_name(settings: Mapping[str, Any]) -> str:
+    """Return twelve hexadecimal digits that stand for the settings of a network.
+
+    Example:
+        >>> settings_name({"width": 1, "seed": 0}) == settings_name({"seed": 0, "width": 1})
+        True
+    """
+    text = json.dumps(dict(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkJob:
     """A network to train and measure.
@@ -73,9 +84,8 @@ class NetworkJob:
 
     @property
     def name(self) -> str:
-        """Twelve hexadecimal digits of the settings."""
-        text = json.dumps(self.settings, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """The name of the settings."""
+        return settings_name(self.settings)
 
     @property
     def table_cell(self) -> tuple[str, str]:

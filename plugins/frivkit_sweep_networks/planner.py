@@ -74,7 +74,7 @@ def _jobs(recipe: Recipe, net: Network) -> Iterator[NetworkJob]:
         for name in (*ALWAYS, *net.metrics)
     }
     for width in scale.widths:
-        for seed in scale.seeds if not net.widths or width in net.widths else ():
+        for seed in (net.seeds or scale.seeds) if not net.widths or width in net.widths else ():
             for choice in combinations:
                 options = net.options_at(width, recipe.protocol) | choice
                 yield NetworkJob(

@@ -33,7 +33,7 @@ def figure_rows(
     """Return the rows of a recipe's figures, as many as its networks allow.
 
     Of the networks of a grid the one with the best accuracy counts, by the recipe's ``choose``; the
-    first if several are best.
+    first if several are best.  Networks that have learned nothing are left out.
 
     Args:
         recipe: The experiment.
@@ -95,7 +95,19 @@ def _chosen(
         best = group[0]
         if len(group) > 1:
             best = max(group, key=lambda job: _value(measured[job.name], recipe.choose) or 0.0)
-        yield best, measured[best.name]
+        if has_learned(measured[best.name], recipe.scale.least_train_accuracy):
+            yield best, measured[best.name]
+
+
+def has_learned(rows: Iterable[Row], least: float) -> bool:
+    """Whether a network's accuracy on its training data is at least ``least``, or unknown.
+
+    Example:
+        >>> has_learned([{"measurement": "train accuracy", "value": 0.1}], 0.15)
+        False
+    """
+    reached = _value(rows, "train accuracy")
+    return reached is None or reached >= least
 
 
 def _points(curve: CurveSpec, panel: str, job: NetworkJob, rows: Sequence[Row]) -> Iterator[Point]:

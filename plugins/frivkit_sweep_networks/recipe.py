@@ -41,6 +41,7 @@ class Network:
         back: Epochs, counted back from the last, whose networks are measured; needs a trainer with
             the option ``keep_last``.
         widths: Its widths, out of those of the scale; empty for all.
+        seeds: Its seeds; empty for those of the scale.
         metrics: Metrics beyond prunability and redundancy.
         shape: The shape of one example; needed to count parameters.
         classes: The number of outputs; needed to count parameters.
@@ -62,6 +63,7 @@ class Network:
     layers: tuple[str, ...] = ()
     back: tuple[int, ...] = ()
     widths: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
     metrics: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
     classes: int = 0
@@ -72,6 +74,7 @@ class Network:
         _check_once("width", self.widths)
         if any(each < 0 for each in self.back):
             raise UsageError(f"network {self.name!r}: back counts epochs from the last, 0 or more")
+        _check_seeds(self.seeds)
         for written in self.by_width:
             _width(self.name, written)
         by_width = self.by_width.values()
@@ -96,6 +99,13 @@ def _check_once(what: str, values: Sequence[float]) -> None:
     """Raise an error for a value that comes twice: it would look like two trials, and be one."""
     if twice := [each for at, each in enumerate(values) if each in values[:at]]:
         raise UsageError(f"the {what} {twice[0]:g} is given twice; give it once")
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    """Raise an error for seeds that torch does not take, or that come twice."""
+    if any(not 0 <= seed < 2**63 for seed in seeds):
+        raise UsageError("seeds must be at least 0 and below 2**63")
+    _check_once("seed", seeds)
 
 
 def _width(name: str, written: str) -> float:
@@ -161,6 +171,8 @@ class Scale:
         networks: Names of the networks; empty for all.
         changes: Entries of single networks that override their own, by network.
         series: Names that replace those of curves, if ``changes`` make the usual names wrong.
+        least_train_accuracy: A network with a lower accuracy on its training data has learned
+            nothing, and is left out of the figures.
     """
 
     widths: tuple[float, ...]
@@ -173,15 +185,18 @@ class Scale:
     networks: tuple[str, ...] = ()
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
     series: dict[str, str] = field(default_factory=dict)
+    least_train_accuracy: float = 0.0
 
     def __post_init__(self) -> None:
         _check_options(self.options)
         if not (self.widths and self.seeds):
             raise UsageError("a scale has at least one width and one seed; add what is missing")
-        if min(self.widths) <= 0 or not 0 <= min(self.seeds) <= max(self.seeds) < 2**63:
-            raise UsageError("widths must be above 0, and seeds at least 0 and below 2**63")
+        if min(self.widths) <= 0:
+            raise UsageError("widths must be above 0")
         _check_once("width", self.widths)
-        _check_once("seed", self.seeds)
+        _check_seeds(self.seeds)
+        if not 0 <= self.least_train_accuracy <= 1:
+            raise UsageError("least_train_accuracy is a share; write a number from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)

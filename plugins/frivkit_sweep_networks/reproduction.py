@@ -17,13 +17,14 @@ from typing import Any
 from frivkit.data.spec import DataSpec
 from frivkit.experiments.figure import JOURNAL, RESULTS, read_curves
 from frivkit.experiments.gain import UNITS, WidthCurve, gain
-from frivkit.experiments.jobs import SweepPlan, SweepRequest
+from frivkit.experiments.jobs import Row, SweepPlan, SweepRequest
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.results import Results, read_journal
 from frivkit.experiments.results_page import store_results, updated_page
 from frivkit.hooks.registry import installed
 from frivkit_sweep_networks.claims import Claim, Curves, claims, compared_with_2
-from frivkit_sweep_networks.points import fraction
+from frivkit_sweep_networks.network import NetworkJob, settings_name
+from frivkit_sweep_networks.points import fraction, has_learned
 
 RECIPES = ("fig4a", "fig4b", "fig4c", "fig2", "e6", "e11", "cifar-epochs")
 """In the order of the page."""
@@ -105,8 +106,9 @@ def _progress(data: Path, journal: Mapping[str, Any]) -> Iterator[str]:
             "below are of these."
         )
         yield ""
-    yield "| recipe | networks | of | networks at each width |"
-    yield "|---|---|---|---|"
+    yield "| recipe | networks | of | networks at each width | minutes of those no row above has |"
+    yield "|---|---|---|---|---|"
+    seconds = _seconds(journal)
     for recipe, plan in plans(journal):
         remaining, done = plan.remaining_jobs(measured)
         jobs = plan.remaining_jobs([])[0]
@@ -117,9 +119,41 @@ def _progress(data: Path, journal: Mapping[str, Any]) -> Iterator[str]:
         shares = ", ".join(
             f"{fraction(width)}: {sum(each)} of {len(each)}" for width, each in widths.items()
         )
-        yield f"| `{recipe}` | {done} | {len(jobs)} | {shares} |"
+        minutes = sum(seconds.pop(job.name, 0.0) for job in jobs) / 60
+        yield f"| `{recipe}` | {done} | {len(jobs)} | {shares} | {minutes:.0f} |"
     yield ""
+    yield from _left_out(journal, measured)
     yield from _times(journal)
+
+
+def _left_out(journal: Mapping[str, Any], measured: Sequence[Row]) -> Iterator[str]:
+    """Yield a sentence on the networks that are not in figures, for they learned nothing."""
+    rows: dict[str, list[Row]] = {}
+    for row in measured:
+        rows.setdefault(row["work"], []).append(row)
+    names = {}
+    for _, plan in plans(journal):
+        least = plan.described["scale"]["least_train_accuracy"]
+        for job in plan.remaining_jobs([])[0]:
+            if isinstance(job, NetworkJob) and not has_learned(rows.get(job.name, ()), least):
+                names[job.name] = f"{job.label} of width {fraction(job.width)}, seed {job.seed}"
+    if names:
+        yield (
+            "Networks that learned nothing are left out of figures, tables and claims: "
+            f"{'; '.join(names.values())}."
+        )
+        yield ""
+
+
+def _seconds(journal: Mapping[str, Any]) -> dict[str, float]:
+    """Return the time of each network, by the name of its settings."""
+    return {
+        settings_name({k: v for k, v in job.items() if k not in ("networks", "seconds")}): (
+            job["seconds"]
+        )
+        for run in journal["runs"]
+        for job in run["works"]
+    }
 
 
 def _times(journal: Mapping[str, Any]) -> Iterator[str]:

@@ -418,11 +418,11 @@ class TestChanges:
 
     def test_override_the_entries_of_the_network(self):
         plain = recipe_of(TRIAL)
-        more = "[scales.smoke.changes.deep]\nwidths = [0.5]\noptions = { lr = 0.2 }"
+        more = "[scales.smoke.changes.deep]\nwidths = [0.5]\nseeds = [4, 5]\noptions = { lr = 0.2 }"
         recipe = self.scaled(more)
         deep, before = recipe.networks["deep"], plain.networks["deep"]
         assert deep.options == {**before.options, "lr": "0.2"}
-        assert {job.width for job in _jobs(recipe, deep)} == {0.5}
+        assert {(job.width, job.seed) for job in _jobs(recipe, deep)} == {(0.5, 4), (0.5, 5)}
         assert recipe.networks["flat"] == plain.networks["flat"]
 
     def test_of_another_scale_do_nothing(self):
@@ -430,6 +430,19 @@ class TestChanges:
             "[scales.large]\nwidths = [1]\nseeds = [0]\n[scales.large.changes.deep]\nwidths = [1]"
         )
         assert self.scaled(more).networks == recipe_of(TRIAL).networks
+
+    @pytest.mark.parametrize(("reached", "shown"), [(0.1, False), (0.15, True), (None, True)])
+    def test_may_leave_out_networks_that_learned_nothing(self, reached, shown):
+        recipe = recipe_of(TRIAL.replace("seeds = [3]", "seeds = [3]\nleast_train_accuracy = 0.15"))
+        jobs = {name: list(_jobs(recipe, net)) for name, net in trained(recipe).items()}
+        measured = {"test accuracy": 0.5, "train accuracy": reached}
+        rows = [
+            {"work": jobs["deep"][0].name, "measurement": name, "value": value}
+            for name, value in measured.items()
+            if value is not None
+        ]
+        panels = {each["panel"] for each in figure_rows(recipe, jobs, rows)}
+        assert ("test accuracy" in panels) is shown
 
     def test_may_rename_series(self):
         recipe = self.scaled('[scales.smoke.series]\ndeep = "deeper"')
@@ -455,6 +468,7 @@ class TestChanges:
         ("widths = [0.25, 0.5]", "widths = [0.0]", "widths must be above 0"),
         ("widths = [0.25, 0.5]", 'widths = "1"', "write a list"),
         ("seeds = [3]", "seeds = [3]\nsed = 1", "did you mean seeds"),
+        ("seeds = [3]", "seeds = [3]\nleast_train_accuracy = 15", "from 0 to 1"),
         ("seeds = [3]", 'seeds = ["3"]', "write a value of type int"),
         ("seeds = [3]", 'seeds = [3]\nnetworks = ["dep"]', "did you mean deep"),
         ("seeds = [3]", "seeds = [3]\nchanges = { dep = {} }", "did you mean deep"),

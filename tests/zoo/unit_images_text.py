@@ -31,7 +31,7 @@ The networks are those of figure 4a with true labels, with seed 0: ResNet20s of 
 1, and AlexNets with all regularisers of widths 1/16 and 1/4.
 They were trained again as [the study](../cifar/README.md#the-networks-themselves) says.
 Test accuracy (ResNet20: 0.43, 0.51 and 0.62; AlexNet: 0.28 and 0.60) and number of epochs are those
-that the sweep recorded, but for the ResNet20 of width 1, which the sweep has not trained yet.
+that the sweep recorded.
 Their files are in `networks/`.
 Layers of the ResNet20s are the ends of the stages, as in the paper.
 

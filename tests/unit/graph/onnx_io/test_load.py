@@ -1,6 +1,7 @@
 """What becomes of an ONNX file, sound or not: what cannot be used is refused in one line."""
 
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,7 @@ def test_a_sound_file(tmp_path):
         ("x", "float32", (6,))
     ]
     assert model.parameters == 6 * 5 + 5 * 3
+    assert model.sha256 == sha256(model.path.read_bytes()).hexdigest()
     assert [site.layer for site in find_sites(model).sites] == ["a"]
 
 
@@ -303,6 +305,8 @@ def test_weights_in_a_file_are_used_and_count_for_the_digest(where, tmp_path, mo
         inside.parameters,
         len(find_sites(inside).sites),
     )
+    parts = [sha256((tmp_path / each).read_bytes()).digest() for each in ("m.onnx", "w.bin")]
+    assert model.sha256 == sha256(b"".join(parts)).hexdigest()
     (tmp_path / "w.bin").write_bytes(bytes(120))
     assert load(tmp_path / "m.onnx", {}).sha256 != model.sha256
 
