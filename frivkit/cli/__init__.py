@@ -41,7 +41,20 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
+class Program(click.Command):
+    """A command that has a program of its own, such as ``python -m package``; see :func:`main`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # Click would make "interrupted" of both, and print an empty line first.
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+        except EOFError as error:
+            raise RuntimeError(f"EOFError: {error}") from error
+
+
+class _Commands(Program, click.Group):
     """The commands by name, imported when used; plugins add theirs with ``cli_commands``."""
 
     def resolve_command(
@@ -56,15 +69,6 @@ class _Commands(click.Group):
         if command is not None:
             check_values(command, rest)
         return name, command, rest
-
-    def invoke(self, ctx: click.Context) -> Any:
-        # Click would make "interrupted" of both, and print an empty line first.
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise click.Abort from None
-        except EOFError as error:
-            raise RuntimeError(f"EOFError: {error}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -116,8 +120,15 @@ def cli(config: Path | None) -> None:
     del config  # read by the options --config of the commands
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
+def main(
+    arguments: list[str] | None = None, program: click.Command = cli, name: str = "frivkit"
+) -> NoReturn:
     """Run the command line and exit.
+
+    Args:
+        arguments: The words after the program's name; None for those of this process.
+        program: The commands of frivkit, or a :class:`Program`.
+        name: The name of the program in messages about its use.
 
     Exit codes: 0 success, 1 failure, 2 wrong command line, 3 missing device, 4 requirement
     not met, 130 interrupted.  Only
@@ -138,7 +149,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             _warnings(given),
             room(columns_of(sys.stdout)),
         ):
-            code = cli.main(args=given, prog_name="frivkit", standalone_mode=False)
+            code = program.main(args=given, prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -18,6 +18,18 @@ from frivkit.documents.fields import (
 from frivkit.documents.parts import ModelFilePart, ProvenancePart
 
 
+class AdvisedSharesPart(TypedDict):
+    """The shares of a network's own units.
+
+    Attributes:
+        prunable: Those that are prunable.
+        redundant: Those that are redundant.
+    """
+
+    prunable: Fraction
+    redundant: Fraction
+
+
 class AdvisedModelPart(ModelFilePart):
     """A network of the family.
 
@@ -27,12 +39,15 @@ class AdvisedModelPart(ModelFilePart):
         accuracy: The accuracy on the labels of the data, as in an analysis.
         labels_in_largest_class: The share of the network's labels that are of the most
             frequent class.
+        shares: What was measured of this network alone; `growth` has the mean over the
+            networks of a width.
     """
 
     width: AtLeastOne
     units: SomeUnits
     accuracy: Fraction | None
     labels_in_largest_class: Fraction
+    shares: AdvisedSharesPart
 
 
 class AdviceDataPart(TypedDict):

@@ -135,8 +135,9 @@ def gain(curve: WidthCurve, protocol: str = "paper", seed: int = 0) -> Gain:
         g = mean over doublings of  s(2 w) y(2 w) / (s(w) y(w)).
 
     1. Only pairs of neighbouring widths of which one is twice the other count.
-    2. Under the ``"reference"`` protocol the first doubling of curves of redundant units, and of
-       units that are not redundant, is left out.
+    2. Under the ``"reference"`` protocol the doubling of the narrowest width that has trials is
+       left out of curves of redundant units, and of units that are not redundant.  So the gain does
+       not depend on which other curves a panel has, whose widths may begin earlier.
     3. A doubling without trials at one of its ends, or without units at both, is left out.
 
     The interval is a bootstrap: at each width one trial fewer than there are is drawn with
@@ -173,7 +174,8 @@ def gain(curve: WidthCurve, protocol: str = "paper", seed: int = 0) -> Gain:
         raise UsageError(f"no protocol is named {protocol!r}; known: paper, reference")
     ends = [i for i, (a, b) in enumerate(pairwise(curve.widths)) if math.isclose(b, 2 * a)]
     if protocol == "reference" and curve.panel.endswith("redundant"):
-        ends = [i for i in ends if i > 0]
+        first = next((i for i, trials in enumerate(curve.values) if trials), 0)
+        ends = [i for i in ends if i > first]
     steps = _Steps.of(curve, ends, [i + 1 for i in ends])
     used = steps.used()
     if not used or any(len(curve.values[i]) < 2 for i in used):

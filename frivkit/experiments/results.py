@@ -177,9 +177,12 @@ class Results:
 
     def _read(self, lines: Sequence[bytes], index: int) -> Row | None:
         line = lines[index]
+        if not line.strip():
+            return None
         try:
             row, why = decoded_row(line), "it is no row of a sweep"
-            if line.endswith(b"\n") and ("figure" in row or {"work", "rows"} <= row.keys()):
+            named = row.get("figure", row.get("work"))
+            if line.endswith(b"\n") and isinstance(named, str) and _is_counted(row):
                 return row
         except ValueError as error:
             why = str(error)
@@ -192,6 +195,13 @@ class Results:
 
     def _rewrite(self) -> None:
         replace_file(self.path, _text(self.rows))
+
+
+def _is_counted(row: Row) -> bool:
+    """Whether a row is one of a figure, or has what the rows of each network have."""
+    if "figure" in row:
+        return True
+    return "value" in row and isinstance(row.get("measurement"), str) and "rows" in row
 
 
 def _text(rows: Iterable[Row]) -> bytes:

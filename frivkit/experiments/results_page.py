@@ -29,11 +29,14 @@ def store_results(folder: Path, target: Path, stored: Callable[[bytes], bool]) -
         folder: The folder of the sweep.
         target: The folder of the copies.
         stored: Whether a line of ``results.jsonl`` is copied.
+
+    Raises:
+        DataError: the results cannot be read; nothing is copied then.
     """
+    _, journal = _read(folder)
     target.mkdir(parents=True, exist_ok=True)
     lines = (folder / RESULTS).read_bytes().splitlines(keepends=True)
     replace_file(target / RESULTS, b"".join(line for line in lines if stored(line)))
-    journal = read_journal(folder / JOURNAL)
     for run in journal["runs"]:
         command = run["provenance"].get("command") or []
         command[:] = [Path(word).name if Path(word).is_absolute() else word for word in command]
@@ -61,14 +64,16 @@ def updated_page(page: str, data: Path, protocols: Iterable[str], text: Protocol
         folder = data / name
         if not folder.is_dir():
             continue
-        try:
-            rows = [row for _, row in read_rows(folder / RESULTS)]
-            journal = read_journal(folder / JOURNAL)
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{folder} has no results of a sweep ({error}); run it again"
-            ) from error
-        parts.append(text(rows, journal))
+        parts.append(text(*_read(folder)))
     if not parts:
         raise DataError(f"{data} has no results of sweeps; name the folder of one")
     return "\n\n".join([f"{head}{BEGIN}", *parts, f"{END}{tail}"])
+
+
+def _read(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the rows and the journal of a sweep."""
+    try:
+        rows = [row for _, row in read_rows(folder / RESULTS)]
+        return rows, read_journal(folder / JOURNAL)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} has no results of a sweep ({error}); run it again") from error

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -15,6 +14,7 @@ from frivkit.engines.engine import Engine, LocalEngine
 from frivkit.engines.shard import Shard
 from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.arrays import write_arrays
+from frivkit.experiments.job_timer import JobTimer
 from frivkit.experiments.jobs import Job, JobResult, Row, SweepPlan
 from frivkit.experiments.progress_table import ProgressTable
 from frivkit.experiments.results import Results, encoded_journal, read_journal
@@ -36,6 +36,8 @@ from frivkit.provenance import Clock, provenance
 
 SCHEMA = "frivkit.sweep/1"
 JOURNAL = "run.json"
+SECONDS = "seconds"
+"""The file in the folder of an unfinished job with the time that it has taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,9 @@ class _Sweep:
         journal.write(None)
         table = ProgressTable(plan.title, jobs, hidden=not (show and jobs))
         try:
+            earlier = self._failed_before(results)
             trained, failed = self._train(jobs, journal, results, table, clock)
+            failed += earlier
             points = () if self.shard else plan.points(results.measured)
             if self.shard is None:
                 results.put_figures(plan.figures, points)
@@ -164,6 +168,11 @@ class _Sweep:
             table.close()
             journal.write(clock)
         return Swept(trained, trained_before, len(points), clock.seconds, tuple(failed))
+
+    def _failed_before(self, results: Results) -> list[str]:
+        """Return the reasons of networks that an earlier run recorded as failed."""
+        names = {job.name for job in self.plan.remaining_jobs(())[0]}
+        return [str(r["reason"]) for r in results.measured if "reason" in r and r["work"] in names]
 
     def _ran(self) -> ExecutionPart:
         return {"threads": self.threads, "machines": dict(self.engine.machines)}
@@ -210,17 +219,20 @@ class _JobTask:
         return _JobTask, (self._scratch.absolute(), self._threads, Silent())
 
     def __call__(self, job: Job) -> tuple[JobResult, float]:
-        started = perf_counter()
+        """Return the result of a job, and its seconds, those of interrupted runs included."""
         folder = self._scratch / job.name
-        result = job.run(folder, self._threads, self._progress)
+        timer = JobTimer(folder / SECONDS, self._progress)
+        with timer.kept_on_failure():
+            result = job.run(folder, self._threads, timer)
         shutil.rmtree(folder, ignore_errors=True)
-        return result, perf_counter() - started
+        return result, timer.seconds
 
 
 def _unwritable(folder: Path, error: OSError) -> FrivkitError:
+    there = isinstance(error.filename, str | Path) and Path(error.filename).exists()
     return FrivkitError(
-        f"{folder} cannot be written to: {error.strerror or error}; what was finished is kept, and "
-        "the same command goes on"
+        f"{error.filename if there else folder} cannot be written to: {error.strerror or error}; "
+        "what was finished is kept, and the same command goes on"
     )
 
 
@@ -255,8 +267,10 @@ class Journal:
         """Return the settings of the file and of the plan together."""
         try:
             before = read_journal(self._path)
-            self._runs, settings = list(before["runs"]), dict(before["settings"])
-        except (ValueError, KeyError, TypeError) as error:
+            if before["schema"] != SCHEMA:
+                raise ValueError(f"its schema is {before['schema']!r}")
+            self._runs, settings = list(before["runs"]), dict(before["settings"].items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{self._path} is no journal of a sweep ({error}); give another folder"
             ) from None

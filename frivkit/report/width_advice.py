@@ -68,6 +68,10 @@ def _model(network: FamilyNetwork) -> AdvisedModelPart:
         "units": network.units,
         "accuracy": analysis.accuracy,
         "labels_in_largest_class": analysis.largest_class,
+        "shares": {
+            "prunable": network.measured.shares["prunable", None].value,
+            "redundant": network.measured.shares["redundant", None].value,
+        },
     }
 
 
@@ -143,12 +147,15 @@ def advice_sentences(document: Mapping[str, Any]) -> list[str]:
     rows = {kind: network_row(document, kind) for kind in KINDS}
     widest = document["models"][-1]
     units = rows["redundant"]["counts"][-1]["units"]
+    models = len(document["models"])
     if len(rows["redundant"]["counts"]) == 1:
         shares = " and ".join(
             f"{_number(rows[kind]['counts'][-1])} are {kind}" for kind in reversed(KINDS)
         )
         return [
-            f"Of the {units:,} units of {_name(widest)}, {shares}.",
+            f"Of the {units:,} units of {_name(widest)}, {shares}."
+            if models == 1
+            else f"Of the {units:,} units of each of {models} networks, {shares} on average.",
             "Whether these grow faster than the network cannot be said from one width: give "
             "networks of the same family at other widths.",
         ]
@@ -266,10 +273,8 @@ def network_cells(document: Mapping[str, Any]) -> list[list[str]]:
     Args:
         document: ``frivkit.advice/1``, its texts readable.
     """
-    rows = {kind: network_row(document, kind)["counts"] for kind in KINDS}
     table = [["", "width", "units", "accuracy", "prunable", "redundant"]]
     for model in document["models"]:
-        counts = [next(c for c in rows[k] if c["width"] == model["width"]) for k in KINDS]
         accuracy = "" if model["accuracy"] is None else percent(model["accuracy"])
         table.append(
             [
@@ -277,7 +282,7 @@ def network_cells(document: Mapping[str, Any]) -> list[list[str]]:
                 f"{model['width']:.3g}",
                 f"{model['units']:,}",
                 accuracy,
-                *(percent(count["share"]) for count in counts),
+                *(percent(model["shares"][kind]) for kind in KINDS),
             ]
         )
     return table

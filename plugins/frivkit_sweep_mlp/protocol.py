@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from frivkit.errors import UsageError, unknown_name
 
 Kind = Literal["paper", "reference"]
+Chosen = Literal["validation accuracy", "test accuracy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Protocol:
     hidden: float = 0.01
     output: float = 0.01
     balance: float = 0.4
-    chosen: Literal["validation accuracy", "test accuracy"] = "validation accuracy"
+    chosen: Chosen = "validation accuracy"
 
     def __post_init__(self) -> None:
         """Raise :class:`UsageError` for a value out of range."""
@@ -74,7 +75,7 @@ class Protocol:
             ("hidden", "above 0", self.hidden > 0),
             ("output", "above 0", self.output > 0),
             ("balance", "0 to 0.5, and below 0.5", 0 <= self.balance < 0.5),
-            ("chosen", "validation accuracy or test accuracy", self.chosen.endswith(" accuracy")),
+            ("chosen", " or ".join(get_args(Chosen)), self.chosen in get_args(Chosen)),
         ):
             if not fine:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it must be {allowed}")

@@ -68,6 +68,9 @@ class Scale:
             raise UsageError(
                 "widths and rates must be above 0, seeds at least 0, examples at least 2"
             )
+        for what, values in (("width", self.widths), ("seed", self.seeds), ("rate", self.rates)):
+            if len(set(values)) < len(values):  # one network would look like two trials
+                raise UsageError(f"a {what} is given twice, of {values}; give each once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,8 @@ def read_table(table: dict[str, Any], request: SweepRequest) -> Recipe:
         table | {"protocol": PROTOCOLS[base].changed(**changes), "series": series, "scale": size},
         "it",
     )
+    if not (recipe.panels and recipe.series):
+        raise UsageError("it has at least one panel and one series; add what is missing")
     for panel in recipe.panels:
         if panel not in PANELS:
             raise unknown_name("panel", panel, PANELS)

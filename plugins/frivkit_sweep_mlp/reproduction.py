@@ -5,7 +5,6 @@ page and writes its tables; without DIR, it writes them from the stored figures.
 """
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,10 +12,15 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
+import click
+
+from frivkit.cli import Program, main
+from frivkit.errors import DataError
 from frivkit.experiments.gain import WidthCurve as Shares
 from frivkit.experiments.gain import gain
 from frivkit.experiments.results import read_journal
 from frivkit.experiments.results_page import store_results, updated_page
+from frivkit.files import write_file
 
 WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 HEADINGS = {
@@ -209,16 +213,35 @@ def updated(page: str, data: Path) -> str:
     )
 
 
-def main(arguments: Sequence[str]) -> None:
+@click.command(cls=Program)
+@click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("page", metavar="README", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def command(folders: tuple[Path, ...], page: Path) -> None:
     """Store the figures of sweeps beside a page, and write its tables."""
-    *folders, page = map(Path, arguments)
-    data = page.parent / "data"
+    text, data = page.read_text(encoding="utf-8"), page.parent / "data"
     for folder in folders:
-        journal = read_journal(folder / "run.json")
-        target = data / journal["settings"]["stacks"]["measures"]
-        store_results(folder, target, lambda line: b'"figure"' in line)  # no single networks
-    page.write_text(updated(page.read_text(encoding="utf-8"), data), encoding="utf-8")
+        store_results(folder, data / _protocol(folder), _of_figure)
+    write_file(page, updated(text, data).encode())
+
+
+def _protocol(folder: Path) -> str:
+    """Return the protocol of a sweep of perceptrons."""
+    try:
+        protocol = read_journal(folder / "run.json")["settings"]["stacks"]["measures"]
+        if protocol in HEADINGS:
+            return str(protocol)
+        raise ValueError(f"its protocol is {protocol!r}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder} has no sweep of perceptrons ({error}); give the folder of one"
+        ) from error
+
+
+def _of_figure(line: bytes) -> bool:
+    """Whether a line is of a figure, and not of a single network."""
+    return b'"figure"' in line
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(None, command, "python -m frivkit_sweep_mlp.reproduction")

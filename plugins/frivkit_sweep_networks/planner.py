@@ -9,6 +9,7 @@ from frivkit.data.spec import DataSpec
 from frivkit.errors import UsageError
 from frivkit.experiments.jobs import Job, Row, SweepPlan, SweepRequest
 from frivkit.hooks.registry import installed
+from frivkit_sweep_networks.checks import check_names
 from frivkit_sweep_networks.network import NetworkJob
 from frivkit_sweep_networks.points import figure_rows
 from frivkit_sweep_networks.recipe import ALWAYS, Network, Recipe, read_table
@@ -20,7 +21,9 @@ def plan(table: dict[str, Any], request: SweepRequest) -> SweepPlan:
     Raises:
         UsageError: the table is not valid, or its data are not named.
     """
-    return plan_of(read_table(table, request))
+    recipe = read_table(table, request)
+    check_names(recipe, (job for net in trained(recipe).values() for job in _jobs(recipe, net)))
+    return plan_of(recipe)
 
 
 def plan_of(recipe: Recipe) -> SweepPlan:

@@ -212,6 +212,19 @@ def fraction(width: float) -> str:
     return str(Fraction(width).limit_denominator(64))
 
 
+def must_have_shape(net: Network) -> None:
+    """Raise an error for a network whose parameters cannot be counted.
+
+    Raises:
+        UsageError: the recipe lacks the shape of an example, or the number of classes.
+    """
+    if not net.shape or net.classes < 2:
+        raise UsageError(
+            f"network {net.name!r} lacks the shape of an example and its classes, which are needed "
+            "to count parameters; add shape = [3, 32, 32] and classes = 10, say"
+        )
+
+
 def parameters(net: Network, protocol: str, width: float) -> int:
     """Return the number of trainable parameters of a network, without building its weights.
 
@@ -220,11 +233,7 @@ def parameters(net: Network, protocol: str, width: float) -> int:
     """
     import torch
 
-    if not net.shape or net.classes < 2:
-        raise UsageError(
-            f"network {net.name!r} lacks the shape of an example and its classes, which are needed "
-            "to count parameters; add shape = [3, 32, 32] and classes = 10, say"
-        )
+    must_have_shape(net)
     architecture: Architecture[Any] = installed().load("architectures", net.architecture)
     names = {each.name for each in fields(architecture.options)}
     given = {"protocol": protocol, **net.options_at(width, protocol)}

@@ -1,6 +1,6 @@
 """Recipes of single networks: their types, and reading them from TOML tables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -71,10 +71,10 @@ class Network:
     def __post_init__(self) -> None:
         if any(not values for values in self.grid.values()):
             raise UsageError(f"network {self.name!r}: an option of its grid has no value; add one")
+        _check_once("width", self.widths)
         if any(each < 0 for each in self.back):
             raise UsageError(f"network {self.name!r}: back counts epochs from the last, 0 or more")
-        if any(each < 0 for each in self.seeds):
-            raise UsageError(f"network {self.name!r}: seeds must be at least 0")
+        _check_seeds(self.seeds)
         for written in self.by_width:
             _width(self.name, written)
         by_width = self.by_width.values()
@@ -93,6 +93,19 @@ def _check_options(*tables: Mapping[str, object]) -> None:
     """Raise an error for options that say where a trainer writes: a recipe may not choose that."""
     if any("checkpoint" in table for table in tables):
         raise UsageError("a sweep keeps its own checkpoints; take out the option checkpoint")
+
+
+def _check_once(what: str, values: Sequence[float]) -> None:
+    """Raise an error for a value that comes twice: it would look like two trials, and be one."""
+    if twice := [each for at, each in enumerate(values) if each in values[:at]]:
+        raise UsageError(f"the {what} {twice[0]:g} is given twice; give it once")
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    """Raise an error for seeds that torch does not take, or that come twice."""
+    if any(not 0 <= seed < 2**63 for seed in seeds):
+        raise UsageError("seeds must be at least 0 and below 2**63")
+    _check_once("seed", seeds)
 
 
 def _width(name: str, written: str) -> float:
@@ -131,6 +144,8 @@ class CurveSpec:
     widths: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.panels:
+            raise UsageError(f"series {self.series!r} is in no panel; give it one")
         for panel in self.panels:
             if panel not in PANELS:
                 raise unknown_name("panel", panel, PANELS)
@@ -176,8 +191,10 @@ class Scale:
         _check_options(self.options)
         if not (self.widths and self.seeds):
             raise UsageError("a scale has at least one width and one seed; add what is missing")
-        if min(self.widths) <= 0 or min(self.seeds) < 0:
-            raise UsageError("widths must be above 0, and seeds at least 0")
+        if min(self.widths) <= 0:
+            raise UsageError("widths must be above 0")
+        _check_once("width", self.widths)
+        _check_seeds(self.seeds)
         if not 0 <= self.least_train_accuracy <= 1:
             raise UsageError("least_train_accuracy is a share; write a number from 0 to 1")
 

@@ -6,7 +6,8 @@ A sweep deletes its networks: these files are for what needs the networks themse
 feature visualisation.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,12 +15,13 @@ from typing import Any
 
 import click
 
-from frivkit.errors import DataError, FrivkitError, UsageError
+from frivkit.cli import Program, main
+from frivkit.errors import DataError, UsageError
 from frivkit.experiments.figure import RESULTS
-from frivkit.experiments.jobs import SweepRequest
+from frivkit.experiments.jobs import Row, SweepRequest
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.results import read_rows
-from frivkit.files import write_file
+from frivkit.files import check_writable, write_errors, write_file
 from frivkit.progress import Silent
 from frivkit_sweep_networks.network import NetworkJob
 from frivkit_sweep_networks.points import fraction
@@ -79,9 +81,10 @@ def retrain(job: NetworkJob, folder: Path, threads: int = 1) -> tuple[Path, dict
     Raises:
         FrivkitError: the training fails, or the file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    choice = "".join(f"-{key}={value}" for key, value in job.choice.items())
-    path = folder / f"{job.label}-{fraction(job.width).replace('/', '_')}-{job.seed}{choice}.onnx"
+    path = folder / file_name(job)
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    check_writable(path)
     with TemporaryDirectory() as scratch:
         trained = job.fit(Path(scratch), threads, Silent())
         write_file(path, trained.path.read_bytes())
@@ -89,33 +92,45 @@ def retrain(job: NetworkJob, folder: Path, threads: int = 1) -> tuple[Path, dict
     return path, found
 
 
-def differences(job: NetworkJob, found: Mapping[str, Any], folder: Path) -> list[str] | None:
-    """Return how a network differs from the one of its name, width and seed in a sweep.
+def file_name(job: NetworkJob) -> str:
+    """Return the name of a network's file: its name in the recipe, width, seed and grid options."""
+    choice = "".join(f"-{key}={value}" for key, value in job.choice.items())
+    name = f"{job.label}-{fraction(job.width)}-{job.seed}{choice}.onnx"
+    return re.sub(r"[/\\\0]", "_", name)  # a file in the folder, whatever a recipe calls it
 
-    Args:
-        job: The network.
-        found: What :func:`retrain` returned.
-        folder: The folder of the sweep, which is only read.
 
-    Returns:
-        A text for each value that is not the same; None if the sweep has no such network.
+def recorded_rows(folder: Path) -> list[Row]:
+    """Return the rows of a sweep, which is only read.
 
     Raises:
-        DataError: the folder has no results.
+        DataError: the folder has no results, or they are damaged.
     """
     path = folder / RESULTS
     if not path.is_file():
         raise DataError(f"{folder} holds no {RESULTS}; give the folder that a sweep wrote")
     try:
-        rows = [row for _, row in read_rows(path)]
+        return [row for _, row in read_rows(path)]
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}; run the sweep again") from error
+
+
+def differences(job: NetworkJob, found: Mapping[str, Any], rows: Iterable[Row]) -> list[str] | None:
+    """Return how a network differs from the one of its name, width and seed in a sweep.
+
+    Args:
+        job: The network.
+        found: What :func:`retrain` returned.
+        rows: The rows of the sweep.
+
+    Returns:
+        A text for each value that is not the same; None if the sweep has no such network.
+    """
     same = (job.label, job.width, job.seed, dict(job.choice))
     recorded = {
-        row["measurement"]: row["value"]
+        row["measurement"]: row.get("value")
         for row in rows
         if "measurement" in row
-        and (row.get("network"), row["width"], row["seed"], row.get("choice", {})) == same
+        and (row.get("network"), row.get("width"), row.get("seed"), row.get("choice", {})) == same
         and not row.get("back")
     }
     if not recorded:
@@ -135,7 +150,7 @@ def _widths(context: click.Context, option: click.Parameter, given: tuple[str, .
         raise click.BadParameter("give numbers such as 1/8 or 0.5") from None
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("recipe")
 @click.argument("network")
 @click.option("--width", "widths", multiple=True, callback=_widths, help="Such as 1/8; repeatable.")
@@ -150,6 +165,7 @@ def _widths(context: click.Context, option: click.Parameter, given: tuple[str, .
     help="Folder of a sweep: say whether it recorded the same accuracy and epochs.",
 )
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def command(
     *,
     recipe: str,
@@ -164,16 +180,14 @@ def command(
     output: Path,
 ) -> None:
     """Train NETWORK of RECIPE again, its narrowest and its widest, and keep them as ONNX files."""
-    try:
-        jobs = find_jobs(recipe, SweepRequest(scale, protocol, data), network, widths, seed)
-        for job in jobs:
-            path, found = retrain(job, output, threads)
-            line = ", ".join(f"{name} {value}" for name, value in found.items())
-            click.echo(f"{path}: width {fraction(job.width)}, {line}")
-            if compare is not None:
-                click.echo(f"  {_compared(differences(job, found, compare), compare)}")
-    except FrivkitError as error:
-        raise click.ClickException(str(error)) from error
+    jobs = find_jobs(recipe, SweepRequest(scale, protocol, data), network, widths, seed)
+    recorded = [] if compare is None else recorded_rows(compare)  # before hours of training
+    for job in jobs:
+        path, found = retrain(job, output, threads)
+        line = ", ".join(f"{name} {value}" for name, value in found.items())
+        click.echo(f"{path}: width {fraction(job.width)}, {line}")
+        if compare is not None:
+            click.echo(f"  {_compared(differences(job, found, recorded), compare)}")
 
 
 def _compared(different: list[str] | None, folder: Path) -> str:
@@ -183,4 +197,4 @@ def _compared(different: list[str] | None, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    command()
+    main(None, command, "python -m frivkit_sweep_networks.retrain")

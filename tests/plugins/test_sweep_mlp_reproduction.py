@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from frivkit.cli import main
 from frivkit.errors import DataError
 from frivkit.experiments.results import decoded_row, encoded_journal, encoded_row
 from frivkit.experiments.results_page import BEGIN, END
-from frivkit_sweep_mlp.reproduction import allowed, curves, main, tables, updated
+from frivkit_sweep_mlp.reproduction import allowed, command, curves, tables, updated
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/reproduction/README.md"
@@ -90,7 +91,7 @@ def test_only_figures_of_a_sweep_are_kept(tmp_path):
     (tmp_path / "sweep/run.json").write_bytes(encoded_journal(JOURNAL))
     page = tmp_path / "README.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nbehind\n")
-    main([str(tmp_path / "sweep"), str(page)])
+    command.main([str(tmp_path / "sweep"), str(page)], standalone_mode=False)
     kept = (tmp_path / "data/reference/results.jsonl").read_text().splitlines()
     assert [decoded_row(line.encode()) for line in kept] == points(PAPERS)
     journal = json.loads((tmp_path / "data/reference/run.json").read_text())
@@ -99,7 +100,7 @@ def test_only_figures_of_a_sweep_are_kept(tmp_path):
     assert page.read_text().endswith("\nbehind\n")
     assert "old" not in page.read_text()
     again = page.read_text()
-    main([str(page)])
+    command.main([str(page)], standalone_mode=False)
     assert page.read_text() == again
     (tmp_path / "data/reference/run.json").unlink()
     with pytest.raises(DataError, match="reference has no results of a sweep"):
@@ -109,3 +110,26 @@ def test_only_figures_of_a_sweep_are_kept(tmp_path):
         updated(again, tmp_path / "data")
     with pytest.raises(DataError, match="put both where tables go"):
         updated("no marks", tmp_path)
+
+
+def test_what_cannot_be_compared_is_told_in_one_line_and_replaces_nothing(tmp_path, capsys):
+    page = tmp_path / "README.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    stored = tmp_path / "data/reference"
+    shutil.copytree(PAGE.parent / "data/reference", stored)
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(stored, tmp_path / "damaged")
+    content = (stored / "results.jsonl").read_bytes()
+    (tmp_path / "damaged/results.jsonl").write_bytes(content.replace(b'"value"', b'"walue"', 1))
+    for words, message in (
+        (["no.md"], "no.md: No such file"),
+        (["empty", "README.md"], "empty has no sweep of perceptrons"),
+        (["damaged", "README.md"], "damaged has no results of a sweep (line "),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([str(tmp_path / word) for word in words], command, "reproduction")
+        (line,) = capsys.readouterr().err.splitlines()
+        assert ended.value.code == 1
+        assert message in line
+        assert (stored / "results.jsonl").read_bytes() == content
+    assert page.read_text() == f"{BEGIN}\n{END}\n"

@@ -480,6 +480,19 @@ class TestChanges:
         ("options = { epochs = 4 }", "options = 4", "write a table such as"),
         ('architecture = "mlp"', "", "lacks 'architecture'"),
         ("[scales.smoke]", "[scales.large]", "no scale is named 'smoke'; known: large"),
+        # What a job would stumble over, perhaps after hours.
+        ("options = { epochs = 4 }", "options = { epocs = 4 }", "did you mean epochs"),
+        ("options = { epochs = 4 }", "options = { epochs = -4 }", "it must be 0 or more"),
+        ('architecture = "mlp"', 'architecture = "mpl"', "no architecture is named 'mpl'"),
+        ('architecture = "mlp"', 'architecture = "mlp"\ntrainer = "lib"', "did you mean lab"),
+        ('metrics = ["correlation"]', 'metrics = ["correlations"]', "did you mean correlation"),
+        ("[scales.smoke]", "[metrics.prunabilty]\n[scales.smoke]", "did you mean prunability"),
+        ("[scales.smoke]", "[metrics.redundancy]\nbach = 1\n[scales.smoke]", "did you mean batch"),
+        ("shape = [1, 8, 8]", "", "lacks the shape of an example"),
+        ('panels = ["prunable", "redundant", "correlation"]', "panels = []", "is in no panel"),
+        ("seeds = [3]", "seeds = [3, 4, 3]", "the seed 3 is given twice"),
+        ("widths = [0.25, 0.5]", "widths = [0.25, 0.250]", "the width 0.25 is given twice"),
+        ("seeds = [3]", "seeds = [9223372036854775808]", "below 2**63"),
     ],
 )
 def test_recipe_with_a_mistake_is_refused_in_one_line(old, new, message, tmp_path):

@@ -318,6 +318,7 @@ class TestData:
             'networks = [{name = "a", architecture = "mlp", options = {checkpoint = "../x"}}]',
             "a sweep keeps its own checkpoints",
         ),
+        ('networks = [{name = "a", architecture = "mlp"}]', "no network is to be trained"),
         ("a = " + "[" * 5000, "nested too deeply"),
         ("a = " + "9" * 5000, "integer string conversion"),
     ],

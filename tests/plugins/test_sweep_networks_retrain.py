@@ -1,17 +1,19 @@
 """Networks of a recipe that are trained again and kept."""
 
 import json
+from dataclasses import replace
 
 import onnx
 import pytest
 from click.testing import CliRunner
 
+from frivkit.cli import main
 from frivkit.errors import UsageError
 from frivkit.experiments.jobs import SweepRequest
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.results import encoded_row
 from frivkit.experiments.runner import run
-from frivkit_sweep_networks.retrain import command, find_jobs
+from frivkit_sweep_networks.retrain import command, differences, file_name, find_jobs
 
 RECIPE = """
 title = "a trial"
@@ -80,9 +82,42 @@ def test_what_is_not_in_the_recipe_is_refused(recipe):
         find_jobs(recipe, request, "flat", (0.125, 1.0), 0)
     with pytest.raises(UsageError, match="with seed 2"):
         find_jobs(recipe, request, "flat", (), 2)
-    ran = CliRunner().invoke(command, [recipe, "deep", "--scale", "smoke", "-o", "nets"])
-    assert ran.exit_code == 1
-    assert ran.output.startswith("Error: the recipe trial.toml trains no network")
+
+
+def test_program_fails_as_the_commands_do(recipe, tmp_path, capsys):
+    """In one line with their exit codes, and before it trains what it could not write."""
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/results.jsonl").write_bytes(
+        encoded_row({"measurement": "test accuracy", "network": "flat"})[:-9] + b'"}\n'
+    )
+    here = [recipe, "flat", "--scale", "smoke", "--width", "1/8"]
+    for words, code, message in (
+        ([recipe, "deep", "--scale", "smoke", "-o", "nets"], 2, "the recipe trial.toml trains no"),
+        ([*here, "-o", "nets", "--width", "x"], 2, "give numbers such as 1/8 or 0.5"),
+        ([*here, "-o", "file/nets"], 1, "file/nets cannot be written: Not a directory"),
+        ([*here, "-o", "nets", "--compare", "empty"], 1, "empty holds no results.jsonl"),
+        ([*here, "-o", "nets", "--compare", "odd"], 1, "odd/results.jsonl cannot be read"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(words, command, "retrain")
+        out, err = capsys.readouterr()
+        assert (ended.value.code, out) == (code, "")
+        (line,) = err.splitlines()
+        assert line.startswith("frivkit: ")
+        assert message in line
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_file_lies_in_its_folder_whatever_the_network_is_called(recipe):
+    (job, _) = find_jobs(recipe, SweepRequest("smoke"), "flat", (), 0)
+    assert file_name(replace(job, label="../a/b", choice={"x": "1/2"})) == ".._a_b-1_8-0-x=1_2.onnx"
+
+
+def test_rows_that_are_of_no_network_are_passed_over(recipe):
+    (job, _) = find_jobs(recipe, SweepRequest("smoke"), "flat", (), 0)
+    assert differences(job, {"epochs": 2}, [{"measurement": "epochs"}, {"figure": "A"}]) is None
 
 
 def test_networks_of_the_study_are_found():

@@ -15,7 +15,7 @@ import frivkit
 from frivkit.advice.family import find_family
 from frivkit.errors import ModelError, UsageError
 from frivkit.graph.sites.site_map import Site
-from frivkit.report.width_advice import advice_sentences
+from frivkit.report.width_advice import advice_sentences, network_cells
 from tests.families import CLASSES, INPUTS, WIDTHS, examples, trained
 
 
@@ -234,6 +234,17 @@ def test_several_networks_of_a_width_make_the_interval_cover_training(nets):
         for net in several[:2]
     ]
     assert rows["redundant"]["counts"][0]["share"] == pytest.approx(np.mean(alone))
+    own = [model["shares"]["redundant"] for model in found.document["models"]]
+    assert own[:2] == pytest.approx(alone)  # each network's own, not the mean of its width
+    shown = [row[-1].replace("\xa0", " ") for row in network_cells(found.document)[1:]]
+    assert shown == [f"{100 * share:.1f} %" for share in own]
+
+
+def test_several_networks_of_one_width_are_said_to_be_a_mean(nets):
+    x, _ = examples()
+    found = frivkit.advise([nets[8], trained(8, seed=1)], data=x, threads=1)
+    assert found.advice[0].startswith("Of the 24 units of each of 2 networks, ")
+    assert found.advice[0].endswith(" are prunable on average.")
 
 
 def test_refuses_a_network_that_is_given_twice_and_none_at_all(nets):

@@ -27,7 +27,7 @@ from frivkit.errors import DataError, FrivkitError, UsageError
 from frivkit.experiments.jobs import JobResult, SweepPlan, SweepRequest
 from frivkit.experiments.progress_table import Cell, ProgressTable, duration, network_table
 from frivkit.experiments.recipe import read_recipe
-from frivkit.experiments.results import Results, decoded_row
+from frivkit.experiments.results import Results, decoded_row, encoded_journal
 from frivkit.experiments.runner import run
 from frivkit.progress import Progress
 from frivkit_engines.processes import open_processes
@@ -319,7 +319,46 @@ def test_results_that_come_with_a_failure_are_written(tmp_path):
 def test_network_without_results_is_counted(tmp_path):
     swept = run(plan(Sum(1, "quiet"), Sum(2, "reason")), tmp_path)
     assert swept.failed == ("it went wrong",)
-    assert run(plan(Sum(1, "quiet"), Sum(2, "reason")), tmp_path).trained == 0
+    again = run(plan(Sum(1, "quiet"), Sum(2, "reason")), tmp_path)
+    assert (again.trained, again.failed) == (0, swept.failed)  # told of each time
+    assert run(plan(Sum(1, "quiet")), tmp_path).failed == ()
+
+
+CLOCK = [0.0]
+
+
+@dataclass(frozen=True)
+class Long(Sum):
+    """Work that takes 100 s, is ended, and takes 20 s more than that when it is begun again."""
+
+    def run(self, folder: Path, threads: int, progress: Progress) -> JobResult:
+        CLOCK[0] += 100
+        progress.advance()
+        if not (folder / "begun").exists():
+            (folder / "begun").touch()
+            if self.way == "killed":
+                os._exit(9)
+            raise KeyboardInterrupt
+        CLOCK[0] += 20
+        return JobResult([{"measurement": "square", "value": 1}])
+
+
+@pytest.mark.parametrize("way", ["killed", "interrupted"])
+def test_seconds_of_a_job_are_those_of_all_its_runs(way, tmp_path, monkeypatch):
+    monkeypatch.setattr("frivkit.experiments.job_timer.perf_counter", lambda: CLOCK[0])
+    if way == "killed":
+        child = os.fork()
+        if not child:
+            run(plan(Long(1, way)), tmp_path)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run(plan(Long(1, way)), tmp_path)
+    run(plan(Long(1, way)), tmp_path)
+    journal = json.loads((tmp_path / "run.json").read_text())
+    assert [job["seconds"] for job in journal["runs"][-1]["works"]] == [220]
+    assert not list((tmp_path / "unfinished").iterdir())
 
 
 @contextmanager
@@ -364,7 +403,11 @@ class TestFolder:
     def test_with_broken_files_is_refused(self, tmp_path):
         run(plan(*SUMS), tmp_path)
         lines = (tmp_path / "results.jsonl").read_text().splitlines()
-        for bad in ("{", '"text"', '{"value": 1}'):
+        number = '"rows": 1, "measurement": "a", "value": 1}'
+        for bad in (
+            *("{", '"text"', '{"value": 1}', '{"figure": [1]}', '{"work": "a", "rows": 1}'),
+            *(f'{{"work": {name}, {number}' for name in ("[1]", "null")),
+        ):
             text = "\n".join([*lines[:2], bad, *lines[3:], ""])
             (tmp_path / "results.jsonl").write_text(text)
             with pytest.raises(DataError, match="line 3 cannot be read"):
@@ -376,12 +419,34 @@ class TestFolder:
         (tmp_path / "results.jsonl").write_text(text)
         with pytest.raises(DataError, match=r"line 3 cannot be read .its checksum is wrong"):
             run(plan(*SUMS), tmp_path)
-        (tmp_path / "run.json").write_text("[]")
+        for content in (
+            b"[]",
+            encoded_journal({"schema": "frivkit.sweep/1", "runs": [], "settings": []}),
+            encoded_journal({"schema": "frivkit.analysis/1", "runs": [], "settings": {}}),
+        ):
+            (tmp_path / "run.json").write_bytes(content)
+            with pytest.raises(DataError, match=r"run\.json is no journal"):
+                run(plan(*SUMS), tmp_path)
+            assert (tmp_path / "run.json").read_bytes() == content
+        (tmp_path / "run.json").unlink()
+        (tmp_path / "run.json").mkdir()
         with pytest.raises(DataError, match=r"run\.json is no journal"):
             run(plan(*SUMS), tmp_path)
-        (tmp_path / "run.json").unlink()
+        (tmp_path / "run.json").rmdir()
         with pytest.raises(DataError, match=r"results but no run\.json"):
             run(plan(*SUMS), tmp_path)
+
+    def test_with_empty_lines_is_read(self, whole, tmp_path):
+        text = (whole / "results.jsonl").read_bytes().replace(b"\n", b"\n\n")
+        (tmp_path / "results.jsonl").write_bytes(text)
+        (tmp_path / "run.json").write_bytes((whole / "run.json").read_bytes())
+        assert run(plan(*SUMS), tmp_path).trained == 0
+        assert same(tmp_path, whole)
+
+    def test_whose_part_cannot_be_written_is_named(self, tmp_path):
+        (tmp_path / "arrays").touch()
+        with pytest.raises(FrivkitError, match=r"arrays cannot be written to: File exists; what"):
+            run(plan(Sum(1)), tmp_path)
 
     def test_that_is_a_file_is_refused(self, tmp_path):
         (tmp_path / "file").touch()
