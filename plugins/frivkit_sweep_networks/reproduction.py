@@ -7,20 +7,24 @@ still running is not disturbed.
 
 import json
 import math
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean, median, pstdev
 from typing import Any
 
+import click
+
+from frivkit.cli import Program, main
 from frivkit.data.spec import DataSpec
+from frivkit.errors import DataError
 from frivkit.experiments.figure import JOURNAL, RESULTS, read_curves
 from frivkit.experiments.gain import UNITS, WidthCurve, gain
 from frivkit.experiments.jobs import Row, SweepPlan, SweepRequest
 from frivkit.experiments.recipe import read_recipe
 from frivkit.experiments.results import Results, read_journal
 from frivkit.experiments.results_page import store_results, updated_page
+from frivkit.files import write_file
 from frivkit.hooks.registry import installed
 from frivkit_sweep_networks.claims import Claim, Curves, claims, compared_with_2
 from frivkit_sweep_networks.network import NetworkJob, settings_name
@@ -251,17 +255,37 @@ def updated(page: str, data: Path) -> str:
     )
 
 
-def main(arguments: Sequence[str]) -> None:
+@click.command(cls=Program)
+@click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("page", metavar="README", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def command(folders: tuple[Path, ...], page: Path) -> None:
     """Store the results of sweeps beside a page, and write its tables."""
-    *folders, page = map(Path, arguments)
-    data = page.parent / "data"
-    for folder in folders:
+    text, data = page.read_text(encoding="utf-8"), page.parent / "data"
+    protocols = [_protocol(folder) for folder in folders]
+    for folder, protocol in zip(folders, protocols, strict=True):
+        # All rows, so that a sweep can resume there.
+        store_results(folder, data / protocol, lambda _: True)
+        add_figures(data / protocol)
+    write_file(page, updated(text, data).encode())
+
+
+def _protocol(folder: Path) -> str:
+    """Return the protocol of a sweep that has networks of the page."""
+    try:
         journal = read_journal(folder / JOURNAL)
-        target = data / journal["settings"]["protocol"]
-        store_results(folder, target, lambda _: True)  # all rows, so that a sweep can resume there
-        add_figures(target)
-    page.write_text(updated(page.read_text(encoding="utf-8"), data), encoding="utf-8")
+        protocol = journal["settings"]["protocol"]
+        names = {job.name for _, plan in plans(journal) for job in plan.remaining_jobs([])[0]}
+        found = Results(folder / RESULTS, mend=False).measured
+        if protocol in HEADINGS and names & {row["work"] for row in found}:
+            return str(protocol)
+        raise ValueError("it has no network of their recipes")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder} has no sweep of CIFAR-10 at the scale laptop ({error}); give the folder of "
+            "one"
+        ) from error
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(None, command, "python -m frivkit_sweep_networks.reproduction")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
+from frivkit.cli import main
 from frivkit.experiments.figure import read_curves
 from frivkit.experiments.gain import UNITS, WidthCurve, gain
 from frivkit.experiments.jobs import SweepRequest
@@ -27,7 +29,7 @@ from frivkit_sweep_networks.claims import (
     difference,
     gain_difference,
 )
-from frivkit_sweep_networks.reproduction import RECIPES, main, updated
+from frivkit_sweep_networks.reproduction import RECIPES, command, updated
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/reproduction/cifar/README.md"
@@ -168,7 +170,7 @@ def test_a_sweep_resumes_from_stored_results(tmp_path, monkeypatch):
     measured = [line for line in lines if "work" in json.loads(line)]
     # As an unfinished sweep leaves it: without figures, the last line torn.
     (tmp_path / "sweep/results.jsonl").write_text("".join([*measured[:-1], measured[-1][:20]]))
-    main([str(tmp_path / "sweep"), str(page)])
+    command.main([str(tmp_path / "sweep"), str(page)], standalone_mode=False)
     assert "| `fig2` | 3 | 4 | 1/4: 2 of 2, 1/2: 1 of 2 |" in page.read_text()
     stored = tmp_path / "data/reference"
     assert {curve.figure for curve in read_curves(stored)} >= {"2a", "2b"}
@@ -178,6 +180,33 @@ def test_a_sweep_resumes_from_stored_results(tmp_path, monkeypatch):
     assert text.startswith("before\n")
     assert text.endswith("\nbehind\n")
     assert "old" not in text
+
+
+def test_what_cannot_be_compared_is_told_in_one_line_and_replaces_nothing(tmp_path, capsys):
+    page = tmp_path / "README.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    (tmp_path / "no_marks.md").write_text("page")
+    stored = tmp_path / "data/reference"
+    shutil.copytree(PAGE.parent / "data/reference", stored)
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(ROOT / "docs/reproduction/data/reference", tmp_path / "perceptrons")
+    shutil.copytree(stored, tmp_path / "other")
+    content = (stored / "results.jsonl").read_bytes()
+    (tmp_path / "other/results.jsonl").write_bytes(b"")
+    for words, message in (
+        (["no.md"], "no.md: No such file"),
+        (["no_marks.md"], "put both where tables go"),
+        (["empty", "README.md"], "empty has no sweep of CIFAR-10"),
+        (["perceptrons", "README.md"], "perceptrons has no sweep of CIFAR-10"),
+        (["other", "README.md"], "other has no sweep of CIFAR-10"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([str(tmp_path / word) for word in words], command, "reproduction")
+        (line,) = capsys.readouterr().err.splitlines()
+        assert ended.value.code == 1
+        assert message in line
+        assert (stored / "results.jsonl").read_bytes() == content
+    assert page.read_text() == f"{BEGIN}\n{END}\n"
 
 
 def test_every_recipe_of_the_page_is_one_of_cifar10():
