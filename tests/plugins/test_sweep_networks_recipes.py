@@ -126,8 +126,8 @@ def test_recipes_of_cifar10_share_networks_at_laptop_as_they_do_in_full():
         return [job.name for job in jobs(name, scale)]
 
     distinct = {name for each in CIFAR for name in names(each, "laptop")}
-    # Four widths each: 4 kinds of network with three seeds, 14 with two.
-    assert len(distinct) == 4 * (4 * 3 + 14 * 2)
+    # Four widths each: 6 kinds of network with three seeds, 12 with two.
+    assert len(distinct) == 4 * (6 * 3 + 12 * 2)
     assert {*names("fig2", "laptop")} <= {*names("fig4c", "laptop")}
     for one, other in (("fig4a", "fig4b"), ("fig4b", "fig4c"), ("fig4a", "e11")):
         assert {*names(one, "laptop")} & {*names(other, "laptop")}
