@@ -44,6 +44,7 @@ SHOWN = {
 """The figures with tables, and their headings."""
 DRAWN = ("1", "2", "4a", "4b", "4c", "e3", "e6", "e11", "e12")
 """The figures that the page shows once they are drawn: in ``figures`` beside it, by protocol."""
+LIKE_E12 = "A figure like E12, there on ImageNet: AlexNets by epochs past convergence"
 ACCURACIES = ("train accuracy", "test accuracy")
 
 
@@ -192,7 +193,8 @@ def _pictures(beside: Path, protocol: str) -> Iterator[str]:
         place = f"figures/{protocol}/{figure}.svg"
         if (beside / place).is_file():
             yield ""
-            yield f"![Figure {figure.replace('e', 'E')}: {offers[figure].summary}]({place})"
+            caption = f"Figure {figure.replace('e', 'E')}: {offers[figure].summary}"
+            yield f"![{LIKE_E12 if figure == 'e12' else caption}]({place})"
 
 
 def _figure(figure: str, curves: Curves, protocol: str) -> Iterator[str]:
