@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 BUFFERS = 64 << 20
 """Bytes that the OpenBLAS of numpy and that of scipy take for a thread, 32 MiB each."""
 
@@ -37,4 +39,17 @@ def blas_threads(threads: int | None) -> Iterator[None]:
     except OSError as error:
         raise MemoryError(f"linear algebra needs {BUFFERS >> 20} MiB") from error
     with threadpool_limits(threads or max(1, (os.cpu_count() or 1) // 2), user_api="blas"):
+        _take_buffers()
         yield
+
+
+def _take_buffers() -> None:
+    """Have both OpenBLAS take the buffers that they keep, while there is known to be room.
+
+    They take them at their first large product, when something else may have taken the room.
+    """
+    from scipy.linalg.blas import dgemm
+
+    square = np.ones((256, 256))
+    np.matmul(square, square)
+    dgemm(1.0, square, square)

@@ -501,9 +501,9 @@ def test_both_files_are_put_in_their_places_once_the_int8_file_is_proved(
     assert {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
     found = document(frivkit(*HALF, *DATA, "--int8", "--no-time", "--json", "-"))
     for name, part in {"thin.onnx": found, "thin-int8.onnx": found["int8"]["verification"]}.items():
-        written = hashlib.sha256(Path(name).read_bytes()).digest()
+        written = hashlib.sha256(Path(name).read_bytes()).hexdigest()
         assert part["thin"]["path"] == name
-        assert part["thin"]["sha256"] == hashlib.sha256(written).hexdigest()
+        assert part["thin"]["sha256"] == written
         assert part["thin"]["latency_ms"] == {}
     assert found["int8"]["against_float"]["path"] == "thin.onnx"
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]

@@ -35,8 +35,8 @@ from frivkit_trainers.snapshot import NAME, Snapshot, TrainingState
 from tests.documents import document, plain
 
 ROWS = [
-    {"work": "a", "rows": 2, "width": 1, "value": 0.25},
-    {"work": "a", "rows": 2, "width": 2, "value": 12345},
+    {"work": "a", "rows": 2, "width": 1, "measurement": "m", "value": 0.25},
+    {"work": "a", "rows": 2, "width": 2, "measurement": "m", "value": 12345},
     {"figure": "4d", "panel": "p", "series": "s", "width": 1, "trial": 0, "value": None},
     {"figure": "4d", "panel": "p", "series": "s", "width": 2, "trial": 0, "value": 0.75},
 ]
