@@ -103,7 +103,8 @@ def _with_complements(curves: Iterable[WidthCurve]) -> Iterator[WidthCurve]:
 def _progress(data: Path, journal: Mapping[str, Any]) -> Iterator[str]:
     """Yield the number of finished networks of each recipe, and the times of networks."""
     measured = Results(data / RESULTS).measured
-    names = {job.name for _, plan in plans(journal) for job in plan.remaining_jobs([])[0]}
+    recipes = list(plans(journal))
+    names = {job.name for _, plan in recipes for job in plan.remaining_jobs([])[0]}
     count = len(names & {row["work"] for row in measured})
     if count < len(names):
         yield (
@@ -114,7 +115,7 @@ def _progress(data: Path, journal: Mapping[str, Any]) -> Iterator[str]:
     yield "| recipe | networks | of | networks at each width | minutes of those no row above has |"
     yield "|---|---|---|---|---|"
     seconds = _seconds(journal)
-    for recipe, plan in plans(journal):
+    for recipe, plan in recipes:
         remaining, done = plan.remaining_jobs(measured)
         jobs = plan.remaining_jobs([])[0]
         unfinished = {job.name for job in remaining}
@@ -127,17 +128,17 @@ def _progress(data: Path, journal: Mapping[str, Any]) -> Iterator[str]:
         minutes = sum(seconds.pop(job.name, 0.0) for job in jobs) / 60
         yield f"| `{recipe}` | {done} | {len(jobs)} | {shares} | {minutes:.0f} |"
     yield ""
-    yield from _left_out(journal, measured)
+    yield from _left_out([plan for _, plan in recipes], measured)
     yield from _times(journal)
 
 
-def _left_out(journal: Mapping[str, Any], measured: Sequence[Row]) -> Iterator[str]:
+def _left_out(recipes: Iterable[SweepPlan], measured: Sequence[Row]) -> Iterator[str]:
     """Yield a sentence on the networks that are not in figures, for they learned nothing."""
     rows: dict[str, list[Row]] = {}
     for row in measured:
         rows.setdefault(row["work"], []).append(row)
     names = {}
-    for _, plan in plans(journal):
+    for plan in recipes:
         least = plan.described["scale"]["least_train_accuracy"]
         for job in plan.remaining_jobs([])[0]:
             if isinstance(job, NetworkJob) and not has_learned(rows.get(job.name, ()), least):
