@@ -1,7 +1,7 @@
 """Train single networks of a recipe again and keep them as ONNX files.
 
 ``python -m frivkit_sweep_networks.retrain RECIPE NETWORK -o DIR`` trains the narrowest and the
-widest network of that name in a recipe, with the settings of a sweep, and writes one ONNX file each.
+widest network of that name in a recipe, with the settings of a sweep, and writes an ONNX file each.
 A sweep deletes its networks: these files are for what needs the networks themselves, such as
 feature visualisation.
 """
